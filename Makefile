@@ -1,0 +1,35 @@
+# Two commands need nothing done before them: `make bench` and `make test`.
+# Choose another Python, torch build or place: make bench PYTHON=python3.12 TORCH=torch==2.12.0 VENV=/tmp/venv
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: bench test figure clean
+
+bench: $(VENV)/installed
+	$(BIN)/parallelbench run
+
+test: $(VENV)/installed-for-tests
+	$(BIN)/python -m pytest -n auto
+
+# The figure of the README, made again.
+figure: $(VENV)/installed
+	$(BIN)/parallelbench run --out runs/default
+	cp runs/default/figures/overview.svg runs/default/figures/overview-dark.svg docs/
+
+# The torch build is installed first, so that nothing after it pulls another.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-for-tests: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

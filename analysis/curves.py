@@ -1,0 +1,106 @@
+"""Which decoder settings form one curve, and its looks, the same in every figure.
+
+Settings of one decoder that differ in a single numeric field, the *dial*, are points of
+one curve: ``confidence:k=1``, ``:k=2`` and ``:k=4`` trade accuracy for speed by ``k``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parallelbench.decoder import Decoder
+from parallelbench.results import Result
+
+#: Of text and axes; it also stands for the black of the palette, so that it turns light
+#: on a dark page.
+INK = "#1f2430"
+
+#: Okabe and Ito (2008), "Color universal design", distinct for every kind of colour
+#: vision; without the yellow, which does not show on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
+# Eight markers and seven colours: 56 curves before a pair of both comes again.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+#: Fields that every decoder has; a curve runs along them only if nothing else varies.
+_SHARED = frozenset(field.name for field in dataclasses.fields(Decoder))
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A family of decoder settings and how it is drawn.
+
+    Attributes:
+        label: For the legend.
+        colour: Hexadecimal.
+        marker: As matplotlib names it.
+        oracle: Whether the decoder was told the right answers: drawn dashed and hollow.
+    """
+
+    label: str
+    colour: str
+    marker: str
+    oracle: bool
+
+
+def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
+    """Return the curve that each decoder setting belongs to, by ``decoder_label``.
+
+    Args:
+        results: All of a run, so that a decoder looks alike in all figures of the run.
+    """
+    settings = {result.decoder_label: result for result in results}
+    dials = _dials(settings.values())
+    families: dict[str, list[Result]] = {}
+    for result in settings.values():
+        families.setdefault(_family(result, dials[result.decoder]), []).append(result)
+    return {
+        result.decoder_label: _curve(number, family, dials[result.decoder])
+        for number, family in enumerate(families.values())
+        for result in family
+    }
+
+
+def _dials(settings: Iterable[Result]) -> dict[str, str | None]:
+    fields: dict[str, list[Mapping[str, Any]]] = {}
+    for setting in settings:
+        fields.setdefault(setting.decoder, []).append(setting.fields)
+    return {decoder: _dial(of_decoder) for decoder, of_decoder in fields.items()}
+
+
+def _dial(settings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the numeric field with most values, one of the decoder's own if any varies."""
+    values = {name: {setting[name] for setting in settings} for name in settings[0]}
+    varying = [name for name in values if len(values[name]) > 1 and _is_numeric(values[name])]
+    return max(varying, key=lambda name: (name not in _SHARED, len(values[name])), default=None)
+
+
+def _is_numeric(values: Iterable[Any]) -> bool:
+    return all(type(value) in (int, float, type(None)) for value in values)
+
+
+def _family(result: Result, dial: str | None) -> str:
+    held = {name: value for name, value in result.fields.items() if name != dial}
+    return f"{result.decoder}:{json.dumps(held, sort_keys=True)}"
+
+
+def _curve(number: int, family: Sequence[Result], dial: str | None) -> Curve:
+    first = family[0]
+    return Curve(
+        label=_legend_label(family, dial) + (" (oracle)" if first.oracle else ""),
+        colour=_COLOURS[number % len(_COLOURS)],
+        marker=_MARKERS[number % len(_MARKERS)],
+        oracle=first.oracle,
+    )
+
+
+def _legend_label(family: Sequence[Result], dial: str | None) -> str:
+    label = family[0].decoder_label
+    if len(family) == 1:
+        return label
+    name, _, fields = label.partition(":")
+    held = [field for field in fields.split(",") if field and not field.startswith(f"{dial}=")]
+    return f"{name}:{','.join(held)}, varying {dial}" if held else f"{name}, varying {dial}"

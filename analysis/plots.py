@@ -1,0 +1,390 @@
+"""Figures of accuracy against tokens per step: the price of decoding in parallel.
+
+Each figure is drawn once and kept in four forms.  Its SVG has no background; text, axes
+and grid have colours of their own that are exchanged for light ones on a dark page.  A
+page that is sure of its colours takes the light or the dark form (a README, a paper); one
+that follows the reader's system takes the form that holds both.  The PNG is on white.  The
+same results always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from parallelbench.analysis import cells
+from parallelbench.analysis.curves import INK, Curve
+from parallelbench.results import Interval, Result
+
+#: Of the grid and of what is said in passing.
+_GRID = "#d5dae1"
+_QUIET = "#5d6675"
+#: What each of our neutral colours becomes on a dark page.
+_ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
+
+# Inches; a paper's column is about 3.4 wide, its page about 7.
+_LEFT, _RIGHT, _BETWEEN, _LINE = 0.48, 0.1, 0.14, 0.14
+_LARGE_PANEL, _SMALL_PANEL = (2.82, 1.9), (1.5, 1.1)
+_AXIS_TEXT = 0.44
+# Points.
+_SMALL, _PLAIN, _LARGE = 6.0, 7.0, 8.5
+# Inches: a line of the legend with its marker, and a letter per point of its size.
+_HANDLE, _LETTER = 0.42, 0.0079
+
+_SETTINGS = {
+    "axes.edgecolor": _QUIET,
+    "axes.facecolor": "none",
+    "axes.linewidth": 0.6,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.labelsize": _PLAIN,
+    "font.size": _PLAIN,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.8,
+    "svg.hashsalt": "parallelbench",
+    "text.color": INK,
+    # A label is shown as it stands, whatever dollar signs it has.
+    "text.parse_math": False,
+    "xtick.color": _QUIET,
+    "xtick.labelcolor": INK,
+    "xtick.major.size": 2.5,
+    "ytick.color": INK,
+    "ytick.major.size": 0,
+}
+
+
+class Images(NamedTuple):
+    """One figure as files.
+
+    Attributes:
+        light: SVG for a light page.
+        dark: SVG for a dark page.
+        either: SVG that asks the reader's system which of both it should be.
+        png: On white, 200 dots per inch.
+    """
+
+    light: bytes
+    dark: bytes
+    either: bytes
+    png: bytes
+
+
+def task_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figure:
+    """Return the figure of one task and one model, a paper's column wide.
+
+    Args:
+        results: One per decoder setting, at least one.
+        curves: Of the whole run, see :func:`~parallelbench.analysis.curves.curves_of`.
+    """
+    return _figure({"": results}, curves, results[0].task_label)
+
+
+def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], tasks: int) -> Figure:
+    """Return the figure of the mean over ``tasks`` tasks of one model, a column wide.
+
+    Args:
+        averages: One per decoder setting, at least one.
+        curves: Of the whole run.
+        tasks: How many tasks the mean is over.
+    """
+    return _figure({"": averages}, curves, f"average over {tasks} tasks")
+
+
+def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figure:
+    """Return small multiples on shared axes, one per task of one model, a page wide.
+
+    Args:
+        results: Of the chosen tasks, in the order in which they are to be shown.
+        curves: Of the whole run.
+    """
+    panels: dict[str, list[Result]] = {}
+    for result in results:
+        panels.setdefault(result.task_label, []).append(result)
+    return _figure(panels, curves, "accuracy against speed, task by task")
+
+
+def images(figure: Figure) -> Images:
+    """Return ``figure`` as files."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with _look():
+        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    light = dark = svg.getvalue()
+    for before, after in _ON_DARK.items():
+        dark = dark.replace(before.encode(), after.encode())
+    return Images(light, dark, _either(light), png.getvalue())
+
+
+def _either(light_svg: bytes) -> bytes:
+    rules = "".join(
+        f'[style*="{paint}: {light}"]{{{paint}:{dark} !important}}'
+        for light, dark in _ON_DARK.items()
+        for paint in ("fill", "stroke")
+    )
+    sheet = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n <defs>"
+    return light_svg.replace(b"<defs>", sheet.encode(), 1)
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    # From matplotlib's defaults, so that a reader's own matplotlibrc changes no figure.
+    with style.context(["default", _SETTINGS]):
+        yield
+
+
+def _figure(
+    panels: Mapping[str, Sequence[Result]], curves: Mapping[str, Curve], title: str
+) -> Figure:
+    points = {label: _points(results) for label, results in panels.items()}
+    every = [point for on_panel in points.values() for point in on_panel]
+    used = {curves[point.label] for point in every}
+    shown = [curve for curve in dict.fromkeys(curves.values()) if curve in used]
+    model = next(result.model for results in panels.values() for result in results)
+    with _look():
+        layout = _layout(list(panels), title, f"{model}; {_counted(every)}", shown)
+        figure, grid = _frame(layout, shown)
+        for axes, on_panel in zip(grid, points.values(), strict=True):
+            _draw(axes, on_panel, curves)
+        _share_axes(grid, layout.columns, [point.tokens_per_step for point in every])
+    return figure
+
+
+class _Point(NamedTuple):
+    """A result that was measured; shares are per cent."""
+
+    label: str
+    tokens_per_step: float
+    accuracy: float
+    interval: Interval
+    decodes: int
+
+
+def _points(results: Iterable[Result]) -> list[_Point]:
+    """Return the results that have something to draw, from slow to fast."""
+    points = [
+        _Point(
+            result.decoder_label,
+            result.tokens_per_step,
+            100 * result.accuracy,
+            Interval(100 * result.interval.low, 100 * result.interval.high),
+            result.count,
+        )
+        for result in results
+        if result.accuracy is not None and result.interval and result.tokens_per_step
+    ]
+    return sorted(points, key=lambda point: point.tokens_per_step)
+
+
+def _counted(points: Sequence[_Point]) -> str:
+    if not points:
+        return "nothing is marked"
+    counts = sorted({point.decodes for point in points})
+    decodes = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{decodes} decodes per point; bars: 95 % intervals"
+
+
+class _Layout(NamedTuple):
+    """Where everything stands, found by counting lines of text.
+
+    A trial drawing would find it too, and take as long as the figure itself.
+
+    Attributes:
+        panel: Width and height of one panel, in inches.
+        columns: Panels side by side.
+        panels: The label of each panel, folded; empty for a panel that stands alone.
+        title: Folded to the width of the figure.
+        subtitle: Likewise.
+        legend: The label of each curve, folded.
+    """
+
+    panel: tuple[float, float]
+    columns: int
+    panels: Sequence[str]
+    title: str
+    subtitle: str
+    legend: Sequence[str]
+
+    @property
+    def rows(self) -> int:
+        """How many panels stand above each other."""
+        return math.ceil(len(self.panels) / self.columns)
+
+    @property
+    def width(self) -> float:
+        """Inches."""
+        return _LEFT + self.columns * (self.panel[0] + _BETWEEN) - _BETWEEN + _RIGHT
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return self.header + self.rows * self.row + _AXIS_TEXT + self.footer
+
+    @property
+    def header(self) -> float:
+        """Inches that title and subtitle take."""
+        return _LINE * (1.2 + _lines(self.title) + 0.85 * _lines(self.subtitle))
+
+    @property
+    def row(self) -> float:
+        """Inches that a panel takes with its label, and the ticks of the one above."""
+        above = 0 if self.panels == [""] else _LINE * (0.9 + max(map(_lines, self.panels)))
+        return self.panel[1] + above
+
+    @property
+    def footer(self) -> float:
+        """Inches that the legend takes."""
+        rows = math.ceil(len(self.legend) / self.legend_columns)
+        return rows * (0.04 + 0.1 * max(map(_lines, self.legend), default=0))
+
+    @property
+    def legend_columns(self) -> int:
+        """How many curves the legend names side by side."""
+        longest = max((len(line) for label in self.legend for line in label.split("\n")), default=1)
+        return max(1, int((self.width - _BETWEEN) / (_HANDLE + longest * _LETTER * _SMALL)))
+
+    def bounds(self, number: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, width and height of a panel, as shares of the figure."""
+        row, column = divmod(number, self.columns)
+        left = _LEFT + column * (self.panel[0] + _BETWEEN)
+        top = self.header + (row + 1) * self.row
+        width, height = self.panel
+        return (
+            left / self.width,
+            1 - top / self.height,
+            width / self.width,
+            height / self.height,
+        )
+
+
+def _layout(panels: Sequence[str], title: str, subtitle: str, curves: Iterable[Curve]) -> _Layout:
+    panel = _LARGE_PANEL if len(panels) == 1 else _SMALL_PANEL
+    columns = math.ceil(len(panels) / math.ceil(len(panels) / 4))
+    width = _Layout(panel, columns, panels, "", "", []).width - _BETWEEN
+    return _Layout(
+        panel=panel,
+        columns=columns,
+        panels=[_fold(label, panel[0], _PLAIN) for label in panels],
+        title=_fold(title, width, _LARGE),
+        subtitle=_fold(subtitle, width, _SMALL),
+        legend=[_fold(curve.label, width - _HANDLE, _SMALL) for curve in curves],
+    )
+
+
+def _fold(text: str, width: float, size: float) -> str:
+    return cells.folded(text, int(width / (_LETTER * size)))
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
+
+
+def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[Figure, list[Axes]]:
+    """Return a figure with its texts, its legend and empty panels."""
+    figure = Figure(figsize=(layout.width, layout.height))
+    left, top = _BETWEEN / 2 / layout.width, 1 - _LINE / 2 / layout.height
+    below = top - _LINE * (_lines(layout.title) + 0.3) / layout.height
+    figure.text(left, top, layout.title, va="top", weight="bold", size=_LARGE)
+    figure.text(left, below, layout.subtitle, va="top", color=_QUIET, size=_SMALL)
+    grid = [figure.add_axes(layout.bounds(number)) for number in range(len(layout.panels))]
+    for axes, label in zip(grid, layout.panels, strict=True):
+        axes.set_title(label, loc="left", size=_PLAIN, pad=3)
+    _add_axis_labels(figure, layout)
+    if layout.legend:
+        _add_legend(figure, layout, curves)
+    return figure, grid
+
+
+def _add_axis_labels(figure: Figure, layout: _Layout) -> None:
+    """Write each axis label once, in the middle of the panels that share it."""
+    x, y, _, height = layout.bounds(0)
+    bottom = layout.bounds(len(layout.panels) - 1)[1]
+    figure.supylabel(
+        "accuracy (%)",
+        x=_BETWEEN / 2 / layout.width,
+        y=(bottom + y + height) / 2,
+        va="center",
+        ha="left",
+    )
+    figure.supxlabel(
+        "tokens per step (canvas tokens / model calls)",
+        x=(x + 1 - _RIGHT / layout.width) / 2,
+        y=(layout.footer + 0.06) / layout.height,
+        va="bottom",
+    )
+
+
+def _add_legend(figure: Figure, layout: _Layout, curves: Iterable[Curve]) -> None:
+    figure.legend(
+        [Line2D([], [], **_strokes(curve)) for curve in curves],
+        layout.legend,
+        loc="lower left",
+        bbox_to_anchor=(_BETWEEN / 2 / layout.width, 0),
+        ncols=layout.legend_columns,
+        fontsize=_SMALL,
+        frameon=False,
+        borderpad=0.3,
+        borderaxespad=0,
+        labelspacing=0.35,
+        columnspacing=1.2,
+        handlelength=2,
+        handletextpad=0.6,
+    )
+
+
+def _strokes(curve: Curve) -> dict[str, Any]:
+    return {
+        "color": curve.colour,
+        "marker": curve.marker,
+        "markerfacecolor": "none" if curve.oracle else curve.colour,
+        "markeredgewidth": 0.8 if curve.oracle else 0,
+        "linestyle": "--" if curve.oracle else "-",
+    }
+
+
+def _draw(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> None:
+    for curve in dict.fromkeys(curves.values()):
+        family = [point for point in points if curves[point.label] == curve]
+        if not family:
+            continue
+        below = [point.accuracy - point.interval.low for point in family]
+        above = [point.interval.high - point.accuracy for point in family]
+        axes.errorbar(
+            [point.tokens_per_step for point in family],
+            [point.accuracy for point in family],
+            # Rounding may leave an end on the wrong side by a hair.
+            yerr=np.maximum([below, above], 0),
+            elinewidth=0.7,
+            label=curve.label,
+            clip_on=False,
+            **_strokes(curve),
+        )
+
+
+def _share_axes(grid: Sequence[Axes], columns: int, speeds: Sequence[float]) -> None:
+    """Give every panel the same axes, and write their numbers at the outer panels only."""
+    low = math.floor(math.log2(min([1.0, *speeds])))
+    high = math.ceil(math.log2(max([2.0, *speeds])))
+    for number, axes in enumerate(grid):
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(2 ** (low - 0.15), 2 ** (high + 0.15))
+        axes.set_ylim(-3, 103)
+        axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in range(low, high + 1)]))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_yticks(range(0, 101, 25))
+        axes.grid(visible=True, axis="y")
+        axes.set_axisbelow(True)
+        axes.tick_params(labelleft=number % columns == 0, labelbottom=number + columns >= len(grid))

@@ -1,0 +1,219 @@
+"""One page per run: what parallel decoding cost, on average and task by task.
+
+The page stands alone: its style and figures are inside it, nothing is fetched, and all
+text that comes from a run is escaped.  The figures also lie beside it as files.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from parallelbench.analysis import cells
+from parallelbench.analysis.curves import curves_of
+from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
+from parallelbench.errors import StorageError
+from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
+from parallelbench.rundir import RunDirectory
+
+
+def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
+    """Write ``results.json``, ``results.csv``, ``figures/`` and ``report.html`` into ``run``.
+
+    Returns:
+        One result per (model, task, decoder setting), in the order of the run file, and
+        where the page is.
+
+    Raises:
+        RecordsError: A record is torn or was altered.
+        StorageError: A file cannot be written.
+    """
+    results = _in_order(run, summarize(run.records()))
+    run.write_text("results.json", to_json(results))
+    run.write_text("results.csv", to_csv(results))
+    missing = shortfall(run, results)
+    facts = {
+        **({"state": missing} if missing else {}),
+        **run.facts(),
+        "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
+    }
+    return results, write_report(run.path, results, average_over_tasks(results), facts)
+
+
+def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
+    """Return in one line what ``run`` still lacks; None if it is complete.
+
+    A decode that ended in an error is lacking: the run does it again when it is continued.
+    """
+    done = sum(result.count for result in results)
+    expected = run.runfile.decodes
+    return None if done == expected else f"unfinished: {done} of {expected} decodes are marked"
+
+
+def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
+    """Sort by the run file; records come in the order in which they were finished."""
+    order = [
+        {setting.label: place for place, setting in enumerate(settings)}
+        for settings in (run.runfile.models, run.runfile.tasks, run.runfile.decoders)
+    ]
+
+    def places(result: Result) -> tuple[int, ...]:
+        labels = (result.model, result.task_label, result.decoder_label)
+        return tuple(places[label] for places, label in zip(order, labels, strict=True))
+
+    return sorted(results, key=places)
+
+
+def write_report(
+    folder: Path, results: Sequence[Result], averages: Sequence[Result], facts: Mapping[str, Any]
+) -> Path:
+    """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
+
+    Args:
+        folder: Exists.  Files of an earlier report are replaced.
+        results: Of every (model, task, decoder setting).
+        averages: Of every (model, decoder setting), as
+            :func:`~parallelbench.results.average_over_tasks` makes them.
+        facts: Where the results come from, by name, shown in this order; ``"state"`` is
+            shown at the top as well.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    page = folder / "report.html"
+    try:
+        sections = _sections(folder / "figures", results, averages)
+        page.write_text(_render(results, sections, facts), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise StorageError(f"the report cannot be written into {folder}: {error}") from error
+    return page
+
+
+#: Sections that are no task, with their headings.
+_HEADINGS = {"average": "Average over tasks", "overview": "Every task at a glance"}
+
+
+class _Block(NamedTuple):
+    """A figure of one model, and a table under it.
+
+    Attributes:
+        section: A task's label, or a key of ``_HEADINGS``.
+        model: The model's setting.
+        figure: Not yet drawn.
+        results: Of the table; none for no table.
+    """
+
+    section: str
+    model: str
+    figure: Figure
+    results: Sequence[Result]
+
+
+class _Shown(NamedTuple):
+    """A block as the page shows it; ``image`` is a data URI."""
+
+    model: str
+    image: str
+    results: Sequence[Result]
+
+
+class _Section(NamedTuple):
+    """A part of the page with a heading, and an anchor that leads there."""
+
+    anchor: str
+    heading: str
+    blocks: list[_Shown]
+
+
+def _sections(
+    folder: Path, results: Sequence[Result], averages: Sequence[Result]
+) -> list[_Section]:
+    """Draw every figure, write it into ``folder``, and return what the page shows."""
+    folder.mkdir(exist_ok=True)
+    names = _safe_names([*_HEADINGS, *_grouped(results, "task_label")])
+    models = _safe_names(_grouped(results, "model"))
+    sections: dict[str, _Section] = {}
+    for block in _blocks(results, averages):
+        name = names[block.section]
+        file = f"{name}--{models[block.model]}" if len(models) > 1 else name
+        drawn = images(block.figure)
+        (folder / f"{file}.svg").write_bytes(drawn.light)
+        (folder / f"{file}-dark.svg").write_bytes(drawn.dark)
+        (folder / f"{file}.png").write_bytes(drawn.png)
+        image = "data:image/svg+xml;base64," + base64.b64encode(drawn.either).decode()
+        heading = _HEADINGS.get(block.section, block.section)
+        section = sections.setdefault(name, _Section(name, heading, []))
+        section.blocks.append(_Shown(block.model, image, block.results))
+    return list(sections.values())
+
+
+def _blocks(results: Sequence[Result], averages: Sequence[Result]) -> Iterator[_Block]:
+    curves = curves_of(results)
+    models = _grouped(results, "model")
+    tasks = {model: len(_grouped(own, "task_label")) for model, own in models.items()}
+    for model, own in _grouped(averages, "model").items():
+        if tasks[model] > 1:
+            yield _Block("average", model, average_figure(own, curves, tasks[model]), own)
+    for model, own in models.items():
+        if tasks[model] > 1:
+            yield _Block("overview", model, overview_figure(own, curves), [])
+    for task, of_task in _grouped(results, "task_label").items():
+        for model, own in _grouped(of_task, "model").items():
+            yield _Block(task, model, task_figure(own, curves), own)
+
+
+def _grouped(results: Sequence[Result], attribute: str) -> dict[str, list[Result]]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(getattr(result, attribute), []).append(result)
+    return groups
+
+
+def _safe_names(labels: Iterable[str]) -> dict[str, str]:
+    """Return a name for each label that fits file systems and anchors, no two alike.
+
+    A name has no ``--``, which may therefore join two of them.
+    """
+    names: dict[str, str] = {}
+    for label in labels:
+        safe = re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")[:80] or "unnamed"
+        taken = {name.lower() for name in names.values()}
+        copies = (f"{safe}-{number}" for number in itertools.count(2))
+        names[label] = next(n for n in itertools.chain([safe], copies) if n.lower() not in taken)
+    return names
+
+
+def _render(
+    results: Sequence[Result], sections: Sequence[_Section], facts: Mapping[str, Any]
+) -> str:
+    source = resources.files("parallelbench.analysis").joinpath("report.html.jinja")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["cells"] = cells
+    environment.filters["fact"] = _fact
+    template = environment.from_string(source.read_text(encoding="utf-8"))
+    return template.render(
+        models=list(_grouped(results, "model")),
+        tasks=len(_grouped(results, "task_label")),
+        decoders=len(_grouped(results, "decoder_label")),
+        sections=sections,
+        facts=facts,
+    )
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return "\n".join(value)
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str)

@@ -1,0 +1,105 @@
+"""Confidence factor: commit more positions the surer all of them are together.
+
+A group of n tokens, each with confidence above ``1 - 1 / (n + 1)``, has the same likeliest
+joint value as the product of its marginals: then writing all n at once is greedy decoding.
+The factor relaxes (above 1) or tightens (below 1) that guarantee.
+
+Rule: with the confidences in descending order ``c_(1) >= ... >= c_(N)``, commit the first k,
+
+* ``paper``: k = the largest n with ``(n + 1) (1 - c_(n)) < factor``, at least 1;
+* ``published``: k = the number of ranks before the first n > 1 with
+  ``c_(n) < 1 - factor / (n + 1)``; but N if that is the last rank, or if there is none.
+
+The second is what the authors' code does, and the code of others who took it over.  It
+differs in two ways: equality passes, and a failure at the last rank alone goes unnoticed.
+Defaults: factor = 1.0, rule = paper.
+
+Source: Wu et al., "Fast-dLLM" (2025, arXiv:2505.22618), factor-based parallel decoding and
+theorem 1; its code, ``get_transfer_index_dynamic``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import computed, leading, ranking
+
+
+@DECODERS.register("confidence_factor")
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceFactor(Chooser):
+    """Commit the most positions that are sure enough for their number, one at least.
+
+    Attributes:
+        factor: How much doubt a group may hold, positive; 1 is the bound of the theorem.
+        rule: ``paper`` as written there, ``published`` as its code decides.
+
+    Raises:
+        ValueError: ``factor`` or ``rule`` is not one of these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = True
+
+    factor: float = 1.0
+    rule: Literal["paper", "published"] = "paper"
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 < self.factor < math.inf:
+            raise ValueError(f"factor must lie in (0, inf), got {self.factor}")
+        if self.rule not in ("paper", "published"):
+            raise ValueError(f"rule must be 'paper' or 'published', got {self.rule!r}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the open positions that are jointly sure enough, one at least."""
+        confidence = computed(statistics.confidence)
+        order = ranking(confidence, open)
+        count = _paper_count if self.rule == "paper" else _published_count
+        k = count(confidence.gather(1, order), open.sum(dim=1, keepdim=True), self.factor)
+        return leading(order, k, open)
+
+
+def _paper_count(
+    descending: Float[Tensor, "samples length"],
+    size: Int[Tensor, "samples 1"],
+    factor: float,
+) -> Int[Tensor, "samples 1"]:
+    rank, threshold = _thresholds(descending, factor)
+    passes = (rank <= size) & (descending > threshold)
+    return torch.where(passes, rank, 1).amax(dim=1, keepdim=True)
+
+
+def _published_count(
+    descending: Float[Tensor, "samples length"],
+    size: Int[Tensor, "samples 1"],
+    factor: float,
+) -> Int[Tensor, "samples 1"]:
+    rank, threshold = _thresholds(descending, factor)
+    fails = (rank > 1) & (rank < size) & (descending < threshold)
+    # A failure at the last rank counts as none: the authors' code adds it back.
+    return torch.where(fails, rank - 1, size).amin(dim=1, keepdim=True)
+
+
+def _thresholds(
+    descending: Float[Tensor, "samples length"], factor: float
+) -> tuple[Int[Tensor, " length"], Float[Tensor, " length"]]:
+    """Return the ranks 1, 2, ... and what the confidence of each is compared with.
+
+    The paper's condition, solved for the confidence.  In that form, and rounded to the
+    confidence's own precision, a confidence of 0.9 equals a threshold of 0.9.
+    """
+    rank = torch.arange(1, descending.shape[1] + 1, device=descending.device)
+    return rank, (1 - factor / (rank.double() + 1)).to(descending.dtype)

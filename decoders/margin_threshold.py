@@ -1,0 +1,40 @@
+"""Margin threshold: commit wherever the best token is far enough ahead of the second.
+
+A margin never exceeds its confidence, so at one threshold this is the stricter rule.
+
+Rule: ``S = {i open : m_i >= threshold}`` and ``argmax m``.
+Defaults: threshold = 0.9, comparison = ge.
+
+Source: Kang et al., "ParallelBench" (2025, arXiv:2510.04767), the rule of Wu et al.,
+"Fast-dLLM" (2025, arXiv:2505.22618), on another score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Progress, Statistics
+from parallelbench.decoders.selection import ProbabilityThreshold, computed, passing_or_best
+
+
+@DECODERS.register("margin_threshold")
+@dataclass(frozen=True, kw_only=True)
+class MarginThreshold(ProbabilityThreshold):
+    """Commit all positions whose margin reaches ``threshold``; the widest if none does."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "margin"})
+    adaptive: ClassVar[bool] = True
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the open positions of wide enough margin, one at least."""
+        margin = computed(statistics.margin)
+        return passing_or_best(margin, self.passing(margin), open)

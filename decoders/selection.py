@@ -1,0 +1,124 @@
+"""What strategies share: ranking the open positions by a score, and how many to commit.
+
+A strategy that looks only at the present predictions is a *score* (confidence, margin,
+entropy ...) and a *count rule* (a fixed number, a threshold ...), applied to the open
+positions of each row.  Ties go to the lower index, on every device: ``torch.topk`` and an
+unstable sort leave their order open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import Chooser, Decoder
+from parallelbench.errors import DecoderError
+
+
+def computed(
+    statistic: Float[Tensor, "samples length"] | None,
+) -> Float[Tensor, "samples length"]:
+    """Return a statistic that is there because the decoder's ``needs`` name it.
+
+    Raises:
+        DecoderError: It is not there.
+    """
+    if statistic is None:
+        raise DecoderError("a decoder reads a statistic that its needs do not name")
+    return statistic
+
+
+def ranking(
+    score: Float[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Int[Tensor, "samples length"]:
+    """Return the positions of each row from best to worst; the closed ones come last."""
+    return score.masked_fill(~open, -torch.inf).argsort(dim=1, descending=True, stable=True)
+
+
+def leading(
+    order: Int[Tensor, "samples length"],
+    count: int | Int[Tensor, "samples 1"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Bool[Tensor, "samples length"]:
+    """Return the first ``count`` positions of a :func:`ranking`; no more than are open."""
+    place = order.argsort(dim=1)
+    return open & (place < count)
+
+
+def top(
+    score: Float[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    k: int,
+) -> Bool[Tensor, "samples length"]:
+    """Return the ``k`` open positions of highest score, or all where fewer are open."""
+    return leading(ranking(score, open), k, open)
+
+
+def passing_or_best(
+    score: Float[Tensor, "samples length"],
+    passing: Bool[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Bool[Tensor, "samples length"]:
+    """Return the open positions that pass, and always the one of highest score.
+
+    Committing the best one regardless is what makes a decode end: every step commits at
+    least one position, so a window of n takes at most n steps.
+    """
+    return (open & passing) | top(score, open, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedCount(Chooser):
+    """Commit the same number of positions in every step.
+
+    n positions take ceil(n / k) steps.  LLaDA's own sampler is told the number of steps
+    instead and spreads the positions over them; where that number divides n, the two are
+    the same.
+
+    Attributes:
+        k: Tokens per step; the last step commits what is left.
+
+    Raises:
+        ValueError: ``k`` is below 1.
+    """
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbabilityThreshold(Chooser):
+    """Commit every position whose score, a number in [0, 1], reaches a threshold.
+
+    Attributes:
+        threshold: What a score must reach, in (0, 1].
+        comparison: ``ge`` lets a score equal to the threshold pass, as Fast-dLLM does;
+            ``gt`` does not, as in SDAR, LLaDA2 and WINO.  It matters at a threshold of 1,
+            which a rounded probability can reach but not exceed.
+
+    Raises:
+        ValueError: ``threshold`` or ``comparison`` is not one of these.
+    """
+
+    threshold: float = 0.9
+    comparison: Literal["ge", "gt"] = "ge"
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if self.comparison not in ("ge", "gt"):
+            raise ValueError(f"comparison must be 'ge' or 'gt', got {self.comparison!r}")
+
+    def passing(self, score: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
+        """Return where ``score`` reaches the threshold."""
+        return score >= self.threshold if self.comparison == "ge" else score > self.threshold

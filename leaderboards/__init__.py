@@ -1,0 +1,1 @@
+"""Leaderboards that anyone can enter and anyone can recompute."""

@@ -1,0 +1,25 @@
+"""ParallelBench: what parallel decoding costs a diffusion language model, measured honestly.
+
+Read the modules in the order of the data: :mod:`~parallelbench.task` ->
+:mod:`~parallelbench.prompt` -> :mod:`~parallelbench.model` -> :mod:`~parallelbench.decoder`
+-> :mod:`~parallelbench.decode` -> :mod:`~parallelbench.trace` -> :mod:`~parallelbench.score`
+-> :mod:`~parallelbench.record` -> :mod:`~parallelbench.results`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parallelbench.evaluation import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: torch takes a second that `parallelbench --help` need not pay.
+    if name in __all__:
+        from parallelbench import evaluation  # noqa: PLC0415
+
+        return getattr(evaluation, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,330 @@
+"""The command ``parallelbench``: one verb per question that a user brings.
+
+The core's verbs stand here; the wings and other packages bring theirs through the entry
+point group ``parallelbench.verbs``.  A verb's docstring is its help text.
+
+Exit status: 0 done, 1 our fault (with a traceback), 2 the request is at fault (one line on
+stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from parallelbench.errors import RequestError, UnknownNameError
+
+
+class _Verbs(click.Group):
+    """Our own verbs and those of every installed package, loaded when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_installed_verbs()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        entry = _installed_verbs().get(cmd_name)
+        if entry is None:
+            from parallelbench.registry import unknown  # noqa: PLC0415
+
+            raise UnknownNameError(unknown("verb", cmd_name, self.list_commands(ctx)))
+        verb: click.Command = entry.load()
+        return verb
+
+
+def _installed_verbs() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("parallelbench"), prog_name="parallelbench")
+def cli() -> None:
+    """Measure what parallel decoding costs a diffusion language model.
+
+    Start with `parallelbench run`.
+    """
+
+
+@cli.command()
+@click.argument("runfile", required=False, type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, help="Such as ideal or ideal:noise=0.")
+@click.option("--tasks", multiple=True, help="Names and globs, such as 'waiting_line/*'.")
+@click.option("--decoders", multiple=True, help="Settings and grids: 'confidence:k=1|2|4'.")
+@click.option("--samples", type=int, help="Samples per task.  [default: 100]")
+@click.option("--seed", type=int, help="Of samples and decoders.  [default: 0]")
+@click.option("--repeats", type=int, help="Decodes of each sample.  [default: 1]")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def run(  # noqa: PLR0913  each is an option
+    runfile: Path | None,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    decoders: Sequence[str],
+    samples: int | None,
+    seed: int | None,
+    repeats: int | None,
+    out: Path | None,
+    batch_size: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Run the benchmark, or the rest of a run that was cut off.
+
+    RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats; options
+    override it.  Without it, what no option says is taken from the embedded default: every
+    task, decoded from the exact law of its right answers.
+
+    \b
+    Examples:
+      parallelbench run
+      parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
+      parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
+                        --decoders random:k=5 --samples 2000
+    """
+    from parallelbench.runfile import DEFAULT_RUN, make_runfile, read_content  # noqa: PLC0415
+    from parallelbench.runner import run as carry_out  # noqa: PLC0415
+
+    asked = {
+        "models": list(models),
+        "tasks": list(tasks),
+        "decoders": list(decoders),
+        "samples": samples,
+        "seed": seed,
+        "repeats": repeats,
+    }
+    content = read_content(runfile or DEFAULT_RUN)
+    content.update({key: value for key, value in asked.items() if value not in (None, [])})
+    plan = make_runfile(content, where=str(runfile) if runfile else "the run")
+    folder = out or Path("runs") / plan.digest[:12]
+    with _progress(plan.decodes, folder) as progress:
+        carry_out(plan, folder, batch_size=batch_size, progress=progress)
+    context = click.get_current_context()
+    report = cli.get_command(context, "report")
+    if report is not None:
+        context.invoke(report, runs=(folder,), as_json=as_json)
+
+
+@cli.command(name="list")
+@click.argument(
+    "what", type=click.Choice(["tasks", "decoders", "models"]), required=False
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(what: str | None, *, as_json: bool) -> None:
+    """List tasks, decoders and models with their fields and defaults.
+
+    \b
+    Example:
+      parallelbench list decoders
+    """
+    registries = _registries()
+    chosen = {what: registries[what]} if what else registries
+    entries = {kind: [_entry(name, item) for name, item in items.items()] for kind, items in chosen.items()}
+    if as_json:
+        click.echo(json.dumps(entries[what] if what else entries, indent=1))
+        return
+    for kind, listed in entries.items():
+        click.echo(f"{kind}:")
+        for entry in listed:
+            fields = ", ".join(f"{name}={value}" for name, value in entry["fields"].items())
+            click.echo(f"  {entry['name']}\n      {entry['summary']}\n      {fields}")
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--count", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
+    """Print samples of a task, with a right answer and how many there are.
+
+    \b
+    Example:
+      parallelbench show waiting_line/shuffle:length=4 --count 2
+    """
+    from parallelbench.registry import load_plugins  # noqa: PLC0415
+    from parallelbench.runner import draw  # noqa: PLC0415
+    from parallelbench.setting import build, parse_settings  # noqa: PLC0415
+    from parallelbench.task import TASKS  # noqa: PLC0415
+
+    load_plugins()
+    shown: list[dict[str, Any]] = []
+    for setting in parse_settings(task, TASKS):
+        made = build(setting, TASKS)
+        for index in range(count):
+            sample = draw(made, seed, index)
+            shown.append(
+                {
+                    "id": sample.id,
+                    "messages": [message._asdict() for message in sample.messages],
+                    "reference": sample.reference,
+                    "right_answers": _count_answers(made, sample),
+                    "facts": dict(sample.facts),
+                    "digest": sample.digest,
+                }
+            )
+    if as_json:
+        click.echo(json.dumps(shown, indent=1))
+        return
+    for entry in shown:
+        click.secho(entry["id"], bold=True)
+        for message in entry["messages"]:
+            click.echo(f"{message['role']}: {message['content']}")
+        click.echo(f"a right answer: {entry['reference']}")
+        click.echo(f"right answers: {entry['right_answers']}\n")
+
+
+@cli.command()
+@click.option("--model", default="ideal", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(model: str, *, as_json: bool) -> None:
+    """Check this installation: versions, plugins, and a small run at two batch sizes.
+
+    \b
+    Example:
+      parallelbench doctor
+    """
+    from parallelbench.environment import environment  # noqa: PLC0415
+    from parallelbench.runfile import make_runfile  # noqa: PLC0415
+    from parallelbench.runner import execute  # noqa: PLC0415
+
+    trial = {
+        "models": model,
+        "tasks": ["choices/city", "waiting_line/shuffle"],
+        "decoders": ["one_by_one", "random:k=2,temperature=1", "entropy_bound"],
+        "samples": 8,
+    }
+    plan = make_runfile(trial, where="the trial run")
+    outputs = []
+    for batch_size in (1, 8):
+        began = time.perf_counter()
+        records = list(execute(plan, batch_size=batch_size))
+        outputs.append(({record.key: record.trace for record in records}, time.perf_counter() - began))
+    (alone, seconds_alone), (together, seconds_together) = outputs
+    same = sum(alone[key] == together[key] for key in alone)
+    findings = {
+        **environment(),
+        **{kind: len(items) for kind, items in _registries().items()},
+        "model": model,
+        "trial_decodes": plan.decodes,
+        "seconds_at_batch_1": round(seconds_alone, 2),
+        "seconds_at_batch_8": round(seconds_together, 2),
+        "same_tokens_at_batch_1_and_8": f"{same} of {plan.decodes}",
+        "healthy": same == plan.decodes,
+    }
+    if as_json:
+        click.echo(json.dumps(findings, indent=1))
+    else:
+        for name, value in findings.items():
+            click.echo(f"{name.replace('_', ' ')}: {value}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status."""
+    try:
+        cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
+    except RequestError as error:
+        click.echo(f"parallelbench: {error}", err=True)
+        return 2
+    except click.ClickException as error:
+        click.echo(f"parallelbench: {error.format_message()}", err=True)
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(
+            "parallelbench: interrupted; every finished decode is recorded, "
+            "and the same command goes on from there",
+            err=True,
+        )
+        return 130
+    return 0
+
+
+def _registries() -> dict[str, Any]:
+    from parallelbench.decoder import DECODERS  # noqa: PLC0415
+    from parallelbench.model import MODELS  # noqa: PLC0415
+    from parallelbench.registry import load_plugins  # noqa: PLC0415
+    from parallelbench.task import TASKS  # noqa: PLC0415
+
+    load_plugins()
+    return {"tasks": TASKS, "decoders": DECODERS, "models": MODELS}
+
+
+def _entry(name: str, item: type[Any]) -> dict[str, Any]:
+    summary = (item.__doc__ or "").strip().splitlines()[0]
+    fields = {field.name: field.default for field in dataclasses.fields(item)}
+    return {"name": name, "summary": summary, "fields": fields}
+
+
+def _count_answers(task: Any, sample: Any) -> str:
+    from parallelbench.errors import NotEnumerableError  # noqa: PLC0415
+
+    try:
+        return f"{len(task.answers(sample)):,}"
+    except NotEnumerableError as error:
+        return str(error)
+
+
+@contextmanager
+def _progress(total: int, folder: Path) -> Iterator[Callable[[int], None]]:
+    """Show how far a run is: a bar with an ETA on a terminal, plain lines otherwise."""
+    if sys.stderr.isatty():
+        with _bar(total) as advance:
+            yield advance
+    else:
+        yield _lines(total, folder)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("decoding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("decoding", total=total)
+        yield lambda count: bar.update(task, completed=count)
+
+
+def _lines(total: int, folder: Path) -> Callable[[int], None]:
+    began = time.monotonic()
+    first: int | None = None
+    told = began
+
+    def advance(count: int) -> None:
+        nonlocal first, told
+        now = time.monotonic()
+        if first is None:
+            first = count
+            known = f", {count} recorded before" if count else ""
+            click.echo(f"{total} decodes into {folder}{known}", err=True)
+        elif now - told >= 10 or count == total:
+            told = now
+            left = (now - began) / (count - first) * (total - count)
+            click.echo(f"{count} of {total} decodes, about {left:.0f} s left", err=True)
+
+    return advance

@@ -1,0 +1,303 @@
+"""What a decoding strategy is: it plans rows and chooses what to write.  It never runs a model.
+
+Two shapes, one road.  A strategy that needs only statistics of each open position is a
+:class:`Chooser`: a frozen dataclass with one batched method ``choose``.  Whatever needs
+more (history, re-masking, attention, several rows or several calls) is a full
+:class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``.  A chooser *is* a
+decoder whose ``step_batch`` is written in terms of ``choose``, so the loop in
+:mod:`parallelbench.decode` knows a single kind.
+
+State belongs to a sample and never to the decoder object: many samples at different
+progress, and many settings of one sample, share one batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.answers import Answers
+from parallelbench.prompt import Prompt
+from parallelbench.registry import Registry
+
+#: What the loop itself can compute from logits.  Anything else that a decoder needs
+#: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.
+#: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
+STATISTICS = frozenset(
+    {"token", "confidence", "margin", "entropy", "uniform", "distribution", "answers"}
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One sequence of one model call: the prompt, then a canvas.
+
+    Attributes:
+        prompt: The sample's prompt; the canvas follows its ids.
+        canvas: Token ids, with the mask id where nothing is written yet.  Often the
+            sample's own canvas; a draft, a branch or an extended canvas otherwise.
+        wanted: True where a prediction is asked for.
+        positions: Position ids of the canvas, counted from the start of the canvas; None
+            means 0, 1, 2, ...
+        attention: True where the canvas position of that row may attend to the canvas
+            position of that column; None means everywhere the model allows.
+    """
+
+    prompt: Prompt
+    canvas: Int[Tensor, " length"]
+    wanted: Bool[Tensor, " length"]
+    positions: Int[Tensor, " length"] | None = None
+    attention: Bool[Tensor, "length length"] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a decoder may see of one sample: read-only.
+
+    Attributes:
+        prompt: The sample's prompt.
+        canvas: Token ids as they stand, with the mask id at open positions.
+        open: True at the masked positions of the active window.
+        window: First position of the active window, and the one after its last.
+        remaining: How many positions of the window are open.
+        initial: How many were open when the window became active.
+        step: Steps taken in this window so far.
+        nfe: Model calls made for this sample so far.
+        mask_id: The id that marks an open position.
+    """
+
+    prompt: Prompt
+    canvas: Int[Tensor, " length"]
+    open: Bool[Tensor, " length"]
+    window: tuple[int, int]
+    remaining: int
+    initial: int
+    step: int
+    nfe: int
+    mask_id: int
+
+    @property
+    def answers(self) -> Answers:
+        """The law of the right answers: for oracles, which declare ``needs`` ``"answers"``."""
+        return self.prompt.answers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Statistics:
+    """What the model's predictions say of each wanted position, one row per model row.
+
+    A field is None unless a decoder of the batch needs it.  At positions that were not
+    wanted the token is the mask id, confidence and margin are -inf and entropy is +inf.
+
+    Attributes:
+        token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
+            temperature, a draw.
+        confidence: Probability of ``token`` at temperature 1, in [0, 1].
+        margin: Gap between the two highest probabilities, in [0, 1].
+        entropy: Entropy of the prediction at temperature 1, in nats.
+        uniform: A number in [0, 1) from the sample's own generator, fresh in every step.
+        distribution: Probabilities over the whole vocabulary; 0 where not wanted.
+        extras: What the model itself provides, by name; the first axis is the row.
+    """
+
+    token: Int[Tensor, "rows length"]
+    confidence: Float[Tensor, "rows length"] | None = None
+    margin: Float[Tensor, "rows length"] | None = None
+    entropy: Float[Tensor, "rows length"] | None = None
+    uniform: Float[Tensor, "rows length"] | None = None
+    distribution: Float[Tensor, "rows length vocabulary"] | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def of(self, rows: slice) -> Statistics:
+        """Return the statistics of some rows only."""
+
+        def part(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[rows]
+
+        return Statistics(
+            token=self.token[rows],
+            confidence=part(self.confidence),
+            margin=part(self.margin),
+            entropy=part(self.entropy),
+            uniform=part(self.uniform),
+            distribution=part(self.distribution),
+            extras={name: tensor[rows] for name, tensor in self.extras.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """How far each sample of a batch is.
+
+    Attributes:
+        step: Steps taken in the active window so far.
+        initial: How many positions of the window were open at its start.
+    """
+
+    step: Int[Tensor, " samples"]
+    initial: Int[Tensor, " samples"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Update:
+    """What one step does to one sample.
+
+    Attributes:
+        write: True where an id is written.  Only positions that are not pre-filled may be
+            written; one that already holds a token may be overwritten.
+        tokens: The ids to write; the mask id opens a position again.
+        done: End this sample now.
+        window: Make this the active window; None leaves it to the blocks.
+    """
+
+    write: Bool[Tensor, " length"]
+    tokens: Int[Tensor, " length"]
+    done: bool = False
+    window: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepBatch:
+    """Samples of one decoder and one canvas length, in one step, after the model call.
+
+    Attributes:
+        views: One per sample, as they stood before the call.
+        states: What ``start`` returned for each sample.
+        open: The open positions of each sample's window.
+        progress: How far each sample is.
+        statistics: One row per model row, in the order of ``rows``.
+        rows: Which of those rows belong to each sample.
+    """
+
+    views: Sequence[View]
+    states: Sequence[Any]
+    open: Bool[Tensor, "samples length"]
+    progress: Progress
+    statistics: Statistics
+    rows: Sequence[slice]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Updates:
+    """What one step does to every sample of a batch: :class:`Update`, stacked.
+
+    Attributes:
+        write: True where an id is written.
+        tokens: The ids to write.
+        done: One per sample; empty means that none ends here.
+        windows: One per sample; empty means that none is moved.
+    """
+
+    write: Bool[Tensor, "samples length"]
+    tokens: Int[Tensor, "samples length"]
+    done: Sequence[bool] = ()
+    windows: Sequence[tuple[int, int] | None] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder(ABC):
+    """A strategy: which rows to send, and what to write when their predictions are back.
+
+    Attributes:
+        needs: What it wants to know of each position; the loop computes only that.
+        adaptive: Whether the number of tokens per step depends on the predictions.
+        remasks: Whether a written position may be opened again or overwritten.
+        block_length: Length in tokens of the semi-autoregressive blocks, decoded from
+            left to right; None makes the whole canvas one block.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn from the
+            prediction at that temperature.
+
+    Raises:
+        ValueError: ``block_length`` is below 1, or ``temperature`` is not in [0, inf).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token"})
+    adaptive: ClassVar[bool] = False
+    remasks: ClassVar[bool] = False
+
+    block_length: int | None = None
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.block_length is not None and self.block_length < 1:
+            raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+
+    def start(self, view: View) -> Any:  # noqa: ARG002  a strategy with a state overrides this
+        """Return a fresh state for one sample; None if the strategy needs none."""
+        return None
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+        """Return the rows of the next model call; none at all makes a step without a call."""
+        return [Row(view.prompt, view.canvas, view.open)]
+
+    @abstractmethod
+    def step(self, state: Any, view: View, statistics: Statistics) -> Update:
+        """Return what to write, given the predictions for this sample's planned rows."""
+
+    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+        """Return whether the active window is finished; asked after every step."""
+        return view.remaining == 0
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Return :meth:`step` for every sample of ``batch``; override it to vectorise."""
+        updates = [
+            self.step(state, view, batch.statistics.of(rows))
+            for state, view, rows in zip(batch.states, batch.views, batch.rows, strict=True)
+        ]
+        return Updates(
+            write=torch.stack([update.write for update in updates]),
+            tokens=torch.stack([update.tokens for update in updates]),
+            done=[update.done for update in updates],
+            windows=[update.window for update in updates],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chooser(Decoder):
+    """A strategy that needs only statistics of the open positions and never revises.
+
+    It commits the predicted tokens at the positions it chooses.
+    """
+
+    @abstractmethod
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the field's word
+        progress: Progress,
+    ) -> Bool[Tensor, "samples length"]:
+        """Return which positions to commit in this step.
+
+        Args:
+            statistics: One row per sample.
+            open: The positions that may be committed; at least one per sample.
+            progress: How far each sample is in its window.
+
+        Returns:
+            True where a position is committed: a non-empty subset of ``open``.
+        """
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit the predicted tokens at the chosen positions of every sample."""
+        chosen = self.choose(batch.statistics, batch.open, batch.progress)
+        return Updates(write=chosen, tokens=batch.statistics.token)
+
+    def step(self, state: Any, view: View, statistics: Statistics) -> Update:  # noqa: ARG002
+        """Commit the predicted tokens at the chosen positions of one sample."""
+        progress = Progress(
+            step=torch.tensor([view.step], device=view.open.device),
+            initial=torch.tensor([view.initial], device=view.open.device),
+        )
+        chosen = self.choose(statistics, view.open[None], progress)
+        return Update(write=chosen[0], tokens=statistics.token[0])
+
+
+DECODERS: Registry[type[Decoder]] = Registry("decoder")

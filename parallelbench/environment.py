@@ -1,0 +1,29 @@
+"""Where a run ran: versions, machine and batch policy, as JSON values."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from datetime import datetime, timezone
+from typing import Any
+
+_PACKAGES = ("parallelbench", "torch", "transformers", "tokenizers", "numpy", "scipy")
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions and the machine; nothing that names a person or a place."""
+    import torch  # noqa: PLC0415  start-up stays fast
+
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "accelerators": [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ],
+    }

@@ -1,0 +1,61 @@
+"""What can go wrong, as one tree.
+
+::
+
+    ParallelBenchError
+    ├── RequestError            the request is at fault: one line, exit code 2
+    │   ├── UnknownNameError    nobody registered that task, decoder, model or field
+    │   ├── FieldError          a field's value is of the wrong kind or out of range
+    │   ├── NotEnumerableError  the right answers are too many, or cannot be listed
+    │   ├── CanvasError         an answer does not fit the canvas or the tokenizer
+    │   ├── RunFileError        a run file is malformed, or changed since its run began
+    │   ├── RecordsError        a line of records is torn, corrupted or from elsewhere
+    │   └── StorageError        a folder cannot be read or written, or the disk is full
+    └── DecoderError            a strategy broke its contract: the record says so
+
+A :class:`RequestError` is a sentence for the person who typed the request: what was
+asked, the offending value, what is allowed, how to mend it.  Everything outside this
+tree is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class ParallelBenchError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class RequestError(ParallelBenchError):
+    """What was asked for cannot be done as asked."""
+
+
+class UnknownNameError(RequestError, LookupError):
+    """Nobody registered the task, decoder, model or field that was named."""
+
+
+class FieldError(RequestError, ValueError):
+    """A field has a value of the wrong kind or outside its range."""
+
+
+class NotEnumerableError(RequestError):
+    """The law of a sample's right answers cannot be listed; the message says why."""
+
+
+class CanvasError(RequestError):
+    """An answer does not fit the canvas, or the tokenizer cannot express it."""
+
+
+class RunFileError(RequestError):
+    """A run file is malformed, or differs from the one its run began with."""
+
+
+class RecordsError(RequestError):
+    """A line of records is torn, corrupted, or belongs to another run."""
+
+
+class StorageError(RequestError):
+    """A folder or file cannot be read or written."""
+
+
+class DecoderError(ParallelBenchError):
+    """A decoding strategy broke its contract, such as writing outside its window."""

@@ -1,0 +1,88 @@
+"""The whole road in one call, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from parallelbench.record import Record
+from parallelbench.results import Result, summarize
+from parallelbench.runfile import RunFile, make_runfile
+from parallelbench.runner import execute, run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gave.
+
+    Attributes:
+        runfile: What was run.
+        records: One per decode.
+        folder: The run directory; None if the records were kept in memory only.
+    """
+
+    runfile: RunFile
+    records: Sequence[Record]
+    folder: Path | None
+
+    @cached_property
+    def results(self) -> list[Result]:
+        """One result per (model, task, decoder setting)."""
+        return summarize(self.records)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return the results as JSON values; ``pandas.DataFrame(...)`` takes them as they are."""
+        return [result.as_dict() for result in self.results]
+
+
+def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
+    *,
+    model: str | list[str] = "ideal",
+    tasks: str | list[str] = "*",
+    decoders: str | list[str] = "one_by_one",
+    samples: int = 100,
+    seed: int = 0,
+    repeats: int = 1,
+    out: str | Path | None = None,
+    batch_size: int = 256,
+) -> Evaluation:
+    """Decode ``tasks`` with ``model`` and ``decoders``, and mark the replies.
+
+    Args:
+        model: Such as ``"ideal"`` or ``"ideal:noise=0"``.
+        tasks: Names and globs, such as ``"waiting_line/*"``.
+        decoders: Settings and grids, such as ``"confidence:k=1|2|4"``.
+        samples: Per task.
+        seed: Of the samples and of the decoders' randomness.
+        repeats: Decodes of each sample by each decoder.
+        out: A run directory to write or to continue; None keeps the records in memory.
+        batch_size: Most decodes at a time; changes no record.
+
+    Raises:
+        RequestError: Something cannot be done as asked.
+
+    Example:
+        >>> from parallelbench import evaluate
+        >>> evaluation = evaluate(
+        ...     tasks="choices/city", decoders="one_by_one,random:k=32", samples=50
+        ... )
+        >>> [(r.decoder_label, r.accuracy) for r in evaluation.results][0]
+        ('one_by_one', 1.0)
+    """
+    runfile = make_runfile(
+        {
+            "models": model,
+            "tasks": tasks,
+            "decoders": decoders,
+            "samples": samples,
+            "seed": seed,
+            "repeats": repeats,
+        }
+    )
+    if out is None:
+        return Evaluation(runfile, list(execute(runfile, batch_size=batch_size)), None)
+    directory = run(runfile, Path(out), batch_size=batch_size)
+    return Evaluation(runfile, list(directory.records()), directory.path)

@@ -1,0 +1,390 @@
+"""Lanes and cohorts: the decodes in progress, what is written in them, what it cost.
+
+A *lane* is one sample under one decoder.  Lanes of the same decoder and canvas length form
+a *cohort*, whose canvases are one tensor.  A strategy that raises, or writes where it may
+not, ends its lanes with status ``error``; the other lanes go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from parallelbench.decoder import Decoder, Progress, Row, Statistics, StepBatch, Updates, View
+from parallelbench.errors import DecoderError, RequestError
+from parallelbench.model import Model
+from parallelbench.prompt import Prompt
+from parallelbench.record import Counts, Status
+from parallelbench.trace import Trace
+
+#: A lane may take this many steps per canvas token before it is stopped as stalled.
+STEPS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One decode to be done.
+
+    Attributes:
+        prompt: The sample, as token ids and a canvas.
+        decoder: The strategy.
+        key: Names this decode within its run; its randomness is drawn from nothing else.
+        tag: Handed back with the outcome.
+    """
+
+    prompt: Prompt
+    decoder: Decoder
+    key: str
+    tag: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One decode, done.
+
+    Attributes:
+        job: What was asked for.
+        output_ids: The canvas at the end.
+        status: How it ended, as in :class:`~parallelbench.record.Record`.
+        error: What went wrong, for status ``error``.
+        trace: Every step.
+        off_law_calls: Calls on a canvas that no right answer fits; None if unknown.
+        seconds: Wall-clock time while the lane was live.
+    """
+
+    job: Job
+    output_ids: list[int]
+    status: Status
+    error: str | None
+    trace: Trace
+    off_law_calls: int | None
+    seconds: float
+
+    @property
+    def counts(self) -> Counts:
+        """What the decode cost and produced."""
+        codec = self.job.prompt.codec
+        open_ids = [
+            token
+            for token, is_open in zip(self.output_ids, self.job.prompt.open.tolist(), strict=True)
+            if is_open
+        ]
+        ends = [position for position, token in enumerate(open_ids) if token == codec.end_id]
+        before_end = open_ids[: ends[0]] if ends else open_ids
+        behind_end = open_ids[ends[0] :] if ends else []
+        answer_tokens = sum(token != codec.mask_id for token in before_end)
+        nfe = self.trace.nfe
+        return Counts(
+            nfe=nfe,
+            rows=sum(self.trace.rows),
+            token_positions=sum(self.trace.row_tokens),
+            auxiliary_calls=sum(self.trace.auxiliary_calls),
+            steps=len(self.trace.rows),
+            canvas_tokens=len(open_ids),
+            answer_tokens=answer_tokens,
+            tokens_after_end=sum(t not in (codec.end_id, codec.mask_id) for t in behind_end),
+            revisions=self.trace.revisions(codec.mask_id),
+            tokens_per_step=len(open_ids) / nfe if nfe else None,
+            answer_tokens_per_step=answer_tokens / nfe if nfe else None,
+            off_law_calls=self.off_law_calls,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """The rows that one cohort sends in one step, and what comes back for them.
+
+    Attributes:
+        rows: In the order of the lanes.
+        slices: Which rows belong to each lane.
+        wanted: Where predictions are asked for, one line per row, padded to the longest.
+        draws: Uniform numbers in [0, 1) that draw the tokens; None at temperature 0.
+        uniform: Uniform numbers in [0, 1) for the decoder; None if it needs none.
+        statistics: What the decoder is told.
+        off_law: Per row, whether no right answer fits it; None if the model does not know.
+        auxiliary_calls: Per row; empty if there were none.
+    """
+
+    rows: list[Row]
+    slices: list[slice]
+    wanted: Tensor
+    draws: Tensor | None
+    uniform: Tensor | None
+    statistics: Statistics
+    off_law: Sequence[bool] | None = None
+    auxiliary_calls: Sequence[int] = ()
+
+
+class _Ending(NamedTuple):
+    status: Status
+    error: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """One sample under one decoder, while it is being decoded."""
+
+    job: Job
+    blocks: list[tuple[int, int]]
+    budget: int
+    rng: np.random.Generator
+    state: Any = None
+    window: tuple[int, int] = (0, 0)
+    initial: int = 0
+    step: int = 0
+    nfe: int = 0
+    off_law_calls: int | None = None
+    trace: Trace = field(default_factory=Trace)
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Cohort:
+    """The lanes of one decoder and one canvas length.
+
+    Args:
+        decoder: The strategy of every lane.
+        model: For its codec and device.
+
+    Attributes:
+        lanes: The live ones.
+    """
+
+    def __init__(self, decoder: Decoder, model: Model) -> None:
+        self.decoder = decoder
+        self.lanes: list[_Lane] = []
+        self._codec = model.codec
+        self._device = model.device
+        self._canvas = torch.empty((0, 0), dtype=torch.long)
+        self._writable = torch.empty((0, 0), dtype=torch.bool)
+        self._open = self._writable
+        self._views: list[View] = []
+
+    def admit(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Let ``jobs`` join; return those that failed at once."""
+        fresh = range(len(self.lanes), len(self.lanes) + len(jobs))
+        canvases = [job.prompt.canvas.to(self._device) for job in jobs]
+        masked = [job.prompt.open.to(self._device) for job in jobs]
+        self._canvas = torch.stack([*self._canvas, *canvases])
+        self._writable = torch.stack([*self._writable, *masked])
+        self.lanes += [self._lane(job) for job in jobs]
+        for index in fresh:
+            self._enter_next_block(self.lanes[index], self._writable[index])
+        self._look()
+        try:
+            for index in fresh:
+                self.lanes[index].state = self.decoder.start(self._views[index])
+        except RequestError:
+            raise
+        except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
+            return self._leave(dict.fromkeys(fresh, _fault(error)))
+        return []
+
+    def plan(self) -> Call | list[Outcome]:
+        """Return the rows that the decoder wants to send, or the lanes if it failed."""
+        rows: list[Row] = []
+        slices: list[slice] = []
+        try:
+            for lane, view in zip(self.lanes, self._views, strict=True):
+                planned = self.decoder.plan(lane.state, view)
+                slices.append(slice(len(rows), len(rows) + len(planned)))
+                rows.extend(planned)
+        except RequestError:
+            raise
+        except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
+            return self._leave(dict.fromkeys(range(len(self.lanes)), _fault(error)))
+        return Call(
+            rows=rows,
+            slices=slices,
+            wanted=_padded([row.wanted for row in rows], self._open),
+            draws=self._random(rows, slices) if self.decoder.temperature > 0 else None,
+            uniform=self._random(rows, slices) if "uniform" in self.decoder.needs else None,
+            statistics=Statistics(token=self._canvas[:0]),
+        )
+
+    def step(self, call: Call) -> list[Outcome]:
+        """Let the decoder choose, apply and count what it chose; return finished lanes."""
+        try:
+            endings = self._step(call)
+        except RequestError:
+            raise
+        except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
+            endings = dict.fromkeys(range(len(self.lanes)), _fault(error))
+        return self._leave(endings)
+
+    def _step(self, call: Call) -> dict[int, _Ending]:
+        batch = StepBatch(
+            views=self._views,
+            states=[lane.state for lane in self.lanes],
+            open=self._open,
+            progress=Progress(
+                step=torch.tensor([lane.step for lane in self.lanes], device=self._device),
+                initial=torch.tensor([lane.initial for lane in self.lanes], device=self._device),
+            ),
+            statistics=call.statistics,
+            rows=call.slices,
+        )
+        updates = self.decoder.step_batch(batch)
+        faults = self._faults(updates)
+        self._count(call, updates)
+        self._canvas = torch.where(updates.write, updates.tokens, self._canvas)
+        self._look()
+        done = updates.done or [False] * len(self.lanes)
+        windows = updates.windows or [None] * len(self.lanes)
+        before = [lane.window for lane in self.lanes]
+        endings: dict[int, _Ending] = {}
+        for index, lane in enumerate(self.lanes):
+            ending = faults.get(index) or self._next(index, lane, done[index], windows[index])
+            if ending:
+                endings[index] = ending
+        if [lane.window for lane in self.lanes] != before:
+            self._look()
+        return endings
+
+    def _next(
+        self, index: int, lane: _Lane, done: bool, window: tuple[int, int] | None
+    ) -> _Ending | None:
+        """Move one lane on; return how it ended, if it did."""
+        if window is not None:
+            lane.window = window
+        elif not done and self.decoder.block_done(lane.state, self._views[index]):
+            done = not self._enter_next_block(lane, self._canvas[index] == self._codec.mask_id)
+        if done:
+            left = (self._canvas[index] == self._codec.mask_id) & self._writable[index]
+            return _Ending("unfinished" if left.any() else "ok")
+        if len(lane.trace.rows) >= lane.budget:
+            return _Ending("stalled")
+        return None
+
+    def _faults(self, updates: Updates) -> dict[int, _Ending]:
+        """Return the lanes in which the decoder broke its contract."""
+        allowed = self._writable if self.decoder.remasks else self._open
+        outside = (updates.write & ~allowed).any(dim=1)
+        masks = self._codec.mask_id == updates.tokens
+        known = (updates.tokens >= 0) & (updates.tokens < self._codec.size) & ~masks
+        if self.decoder.remasks:
+            known = known | masks
+        unknown = (updates.write & ~known).any(dim=1)
+        faults: dict[int, _Ending] = {}
+        for index in (outside | unknown).nonzero().flatten().tolist():
+            told = (
+                "wrote outside the open positions of its window"
+                if outside[index]
+                else "wrote an id that is no token"
+            )
+            faults[index] = _Ending("error", f"decoder {type(self.decoder).__name__} {told}")
+        return faults
+
+    def _count(self, call: Call, updates: Updates) -> None:
+        positions: list[list[int]] = [[] for _ in self.lanes]
+        ids: list[list[int]] = [[] for _ in self.lanes]
+        tokens = updates.tokens[updates.write].tolist()
+        for (index, position), token in zip(updates.write.nonzero().tolist(), tokens, strict=True):
+            positions[index].append(position)
+            ids[index].append(token)
+        for index, (lane, own) in enumerate(zip(self.lanes, call.slices, strict=True)):
+            rows = call.rows[own]
+            lane.step += 1
+            lane.nfe += bool(rows)
+            if call.off_law is not None:
+                lane.off_law_calls = (lane.off_law_calls or 0) + any(call.off_law[own])
+            lane.trace.add(
+                positions[index],
+                ids[index],
+                rows=len(rows),
+                row_tokens=sum(len(row.prompt.ids) + len(row.canvas) for row in rows),
+                auxiliary_calls=sum(call.auxiliary_calls[own]),
+            )
+
+    def _lane(self, job: Job) -> _Lane:
+        length = len(job.prompt.canvas)
+        block = self.decoder.block_length or length
+        key = hashlib.blake2b(job.key.encode(), digest_size=16).digest()
+        return _Lane(
+            job=job,
+            blocks=[(low, min(low + block, length)) for low in range(0, length, block)],
+            budget=STEPS_PER_TOKEN * int(job.prompt.open.sum()),
+            rng=np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))),
+        )
+
+    def _enter_next_block(self, lane: _Lane, masked: Tensor) -> bool:
+        """Make the next block with an open position the active window, if there is one."""
+        while lane.blocks:
+            low, high = lane.blocks.pop(0)
+            count = int(masked[low:high].sum())
+            if count:
+                lane.window, lane.initial, lane.step = (low, high), count, 0
+                return True
+        return False
+
+    def _look(self) -> None:
+        """See what is open, after anything changed."""
+        low = torch.tensor([lane.window[0] for lane in self.lanes], device=self._device)
+        high = torch.tensor([lane.window[1] for lane in self.lanes], device=self._device)
+        position = torch.arange(self._canvas.shape[1], device=self._device)
+        inside = (position >= low[:, None]) & (position < high[:, None])
+        self._open = (self._canvas == self._codec.mask_id) & inside
+        remaining = self._open.sum(dim=1).tolist()
+        self._views = [
+            View(
+                prompt=lane.job.prompt,
+                canvas=self._canvas[index],
+                open=self._open[index],
+                window=lane.window,
+                remaining=remaining[index],
+                initial=lane.initial,
+                step=lane.step,
+                nfe=lane.nfe,
+                mask_id=self._codec.mask_id,
+            )
+            for index, lane in enumerate(self.lanes)
+        ]
+
+    def _random(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
+        numbers = [
+            torch.from_numpy(lane.rng.random(len(row.canvas)))
+            for lane, own in zip(self.lanes, slices, strict=True)
+            for row in rows[own]
+        ]
+        return _padded(numbers, torch.empty(self._canvas.shape, dtype=torch.float64)).to(self._device)
+
+    def _leave(self, endings: dict[int, _Ending]) -> list[Outcome]:
+        """Take the finished lanes out of the batch."""
+        if not endings:
+            return []
+        outcomes = [
+            Outcome(
+                job=self.lanes[index].job,
+                output_ids=self._canvas[index].tolist(),
+                status=ending.status,
+                error=ending.error,
+                trace=self.lanes[index].trace,
+                off_law_calls=self.lanes[index].off_law_calls,
+                seconds=time.perf_counter() - self.lanes[index].started,
+            )
+            for index, ending in endings.items()
+        ]
+        staying = [index for index in range(len(self.lanes)) if index not in endings]
+        self.lanes = [self.lanes[index] for index in staying]
+        self._canvas = self._canvas[staying]
+        self._writable = self._writable[staying]
+        self._look()
+        return outcomes
+
+
+def _padded(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+    return pad_sequence(list(tensors), batch_first=True) if tensors else like[:0]
+
+
+def _fault(error: Exception) -> _Ending:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    fault = DecoderError(f"{type(error).__name__}: {error} (in {place.name}, line {place.lineno})")
+    return _Ending("error", str(fault))

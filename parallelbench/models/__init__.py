@@ -1,0 +1,5 @@
+"""The model adapters; importing this registers them all."""
+
+from parallelbench.models import ideal
+
+__all__ = ["ideal"]

@@ -1,0 +1,362 @@
+"""The ideal model: it predicts the exact conditional law of every open position.
+
+For a sample whose right answers can be listed, the best that any masked-diffusion model
+could learn is known: the probability of a token at an open position, given what is on the
+canvas, is the share of the right answers that agree with the canvas and have that token
+there.  With this model, whatever accuracy is lost was lost by decoding in parallel, and by
+nothing else.
+
+A canvas that no right answer fits has no conditional law.  It gets the law of the answers
+that agree with it in the most positions, and the prediction says so (``off_law``).
+
+Greedy decoding from an exact law is decided by ties: in a shuffle every open name is
+equally likely everywhere.  A small zero-mean noise on the logits breaks them without
+favour, and depends on nothing but the sample and its canvas.  This is the "unbiased model"
+of the paper's closed forms; ``noise=0`` leaves ties to the lowest id.
+
+All sums are of whole numbers and therefore exact, and every logarithm comes from one table,
+so a row's prediction is the same to the last bit in any batch.
+
+Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from parallelbench.answers import DEFAULT_LIMIT
+from parallelbench.decoder import Row
+from parallelbench.errors import CanvasError
+from parallelbench.model import MODELS, Model, ModelSource, Prediction
+from parallelbench.models.word_tokenizer import word_tokenizer
+from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt, lay_out
+from parallelbench.task import TASKS
+
+#: Laws kept for reuse, beside those of the samples being decoded.
+_LAWS_KEPT = 64
+#: float32 holds whole numbers exactly up to here.
+_EXACT_FLOAT32 = 2**24
+#: Columns come in multiples of this, so that reductions over them take the same path
+#: whatever the other rows of the batch need.
+_COLUMN_MULTIPLE = 32
+
+
+@MODELS.register("ideal")
+@dataclass(frozen=True, kw_only=True)
+class Ideal(ModelSource):
+    """The exact conditional law of the right answers, with ties broken by small noise.
+
+    Attributes:
+        noise: Standard deviation of the zero-mean noise on the logits, in nats; 0 for none.
+        seed: Of the noise.
+        limit: Most right answers that are listed for one sample.
+        tokenizer: Folder of a Hugging Face fast tokenizer; None takes a small one with a
+            token for each word of the tasks.
+
+    Raises:
+        ValueError: ``noise`` is not in [0, inf), or ``limit`` is below 1.
+    """
+
+    summary: ClassVar[str] = "the exact law of the right answers; needs no files"
+
+    noise: float = 1e-3
+    seed: int = 0
+    limit: int = DEFAULT_LIMIT
+    tokenizer: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise must be 0 or more, got {self.noise}")
+        if self.limit < 1:
+            raise ValueError(f"limit must be at least 1 answer, got {self.limit}")
+
+    def open(self) -> IdealModel:
+        """Return the model.
+
+        Raises:
+            CanvasError: The tokenizer cannot be loaded or has no end-of-text token.
+        """
+        codec = _own_codec() if self.tokenizer is None else _codec_from(self.tokenizer)
+        return IdealModel(codec, noise=self.noise, seed=self.seed, limit=self.limit)
+
+
+class IdealModel(Model):
+    """Predicts from the listed right answers of each row's sample.
+
+    Args:
+        codec: How text becomes tokens.
+        noise: Standard deviation of the noise on the logits, in nats.
+        seed: Of the noise.
+        limit: Most right answers that are listed for one sample.
+    """
+
+    # Its tensors are small: threads would wait for each other more than they compute.
+    threads = 1
+
+    def __init__(self, codec: Codec, *, noise: float, seed: int, limit: int) -> None:
+        self.codec = codec
+        self.noise = noise
+        self.seed = seed
+        self.limit = limit
+        described = f"ideal noise={noise!r} seed={seed} {codec.digest}"
+        self.digest = hashlib.sha256(described.encode()).hexdigest()
+        self._laws: WeakKeyDictionary[Prompt, TokenLaw] = WeakKeyDictionary()
+        self._kept: OrderedDict[object, TokenLaw] = OrderedDict()
+        self._logarithms = torch.tensor([-math.inf], dtype=torch.float64)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies this model."""
+        return {
+            "family": "ideal",
+            "noise": self.noise,
+            "seed": self.seed,
+            "limit": self.limit,
+            "tokenizer_digest": self.codec.digest,
+            "vocabulary_size": self.codec.size,
+            "digest": self.digest,
+        }
+
+    def law(self, prompt: Prompt) -> TokenLaw:
+        """Return the law of the right answers to ``prompt``, at the token level.
+
+        Raises:
+            NotEnumerableError: The right answers are too many to list.
+            CanvasError: One of them does not fit the canvas or the tokenizer.
+        """
+        law = self._laws.get(prompt)
+        if law is None:
+            law = self._laws[prompt] = self._shared_law(prompt)
+        return law
+
+    def check(self, prompt: Prompt) -> None:
+        """Refuse a prompt whose right answers cannot be listed or laid out."""
+        self.law(prompt)
+
+    def predict(self, rows: Sequence[Row]) -> Prediction:
+        """Return the exact conditional law of the wanted positions of ``rows``."""
+        laws = [self.law(row.prompt) for row in rows]
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index, law in enumerate(laws):
+            groups[id(law)].append(index)
+        order = [index for indices in groups.values() for index in indices]
+        parts = [
+            self._conditional(laws[indices[0]], [rows[index] for index in indices])
+            for indices in groups.values()
+        ]
+        lines = _lines(order, torch.cat([part.wanted for part in parts]))
+        logits = torch.full((len(lines), max(law.columns for law in laws)), -math.inf)
+        token_ids = torch.zeros(logits.shape, dtype=torch.long)
+        off_law = torch.zeros(len(rows), dtype=torch.bool)
+        first = 0
+        for part, indices in zip(parts, groups.values(), strict=True):
+            law = laws[indices[0]]
+            own = lines[first : first + len(part.logits)]
+            logits[own, : law.columns] = part.logits
+            token_ids[own, : law.columns] = law.vocabulary
+            off_law[indices] = part.off_law
+            first += len(part.logits)
+        return Prediction(logits=logits, token_ids=token_ids, off_law=off_law)
+
+    def _conditional(self, law: TokenLaw, rows: Sequence[Row]) -> _Part:
+        canvases = torch.stack([row.canvas for row in rows])
+        wanted = torch.stack([row.wanted for row in rows])
+        entries, off_law = law.condition(canvases, self._logarithm_table(law.total))
+        if self.noise and law.entries:
+            samples = [f"{self.seed}/{row.prompt.sample.id}" for row in rows]
+            entries += self.noise * zero_mean_noise(samples, canvases, law.entries)
+        return _Part(law.spread(entries)[wanted], wanted.sum(dim=1), off_law)
+
+    def _shared_law(self, prompt: Prompt) -> TokenLaw:
+        answers = prompt.task.answers(prompt.sample, self.limit)
+        # Tasks that ask the same of everybody (dice) would list the same law again and again.
+        key = (answers, tuple(prompt.canvas.tolist()))
+        if key not in self._kept:
+            self._kept[key] = TokenLaw(
+                lay_out(prompt, answers), torch.tensor(answers.weights), self.codec.mask_id
+            )
+        self._kept.move_to_end(key)
+        while len(self._kept) > _LAWS_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _logarithm_table(self, total: int) -> Float[Tensor, " entries"]:
+        # Computed once per entry: the logarithm of a number must not depend on where in a
+        # vectorised batch it stands, and libraries do not promise that.
+        if total >= len(self._logarithms):
+            self._logarithms = torch.tensor(
+                [-math.inf, *(math.log(count) for count in range(1, total + 1))],
+                dtype=torch.float64,
+            )
+        return self._logarithms
+
+
+class _Part(NamedTuple):
+    """Predictions for the rows of one law: logits of all wanted positions, and per row."""
+
+    logits: Tensor
+    wanted: Tensor
+    off_law: Tensor
+
+
+def _lines(order: Sequence[int], wanted: Int[Tensor, " rows"]) -> Int[Tensor, " lines"]:
+    """Return where each wanted position of the reordered rows belongs in the original order.
+
+    Args:
+        order: The original index of each reordered row.
+        wanted: How many positions of each reordered row are wanted.
+    """
+    in_order = torch.empty_like(wanted)
+    in_order[order] = wanted
+    starts = (in_order.cumsum(0) - in_order)[order]
+    shifts = starts - (wanted.cumsum(0) - wanted)
+    return torch.arange(int(wanted.sum())) + shifts.repeat_interleave(wanted)
+
+
+def zero_mean_noise(
+    samples: Sequence[str], canvases: Int[Tensor, "rows length"], entries: int
+) -> Float[Tensor, "rows entries"]:
+    """Return noise of mean 0 and variance 1 that depends on nothing but sample and canvas.
+
+    The noise is uniform, from a counter-based generator: every number is a hash of the
+    sample, the canvas and the entry's number.  A generator object per row would cost more
+    than everything else that is done for it.
+
+    Args:
+        samples: A text for each row.
+        canvases: Token ids.
+        entries: Numbers per row.
+
+    Source:
+        The hash is the finalizer of SplitMix64: Steele, Lea and Flood (2014), "Fast
+        splittable pseudorandom number generators", figure 17.
+    """
+    keys = np.array([_key(sample) for sample in samples], dtype=np.uint64)
+    position = np.arange(1, canvases.shape[1] + 1, dtype=np.uint64)
+    placed = _mixed(canvases.numpy().astype(np.uint64) + position * _GOLDEN)
+    state = _mixed(keys + placed.sum(axis=1, dtype=np.uint64))
+    numbers = _mixed(state[:, None] + np.arange(1, entries + 1, dtype=np.uint64) * _GOLDEN)
+    uniform = (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return torch.from_numpy((uniform - 0.5) * math.sqrt(12))
+
+
+#: 2^64 divided by the golden ratio, odd: multiples of it fill the range evenly.
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@functools.lru_cache(maxsize=4096)
+def _key(sample: str) -> int:
+    return int.from_bytes(hashlib.blake2b(sample.encode(), digest_size=8).digest(), "little")
+
+
+def _mixed(numbers: Any) -> Any:
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+class TokenLaw:
+    """A finite law over canvases, arranged so that conditioning is two matrix products.
+
+    An *entry* is a token that some right answer has at a position where they differ.
+
+    Args:
+        rows: The canvas of each right answer.
+        weights: A positive whole number for each.
+        mask_id: The id of an open position.
+
+    Attributes:
+        total: Sum of the weights.
+        entries: How many entries there are.
+        columns: How many distinct tokens the answers use, rounded up.
+        vocabulary: Their ids, ascending.
+    """
+
+    def __init__(
+        self, rows: Int[Tensor, "answers length"], weights: Int[Tensor, " answers"], mask_id: int
+    ) -> None:
+        self.total = int(weights.sum())
+        # Sums of whole numbers below 2^24 are exact in float32, below 2^53 in float64.
+        exact = torch.float32 if self.total < _EXACT_FLOAT32 else torch.float64
+        self._mask_id = mask_id
+        self._weights = weights.to(exact)
+        self._first = rows[0]
+        differs = (rows != rows[0]).any(dim=0)
+        self._fixed = ~differs
+        tokens = rows.unique()
+        self.columns = -(-len(tokens) // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
+        self.vocabulary = torch.nn.functional.pad(tokens, (0, self.columns - len(tokens)))
+        entries = [
+            (int(position), int(token))
+            for position in differs.nonzero()
+            for token in rows[:, position].unique()
+        ]
+        self.entries = len(entries)
+        self._position = torch.tensor([p for p, _ in entries], dtype=torch.long)
+        self._token = torch.tensor([t for _, t in entries], dtype=torch.long)
+        self._has = (rows[:, self._position] == self._token).to(exact)
+        self._cell = self._position * self.columns + torch.searchsorted(tokens, self._token)
+        self._base = torch.full((rows.shape[1], self.columns), -math.inf)
+        self._base[self._fixed, torch.searchsorted(tokens, rows[0][self._fixed])] = 0.0
+
+    def condition(
+        self, canvases: Int[Tensor, "rows length"], logarithms: Float[Tensor, " counts"]
+    ) -> tuple[Float[Tensor, "rows entries"], Any]:
+        """Return the log-weight of every entry given each canvas, and which fit no answer.
+
+        Args:
+            canvases: Token ids, with the mask id at open positions.
+            logarithms: Natural logarithms of 0, 1, 2, ... up to at least ``total``.
+
+        Returns:
+            Log-weights (not normalised; -inf where impossible), and True for each canvas
+            that agrees with no right answer in every written position.
+        """
+        written = canvases != self._mask_id
+        hits = (canvases[:, self._position] == self._token).to(self._has.dtype)
+        agreements = hits @ self._has.T
+        most = agreements.amax(dim=1)
+        wrong_frame = (written & self._fixed & (canvases != self._first)).any(dim=1)
+        off = (most < (written & ~self._fixed).sum(dim=1)) | wrong_frame
+        surviving = (agreements == most[:, None]) * self._weights
+        return logarithms[(surviving @ self._has).long()], off
+
+    def spread(self, entries: Float[Tensor, "rows entries"]) -> Float[Tensor, "rows length columns"]:
+        """Return logits over :attr:`vocabulary` for every position, the highest of them 0."""
+        cells = self._base.expand(len(entries), -1, -1).to(torch.float64).flatten(1).clone()
+        cells[:, self._cell] = entries
+        logits = cells.unflatten(1, self._base.shape)
+        return (logits - logits.amax(dim=-1, keepdim=True)).float()
+
+
+def _own_codec() -> Codec:
+    tokenizer = word_tokenizer(word for task in TASKS.values() for word in task.words)
+    return Codec(tokenizer, mask_id=tokenizer.mask_token_id, end_id=tokenizer.eos_token_id)
+
+
+def _codec_from(folder: str) -> Codec:
+    from transformers import AutoTokenizer  # noqa: PLC0415  start-up stays fast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise CanvasError(f"no tokenizer can be loaded from {folder!r}: {error}") from error
+    if not tokenizer.is_fast or tokenizer.eos_token_id is None:
+        raise CanvasError(
+            f"the tokenizer in {folder!r} must be a fast one with an end-of-text token"
+        )
+    # Any id that the tokenizer does not use will do: the ideal model reads no embedding.
+    mask_id = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else len(tokenizer)
+    template = None if tokenizer.chat_template else PLAIN_CHAT_TEMPLATE
+    return Codec(tokenizer, mask_id, tokenizer.eos_token_id, template)

@@ -1,0 +1,234 @@
+"""Sample -> token ids and a canvas: the one place where text and tokens meet.
+
+A canvas is the row of positions that a decoder fills.  In the free form it is all masked,
+and an answer on it is followed by end-of-text to its last position.  In the infilling form
+it is one right answer with only the open spans masked, so every right answer must take
+the same number of tokens and agree on all the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from parallelbench.answers import Answers
+from parallelbench.errors import CanvasError
+from parallelbench.sample import Message, Sample
+from parallelbench.task import Task
+
+#: For a tokenizer that brings no chat template, where the model does not read the prompt.
+PLAIN_CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """How a model reads and writes text.
+
+    Attributes:
+        tokenizer: A Hugging Face fast tokenizer.
+        mask_id: The id of an open position; may lie beyond the tokenizer.
+        end_id: The id of end-of-text, which also fills the canvas behind an answer.
+        chat_template: A Jinja template; None takes the tokenizer's own.
+    """
+
+    tokenizer: Any
+    mask_id: int
+    end_id: int
+    chat_template: str | None = None
+
+    @cached_property
+    def size(self) -> int:
+        """How many ids the tokenizer can decode; ids from here on are never written."""
+        return len(self.tokenizer)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the tokenizer, the special ids and the chat template."""
+        template = self.chat_template or self.tokenizer.chat_template
+        content = [self.tokenizer.backend_tokenizer.to_str(), self.mask_id, self.end_id, template]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the chat as the model reads it, up to where its reply begins."""
+        chat = [{"role": message.role, "content": message.content} for message in messages]
+        return str(
+            self.tokenizer.apply_chat_template(
+                chat,
+                tokenize=False,
+                add_generation_prompt=True,
+                chat_template=self.chat_template,
+            )
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, without special tokens."""
+        # The tokenizer's own batch call: the wrapper around it costs more than it does.
+        encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(
+            list(texts), add_special_tokens=False
+        )
+        return [encoding.ids for encoding in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids`` up to the first end-of-text, without special tokens."""
+        written = list(ids)
+        if self.end_id in written:
+            written = written[: written.index(self.end_id)]
+        return str(self.tokenizer.decode(self._readable(written), skip_special_tokens=True))
+
+    def _readable(self, ids: Sequence[int]) -> list[int]:
+        return [token for token in ids if token != self.mask_id and token < self.size]
+
+    def check_round_trip(self, texts: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
+        """Refuse texts that this tokenizer would not write back as they are.
+
+        Of many texts, some hundred, evenly spread, are tried.
+
+        Raises:
+            CanvasError: Decoding the ids of a text gives another text.
+        """
+        tried = range(0, len(texts), max(1, len(texts) // 100))
+        decoded = self.tokenizer.backend_tokenizer.decode_batch(
+            [list(encoded[index]) for index in tried], skip_special_tokens=False
+        )
+        for text, back in zip((texts[index] for index in tried), decoded, strict=True):
+            if back.strip() != text.strip():
+                raise CanvasError(
+                    f"the tokenizer turns the answer {text!r} into {back!r}; "
+                    "choose a tokenizer that writes it back unchanged"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One sample as one model reads it.
+
+    Attributes:
+        task: The task that drew the sample.
+        sample: The sample.
+        codec: How the model reads and writes text.
+        text: The rendered chat.
+        ids: Its token ids.
+        canvas: The canvas at the start: mask ids where the decoder writes.
+    """
+
+    task: Task
+    sample: Sample
+    codec: Codec
+    text: str
+    ids: Int[Tensor, " prompt"]
+    canvas: Int[Tensor, " length"]
+
+    @cached_property
+    def open(self) -> Bool[Tensor, " length"]:
+        """True where the decoder writes."""
+        return self.canvas == self.codec.mask_id
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the rendered chat, its ids and the canvas."""
+        content = [self.text, self.ids.tolist(), self.canvas.tolist()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The law of the sample's right answers, if they are no more than the default limit."""
+        return self.task.answers(self.sample)
+
+
+def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
+    """Return ``sample`` as token ids and a canvas.
+
+    Raises:
+        CanvasError: The reference does not fit the canvas, the tokenizer cannot write it,
+            or nothing is left to write.
+    """
+    text = codec.render(sample.messages)
+    (ids,) = codec.encode([text])
+    canvas = _infilling_canvas(sample, codec) if sample.open_spans else _free_canvas(task, sample, codec)
+    return Prompt(
+        task=task,
+        sample=sample,
+        codec=codec,
+        text=text,
+        ids=torch.tensor(ids, dtype=torch.long),
+        canvas=torch.tensor(canvas, dtype=torch.long),
+    )
+
+
+def lay_out(prompt: Prompt, answers: Answers) -> Int[Tensor, "answers length"]:
+    """Return the canvas of every right answer, as token ids.
+
+    Raises:
+        CanvasError: An answer does not fit the canvas, or the tokenizer cannot write it.
+    """
+    codec = prompt.codec
+    encoded = codec.encode(answers.texts)
+    codec.check_round_trip(answers.texts, encoded)
+    length = len(prompt.canvas)
+    if prompt.sample.open_spans is None:
+        longest = max(range(len(encoded)), key=lambda index: len(encoded[index]))
+        _check_length(prompt.task, answers.texts[longest], len(encoded[longest]), length)
+        return torch.tensor([ids + [codec.end_id] * (length - len(ids)) for ids in encoded])
+    for text, ids in zip(answers.texts, encoded, strict=True):
+        if len(ids) != length:
+            raise CanvasError(
+                f"{prompt.task.name} in the infilling form needs answers of equal length, but "
+                f"{text!r} takes {len(ids)} tokens where the canvas has {length}; "
+                "use form=free with this tokenizer"
+            )
+    rows = torch.tensor(encoded)
+    clash = ((rows != prompt.canvas) & ~prompt.open).any(dim=1).nonzero()
+    if len(clash):
+        raise CanvasError(
+            f"{prompt.task.name} in the infilling form cannot hold the right answer "
+            f"{answers.texts[int(clash[0])]!r}: its tokens differ from the pre-filled ones; "
+            "use form=free with this tokenizer"
+        )
+    return rows
+
+
+def _free_canvas(task: Task, sample: Sample, codec: Codec) -> list[int]:
+    (ids,) = codec.encode([sample.reference])
+    _check_length(task, sample.reference, len(ids), task.canvas_length)
+    return [codec.mask_id] * task.canvas_length
+
+
+def _infilling_canvas(sample: Sample, codec: Codec) -> list[int]:
+    encoded = codec.tokenizer(
+        sample.reference, add_special_tokens=False, return_offsets_mapping=True
+    )
+    spans = sample.open_spans or ()
+    canvas = [
+        codec.mask_id if any(start < high and low < end for low, high in spans) else token
+        for token, (start, end) in zip(
+            encoded["input_ids"], encoded["offset_mapping"], strict=True
+        )
+    ]
+    if codec.mask_id not in canvas:
+        raise CanvasError(f"sample {sample.id} leaves nothing to write on its canvas")
+    return canvas
+
+
+def _check_length(task: Task, answer: str, needed: int, canvas: int) -> None:
+    if needed > canvas:
+        raise CanvasError(
+            f"{task.name}: the right answer {_shortened(answer)!r} takes {needed} tokens, but the "
+            f"canvas has {canvas}; set canvas_length={needed} or more"
+        )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+

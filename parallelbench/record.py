@@ -1,0 +1,186 @@
+"""One finished sample as one line of JSON, with everything needed to check it again.
+
+A line ends in a digest of what stands before it, so that a torn or altered line is seen
+and never becomes a wrong number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from parallelbench.errors import RecordsError
+from parallelbench.trace import Trace
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "stalled", "unfinished", "error"]
+
+
+class Counts(BaseModel):
+    """What one decode cost and produced; all of it follows from the trace and the ids.
+
+    Attributes:
+        nfe: Model calls made while this sample was live.
+        rows: Sequences sent in those calls.
+        token_positions: Sum of the lengths of those sequences, prompts included.
+        auxiliary_calls: Calls beside the counted ones: verifier, encoder, cache store.
+        steps: Steps taken, with those that needed no call.
+        canvas_tokens: Positions that the decoder had to fill.
+        answer_tokens: Those of them before the first end-of-text.
+        tokens_after_end: Filled positions behind the first end-of-text that hold
+            something else than end-of-text.
+        revisions: How often a written token was opened again or replaced.
+        tokens_per_step: ``canvas_tokens / nfe``; None without a call.
+        answer_tokens_per_step: ``answer_tokens / nfe``; None without a call.
+        off_law_calls: Calls in which no right answer fitted the canvas any more; None for
+            a model that does not know the law.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    nfe: int
+    rows: int
+    token_positions: int
+    auxiliary_calls: int
+    steps: int
+    canvas_tokens: int
+    answer_tokens: int
+    tokens_after_end: int
+    revisions: int
+    tokens_per_step: float | None
+    answer_tokens_per_step: float | None
+    off_law_calls: int | None
+
+
+class RecordedMarks(BaseModel):
+    """:class:`~parallelbench.score.Marks`, as written down."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    strict: float
+    lenient: float
+    problem: str | None
+    parts: dict[str, float]
+
+
+class Record(BaseModel):
+    """One (model, task, sample, decoder, repeat): what was asked, written, and marked.
+
+    Attributes:
+        schema_version: Of this form.
+        library_version: Of the package that wrote the line.
+        model: The model's setting, as typed.
+        model_digest: What identifies its predictions: law and tokenizer, or weights.
+        task: Registered name.
+        task_fields: All its fields.
+        task_label: The task's setting, as typed.
+        task_version: Of its samples and marks.
+        decoder: Registered name.
+        decoder_fields: All its fields.
+        decoder_label: The decoder's setting, as typed.
+        oracle: Whether the decoder was told the right answers; never ranked with the rest.
+        sample: The sample's id.
+        sample_digest: SHA-256 of the whole sample.
+        index: Its number within the task.
+        seed: The run's seed.
+        repeat: Counts repeated decodes of the same sample from 0.
+        prompt_digest: SHA-256 of the rendered prompt and its ids.
+        prompt_tokens: Its length.
+        mask_id: The id that marks an open position.
+        end_id: The end-of-text id.
+        initial_ids: The canvas at the start; None if every position was open.
+        output_ids: The canvas at the end, raw.
+        text: The reply: ``output_ids`` up to the first end-of-text, decoded.
+        status: ``ok``; ``stalled`` (call budget spent), ``unfinished`` (the decoder ended
+            with open positions): both count as wrong; ``error``: not counted at all.
+        error: What went wrong, for status ``error``.
+        marks: What the reply is worth; None for status ``error``.
+        counts: What it cost.
+        trace: Every step.
+        seconds: Wall-clock time while this sample was live; depends on the batch.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    library_version: str
+    model: str
+    model_digest: str
+    task: str
+    task_fields: dict[str, Any]
+    task_label: str
+    task_version: int
+    decoder: str
+    decoder_fields: dict[str, Any]
+    decoder_label: str
+    oracle: bool
+    sample: str
+    sample_digest: str
+    index: int
+    seed: int
+    repeat: int
+    prompt_digest: str
+    prompt_tokens: int
+    mask_id: int
+    end_id: int
+    initial_ids: list[int] | None
+    output_ids: list[int]
+    text: str
+    status: Status
+    error: str | None
+    marks: RecordedMarks | None
+    counts: Counts
+    trace: Trace
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, int, str, int]:
+        """What no two records of one run share."""
+        return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
+
+    @property
+    def canvas(self) -> list[int]:
+        """The canvas at the start: mask ids where the decoder was to write."""
+        return self.initial_ids or [self.mask_id] * len(self.output_ids)
+
+
+_DIGEST = ',"digest":"'
+
+
+def to_line(record: Record) -> str:
+    """Return ``record`` as one line of JSON, its digest last."""
+    body = record.model_dump_json()[:-1]
+    return f'{body}{_DIGEST}{_digest_of(body)}"}}\n'
+
+
+def from_line(line: str, where: str) -> Record:
+    """Return the record that ``line`` holds.
+
+    Args:
+        line: As :func:`to_line` made it.
+        where: File and line number, for the error's sentence.
+
+    Raises:
+        RecordsError: The line is torn, was altered, or has another schema.
+    """
+    body, found, digest = line.rstrip("\n").rpartition(_DIGEST)
+    if not line.endswith("\n") or not found or not digest.endswith('"}'):
+        raise RecordsError(f"{where} is torn: it ends in the middle of a record")
+    if _digest_of(body) != digest[:-2]:
+        raise RecordsError(f"{where} was altered: its digest does not match what it says")
+    try:
+        return Record.model_validate_json(body + "}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RecordsError(
+            f"{where} does not have the form of schema version {SCHEMA_VERSION}: "
+            f"{field}: {first['msg']}"
+        ) from error
+
+
+def _digest_of(body: str) -> str:
+    return hashlib.blake2b(body.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,322 @@
+"""Records -> results: one line per (model, task, decoder setting), with its uncertainty."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parallelbench.record import Record
+
+#: Of every interval here.
+CONFIDENCE = 0.95
+#: Resamples of the percentile bootstrap.
+RESAMPLES = 1000
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one decoder setting reached on one task with one model.
+
+    Every mean is over samples; a sample's repeats are averaged first.  A decode that
+    stalled or ended unfinished counts as wrong; an error is counted in ``statuses`` and
+    nowhere else.
+
+    Attributes:
+        model: The model's setting.
+        task: Registered name of the task.
+        task_fields: All its fields.
+        task_label: Its setting, as typed.
+        decoder: Registered name of the decoder.
+        fields: All its fields.
+        decoder_label: Its setting, as typed.
+        oracle: Whether the decoder was told the right answers.
+        samples: Distinct samples that were marked.
+        count: Decodes that were marked: samples times repeats.
+        accuracy: Mean lenient mark in [0, 1]; None if nothing was marked.
+        interval: 95 % interval of ``accuracy``: Wilson, widened for repeats.
+        accuracy_strict: Mean strict mark.
+        interval_strict: Its interval.
+        tokens_per_step: Mean over samples of canvas tokens per model call.
+        tokens_per_step_interval: Its interval, by bootstrap over samples.
+        answer_tokens_per_step: The same of the tokens before the first end-of-text.
+        nfe: Mean model calls.
+        statuses: How many decodes ended in each status.
+        problems: How many marked decodes had each problem.
+        off_law_share: Share of calls made on a canvas that no right answer fits; None for
+            a model that does not know the law.
+        seconds: Sum of the wall-clock times of the decodes; they overlap in a batch.
+    """
+
+    model: str
+    task: str
+    task_fields: Mapping[str, Any]
+    task_label: str
+    decoder: str
+    fields: Mapping[str, Any]
+    decoder_label: str
+    oracle: bool
+    samples: int
+    count: int
+    accuracy: float | None
+    interval: Interval | None
+    accuracy_strict: float | None
+    interval_strict: Interval | None
+    tokens_per_step: float | None
+    tokens_per_step_interval: Interval | None
+    answer_tokens_per_step: float | None
+    nfe: float | None
+    statuses: Mapping[str, int]
+    problems: Mapping[str, int]
+    off_law_share: float | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {**asdict(self), "statuses": dict(self.statuses), "problems": dict(self.problems)}
+
+
+def summarize(records: Iterable[Record]) -> list[Result]:
+    """Return one result per (model, task, decoder setting), in order of first appearance.
+
+    Of several records of the same decode only the last counts: it replaced an error.
+    """
+    latest = {record.key: record for record in records}
+    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in latest.values():
+        groups[record.model, record.task_label, record.decoder_label].append(record)
+    return [_result(group) for group in groups.values()]
+
+
+def average_over_tasks(results: Sequence[Result]) -> list[Result]:
+    """Return one result per (model, decoder setting): the unweighted mean over tasks.
+
+    Its ``task`` is ``"average"``.  Only decoder settings that were marked on every task of
+    their model are averaged: a mean over fewer tasks is another quantity.
+    """
+    groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
+    tasks: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        tasks[result.model].add(result.task_label)
+        if result.accuracy is not None:
+            groups[result.model, result.decoder_label].append(result)
+    return [
+        _average(group)
+        for (model, _), group in groups.items()
+        if {result.task_label for result in group} == tasks[model]
+    ]
+
+
+def wilson(successes: float, count: float) -> Interval:
+    """Return the Wilson score interval of a proportion.
+
+    Args:
+        successes: How many, or the mean mark times ``count`` for graded marks.
+        count: Of how many, above 0; need not be whole (an effective count).
+
+    Source:
+        Wilson (1927), "Probable inference, the law of succession, and statistical
+        inference".
+
+    Example:
+        >>> interval = wilson(10, 10)
+        >>> round(interval.low, 3), interval.high
+        (0.722, 1.0)
+    """
+    from scipy.stats import norm  # noqa: PLC0415  start-up stays fast
+
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    share = successes / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    # At the ends the formula gives 0 and 1 up to rounding.
+    low = 0.0 if share == 0 else middle - half
+    high = 1.0 if share == 1 else middle + half
+    return Interval(low, high)
+
+
+def to_json(results: Sequence[Result]) -> str:
+    """Return ``results`` as a JSON array, one object per line."""
+    lines = ",\n".join(json.dumps(result.as_dict()) for result in results)
+    return f"[\n{lines}\n]\n"
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """Return ``results`` as CSV: one column per scalar, JSON in the columns of mappings."""
+    rows = [_flat(result) for result in results]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(result: Result) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, value in result.as_dict().items():
+        if name.startswith("interval") or name.endswith("interval"):
+            stem = name.replace("interval_strict", "accuracy_strict").removesuffix("_interval")
+            stem = "accuracy" if stem == "interval" else stem
+            row[f"{stem}_low"], row[f"{stem}_high"] = value or (None, None)
+        elif isinstance(value, Mapping):
+            row[name] = json.dumps(value, sort_keys=True)
+        else:
+            row[name] = value
+    return row
+
+
+def _result(records: Sequence[Record]) -> Result:
+    first = records[0]
+    marked = [record for record in records if record.marks is not None]
+    lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
+    strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
+    speeds = [r for r in marked if r.counts.tokens_per_step is not None]
+    speed = _by_sample(speeds, [r.counts.tokens_per_step or 0.0 for r in speeds])
+    off_law = [r for r in marked if r.counts.off_law_calls is not None]
+    calls = sum(r.counts.nfe for r in off_law)
+    problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
+    return Result(
+        model=first.model,
+        task=first.task,
+        task_fields=first.task_fields,
+        task_label=first.task_label,
+        decoder=first.decoder,
+        fields=first.decoder_fields,
+        decoder_label=first.decoder_label,
+        oracle=first.oracle,
+        samples=len(lenient),
+        count=len(marked),
+        accuracy=_mean(lenient),
+        interval=_proportion_interval(lenient),
+        accuracy_strict=_mean(strict),
+        interval_strict=_proportion_interval(strict),
+        tokens_per_step=_mean(speed),
+        tokens_per_step_interval=_bootstrap(speed),
+        answer_tokens_per_step=_mean(
+            _by_sample(speeds, [r.counts.answer_tokens_per_step or 0.0 for r in speeds])
+        ),
+        nfe=_mean(_by_sample(marked, [float(r.counts.nfe) for r in marked])),
+        statuses=dict(sorted(Counter(r.status for r in records).items())),
+        problems=_by_frequency(problems),
+        off_law_share=(
+            sum(r.counts.off_law_calls or 0 for r in off_law) / calls if calls else None
+        ),
+        seconds=sum(r.seconds for r in records),
+    )
+
+
+def _by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
+    # Ties in alphabetical order, not in the order of finishing.
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+class _Cluster(NamedTuple):
+    """One sample: the mean over its repeats, and how many there are."""
+
+    mean: float
+    repeats: int
+
+
+def _by_sample(records: Sequence[Record], values: Sequence[float]) -> list[_Cluster]:
+    groups: dict[int, list[float]] = defaultdict(list)
+    for record, value in zip(records, values, strict=True):
+        groups[record.index].append(value)
+    # In order of index and exactly summed: no figure depends on the order of finishing.
+    return [_Cluster(math.fsum(g) / len(g), len(g)) for _, g in sorted(groups.items())]
+
+
+def _mean(clusters: Sequence[_Cluster]) -> float | None:
+    return math.fsum(c.mean for c in clusters) / len(clusters) if clusters else None
+
+
+def _proportion_interval(clusters: Sequence[_Cluster]) -> Interval | None:
+    mean = _mean(clusters)
+    if mean is None:
+        return None
+    samples = len(clusters)
+    repeats = sum(cluster.repeats for cluster in clusters)
+    # Repeats of a sample are alike, so they count for less than fresh samples: the
+    # effective count divides p(1-p) by the variance between samples, and lies between
+    # the number of samples and the number of decodes.
+    between = sum((cluster.mean - mean) ** 2 for cluster in clusters) / samples**2
+    # Equal means are told by comparison: rounding may leave ``between`` a hair above 0.
+    alike = len({cluster.mean for cluster in clusters}) == 1
+    effective = samples if alike else mean * (1 - mean) / between
+    count = float(min(max(effective, samples), repeats))
+    return wilson(mean * count, count)
+
+
+def _bootstrap(clusters: Sequence[_Cluster]) -> Interval | None:
+    if not clusters:
+        return None
+    values = np.array([cluster.mean for cluster in clusters])
+    if np.ptp(values) == 0:
+        return Interval(float(values[0]), float(values[0]))
+    # A fixed seed: the same records always give the same figures.
+    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def _average(group: Sequence[Result]) -> Result:
+    return replace(
+        group[0],
+        task="average",
+        task_fields={},
+        task_label="average",
+        samples=sum(result.samples for result in group),
+        count=sum(result.count for result in group),
+        accuracy=_plain_mean([result.accuracy for result in group]),
+        interval=_mover([r.accuracy for r in group], [r.interval for r in group]),
+        accuracy_strict=_plain_mean([result.accuracy_strict for result in group]),
+        interval_strict=_mover(
+            [r.accuracy_strict for r in group], [r.interval_strict for r in group]
+        ),
+        tokens_per_step=_plain_mean([result.tokens_per_step for result in group]),
+        tokens_per_step_interval=_mover(
+            [r.tokens_per_step for r in group], [r.tokens_per_step_interval for r in group]
+        ),
+        answer_tokens_per_step=_plain_mean([result.answer_tokens_per_step for result in group]),
+        nfe=_plain_mean([result.nfe for result in group]),
+        statuses=dict(sum((Counter(result.statuses) for result in group), Counter())),
+        problems=_by_frequency(sum((Counter(result.problems) for result in group), Counter())),
+        off_law_share=_plain_mean([result.off_law_share for result in group]),
+        seconds=sum(result.seconds for result in group),
+    )
+
+
+def _plain_mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if len(present) == len(values) else None
+
+
+def _mover(means: Sequence[float | None], intervals: Sequence[Interval | None]) -> Interval | None:
+    """Combine the intervals of independent means into that of their mean.
+
+    Source:
+        Zou and Donner (2008), "Construction of confidence limits about effect measures: a
+        general approach" (the method of variance estimates recovery).
+    """
+    mean = _plain_mean(means)
+    if mean is None:
+        return None
+    pairs = [(m, i) for m, i in itertools.zip_longest(means, intervals) if m is not None and i]
+    low = math.sqrt(sum((m - i.low) ** 2 for m, i in pairs)) / len(means)
+    high = math.sqrt(sum((i.high - m) ** 2 for m, i in pairs)) / len(means)
+    return Interval(mean - low, mean + high)

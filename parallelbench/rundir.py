@@ -1,0 +1,234 @@
+"""A run directory: the frozen run file, the records, and what is derived from them.
+
+``run.yaml`` says what the run is; ``environment.json`` where it ran, one entry per start;
+``records-0.jsonl`` holds one finished decode per line and is only ever appended to.
+Everything else in the directory can be made again from these.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from parallelbench.errors import RecordsError, RunFileError, StorageError
+from parallelbench.record import Record, from_line, to_line
+from parallelbench.runfile import RunFile, differences, make_runfile, read_content
+
+_RUN_FILE = "run.yaml"
+_ENVIRONMENT = "environment.json"
+_RECORDS = "records-0.jsonl"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's folder.
+
+    Attributes:
+        path: Of the folder.
+        runfile: What the run is.
+    """
+
+    path: Path
+    runfile: RunFile
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Return the run in ``path``.
+
+        Raises:
+            RunFileError: ``path`` holds no run, or its run file is malformed.
+        """
+        file = path / _RUN_FILE
+        if not file.is_file():
+            raise RunFileError(f"{path} is not a run directory: it holds no {_RUN_FILE}")
+        return cls(path, make_runfile(read_content(file), where=str(file)))
+
+    @classmethod
+    def begin(cls, path: Path, runfile: RunFile) -> RunDirectory:
+        """Return the run directory for ``runfile``, new or to be continued.
+
+        Raises:
+            RunFileError: ``path`` holds another run; the message tells the difference.
+            StorageError: The folder cannot be made or written.
+        """
+        file = path / _RUN_FILE
+        if file.exists():
+            before, after = read_content(file), runfile.frozen()
+            if before != after:
+                raise RunFileError(
+                    f"{path} holds another run: now asked for "
+                    f"{'; '.join(differences(before, after))}; "
+                    "give another --out, or the run file that it began with"
+                )
+            return cls(path, runfile)
+        with _storage(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise StorageError(
+                    f"{path} is not empty and holds no run; give a new or empty folder as --out"
+                )
+        directory = cls(path, runfile)
+        directory.write_text(_RUN_FILE, runfile.to_yaml())
+        return directory
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records, in the order in which they were finished.
+
+        Raises:
+            RecordsError: A line is torn, was altered, or belongs to another run.
+        """
+        file = self.path / _RECORDS
+        if not file.exists():
+            return
+        with _storage(file), file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield self._checked(line, f"{file} line {number}")
+
+    @contextmanager
+    def appending(self) -> Iterator[RecordWriter]:
+        """Open the records for appending; a torn last line is dropped first.
+
+        Raises:
+            StorageError: They cannot be written, or another process is writing them.
+        """
+        file = self.path / _RECORDS
+        with _storage(file):
+            # Unbuffered: a record is with the operating system, or it raised.
+            stream = file.open("ab", buffering=0)
+        with stream:
+            with _storage(file):
+                _lock(stream, file)
+                _drop_torn_line(file, stream)
+            yield RecordWriter(stream, file)
+
+    def add_environment(self, environment: Mapping[str, Any]) -> None:
+        """Note where the run was started, or started again."""
+        starts = [*self.environments(), dict(environment)]
+        self.write_text(_ENVIRONMENT, json.dumps(starts, indent=1) + "\n")
+
+    def environments(self) -> list[dict[str, Any]]:
+        """Return the environment of every start of this run."""
+        file = self.path / _ENVIRONMENT
+        if not file.exists():
+            return []
+        with _storage(file):
+            starts: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        return starts
+
+    def facts(self) -> dict[str, Any]:
+        """Return the run's provenance, for its report."""
+        return {
+            "run_digest": self.runfile.digest,
+            "models": [setting.label for setting in self.runfile.models],
+            "tasks": [setting.label for setting in self.runfile.tasks],
+            "decoders": [setting.label for setting in self.runfile.decoders],
+            "samples": self.runfile.samples,
+            "seed": self.runfile.seed,
+            "repeats": self.runfile.repeats,
+            "environments": self.environments(),
+        }
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a file of the directory, whole or not at all; return its path.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        file = self.path / name
+        with _storage(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+                # mkstemp keeps the file to its owner; a report is for everybody.
+                umask = os.umask(0)
+                os.umask(umask)
+                Path(temporary).chmod(0o666 & ~umask)
+                Path(temporary).replace(file)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        return file
+
+    def _checked(self, line: str, where: str) -> Record:
+        try:
+            record = from_line(line, where)
+        except RecordsError as error:
+            mend = (
+                "start the run again to drop that line and do its sample again"
+                if not line.endswith("\n")
+                else "delete that line and start the run again to do its sample again"
+            )
+            raise RecordsError(f"{error}; {mend}") from error
+        if record.seed != self.runfile.seed:
+            raise RecordsError(
+                f"{where} has seed {record.seed}, but the run has {self.runfile.seed}: "
+                "it belongs to another run; delete that line"
+            )
+        return record
+
+
+class RecordWriter:
+    """Appends records; each is on its way to the disk before the next is made."""
+
+    def __init__(self, stream: FileIO, file: Path) -> None:
+        self._stream = stream
+        self._file = file
+
+    def append(self, record: Record) -> None:
+        """Write one record.
+
+        Raises:
+            StorageError: The disk is full or the file cannot be written any more.
+        """
+        line = to_line(record).encode()
+        with _storage(self._file):
+            while line:  # a nearly full disk takes part of a line, and raises at the next
+                line = line[self._stream.write(line) :]
+
+
+def _lock(stream: FileIO, file: Path) -> None:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StorageError(
+            f"another process is writing {file}; wait for it or give another --out"
+        ) from error
+
+
+def _drop_torn_line(file: Path, stream: FileIO) -> None:
+    with file.open("rb") as existing:
+        end = existing.seek(0, os.SEEK_END)
+        keep = end
+        while keep:
+            start = max(0, keep - 65536)
+            existing.seek(start)
+            newline = existing.read(keep - start).rfind(b"\n")
+            if newline >= 0:
+                keep = start + newline + 1
+                break
+            keep = start
+    if keep < end:
+        stream.truncate(keep)
+
+
+@contextmanager
+def _storage(place: Path) -> Iterator[None]:
+    """Turn a fault of the file system into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"{place} cannot be used: {reason.lower()}; what is already recorded is safe, "
+            "so mend that, or give another folder as --out, and start again"
+        ) from error

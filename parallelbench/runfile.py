@@ -1,0 +1,222 @@
+"""What a run is: models x tasks x decoders x samples x repeats, checked whole and frozen.
+
+A run file is short when people write it and complete when a run begins: globs and grids
+are expanded and every default is spelled out, so that its digest means the same for good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import RunFileError
+from parallelbench.model import MODELS
+from parallelbench.registry import Registry, load_plugins, unknown
+from parallelbench.setting import FieldValue, Setting, make_setting, parse_settings, split_settings
+from parallelbench.task import TASKS
+
+#: The run that ``parallelbench run`` makes when nothing is asked for.
+DEFAULT_RUN = Path(__file__).with_name("default.yaml")
+
+
+class _Named(BaseModel):
+    """A setting spelled out, as in a frozen run file."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    name: str
+    fields: dict[str, FieldValue] = {}
+    version: int | None = None
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+_Asked = Annotated[list[str | _Named], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class _Form(BaseModel):
+    """The form of a run file, before names and fields are looked up."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    models: _Asked
+    tasks: _Asked
+    decoders: _Asked
+    samples: int = Field(default=100, ge=1)
+    seed: int = Field(default=0, ge=0)
+    repeats: int = Field(default=1, ge=1)
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A run, complete: every name exists and every field has an allowed value.
+
+    Attributes:
+        models: Which models.
+        tasks: Which tasks, in the order of the report.
+        decoders: Which decoder settings, in the order of the report.
+        samples: Samples per task; sample i is the same in every run with the same seed.
+        seed: Of the samples and of every decoder's randomness.
+        repeats: Decodes of each sample by each decoder, with different randomness.
+    """
+
+    models: tuple[Setting, ...]
+    tasks: tuple[Setting, ...]
+    decoders: tuple[Setting, ...]
+    samples: int = 100
+    seed: int = 0
+    repeats: int = 1
+
+    @property
+    def decodes(self) -> int:
+        """How many decodes the run asks for."""
+        pairs = len(self.models) * len(self.tasks) * len(self.decoders)
+        return pairs * self.samples * self.repeats
+
+    def frozen(self) -> dict[str, Any]:
+        """Return the run as JSON values, complete."""
+        return {
+            "schema_version": 1,
+            "models": [_spelled(setting) for setting in self.models],
+            "tasks": [
+                {**_spelled(setting), "version": TASKS[setting.name].version}
+                for setting in self.tasks
+            ],
+            "decoders": [_spelled(setting) for setting in self.decoders],
+            "samples": self.samples,
+            "seed": self.seed,
+            "repeats": self.repeats,
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of :meth:`frozen`."""
+        return hashlib.sha256(json.dumps(self.frozen(), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the frozen run as YAML."""
+        return str(yaml.safe_dump(self.frozen(), sort_keys=False, allow_unicode=True))
+
+
+def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
+    """Return the run that ``content`` asks for.
+
+    Args:
+        content: ``models``, ``tasks`` and ``decoders``: text such as ``waiting_line/*`` or
+            ``confidence:k=1|2``, or lists of such texts or of ``{name, fields}``;
+            ``samples``, ``seed``, ``repeats``.
+        where: What to call it in an error.
+
+    Raises:
+        RunFileError: An unknown key, or a value of the wrong kind.
+        UnknownNameError: An unknown task, decoder, model or field.
+        FieldError: A field's value is of the wrong kind or out of range.
+    """
+    load_plugins()
+    for key in content:
+        if key not in _Form.model_fields:
+            raise RunFileError(f"{where}: {unknown('key', str(key), _Form.model_fields)}")
+    try:
+        form = _Form.model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("str", "_Named"))
+        raise RunFileError(
+            f"{where}: {place}: {first['msg'].lower()}, got {first['input']!r}"
+        ) from error
+    for asked in form.tasks:
+        _check_version(asked, where)
+    return RunFile(
+        models=_expanded(form.models, MODELS),
+        tasks=_expanded(form.tasks, TASKS),
+        decoders=_expanded(form.decoders, DECODERS),
+        samples=form.samples,
+        seed=form.seed,
+        repeats=form.repeats,
+    )
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Return what a YAML run file says, unchecked.
+
+    Raises:
+        RunFileError: There is no such file, or it is not a YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunFileError(f"the run file {path} cannot be read: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise RunFileError(
+            f"the run file {path} must hold keys such as models, tasks and decoders"
+        )
+    return content
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return in words how two frozen runs differ, one sentence per key."""
+    told = []
+    for key in dict.fromkeys((*before, *after)):
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            gone = [_brief(item) for item in old if item not in new]
+            come = [_brief(item) for item in new if item not in old]
+            changes = [f"without {', '.join(gone)}"] * bool(gone)
+            changes += [f"with {', '.join(come)}"] * bool(come)
+            told.append(f"{key} {' and '.join(changes) or 'in another order'}")
+        else:
+            told.append(f"{key} {new!r} instead of {old!r}")
+    return told
+
+
+def _spelled(setting: Setting) -> dict[str, Any]:
+    return {"name": setting.name, "fields": dict(setting.fields)}
+
+
+def _expanded(asked: Sequence[str | _Named], registry: Registry[type[Any]]) -> tuple[Setting, ...]:
+    settings: dict[str, Setting] = {}
+    for entry in asked:
+        if isinstance(entry, _Named):
+            found = [make_setting(entry.name, entry.fields, registry)]
+        else:
+            texts = split_settings(entry)
+            found = [setting for text in texts for setting in parse_settings(text, registry)]
+        # Globs may overlap; a setting asked for twice is run once.
+        settings.update({setting.key: setting for setting in found if setting.key not in settings})
+    return tuple(settings.values())
+
+
+def _check_version(asked: str | _Named, where: str) -> None:
+    if isinstance(asked, str) or asked.version is None:
+        return
+    version = TASKS[asked.name].version
+    if asked.version != version:
+        raise RunFileError(
+            f"{where}: task {asked.name!r} has version {asked.version} there and {version} here; "
+            "its samples or marks changed, so begin a new run"
+        )
+
+
+def _brief(item: object) -> str:
+    if isinstance(item, dict) and "name" in item:
+        fields = ",".join(f"{key}={value}" for key, value in item.get("fields", {}).items())
+        return f"{item['name']}:{fields}" if fields else str(item["name"])
+    return repr(item)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

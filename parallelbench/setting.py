@@ -1,0 +1,200 @@
+"""A named thing with its fields, as people write it: ``confidence:k=2,block_length=8``.
+
+Tasks, decoders and models are all asked for in this one form, on the command line, in
+Python and in run files.  ``|`` separates the values of a grid: ``confidence:k=1|2|4`` is
+three settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from parallelbench.errors import FieldError, UnknownNameError
+from parallelbench.registry import Registry, unknown
+
+T = TypeVar("T")
+
+FieldValue = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One registered name with every one of its fields, defaults included.
+
+    Attributes:
+        name: As registered.
+        fields: Every field of the named class, so that a later change of a default
+            cannot change what an old run file means.
+        label: What people read: the name and the fields that differ from the defaults,
+            in the form that can be typed again.
+    """
+
+    name: str
+    fields: Mapping[str, FieldValue]
+    label: str
+
+    @property
+    def key(self) -> str:
+        """The same text for the same name and fields, whatever the defaults are."""
+        return f"{self.name}:{json.dumps(dict(self.fields), sort_keys=True)}"
+
+
+def split_settings(text: str) -> list[str]:
+    """Return the settings that a comma-separated list holds.
+
+    A part such as ``block_length=8`` belongs to the setting before it.
+
+    Example:
+        >>> split_settings("one_by_one,confidence:k=1|2,block_length=8,random")
+        ['one_by_one', 'confidence:k=1|2,block_length=8', 'random']
+    """
+    settings: list[str] = []
+    for part in text.split(","):
+        before_equals, equals, _ = part.partition("=")
+        if settings and equals and ":" not in before_equals:
+            settings[-1] += f",{part}"
+        else:
+            settings.append(part)
+    return settings
+
+
+def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
+    """Return the settings that ``text`` stands for, globs and grids expanded.
+
+    Args:
+        text: ``name``, ``glob``, or either followed by ``:field=value|value,field=value``.
+        registry: Where the names are looked up.
+
+    Raises:
+        UnknownNameError: No such name, or a name has no such field.
+        FieldError: A value is of the wrong kind or out of range.
+    """
+    pattern, _, tail = text.partition(":")
+    grid = _grid(tail, text)
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    return [
+        make_setting(name, fields, registry)
+        for name in registry.matching(pattern.strip())
+        for fields in combinations
+    ]
+
+
+def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T]]) -> Setting:
+    """Return the setting of ``name`` with ``fields``, checked and made complete.
+
+    Args:
+        name: As registered.
+        fields: Some of its fields; values may be text.
+        registry: Where ``name`` is looked up.
+
+    Raises:
+        UnknownNameError: No such name, or it has no such field.
+        FieldError: A value is of the wrong kind or out of range.
+    """
+    kind = registry[name]
+    built = _build(name, kind, fields, registry.kind)
+    complete = {field: getattr(built, field) for field in _fields(kind)}
+    default = _defaults(kind)
+    changed = [f"{k}={_written(v)}" for k, v in complete.items() if v != default.get(k, _UNSET)]
+    label = f"{name}:{','.join(changed)}" if changed else name
+    return Setting(name=name, fields=complete, label=label)
+
+
+def build(setting: Setting, registry: Registry[type[T]]) -> T:
+    """Return the object that ``setting`` describes."""
+    return _build(setting.name, registry[setting.name], setting.fields, registry.kind)
+
+
+_UNSET = object()
+
+
+def _grid(tail: str, text: str) -> dict[str, list[str]]:
+    grid: dict[str, list[str]] = {}
+    for part in filter(None, (part.strip() for part in tail.split(","))):
+        field, equals, values = part.partition("=")
+        if not equals or not field.strip() or not values.strip():
+            raise FieldError(f"{text!r}: {part!r} is not of the form field=value")
+        if field.strip() in grid:
+            raise FieldError(f"{text!r}: field {field.strip()!r} is given twice")
+        grid[field.strip()] = [value.strip() for value in values.split("|")]
+    return grid
+
+
+def _build(name: str, kind: type[T], fields: Mapping[str, Any], what: str) -> T:
+    types = _fields(kind)
+    for field in fields:
+        if field not in types:
+            raise UnknownNameError(f"{what} {name!r}: {unknown('field', field, types)}")
+    values = {
+        field: _converted(value, types[field], f"{what} {name!r}: field {field!r}")
+        for field, value in fields.items()
+    }
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise FieldError(f"{what} {name!r}: {error}") from error
+
+
+@functools.cache
+def _fields(kind: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}
+
+
+def _defaults(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(kind)}
+
+
+def _converted(value: Any, annotation: Any, where: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415  start-up stays fast
+
+    kinds = (annotation, *typing.get_args(annotation))
+    if value in ("none", "None") and type(None) in kinds:
+        return None
+    # Choices that are numbers are written like any number.
+    written = {str(choice): choice for choice in _choices(annotation)}
+    if isinstance(value, str) and value in written:
+        return written[value]
+    wrong = FieldError(f"{where} must be {_kind_of(annotation)}, got {value!r}")
+    if isinstance(value, bool) and bool not in kinds:  # True would pass as the number 1
+        raise wrong
+    try:
+        converted = TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise wrong from error
+    if isinstance(converted, str) and not _can_be_typed(converted):
+        raise FieldError(
+            f"{where} must be text without ',' and '|' and without space at its ends, got {value!r}"
+        )
+    return converted
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
+
+
+def _can_be_typed(text: str) -> bool:
+    return bool(text) and text == text.strip() and not set(text) & {",", "|"}
+
+
+def _kind_of(annotation: Any) -> str:
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    if annotation in words:
+        return words[annotation]
+    if _choices(annotation):
+        return "one of " + ", ".join(str(choice) for choice in _choices(annotation))
+    parts = typing.get_args(annotation)
+    return " or ".join("none" if part is type(None) else _kind_of(part) for part in parts)
+
+
+def _written(value: FieldValue) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)

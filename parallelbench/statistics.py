@@ -1,0 +1,133 @@
+"""Logits -> what decoders are told of each position; also where tokens are drawn.
+
+All of it is computed once per model call for the rows of every decoder in the batch, in
+float32, and only what some decoder needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from parallelbench.model import Prediction
+from parallelbench.prompt import Codec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlatStatistics:
+    """Statistics of the wanted positions of all rows, one after the other.
+
+    The fields are those of :class:`~parallelbench.decoder.Statistics`.
+    """
+
+    token: Int[Tensor, " wanted"]
+    confidence: Float[Tensor, " wanted"] | None
+    margin: Float[Tensor, " wanted"] | None
+    entropy: Float[Tensor, " wanted"] | None
+    distribution: Float[Tensor, "wanted vocabulary"] | None
+
+
+def forbid_unwritable(prediction: Prediction, codec: Codec) -> None:
+    """Give the mask id and ids beyond the tokenizer no chance, in place.
+
+    They are ruled out before any statistic is computed, so that no strategy can be misled
+    by mass on a token that may not be written.
+    """
+    logits, ids = prediction.logits, prediction.token_ids
+    if ids is None:
+        logits[:, codec.size :] = -torch.inf
+        if codec.mask_id < logits.shape[1]:
+            logits[:, codec.mask_id] = -torch.inf
+    else:
+        logits.masked_fill_((ids >= codec.size) | (ids == codec.mask_id), -torch.inf)
+
+
+def statistics_of(
+    prediction: Prediction,
+    needs: AbstractSet[str],
+    temperature: Float[Tensor, " wanted"] | None,
+    draws: Float[Tensor, " wanted"] | None,
+    vocabulary_size: int,
+) -> FlatStatistics:
+    """Return the statistics named in ``needs``, and the predicted or drawn tokens.
+
+    Args:
+        prediction: With unwritable tokens already forbidden.
+        needs: Names of statistics.
+        temperature: Of each position; None if all are 0.
+        draws: A uniform number in [0, 1) for each position; None if all temperatures are 0.
+        vocabulary_size: Of ``distribution``.
+
+    Raises:
+        ValueError: The model gave no admissible token at some position, or not a number.
+    """
+    # Softmax and log-softmax reduce each row by itself, so a position's statistics do not
+    # depend on the other rows of the batch.
+    logits = prediction.logits.float()
+    probabilities = torch.softmax(logits, dim=-1)
+    if not torch.isfinite(probabilities).all():
+        raise ValueError("the model's logits at some position are all -inf, or not numbers")
+    column = logits.argmax(dim=-1)
+    if temperature is not None and draws is not None:
+        hot = temperature > 0
+        column[hot] = _draw(logits[hot], temperature[hot], draws[hot])
+    return FlatStatistics(
+        token=_ids(prediction, column),
+        confidence=_at(probabilities, column) if "confidence" in needs else None,
+        margin=_margin(probabilities) if "margin" in needs else None,
+        entropy=_entropy(logits, probabilities) if "entropy" in needs else None,
+        distribution=(
+            _spread(prediction, probabilities, vocabulary_size)
+            if "distribution" in needs
+            else None
+        ),
+    )
+
+
+def _draw(
+    logits: Float[Tensor, "wanted columns"],
+    temperature: Float[Tensor, " wanted"],
+    draws: Float[Tensor, " wanted"],
+) -> Int[Tensor, " wanted"]:
+    """Invert the cumulative distribution: one uniform number draws one token."""
+    tempered = torch.softmax(logits.double() / temperature[:, None].double(), dim=-1)
+    cumulative = tempered.cumsum(dim=-1)
+    total = cumulative[:, -1]
+    # The product may round up to the total itself, which lies beyond the last token.
+    reached = torch.minimum(draws.double() * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, reached[:, None], right=True).squeeze(-1)
+
+
+def _ids(prediction: Prediction, column: Int[Tensor, " wanted"]) -> Int[Tensor, " wanted"]:
+    return column if prediction.token_ids is None else _at(prediction.token_ids, column)
+
+
+def _at(table: Tensor, column: Int[Tensor, " wanted"]) -> Tensor:
+    return table.gather(-1, column[:, None]).squeeze(-1)
+
+
+def _margin(probabilities: Float[Tensor, "wanted columns"]) -> Float[Tensor, " wanted"]:
+    first, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
+    return first - second
+
+
+def _entropy(
+    logits: Float[Tensor, "wanted columns"], probabilities: Float[Tensor, "wanted columns"]
+) -> Float[Tensor, " wanted"]:
+    # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
+    surprise = torch.where(probabilities > 0, torch.log_softmax(logits, dim=-1), 0.0)
+    return -(probabilities * surprise).sum(dim=-1)
+
+
+def _spread(
+    prediction: Prediction, probabilities: Float[Tensor, "wanted columns"], vocabulary_size: int
+) -> Float[Tensor, "wanted vocabulary"]:
+    if prediction.token_ids is None:
+        return probabilities[:, :vocabulary_size]
+    full = probabilities.new_zeros(len(probabilities), vocabulary_size)
+    # Padding columns hold probability 0 and may repeat an id, hence a sum.
+    return full.scatter_add_(1, prediction.token_ids, probabilities)

@@ -1,0 +1,144 @@
+"""What a task is: it draws samples, marks replies, and knows the law of right answers."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from parallelbench.answers import DEFAULT_LIMIT, Answers
+from parallelbench.errors import NotEnumerableError
+from parallelbench.registry import Registry, unknown
+from parallelbench.sample import Message, Sample
+from parallelbench.score import Marks
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question before it is put into words.
+
+    Attributes:
+        slots: What a prompt template may name in braces.
+        reference: One right answer.
+        facts: What scoring and the law need: JSON values only.
+        open_spans: As in :class:`~parallelbench.sample.Sample`.
+    """
+
+    slots: Mapping[str, str]
+    reference: str
+    facts: Mapping[str, Any]
+    open_spans: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Draws samples and marks replies to them; holds no state between the two.
+
+    A subclass is a frozen dataclass whose fields are the task's sizes and forms; it says
+    how to pose a problem, how to mark a reply and what the right answers are.
+
+    Attributes:
+        name: As registered: ``family/task``.
+        version: Raised by every change that could change a sample or a mark.
+        templates: Prompt templates by name; ``"default"`` and at least two paraphrases.
+        words: Words that a word-level tokenizer should give one token each.
+        template: Which of ``templates`` puts the question.
+        shots: How many worked examples precede it.
+        canvas_length: Tokens that the decoder may write, in the free form.
+
+    Raises:
+        ValueError: An unknown template, fewer than 0 shots, or a canvas without a token.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    templates: ClassVar[Mapping[str, str]]
+    words: ClassVar[tuple[str, ...]] = ()
+
+    template: str = "default"
+    shots: int = 1
+    canvas_length: int = 32
+
+    def __post_init__(self) -> None:
+        if self.template not in self.templates:
+            raise ValueError(unknown("template", self.template, self.templates))
+        if self.shots < 0:
+            raise ValueError(f"shots must be 0 or more, got {self.shots}")
+        if self.canvas_length < 1:
+            raise ValueError(f"canvas_length must be at least 1 token, got {self.canvas_length}")
+
+    def draw(self, rng: random.Random, index: int) -> Sample:
+        """Return the sample numbered ``index``, using no randomness but ``rng``.
+
+        The problem is drawn before the examples, so the same seed and index pose the same
+        problem under every template and number of shots.
+        """
+        problem = self.pose(rng, index)
+        messages: list[Message] = []
+        for _ in range(self.shots):
+            example = self._another(rng, index, problem)
+            messages += [
+                Message("user", self._worded(example)),
+                Message("assistant", example.reference),
+            ]
+        messages.append(Message("user", self._worded(problem)))
+        return Sample(
+            id=f"{self.name}/{index:05d}",
+            messages=tuple(messages),
+            reference=problem.reference,
+            facts=problem.facts,
+            open_spans=problem.open_spans,
+        )
+
+    @abstractmethod
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return a problem of this task, using no randomness but ``rng``."""
+
+    @abstractmethod
+    def score(self, sample: Sample, reply: str) -> Marks:
+        """Return what ``reply`` is worth; never raises, whatever ``reply`` is."""
+
+    @abstractmethod
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
+        """Return the exact law of the right answers to ``sample``.
+
+        Raises:
+            NotEnumerableError: There are more than ``limit``, or they cannot be listed;
+                the message says which, with the number where it is known.
+        """
+
+    def _worded(self, problem: Problem) -> str:
+        return self.templates[self.template].format(**problem.slots)
+
+    def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:
+        # An example must not give the question away.  A task that asks the same every
+        # time has no other example to offer, hence the bound.
+        for _ in range(20):
+            example = self.pose(rng, index)
+            if example.slots != problem.slots:
+                break
+        return example
+
+
+def refuse_over(limit: int, count: int, of_what: str) -> None:
+    """Refuse to list more than ``limit`` right answers.
+
+    Raises:
+        NotEnumerableError: ``count`` exceeds ``limit``.
+    """
+    if count > limit:
+        raise NotEnumerableError(
+            f"{of_what} has {count:,} right answers, over the limit of {limit:,}; "
+            "ask for a smaller size or raise the limit"
+        )
+
+
+def sample_rng(seed: int, name: str, index: int) -> random.Random:
+    """Return the generator of one sample: any (seed, task, index) can be redrawn alone."""
+    # Seeding from text goes through SHA-512, which no platform or version changes.
+    return random.Random(f"{seed}/{name}/{index}")  # noqa: S311  not for secrets
+
+
+TASKS: Registry[type[Task]] = Registry("task")

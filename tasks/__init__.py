@@ -1,0 +1,5 @@
+"""The tasks of the benchmark, one module per family; importing this registers them all."""
+
+from parallelbench.tasks import choices, list_operations, puzzles, waiting_line
+
+__all__ = ["choices", "list_operations", "puzzles", "waiting_line"]

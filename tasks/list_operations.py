@@ -1,0 +1,728 @@
+"""List operations: copy, reorder or edit one list of letters or words of any length.
+
+*Asked:* a list and one thing to do to it; the reply is the list that results, in the form
+``[A, B, C]``.
+
+*Why it is hard here:* the reader of the prompt needs no knowledge at all, so what goes
+wrong is due to decoding.  Where one list is right, every item can be written at once.
+Where the decoder may choose (which order, which item, which place), each item is fixed by
+what the others turned out to be: items drawn side by side from their own marginals come
+twice, or not at all.
+
+*Where the theory stands:* ``analysis`` computes the total correlation of n items, in bits,
+which is what writing them in one step must cost:
+
+==================  =====================================================================
+copy, reverse,      0
+sort, ``*_index``
+shuffle             n log2 n - log2 n!, where the identity counts as right
+                    (``allow_identity``); by enumeration where it does not
+replace_random      (n-1) [log2 n - log2 (n-1)], below log2 e for any n
+insert_random       sum over j = 0..n of H(1/(n+1), j/(n+1), (n-j)/(n+1)), less log2 (n+1)
+remove_random       sum over j = 1..n-1 of H(j/n, 1-j/n), less log2 n
+==================  =====================================================================
+
+These count one item as one token, with the brackets and separators already standing: the
+infilling form (``form=infill``).  In the free form the decoder writes the list from its
+first bracket to its last.
+
+*Problems of a reply*, the first that holds:
+
+1. ``unreadable``: no list is found;
+2. ``unchanged``: the list came back as it was given (for shuffle: ``identity``);
+3. ``repeated item``: an item comes twice;
+4. ``glued name``: an item joins halves of two names (in the waiting line only);
+5. ``unknown item``: an item that the prompt does not name;
+6. ``wrong length``: too few or too many items;
+7. ``new item missing``: the item to be put in is left out;
+8. ``wrong order``: the listed items do not follow one another as they should;
+9. ``wrong place``: they do, but the item put in or taken out is at the wrong place.
+
+Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4, equations 3 and 4.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from itertools import islice, permutations
+from string import ascii_uppercase
+from typing import Any, ClassVar, Literal, get_args
+
+from parallelbench.answers import DEFAULT_LIMIT, Answers
+from parallelbench.registry import unknown
+from parallelbench.sample import Sample
+from parallelbench.score import UNREADABLE, Marks, read_list, read_list_strictly
+from parallelbench.task import TASKS, Problem, Task, refuse_over
+
+Form = Literal["free", "infill"]
+ItemKind = Literal["letters", "words"]
+
+
+def read_pool(file: str) -> tuple[str, ...]:
+    """Return the lines of one file of ``tasks/data``."""
+    return tuple((resources.files(__package__) / "data" / file).read_text("ascii").split())
+
+
+LETTERS = tuple(ascii_uppercase)
+WORDS = read_pool("words.txt")
+_POOLS: Mapping[str, tuple[str, ...]] = {"letters": LETTERS, "words": WORDS}
+
+
+# What can be done to a list, whatever its items are.
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(ABC):
+    """One thing to do to one list, and which lists are then right.
+
+    The right lists are told twice: as a rule, which is cheap however many they are, and
+    as an enumeration.  Where there is a choice, neither is written in terms of the other,
+    so that each can be held against the other.
+
+    Attributes:
+        fewest: How many items the list needs so that there is a right answer.
+        growth: How many items longer a right list is; negative for shorter.
+        takes_new: Whether an item is put in, as the field ``new``.
+        takes_position: Whether the place is told, as the field ``position``.
+        unchanged: The problem of a reply that gives the list back where that is wrong.
+        items: The list as given; no item comes twice.
+    """
+
+    fewest: ClassVar[int] = 1
+    growth: ClassVar[int] = 0
+    takes_new: ClassVar[bool] = False
+    takes_position: ClassVar[bool] = False
+    unchanged: ClassVar[str] = "unchanged"
+
+    items: tuple[str, ...]
+
+    @classmethod
+    def ask(cls, rng: random.Random, drawn: tuple[str, ...]) -> Operation:
+        """Return this operation, on a list and at a position.
+
+        Args:
+            rng: Draws the position, if one is told.
+            drawn: The list, followed by the new item if one is put in.
+        """
+        details: dict[str, Any] = {}
+        if cls.takes_new:
+            drawn, details["new"] = drawn[:-1], drawn[-1]
+        if cls.takes_position:
+            details["position"] = rng.randint(1, len(drawn) + max(cls.growth, 0))
+        return cls(drawn, **details)
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Operation:
+        """Return the operation that gave these :meth:`facts`."""
+        return cls(**{**facts, "items": tuple(facts["items"])})
+
+    def facts(self) -> dict[str, Any]:
+        """Return all fields, as JSON values."""
+        return asdict(self) | {"items": list(self.items)}
+
+    def slots(self) -> dict[str, str]:
+        """Return what a prompt template may name: all fields, as text."""
+        texts = {field: str(value) for field, value in self.facts().items()}
+        return texts | {"items": written(self.items)}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All items that the prompt names, a new one last."""
+        return self.items
+
+    @property
+    def length(self) -> int:
+        """How many items a right list has."""
+        return len(self.items) + self.growth
+
+    @property
+    def count(self) -> int:
+        """How many lists are right."""
+        return 1
+
+    @abstractmethod
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield every right list once; all are equally likely."""
+
+    @abstractmethod
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply``, whatever its items are, is a right list."""
+
+    def one_result(self, rng: random.Random) -> tuple[str, ...]:
+        """Return a right list, drawn from all with equal probability."""
+        return rng.choice(list(self.results()))
+
+
+class _Certain(Operation):
+    """An operation that leaves no choice."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _result(self) -> tuple[str, ...]: ...
+
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield the one right list."""
+        yield self._result()
+
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply`` is the one right list."""
+        return tuple(reply) == self._result()
+
+
+class Copied(_Certain):
+    """The list as it is."""
+
+    __slots__ = ()
+
+    def _result(self) -> tuple[str, ...]:
+        return self.items
+
+
+class Reversed(_Certain):
+    """The list from its last item to its first."""
+
+    __slots__ = ()
+
+    def _result(self) -> tuple[str, ...]:
+        return self.items[::-1]
+
+
+class Sorted(_Certain):
+    """The list in the order of code points; a list that has this order already keeps it."""
+
+    __slots__ = ()
+
+    def _result(self) -> tuple[str, ...]:
+        return tuple(sorted(self.items))
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffled(Operation):
+    """The list in another order.
+
+    Attributes:
+        allow_identity: Whether the order as given is right, too.
+    """
+
+    fewest: ClassVar[int] = 2
+    unchanged: ClassVar[str] = "identity"
+
+    allow_identity: bool = False
+
+    def slots(self) -> dict[str, str]:
+        """Return what a prompt template may name: also ``order``, what is asked for."""
+        order = "any order, even the same one" if self.allow_identity else "a different order"
+        return Operation.slots(self) | {"order": order}
+
+    @property
+    def count(self) -> int:
+        """How many orders are right: n!, or one less without the identity."""
+        return math.factorial(len(self.items)) - (not self.allow_identity)
+
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield every right order; the identity is the first of all permutations."""
+        return islice(permutations(self.items), 0 if self.allow_identity else 1, None)
+
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply`` holds the same items in a right order."""
+        is_identity = tuple(reply) == self.items
+        return sorted(reply) == sorted(self.items) and (self.allow_identity or not is_identity)
+
+    def one_result(self, rng: random.Random) -> tuple[str, ...]:
+        """Return a right order, without listing them all."""
+        # Half or more of all orders are right, so this ends soon.
+        while not self.accepts(order := rng.sample(self.items, len(self.items))):
+            pass
+        return tuple(order)
+
+
+@dataclass(frozen=True, slots=True)
+class _PuttingIn(Operation):
+    """An operation that puts an item in.
+
+    Attributes:
+        new: The item; the list lacks it.
+    """
+
+    takes_new: ClassVar[bool] = True
+
+    new: str
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The list and the new item."""
+        return (*self.items, self.new)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedAt(_PuttingIn, _Certain):
+    """The list with the new item in the place of one that is told.
+
+    Attributes:
+        position: Which item gives way: from 1 to the length of the list.
+    """
+
+    takes_position: ClassVar[bool] = True
+
+    position: int
+
+    def _result(self) -> tuple[str, ...]:
+        return (*self.items[: self.position - 1], self.new, *self.items[self.position :])
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedAnywhere(_PuttingIn):
+    """The list with the new item in the place of any one."""
+
+    @property
+    def count(self) -> int:
+        """How many lists are right: n."""
+        return len(self.items)
+
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield the list with each item replaced in turn."""
+        for position in range(1, len(self.items) + 1):
+            yield from ReplacedAt(self.items, self.new, position).results()
+
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply`` differs from the list in one place, by the new item."""
+        if len(reply) != len(self.items):
+            return False
+        changed = [ours for ours, given in zip(reply, self.items, strict=True) if ours != given]
+        return changed == [self.new]
+
+
+@dataclass(frozen=True, slots=True)
+class InsertedAt(_PuttingIn, _Certain):
+    """The list with the new item put in so that it stands at a place that is told.
+
+    Attributes:
+        position: Where the new item then stands: from 1 to one more than the length.
+    """
+
+    growth: ClassVar[int] = 1
+    takes_position: ClassVar[bool] = True
+
+    position: int
+
+    def _result(self) -> tuple[str, ...]:
+        return (*self.items[: self.position - 1], self.new, *self.items[self.position - 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class InsertedAnywhere(_PuttingIn):
+    """The list with the new item put in at any place, either end included."""
+
+    growth: ClassVar[int] = 1
+
+    @property
+    def count(self) -> int:
+        """How many lists are right: n + 1."""
+        return len(self.items) + 1
+
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield the list with the new item first, second and so on."""
+        for position in range(1, len(self.items) + 2):
+            yield from InsertedAt(self.items, self.new, position).results()
+
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply`` without the new item, which comes once, is the list."""
+        others = tuple(item for item in reply if item != self.new)
+        return others == self.items and len(reply) == self.length
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedAt(_Certain):
+    """The list without an item whose place is told.
+
+    Attributes:
+        position: Which item is left out: from 1 to the length of the list.
+    """
+
+    fewest: ClassVar[int] = 2
+    growth: ClassVar[int] = -1
+    takes_position: ClassVar[bool] = True
+
+    position: int
+
+    def _result(self) -> tuple[str, ...]:
+        return self.items[: self.position - 1] + self.items[self.position :]
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedAnywhere(Operation):
+    """The list without any one item."""
+
+    fewest: ClassVar[int] = 2
+    growth: ClassVar[int] = -1
+
+    @property
+    def count(self) -> int:
+        """How many lists are right: n."""
+        return len(self.items)
+
+    def results(self) -> Iterator[tuple[str, ...]]:
+        """Yield the list without each item in turn."""
+        for position in range(1, len(self.items) + 1):
+            yield from RemovedAt(self.items, position).results()
+
+    def accepts(self, reply: Sequence[str]) -> bool:
+        """Return whether ``reply`` holds all items but one, in the order of the list."""
+        kept = [item for item in self.items if item in reply]
+        return list(reply) == kept and len(kept) == self.length
+
+
+def written(items: Sequence[str]) -> str:
+    """Return the list in the form that is asked for.
+
+    Example:
+        >>> written(["Ada Moss", "Ben Stone"])
+        '[Ada Moss, Ben Stone]'
+    """
+    return f"[{', '.join(items)}]"
+
+
+def spans(items: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Return where each of ``items`` stands in its written list, as ``(start, end)``.
+
+    Example:
+        >>> spans(["A", "word"])
+        ((1, 2), (4, 8))
+    """
+    found, start = [], len("[")
+    for item in items:
+        found.append((start, start + len(item)))
+        start += len(item) + len(", ")
+    return tuple(found)
+
+
+# What the tasks of both families share.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListTask(Task):
+    """Ask for an operation on a list of distinct items, and mark the list in the reply.
+
+    Attributes:
+        operation: What is to be done.
+        form: ``free``: the decoder writes the whole list.  ``infill``: brackets, commas and
+            spaces already stand and it writes the items, which is what the paper's
+            formulas are about.
+
+    Raises:
+        ValueError: An unknown form, or what :class:`~parallelbench.task.Task` refuses.
+    """
+
+    operation: ClassVar[type[Operation]]
+
+    form: Form = "free"
+
+    def __post_init__(self) -> None:
+        Task.__post_init__(self)
+        if self.form not in get_args(Form):
+            raise ValueError(unknown("form", self.form, get_args(Form)))
+
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return the operation on a list of items drawn with equal probability."""
+        operation = self._ask(rng, self._draw_items(rng, index))
+        right = operation.one_result(rng)
+        return Problem(
+            slots=operation.slots() | self._wording(),
+            reference=written(right),
+            facts=operation.facts(),
+            open_spans=spans(right) if self.form == "infill" else None,
+        )
+
+    def score(self, sample: Sample, reply: str) -> Marks:
+        """Return 1 for a right list, else 0 and the first problem that holds.
+
+        The one part, ``items``, is the share of a right answer's items that the reply
+        holds, wherever they stand; of several right answers, of the one that it suits best.
+        """
+        operation = self.operation.from_facts(sample.facts)
+        found = read_list_strictly(reply)
+        strict = found is not None and operation.accepts(found)
+        if not strict:
+            found = read_list(reply)
+        if found is None:
+            return Marks(0.0, 0.0, UNREADABLE, {"items": 0.0})
+        problem = None if operation.accepts(found) else self._problem(operation, found)
+        parts = {"items": _share_of_items(operation, found)}
+        return Marks(float(strict), float(problem is None), problem, parts)
+
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
+        """Return the uniform law over the right lists.
+
+        Raises:
+            NotEnumerableError: There are more than ``limit``.
+        """
+        operation = self.operation.from_facts(sample.facts)
+        refuse_over(limit, operation.count, f"{self.name} of {len(operation.items)} items")
+        return Answers.uniform(map(written, operation.results()))
+
+    @abstractmethod
+    def _draw_items(self, rng: random.Random, index: int) -> tuple[str, ...]:
+        """Return the list, followed by a new item if the operation takes one."""
+
+    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:
+        return self.operation.ask(rng, drawn)
+
+    def _wording(self) -> dict[str, str]:
+        """Return what the templates may name beside the operation."""
+        return {}
+
+    def _glued(self, named: Sequence[str]) -> frozenset[str]:  # noqa: ARG002  see waiting_line
+        """Return the texts that join halves of two of the items ``named``."""
+        return frozenset()
+
+    def _problem(self, operation: Operation, reply: Sequence[str]) -> str:
+        found, named = frozenset(reply), frozenset(operation.named)
+        places = {item: place for place, item in enumerate(operation.items)}
+        kept = [places[item] for item in reply if item in places]
+        checks = (
+            (operation.unchanged, tuple(reply) == operation.items),
+            ("repeated item", len(found) < len(reply)),
+            ("glued name", not found.isdisjoint(self._glued(operation.named))),
+            ("unknown item", not found <= named),
+            ("wrong length", len(reply) != operation.length),
+            ("new item missing", operation.takes_new and operation.named[-1] not in found),
+            ("wrong order", kept != sorted(kept)),
+        )
+        return next((problem for problem, holds in checks if holds), "wrong place")
+
+    def _refuse_length(self, length: int, pool: Sequence[str], noun: str) -> None:
+        fewest, most = self.operation.fewest, len(pool) - self.operation.takes_new
+        if not fewest <= length <= most:
+            raise ValueError(f"{self.name} needs {fewest} to {most} {noun}, got length={length}")
+
+
+def _share_of_items(operation: Operation, reply: Sequence[str]) -> float:
+    # Right answers differ in what they hold in at most n + 1 ways, and those come first:
+    # only shuffling has more answers, and all of them hold the same.
+    answers = islice(operation.results(), len(operation.items) + 1)
+    found = frozenset(reply)
+    return max(len(found.intersection(answer)) for answer in answers) / operation.length
+
+
+# The tasks of this family.
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOperation(ListTask):
+    """Ask for an operation on a list of letters or words.
+
+    Attributes:
+        length: How many items the list has, before anything is done to it.
+        items: Capital letters, or nouns of everyday things.
+
+    Raises:
+        ValueError: Too few items for a right answer, or more than there are, less the one
+            that is put in.
+    """
+
+    words: ClassVar[tuple[str, ...]] = LETTERS + WORDS
+
+    length: int = 5
+    items: ItemKind = "letters"
+
+    def __post_init__(self) -> None:
+        ListTask.__post_init__(self)
+        if self.items not in _POOLS:
+            raise ValueError(unknown("kind of item", self.items, _POOLS))
+        self._refuse_length(self.length, _POOLS[self.items], self.items)
+
+    def _draw_items(self, rng: random.Random, index: int) -> tuple[str, ...]:  # noqa: ARG002  the length is told
+        return tuple(rng.sample(_POOLS[self.items], self.length + self.operation.takes_new))
+
+    def _wording(self) -> dict[str, str]:
+        return {"kind": self.items}
+
+
+def _templates(default: str, terse: str, story: str) -> Mapping[str, str]:
+    return {
+        "default": (
+            default + "\n\nList: {items}\n\nAnswer with the resulting list and nothing else. "
+            "Put it in square brackets, with a comma and a space between the {kind}."
+        ),
+        "terse": (
+            terse + " {items}\nOnly the new list, in square brackets, {kind} separated by "
+            "a comma and a space."
+        ),
+        "story": (
+            "A row of cards lies on a table. From left to right they show these {kind}: {items}. "
+            + story
+            + " What do the cards show now, from left to right? Write just the list: an opening "
+            "square bracket, the {kind} with a comma and a space after each but the last, and "
+            "a closing square bracket."
+        ),
+    }
+
+
+@TASKS.register("list_operations/copy")
+class Copy(ListOperation):
+    """Give the list back as it is."""
+
+    name = "list_operations/copy"
+    operation = Copied
+    templates = _templates(
+        default="Repeat the list below exactly as it stands.",
+        terse="Copy this list.",
+        story="Nobody touches them.",
+    )
+
+
+@TASKS.register("list_operations/reverse")
+class Reverse(ListOperation):
+    """Turn the list around."""
+
+    name = "list_operations/reverse"
+    operation = Reversed
+    templates = _templates(
+        default="Turn the list below around, so that its last item comes first.",
+        terse="Reverse this list.",
+        story="Somebody lays them out again, the other way round.",
+    )
+
+
+@TASKS.register("list_operations/sort")
+class Sort(ListOperation):
+    """Put the list into alphabetical order."""
+
+    name = "list_operations/sort"
+    operation = Sorted
+    templates = _templates(
+        default="Put the list below into alphabetical order.",
+        terse="Sort this list alphabetically.",
+        story="Somebody rearranges them alphabetically.",
+    )
+
+
+@TASKS.register("list_operations/shuffle")
+@dataclass(frozen=True, kw_only=True)
+class Shuffle(ListOperation):
+    """Put the list into another order, which one is up to the decoder.
+
+    Attributes:
+        allow_identity: Whether the order as given is right, too, as in the closed form.
+    """
+
+    name = "list_operations/shuffle"
+    operation = Shuffled
+    templates = _templates(
+        default="Put the list below into {order}; which one is up to you.",
+        terse="Shuffle this list into {order}.",
+        story="Somebody mixes them up, into {order}.",
+    )
+
+    allow_identity: bool = False
+
+    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:  # noqa: ARG002  no place to draw
+        return Shuffled(drawn, allow_identity=self.allow_identity)
+
+
+@TASKS.register("list_operations/replace_index")
+class ReplaceIndex(ListOperation):
+    """Put a new item in the place of one that is told."""
+
+    name = "list_operations/replace_index"
+    operation = ReplacedAt
+    templates = _templates(
+        default=(
+            "In the list below, put {new} in the place of item number {position}, counting "
+            "from 1. Leave the others as they are."
+        ),
+        terse="Replace item {position} of this list (the first is 1) by {new}.",
+        story=(
+            "Somebody takes away card number {position}, where the leftmost is number 1, and "
+            "lays down {new} in its place."
+        ),
+    )
+
+
+@TASKS.register("list_operations/replace_random")
+class ReplaceRandom(ListOperation):
+    """Put a new item in the place of any one, which one is up to the decoder."""
+
+    name = "list_operations/replace_random"
+    operation = ReplacedAnywhere
+    templates = _templates(
+        default=(
+            "In the list below, put {new} in the place of one item; which one is up to you. "
+            "Leave the others as they are."
+        ),
+        terse="Replace any one item of this list by {new}.",
+        story="Somebody takes away one card, whichever it is, and lays down {new} in its place.",
+    )
+
+
+@TASKS.register("list_operations/insert_index")
+class InsertIndex(ListOperation):
+    """Put a new item in so that it stands at a place that is told."""
+
+    name = "list_operations/insert_index"
+    operation = InsertedAt
+    templates = _templates(
+        default=(
+            "Add {new} to the list below so that it becomes item number {position}, counting "
+            "from 1. The others keep their order."
+        ),
+        terse="Insert {new} into this list as item {position} (the first is 1).",
+        story=(
+            "Somebody slips in {new} so that it becomes card number {position}, where the "
+            "leftmost is number 1."
+        ),
+    )
+
+
+@TASKS.register("list_operations/insert_random")
+class InsertRandom(ListOperation):
+    """Put a new item in at any place, which one is up to the decoder."""
+
+    name = "list_operations/insert_random"
+    operation = InsertedAnywhere
+    templates = _templates(
+        default=(
+            "Add {new} to the list below, at the beginning, at the end or in between; where is "
+            "up to you. The others keep their order."
+        ),
+        terse="Insert {new} anywhere into this list.",
+        story="Somebody slips in {new}, wherever it is: between two cards or at either end.",
+    )
+
+
+@TASKS.register("list_operations/remove_index")
+class RemoveIndex(ListOperation):
+    """Leave out the item at a place that is told."""
+
+    name = "list_operations/remove_index"
+    operation = RemovedAt
+    templates = _templates(
+        default=(
+            "Take item number {position}, counting from 1, out of the list below. The others "
+            "keep their order."
+        ),
+        terse="Remove item {position} (the first is 1) from this list.",
+        story="Somebody takes away card number {position}, where the leftmost is number 1.",
+    )
+
+
+@TASKS.register("list_operations/remove_random")
+class RemoveRandom(ListOperation):
+    """Leave out any one item, which one is up to the decoder."""
+
+    name = "list_operations/remove_random"
+    operation = RemovedAnywhere
+    templates = _templates(
+        default=(
+            "Take one item out of the list below; which one is up to you. The others keep "
+            "their order."
+        ),
+        terse="Remove any one item from this list.",
+        story="Somebody takes away one card, whichever it is.",
+    )

@@ -1,0 +1,158 @@
+"""What the figures show, read from the drawn objects."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from parallelbench.analysis.curves import curves_of
+from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
+from parallelbench.results import average_over_tasks
+
+
+@pytest.fixture
+def curves(sweep):
+    return curves_of(sweep)
+
+
+@pytest.fixture
+def figures(sweep, curves):
+    first = [result for result in sweep if result.task_label == "choices/city"]
+    return {
+        "task": task_figure(first, curves),
+        "average": average_figure(average_over_tasks(sweep), curves, 2),
+        "overview": overview_figure(sweep, curves),
+    }
+
+
+def looks(axes):
+    return {bars.get_label(): _look(bars.lines[0]) for bars in axes.containers}
+
+
+def _look(line):
+    return to_hex(line.get_color()), line.get_marker()
+
+
+def test_axes_are_labelled_with_their_units(figures):
+    for figure in figures.values():
+        assert figure.get_supxlabel() == "tokens per step (canvas tokens / model calls)"
+        assert figure.get_supylabel() == "accuracy (%)"
+
+
+def test_speed_is_on_a_binary_logarithmic_axis(figures):
+    for figure in figures.values():
+        for axes in figure.axes:
+            assert axes.get_xscale() == "log"
+            assert list(axes.get_xticks()) == [1, 2, 4]
+            assert [axes.xaxis.get_major_formatter()(tick, 0) for tick in (0.5, 1, 4)] == [
+                "0.5",
+                "1",
+                "4",
+            ]
+
+
+def test_accuracy_goes_from_0_to_100(figures):
+    for figure in figures.values():
+        for axes in figure.axes:
+            assert list(axes.get_yticks()) == [0, 25, 50, 75, 100]
+
+
+def test_bars_are_the_intervals(sweep, curves):
+    results = [r for r in sweep if r.task_label == "choices/city" and r.decoder == "random"]
+    (bars,) = task_figure(results, curves).axes[0].containers
+    (segments,) = [lines.get_segments() for lines in bars.lines[2]]
+    drawn = [[(speed, low), (speed, high)] for (speed, low), (_, high) in segments]
+    wanted = [
+        [(r.tokens_per_step, 100 * r.interval.low), (r.tokens_per_step, 100 * r.interval.high)]
+        for r in results
+    ]
+    np.testing.assert_allclose(drawn, wanted)
+
+
+def test_points_of_a_curve_are_joined_from_slow_to_fast(figures):
+    bars = figures["task"].axes[0].containers[0]
+    assert list(bars.lines[0].get_xdata()) == [1, 2, 4]
+
+
+def test_a_decoder_looks_the_same_in_every_figure(figures, sweep, curves):
+    alone = task_figure([r for r in sweep if r.decoder == "random"], curves)
+    every = [looks(axes) for figure in (*figures.values(), alone) for axes in figure.axes]
+    assert len({look["random, varying k"] for look in every}) == 1
+    assert all(len(set(look.values())) == len(look) for look in every)
+
+
+def test_nothing_covers_anything_else(figures, sweep, make_result):
+    many = [make_result(f"a_strategy_with_a_rather_long_name_{n}:k=2") for n in range(20)]
+    long = [
+        dataclasses.replace(r, task_label=f"{r.task_label}," + "field=value," * 4) for r in many
+    ]
+    crowded = task_figure(long, curves_of(long))
+    for figure in (*figures.values(), crowded):
+        figure.draw_without_rendering()
+        texts = [text.get_window_extent() for text in figure.texts]
+        boxes = [*texts, *(legend.get_window_extent() for legend in figure.legends)]
+        boxes += [axes.get_tightbbox() for axes in figure.axes]
+        for number, box in enumerate(boxes):
+            assert box.x0 >= 0
+            assert box.y0 >= -1
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+            assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_a_task_figure_fits_the_column_of_a_paper(figures):
+    assert figures["task"].get_figwidth() == pytest.approx(3.4)
+    assert figures["overview"].get_figwidth() <= 7
+
+
+def test_the_subtitle_tells_model_and_count(figures):
+    words = [text.get_text() for text in figures["task"].texts]
+    assert "ideal; 100 decodes per point; bars: 95 % intervals" in words
+
+
+def test_what_was_not_measured_is_not_drawn(make_result):
+    results = [make_result(), make_result("random:k=2", right=None)]
+    (axes,) = task_figure(results, curves_of(results)).axes
+    assert [bars.get_label() for bars in axes.containers] == ["confidence:k=2"]
+
+
+def test_a_task_without_a_marked_decode_says_so(make_result):
+    results = [make_result(right=None)]
+    figure = task_figure(results, curves_of(results))
+    assert "ideal; nothing is marked" in [text.get_text() for text in figure.texts]
+    assert not figure.legends
+
+
+def test_an_oracle_is_dashed_and_hollow(make_result):
+    results = [make_result(oracle=True)]
+    line = task_figure(results, curves_of(results)).axes[0].containers[0].lines[0]
+    assert line.get_linestyle() == "--"
+    assert line.get_markerfacecolor() == "none"
+
+
+def test_the_same_results_give_the_same_bytes(sweep, curves):
+    assert images(overview_figure(sweep, curves)) == images(overview_figure(sweep, curves))
+
+
+def test_the_dark_form_keeps_no_light_ink_and_draws_the_same(figures):
+    drawn = images(figures["task"])
+    assert b"#1f2430" in drawn.light
+    assert b"#1f2430" not in drawn.dark
+    colour = re.compile(rb"#[0-9a-f]{6}")
+    assert colour.sub(b"", drawn.light) == colour.sub(b"", drawn.dark)
+    assert b"prefers-color-scheme" in drawn.either
+    assert b"prefers-color-scheme" not in drawn.light
+
+
+def test_a_reader_s_own_settings_change_no_figure(sweep, curves):
+    import matplotlib
+
+    before = images(overview_figure(sweep, curves))
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "lines.linewidth": 9}):
+        assert images(overview_figure(sweep, curves)) == before
+
+
+def test_a_label_with_dollar_signs_is_shown_as_it_stands(make_result):
+    results = [make_result("a$b^$:k=2", task="cost$/x_$")]
+    assert images(task_figure(results, curves_of(results))).light

@@ -1,0 +1,187 @@
+"""The page: whole, safe, and the same every time; and the verb that writes it."""
+
+import dataclasses
+import json
+from html.parser import HTMLParser
+
+import pytest
+from parallelbench.analysis.report import write_report
+from parallelbench.cli import main
+from parallelbench.errors import StorageError
+from parallelbench.results import average_over_tasks
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Collects what a test asks about, and refuses tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.sources, self.ids, self.links = [], set(), [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.add(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "srcset")]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        if tag not in ("meta", "img", "br", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def written(folder, results, facts=None):
+    folder.mkdir(exist_ok=True)
+    return write_report(folder, results, average_over_tasks(results), facts or {})
+
+
+def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep):
+    path = written(tmp_path, sweep)
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    anchors = ["average", "overview", "choices-city", "waiting_line-sort-length-4"]
+    assert page.ids[:4] == anchors
+    assert len(page.sources) == 4
+    assert text.count("<table>") == 3
+    assert sorted(page.links) == sorted(f"#{anchor}" for anchor in page.ids)
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == sorted(
+        f"{anchor}{end}" for anchor in anchors for end in (".svg", "-dark.svg", ".png")
+    )
+
+
+def test_nothing_is_fetched(tmp_path, sweep):
+    text = written(tmp_path, sweep).read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert all(link.startswith("#") for link in page.links)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "url(" not in text
+    assert "link" not in page.tags
+
+
+def test_text_from_a_run_is_never_markup(tmp_path, make_result):
+    results = [
+        make_result(
+            f"{EVIL}:k=2",
+            f"{EVIL}{number}",
+            model=EVIL,
+            right=50,
+            problems={EVIL: 3},
+            statuses={EVIL: 100},
+        )
+        for number in range(2)
+    ]
+    facts = {EVIL: EVIL, "state": EVIL, "list": [EVIL], "deep": {"a": {EVIL: [1, EVIL]}}}
+    text = written(tmp_path, results, facts).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "script" not in Page(text).tags
+
+
+def test_what_was_not_measured_is_a_dash_and_never_zero(tmp_path, make_result):
+    text = written(tmp_path, [make_result(right=None)]).read_text(encoding="utf-8")
+    row = text[text.index("<tbody>") : text.index("</tbody>")]
+    assert row.count("<td>–</td>") == 9
+    assert "<td>0" not in row.replace("<td>0</td>", "", 1)  # no sample was marked
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path, sweep):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        written(folder, sweep, {"seed": 0, "environments": [{"python": "3.11"}]})
+    files = [sorted(folder.rglob("*.*")) for folder in folders]
+    assert [file.name for file in files[0]] == [file.name for file in files[1]]
+    for first, second in zip(*files, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_facts_are_shown_in_their_order_and_an_unfinished_state_on_top(tmp_path, sweep):
+    facts = {"state": "unfinished: 3 of 9", "run_digest": "abc", "environments": [{"os": "Linux"}]}
+    text = written(tmp_path, sweep, facts).read_text(encoding="utf-8")
+    assert text.index("unfinished: 3 of 9") < text.index("<nav")
+    assert text.index("run digest") < text.index("environments")
+    assert "&#34;os&#34;: &#34;Linux&#34;" in text
+
+
+def test_labels_that_look_alike_as_file_names_are_kept_apart(tmp_path, make_result):
+    tasks = ["a/b", "a:b", "A=b", "///"]
+    page = Page(
+        written(tmp_path, [make_result(task=task) for task in tasks]).read_text(encoding="utf-8")
+    )
+    assert page.ids[2:6] == ["a-b", "a-b-2", "A-b-3", "unnamed"]
+    assert len(list((tmp_path / "figures").iterdir())) == 3 * 6
+
+
+def test_each_model_has_figures_and_tables_of_its_own(tmp_path, sweep):
+    both = sweep + [dataclasses.replace(result, model="ideal:noise=0") for result in sweep]
+    text = written(tmp_path, both).read_text(encoding="utf-8")
+    assert len(Page(text).sources) == 8
+    assert (tmp_path / "figures" / "choices-city--ideal.svg").is_file()
+    assert (tmp_path / "figures" / "choices-city--ideal-noise-0.svg").is_file()
+
+
+def test_a_run_without_records_has_a_page_too(tmp_path):
+    assert "nothing is recorded yet" in written(tmp_path, []).read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, sweep):
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(StorageError, match=r"the report cannot be written into .*"):
+        written(tmp_path, sweep)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    from parallelbench.runfile import make_runfile
+    from parallelbench.runner import run
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    asked = {
+        "models": "ideal",
+        "tasks": ["choices/city", "waiting_line/reverse"],
+        "decoders": ["one_by_one", "random:k=2|8"],
+        "samples": 3,
+    }
+    run(make_runfile(asked), folder)
+    return folder
+
+
+def test_the_verb_prints_the_table_and_says_where_the_page_is(run_folder, capsys):
+    assert main(["report", str(run_folder)]) == 0
+    out, _ = capsys.readouterr()
+    assert "average over 2 tasks" in out
+    assert out.index("one_by_one") < out.index("random:k=2") < out.index("random:k=8")
+    assert out.splitlines()[-1] == f"report: {run_folder / 'report.html'}"
+    for name in ("results.json", "results.csv", "report.html", "figures/average.svg"):
+        assert (run_folder / name).stat().st_size > 0
+
+
+def test_the_verb_prints_nothing_but_json_if_asked(run_folder, capsys):
+    assert main(["report", str(run_folder), str(run_folder), "--json"]) == 0
+    out, told = capsys.readouterr()
+    results = json.loads(out)
+    assert len(results) == 2 * 6
+    assert results[:6] == json.loads((run_folder / "results.json").read_text())
+    assert told.count("report: ") == 2
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_is(run_folder, tmp_path, capsys):
+    for name in ("run.yaml", "environment.json"):
+        (tmp_path / name).write_bytes((run_folder / name).read_bytes())
+    lines = (run_folder / "records-0.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "records-0.jsonl").write_text("".join(lines[:7]))
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"{tmp_path}: unfinished: 7 of 18 decodes are marked" in capsys.readouterr().out
+    assert "unfinished: 7 of 18" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is not a run directory" in capsys.readouterr().err

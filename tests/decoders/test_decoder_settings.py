@@ -1,0 +1,137 @@
+"""How the strategies are asked for, what they declare, and what they refuse."""
+
+import math
+
+import jaxtyping
+import pytest
+import torch
+
+from parallelbench import decoders
+from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Progress, Statistics
+from parallelbench.errors import DecoderError, FieldError
+from parallelbench.setting import build, parse_settings
+
+#: The name that records use for good: the statistic it reads, its adaptivity, its own fields.
+DECLARED = {
+    "one_by_one": ("confidence", False, {}),
+    "random": ("uniform", False, {"k": 1}),
+    "left_to_right": (None, False, {"k": 1}),
+    "confidence": ("confidence", False, {"k": 1}),
+    "margin": ("margin", False, {"k": 1}),
+    "entropy": ("entropy", False, {"k": 1}),
+    "confidence_threshold": ("confidence", True, {"threshold": 0.9, "comparison": "ge"}),
+    "margin_threshold": ("margin", True, {"threshold": 0.9, "comparison": "ge"}),
+    "entropy_threshold": ("entropy", True, {"threshold": 0.5, "comparison": "le"}),
+    "confidence_factor": ("confidence", True, {"factor": 1.0, "rule": "paper"}),
+    "entropy_bound": ("entropy", True, {"bound": 0.1}),
+}
+
+
+def test_every_strategy_is_registered_and_has_a_module_of_its_name():
+    assert set(DECLARED) <= set(DECODERS)
+    assert set(DECLARED) <= set(decoders.__all__)
+    for name in DECLARED:
+        assert DECODERS[name].__module__ == f"parallelbench.decoders.{name}"
+
+
+def test_the_list_of_modules_is_sorted_and_complete():
+    assert decoders.__all__ == sorted(decoders.__all__)
+    assert all(hasattr(decoders, name) for name in decoders.__all__)
+
+
+@pytest.mark.parametrize(("name", "declared"), DECLARED.items())
+def test_a_strategy_declares_what_it_reads_and_whether_it_adapts(name, declared):
+    statistic, adaptive, _ = declared
+    kind = DECODERS[name]
+    assert issubclass(kind, Chooser)
+    assert kind.needs == {"token", statistic} - {None}
+    assert kind.needs <= STATISTICS
+    assert kind.adaptive is adaptive
+    assert kind.remasks is False
+
+
+@pytest.mark.parametrize(("name", "declared"), DECLARED.items())
+def test_the_defaults_are_the_published_ones(name, declared):
+    *_, fields = declared
+    base = {"block_length": None, "temperature": 0.0}
+    [setting] = parse_settings(name, DECODERS)
+    assert setting.fields == base | fields
+    assert setting.label == name
+
+
+@pytest.mark.parametrize("name", [name for name in DECLARED if DECLARED[name][0]])
+def test_a_statistic_that_a_strategy_reads_is_one_that_it_must_declare(name):
+    open_ = torch.ones((1, 2), dtype=torch.bool)
+    only_tokens = Statistics(token=torch.zeros((1, 2), dtype=torch.long))
+    progress = Progress(step=torch.tensor([0]), initial=torch.tensor([2]))
+    with pytest.raises(DecoderError, match="reads a statistic that its needs do not name"):
+        DECODERS[name]().choose(only_tokens, open_, progress)
+
+
+def test_a_grid_of_counts_is_as_many_settings():
+    settings = parse_settings("confidence:k=1|2|4", DECODERS)
+    assert [setting.label for setting in settings] == [
+        "confidence",
+        "confidence:k=2",
+        "confidence:k=4",
+    ]
+    assert [build(setting, DECODERS).k for setting in settings] == [1, 2, 4]
+
+
+def test_a_grid_of_thresholds_and_comparisons_is_their_product():
+    text = "confidence_threshold:threshold=0.5|1,comparison=ge|gt,block_length=8"
+    built = [build(setting, DECODERS) for setting in parse_settings(text, DECODERS)]
+    assert [(decoder.threshold, decoder.comparison) for decoder in built] == [
+        (0.5, "ge"),
+        (0.5, "gt"),
+        (1.0, "ge"),
+        (1.0, "gt"),
+    ]
+    assert {decoder.block_length for decoder in built} == {8}
+
+
+def test_a_setting_with_a_wrong_value_names_the_decoder_and_the_range():
+    with pytest.raises(FieldError, match=r"'confidence_threshold': threshold .*\(0, 1\], got 1\.5"):
+        parse_settings("confidence_threshold:threshold=1.5", DECODERS)
+
+
+COUNT = r"k must be at least 1 token per step, got "
+PROBABILITY = r"threshold must lie in \(0, 1\], got "
+NATS = r"threshold must lie in \(0, inf\) nats, got "
+FACTOR = r"factor must lie in \(0, inf\), got "
+BOUND = r"bound must lie in \[0, inf\) nats, got "
+REFUSED = [
+    *((name, {"k": k}, COUNT) for name, d in DECLARED.items() if "k" in d[2] for k in (0, -1)),
+    *(
+        (name, {"threshold": value}, PROBABILITY)
+        for name in ("confidence_threshold", "margin_threshold")
+        for value in (0.0, -0.5, 1.01, math.inf, math.nan)
+    ),
+    *(("entropy_threshold", {"threshold": v}, NATS) for v in (0.0, -0.5, math.inf, math.nan)),
+    *(("confidence_factor", {"factor": v}, FACTOR) for v in (0.0, -1.0, math.inf, math.nan)),
+    *(("entropy_bound", {"bound": v}, BOUND) for v in (-0.1, math.inf, math.nan)),
+    *((name, {"block_length": 0}, "block_length must be at least 1") for name in DECLARED),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "sentence"), REFUSED)
+def test_a_value_out_of_range_is_refused_with_the_value_and_the_range(name, fields, sentence):
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        DECODERS[name](**fields)
+    assert str(*fields.values()) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "word", "sentence"),
+    [
+        ("confidence_threshold", "comparison", "le", "comparison must be 'ge' or 'gt', got 'le'"),
+        ("margin_threshold", "comparison", ">=", "comparison must be 'ge' or 'gt', got '>='"),
+        ("entropy_threshold", "comparison", "ge", "comparison must be 'le' or 'lt', got 'ge'"),
+        ("confidence_factor", "rule", "code", "rule must be 'paper' or 'published', got 'code'"),
+    ],
+)
+def test_a_word_that_is_not_offered_is_refused(monkeypatch, name, field, word, sentence):
+    # As in production: under pytest the enforced types would refuse the word first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=sentence):
+        DECODERS[name](**{field: word})

@@ -1,0 +1,79 @@
+"""The house rules that the tree must keep, read from its source."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "parallelbench": {"parallelbench"},
+    "tasks": {"parallelbench", "tasks"},
+    "decoders": {"parallelbench", "decoders"},
+    "analysis": {"parallelbench", "analysis"},
+    "leaderboards": {"parallelbench", "analysis", "leaderboards"},
+}
+
+
+def folders_imported(source):
+    """The top-level folders that one file of ours takes names from."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "parallelbench":
+                wing = rest.partition(".")[0]
+                yield wing if wing in MAY_IMPORT else "parallelbench"
+
+
+def functions(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_folder_imports_only_what_stands_below_it(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        above = set(folders_imported(path.read_text())) - MAY_IMPORT[folder]
+        assert not above, f"{path.relative_to(ROOT)} imports from {sorted(above)}"
+
+
+def test_every_package_reaches_the_wheel():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = set(tool["package-dir"].values())
+    packages = {
+        ".".join((name, *init.parent.relative_to(ROOT / folder).parts))
+        for name, folder in tool["package-dir"].items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+    assert folders == set(MAY_IMPORT)
+    assert packages == set(tool["packages"])
+
+
+def test_nothing_but_the_command_line_prints():
+    for folder in MAY_IMPORT:
+        for path in (ROOT / folder).rglob("*.py"):
+            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            printing = [c for c in calls if getattr(c.func, "id", "") == "print"]
+            assert not printing, f"{path.relative_to(ROOT)} prints"
+
+
+def test_only_the_loop_calls_a_model():
+    for folder in MAY_IMPORT:
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name == "decode.py":
+                continue
+            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            predicting = [c for c in calls if getattr(c.func, "attr", "") == "predict"]
+            assert not predicting, f"{path.relative_to(ROOT)} runs a model"
