@@ -23,7 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from parallelbench.analysis import cells
-from parallelbench.analysis.curves import INK, Curve
+from parallelbench.analysis.families import INK, Curve
 from parallelbench.results import Interval, Result
 
 #: Of the grid and of what is said in passing.
@@ -87,7 +87,7 @@ def task_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figur
 
     Args:
         results: One per decoder setting, at least one.
-        curves: Of the whole run, see :func:`~parallelbench.analysis.curves.curves_of`.
+        curves: Of the whole run, see :func:`~parallelbench.analysis.families.curves_of`.
     """
     return _figure({"": results}, curves, results[0].task_label)
 

@@ -19,7 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from parallelbench.analysis import cells
-from parallelbench.analysis.curves import curves_of
+from parallelbench.analysis.families import curves_of
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.errors import StorageError
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
@@ -68,7 +68,10 @@ def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
 
     def places(result: Result) -> tuple[int, ...]:
         labels = (result.model, result.task_label, result.decoder_label)
-        return tuple(places[label] for places, label in zip(order, labels, strict=True))
+        # A label is made of the defaults of its day; an unknown one goes to the end.
+        return tuple(
+            known.get(label, len(known)) for known, label in zip(order, labels, strict=True)
+        )
 
     return sorted(results, key=places)
 

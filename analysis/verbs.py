@@ -19,12 +19,12 @@ def report(runs: Sequence[Path], *, as_json: bool) -> None:
 
     Example: parallelbench report runs/3f2a9c1b7d04
     """
-    from rich.console import Console  # noqa: PLC0415  start-up stays fast
+    from rich.console import Console
 
-    from parallelbench.analysis.report import make_report, shortfall  # noqa: PLC0415
-    from parallelbench.analysis.table import table  # noqa: PLC0415
-    from parallelbench.results import average_over_tasks, to_json  # noqa: PLC0415
-    from parallelbench.rundir import RunDirectory  # noqa: PLC0415
+    from parallelbench.analysis.report import make_report, shortfall
+    from parallelbench.analysis.table import table
+    from parallelbench.results import average_over_tasks, to_json
+    from parallelbench.rundir import RunDirectory
 
     every = []
     for path in runs:

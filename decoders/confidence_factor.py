@@ -47,6 +47,7 @@ class ConfidenceFactor(Chooser):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("factor",)
 
     factor: float = 1.0
     rule: Literal["paper", "published"] = "paper"

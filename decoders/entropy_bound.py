@@ -42,6 +42,7 @@ class EntropyBound(Chooser):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
     adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("bound",)
 
     bound: float = 0.1
 

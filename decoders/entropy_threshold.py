@@ -38,6 +38,7 @@ class EntropyThreshold(Chooser):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
     adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
 
     threshold: float = 0.5
     comparison: Literal["le", "lt"] = "le"

@@ -9,7 +9,7 @@ unstable sort leave their order open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -87,6 +87,8 @@ class FixedCount(Chooser):
         ValueError: ``k`` is below 1.
     """
 
+    labelled: ClassVar[tuple[str, ...]] = ("k",)
+
     k: int = 1
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class ProbabilityThreshold(Chooser):
     Raises:
         ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
+
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
 
     threshold: float = 0.9
     comparison: Literal["ge", "gt"] = "ge"

@@ -19,7 +19,7 @@ __all__ = ["Evaluation", "evaluate"]
 def __getattr__(name: str) -> Any:
     # Loaded when first used: torch takes a second that `parallelbench --help` need not pay.
     if name in __all__:
-        from parallelbench import evaluation  # noqa: PLC0415
+        from parallelbench import evaluation
 
         return getattr(evaluation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ stderr), 130 interrupted.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import sys
 import time
@@ -36,7 +37,7 @@ class _Verbs(click.Group):
             return own
         entry = _installed_verbs().get(cmd_name)
         if entry is None:
-            from parallelbench.registry import unknown  # noqa: PLC0415
+            from parallelbench.registry import unknown
 
             raise UnknownNameError(unknown("verb", cmd_name, self.list_commands(ctx)))
         verb: click.Command = entry.load()
@@ -47,13 +48,22 @@ def _installed_verbs() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(version("parallelbench"), prog_name="parallelbench")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Measure what parallel decoding costs a diffusion language model.
 
-    Start with `parallelbench run`.
+    \b
+    Example:
+      parallelbench run
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @cli.command()
@@ -93,8 +103,8 @@ def run(  # noqa: PLR0913  each is an option
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000
     """
-    from parallelbench.runfile import DEFAULT_RUN, make_runfile, read_content  # noqa: PLC0415
-    from parallelbench.runner import run as carry_out  # noqa: PLC0415
+    from parallelbench.runfile import DEFAULT_RUN, make_runfile, read_content
+    from parallelbench.runner import run as carry_out
 
     asked = {
         "models": list(models),
@@ -117,9 +127,7 @@ def run(  # noqa: PLR0913  each is an option
 
 
 @cli.command(name="list")
-@click.argument(
-    "what", type=click.Choice(["tasks", "decoders", "models"]), required=False
-)
+@click.argument("what", type=click.Choice(["tasks", "decoders", "models"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(what: str | None, *, as_json: bool) -> None:
     """List tasks, decoders and models with their fields and defaults.
@@ -130,7 +138,9 @@ def list_(what: str | None, *, as_json: bool) -> None:
     """
     registries = _registries()
     chosen = {what: registries[what]} if what else registries
-    entries = {kind: [_entry(name, item) for name, item in items.items()] for kind, items in chosen.items()}
+    entries = {
+        kind: [_entry(name, item) for name, item in items.items()] for kind, items in chosen.items()
+    }
     if as_json:
         click.echo(json.dumps(entries[what] if what else entries, indent=1))
         return
@@ -153,10 +163,10 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
     Example:
       parallelbench show waiting_line/shuffle:length=4 --count 2
     """
-    from parallelbench.registry import load_plugins  # noqa: PLC0415
-    from parallelbench.runner import draw  # noqa: PLC0415
-    from parallelbench.setting import build, parse_settings  # noqa: PLC0415
-    from parallelbench.task import TASKS  # noqa: PLC0415
+    from parallelbench.registry import load_plugins
+    from parallelbench.runner import draw
+    from parallelbench.setting import build, parse_settings
+    from parallelbench.task import TASKS
 
     load_plugins()
     shown: list[dict[str, Any]] = []
@@ -195,9 +205,9 @@ def doctor(model: str, *, as_json: bool) -> None:
     Example:
       parallelbench doctor
     """
-    from parallelbench.environment import environment  # noqa: PLC0415
-    from parallelbench.runfile import make_runfile  # noqa: PLC0415
-    from parallelbench.runner import execute  # noqa: PLC0415
+    from parallelbench.environment import environment
+    from parallelbench.runfile import make_runfile
+    from parallelbench.runner import execute
 
     trial = {
         "models": model,
@@ -210,7 +220,9 @@ def doctor(model: str, *, as_json: bool) -> None:
     for batch_size in (1, 8):
         began = time.perf_counter()
         records = list(execute(plan, batch_size=batch_size))
-        outputs.append(({record.key: record.trace for record in records}, time.perf_counter() - began))
+        outputs.append(
+            ({record.key: record.trace for record in records}, time.perf_counter() - began)
+        )
     (alone, seconds_alone), (together, seconds_together) = outputs
     same = sum(alone[key] == together[key] for key in alone)
     findings = {
@@ -232,14 +244,15 @@ def doctor(model: str, *, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding lacks is shown as "?".
+        sys.stdout.reconfigure(errors="replace")
     try:
         cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
     except RequestError as error:
-        click.echo(f"parallelbench: {error}", err=True)
-        return 2
+        return _refuse(str(error))
     except click.ClickException as error:
-        click.echo(f"parallelbench: {error.format_message()}", err=True)
-        return 2
+        return _refuse(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo(
             "parallelbench: interrupted; every finished decode is recorded, "
@@ -250,11 +263,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _refuse(sentence: str) -> int:
+    # What another library says may take many lines; a refusal takes one.
+    click.echo(f"parallelbench: {' '.join(sentence.split())}", err=True)
+    return 2
+
+
 def _registries() -> dict[str, Any]:
-    from parallelbench.decoder import DECODERS  # noqa: PLC0415
-    from parallelbench.model import MODELS  # noqa: PLC0415
-    from parallelbench.registry import load_plugins  # noqa: PLC0415
-    from parallelbench.task import TASKS  # noqa: PLC0415
+    from parallelbench.decoder import DECODERS
+    from parallelbench.model import MODELS
+    from parallelbench.registry import load_plugins
+    from parallelbench.task import TASKS
 
     load_plugins()
     return {"tasks": TASKS, "decoders": DECODERS, "models": MODELS}
@@ -267,7 +286,7 @@ def _entry(name: str, item: type[Any]) -> dict[str, Any]:
 
 
 def _count_answers(task: Any, sample: Any) -> str:
-    from parallelbench.errors import NotEnumerableError  # noqa: PLC0415
+    from parallelbench.errors import NotEnumerableError
 
     try:
         return f"{len(task.answers(sample)):,}"
@@ -287,8 +306,8 @@ def _progress(total: int, folder: Path) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import (  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
@@ -321,7 +340,8 @@ def _lines(total: int, folder: Path) -> Callable[[int], None]:
         if first is None:
             first = count
             known = f", {count} recorded before" if count else ""
-            click.echo(f"{total} decodes into {folder}{known}", err=True)
+            nothing = ": nothing is left to decode" if count == total else ""
+            click.echo(f"{total} decodes into {folder}{known}{nothing}", err=True)
         elif now - told >= 10 or count == total:
             told = now
             left = (now - began) / (count - first) * (total - count)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from parallelbench.decoder import Statistics
 from parallelbench.lanes import Call, Cohort, Job, Outcome
-from parallelbench.model import Model, Prediction
+from parallelbench.model import Model
 from parallelbench.statistics import FlatStatistics, forbid_unwritable, statistics_of
 
 
@@ -90,10 +90,15 @@ def _predict(asked: Sequence[tuple[Cohort, Call]], model: Model) -> None:
     flat = statistics_of(prediction, needs, temperature, draws, model.codec.size)
     first_row = first_wanted = 0
     for _, call in asked:
-        own_rows = slice(first_row, first_row + len(call.rows))
-        own_wanted = slice(first_wanted, first_wanted + int(call.wanted.sum()))
-        _tell(call, prediction, own_rows, flat, own_wanted, model.codec.mask_id)
-        first_row, first_wanted = own_rows.stop, own_wanted.stop
+        rows_here = slice(first_row, first_row + len(call.rows))
+        wanted_here = slice(first_wanted, first_wanted + int(call.wanted.sum()))
+        extras = {name: value[rows_here] for name, value in prediction.extras.items()}
+        call.statistics = _in_rows(call, flat, wanted_here, extras, model.codec.mask_id)
+        if prediction.off_law is not None:
+            call.off_law = prediction.off_law[rows_here].tolist()
+        if prediction.auxiliary_calls is not None:
+            call.auxiliary_calls = prediction.auxiliary_calls[rows_here]
+        first_row, first_wanted = rows_here.stop, wanted_here.stop
 
 
 def _draws(asked: Sequence[tuple[Cohort, Call]]) -> tuple[Tensor | None, Tensor | None]:
@@ -113,15 +118,10 @@ def _draws(asked: Sequence[tuple[Cohort, Call]]) -> tuple[Tensor | None, Tensor 
     return torch.cat(temperature), torch.cat(draws)
 
 
-def _tell(
-    call: Call,
-    prediction: Prediction,
-    rows: slice,
-    flat: FlatStatistics,
-    wanted: slice,
-    mask_id: int,
-) -> None:
-    """Put what the model said of one cohort's rows back in the shape of those rows."""
+def _in_rows(
+    call: Call, flat: FlatStatistics, wanted: slice, extras: Mapping[str, Tensor], mask_id: int
+) -> Statistics:
+    """Put the statistics of one cohort's wanted positions back in the shape of its rows."""
 
     def placed(values: Tensor | None, missing: float) -> Tensor | None:
         if values is None:
@@ -133,16 +133,12 @@ def _tell(
 
     token = torch.full(call.wanted.shape, mask_id, device=flat.token.device)
     token[call.wanted] = flat.token[wanted]
-    call.statistics = Statistics(
+    return Statistics(
         token=token,
         confidence=placed(flat.confidence, -torch.inf),
         margin=placed(flat.margin, -torch.inf),
         entropy=placed(flat.entropy, torch.inf),
         uniform=call.uniform,
         distribution=placed(flat.distribution, 0.0),
-        extras={name: value[rows] for name, value in prediction.extras.items()},
+        extras=extras,
     )
-    if prediction.off_law is not None:
-        call.off_law = prediction.off_law[rows].tolist()
-    if prediction.auxiliary_calls is not None:
-        call.auxiliary_calls = prediction.auxiliary_calls[rows]

@@ -208,6 +208,7 @@ class Decoder(ABC):
         needs: What it wants to know of each position; the loop computes only that.
         adaptive: Whether the number of tokens per step depends on the predictions.
         remasks: Whether a written position may be opened again or overwritten.
+        labelled: Fields that its label always shows, even at their defaults.
         block_length: Length in tokens of the semi-autoregressive blocks, decoded from
             left to right; None makes the whole canvas one block.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn from the
@@ -220,6 +221,7 @@ class Decoder(ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"token"})
     adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = False
+    labelled: ClassVar[tuple[str, ...]] = ()
 
     block_length: int | None = None
     temperature: float = 0.0

@@ -13,7 +13,7 @@ _PACKAGES = ("parallelbench", "torch", "transformers", "tokenizers", "numpy", "s
 
 def environment() -> dict[str, Any]:
     """Return the versions and the machine; nothing that names a person or a place."""
-    import torch  # noqa: PLC0415  start-up stays fast
+    import torch
 
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

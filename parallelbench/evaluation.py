@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ class Evaluation:
 
     Attributes:
         runfile: What was run.
-        records: One per decode.
+        records: One per decode, in the order of the run file.
         folder: The run directory; None if the records were kept in memory only.
     """
 
@@ -83,6 +83,28 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         }
     )
     if out is None:
-        return Evaluation(runfile, list(execute(runfile, batch_size=batch_size)), None)
+        records = execute(runfile, batch_size=batch_size)
+        return Evaluation(runfile, _in_order(runfile, records), None)
     directory = run(runfile, Path(out), batch_size=batch_size)
-    return Evaluation(runfile, list(directory.records()), directory.path)
+    return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
+
+
+def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:
+    """Return one record per decode in the order of the run file; they come as they finish."""
+    models, tasks, decoders = (
+        {setting.label: place for place, setting in enumerate(settings)}
+        for settings in (runfile.models, runfile.tasks, runfile.decoders)
+    )
+
+    def place(record: Record) -> tuple[int, ...]:
+        return (
+            models[record.model],
+            tasks[record.task_label],
+            record.index,
+            record.repeat,
+            decoders[record.decoder_label],
+        )
+
+    # A record that replaced an error stands behind it.
+    latest = {record.key: record for record in records}
+    return sorted(latest.values(), key=place)

@@ -136,7 +136,7 @@ class _Lane:
     job: Job
     blocks: list[tuple[int, int]]
     budget: int
-    rng: np.random.Generator
+    rng: np.random.Generator | None = None
     state: Any = None
     window: tuple[int, int] = (0, 0)
     initial: int = 0
@@ -221,14 +221,14 @@ class Cohort:
         return self._leave(endings)
 
     def _step(self, call: Call) -> dict[int, _Ending]:
+        progress = torch.tensor(
+            [(lane.step, lane.initial) for lane in self.lanes], device=self._device
+        )
         batch = StepBatch(
             views=self._views,
             states=[lane.state for lane in self.lanes],
             open=self._open,
-            progress=Progress(
-                step=torch.tensor([lane.step for lane in self.lanes], device=self._device),
-                initial=torch.tensor([lane.initial for lane in self.lanes], device=self._device),
-            ),
+            progress=Progress(step=progress[:, 0], initial=progress[:, 1]),
             statistics=call.statistics,
             rows=call.slices,
         )
@@ -242,7 +242,9 @@ class Cohort:
         before = [lane.window for lane in self.lanes]
         endings: dict[int, _Ending] = {}
         for index, lane in enumerate(self.lanes):
-            ending = faults.get(index) or self._next(index, lane, done[index], windows[index])
+            ending = faults.get(index) or self._next(
+                index, lane, done=done[index], window=windows[index]
+            )
             if ending:
                 endings[index] = ending
         if [lane.window for lane in self.lanes] != before:
@@ -250,7 +252,7 @@ class Cohort:
         return endings
 
     def _next(
-        self, index: int, lane: _Lane, done: bool, window: tuple[int, int] | None
+        self, index: int, lane: _Lane, *, done: bool, window: tuple[int, int] | None
     ) -> _Ending | None:
         """Move one lane on; return how it ended, if it did."""
         if window is not None:
@@ -300,19 +302,17 @@ class Cohort:
                 positions[index],
                 ids[index],
                 rows=len(rows),
-                row_tokens=sum(len(row.prompt.ids) + len(row.canvas) for row in rows),
+                row_tokens=sum(row.prompt.ids.numel() + row.canvas.numel() for row in rows),
                 auxiliary_calls=sum(call.auxiliary_calls[own]),
             )
 
     def _lane(self, job: Job) -> _Lane:
         length = len(job.prompt.canvas)
         block = self.decoder.block_length or length
-        key = hashlib.blake2b(job.key.encode(), digest_size=16).digest()
         return _Lane(
             job=job,
             blocks=[(low, min(low + block, length)) for low in range(0, length, block)],
             budget=STEPS_PER_TOKEN * int(job.prompt.open.sum()),
-            rng=np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little"))),
         )
 
     def _enter_next_block(self, lane: _Lane, masked: Tensor) -> bool:
@@ -327,34 +327,41 @@ class Cohort:
 
     def _look(self) -> None:
         """See what is open, after anything changed."""
-        low = torch.tensor([lane.window[0] for lane in self.lanes], device=self._device)
-        high = torch.tensor([lane.window[1] for lane in self.lanes], device=self._device)
+        windows = [lane.window for lane in self.lanes]
+        bounds = torch.tensor(windows, dtype=torch.long, device=self._device).view(-1, 2, 1)
         position = torch.arange(self._canvas.shape[1], device=self._device)
-        inside = (position >= low[:, None]) & (position < high[:, None])
+        inside = (position >= bounds[:, 0]) & (position < bounds[:, 1])
         self._open = (self._canvas == self._codec.mask_id) & inside
-        remaining = self._open.sum(dim=1).tolist()
+        facts = zip(
+            self.lanes,
+            self._canvas.unbind(),
+            self._open.unbind(),
+            self._open.sum(dim=1).tolist(),
+            strict=True,
+        )
         self._views = [
             View(
                 prompt=lane.job.prompt,
-                canvas=self._canvas[index],
-                open=self._open[index],
+                canvas=canvas,
+                open=is_open,
                 window=lane.window,
-                remaining=remaining[index],
+                remaining=remaining,
                 initial=lane.initial,
                 step=lane.step,
                 nfe=lane.nfe,
                 mask_id=self._codec.mask_id,
             )
-            for index, lane in enumerate(self.lanes)
+            for lane, canvas, is_open, remaining in facts
         ]
 
     def _random(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
-        numbers = [
-            torch.from_numpy(lane.rng.random(len(row.canvas)))
-            for lane, own in zip(self.lanes, slices, strict=True)
-            for row in rows[own]
-        ]
-        return _padded(numbers, torch.empty(self._canvas.shape, dtype=torch.float64)).to(self._device)
+        numbers = []
+        for lane, own in zip(self.lanes, slices, strict=True):
+            # Made when first needed: most strategies at temperature 0 never draw.
+            lane.rng = lane.rng or _generator(lane.job.key)
+            numbers += [torch.from_numpy(lane.rng.random(row.canvas.numel())) for row in rows[own]]
+        none = torch.empty(self._canvas.shape, dtype=torch.float64)
+        return _padded(numbers, none).to(self._device)
 
     def _leave(self, endings: dict[int, _Ending]) -> list[Outcome]:
         """Take the finished lanes out of the batch."""
@@ -378,6 +385,11 @@ class Cohort:
         self._writable = self._writable[staying]
         self._look()
         return outcomes
+
+
+def _generator(key: str) -> np.random.Generator:
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
 def _padded(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

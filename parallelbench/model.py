@@ -63,7 +63,7 @@ class Model(ABC):
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return predictions for the wanted positions of ``rows``, in one call."""
 
-    def check(self, prompt: Prompt) -> None:
+    def check(self, prompt: Prompt) -> None:  # noqa: B027  most serve any prompt
         """Refuse a prompt that this model cannot serve; asked before a run starts.
 
         Raises:

@@ -155,7 +155,11 @@ def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
     """
     text = codec.render(sample.messages)
     (ids,) = codec.encode([text])
-    canvas = _infilling_canvas(sample, codec) if sample.open_spans else _free_canvas(task, sample, codec)
+    canvas = (
+        _free_canvas(task, sample, codec)
+        if sample.open_spans is None
+        else _infilling_canvas(sample.reference, sample.open_spans, codec)
+    )
     return Prompt(
         task=task,
         sample=sample,
@@ -204,19 +208,18 @@ def _free_canvas(task: Task, sample: Sample, codec: Codec) -> list[int]:
     return [codec.mask_id] * task.canvas_length
 
 
-def _infilling_canvas(sample: Sample, codec: Codec) -> list[int]:
-    encoded = codec.tokenizer(
-        sample.reference, add_special_tokens=False, return_offsets_mapping=True
+def _infilling_canvas(
+    reference: str, open_spans: Sequence[tuple[int, int]], codec: Codec
+) -> list[int]:
+    (encoding,) = codec.tokenizer.backend_tokenizer.encode_batch(
+        [reference], add_special_tokens=False
     )
-    spans = sample.open_spans or ()
     canvas = [
-        codec.mask_id if any(start < high and low < end for low, high in spans) else token
-        for token, (start, end) in zip(
-            encoded["input_ids"], encoded["offset_mapping"], strict=True
-        )
+        codec.mask_id if any(start < high and low < end for low, high in open_spans) else token
+        for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
     ]
     if codec.mask_id not in canvas:
-        raise CanvasError(f"sample {sample.id} leaves nothing to write on its canvas")
+        raise CanvasError(f"nothing is left to write on the canvas of {_shortened(reference)!r}")
     return canvas
 
 
@@ -230,5 +233,3 @@ def _check_length(task: Task, answer: str, needed: int, canvas: int) -> None:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-

@@ -7,14 +7,23 @@ and never becomes a wrong number.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from parallelbench.errors import RecordsError
 from parallelbench.trace import Trace
 
 SCHEMA_VERSION = 1
+
+
+def _writable(text: Any) -> Any:
+    # Half of a surrogate pair, which a careless strategy may quote, is no Unicode text.
+    return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
+
+
+#: Text that comes from a strategy, a scorer or a tokenizer, and not from us.
+_ForeignText = Annotated[str, BeforeValidator(_writable)]
 
 Status = Literal["ok", "stalled", "unfinished", "error"]
 
@@ -62,8 +71,8 @@ class RecordedMarks(BaseModel):
 
     strict: float
     lenient: float
-    problem: str | None
-    parts: dict[str, float]
+    problem: _ForeignText | None
+    parts: dict[_ForeignText, float]
 
 
 class Record(BaseModel):
@@ -128,9 +137,9 @@ class Record(BaseModel):
     end_id: int
     initial_ids: list[int] | None
     output_ids: list[int]
-    text: str
+    text: _ForeignText
     status: Status
-    error: str | None
+    error: _ForeignText | None
     marks: RecordedMarks | None
     counts: Counts
     trace: Trace
@@ -175,10 +184,10 @@ def from_line(line: str, where: str) -> Record:
         return Record.model_validate_json(body + "}")
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise RecordsError(
             f"{where} does not have the form of schema version {SCHEMA_VERSION}: "
-            f"{field}: {first['msg']}"
+            f"{field}: {first['msg'].lower()}"
         ) from error
 
 

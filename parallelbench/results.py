@@ -134,11 +134,11 @@ def wilson(successes: float, count: float) -> Interval:
         inference".
 
     Example:
-        >>> interval = wilson(10, 10)
+        >>> interval = wilson(10.0, 10.0)
         >>> round(interval.low, 3), interval.high
         (0.722, 1.0)
     """
-    from scipy.stats import norm  # noqa: PLC0415  start-up stays fast
+    from scipy.stats import norm
 
     z = float(norm.ppf((1 + CONFIDENCE) / 2))
     share = successes / count

@@ -11,9 +11,10 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,20 @@ class RunDirectory:
         Raises:
             RunFileError: ``path`` holds no run, or its run file is malformed.
         """
-        file = path / _RUN_FILE
-        if not file.is_file():
+        if not cls.holds_run(path):
             raise RunFileError(f"{path} is not a run directory: it holds no {_RUN_FILE}")
+        file = path / _RUN_FILE
         return cls(path, make_runfile(read_content(file), where=str(file)))
+
+    @staticmethod
+    def holds_run(path: Path) -> bool:
+        """Return whether a run was begun in ``path``.
+
+        Raises:
+            StorageError: That cannot be seen.
+        """
+        with _storage(path):
+            return (path / _RUN_FILE).is_file()
 
     @classmethod
     def begin(cls, path: Path, runfile: RunFile) -> RunDirectory:
@@ -59,9 +70,8 @@ class RunDirectory:
             RunFileError: ``path`` holds another run; the message tells the difference.
             StorageError: The folder cannot be made or written.
         """
-        file = path / _RUN_FILE
-        if file.exists():
-            before, after = read_content(file), runfile.frozen()
+        if cls.holds_run(path):
+            before, after = read_content(path / _RUN_FILE), runfile.frozen()
             if before != after:
                 raise RunFileError(
                     f"{path} holds another run: now asked for "
@@ -71,7 +81,8 @@ class RunDirectory:
             return cls(path, runfile)
         with _storage(path):
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
+            # A run that was killed as it began may have left its half-written run file.
+            if not all(entry.name.startswith(f".{_RUN_FILE}-") for entry in path.iterdir()):
                 raise StorageError(
                     f"{path} is not empty and holds no run; give a new or empty folder as --out"
                 )
@@ -86,11 +97,13 @@ class RunDirectory:
             RecordsError: A line is torn, was altered, or belongs to another run.
         """
         file = self.path / _RECORDS
-        if not file.exists():
-            return
-        with _storage(file), file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
-            for number, line in enumerate(lines, start=1):
-                yield self._checked(line, f"{file} line {number}")
+        with _storage(file):
+            if not file.exists():
+                return
+            _refuse_device(file)
+            with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+                for number, line in enumerate(lines, start=1):
+                    yield self._checked(line, f"{file} line {number}")
 
     @contextmanager
     def appending(self) -> Iterator[RecordWriter]:
@@ -105,6 +118,7 @@ class RunDirectory:
             stream = file.open("ab", buffering=0)
         with stream:
             with _storage(file):
+                _refuse_device(file)
                 _lock(stream, file)
                 _drop_torn_line(file, stream)
             yield RecordWriter(stream, file)
@@ -117,10 +131,16 @@ class RunDirectory:
     def environments(self) -> list[dict[str, Any]]:
         """Return the environment of every start of this run."""
         file = self.path / _ENVIRONMENT
-        if not file.exists():
-            return []
         with _storage(file):
-            starts: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+            if not file.exists():
+                return []
+            text = file.read_bytes()
+        try:
+            starts: list[dict[str, Any]] = json.loads(text)
+        except ValueError as error:
+            raise RecordsError(
+                f"{file} was altered: it is no JSON any more; delete it, the records do not need it"
+            ) from error
         return starts
 
     def facts(self) -> dict[str, Any]:
@@ -169,12 +189,34 @@ class RunDirectory:
                 else "delete that line and start the run again to do its sample again"
             )
             raise RecordsError(f"{error}; {mend}") from error
-        if record.seed != self.runfile.seed:
-            raise RecordsError(
-                f"{where} has seed {record.seed}, but the run has {self.runfile.seed}: "
-                "it belongs to another run; delete that line"
-            )
+        for name, found, allowed in self._belongings(record):
+            if found not in allowed:
+                raise RecordsError(
+                    f"{where} has {name} {found!r}, which the run has not: "
+                    "it belongs to another run; delete that line"
+                )
         return record
+
+    def _belongings(self, record: Record) -> list[tuple[str, Any, Container[Any]]]:
+        """Return what tells a record of this run: name, value, and what the run allows."""
+        run = self.runfile
+        return [
+            ("seed", record.seed, (run.seed,)),
+            ("sample number", record.index, range(run.samples)),
+            ("repeat", record.repeat, range(run.repeats)),
+            ("model", record.model, self._labels["models"]),
+            ("task", record.task_label, self._labels["tasks"]),
+            ("decoder", record.decoder_label, self._labels["decoders"]),
+        ]
+
+    @cached_property
+    def _labels(self) -> dict[str, frozenset[str]]:
+        settings = {
+            "models": self.runfile.models,
+            "tasks": self.runfile.tasks,
+            "decoders": self.runfile.decoders,
+        }
+        return {kind: frozenset(s.label for s in own) for kind, own in settings.items()}
 
 
 class RecordWriter:
@@ -194,6 +236,11 @@ class RecordWriter:
         with _storage(self._file):
             while line:  # a nearly full disk takes part of a line, and raises at the next
                 line = line[self._stream.write(line) :]
+
+
+def _refuse_device(file: Path) -> None:
+    if not file.is_file():
+        raise StorageError(f"{file} is not a file that can keep records; give another --out")
 
 
 def _lock(stream: FileIO, file: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +23,7 @@ from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError
 from parallelbench.model import MODELS
 from parallelbench.registry import Registry, load_plugins, unknown
-from parallelbench.setting import FieldValue, Setting, make_setting, parse_settings, split_settings
+from parallelbench.setting import Setting, make_setting, parse_settings, split_settings
 from parallelbench.task import TASKS
 
 #: The run that ``parallelbench run`` makes when nothing is asked for.
@@ -34,7 +36,7 @@ class _Named(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str
-    fields: dict[str, FieldValue] = {}
+    fields: dict[str, Any] = {}
     version: int | None = None
 
 
@@ -131,11 +133,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
     try:
         form = _Form.model_validate(dict(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("str", "_Named"))
-        raise RunFileError(
-            f"{where}: {place}: {first['msg'].lower()}, got {first['input']!r}"
-        ) from error
+        raise RunFileError(f"{where}: {_told(error)}") from error
     for asked in form.tasks:
         _check_version(asked, where)
     return RunFile(
@@ -155,13 +153,12 @@ def read_content(path: Path) -> dict[str, Any]:
         RunFileError: There is no such file, or it is not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
+    # YAML lets Python's own errors through, for the month 13 or a million brackets.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFileError(f"the run file {path} cannot be read: {_one_line(error)}") from error
     if not isinstance(content, dict):
-        raise RunFileError(
-            f"the run file {path} must hold keys such as models, tasks and decoders"
-        )
+        raise RunFileError(f"the run file {path} must hold keys such as models, tasks and decoders")
     return content
 
 
@@ -181,6 +178,33 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         else:
             told.append(f"{key} {new!r} instead of {old!r}")
     return told
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, which YAML's own loader would drop in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, times in Counter(given).items():
+            if times > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.start_mark
+                )
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _told(error: ValidationError) -> str:
+    # Of the forms that an entry may have, the one that fits furthest was meant.
+    deepest = max(error.errors(), key=lambda each: len(each["loc"]))
+    place = ".".join(str(part) for part in deepest["loc"] if part not in ("str", "_Named"))
+    if deepest["type"] == "missing":
+        return f"{place} is missing"
+    if deepest["type"] == "extra_forbidden":
+        return unknown("key", str(deepest["loc"][-1]), _Named.model_fields)
+    if deepest["type"] == "too_short":
+        return f"{place} must name at least one"
+    return f"{place}: {deepest['msg'].lower()}, got {reprlib.repr(deepest['input'])[:100]}"
 
 
 def _spelled(setting: Setting) -> dict[str, Any]:
@@ -212,10 +236,11 @@ def _check_version(asked: str | _Named, where: str) -> None:
 
 
 def _brief(item: object) -> str:
-    if isinstance(item, dict) and "name" in item:
-        fields = ",".join(f"{key}={value}" for key, value in item.get("fields", {}).items())
-        return f"{item['name']}:{fields}" if fields else str(item["name"])
-    return repr(item)
+    if not isinstance(item, dict) or not isinstance(item.get("fields"), dict):
+        return repr(item)
+    fields = ",".join(f"{key}={value}" for key, value in item["fields"].items())
+    version = f" (version {item['version']})" if "version" in item else ""
+    return f"{item.get('name')}:{fields}{version}"
 
 
 def _one_line(error: Exception) -> str:

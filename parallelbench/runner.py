@@ -55,16 +55,17 @@ def run(
     Raises:
         RequestError: Something cannot be done as asked; what is recorded stays.
     """
+    # What cannot be run leaves no trace; a run that was begun has been checked.
+    parts = None if RunDirectory.holds_run(path) else _checked_parts(runfile)
     directory = RunDirectory.begin(path, runfile)
     with directory.appending() as writer:
         done = {record.key for record in directory.records() if record.status != "error"}
         progress(len(done))
         if len(done) == runfile.decodes:
             return directory
+        records = _decoded(runfile, parts or _checked_parts(runfile), done, batch_size)
         directory.add_environment({**environment(), "batch_size": batch_size})
-        for count, record in enumerate(
-            execute(runfile, done=done, batch_size=batch_size), start=len(done) + 1
-        ):
+        for count, record in enumerate(records, start=len(done) + 1):
             writer.append(record)
             progress(count)
     return directory
@@ -73,7 +74,7 @@ def run(
 def execute(
     runfile: RunFile, *, done: AbstractSet[Key] = frozenset(), batch_size: int = 256
 ) -> Iterator[Record]:
-    """Yield the records of ``runfile`` as they are finished, in no particular order.
+    """Return the records of ``runfile`` as they are finished, in no particular order.
 
     Args:
         runfile: What to run.
@@ -84,19 +85,7 @@ def execute(
         RequestError: A decoder needs what the model does not give, or a sample does not
             fit the canvas or the model.
     """
-    opened = [(setting, build(setting, MODELS).open()) for setting in runfile.models]
-    decoders = [(setting, build(setting, DECODERS)) for setting in runfile.decoders]
-    tasks = [(setting, build(setting, TASKS)) for setting in runfile.tasks]
-    for setting, model in opened:
-        _check_needs(setting, model, decoders)
-        for _, task in tasks:
-            for index in range(min(_TRIED, runfile.samples)):
-                model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
-    for setting, model in opened:
-        jobs = _jobs(runfile, setting, model, tasks, decoders, done)
-        with _threads(model.threads):
-            for outcome in decode(jobs, model, batch_size=batch_size):
-                yield _record(outcome, runfile, model)
+    return _decoded(runfile, _checked_parts(runfile), done, batch_size)
 
 
 def draw(task: Task, seed: int, index: int) -> Sample:
@@ -112,6 +101,39 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class _Parts(NamedTuple):
+    """What a run is made of, each with its setting."""
+
+    models: list[tuple[Setting, Model]]
+    tasks: list[tuple[Setting, Task]]
+    decoders: list[tuple[Setting, Decoder]]
+
+
+def _checked_parts(runfile: RunFile) -> _Parts:
+    """Return the parts of a run, after every model has seen what it will be asked."""
+    parts = _Parts(
+        models=[(setting, build(setting, MODELS).open()) for setting in runfile.models],
+        tasks=[(setting, build(setting, TASKS)) for setting in runfile.tasks],
+        decoders=[(setting, build(setting, DECODERS)) for setting in runfile.decoders],
+    )
+    for setting, model in parts.models:
+        _check_needs(setting, model, parts.decoders)
+        for _, task in parts.tasks:
+            for index in range(min(_TRIED, runfile.samples)):
+                model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
+    return parts
+
+
+def _decoded(
+    runfile: RunFile, parts: _Parts, done: AbstractSet[Key], batch_size: int
+) -> Iterator[Record]:
+    for setting, model in parts.models:
+        jobs = _jobs(runfile, setting, model, parts, done)
+        with _threads(model.threads):
+            for outcome in decode(jobs, model, batch_size=batch_size):
+                yield _record(outcome, runfile, model)
 
 
 class _Reply(NamedTuple):
@@ -141,18 +163,17 @@ def _jobs(
     runfile: RunFile,
     model_setting: Setting,
     model: Model,
-    tasks: list[tuple[Setting, Task]],
-    decoders: list[tuple[Setting, Decoder]],
+    parts: _Parts,
     done: AbstractSet[Key],
 ) -> Iterator[Job]:
-    for task_setting, task in tasks:
+    for task_setting, task in parts.tasks:
         for index in range(runfile.samples):
             # Many settings end in the same reply; it is read and marked once.
             replies: dict[tuple[int, ...], _Reply] = {}
             origins = [
                 (_Origin(model_setting, task_setting, setting, index, repeat, replies), decoder)
                 for repeat in range(runfile.repeats)
-                for setting, decoder in decoders
+                for setting, decoder in parts.decoders
             ]
             wanted = [(origin, decoder) for origin, decoder in origins if origin.key not in done]
             if not wanted:

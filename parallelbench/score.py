@@ -45,7 +45,9 @@ class Marks:
                 f"got strict={self.strict}, lenient={self.lenient}"
             )
         if (self.problem is None) != (self.lenient == 1):
-            raise ValueError(f"lenient mark {self.lenient} does not go with problem {self.problem!r}")
+            raise ValueError(
+                f"lenient mark {self.lenient} does not go with problem {self.problem!r}"
+            )
 
 
 #: The problem of a reply in which no answer can be found.

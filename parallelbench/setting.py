@@ -32,8 +32,8 @@ class Setting:
         name: As registered.
         fields: Every field of the named class, so that a later change of a default
             cannot change what an old run file means.
-        label: What people read: the name and the fields that differ from the defaults,
-            in the form that can be typed again.
+        label: What people read: the name, the fields that differ from their defaults and
+            those that the class wants to be seen, in the form that can be typed again.
     """
 
     name: str
@@ -78,7 +78,9 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
     """
     pattern, _, tail = text.partition(":")
     grid = _grid(tail, text)
-    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    combinations = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
     return [
         make_setting(name, fields, registry)
         for name in registry.matching(pattern.strip())
@@ -101,10 +103,7 @@ def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T
     kind = registry[name]
     built = _build(name, kind, fields, registry.kind)
     complete = {field: getattr(built, field) for field in _fields(kind)}
-    default = _defaults(kind)
-    changed = [f"{k}={_written(v)}" for k, v in complete.items() if v != default.get(k, _UNSET)]
-    label = f"{name}:{','.join(changed)}" if changed else name
-    return Setting(name=name, fields=complete, label=label)
+    return Setting(name=name, fields=complete, label=_label(name, kind, complete))
 
 
 def build(setting: Setting, registry: Registry[type[T]]) -> T:
@@ -113,6 +112,17 @@ def build(setting: Setting, registry: Registry[type[T]]) -> T:
 
 
 _UNSET = object()
+
+
+def _label(name: str, kind: type[Any], fields: Mapping[str, FieldValue]) -> str:
+    # A class may name fields that its label always shows: the strength of a strategy
+    # means something to a reader even at its default.
+    always = [field for field in getattr(kind, "labelled", ()) if field in fields]
+    default = _defaults(kind)
+    changed = [field for field in fields if fields[field] != default.get(field, _UNSET)]
+    shown = dict.fromkeys((*always, *changed))
+    told = ",".join(f"{field}={_written(fields[field])}" for field in shown)
+    return f"{name}:{told}" if told else name
 
 
 def _grid(tail: str, text: str) -> dict[str, list[str]]:
@@ -153,7 +163,7 @@ def _defaults(kind: type[Any]) -> dict[str, Any]:
 
 
 def _converted(value: Any, annotation: Any, where: str) -> Any:
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415  start-up stays fast
+    from pydantic import TypeAdapter, ValidationError
 
     kinds = (annotation, *typing.get_args(annotation))
     if value in ("none", "None") and type(None) in kinds:
@@ -171,7 +181,7 @@ def _converted(value: Any, annotation: Any, where: str) -> Any:
         raise wrong from error
     if isinstance(converted, str) and not _can_be_typed(converted):
         raise FieldError(
-            f"{where} must be text without ',' and '|' and without space at its ends, got {value!r}"
+            f"{where} must be text without ',' or '|', or spaces at its ends, got {value!r}"
         )
     return converted
 

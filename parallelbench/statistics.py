@@ -81,9 +81,7 @@ def statistics_of(
         margin=_margin(probabilities) if "margin" in needs else None,
         entropy=_entropy(logits, probabilities) if "entropy" in needs else None,
         distribution=(
-            _spread(prediction, probabilities, vocabulary_size)
-            if "distribution" in needs
-            else None
+            _spread(prediction, probabilities, vocabulary_size) if "distribution" in needs else None
         ),
     )
 

@@ -31,7 +31,7 @@ several answers takes the last.
 city     ``unreadable``: no two words of place names side by side; ``glued name``: they
          make no place; ``not listed``: they make one that was not offered
 capital  ``unreadable``: no country is named; ``not listed``: not one that was offered;
-         ``wrong capital``: the capital named is not its capital, or there is none
+         ``wrong capital``: the capital named is not its capital, or none is
 sum      ``unreadable``: no sum is found; ``wrong count``: not two numbers; ``wrong sum``
 date     ``unreadable``: no date is found; ``no such date``; ``wrong year``;
          ``wrong month``; ``wrong weekday``

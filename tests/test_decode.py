@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts
 
 from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Update
@@ -13,6 +12,7 @@ from parallelbench.errors import NotEnumerableError
 from parallelbench.lanes import STEPS_PER_TOKEN, Job
 from parallelbench.model import Prediction
 from parallelbench.setting import build, parse_settings
+from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts
 
 SETTINGS = (
     "one_by_one,left_to_right:k=2,random:k=3,confidence:k=4,margin:k=2,entropy:k=2,"
@@ -58,9 +58,7 @@ def test_a_decode_is_the_same_in_any_batch(batch_size):
 
 def test_every_trace_replays_to_the_output_with_its_counts():
     for infill in (False, True):
-        for outcome in outcomes(
-            ToyNetwork(), [*shipped(), *FULL_CONTRACT], infill=infill
-        ).values():
+        for outcome in outcomes(ToyNetwork(), [*shipped(), *FULL_CONTRACT], infill=infill).values():
             prompt, trace, counts = outcome.job.prompt, outcome.trace, outcome.counts
             assert trace.replay(prompt.canvas.tolist()) == outcome.output_ids
             assert outcome.status == "ok"
@@ -89,7 +87,10 @@ def test_a_finished_decode_leaves_the_batch_and_the_next_takes_its_place():
     model = ToyNetwork()
     fast, slow = build(parse_settings("confidence:k=6", DECODERS)[0], DECODERS), Surest()
     (first, *rest) = prompts(model.codec, 5)
-    queue = [Job(first, slow, "slow"), *(Job(prompt, fast, str(i)) for i, prompt in enumerate(rest))]
+    queue = [
+        Job(first, slow, "slow"),
+        *(Job(prompt, fast, str(i)) for i, prompt in enumerate(rest)),
+    ]
     keys = [outcome.job.key for outcome in decode(queue, model, batch_size=2)]
     assert keys == ["0", "1", "2", "3", "slow"]
     assert [len(call) for call in model.calls] == [2, 2, 2, 2, 1, 1]
@@ -279,10 +280,10 @@ def test_temperature_draws_follow_the_tempered_distribution():
     cold = build(parse_settings("random:k=6", DECODERS)[0], DECODERS)
     warm = build(parse_settings("random:k=6,temperature=2", DECODERS)[0], DECODERS)
     draws = 1000
-    done = list(
-        decode((Job(prompt, warm, str(i)) for i in range(draws)), model, batch_size=512)
-    )
-    logits = model.predict([type("R", (), {"canvas": prompt.canvas, "wanted": prompt.open})()]).logits
+    done = list(decode((Job(prompt, warm, str(i)) for i in range(draws)), model, batch_size=512))
+    logits = model.predict(
+        [type("R", (), {"canvas": prompt.canvas, "wanted": prompt.open})()]
+    ).logits
     logits[:, model.codec.mask_id] = -torch.inf
     logits[:, model.codec.size :] = -torch.inf
     expected = torch.softmax(logits.double() / 2, dim=-1)

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parallelbench.score import read_grid, read_grid_strictly
 
 SQUARE = [list("ABC"), list("BCA"), list("CAB")]
@@ -43,7 +44,8 @@ def test_only_the_asked_form_is_read_strictly(kind):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "A  B", "A B \nB A", "A B\n\nB A", "A B\r\nB A", "AB BA", "A,B", "A\tB"]
+    "text",
+    ["", " ", "A  B", "A B \nB A", "A B\n\nB A", "A B\r\nB A", "AB BA", "A,B", "A\tB", "A \t B"],
 )
 def test_any_other_space_or_sign_is_refused_strictly(text):
     assert read_grid_strictly(text) is None

@@ -5,6 +5,7 @@ import string
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from parallelbench.score import read_list, read_list_strictly
 
 # Surrogates and control characters included: a decoder may write any token anywhere.

@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.answers import DEFAULT_LIMIT
@@ -48,8 +48,7 @@ from parallelbench.task import TASKS
 _LAWS_KEPT = 64
 #: float32 holds whole numbers exactly up to here.
 _EXACT_FLOAT32 = 2**24
-#: Columns come in multiples of this, so that reductions over them take the same path
-#: whatever the other rows of the batch need.
+#: Columns come in multiples of this.
 _COLUMN_MULTIPLE = 32
 
 
@@ -149,34 +148,47 @@ class IdealModel(Model):
         laws = [self.law(row.prompt) for row in rows]
         groups: dict[int, list[int]] = defaultdict(list)
         for index, law in enumerate(laws):
-            groups[id(law)].append(index)
+            # A single right answer leaves nothing to weigh, so all such rows go together.
+            groups[id(law) if len(law.rows) > 1 else -law.rows.shape[1]].append(index)
         order = [index for indices in groups.values() for index in indices]
         parts = [
-            self._conditional(laws[indices[0]], [rows[index] for index in indices])
+            self._part([laws[index] for index in indices], [rows[index] for index in indices])
             for indices in groups.values()
         ]
         lines = _lines(order, torch.cat([part.wanted for part in parts]))
-        logits = torch.full((len(lines), max(law.columns for law in laws)), -math.inf)
+        # An even width, so that reductions over the columns take the same path in any batch.
+        widest = max(part.logits.shape[1] for part in parts)
+        columns = -(-widest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
+        logits = torch.full((len(lines), columns), -math.inf)
         token_ids = torch.zeros(logits.shape, dtype=torch.long)
-        off_law = torch.zeros(len(rows), dtype=torch.bool)
         first = 0
-        for part, indices in zip(parts, groups.values(), strict=True):
-            law = laws[indices[0]]
+        for part in parts:
             own = lines[first : first + len(part.logits)]
-            logits[own, : law.columns] = part.logits
-            token_ids[own, : law.columns] = law.vocabulary
-            off_law[indices] = part.off_law
+            logits[own, : part.logits.shape[1]] = part.logits
+            token_ids[own, : part.logits.shape[1]] = part.token_ids
             first += len(part.logits)
+        off_law = torch.empty(len(rows), dtype=torch.bool)
+        off_law[order] = torch.cat([part.off_law for part in parts])
         return Prediction(logits=logits, token_ids=token_ids, off_law=off_law)
 
-    def _conditional(self, law: TokenLaw, rows: Sequence[Row]) -> _Part:
+    def _part(self, laws: Sequence[TokenLaw], rows: Sequence[Row]) -> _Part:
+        """Predict rows that share one law, or rows that have a single right answer each."""
         canvases = torch.stack([row.canvas for row in rows])
         wanted = torch.stack([row.wanted for row in rows])
+        law = laws[0]
+        if len(law.rows) == 1:
+            answer = torch.cat([each.rows for each in laws])
+            off_law = ((canvases != answer) & (canvases != self.codec.mask_id)).any(dim=1)
+            token_ids = answer[wanted][:, None]
+            return _Part(torch.zeros(token_ids.shape), token_ids, wanted.sum(dim=1), off_law)
         entries, off_law = law.condition(canvases, self._logarithm_table(law.total))
-        if self.noise and law.entries:
+        if self.noise:
             samples = [f"{self.seed}/{row.prompt.sample.id}" for row in rows]
             entries += self.noise * zero_mean_noise(samples, canvases, law.entries)
-        return _Part(law.spread(entries)[wanted], wanted.sum(dim=1), off_law)
+        logits = law.spread(entries)[wanted]
+        # From the highest down, so that float32 keeps the differences between likely tokens.
+        logits = (logits - logits.amax(dim=-1, keepdim=True)).float()
+        return _Part(logits, law.vocabulary, wanted.sum(dim=1), off_law)
 
     def _shared_law(self, prompt: Prompt) -> TokenLaw:
         answers = prompt.task.answers(prompt.sample, self.limit)
@@ -203,9 +215,17 @@ class IdealModel(Model):
 
 
 class _Part(NamedTuple):
-    """Predictions for the rows of one law: logits of all wanted positions, and per row."""
+    """Predictions for some rows.
+
+    Attributes:
+        logits: Of their wanted positions.
+        token_ids: Of each column; one line for all positions, or one for each.
+        wanted: How many positions of each row are wanted.
+        off_law: Whether no right answer fits the row.
+    """
 
     logits: Tensor
+    token_ids: Tensor
     wanted: Tensor
     off_law: Tensor
 
@@ -269,7 +289,7 @@ def _mixed(numbers: Any) -> Any:
 class TokenLaw:
     """A finite law over canvases, arranged so that conditioning is two matrix products.
 
-    An *entry* is a token that some right answer has at a position where they differ.
+    An *entry* is a token that some right answer has at some position.
 
     Args:
         rows: The canvas of each right answer.
@@ -277,42 +297,32 @@ class TokenLaw:
         mask_id: The id of an open position.
 
     Attributes:
+        rows: As given.
         total: Sum of the weights.
         entries: How many entries there are.
-        columns: How many distinct tokens the answers use, rounded up.
-        vocabulary: Their ids, ascending.
+        vocabulary: The distinct tokens of the answers, ascending.
     """
 
     def __init__(
         self, rows: Int[Tensor, "answers length"], weights: Int[Tensor, " answers"], mask_id: int
     ) -> None:
+        self.rows = rows
         self.total = int(weights.sum())
         # Sums of whole numbers below 2^24 are exact in float32, below 2^53 in float64.
         exact = torch.float32 if self.total < _EXACT_FLOAT32 else torch.float64
-        self._mask_id = mask_id
+        self.vocabulary, column = torch.unique(rows, return_inverse=True)
+        cells = torch.arange(rows.shape[1]) * len(self.vocabulary) + column
+        self._cell, entry = torch.unique(cells, return_inverse=True)
+        self.entries = len(self._cell)
+        self._position = self._cell // len(self.vocabulary)
+        self._token = self.vocabulary[self._cell % len(self.vocabulary)]
+        self._has = torch.zeros((len(rows), self.entries), dtype=exact).scatter_(1, entry, 1)
         self._weights = weights.to(exact)
-        self._first = rows[0]
-        differs = (rows != rows[0]).any(dim=0)
-        self._fixed = ~differs
-        tokens = rows.unique()
-        self.columns = -(-len(tokens) // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
-        self.vocabulary = torch.nn.functional.pad(tokens, (0, self.columns - len(tokens)))
-        entries = [
-            (int(position), int(token))
-            for position in differs.nonzero()
-            for token in rows[:, position].unique()
-        ]
-        self.entries = len(entries)
-        self._position = torch.tensor([p for p, _ in entries], dtype=torch.long)
-        self._token = torch.tensor([t for _, t in entries], dtype=torch.long)
-        self._has = (rows[:, self._position] == self._token).to(exact)
-        self._cell = self._position * self.columns + torch.searchsorted(tokens, self._token)
-        self._base = torch.full((rows.shape[1], self.columns), -math.inf)
-        self._base[self._fixed, torch.searchsorted(tokens, rows[0][self._fixed])] = 0.0
+        self._mask_id = mask_id
 
     def condition(
         self, canvases: Int[Tensor, "rows length"], logarithms: Float[Tensor, " counts"]
-    ) -> tuple[Float[Tensor, "rows entries"], Any]:
+    ) -> tuple[Float[Tensor, "rows entries"], Bool[Tensor, " rows"]]:
         """Return the log-weight of every entry given each canvas, and which fit no answer.
 
         Args:
@@ -323,21 +333,21 @@ class TokenLaw:
             Log-weights (not normalised; -inf where impossible), and True for each canvas
             that agrees with no right answer in every written position.
         """
-        written = canvases != self._mask_id
         hits = (canvases[:, self._position] == self._token).to(self._has.dtype)
         agreements = hits @ self._has.T
         most = agreements.amax(dim=1)
-        wrong_frame = (written & self._fixed & (canvases != self._first)).any(dim=1)
-        off = (most < (written & ~self._fixed).sum(dim=1)) | wrong_frame
         surviving = (agreements == most[:, None]) * self._weights
-        return logarithms[(surviving @ self._has).long()], off
+        off_law = most < (canvases != self._mask_id).sum(dim=1)
+        return logarithms[(surviving @ self._has).long()], off_law
 
-    def spread(self, entries: Float[Tensor, "rows entries"]) -> Float[Tensor, "rows length columns"]:
-        """Return logits over :attr:`vocabulary` for every position, the highest of them 0."""
-        cells = self._base.expand(len(entries), -1, -1).to(torch.float64).flatten(1).clone()
+    def spread(
+        self, entries: Float[Tensor, "rows entries"]
+    ) -> Float[Tensor, "rows length columns"]:
+        """Return log-weights over :attr:`vocabulary` for every position."""
+        length, columns = self.rows.shape[1], len(self.vocabulary)
+        cells = torch.full((len(entries), length * columns), -math.inf, dtype=torch.float64)
         cells[:, self._cell] = entries
-        logits = cells.unflatten(1, self._base.shape)
-        return (logits - logits.amax(dim=-1, keepdim=True)).float()
+        return cells.view(-1, length, columns)
 
 
 def _own_codec() -> Codec:
@@ -346,7 +356,7 @@ def _own_codec() -> Codec:
 
 
 def _codec_from(folder: str) -> Codec:
-    from transformers import AutoTokenizer  # noqa: PLC0415  start-up stays fast
+    from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

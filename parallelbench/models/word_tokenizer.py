@@ -41,9 +41,9 @@ def word_tokenizer(words: Iterable[str]) -> Any:
         A ``PreTrainedTokenizerFast`` with a mask token, an end-of-text token and a chat
         template.
     """
-    import tokenizers  # noqa: PLC0415  start-up stays fast
-    from tokenizers import decoders, models, pre_tokenizers  # noqa: PLC0415
-    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: index for index, token in enumerate(_tokens(words))}
     tokenizer = tokenizers.Tokenizer(
@@ -63,7 +63,7 @@ def word_tokenizer(words: Iterable[str]) -> Any:
             *(decoders.Replace(f"{mark} ", mark) for mark in _NO_SPACE_AFTER),
         ]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=END,

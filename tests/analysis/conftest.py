@@ -1,6 +1,7 @@
 """Results and runs made up for the tests of this folder."""
 
 import pytest
+
 from parallelbench.results import Interval, Result, wilson
 
 

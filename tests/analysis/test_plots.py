@@ -5,8 +5,10 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.colors import to_hex
-from parallelbench.analysis.curves import curves_of
+
+from parallelbench.analysis.families import curves_of
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.results import average_over_tasks
 
@@ -146,10 +148,8 @@ def test_the_dark_form_keeps_no_light_ink_and_draws_the_same(figures):
 
 
 def test_a_reader_s_own_settings_change_no_figure(sweep, curves):
-    import matplotlib
-
     before = images(overview_figure(sweep, curves))
-    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "lines.linewidth": 9}):
+    with rc_context({"font.size": 30, "axes.grid": False, "lines.linewidth": 9}):
         assert images(overview_figure(sweep, curves)) == before
 
 

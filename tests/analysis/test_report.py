@@ -5,6 +5,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
+
 from parallelbench.analysis.report import write_report
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
@@ -88,7 +89,7 @@ def test_text_from_a_run_is_never_markup(tmp_path, make_result):
 def test_what_was_not_measured_is_a_dash_and_never_zero(tmp_path, make_result):
     text = written(tmp_path, [make_result(right=None)]).read_text(encoding="utf-8")
     row = text[text.index("<tbody>") : text.index("</tbody>")]
-    assert row.count("<td>–</td>") == 9
+    assert row.count("<td>\N{EN DASH}</td>") == 9
     assert "<td>0" not in row.replace("<td>0</td>", "", 1)  # no sample was marked
 
 

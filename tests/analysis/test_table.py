@@ -2,9 +2,12 @@
 
 import io
 
+from rich.console import Console
+
 from parallelbench.analysis.table import table
 from parallelbench.results import average_over_tasks
-from rich.console import Console
+
+DASH = "\N{EN DASH}"
 
 
 def printed(results, width=80):
@@ -19,12 +22,12 @@ def row_of(label, text):
 
 def test_a_row_has_accuracy_with_its_interval_and_its_price(make_result):
     row = row_of("confidence:k=2", printed([make_result("confidence:k=2", right=60, speed=2.0)]))
-    assert row == ["confidence:k=2", "60.0", "50.2–69.1", "2.00", "1.00", "16.0", "100", "ok"]
+    assert row == ["confidence:k=2", "60.0", f"50.2{DASH}69.1", "2.00", "1.00", "16.0", "100", "ok"]
 
 
 def test_what_was_not_measured_is_a_dash_and_never_zero(make_result):
     row = row_of("confidence:k=2", printed([make_result("confidence:k=2", right=None)]))
-    assert row == ["confidence:k=2", "–", "–", "–", "–", "–", "100", "error"]
+    assert row == ["confidence:k=2", DASH, DASH, DASH, DASH, DASH, "100", "error"]
 
 
 def test_decodes_that_did_not_end_well_are_counted_beside_the_others(make_result):
@@ -56,7 +59,7 @@ def test_long_settings_fit_a_terminal_of_80_columns(make_result):
     assert max(map(len, text.splitlines())) <= 80
     assert "confidence_threshold:" in text
     assert "95.0" not in text
-    assert "96.3–100.0" in text
+    assert f"96.3{DASH}100.0" in text
 
 
 def test_a_label_with_markup_is_shown_as_it_stands(make_result):

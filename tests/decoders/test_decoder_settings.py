@@ -56,7 +56,7 @@ def test_the_defaults_are_the_published_ones(name, declared):
     base = {"block_length": None, "temperature": 0.0}
     [setting] = parse_settings(name, DECODERS)
     assert setting.fields == base | fields
-    assert setting.label == name
+    assert setting.label.partition(":")[0] == name
 
 
 @pytest.mark.parametrize("name", [name for name in DECLARED if DECLARED[name][0]])
@@ -68,10 +68,18 @@ def test_a_statistic_that_a_strategy_reads_is_one_that_it_must_declare(name):
         DECODERS[name]().choose(only_tokens, open_, progress)
 
 
+def test_a_label_shows_the_strength_of_a_strategy_even_at_its_default():
+    labels = [parse_settings(name, DECODERS)[0].label for name in ("random", "entropy_bound")]
+    assert labels == ["random:k=1", "entropy_bound:bound=0.1"]
+    assert parse_settings("random:temperature=1,k=2", DECODERS)[0].label == (
+        "random:k=2,temperature=1.0"
+    )
+
+
 def test_a_grid_of_counts_is_as_many_settings():
     settings = parse_settings("confidence:k=1|2|4", DECODERS)
     assert [setting.label for setting in settings] == [
-        "confidence",
+        "confidence:k=1",
         "confidence:k=2",
         "confidence:k=4",
     ]

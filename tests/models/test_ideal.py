@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import Colours
 
 from parallelbench.answers import Answers
 from parallelbench.decoder import Row
@@ -19,6 +18,7 @@ from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
+from toys import Colours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +158,7 @@ def test_a_row_is_predicted_to_the_last_bit_alike_in_any_batch():
         assert torch.equal(other[:, :width], alone)
         assert (part[:, width:] == -torch.inf).all()
         # What decoders are told is computed from these: it must not depend on the batch.
-        assert torch.equal(
-            torch.softmax(part, -1)[:, :width], torch.softmax(alone, -1)
-        )
+        assert torch.equal(torch.softmax(part, -1)[:, :width], torch.softmax(alone, -1))
 
 
 def test_noise_breaks_ties_without_favour_and_depends_on_sample_and_canvas_alone():
@@ -212,9 +210,7 @@ def subwords(tmp_path_factory):
     return str(folder)
 
 
-@pytest.mark.parametrize(
-    "task", ["choices/city", "waiting_line/shuffle:length=3,canvas_length=64"]
-)
+@pytest.mark.parametrize("task", ["choices/city", "waiting_line/shuffle:length=3,canvas_length=64"])
 def test_any_hugging_face_tokenizer_gives_an_exact_law_over_its_own_tokens(subwords, task):
     model = Ideal(noise=0.0, tokenizer=subwords).open()
     prompt = prompt_of(task, model)

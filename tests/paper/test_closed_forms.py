@@ -19,8 +19,7 @@ REPLACE = "list_operations/replace_random:form=infill,length=6"
 RUNS = {
     SHUFFLE: "random:k=1|2|5,confidence:k=2|5,confidence:k=5,temperature=1,"
     "confidence_threshold:threshold=0.6",
-    REPLACE: "random:k=6,temperature=1,confidence:k=2|3,"
-    "confidence_threshold:threshold=0.6|0.9",
+    REPLACE: "random:k=6,temperature=1,confidence:k=2|3,confidence_threshold:threshold=0.6|0.9",
     "choices/city": "one_by_one,one_by_one:temperature=1,random:k=32,temperature=1",
     "choices/dice": "one_by_one,random:k=3|32,confidence:k=32,temperature=1",
 }
@@ -59,10 +58,10 @@ def shuffle(n, k):
         (SHUFFLE, "random:k=2", shuffle(5, 2)),
         (SHUFFLE, "confidence:k=5", shuffle(5, 5)),
         (SHUFFLE, "confidence:k=2", shuffle(5, 2)),
-        (SHUFFLE, "confidence:temperature=1.0,k=5", shuffle(5, 5)),
-        (REPLACE, "random:temperature=1.0,k=6", (5 / 6) ** 5),
+        (SHUFFLE, "confidence:k=5,temperature=1.0", shuffle(5, 5)),
+        (REPLACE, "random:k=6,temperature=1.0", (5 / 6) ** 5),
         (REPLACE, "confidence:k=2", 0.5),
-        ("choices/city", "random:temperature=1.0,k=32", 0.5),
+        ("choices/city", "random:k=32,temperature=1.0", 0.5),
     ],
 )
 def test_the_measured_accuracy_is_the_papers(measured, task, decoder, formula):
@@ -75,17 +74,17 @@ def test_the_measured_accuracy_is_the_papers(measured, task, decoder, formula):
 @pytest.mark.parametrize(
     ("task", "decoder", "certain"),
     [
-        (SHUFFLE, "random", 1),
+        (SHUFFLE, "random:k=1", 1),
         (SHUFFLE, "confidence_threshold:threshold=0.6", 1),
         (REPLACE, "confidence:k=3", 0),
         (REPLACE, "confidence_threshold:threshold=0.6", 0),
-        (REPLACE, "confidence_threshold", 1),
+        (REPLACE, "confidence_threshold:threshold=0.9", 1),
         ("choices/city", "one_by_one", 1),
         ("choices/city", "one_by_one:temperature=1.0", 1),
         ("choices/dice", "one_by_one", 1),
         ("choices/dice", "random:k=3", 1),
         ("choices/dice", "random:k=32", 1),
-        ("choices/dice", "confidence:temperature=1.0,k=32", 1),
+        ("choices/dice", "confidence:k=32,temperature=1.0", 1),
     ],
 )
 def test_what_a_formula_makes_certain_is_met_by_every_sample(measured, task, decoder, certain):

@@ -11,10 +11,11 @@ from collections import Counter
 from datetime import date, timedelta
 from fractions import Fraction
 
-import parallelbench.tasks
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import parallelbench.tasks
 from parallelbench.errors import NotEnumerableError
 from parallelbench.task import TASKS, sample_rng
 

@@ -6,10 +6,11 @@ import json
 import math
 from collections import Counter
 
-import parallelbench.tasks  # noqa: F401  fills the registry
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import parallelbench.tasks  # noqa: F401  fills the registry
 from parallelbench.errors import NotEnumerableError
 from parallelbench.task import TASKS, sample_rng
 

@@ -5,6 +5,7 @@ from collections import Counter
 from importlib import resources
 
 import pytest
+
 from parallelbench.setting import build, make_setting, parse_settings
 from parallelbench.task import TASKS, sample_rng
 from parallelbench.tasks.list_operations import WORDS

@@ -3,7 +3,8 @@
 import dataclasses
 
 import pytest
-from parallelbench.analysis.curves import curves_of
+
+from parallelbench.analysis.families import curves_of
 
 
 @pytest.fixture

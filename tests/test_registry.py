@@ -1,0 +1,62 @@
+"""The registry: a name is taken once, found by glob, and mended when it is wrong."""
+
+import pytest
+
+from parallelbench.errors import UnknownNameError
+from parallelbench.registry import Registry, load_plugins, unknown
+
+
+@pytest.fixture
+def fruit():
+    registry = Registry("fruit")
+    for name in ("tree/pear", "bush/currant", "tree/apple"):
+        registry.register(name)(f"a {name}")
+    return registry
+
+
+def test_names_come_in_alphabetical_order_whatever_the_order_of_registration(fruit):
+    assert list(fruit) == ["bush/currant", "tree/apple", "tree/pear"]
+    assert len(fruit) == 3
+    assert fruit["tree/pear"] == "a tree/pear"
+    assert "tree/plum" not in fruit
+
+
+def test_a_name_is_taken_once(fruit):
+    with pytest.raises(ValueError, match="fruit 'tree/pear' is already 'a tree/pear'"):
+        fruit.register("tree/pear")("another pear")
+    assert fruit["tree/pear"] == "a tree/pear"
+
+
+def test_registering_the_same_object_again_is_no_clash(fruit):
+    same = fruit["tree/pear"]
+    assert fruit.register("tree/pear")(same) is same
+
+
+def test_a_glob_stands_for_every_name_that_it_matches(fruit):
+    assert fruit.matching("tree/*") == ["tree/apple", "tree/pear"]
+    assert fruit.matching("*") == list(fruit)
+    assert fruit.matching("tree/pear") == ["tree/pear"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("tree/aple", "no fruit is called 'tree/aple'; did you mean 'tree/apple'"),
+        ("currant", "no fruit is called 'currant'; did you mean 'bush/currant'?"),
+        ("zzz", "no fruit is called 'zzz'; known: bush/currant, tree/apple, tree/pear"),
+        ("zzz/*", "no fruit is called 'zzz/\\*'; known: "),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest_or_with_all(fruit, name, sentence):
+    with pytest.raises(UnknownNameError, match=sentence):
+        fruit.matching(name)
+    with pytest.raises(LookupError, match=sentence):
+        fruit[name]
+
+
+def test_of_nothing_there_is_nothing_to_suggest():
+    assert unknown("fruit", "pear", []) == "no fruit is called 'pear'; known: none"
+
+
+def test_our_own_wings_come_in_by_the_plugin_door():
+    assert {"tasks", "decoders", "models"} <= set(load_plugins())

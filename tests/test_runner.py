@@ -1,0 +1,362 @@
+"""The runner: the same records whatever the batch, the interruptions and the order."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import CanvasError, NotEnumerableError, RequestError, RunFileError
+from parallelbench.model import MODELS
+from parallelbench.rundir import RunDirectory
+from parallelbench.runfile import make_runfile
+from parallelbench.runner import draw, execute, run
+from parallelbench.setting import build
+from parallelbench.task import TASKS
+from toys import Surest
+
+#: Every shipped decoder, and what each of them may be combined with.
+EVERY_DECODER = [
+    "*",
+    "confidence:k=3,block_length=4",
+    "random:k=4,temperature=1",
+    "confidence_threshold:threshold=0.4,block_length=5,temperature=1",
+    "confidence_factor:rule=published",
+]
+SEVERAL_TASKS = [
+    "list_operations/shuffle:length=4,form=free|infill,canvas_length=12",
+    "list_operations/sort:canvas_length=12",
+    "choices/*:canvas_length=16",
+    "waiting_line/insert_random:canvas_length=24",
+    "waiting_line/shuffle:form=infill",
+    "puzzles/sudoku:form=infill",
+]
+
+
+def plan(**changes):
+    small = {
+        "models": "ideal",
+        "tasks": "list_operations/shuffle:form=infill,length=4",
+        "decoders": "random:k=2",
+        "samples": 3,
+    }
+    return make_runfile({**small, **changes})
+
+
+def told(records):
+    """Every record by its key, without the one thing that a clock decides."""
+    by_key = {}
+    for record in records:
+        assert record.key not in by_key, f"{record.key} is recorded twice"
+        by_key[record.key] = record.model_dump(exclude={"seconds"})
+    return by_key
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Two samples of several tasks under every decoder."""
+    return plan(tasks=SEVERAL_TASKS, decoders=EVERY_DECODER, samples=2)
+
+
+@pytest.fixture(scope="module")
+def wide_records(wide):
+    return list(execute(wide, batch_size=64))
+
+
+def test_the_batch_size_changes_no_record(wide, wide_records):
+    alone = told(execute(wide, batch_size=1))
+    assert {setting.name for setting in wide.decoders} == set(DECODERS)
+    assert len(alone) == wide.decodes
+    assert alone == told(wide_records)
+
+
+def test_every_record_replays_to_its_output(wide_records):
+    for record in wide_records:
+        assert record.status == "ok"
+        assert record.trace.replay(record.canvas) == record.output_ids
+
+
+def test_every_count_follows_from_the_trace_and_the_ids(wide_records):
+    for record in wide_records:
+        counts, trace = record.counts, record.trace
+        output = [
+            token
+            for token, before in zip(record.output_ids, record.canvas, strict=True)
+            if before == record.mask_id
+        ]
+        answer = list(itertools.takewhile(lambda token: token != record.end_id, output))
+        behind = [token for token in output[len(answer) :] if token != record.end_id]
+        assert counts.nfe == trace.nfe == sum(rows > 0 for rows in trace.rows)
+        assert counts.steps == len(trace.rows)
+        assert counts.rows == sum(trace.rows)
+        row_length = record.prompt_tokens + len(record.output_ids)
+        assert counts.token_positions == sum(trace.row_tokens) == counts.rows * row_length
+        assert counts.auxiliary_calls == sum(trace.auxiliary_calls) == 0
+        assert counts.canvas_tokens == len(output)
+        assert counts.answer_tokens == len(answer)
+        assert counts.tokens_after_end == len(behind)
+        assert counts.revisions == trace.revisions(record.mask_id) == 0
+        assert counts.tokens_per_step == len(output) / counts.nfe
+        assert counts.answer_tokens_per_step == len(answer) / counts.nfe
+        assert 0 <= counts.off_law_calls <= counts.nfe
+
+
+def test_every_reply_and_its_marks_can_be_read_again_from_the_record(wide, wide_records):
+    codec = build(wide.models[0], MODELS).open().codec
+    tasks = {setting.label: build(setting, TASKS) for setting in wide.tasks}
+    for record in wide_records:
+        task = tasks[record.task_label]
+        sample = draw(task, record.seed, record.index)
+        assert (sample.id, sample.digest) == (record.sample, record.sample_digest)
+        assert codec.decode(record.output_ids) == record.text
+        marks = task.score(sample, record.text)
+        assert record.marks.strict == marks.strict
+        assert record.marks.lenient == marks.lenient
+        assert record.marks.problem == marks.problem
+        assert record.marks.parts == dict(marks.parts)
+
+
+def test_every_decoder_meets_the_same_samples():
+    digests = {}
+    decoders = ["random:k=4", "confidence:k=2", "one_by_one"]
+    for record in execute(plan(decoders=decoders)):
+        digests.setdefault(record.decoder, {})[record.index] = record.sample_digest
+    first, *others = digests.values()
+    assert len(set(first.values())) == 3
+    assert others == [first, first]
+
+
+def test_more_samples_leave_the_first_ones_as_they_are():
+    few, many = told(execute(plan())), told(execute(plan(samples=5)))
+    assert few.items() <= many.items()
+
+
+def test_another_seed_gives_other_samples():
+    def digests(seed):
+        return {record.sample_digest for record in execute(plan(seed=seed))}
+
+    assert digests(0).isdisjoint(digests(1))
+
+
+def test_repeats_differ_in_their_randomness_and_in_nothing_else():
+    orders = {}
+    for record in execute(plan(decoders="random:k=1", repeats=3, samples=4)):
+        orders.setdefault(record.repeat, {})[record.index] = record.trace.positions
+    assert sorted(orders) == [0, 1, 2]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    first = told(execute(plan(decoders="random:k=1", samples=4)))
+    repeated = told(execute(plan(decoders="random:k=1", samples=4, repeats=3)))
+    assert first.items() <= repeated.items()
+
+
+def test_two_models_meet_the_same_randomness():
+    records = execute(plan(models="ideal,ideal:noise=0", decoders="random:k=1"))
+    orders = {}
+    for record in records:
+        orders.setdefault(record.model, {})[record.index] = record.trace.positions
+    exact, noisy = orders.values()
+    assert exact == noisy
+
+
+# What stops a run, and how it goes on.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moody(Surest):
+    """Fails on every sample while it is in that mood."""
+
+    bad_mood: ClassVar[bool] = True
+
+    def choose(self, statistics, open, progress):  # noqa: A002
+        if Moody.bad_mood:
+            raise ZeroDivisionError("half a pair: \ud800")
+        return super().choose(statistics, open, progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attentive(Surest):
+    """Needs what the ideal model does not have."""
+
+    needs: ClassVar = frozenset({"token", "confidence", "attention"})
+
+
+@pytest.fixture
+def moody(monkeypatch):
+    monkeypatch.setitem(DECODERS._entries, "moody", Moody)
+    monkeypatch.setattr(Moody, "bad_mood", True)
+    return plan(decoders="moody,random:k=2")
+
+
+def test_an_error_is_recorded_without_marks_and_the_others_go_on(moody):
+    records = list(execute(moody))
+    failed = [record for record in records if record.decoder == "moody"]
+    assert {record.status for record in failed} == {"error"}
+    assert all(record.marks is None for record in failed)
+    assert all(
+        record.error.startswith("ZeroDivisionError: half a pair: \\ud800") for record in failed
+    )
+    assert len([record for record in records if record.status == "ok"]) == 3
+
+
+def test_an_error_is_tried_again_at_the_next_start_and_the_last_record_wins(
+    moody, tmp_path, monkeypatch
+):
+    from parallelbench.results import summarize
+
+    run(moody, tmp_path / "run")
+    monkeypatch.setattr(Moody, "bad_mood", False)
+    directory = run(moody, tmp_path / "run")
+    records = list(directory.records())
+    assert len(records) == moody.decodes + 3
+    assert [r.status for r in records if r.decoder == "moody"] == ["error"] * 3 + ["ok"] * 3
+    statuses = {result.decoder: dict(result.statuses) for result in summarize(records)}
+    assert statuses == {"moody": {"ok": 3}, "random": {"ok": 3}}
+    run(moody, tmp_path / "run")
+    assert len(list(directory.records())) == moody.decodes + 3
+
+
+def test_a_decoder_that_needs_what_the_model_lacks_is_refused_first(monkeypatch, tmp_path):
+    monkeypatch.setitem(DECODERS._entries, "attentive", Attentive)
+    asked = plan(decoders="random,attentive")
+    with pytest.raises(RunFileError) as caught:
+        execute(asked)
+    assert str(caught.value) == (
+        "decoder 'attentive' needs attention, which model 'ideal' does not give"
+    )
+    with pytest.raises(RunFileError):
+        run(asked, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "sentence"),
+    [
+        (
+            "waiting_line/shuffle:length=15",
+            CanvasError,
+            "takes 46 tokens, but the canvas has 32; set canvas_length=46 or more",
+        ),
+        (
+            "choices/city:canvas_length=1",
+            CanvasError,
+            "takes 2 tokens, but the canvas has 1; set canvas_length=2 or more",
+        ),
+        (
+            "waiting_line/shuffle:length=15,canvas_length=64",
+            NotEnumerableError,
+            "has 1,307,674,367,999 right answers, over the limit of 100,000",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(task, kind, sentence, tmp_path):
+    with pytest.raises(kind) as caught:
+        run(plan(tasks=["choices/sum", task]), tmp_path / "run")
+    assert sentence in str(caught.value)
+    assert issubclass(kind, RequestError)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_decoded_again(tmp_path, monkeypatch):
+    asked = plan()
+    directory = run(asked, tmp_path / "run")
+    before = {path: path.read_bytes() for path in directory.path.iterdir()}
+
+    def refuse(*_, **__):
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(type(build(asked.models[0], MODELS)), "open", refuse)
+    seen = []
+    run(asked, tmp_path / "run", progress=seen.append)
+    assert seen == [asked.decodes]
+    assert {path: path.read_bytes() for path in directory.path.iterdir()} == before
+
+
+def test_progress_counts_every_record_from_what_was_there(tmp_path):
+    asked = plan()
+    seen = []
+    run(asked, tmp_path / "run", progress=seen.append)
+    assert seen == [0, 1, 2, 3]
+
+
+LONG = {
+    "tasks": "waiting_line/*_random",
+    "decoders": "confidence:k=1|2,random:temperature=1",
+    "samples": 25,
+}
+
+
+def started(folder):
+    options = itertools.chain.from_iterable((f"--{key}", str(LONG[key])) for key in LONG)
+    command = [sys.executable, "-m", "parallelbench", "run", *options, "--batch-size", "4"]
+    return subprocess.Popen(
+        [*command, "--out", folder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for_more_records(process, file, than):
+    """Return as soon as ``file`` holds some records more than ``than``."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if file.exists() and file.read_bytes().count(b"\n") > than + 10:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    raise TimeoutError
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    asked = plan(**LONG)
+    return asked, told(execute(asked))
+
+
+def test_a_run_that_is_killed_and_started_again_ends_as_if_never_killed(tmp_path, uninterrupted):
+    asked, expected = uninterrupted
+    folder = tmp_path / "run"
+    file = folder / "records-0.jsonl"
+    recorded = 0
+    for _ in range(2):
+        process = started(folder)
+        wait_for_more_records(process, file, recorded)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        with file.open("ab") as stream:  # as if killed in the middle of a write
+            stream.write(file.read_bytes().splitlines()[0][:300])
+        assert recorded < (recorded := file.read_bytes().count(b"\n")) < asked.decodes
+    process = started(folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"{recorded} recorded before" in errors
+    assert told(RunDirectory.open(folder).records()) == expected
+    assert len(RunDirectory.open(folder).environments()) == 3
+    assert (folder / "report.html").stat().st_size > 0
+
+
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, uninterrupted):
+    asked, expected = uninterrupted
+    folder = tmp_path / "run"
+    process = started(folder)
+    wait_for_more_records(process, folder / "records-0.jsonl", 0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert [line for line in errors.splitlines() if line][-1] == (
+        "parallelbench: interrupted; every finished decode is recorded, "
+        "and the same command goes on from there"
+    )
+    assert "Traceback" not in errors
+    before = list(RunDirectory.open(folder).records())
+    assert told(before).items() <= expected.items()
+    assert told(run(asked, folder).records()) == expected

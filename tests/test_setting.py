@@ -1,0 +1,260 @@
+"""Settings: what people type, what it stands for, and what is refused."""
+
+import json
+import typing
+from dataclasses import dataclass, fields
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import FieldError, UnknownNameError
+from parallelbench.model import MODELS
+from parallelbench.registry import Registry, load_plugins
+from parallelbench.setting import build, make_setting, parse_settings, split_settings
+from parallelbench.task import TASKS
+
+load_plugins()
+
+KINDS = Registry("kind")
+
+
+@KINDS.register("plain")
+@dataclass(frozen=True, kw_only=True)
+class Plain:
+    """One field of each kind."""
+
+    count: int = 1
+    share: float = 0.5
+    flag: bool = False
+    limit: int | None = None
+    folder: str | None = None
+    way: typing.Literal["up", "down"] = "up"
+    size: typing.Literal[4, 9] = 4
+
+
+@KINDS.register("plainer")
+@dataclass(frozen=True, kw_only=True)
+class Plainer:
+    """Shares a field with the other."""
+
+    count: int = 1
+
+
+def labels(text, registry=DECODERS):
+    return [setting.label for setting in parse_settings(text, registry)]
+
+
+def test_a_name_alone_has_every_default():
+    (setting,) = parse_settings("plain", KINDS)
+    assert setting.label == "plain"
+    assert build(setting, KINDS) == Plain()
+    assert set(setting.fields) == {field.name for field in fields(Plain)}
+
+
+def test_a_grid_is_the_product_of_its_values_in_the_order_typed():
+    assert labels("plain:count=3|2,share=0.1|0.2", KINDS) == [
+        "plain:count=3,share=0.1",
+        "plain:count=3,share=0.2",
+        "plain:count=2,share=0.1",
+        "plain:count=2,share=0.2",
+    ]
+
+
+def test_a_glob_takes_the_fields_to_every_name():
+    assert labels("plain*:count=2", KINDS) == ["plain:count=2", "plainer:count=2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        ("a:x=1,y=2,b:z=3", ["a:x=1,y=2", "b:z=3"]),
+        ("a:x=1|2,b", ["a:x=1|2", "b"]),
+        ("a/*,b", ["a/*", "b"]),
+        ("a:x=p:q,y=r", ["a:x=p:q,y=r"]),
+    ],
+)
+def test_a_list_is_split_between_settings_and_not_within_them(text, parts):
+    assert split_settings(text) == parts
+
+
+def test_spaces_around_names_and_values_do_not_matter():
+    assert labels(" plain : count = 2 | 3 ", KINDS) == labels("plain:count=2|3", KINDS)
+
+
+def test_the_label_leaves_out_the_defaults_and_the_key_does_not():
+    (bare,) = parse_settings("plain", KINDS)
+    (spelled,) = parse_settings("plain:count=1,share=0.5,flag=false,limit=none", KINDS)
+    assert bare == spelled
+    assert json.loads(bare.key.removeprefix("plain:")) == dict(bare.fields)
+
+
+def test_a_class_may_name_fields_that_its_label_always_shows():
+    class Labelled(Plain):
+        labelled = ("share",)
+
+    shown = Registry("kind")
+    shown.register("plain")(Labelled)
+    assert labels("plain", shown) == ["plain:share=0.5"]
+    assert labels("plain:count=2", shown) == ["plain:share=0.5,count=2"]
+    assert parse_settings("plain:share=0.5", shown) == parse_settings("plain", shown)
+
+
+def test_the_key_does_not_change_with_a_default():
+    @dataclass(frozen=True, kw_only=True)
+    class Changed(Plainer):
+        count: int = 7
+
+    later = Registry("kind")
+    later.register("plainer")(Changed)
+    (now,) = parse_settings("plainer:count=1", KINDS)
+    (then,) = parse_settings("plainer:count=1", later)
+    assert now.key == then.key
+    assert (now.label, then.label) == ("plainer", "plainer:count=1")
+
+
+#: A value for each field that any shipped decoder has; a new field must be added here.
+VALUES = {
+    "block_length": st.none() | st.integers(1, 10**6),
+    "temperature": st.floats(0, 1e6),
+    "k": st.integers(1, 10**6),
+    "threshold": st.floats(0, 1, exclude_min=True),
+    "bound": st.floats(0, 1e6),
+    "factor": st.floats(0, 1e6, exclude_min=True),
+}
+
+
+def decoder_fields(name):
+    hints = typing.get_type_hints(DECODERS[name])
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            field.name: st.sampled_from(typing.get_args(hints[field.name]))
+            if typing.get_origin(hints[field.name]) is typing.Literal
+            else VALUES[field.name]
+            for field in fields(DECODERS[name])
+        },
+    )
+
+
+@pytest.mark.parametrize("name", list(DECODERS))
+def test_a_label_typed_again_gives_the_same_setting(name):
+    @settings(deadline=None, max_examples=25)
+    @given(decoder_fields(name))
+    def check(chosen):
+        setting = make_setting(name, chosen, DECODERS)
+        assert parse_settings(setting.label, DECODERS) == [setting]
+        assert split_settings(f"{setting.label},{setting.label}") == [setting.label] * 2
+        assert make_setting(name, setting.fields, DECODERS) == setting
+        assert make_setting(name, json.loads(json.dumps(setting.fields)), DECODERS) == setting
+
+    check()
+
+
+@pytest.mark.parametrize("registry", [TASKS, DECODERS, MODELS], ids=lambda each: each.kind)
+def test_everything_that_is_registered_can_be_asked_for_by_its_name_alone(registry):
+    assert [setting.name for setting in parse_settings("*", registry)] == list(registry)
+
+
+@given(st.text(max_size=12))
+@settings(deadline=None)
+def test_a_text_either_comes_back_from_its_label_or_is_refused(folder):
+    try:
+        setting = make_setting("plain", {"folder": folder}, KINDS)
+    except FieldError:
+        assert not folder.strip() or folder != folder.strip() or set(folder) & {",", "|"}
+    else:
+        assert parse_settings(setting.label, KINDS) == [setting]
+
+
+@given(st.text(max_size=30))
+@settings(deadline=None)
+def test_whatever_is_typed_is_a_setting_or_a_sentence(text):
+    try:
+        for part in split_settings(text):
+            parse_settings(part, KINDS)
+    except (UnknownNameError, FieldError) as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("plain:count=two", "kind 'plain': field 'count' must be a whole number, got 'two'"),
+        ("plain:count=2.5", "field 'count' must be a whole number, got '2.5'"),
+        ("plain:count=true", "field 'count' must be a whole number, got 'true'"),
+        ("plain:count=none", "field 'count' must be a whole number, got 'none'"),
+        ("plain:count=1|", "field 'count' must be a whole number, got ''"),
+        ("plain:share=half", "field 'share' must be a number, got 'half'"),
+        ("plain:flag=maybe", "field 'flag' must be true or false, got 'maybe'"),
+        ("plain:limit=x", "field 'limit' must be a whole number or none, got 'x'"),
+        ("plain:way=left", "field 'way' must be one of up, down, got 'left'"),
+        ("plain:size=5", "field 'size' must be one of 4, 9, got '5'"),
+        ("plain:count=1,count=2", "'plain:count=1,count=2': field 'count' is given twice"),
+        ("plain:count", "'plain:count': 'count' is not of the form field=value"),
+        ("plain:count=", "'count=' is not of the form field=value"),
+        ("plain:=1", "'=1' is not of the form field=value"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(text, sentence):
+    with pytest.raises(FieldError) as caught:
+        parse_settings(text, KINDS)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("confidence:k=0", "k must be at least 1 token per step, got 0"),
+        ("confidence:k=-1", "k must be at least 1 token per step, got -1"),
+        ("confidence:temperature=-1", "temperature must be 0 or more, got -1.0"),
+        ("confidence:temperature=inf", "temperature must be 0 or more, got inf"),
+        ("confidence:temperature=nan", "temperature must be 0 or more, got nan"),
+        ("confidence:block_length=0", "block_length must be at least 1 token, got 0"),
+        ("confidence_threshold:threshold=0", "threshold must lie in (0, 1], got 0.0"),
+        ("confidence_threshold:threshold=1.5", "threshold must lie in (0, 1], got 1.5"),
+        ("confidence_threshold:threshold=nan", "threshold must lie in (0, 1], got nan"),
+        ("confidence_factor:rule=papr", "'rule' must be one of paper, published, got 'papr'"),
+    ],
+)
+def test_a_shipped_decoder_refuses_what_lies_outside_its_range(text, sentence):
+    with pytest.raises(FieldError) as caught:
+        parse_settings(text, DECODERS)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["count", "share", "limit", "folder", "size"])
+@pytest.mark.parametrize("value", [True, False])
+def test_a_truth_value_is_no_number_and_no_text(field, value):
+    with pytest.raises(FieldError, match=f"field '{field}' must be .* got {value}"):
+        make_setting("plain", {field: value}, KINDS)
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, 2.5, object()])
+def test_a_value_of_another_kind_is_refused(value):
+    with pytest.raises(FieldError, match="field 'count' must be a whole number"):
+        make_setting("plain", {"count": value}, KINDS)
+
+
+def test_a_choice_among_numbers_is_typed_like_any_number():
+    assert labels("plain:size=4|9", KINDS) == ["plain", "plain:size=9"]
+    assert build(parse_settings("plain:size=9", KINDS)[0], KINDS) == Plain(size=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("confidense", "no decoder is called 'confidense'; did you mean 'confidence'"),
+        ("confidence:kk=1", "decoder 'confidence': no field is called 'kk'; did you mean 'k'"),
+        ("confidence:temprature=1", "no field is called 'temprature'; did you mean 'temperature'"),
+        ("one_by_one:k=2", "decoder 'one_by_one': no field is called 'k'; did you mean"),
+        ("", "no decoder is called ''"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest(text, sentence):
+    with pytest.raises(UnknownNameError) as caught:
+        parse_settings(text, DECODERS)
+    assert sentence in str(caught.value)
