@@ -25,6 +25,9 @@ def _writable(text: Any) -> Any:
 #: Text that comes from a strategy, a scorer or a tokenizer, and not from us.
 _ForeignText = Annotated[str, BeforeValidator(_writable)]
 
+#: A number that is none would be written as null, and the line could not be read again.
+_CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
 Status = Literal["ok", "stalled", "unfinished", "error"]
 
 
@@ -48,7 +51,7 @@ class Counts(BaseModel):
             a model that does not know the law.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = _CONFIG
 
     nfe: int
     rows: int
@@ -67,7 +70,7 @@ class Counts(BaseModel):
 class RecordedMarks(BaseModel):
     """:class:`~parallelbench.score.Marks`, as written down."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = _CONFIG
 
     strict: float
     lenient: float
@@ -112,7 +115,7 @@ class Record(BaseModel):
         seconds: Wall-clock time while this sample was live; depends on the batch.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = _CONFIG
 
     schema_version: Literal[1] = SCHEMA_VERSION
     library_version: str

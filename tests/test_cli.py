@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import yaml
@@ -183,7 +184,7 @@ def test_the_command_alone_prints_its_help(call):
         assert (status, errors) == (0, "")
         assert all(f"\n  {verb} " in output for verb in VERBS)
     status, output, _ = call("--version")
-    assert (status, output) == (0, "parallelbench, version 0.1.0\n")
+    assert (status, output) == (0, f"parallelbench, version {version('parallelbench')}\n")
 
 
 # What it refuses.

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from parallelbench.errors import RecordsError
 from parallelbench.record import Record, RecordedMarks, from_line, to_line
@@ -75,6 +76,14 @@ def test_half_a_surrogate_pair_is_recorded_as_its_escape(record):
     back = from_line(to_line(written), WHERE)
     assert (back.text, back.error) == ("a\\ud800", "b\\udc00")
     assert (back.marks.problem, dict(back.marks.parts)) == ("\\ud800", {"\\udfff": 0.5})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused_before_it_is_written(record, number):
+    with pytest.raises(ValidationError, match="finite number"):
+        RecordedMarks(strict=0.0, lenient=0.0, problem="wrong", parts={"items": number})
+    with pytest.raises(ValidationError, match="finite number"):
+        changed(record, seconds=number)
 
 
 def test_a_line_cut_anywhere_is_torn(record):
