@@ -56,7 +56,8 @@ def top(
     k: int,
 ) -> Bool[Tensor, "samples length"]:
     """Return the ``k`` open positions of highest score, or all where fewer are open."""
-    return leading(ranking(score, open), k, open)
+    # A Python number may exceed what a tensor of integers can be compared with.
+    return leading(ranking(score, open), min(k, open.shape[1]), open)
 
 
 def passing_or_best(

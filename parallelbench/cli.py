@@ -75,9 +75,9 @@ def cli(context: click.Context) -> None:
 @click.option("--seed", type=int, help="Of samples and decoders.  [default: 0]")
 @click.option("--repeats", type=int, help="Decodes of each sample.  [default: 1]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def run(  # noqa: PLR0913  each is an option
+def run(  # noqa: PLR0913, PLR0917  each is an option
     runfile: Path | None,
     models: Sequence[str],
     tasks: Sequence[str],

@@ -47,7 +47,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     seed: int = 0,
     repeats: int = 1,
     out: str | Path | None = None,
-    batch_size: int = 256,
+    batch_size: int = 512,
 ) -> Evaluation:
     """Decode ``tasks`` with ``model`` and ``decoders``, and mark the replies.
 

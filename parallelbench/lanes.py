@@ -124,6 +124,13 @@ class Call:
     auxiliary_calls: Sequence[int] = ()
 
 
+class _Sight(NamedTuple):
+    """The open positions of every lane's window, and what the decoder may see of each lane."""
+
+    open: Tensor
+    views: list[View]
+
+
 class _Ending(NamedTuple):
     status: Status
     error: str | None = None
@@ -165,8 +172,7 @@ class Cohort:
         self._device = model.device
         self._canvas = torch.empty((0, 0), dtype=torch.long)
         self._writable = torch.empty((0, 0), dtype=torch.bool)
-        self._open = self._writable
-        self._views: list[View] = []
+        self._last_sight: _Sight | None = None
 
     def admit(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Let ``jobs`` join; return those that failed at once."""
@@ -178,10 +184,10 @@ class Cohort:
         self.lanes += [self._lane(job) for job in jobs]
         for index in fresh:
             self._enter_next_block(self.lanes[index], self._writable[index])
-        self._look()
+        self._last_sight = None
         try:
             for index in fresh:
-                self.lanes[index].state = self.decoder.start(self._views[index])
+                self.lanes[index].state = self.decoder.start(self._sight.views[index])
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
@@ -193,7 +199,7 @@ class Cohort:
         rows: list[Row] = []
         slices: list[slice] = []
         try:
-            for lane, view in zip(self.lanes, self._views, strict=True):
+            for lane, view in zip(self.lanes, self._sight.views, strict=True):
                 planned = self.decoder.plan(lane.state, view)
                 slices.append(slice(len(rows), len(rows) + len(planned)))
                 rows.extend(planned)
@@ -204,7 +210,7 @@ class Cohort:
         return Call(
             rows=rows,
             slices=slices,
-            wanted=_padded([row.wanted for row in rows], self._open),
+            wanted=_padded([row.wanted for row in rows], self._sight.open),
             draws=self._random(rows, slices) if self.decoder.temperature > 0 else None,
             uniform=self._random(rows, slices) if "uniform" in self.decoder.needs else None,
             statistics=Statistics(token=self._canvas[:0]),
@@ -225,9 +231,9 @@ class Cohort:
             [(lane.step, lane.initial) for lane in self.lanes], device=self._device
         )
         batch = StepBatch(
-            views=self._views,
+            views=self._sight.views,
             states=[lane.state for lane in self.lanes],
-            open=self._open,
+            open=self._sight.open,
             progress=Progress(step=progress[:, 0], initial=progress[:, 1]),
             statistics=call.statistics,
             rows=call.slices,
@@ -236,7 +242,7 @@ class Cohort:
         faults = self._faults(updates)
         self._count(call, updates)
         self._canvas = torch.where(updates.write, updates.tokens, self._canvas)
-        self._look()
+        self._last_sight = None
         done = updates.done or [False] * len(self.lanes)
         windows = updates.windows or [None] * len(self.lanes)
         before = [lane.window for lane in self.lanes]
@@ -248,7 +254,7 @@ class Cohort:
             if ending:
                 endings[index] = ending
         if [lane.window for lane in self.lanes] != before:
-            self._look()
+            self._last_sight = None
         return endings
 
     def _next(
@@ -257,7 +263,7 @@ class Cohort:
         """Move one lane on; return how it ended, if it did."""
         if window is not None:
             lane.window = window
-        elif not done and self.decoder.block_done(lane.state, self._views[index]):
+        elif not done and self.decoder.block_done(lane.state, self._sight.views[index]):
             done = not self._enter_next_block(lane, self._canvas[index] == self._codec.mask_id)
         if done:
             left = (self._canvas[index] == self._codec.mask_id) & self._writable[index]
@@ -268,7 +274,7 @@ class Cohort:
 
     def _faults(self, updates: Updates) -> dict[int, _Ending]:
         """Return the lanes in which the decoder broke its contract."""
-        allowed = self._writable if self.decoder.remasks else self._open
+        allowed = self._writable if self.decoder.remasks else self._sight.open
         outside = (updates.write & ~allowed).any(dim=1)
         masks = self._codec.mask_id == updates.tokens
         known = (updates.tokens >= 0) & (updates.tokens < self._codec.size) & ~masks
@@ -325,34 +331,36 @@ class Cohort:
                 return True
         return False
 
-    def _look(self) -> None:
-        """See what is open, after anything changed."""
+    @property
+    def _sight(self) -> _Sight:
+        """What is open and what the decoder may see; looked up again after any change."""
+        if self._last_sight is None:
+            self._last_sight = self._look()
+        return self._last_sight
+
+    def _look(self) -> _Sight:
         windows = [lane.window for lane in self.lanes]
         bounds = torch.tensor(windows, dtype=torch.long, device=self._device).view(-1, 2, 1)
         position = torch.arange(self._canvas.shape[1], device=self._device)
         inside = (position >= bounds[:, 0]) & (position < bounds[:, 1])
-        self._open = (self._canvas == self._codec.mask_id) & inside
-        facts = zip(
-            self.lanes,
-            self._canvas.unbind(),
-            self._open.unbind(),
-            self._open.sum(dim=1).tolist(),
-            strict=True,
-        )
-        self._views = [
+        is_open = (self._canvas == self._codec.mask_id) & inside
+        remaining = is_open.sum(dim=1).tolist()
+        columns = zip(self.lanes, self._canvas.unbind(), is_open.unbind(), remaining, strict=True)
+        views = [
             View(
                 prompt=lane.job.prompt,
                 canvas=canvas,
-                open=is_open,
+                open=own_open,
                 window=lane.window,
-                remaining=remaining,
+                remaining=left,
                 initial=lane.initial,
                 step=lane.step,
                 nfe=lane.nfe,
                 mask_id=self._codec.mask_id,
             )
-            for lane, canvas, is_open, remaining in facts
+            for lane, canvas, own_open, left in columns
         ]
+        return _Sight(is_open, views)
 
     def _random(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
         numbers = []
@@ -383,7 +391,7 @@ class Cohort:
         self.lanes = [self.lanes[index] for index in staying]
         self._canvas = self._canvas[staying]
         self._writable = self._writable[staying]
-        self._look()
+        self._last_sight = None
         return outcomes
 
 

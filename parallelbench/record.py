@@ -7,14 +7,14 @@ and never becomes a wrong number.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from parallelbench.errors import RecordsError
 from parallelbench.trace import Trace
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 def _writable(text: Any) -> Any:

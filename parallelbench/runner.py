@@ -41,7 +41,7 @@ def run(
     runfile: RunFile,
     path: Path,
     *,
-    batch_size: int = 256,
+    batch_size: int = 512,
     progress: Callable[[int], None] = lambda _: None,
 ) -> RunDirectory:
     """Do what ``runfile`` asks for that ``path`` does not hold yet.
@@ -72,7 +72,7 @@ def run(
 
 
 def execute(
-    runfile: RunFile, *, done: AbstractSet[Key] = frozenset(), batch_size: int = 256
+    runfile: RunFile, *, done: AbstractSet[Key] = frozenset(), batch_size: int = 512
 ) -> Iterator[Record]:
     """Return the records of ``runfile`` as they are finished, in no particular order.
 
@@ -240,7 +240,7 @@ def _marks(outcome: Outcome, marks: Marks) -> RecordedMarks | None:
         return None
     if outcome.status != "ok":
         # A canvas with holes is no answer, even if what stands around them reads well.
-        marks = Marks(strict=0, lenient=0, problem=outcome.status)
+        marks = Marks(strict=0.0, lenient=0.0, problem=outcome.status)
     return RecordedMarks(
         strict=float(marks.strict),
         lenient=float(marks.lenient),

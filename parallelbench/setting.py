@@ -8,7 +8,6 @@ three settings.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import json
 import typing
@@ -152,7 +151,6 @@ def _build(name: str, kind: type[T], fields: Mapping[str, Any], what: str) -> T:
         raise FieldError(f"{what} {name!r}: {error}") from error
 
 
-@functools.cache
 def _fields(kind: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind) if field.init}

@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from parallelbench.task import TASKS
-from parallelbench.tasks.list_operations import (
+from parallelbench.tasks.list_operations import ListTask, read_pool
+from parallelbench.tasks.operations import (
     Copied,
     InsertedAnywhere,
     InsertedAt,
-    ListTask,
     Operation,
     RemovedAnywhere,
     RemovedAt,
@@ -39,7 +39,6 @@ from parallelbench.tasks.list_operations import (
     Reversed,
     Shuffled,
     Sorted,
-    read_pool,
 )
 
 FIRST_NAMES = read_pool("first_names.txt")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from parallelbench.cli import main
+from parallelbench.errors import RequestError
 from parallelbench.rundir import RunDirectory
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
@@ -319,6 +320,14 @@ def test_an_interruption_ends_in_one_line_and_its_own_status(call, monkeypatch):
         "parallelbench: interrupted; every finished decode is recorded, "
         "and the same command goes on from there"
     )
+
+
+def test_what_another_library_says_in_many_lines_is_put_in_one(refused, monkeypatch):
+    def refuse(*_, **__):
+        raise RequestError("it said:\n\n  no\n  and no")
+
+    monkeypatch.setattr("parallelbench.runner.run", refuse)
+    assert refused("run", *SMALL, "--out", "run") == "it said: no and no"
 
 
 def test_a_fault_of_ours_keeps_its_traceback(call, monkeypatch):

@@ -56,7 +56,7 @@ def test_every_wing_has_its_examples_run():
     assert "parallelbench.setting.split_settings" in found
     assert "parallelbench.evaluation.evaluate" in found
     assert "parallelbench.analysis.cells.percent" in found
-    assert "parallelbench.tasks.list_operations.written" in found
+    assert "parallelbench.tasks.operations.written" in found
 
 
 @pytest.mark.parametrize("block", readme_blocks())

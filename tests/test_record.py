@@ -89,7 +89,7 @@ def test_what_is_no_number_is_refused_before_it_is_written(record, number):
 def test_a_line_cut_anywhere_is_torn(record):
     line = to_line(record)
     for end in (0, 1, len(line) // 2, len(line) - 3, len(line) - 1):
-        with pytest.raises(RecordsError, match="records-0.jsonl line 3 is torn: it ends in the"):
+        with pytest.raises(RecordsError, match=r"records-0\.jsonl line 3 is torn: it ends in the"):
             from_line(line[:end], WHERE)
 
 
@@ -105,7 +105,7 @@ def test_no_flipped_digit_goes_unseen(record, data):
 
 
 def test_a_line_without_its_digest_is_refused(record):
-    with pytest.raises(RecordsError, match="records-0.jsonl line 3 is torn"):
+    with pytest.raises(RecordsError, match=r"records-0\.jsonl line 3 is torn"):
         from_line(record.model_dump_json() + "\n", WHERE)
 
 
@@ -128,14 +128,14 @@ def test_a_sealed_line_of_another_form_is_refused_by_the_field(record, change, s
 def test_a_sealed_line_whose_trace_is_no_trace_is_refused(record):
     content = record.model_dump(mode="json")
     content["trace"]["rows"] = []
-    with pytest.raises(RecordsError, match="line 3 does not have the form.* a trace has columns"):
+    with pytest.raises(RecordsError, match=r"line 3 does not have the form.* a trace has columns"):
         from_line(sealed(**content), WHERE)
 
 
 def test_a_sealed_line_that_is_no_json_is_refused():
     body = "{nonsense"
     digest = hashlib.blake2b(body.encode(), digest_size=8).hexdigest()
-    with pytest.raises(RecordsError, match="line 3 does not have the form.* the line: invalid"):
+    with pytest.raises(RecordsError, match=r"line 3 does not have the form.* the line: invalid"):
         from_line(f'{body},"digest":"{digest}"}}\n', WHERE)
 
 

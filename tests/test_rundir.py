@@ -148,7 +148,9 @@ def test_on_a_full_disk_what_was_recorded_stays_and_the_rest_is_done_later(begun
     ):
         writer.append(records[3])
     assert lines_of(begun).stat().st_size == size + 100
-    with pytest.raises(RecordsError, match="line 4 is torn.*start the run again to drop that line"):
+    with pytest.raises(
+        RecordsError, match=r"line 4 is torn.*start the run again to drop that line"
+    ):
         list(begun.records())
     run(plan, begun.path)
     assert [record.index for record in begun.records()] == [0, 1, 2, 3, 4]
@@ -168,7 +170,7 @@ def test_a_second_process_is_kept_from_writing(begun):
     with lines_of(begun).open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with (
-            pytest.raises(StorageError, match="another process is writing .*records-0.jsonl"),
+            pytest.raises(StorageError, match=r"another process is writing .*records-0\.jsonl"),
             begun.appending(),
         ):
             raise AssertionError
@@ -188,7 +190,7 @@ def test_a_torn_last_line_is_dropped_when_the_run_goes_on(begun, records, left):
     whole = lines_of(begun).read_bytes()
     line = to_line(records[3]).encode()
     lines_of(begun).write_bytes(whole + line[:left])
-    with pytest.raises(RecordsError, match="line 4 is torn.*start the run again to drop that"):
+    with pytest.raises(RecordsError, match=r"line 4 is torn.*start the run again to drop that"):
         list(begun.records())
     with begun.appending() as writer:
         assert lines_of(begun).read_bytes() == whole
@@ -214,7 +216,7 @@ def test_a_torn_line_behind_a_long_one_is_found(begun):
     [
         (lambda line: line.replace(b'"strict":1.0', b'"strict":0.0'), "was altered"),
         (lambda line: line[: len(line) // 2] + b"\n", "is torn"),
-        (lambda line: b"\n", "is torn"),
+        (lambda _: b"\n", "is torn"),
         (lambda line: b"\xff" + line, "was altered"),
         (lambda line: line[:50] + b"\0" * 50 + line[100:], "was altered"),
     ],

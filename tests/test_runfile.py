@@ -90,10 +90,10 @@ def test_a_frozen_run_reads_back_as_the_same_run(tmp_path):
     assert make_runfile(content).digest == run.digest
 
 
-def test_the_default_run_asks_every_task():
+def test_the_default_run_asks_only_the_model_that_needs_no_files():
     run = make_runfile(read_content(DEFAULT_RUN))
-    assert names(run.tasks) == list(TASKS)
     assert names(run.models) == ["ideal"]
+    assert run.models[0].fields["tokenizer"] is None
 
 
 @pytest.mark.parametrize(

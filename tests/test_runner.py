@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import torch
 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import CanvasError, NotEnumerableError, RequestError, RunFileError
@@ -60,8 +61,8 @@ def told(records):
 
 @pytest.fixture(scope="module")
 def wide():
-    """Two samples of several tasks under every decoder."""
-    return plan(tasks=SEVERAL_TASKS, decoders=EVERY_DECODER, samples=2)
+    """A sample of several tasks under every decoder."""
+    return plan(tasks=SEVERAL_TASKS, decoders=EVERY_DECODER, samples=1)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,9 @@ def test_every_count_follows_from_the_trace_and_the_ids(wide_records):
             for token, before in zip(record.output_ids, record.canvas, strict=True)
             if before == record.mask_id
         ]
-        answer = list(itertools.takewhile(lambda token: token != record.end_id, output))
-        behind = [token for token in output[len(answer) :] if token != record.end_id]
+        ends = [*output, record.end_id].index(record.end_id)
+        answer = output[:ends]
+        behind = [token for token in output[ends:] if token != record.end_id]
         assert counts.nfe == trace.nfe == sum(rows > 0 for rows in trace.rows)
         assert counts.steps == len(trace.rows)
         assert counts.rows == sum(trace.rows)
@@ -180,6 +182,21 @@ class Moody(Surest):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Idle(Surest):
+    """Never commits anything."""
+
+    def choose(self, statistics, open, progress):  # noqa: A002
+        return torch.zeros_like(open)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Surest):
+    """Is told the right answers."""
+
+    needs: ClassVar = frozenset({"token", "confidence", "answers"})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attentive(Surest):
     """Needs what the ideal model does not have."""
 
@@ -191,6 +208,23 @@ def moody(monkeypatch):
     monkeypatch.setitem(DECODERS._entries, "moody", Moody)
     monkeypatch.setattr(Moody, "bad_mood", True)
     return plan(decoders="moody,random:k=2")
+
+
+def test_a_decode_that_stalls_is_marked_as_wrong_whatever_stands_on_its_canvas(monkeypatch):
+    monkeypatch.setitem(DECODERS._entries, "idle", Idle)
+    for record in execute(plan(decoders="idle")):
+        assert record.status == record.marks.problem == "stalled"
+        assert record.marks.strict == record.marks.lenient == 0
+        assert record.trace.replay(record.canvas) == record.canvas == record.output_ids
+
+
+def test_a_decoder_that_is_told_the_answers_is_recorded_as_an_oracle(monkeypatch):
+    monkeypatch.setitem(DECODERS._entries, "oracle", Oracle)
+    records = list(execute(plan(decoders="oracle,random")))
+    assert {record.decoder: record.oracle for record in records} == {
+        "oracle": True,
+        "random": False,
+    }
 
 
 def test_an_error_is_recorded_without_marks_and_the_others_go_on(moody):
@@ -334,7 +368,8 @@ def test_a_run_that_is_killed_and_started_again_ends_as_if_never_killed(tmp_path
         assert process.returncode == -signal.SIGKILL
         with file.open("ab") as stream:  # as if killed in the middle of a write
             stream.write(file.read_bytes().splitlines()[0][:300])
-        assert recorded < (recorded := file.read_bytes().count(b"\n")) < asked.decodes
+        before, recorded = recorded, file.read_bytes().count(b"\n")
+        assert before < recorded < asked.decodes
     process = started(folder)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors

@@ -1,0 +1,65 @@
+"""How long a call of the ideal model takes, and how far that is from what it must cost.
+
+    python benchmarks/ideal.py
+
+A call must read the table of right answers twice (once to find which fit the canvas, once
+to count their tokens) and do as many multiply-adds as the table has cells, twice per row.
+The floor printed is the time that torch takes for just those two matrix products.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from parallelbench.decoder import Row
+from parallelbench.models.ideal import Ideal
+from parallelbench.prompt import build_prompt
+from parallelbench.registry import load_plugins
+from parallelbench.runner import draw
+from parallelbench.setting import build, parse_settings
+from parallelbench.task import TASKS
+
+REPEATS = 200
+CASES = (
+    ("waiting_line/shuffle:length=6", 1),
+    ("waiting_line/shuffle:length=6", 64),
+    ("list_operations/shuffle:length=8,form=infill", 64),
+    ("choices/city", 64),
+)
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    """Return the median time of ``action``, in milliseconds."""
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return 1e3 * statistics.median(times)
+
+
+def main() -> None:
+    """Print one line per case."""
+    load_plugins()
+    torch.set_num_threads(1)
+    model = Ideal().open()
+    print(f"{'task':46} {'answers':>8} {'rows':>5} {'ms a call':>10} {'floor ms':>9}")
+    for text, count in CASES:
+        task = build(parse_settings(text, TASKS)[0], TASKS)
+        prompt = build_prompt(task, draw(task, 0, 3), model.codec)
+        law = model.law(prompt)
+        rows = [Row(prompt, prompt.canvas, prompt.open)] * count
+        answers, entries = len(law.rows), law.entries
+        table = torch.rand(answers, entries)
+        hits, weights = torch.rand(count, entries), torch.rand(count, answers)
+        called = milliseconds(lambda rows=rows: model.predict(rows))
+        floor = milliseconds(lambda h=hits, w=weights, t=table: (h @ t.T, w @ t))
+        print(f"{text:46} {answers:8,} {count:5} {called:10.2f} {floor:9.3f}")
+
+
+if __name__ == "__main__":
+    main()
