@@ -61,19 +61,15 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
 
 def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
     """Sort by the run file; records come in the order in which they were finished."""
-    order = [
-        {setting.label: place for place, setting in enumerate(settings)}
-        for settings in (run.runfile.models, run.runfile.tasks, run.runfile.decoders)
-    ]
-
-    def places(result: Result) -> tuple[int, ...]:
-        labels = (result.model, result.task_label, result.decoder_label)
-        # A label is made of the defaults of its day; an unknown one goes to the end.
-        return tuple(
-            known.get(label, len(known)) for known, label in zip(order, labels, strict=True)
-        )
-
-    return sorted(results, key=places)
+    places = run.runfile.places
+    return sorted(
+        results,
+        key=lambda result: (
+            places["model"][result.model],
+            places["task"][result.task_label],
+            places["decoder"][result.decoder_label],
+        ),
+    )
 
 
 def write_report(

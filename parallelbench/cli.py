@@ -240,6 +240,7 @@ def doctor(model: str, *, as_json: bool) -> None:
     else:
         for name, value in findings.items():
             click.echo(f"{name.replace('_', ' ')}: {value}")
+    click.get_current_context().exit(0 if findings["healthy"] else 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -248,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What the terminal's encoding lacks is shown as "?".
         sys.stdout.reconfigure(errors="replace")
     try:
-        cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
+        status = cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
     except RequestError as error:
         return _refuse(str(error))
     except click.ClickException as error:
@@ -260,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             err=True,
         )
         return 130
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _refuse(sentence: str) -> int:

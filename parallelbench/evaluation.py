@@ -91,18 +91,15 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
 
 def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:
     """Return one record per decode in the order of the run file; they come as they finish."""
-    models, tasks, decoders = (
-        {setting.label: place for place, setting in enumerate(settings)}
-        for settings in (runfile.models, runfile.tasks, runfile.decoders)
-    )
+    places = runfile.places
 
     def place(record: Record) -> tuple[int, ...]:
         return (
-            models[record.model],
-            tasks[record.task_label],
+            places["model"][record.model],
+            places["task"][record.task_label],
             record.index,
             record.repeat,
-            decoders[record.decoder_label],
+            places["decoder"][record.decoder_label],
         )
 
     # A record that replaced an error stands behind it.

@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -204,19 +203,10 @@ class RunDirectory:
             ("seed", record.seed, (run.seed,)),
             ("sample number", record.index, range(run.samples)),
             ("repeat", record.repeat, range(run.repeats)),
-            ("model", record.model, self._labels["models"]),
-            ("task", record.task_label, self._labels["tasks"]),
-            ("decoder", record.decoder_label, self._labels["decoders"]),
+            ("model", record.model, run.places["model"]),
+            ("task", record.task_label, run.places["task"]),
+            ("decoder", record.decoder_label, run.places["decoder"]),
         ]
-
-    @cached_property
-    def _labels(self) -> dict[str, frozenset[str]]:
-        settings = {
-            "models": self.runfile.models,
-            "tasks": self.runfile.tasks,
-            "decoders": self.runfile.decoders,
-        }
-        return {kind: frozenset(s.label for s in own) for kind, own in settings.items()}
 
 
 class RecordWriter:

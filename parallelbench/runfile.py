@@ -87,6 +87,18 @@ class RunFile:
         pairs = len(self.models) * len(self.tasks) * len(self.decoders)
         return pairs * self.samples * self.repeats
 
+    @cached_property
+    def places(self) -> dict[str, dict[str, int]]:
+        """Where each label stands in the run: by ``"model"``, ``"task"`` and ``"decoder"``.
+
+        Records come in the order in which they were finished; people read in this one.
+        """
+        kinds = {"model": self.models, "task": self.tasks, "decoder": self.decoders}
+        return {
+            kind: {setting.label: place for place, setting in enumerate(settings)}
+            for kind, settings in kinds.items()
+        }
+
     def frozen(self) -> dict[str, Any]:
         """Return the run as JSON values, complete."""
         return {

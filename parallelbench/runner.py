@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,12 +59,20 @@ def run(
     parts = None if RunDirectory.holds_run(path) else _checked_parts(runfile)
     directory = RunDirectory.begin(path, runfile)
     with directory.appending() as writer:
-        done = {record.key for record in directory.records() if record.status != "error"}
+        done: set[Key] = set()
+        digests: dict[str, str] = {}
+        for record in directory.records():
+            digests[record.model] = record.model_digest
+            if record.status != "error":
+                done.add(record.key)
         progress(len(done))
         if len(done) == runfile.decodes:
             return directory
-        records = _decoded(runfile, parts or _checked_parts(runfile), done, batch_size)
-        directory.add_environment({**environment(), "batch_size": batch_size})
+        parts = parts or _checked_parts(runfile)
+        _check_models(parts, digests, path)
+        facts = {setting.label: model.facts() for setting, model in parts.models}
+        directory.add_environment({**environment(), "batch_size": batch_size, "models": facts})
+        records = _decoded(runfile, parts, done, batch_size)
         for count, record in enumerate(records, start=len(done) + 1):
             writer.append(record)
             progress(count)
@@ -247,6 +255,17 @@ def _marks(outcome: Outcome, marks: Marks) -> RecordedMarks | None:
         problem=marks.problem,
         parts=dict(marks.parts),
     )
+
+
+def _check_models(parts: _Parts, digests: Mapping[str, str], path: Path) -> None:
+    """Refuse to go on with a model that is not the one a run began with."""
+    for setting, model in parts.models:
+        if digests.get(setting.label, model.digest) != model.digest:
+            raise RunFileError(
+                f"{path} was begun with another {setting.label!r}: its digest was "
+                f"{digests[setting.label][:12]} and is now {model.digest[:12]} (other weights, "
+                "another tokenizer, or other installed tasks); give another --out"
+            )
 
 
 def _check_needs(setting: Setting, model: Model, decoders: list[tuple[Setting, Decoder]]) -> None:

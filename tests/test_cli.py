@@ -162,6 +162,22 @@ def test_show_says_when_there_are_too_many_answers_to_list(call):
     assert "1,307,674,367,999 right answers, over the limit" in output
 
 
+def test_doctor_ends_with_our_fault_where_the_batch_changes_the_tokens(call, monkeypatch):
+    import dataclasses
+
+    from parallelbench import runner
+
+    honest = runner.execute
+
+    def dependent_on_the_batch(plan, *, batch_size):
+        return honest(dataclasses.replace(plan, seed=batch_size), batch_size=batch_size)
+
+    monkeypatch.setattr(runner, "execute", dependent_on_the_batch)
+    status, output, _ = call("doctor", "--json")
+    assert status == 1
+    assert json.loads(output)["healthy"] is False
+
+
 def test_doctor_finds_this_installation_healthy(call):
     status, output, _ = call("doctor", "--json")
     found = json.loads(output)

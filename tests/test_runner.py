@@ -311,6 +311,30 @@ def test_a_finished_run_is_not_decoded_again(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in directory.path.iterdir()} == before
 
 
+def test_a_run_is_not_continued_with_another_model(tmp_path, monkeypatch):
+    from itertools import islice
+
+    from parallelbench.models import ideal
+
+    begun = RunDirectory.begin(tmp_path / "run", plan())
+    with begun.appending() as writer:
+        for record in islice(execute(plan()), 1):
+            writer.append(record)
+    words = ideal.word_tokenizer
+    monkeypatch.setattr(ideal, "word_tokenizer", lambda own: words([*own, "onemoreword"]))
+    with pytest.raises(RunFileError, match="was begun with another 'ideal': its digest was"):
+        run(plan(), begun.path)
+    assert len(list(begun.records())) == 1
+
+
+def test_the_environment_says_which_model_made_the_records(tmp_path):
+    directory = run(plan(samples=1), tmp_path / "run")
+    (start,) = directory.environments()
+    (record,) = directory.records()
+    assert start["models"]["ideal"]["digest"] == record.model_digest
+    assert start["models"]["ideal"]["noise"] == 0.001
+
+
 def test_progress_counts_every_record_from_what_was_there(tmp_path):
     asked = plan()
     seen = []
