@@ -1,0 +1,108 @@
+"""What traces cost, against exact values and against the adaptive frontier."""
+
+import numpy as np
+import pytest
+
+from parallelbench import evaluate
+from parallelbench.analysis.adaptive import adaptive_frontier
+from parallelbench.analysis.dependence import token_law, total_correlation
+from parallelbench.analysis.measured import Path, measured, path_of
+from parallelbench.model import MODELS
+from parallelbench.prompt import build_prompt
+from parallelbench.runner import draw
+from parallelbench.setting import build
+from parallelbench.task import TASKS
+
+DECODERS = (
+    "random:k=1|2|8,temperature=1,left_to_right:k=2,temperature=1,"
+    "confidence:k=2,temperature=1,entropy:k=2,temperature=1,"
+    "confidence_threshold:threshold=0.9|0.4,temperature=1,entropy_bound:bound=0|1.0,temperature=1"
+)
+
+
+@pytest.fixture(scope="module")
+def stand():
+    """Run decoders on a task; return the law of its first sample and each one's paths."""
+
+    def run(task, decoders=DECODERS, samples=40):
+        done = evaluate(model="ideal:noise=0", tasks=task, decoders=decoders, samples=samples)
+        model = build(done.runfile.models[0], MODELS).open()
+        made = build(done.runfile.tasks[0], TASKS)
+        laws = {}
+        for index in range(samples):
+            prompt = build_prompt(made, draw(made, 0, index), model.codec)
+            laws[index] = token_law(prompt, prompt.answers)
+        paths = {}
+        for record in done.records:
+            path = path_of(record, laws[record.index])
+            paths.setdefault(record.decoder_label, []).append(path)
+        return laws[0], paths
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "choices/city",
+        "choices/roster:people=2",
+        "list_operations/shuffle:length=4,form=infill",
+        "list_operations/insert_random:length=4,form=infill",
+        "list_operations/replace_random:length=4,form=infill",
+    ],
+)
+def test_no_decoder_stands_below_the_adaptive_frontier(stand, task):
+    law, paths = stand(task)
+    frontier = adaptive_frontier(law)
+    assert frontier.method == "exact"
+    for label, own in paths.items():
+        found = measured(own)
+        # Many comparisons, some of them of policies that stand on the frontier: twice the
+        # half-widths of 95 % in the decoder's favour.
+        steps = 2 * found.steps_interval.high - found.expected_steps
+        bits = 2 * found.bits_interval.high - found.bits
+        assert bits >= frontier.bits_at(steps) - 1e-9, label
+        assert found.right <= found.count == 40
+
+
+def test_writing_everything_at_once_costs_the_total_correlation(stand):
+    law, paths = stand(
+        "list_operations/insert_random:length=4,form=infill", "random:k=8,temperature=1", 200
+    )
+    (own,) = paths.values()
+    found = measured(own)
+    assert found.expected_steps == 1
+    assert found.bits == pytest.approx(total_correlation(law))
+    # Every right trace has the same bits, but the weights differ from answer to answer.
+    assert np.mean([path.weight for path in own]) == pytest.approx(1, abs=0.3)
+
+
+def test_writing_one_by_one_costs_nothing(stand):
+    _, paths = stand("choices/city", "one_by_one:temperature=1", 20)
+    (own,) = paths.values()
+    assert all(path == Path(1.0, 0.0, 32) for path in own)
+    assert measured(own).bits == 0
+
+
+def test_two_of_a_shuffle_at_a_time_cost_the_closed_form(stand):
+    _, paths = stand(
+        "list_operations/shuffle:length=4,form=infill,allow_identity=true",
+        "random:k=2,temperature=1",
+        100,
+    )
+    (own,) = paths.values()
+    # Two of 4 names: 2 log2 4 - log2 (4 * 3); then two of 2: 2 log2 2 - log2 2.
+    bits = (4 - np.log2(12)) + 1
+    assert measured(own).bits == pytest.approx(bits)
+    # Such a decoder is right with chance 2^-bits, so P / Q of a right trace is 2^bits.
+    assert {round(path.weight, 6) for path in own} == {0.0, round(2**bits, 6)}
+
+
+def test_greedy_records_are_refused(stand):
+    with pytest.raises(ValueError, match=r"at temperature 1, got .* at temperature 0\.0"):
+        stand("choices/city", "random:k=2", 1)
+
+
+def test_a_decoder_that_was_never_right_tells_nothing():
+    with pytest.raises(ValueError, match="none of 3 traces ended in a right answer"):
+        measured([Path(0.0, 0.0, 1)] * 3)
