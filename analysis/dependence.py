@@ -20,6 +20,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Float, Int, Num
@@ -72,7 +73,7 @@ class Law:
                 "a law needs positive probabilities that sum to 1: "
                 f"smallest {self.probabilities.min():.3g}, sum {total:.12g}"
             )
-        _, first = np.unique(_packed(*self._coded), return_index=True)
+        _, first = np.unique(packed(*self._coded), return_index=True)
         if len(first) < len(self.rows):
             twice = next(iter(set(range(len(self.rows))) - set(first.tolist())))
             raise ValueError(
@@ -92,7 +93,8 @@ class Law:
         """Return the law in which a row is as likely as its share of the weights.
 
         Args:
-            rows: The answers; rows that repeat are merged and their weights added.
+            rows: The answers; rows that repeat are merged at the first of them, and their
+                weights added.
             weights: A positive number for each; None for equal ones.
 
         Raises:
@@ -108,9 +110,10 @@ class Law:
         if not (masses > 0).all() or not np.isfinite(masses).all():
             wrong = int(np.flatnonzero(~((masses > 0) & np.isfinite(masses)))[0])
             raise ValueError(f"row {wrong} has weight {masses[wrong]:g}; it must be above 0")
-        _, first, group = np.unique(_packed(*_coded(table)), return_index=True, return_inverse=True)
+        _, first, group = np.unique(packed(*_coded(table)), return_index=True, return_inverse=True)
         summed = np.bincount(group.ravel(), weights=masses)
-        return cls(table[first], summed / summed.sum())
+        order = np.argsort(first)
+        return cls(table[first[order]], summed[order] / summed.sum())
 
     @property
     def length(self) -> int:
@@ -135,7 +138,7 @@ class Law:
         chosen = list(positions)
         self._check(chosen)
         codes, sizes = self._coded
-        return _packed(codes[chosen], [sizes[position] for position in chosen])
+        return packed(codes[chosen], [sizes[position] for position in chosen])
 
     def masses(self, positions: Iterable[int]) -> Float[np.ndarray, " groups"]:
         """Return the probability of each combination of symbols that ``positions`` can hold."""
@@ -197,11 +200,13 @@ def item_law(answers: Answers) -> Law:
         [[0, 1], [2, 3]]
     """
     items = [_items(text) for text in answers.texts]
-    numbers = {item: number for number, item in enumerate(dict.fromkeys(sum(items, [])))}
+    numbers = {
+        item: number for number, item in enumerate(dict.fromkeys(chain.from_iterable(items)))
+    }
     length = max(map(len, items))
     end = len(numbers)
     rows = [[numbers[item] for item in each] + [end] * (length - len(each)) for each in items]
-    return Law.counted(np.array(rows), answers.weights)
+    return Law.counted(np.array(rows), np.array(answers.weights))
 
 
 def token_law(prompt: Prompt, answers: Answers) -> Law:
@@ -210,7 +215,7 @@ def token_law(prompt: Prompt, answers: Answers) -> Law:
     Raises:
         CanvasError: An answer does not fit the canvas, or the tokenizer cannot write it.
     """
-    return Law.counted(lay_out(prompt, answers).numpy(), answers.weights)
+    return Law.counted(lay_out(prompt, answers).numpy(), np.array(answers.weights))
 
 
 def entropy(law: Law, positions: Iterable[int] | None = None) -> float:
@@ -400,10 +405,15 @@ def _coded(
     return codes, tuple((codes.max(axis=1) + 1).tolist())
 
 
-def _packed(
+def packed(
     codes: Int[np.ndarray, "positions answers"], sizes: Sequence[int]
 ) -> Int[np.ndarray, " answers"]:
-    """Return columns as the digits of one number, of which equal ones mean equal columns."""
+    """Return a number for each answer, equal where the answers agree in every column.
+
+    Args:
+        codes: Some columns, as numbers from 0.
+        sizes: A bound that the numbers of each column stay below.
+    """
     key = np.zeros(codes.shape[1], dtype=np.int64)
     range_of_key = 1
     for column, size in zip(codes, sizes, strict=True):

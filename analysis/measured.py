@@ -50,7 +50,7 @@ class Measured(NamedTuple):
         steps_interval: Its 95 % interval.
         bits: Expected sum of the conditional total correlations.
         bits_interval: Its 95 % interval.
-        count: Traces.
+        traces: How many.
         right: Those of them that never left the law.
     """
 
@@ -58,7 +58,7 @@ class Measured(NamedTuple):
     steps_interval: Interval
     bits: float
     bits_interval: Interval
-    count: int
+    traces: int
     right: int
 
 
@@ -120,7 +120,7 @@ def measured(paths: Sequence[Path], seed: int = 0) -> Measured:
         steps_interval=_interval(resampled_steps),
         bits=float(bits[0]),
         bits_interval=_interval(resampled_bits),
-        count=len(paths),
+        traces=len(paths),
         right=right,
     )
 

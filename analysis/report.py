@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from parallelbench.analysis import cells
+from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.families import curves_of
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.errors import StorageError
@@ -27,7 +28,10 @@ from parallelbench.rundir import RunDirectory
 
 
 def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
-    """Write ``results.json``, ``results.csv``, ``figures/`` and ``report.html`` into ``run``.
+    """Write the results, what stands beside them, figures and the page into ``run``.
+
+    The files are ``results.json``, ``results.csv``, ``oracles.json``, ``figures/`` and
+    ``report.html``.
 
     Returns:
         One result per (model, task, decoder setting), in the order of the run file, and
@@ -37,16 +41,20 @@ def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
         RecordsError: A record is torn or was altered.
         StorageError: A file cannot be written.
     """
-    results = _in_order(run, summarize(run.records()))
+    records = list(run.records())
+    results = _in_order(run, summarize(records))
     run.write_text("results.json", to_json(results))
     run.write_text("results.csv", to_csv(results))
+    aside = beside(records, [*results, *average_over_tasks(results)])
+    run.write_text("oracles.json", to_json(aside.oracles))
     missing = shortfall(run, results)
     facts = {
         **({"state": missing} if missing else {}),
+        **({"oracles": aside.missing} if aside.missing else {}),
         **run.facts(),
         "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
     }
-    return results, write_report(run.path, results, average_over_tasks(results), facts)
+    return results, write_report(run.path, results, facts, aside)
 
 
 def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
@@ -73,25 +81,25 @@ def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
 
 
 def write_report(
-    folder: Path, results: Sequence[Result], averages: Sequence[Result], facts: Mapping[str, Any]
+    folder: Path, results: Sequence[Result], facts: Mapping[str, Any], aside: Beside
 ) -> Path:
     """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
 
     Args:
         folder: Exists.  Files of an earlier report are replaced.
         results: Of every (model, task, decoder setting).
-        averages: Of every (model, decoder setting), as
-            :func:`~parallelbench.results.average_over_tasks` makes them.
         facts: Where the results come from, by name, shown in this order; ``"state"`` is
             shown at the top as well.
+        aside: What stands beside the results.
 
     Raises:
         StorageError: A file cannot be written.
     """
     page = folder / "report.html"
+    shown = [*results, *aside.oracles]
     try:
-        sections = _sections(folder / "figures", results, averages)
-        page.write_text(_render(results, sections, facts), encoding="utf-8", newline="\n")
+        sections = _sections(folder / "figures", shown, average_over_tasks(shown))
+        page.write_text(_render(results, sections, facts, aside), encoding="utf-8", newline="\n")
     except OSError as error:
         raise StorageError(f"the report cannot be written into {folder}: {error}") from error
     return page
@@ -192,7 +200,10 @@ def _safe_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _render(
-    results: Sequence[Result], sections: Sequence[_Section], facts: Mapping[str, Any]
+    results: Sequence[Result],
+    sections: Sequence[_Section],
+    facts: Mapping[str, Any],
+    aside: Beside,
 ) -> str:
     source = resources.files("parallelbench.analysis").joinpath("report.html.jinja")
     environment = Environment(
@@ -207,6 +218,7 @@ def _render(
         decoders=len(_grouped(results, "decoder_label")),
         sections=sections,
         facts=facts,
+        aside=aside,
     )
 
 

@@ -1,11 +1,17 @@
-"""The verb ``report``: records -> table, figures and a page."""
+"""The verbs ``report``: records -> table, figures and a page; and ``bounds``: the limits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from parallelbench.analysis.limits import Caps, Limits
+    from parallelbench.setting import Setting
 
 
 @click.command()
@@ -39,3 +45,165 @@ def report(runs: Sequence[Path], *, as_json: bool) -> None:
         click.echo(f"report: {page}", err=as_json)
     if as_json:
         click.echo(to_json(every), nl=False)
+
+
+@click.command()
+@click.option("--task", "tasks", help="A task's name or setting, such as choices/city.")
+@click.option("--length", type=int, help="The task's field length.")
+@click.option("--size", type=int, help="The task's field size.")
+@click.option(
+    "--level",
+    type=click.Choice(["item", "token"]),
+    default="item",
+    show_default=True,
+    help="What is written at once: items, words and cells, or tokens.",
+)
+@click.option("--index", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--frontier", is_flag=True, help="Also the least bits of adaptive policies.")
+@click.option("--max-answers", type=click.IntRange(min=1), help="Most right answers listed.")
+@click.option("--max-positions", type=click.IntRange(min=1), help="Most, solved over all sets.")
+@click.option("--max-choices", type=click.IntRange(min=1), help="Most, for exact policies.")
+@click.option(
+    "--paper",
+    type=click.Choice(["table1", "figure2"]),
+    help="Instead of a task: what the paper shows.",
+)
+@click.option(
+    "--figure",
+    type=click.Choice(["map", "speed_limits"]),
+    help="Instead of a task: a picture of all of them.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files of --paper and --figure.  [default: bounds]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def bounds(  # noqa: PLR0913, PLR0917  each is an option
+    tasks: str | None,
+    length: int | None,
+    size: int | None,
+    level: Literal["item", "token"],
+    index: int,
+    seed: int,
+    max_answers: int | None,
+    max_positions: int | None,
+    max_choices: int | None,
+    paper: Literal["table1", "figure2"] | None,
+    figure: Literal["map", "speed_limits"] | None,
+    out: Path | None,
+    *,
+    frontier: bool,
+    as_json: bool,
+) -> None:
+    """Print what nothing can beat on a sample of a task, from the law of its right answers.
+
+    That is: the least number of bits that writing the answer in 1, 2, ... steps must cost,
+    whatever the model, and the fewest expected steps without any error.
+
+    \b
+    Examples:
+      parallelbench bounds --task list_operations/replace_random --length 10
+      parallelbench bounds --task puzzles/latin_square:size=3 --level token --json
+      parallelbench bounds --paper figure2 --out figures
+      parallelbench bounds --figure speed_limits
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    if sum(asked is not None for asked in (tasks, paper, figure)) != 1:
+        raise click.UsageError("bounds needs one of --task, --paper and --figure")
+    if figure is not None:
+        _show_landscape(figure, out or Path("bounds"), as_json=as_json)
+        return
+    if paper is not None:
+        _show_paper(paper, out or Path("bounds"), as_json=as_json)
+        return
+    from parallelbench.analysis.limits import Caps
+
+    given = {"answers": max_answers, "positions": max_positions, "choices": max_choices}
+    caps = Caps(**{name: cap for name, cap in given.items() if cap is not None})
+    fields = {"length": length, "size": size}
+    found = [
+        _limits_of(setting, (seed, index), level, caps, frontier=frontier)
+        for setting in _task_settings(
+            str(tasks), {name: value for name, value in fields.items() if value is not None}
+        )
+    ]
+    if as_json:
+        told = [limits.as_dict() for limits in found]
+        click.echo(json.dumps(told if len(told) > 1 else told[0], indent=1))
+        return
+    _show_limits(found)
+
+
+def _task_settings(text: str, fields: Mapping[str, int]) -> list[Setting]:
+    from parallelbench.registry import load_plugins
+    from parallelbench.setting import make_setting, parse_settings
+    from parallelbench.task import TASKS
+
+    load_plugins()
+    parsed = parse_settings(text, TASKS)
+    return [make_setting(each.name, {**each.fields, **fields}, TASKS) for each in parsed]
+
+
+def _limits_of(
+    setting: Setting,
+    seed_and_index: tuple[int, int],
+    level: Literal["item", "token"],
+    caps: Caps,
+    *,
+    frontier: bool,
+) -> Limits:
+    from parallelbench.analysis.limits import find_limits, law_of_sample
+    from parallelbench.runner import draw
+    from parallelbench.setting import build
+    from parallelbench.task import TASKS
+
+    task = build(setting, TASKS)
+    sample = draw(task, *seed_and_index)
+    law = law_of_sample(task, sample, level, caps.answers)
+    return find_limits(setting.label, sample, law, level, caps, frontier=frontier)
+
+
+def _show_limits(found: Sequence[Limits]) -> None:
+    from rich.console import Console
+
+    from parallelbench.analysis.limits import limits_sentences, limits_table
+
+    for limits in found:
+        click.secho(limits.task, bold=True)
+        for sentence in limits_sentences(limits):
+            click.echo(sentence)
+        if limits.optimal_bits_by_steps and limits.entropy_bits > 0:
+            Console().print(limits_table(limits))
+
+
+def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from parallelbench.analysis import paper
+
+    lines = paper.table_1() if what == "table1" else paper.figure_2()
+    files = paper.write(what, lines, out)
+    if as_json:
+        click.echo(json.dumps([line.as_dict() for line in lines], indent=1))
+    elif what == "table1":
+        Console().print(paper.drawn_table(lines))
+    for file in files:
+        click.echo(str(file), err=as_json)
+
+
+def _show_landscape(what: Literal["map", "speed_limits"], out: Path, *, as_json: bool) -> None:
+    from parallelbench.analysis import landscape
+
+    if what == "map":
+        places = landscape.dependence_map()
+        files = landscape.write(what, places, landscape.map_figure(places), out)
+        told = [place.as_dict() for place in places]
+    else:
+        needed = landscape.speed_limits()
+        files = landscape.write(what, needed, landscape.limits_figure(needed), out)
+        told = [row.as_dict() for row in needed]
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+    for file in files:
+        click.echo(str(file), err=as_json)

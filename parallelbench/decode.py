@@ -1,4 +1,4 @@
-"""The one loop: plan, predict, step, apply, count.  Nobody else runs a model or counts a call.
+"""The one loop: plan, predict, step, apply, count.  Nobody else runs a model.
 
 Many decodes go on together and share each model call, whatever their decoders, canvases
 and progress; one that is finished leaves at once and the next takes its place.  Nothing
@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import Statistics
+from parallelbench.decoder import Row, Statistics
 from parallelbench.lanes import Call, Cohort, Job, Outcome
 from parallelbench.model import Model
 from parallelbench.statistics import FlatStatistics, forbid_unwritable, statistics_of
@@ -46,6 +47,32 @@ def decode(jobs: Iterable[Job], model: Model, *, batch_size: int = 64) -> Iterat
         cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.lanes}
         if not cohorts and len(fresh) < free:  # the queue is empty too
             return
+
+
+def look(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
+    """Return what ``model`` says of the wanted positions of ``rows``, in exactly one call.
+
+    For measurements of a model, which decode nothing and count these calls themselves.
+
+    Returns:
+        Natural logarithms of the probabilities at temperature 1 over all ids that may be
+        written: rows in order, positions ascending within a row; -inf where impossible.
+
+    Raises:
+        ValueError: The model gave no admissible token at some position, or not a number.
+    """
+    with torch.inference_mode():
+        prediction = model.predict(rows)
+        forbid_unwritable(prediction, model.codec)
+        logs = torch.log_softmax(prediction.logits.float(), dim=-1)
+        if logs.isnan().any():
+            raise ValueError("the model's logits at some position are all -inf, or not numbers")
+        if prediction.token_ids is None:
+            return logs[:, : model.codec.size]
+        full = logs.new_full((len(logs), model.codec.size), -torch.inf)
+        # Impossible columns may hold any id, even one that another column has.
+        ids = prediction.token_ids.clamp(max=model.codec.size - 1)
+        return full.scatter_reduce_(1, ids, logs, "amax")
 
 
 def _admit(

@@ -13,6 +13,9 @@
     │   └── StorageError        a folder cannot be read or written, or the disk is full
     └── DecoderError            a strategy broke its contract: the record says so
 
+The analysis adds two requests of its own: ``OverLimitError``, a law too large for an exact
+answer, and ``IncompleteSweepError``, settings that were not run on the same samples.
+
 A :class:`RequestError` is a sentence for the person who typed the request: what was
 asked, the offending value, what is allowed, how to mend it.  Everything outside this
 tree is a fault of ours and keeps its traceback.

@@ -62,7 +62,7 @@ def test_no_decoder_stands_below_the_adaptive_frontier(stand, task):
         steps = 2 * found.steps_interval.high - found.expected_steps
         bits = 2 * found.bits_interval.high - found.bits
         assert bits >= frontier.bits_at(steps) - 1e-9, label
-        assert found.right <= found.count == 40
+        assert found.right <= found.traces == 40
 
 
 def test_writing_everything_at_once_costs_the_total_correlation(stand):

@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from parallelbench.analysis.beside import Beside, Efficiency
+from parallelbench.analysis.losses import Loss
 from parallelbench.analysis.report import write_report
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
-from parallelbench.results import average_over_tasks
+from parallelbench.results import Interval
 
 EVIL = "<script>alert(1)</script>"
 
@@ -37,9 +39,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def written(folder, results, facts=None):
+def written(folder, results, facts=None, aside=None):
     folder.mkdir(exist_ok=True)
-    return write_report(folder, results, average_over_tasks(results), facts or {})
+    return write_report(folder, results, facts or {}, aside or Beside())
 
 
 def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep):
@@ -54,6 +56,23 @@ def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep
     assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == sorted(
         f"{anchor}{end}" for anchor in anchors for end in (".svg", "-dark.svg", ".png")
     )
+
+
+def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, sweep):
+    task = sweep[0].task_label
+    oracle = dataclasses.replace(
+        sweep[0], decoder="sweep_oracle", decoder_label="sweep_oracle", fields={}, oracle=True
+    )
+    key = (sweep[0].model, task, sweep[0].decoder_label)
+    aside = Beside(
+        oracles=[oracle],
+        efficiency={key: Efficiency(0.4321, Interval(0.31, 0.54))},
+        losses={key: Loss(0.125, 0.0625, 0.03)},
+    )
+    text = written(tmp_path, sweep, aside=aside).read_text(encoding="utf-8")
+    assert text.count("sweep_oracle (oracle)") == 1
+    assert "<td>0.43</td>\n<td>0.31\N{EN DASH}0.54</td>" in text
+    assert "<td>12.5</td>\n<td>6.2</td>\n<td>3.0</td>" in text
 
 
 def test_nothing_is_fetched(tmp_path, sweep):
@@ -89,7 +108,7 @@ def test_text_from_a_run_is_never_markup(tmp_path, make_result):
 def test_what_was_not_measured_is_a_dash_and_never_zero(tmp_path, make_result):
     text = written(tmp_path, [make_result(right=None)]).read_text(encoding="utf-8")
     row = text[text.index("<tbody>") : text.index("</tbody>")]
-    assert row.count("<td>\N{EN DASH}</td>") == 9
+    assert row.count("<td>\N{EN DASH}</td>") == 14
     assert "<td>0" not in row.replace("<td>0</td>", "", 1)  # no sample was marked
 
 

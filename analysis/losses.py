@@ -1,0 +1,77 @@
+"""Where lost accuracy was lost: to the law, to the scheduler, or to the model.
+
+Of the accuracy that a decoder setting d loses with a model M on a task,
+
+* **law** is what the ideal model loses with the same d: no training mends it;
+* **scheduler** is what of the rest the label oracle gets back from the same model: a better
+  choice of positions would have saved it;
+* **model** is what then remains.
+
+With accuracy a(M, d), the parts are ``law = min(1 - a(M, d), 1 - a(ideal, d))``,
+``scheduler = a(M, label) - a(M, d) - law``, kept within 0 and what is left, and ``model`` the
+remainder; they are never negative and add up to ``1 - a(M, d)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from parallelbench.results import Result
+
+IDEAL = "ideal"
+LABEL = "label"
+
+
+class Loss(NamedTuple):
+    """Shares of accuracy in [0, 1] that were lost; None where the run cannot tell.
+
+    Attributes:
+        law: What the ideal model loses with the same decoder setting; None without the
+            ideal model in the run.
+        scheduler: What of the rest the label oracle gets back; None without it.
+        model: What remains; None without either.
+    """
+
+    law: float | None
+    scheduler: float | None
+    model: float | None
+
+
+def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
+    """Return where each result's accuracy was lost.
+
+    Args:
+        results: Of one run or of several; those with nothing marked are left out.
+
+    Returns:
+        By model, task label and decoder label.
+    """
+    accuracy = {
+        (result.model, result.task_label, result.decoder_label): result.accuracy
+        for result in results
+        if result.accuracy is not None
+    }
+    ideal = next((r.model for r in results if r.model.partition(":")[0] == IDEAL), None)
+    label = next((r.decoder_label for r in results if r.decoder == LABEL), None)
+    return {
+        (model, task, decoder): _loss(
+            reached,
+            accuracy.get((ideal or "", task, decoder)),
+            accuracy.get((model, task, label or "")),
+        )
+        for (model, task, decoder), reached in accuracy.items()
+    }
+
+
+def _loss(reached: float, ideal: float | None, label: float | None) -> Loss:
+    if ideal is None:
+        return Loss(None, None, None)
+    law = min(1 - reached, 1 - ideal)
+    rest = 1 - reached - law
+    if rest == 0:  # nothing is left to divide, whoever else took part
+        return Loss(law, 0.0, 0.0)
+    if label is None:
+        return Loss(law, None, None)
+    scheduler = min(max(label - reached - law, 0.0), rest)
+    return Loss(law, scheduler, rest - scheduler)

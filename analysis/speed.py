@@ -1,0 +1,436 @@
+"""The figures that a curve of accuracy against tokens per step is summed up by.
+
+``tokens_per_step`` is canvas tokens per model call throughout, and accuracy a share in
+[0, 1].  A *curve* is a :class:`~parallelbench.analysis.sweep.Sweep` of one decoder whose
+settings differ in a dial; its means over samples are its points.
+
+Two rules say how fast a decoder is at an accuracy.  :func:`published_speed_at` is the
+public board's, and serves to compare with it: a number that is not reached is 0 there,
+and strategies that commit a fixed number are read at their points only.  :func:`speed_at`
+treats all strategies alike and tells how sure one may be; what is not reached is absent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from parallelbench.analysis.hindsight import TOLERANCE, frontier_of
+from parallelbench.analysis.statistics import Estimate, percentile_interval
+from parallelbench.analysis.sweep import Sweep
+from parallelbench.results import RESAMPLES, Interval, Result
+
+
+class Point(NamedTuple):
+    """One decoder setting, averaged over samples."""
+
+    tokens_per_step: float
+    accuracy: float
+
+
+class SpeedEstimate(NamedTuple):
+    """A speed, or a ratio of speeds, at an accuracy that may not be reached.
+
+    Attributes:
+        value: None if the accuracy is not reached.
+        interval: By bootstrap over samples.  A resample that does not reach the accuracy
+            stands at the lower end of all, so ``low`` is 0, which says nothing, if more
+            than 2.5 % of them do not.  None with ``value``, or with one sample.
+        reached: Share of the resamples that reach the accuracy, in [0, 1]; of a ratio,
+            those in which both speeds exist.
+        samples: How many.
+    """
+
+    value: float | None
+    interval: Interval | None
+    reached: float
+    samples: int
+
+
+# Speed at an accuracy
+
+
+def points_of(results: Iterable[Result]) -> list[Point]:
+    """Return the points of the results that were measured."""
+    return [
+        Point(result.tokens_per_step, result.accuracy)
+        for result in results
+        if result.tokens_per_step is not None and result.accuracy is not None
+    ]
+
+
+def published_speed_at(accuracy: float, points: Iterable[Point], *, adaptive: bool) -> float:
+    """Return the greatest tokens per step at ``accuracy``, by the public board's rule.
+
+    Args:
+        accuracy: At least this share, in [0, 1].
+        points: Of one decoder, averaged over tasks.
+        adaptive: Whether the curve between two points counts as well: linear in tokens
+            per step, with the best accuracy kept at equal speed.  The board does so for
+            confidence-threshold, confidence-factor, klass, slowfast, dus and wino, and
+            takes only points for random, l2r, confidence-topk, entropy-topk and
+            topk-margin.
+
+    Returns:
+        0.0 if nothing qualifies.  Nothing is extrapolated: a curve that ends above
+        ``accuracy`` counts as far as it goes, so such a figure is a floor that is set by
+        the grid.
+
+    Source:
+        The ParallelBench leaderboard's published cells, from which the rule was recovered.
+
+    Example:
+        >>> curve = [Point(2.0, 0.9), Point(4.0, 0.7)]
+        >>> published_speed_at(0.8, curve, adaptive=False)
+        2.0
+        >>> round(published_speed_at(0.8, curve, adaptive=True), 9)
+        3.0
+    """
+    curve = _merged(points)
+    speeds = [p.tokens_per_step for p in curve if p.accuracy >= accuracy - TOLERANCE]
+    if adaptive:
+        speeds += _downward_crossings(accuracy, curve)
+    return max(speeds, default=0.0)
+
+
+def speed_at(
+    accuracy: float, curve: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
+) -> SpeedEstimate:
+    """Return the greatest tokens per step at ``accuracy``, interpolated for any strategy.
+
+    The rule is that of adaptive strategies in :func:`published_speed_at`, but an accuracy
+    that is not reached is absent.
+
+    Args:
+        accuracy: At least this share, in [0, 1].
+        curve: The settings of one decoder.
+        resamples: Of the bootstrap over samples, within each task.
+        seed: Of its draws.
+
+    Raises:
+        ValueError: ``accuracy`` is not in [0, 1].
+    """
+    _refuse_no_share(accuracy)
+    speeds = _speeds_at(accuracy, curve, _weights(curve, resamples, seed))
+    return _speed_estimate(speeds, curve.samples)
+
+
+def hindsight_efficiency(
+    accuracy: float, curve: Sweep, candidates: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
+) -> SpeedEstimate:
+    """Return the decoder's speed at ``accuracy`` over that of choosing per sample afterwards.
+
+    It is at most 1 if the curve's settings are among the candidates; 1 says that no choice
+    among them for each sample would have been faster at this accuracy.
+
+    Args:
+        accuracy: In [0, 1].
+        curve: The settings of one decoder.
+        candidates: What hindsight may choose from, on the same samples: the settings of
+            ``confidence_threshold``, or all that were run.
+        resamples: Of the bootstrap, which draws the same samples for both.
+        seed: Of its draws.
+
+    Raises:
+        ValueError: ``accuracy`` is not in [0, 1], or the samples differ.
+    """
+    _refuse_no_share(accuracy)
+    _refuse_other_columns(curve, candidates)
+    weights = _weights(curve, resamples, seed)
+    best = frontier_of(candidates).speeds_at(accuracy, weights)
+    return _speed_estimate(_speeds_at(accuracy, curve, weights) / best, curve.samples)
+
+
+def oracle_efficiency(
+    accuracy: float, curve: Sweep, oracle: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
+) -> SpeedEstimate:
+    """Return the decoder's speed at ``accuracy`` over that of an oracle that was run.
+
+    Both are read as :func:`speed_at` does.  An oracle with one setting above ``accuracy``
+    counts at its own speed, a floor, so the ratio may exceed 1 at low accuracies.
+
+    Args:
+        accuracy: In [0, 1].
+        curve: The settings of one decoder.
+        oracle: The settings of an oracle on the same samples, such as ``label``.
+        resamples: Of the bootstrap, which draws the same samples for both.
+        seed: Of its draws.
+
+    Raises:
+        ValueError: ``accuracy`` is not in [0, 1], or the samples differ.
+    """
+    _refuse_no_share(accuracy)
+    _refuse_other_columns(curve, oracle)
+    weights = _weights(curve, resamples, seed)
+    best = _speeds_at(accuracy, oracle, weights)
+    return _speed_estimate(_speeds_at(accuracy, curve, weights) / best, curve.samples)
+
+
+def _refuse_other_columns(curve: Sweep, other: Sweep) -> None:
+    if (curve.tasks, curve.indices) != (other.tasks, other.indices):
+        raise ValueError(
+            "efficiency compares decoders on the same samples, got "
+            f"{curve.samples} and {other.samples} samples that are not the same"
+        )
+
+
+def _weights(curve: Sweep, resamples: int, seed: int) -> Float[np.ndarray, "draws samples"]:
+    """Return what each sample counts: as observed in the first row, then resampled."""
+    return np.vstack([curve.weights, curve.resampled_weights(resamples, seed)])
+
+
+def _means(
+    curve: Sweep, weights: Float[np.ndarray, "draws samples"]
+) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
+    """Return tokens per step and accuracy of every setting, without the dust of rounding."""
+    speeds, marks = (
+        np.round(weights @ table.T, 12) for table in (curve.tokens_per_step, curve.accuracy)
+    )
+    return speeds, marks
+
+
+def _speeds_at(
+    accuracy: float, curve: Sweep, weights: Float[np.ndarray, "draws samples"]
+) -> Float[np.ndarray, " draws"]:
+    """Return the interpolated speed in every draw; NaN where it is not reached."""
+    speeds, marks = _means(curve, weights)
+    found = (
+        published_speed_at(
+            accuracy, itertools.starmap(Point, zip(*row, strict=True)), adaptive=True
+        )
+        for row in zip(speeds.tolist(), marks.tolist(), strict=True)
+    )
+    # No speed is 0, so here 0 says "not reached" and nothing else.
+    return np.array([speed or math.nan for speed in found])
+
+
+def _speed_estimate(speeds: Float[np.ndarray, " draws"], samples: int) -> SpeedEstimate:
+    observed, replicates = float(speeds[0]), speeds[1:]
+    reached = float(np.isfinite(replicates).mean())
+    if math.isnan(observed):
+        return SpeedEstimate(None, None, reached, samples)
+    interval = percentile_interval(np.nan_to_num(replicates, nan=0.0)) if samples > 1 else None
+    return SpeedEstimate(observed, interval, reached, samples)
+
+
+def _merged(points: Iterable[Point]) -> list[Point]:
+    """Sort by speed; of points of equal speed keep the most accurate."""
+    merged: list[Point] = []
+    for point in sorted(points):
+        if merged and math.isclose(
+            merged[-1].tokens_per_step, point.tokens_per_step, rel_tol=TOLERANCE
+        ):
+            best = max(merged[-1].accuracy, point.accuracy)
+            merged[-1] = merged[-1]._replace(accuracy=best)
+        else:
+            merged.append(point)
+    return merged
+
+
+def _downward_crossings(accuracy: float, curve: Sequence[Point]) -> list[float]:
+    return [
+        a.tokens_per_step
+        + (a.accuracy - accuracy)
+        / (a.accuracy - b.accuracy)
+        * (b.tokens_per_step - a.tokens_per_step)
+        for a, b in itertools.pairwise(curve)
+        if a.accuracy >= accuracy > b.accuracy
+    ]
+
+
+def _refuse_no_share(accuracy: float) -> None:
+    if not 0 <= accuracy <= 1:
+        raise ValueError(f"accuracy is a share in [0, 1], got {accuracy}")
+
+
+# The curve as a whole
+
+
+def area_under(points: Iterable[Point], *, low: float, high: float) -> float | None:
+    r"""Return the area under accuracy over log2(tokens_per_step), in doublings of speed.
+
+    .. math:: \int_{\log_2 low}^{\log_2 high} accuracy(2^u) \, du
+
+    Between two points accuracy is linear in log2(tokens_per_step), with the best kept at
+    equal speed.  Below the slowest point it is that point's accuracy: whoever has time may
+    idle.  Beyond the fastest point it is 0: nothing was shown there.
+
+    Args:
+        points: Of one decoder.
+        low: Tokens per step where the range begins, above 0; 1 is one by one.
+        high: Where it ends, above ``low``; the canvas length is one step for everything.
+            Two areas compare only with the same range.
+
+    Returns:
+        In [0, log2(high / low)]; divided by that width it is a mean accuracy.  None
+        without a point.
+
+    Raises:
+        ValueError: The range is none.
+
+    Example:
+        >>> area_under([Point(1.0, 1.0), Point(4.0, 0.5)], low=1.0, high=8.0)
+        1.5
+    """
+    if not 0 < low < high:
+        raise ValueError(f"an area needs 0 < low < high, got low={low}, high={high}")
+    curve = _merged(points)
+    if not curve:
+        return None
+    speeds = np.log2([point.tokens_per_step for point in curve])
+    marks = np.array([point.accuracy for point in curve])
+    start, end = math.log2(low), min(math.log2(high), float(speeds[-1]))
+    if end <= start:
+        return 0.0
+    inside = speeds[(speeds > start) & (speeds < end)]
+    grid = np.array([start, *inside, end])
+    heights = np.interp(grid, speeds, marks)
+    return float((np.diff(grid) * (heights[1:] + heights[:-1]) / 2).sum())
+
+
+def area_estimate(
+    curve: Sweep, *, low: float, high: float, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate | None:
+    """Return :func:`area_under` of a curve, with a bootstrap interval over samples.
+
+    Raises:
+        ValueError: The range is none.
+    """
+
+    def area(
+        speeds: Float[np.ndarray, " settings"], marks: Float[np.ndarray, " settings"]
+    ) -> float | None:
+        points = itertools.starmap(Point, zip(speeds.tolist(), marks.tolist(), strict=True))
+        return area_under(points, low=low, high=high)
+
+    return _estimate(curve, area, resamples, seed)
+
+
+def parallelizability(
+    tokens: Float[np.ndarray, " settings"], scores: Float[np.ndarray, " settings"]
+) -> float | None:
+    r"""Return how many tokens per step a task bears, in tokens per step.
+
+    .. math:: \sum_k k \, score_k / \sum_k score_k
+
+    Args:
+        tokens: k, the tokens that each setting commits per step.
+        scores: The accuracy at each k, in [0, 1].
+
+    Returns:
+        In [min k, max k]; None if every score is 0.  It depends on the grid of k: compare
+        tasks on one grid.
+
+    Source:
+        ParallelBench, appendix G.1.
+
+    Example:
+        >>> parallelizability(np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 0.0]))
+        1.5
+    """
+    total = float(scores.sum())
+    return float(tokens @ scores) / total if total > 0 else None
+
+
+def parallelizability_estimate(
+    curve: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate | None:
+    """Return :func:`parallelizability` along the dial ``k``, with a bootstrap interval.
+
+    Args:
+        curve: Settings of one decoder with a field ``k``, nothing else varying.
+        resamples: Of the bootstrap over samples.
+        seed: Of its draws.
+
+    Returns:
+        None if every score is 0.
+
+    Raises:
+        ValueError: A setting has no ``k``, or two have the same.
+    """
+    tokens = np.array(_dial(curve, "k"), dtype=float)
+    return _estimate(curve, lambda _, marks: parallelizability(tokens, marks), resamples, seed)
+
+
+def order_preference(
+    block_length: Float[np.ndarray, " settings"], scores: Float[np.ndarray, " settings"]
+) -> float | None:
+    """Return the slope of the score over the block length, in accuracy per token.
+
+    Short blocks force the order from left to right: a negative slope says that the task
+    prefers it, a positive one that it prefers to choose.  The line is that of least
+    squares.
+
+    Args:
+        block_length: In tokens.
+        scores: The accuracy at each block length, in [0, 1]; the paper takes 2 tokens per
+            step.
+
+    Returns:
+        None with fewer than two different block lengths.
+
+    Source:
+        ParallelBench, appendix G.1.
+    """
+    centred = block_length - block_length.mean()
+    spread = float(centred @ centred)
+    return float(centred @ scores) / spread if spread > 0 else None
+
+
+def order_preference_estimate(
+    curve: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate | None:
+    """Return :func:`order_preference` along the dial ``block_length``, with an interval.
+
+    Args:
+        curve: Settings of one decoder at k=2, only ``block_length`` varying; none means
+            the whole canvas.
+        resamples: Of the bootstrap over samples.
+        seed: Of its draws.
+
+    Returns:
+        None with fewer than two different block lengths.
+
+    Raises:
+        ValueError: Two settings have the same block length, or one is the whole canvas
+            and the canvases differ in length.
+    """
+    lengths = _dial(curve, "block_length", default=_canvas_length(curve))
+    blocks = np.array(lengths, dtype=float)
+    return _estimate(curve, lambda _, marks: order_preference(blocks, marks), resamples, seed)
+
+
+def _canvas_length(curve: Sweep) -> int | None:
+    lengths = set(curve.canvas.tolist())
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _dial(curve: Sweep, field: str, default: int | None = None) -> list[int]:
+    values = [setting.fields.get(field) for setting in curve.settings]
+    known = [default if value is None else value for value in values]
+    found = [value for value in known if type(value) is int]
+    if len(found) < len(known) or len(set(found)) < len(found):
+        raise ValueError(
+            f"a curve along {field!r} needs settings that each have another whole number of it, "
+            f"got {values} with canvas lengths {sorted(set(curve.canvas.tolist()))}"
+        )
+    return found
+
+
+def _estimate(
+    curve: Sweep, figure: Callable[..., float | None], resamples: int, seed: int
+) -> Estimate | None:
+    """Return ``figure`` of the mean speeds and marks; resamples without it are passed over."""
+    weights = _weights(curve, resamples, seed)
+    speeds, marks = _means(curve, weights)
+    found = [figure(*row) for row in zip(speeds, marks, strict=True)]
+    if found[0] is None:
+        return None
+    replicates = np.array([value for value in found[1:] if value is not None])
+    interval = percentile_interval(replicates) if curve.samples > 1 and replicates.size else None
+    return Estimate(found[0], interval, curve.samples)

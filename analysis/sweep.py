@@ -1,0 +1,202 @@
+"""What several decoder settings did on the same samples: one table, complete or refused.
+
+Curves, oracles and intervals compare settings sample by sample, so they all start here.
+A sample's repeats are averaged first, as in :mod:`parallelbench.results`; several tasks
+weigh alike, whatever their numbers of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from parallelbench.errors import RequestError
+from parallelbench.record import Record
+from parallelbench.setting import Setting
+
+
+class IncompleteSweepError(RequestError):
+    """Some decoder setting lacks a sample that another one has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sweep:
+    """Decoder settings (rows) on the same samples (columns) of one model.
+
+    Attributes:
+        model: The model's setting.
+        settings: One per row.
+        tasks: The label of each column's task.
+        indices: The number of each column's sample within its task.
+        canvas: Length of each column's canvas, in tokens.
+        accuracy: Lenient mark in [0, 1], mean over the sample's repeats.
+        tokens_per_step: Canvas tokens per model call, mean over the repeats; above 0.
+    """
+
+    model: str
+    settings: tuple[Setting, ...]
+    tasks: tuple[str, ...]
+    indices: tuple[int, ...]
+    canvas: Int[np.ndarray, " samples"]
+    accuracy: Float[np.ndarray, "settings samples"]
+    tokens_per_step: Float[np.ndarray, "settings samples"]
+
+    @property
+    def samples(self) -> int:
+        """How many samples each setting has."""
+        return len(self.tasks)
+
+    @property
+    def weights(self) -> Float[np.ndarray, " samples"]:
+        """What each column counts in a mean: tasks alike, and samples alike within a task."""
+        sizes = {task: self.tasks.count(task) for task in set(self.tasks)}
+        return np.array([1 / (len(sizes) * sizes[task]) for task in self.tasks])
+
+    def resampled_weights(
+        self, resamples: int, seed: int = 0
+    ) -> Float[np.ndarray, "resamples samples"]:
+        """Return what each column counts when every task's samples are drawn anew.
+
+        Each row is one bootstrap resample, drawn with replacement within each task and
+        the same for all settings, which keeps their comparison paired.
+
+        Args:
+            resamples: How many, at least 1.
+            seed: Of the draws.
+        """
+        rng = np.random.default_rng(seed)
+        weights = np.empty((resamples, self.samples))
+        names = np.array(self.tasks)
+        tasks = dict.fromkeys(self.tasks)
+        for task in tasks:
+            columns = np.flatnonzero(names == task)
+            size = len(columns)
+            counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
+            weights[:, columns] = counts / (size * len(tasks))
+        return weights
+
+    def of(self, labels: Collection[str]) -> Sweep:
+        """Return the rows of the settings with these labels, in their order here.
+
+        Raises:
+            ValueError: A label is of no setting of this sweep.
+        """
+        held = [setting.label for setting in self.settings]
+        unknown = sorted(set(labels) - set(held))
+        if unknown:
+            raise ValueError(f"no setting of the sweep is labelled {unknown[0]!r}; it has {held}")
+        rows = [row for row, label in enumerate(held) if label in labels]
+        return replace(
+            self,
+            settings=tuple(self.settings[row] for row in rows),
+            accuracy=self.accuracy[rows],
+            tokens_per_step=self.tokens_per_step[rows],
+        )
+
+
+def sweep_of(records: Iterable[Record]) -> Sweep:
+    """Return the table of all decoder settings in ``records``.
+
+    Of several records of the same decode only the last counts: it replaced an error.
+
+    Args:
+        records: Of one model.  Leave out the settings that are not to be compared, and
+            oracles, before.
+
+    Raises:
+        IncompleteSweepError: A setting lacks a mark or a speed that another has, or two
+            settings met different samples under the same number.
+        ValueError: There is no record, or they are of several models.
+    """
+    latest = list({record.key: record for record in records}.values())
+    models = sorted({record.model for record in latest})
+    if len(models) != 1:
+        raise ValueError(f"a sweep is made of the records of one model, got models {models}")
+    refuse_other_samples(latest)
+    settings = {
+        r.decoder_label: Setting(r.decoder, r.decoder_fields, r.decoder_label) for r in latest
+    }
+    _refuse_gaps(latest, list(settings))
+    cells: dict[tuple[str, str, int], list[Record]] = {}
+    for record in sorted(latest, key=lambda record: record.repeat):
+        cell = (record.decoder_label, record.task_label, record.index)
+        cells.setdefault(cell, []).append(record)
+    columns = _columns(latest)
+    return Sweep(
+        model=models[0],
+        settings=tuple(settings.values()),
+        tasks=tuple(task for task, _ in columns),
+        indices=tuple(index for _, index in columns),
+        canvas=np.array([columns[column] for column in columns]),
+        accuracy=_table(cells, list(settings), list(columns), mark_of),
+        tokens_per_step=_table(cells, list(settings), list(columns), speed_of),
+    )
+
+
+def mark_of(record: Record) -> float | None:
+    """Return the lenient mark in [0, 1]; None if the decode ended in an error."""
+    return None if record.marks is None else record.marks.lenient
+
+
+def speed_of(record: Record) -> float | None:
+    """Return canvas tokens per model call; None without a mark or without a call."""
+    return None if record.marks is None else record.counts.tokens_per_step
+
+
+def refuse_other_samples(records: Iterable[Record]) -> None:
+    """Refuse records that hold different samples under the same number.
+
+    Raises:
+        IncompleteSweepError: They do: they come from runs with different seeds.
+    """
+    digests: dict[tuple[str, int], str] = {}
+    for record in records:
+        known = digests.setdefault((record.task_label, record.index), record.sample_digest)
+        if known != record.sample_digest:
+            raise IncompleteSweepError(
+                f"{record.task_label} has two different samples with number {record.index}: "
+                "only decodes of the same samples can be compared, so give every run the same seed"
+            )
+
+
+def _columns(records: Sequence[Record]) -> dict[tuple[str, int], int]:
+    """Return the columns with their canvas lengths: tasks as they come, samples by number."""
+    tasks = {task: place for place, task in enumerate(dict.fromkeys(r.task_label for r in records))}
+    lengths = {(r.task_label, r.index): len(r.output_ids) for r in records}
+    order = sorted(lengths, key=lambda column: (tasks[column[0]], column[1]))
+    return {column: lengths[column] for column in order}
+
+
+def _refuse_gaps(records: Sequence[Record], labels: Sequence[str]) -> None:
+    wanted = dict.fromkeys(sorted((r.task_label, r.index, r.repeat) for r in records))
+    for label in labels:
+        held = {
+            (record.task_label, record.index, record.repeat)
+            for record in records
+            if record.decoder_label == label and speed_of(record) is not None
+        }
+        missing = [decode for decode in wanted if decode not in held]
+        if missing:
+            task, index, repeat = missing[0]
+            raise IncompleteSweepError(
+                f"{label} has no mark and speed for {len(missing)} of {len(wanted)} decodes, "
+                f"the first of them {task} sample {index} repeat {repeat}; "
+                "continue the run until it is finished, or leave that setting out"
+            )
+
+
+def _table(
+    cells: Mapping[tuple[str, str, int], Sequence[Record]],
+    labels: Sequence[str],
+    columns: Sequence[tuple[str, int]],
+    measure: Callable[[Record], float | None],
+) -> Float[np.ndarray, "settings samples"]:
+    def mean(cell: Sequence[Record]) -> float:
+        values = [value for value in map(measure, cell) if value is not None]
+        return math.fsum(values) / len(values)
+
+    return np.array([[mean(cells[(label, *column)]) for column in columns] for label in labels])

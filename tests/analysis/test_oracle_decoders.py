@@ -1,0 +1,364 @@
+"""The oracles: hand-worked schedules, their definitions, and what they can never do."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from parallelbench import evaluate
+from parallelbench.analysis import oracles
+from parallelbench.analysis.bounds import OverLimitError
+from parallelbench.analysis.oracles import Information, Label
+from parallelbench.answers import Answers
+from parallelbench.decode import decode
+from parallelbench.decoder import Row
+from parallelbench.errors import FieldError, NotEnumerableError
+from parallelbench.lanes import Job
+from parallelbench.models.ideal import Ideal, IdealModel
+from parallelbench.prompt import build_prompt, lay_out
+from parallelbench.runner import draw
+from parallelbench.setting import build, parse_settings
+from parallelbench.task import TASKS
+from toys import Colours, ToyNetwork, prompts, toy_codec
+
+TASKS_OF_ALL_KINDS = [
+    "choices/city",
+    "choices/capital",
+    "choices/sum",
+    "choices/date",
+    "choices/dice:rolls=3",
+    "choices/roster",
+    "list_operations/*:length=4",
+    "waiting_line/*:length=3",
+    "puzzles/latin_square:size=3",
+    "puzzles/sudoku",
+]
+
+
+@pytest.fixture(scope="module")
+def ideal():
+    return Ideal().open()
+
+
+def prompt_of(text, model, index=0):
+    task = build(parse_settings(text, TASKS)[0], TASKS)
+    return build_prompt(task, draw(task, 0, index), model.codec)
+
+
+# --- information ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "steps"),
+    [
+        # The end-of-text tail is certain and free; the words of a place agree with each other.
+        ("choices/city", 2),
+        ("choices/dice", 1),
+        ("choices/roster", 2),
+        ("choices/capital", 2),
+        ("waiting_line/copy:length=4", 1),
+        ("list_operations/sort:length=4", 1),
+        ("puzzles/sudoku", 1),
+        # Never two items at once, but the last is certain when its turn comes; and where
+        # all but two stand as they were, the identity is forbidden: one step less.
+        ("list_operations/shuffle:length=3", 3 - 1 / 5),
+        ("list_operations/shuffle:length=4", 4 - 1 / 23),
+        ("list_operations/shuffle:length=5", 5 - 1 / 119),
+        ("list_operations/shuffle:length=4,form=infill", 4 - 1 / 23),
+        # Asked about position by position until the new item is found, then the rest.
+        ("list_operations/replace_random:length=4", 2 / 4 + 3 / 4 + (4 + 4) / 4),
+    ],
+)
+def test_hand_worked_schedules(ideal, task, steps):
+    decoder, prompt = Information(), prompt_of(task, ideal)
+    assert decoder.method_for(prompt) == "exact"
+    assert decoder.expected_steps(prompt) == pytest.approx(steps)
+
+
+def test_two_cities_that_share_a_bit_go_together_once_a_bit_is_allowed(ideal):
+    prompt = prompt_of("choices/city", ideal)
+    law = lay_out(prompt, prompt.answers).numpy()
+    varying = np.flatnonzero((law != law[0]).any(axis=0))
+    assert len(varying) == 2
+    assert [Information(eps=e).expected_steps(prompt) for e in (0.5, 0.99, 1.0)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+@pytest.mark.parametrize("method", ["auto", "greedy"])
+def test_without_error_the_ideal_model_is_always_right(method, temperature):
+    done = evaluate(
+        tasks=TASKS_OF_ALL_KINDS,
+        decoders=f"information:method={method},temperature={temperature}",
+        samples=5,
+    )
+    assert len(done.results) > 20
+    for result in done.results:
+        assert result.accuracy_strict == 1.0, result.task
+    assert all(record.oracle and record.counts.off_law_calls == 0 for record in done.records)
+
+
+def test_the_measured_steps_are_the_expected_ones(ideal):
+    for text in ("list_operations/insert_random:length=6", "choices/sum"):
+        done = evaluate(tasks=text, decoders="information:temperature=1", samples=200)
+        expected = [
+            Information().expected_steps(prompt_of(text, ideal, index)) for index in range(200)
+        ]
+        gap = np.array([record.counts.nfe for record in done.records]) - np.array(expected)
+        assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(200)
+
+
+@pytest.mark.parametrize("block_length", [3, 8])
+def test_blocks_are_each_filled_without_error(block_length):
+    done = evaluate(
+        tasks=["list_operations/insert_random:length=5", "choices/roster"],
+        decoders=f"information:block_length={block_length},temperature=1",
+        samples=20,
+    )
+    assert [result.accuracy_strict for result in done.results] == [1.0, 1.0]
+    # Roster: 6 words and their separators in the first blocks; the tail a step a block.
+    assert all(record.counts.nfe >= 32 / block_length for record in done.records)
+
+
+def test_more_bits_a_step_never_need_more_expected_steps(ideal):
+    for text in ("list_operations/shuffle:length=4", "choices/roster", "choices/sum"):
+        prompt = prompt_of(text, ideal)
+        steps = [Information(eps=e).expected_steps(prompt) for e in (0.0, 0.2, 1.0, 3.0, 50.0)]
+        assert steps == sorted(steps, reverse=True)
+        assert steps[-1] == 1
+
+
+def test_greedy_beyond_the_limit_and_the_sample_alone_decides(ideal, monkeypatch):
+    prompt = prompt_of("list_operations/shuffle:length=4", ideal)
+    assert Information().method_for(prompt) == "exact"
+    assert Information(method="greedy").method_for(prompt) == "greedy"
+    assert Information(method="greedy").expected_steps(prompt) is None
+    monkeypatch.setattr(oracles, "CHOICE_LIMIT", 5)
+    assert Information().method_for(prompt) == "greedy"
+    (outcome,) = decode([Job(prompt, Information(), "0")], ideal)
+    assert prompt.codec.decode(outcome.output_ids) in prompt.answers.texts
+    with pytest.raises(OverLimitError, match=r"more than 5 pairs .* law of 23 right answers"):
+        list(decode([Job(prompt, Information(method="exact"), "0")], ideal))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed(Colours):
+    """Any law over words, written out."""
+
+    law: ClassVar = {}
+    canvas_length: int = 4
+
+    def answers(self, sample, limit=100_000):
+        return Answers(tuple(self.law), tuple(self.law.values()))
+
+    def pose(self, rng, index):
+        from parallelbench.task import Problem
+
+        slots = {"colours": "colours", "number": str(index)}
+        return Problem(slots=slots, reference=next(iter(self.law)), facts={}, open_spans=None)
+
+
+def listed(law, codec):
+    task = type("Law", (Listed,), {"law": law})()
+    return build_prompt(task, draw(task, 0, 0), codec)
+
+
+def test_unlikely_answers_are_schedules_too():
+    # red, then blue or grey by what stands first; the first word is worth asking about.
+    codec = toy_codec()
+    prompt = listed({"red blue": 3, "green blue": 1, "green grey": 4}, codec)
+    assert Information().expected_steps(prompt) == pytest.approx(2)
+    model = IdealModel(codec, noise=0.0, seed=0, limit=10)
+    jobs = [Job(prompt, Information(temperature=1.0), str(i)) for i in range(400)]
+    texts = [codec.decode(outcome.output_ids) for outcome in decode(jobs, model)]
+    assert set(texts) == set(prompt.answers.texts)
+    assert texts.count("green grey") / 400 == pytest.approx(0.5, abs=0.1)
+
+
+class Scripted(ToyNetwork):
+    """Predicts one text whatever stands, sure of some words more than of others."""
+
+    def __init__(self, text, sureness):
+        super().__init__()
+        ids = self.codec.encode([text])[0]
+        length = len(sureness)
+        self.ids = torch.tensor(ids + [self.codec.end_id] * (length - len(ids)))
+        self.sureness = torch.tensor(sureness)
+
+    def predict(self, rows):
+        super().predict(rows)
+        logits = torch.zeros(len(rows), len(self.ids), self.codec.size)
+        logits[:, torch.arange(len(self.ids)), self.ids] = self.sureness
+        wanted = torch.stack([row.wanted for row in rows])
+        from parallelbench.model import Prediction
+
+        return Prediction(logits=logits[wanted])
+
+
+def test_off_the_law_the_answers_that_agree_most_are_the_law():
+    model = Scripted("black white grey", [5.0, 5.0, 5.0, 5.0])
+    law = {"red green blue": 1, "red blue green": 1, "white green blue": 1}
+    (outcome,) = decode([Job(listed(law, model.codec), Information(), "0")], model)
+    assert outcome.status == "ok"
+    # Position 3 is certain, 0 or one of 1 and 2 uncertain; what is written fits nothing, so
+    # all three answers stay and so does what is open: never all at once.
+    assert outcome.trace.positions == [[1, 3], [0], [2]]
+
+
+def test_what_is_certain_is_written_at_once():
+    model = Scripted("red green grey", [5.0, 1.0, 1.0, 5.0])
+    law = {"red green blue": 1, "red blue green": 1}
+    (outcome,) = decode([Job(listed(law, model.codec), Information(), "0")], model)
+    assert outcome.trace.positions == [[0, 1, 3], [2]]
+
+
+@pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf])
+def test_bits_that_are_no_bound_are_refused(eps):
+    with pytest.raises(ValueError, match=rf"eps must lie in \[0, inf\) .*, got {eps}"):
+        Information(eps=eps)
+
+
+def test_settings_are_read_shown_and_refused_like_any_other():
+    labels = [
+        parse_settings(text, oracles.DECODERS)[0].label
+        for text in ("information", "information:eps=0.5,method=greedy", "label")
+    ]
+    assert labels == ["information:eps=0.0", "information:eps=0.5,method=greedy", "label"]
+    for text in ("information:eps=nan", "information:eps=-1", "information:method=best"):
+        with pytest.raises(FieldError):
+            parse_settings(text, oracles.DECODERS)
+
+
+# --- label ------------------------------------------------------------------------------
+
+
+def chosen_by_definition(rows, canvas, token, confidence, mask_id):
+    """The largest set that agrees with one answer, tried answer by answer."""
+    still_open = [p for p, symbol in enumerate(canvas) if symbol == mask_id]
+    written = [p for p in range(len(canvas)) if p not in still_open]
+    fits = [sum(row[p] == canvas[p] for p in written) for row in rows]
+    best = []
+    for row, fit in zip(rows, fits, strict=True):
+        if fit == max(fits):
+            agreeing = [p for p in still_open if row[p] == token[p]]
+            best = agreeing if len(agreeing) > len(best) else best
+    return best or [max(still_open, key=lambda p: (confidence[p], -p))]
+
+
+def replayed(model, outcome):
+    """Each step of a decode at temperature 0: the canvas, and what was predicted for it."""
+    prompt = outcome.job.prompt
+    canvas = prompt.canvas.clone()
+    for positions, ids in zip(outcome.trace.positions, outcome.trace.ids, strict=True):
+        is_open = canvas == prompt.codec.mask_id
+        prediction = model.predict([Row(prompt, canvas.clone(), is_open)])
+        logits = prediction.logits.float()
+        if prediction.token_ids is None:
+            logits[:, prompt.codec.mask_id] = -torch.inf
+            logits[:, prompt.codec.size :] = -torch.inf
+        best = logits.argmax(dim=1)
+        token, confidence = canvas.clone(), torch.full(canvas.shape, -torch.inf)
+        token[is_open] = (
+            best
+            if prediction.token_ids is None
+            else prediction.token_ids.gather(1, best[:, None])[:, 0]
+        )
+        confidence[is_open] = torch.softmax(logits, dim=1).amax(dim=1)
+        yield canvas.tolist(), token.tolist(), confidence.tolist(), positions
+        canvas[positions] = torch.tensor(ids)
+
+
+def check_label(model, outcomes):
+    sizes = set()
+    for outcome in outcomes:
+        prompt = outcome.job.prompt
+        rows = lay_out(prompt, prompt.answers).tolist()
+        for canvas, token, confidence, positions in replayed(model, outcome):
+            mask_id = prompt.codec.mask_id
+            assert positions == chosen_by_definition(rows, canvas, token, confidence, mask_id)
+            sizes.add(len(positions))
+    return sizes
+
+
+def test_label_on_a_network_commits_what_its_definition_says():
+    model = ToyNetwork(scale=1.0)
+    jobs = [
+        Job(prompt, Label(), f"{infill}/{number}")
+        for infill in (False, True)
+        for number, prompt in enumerate(prompts(model.codec, 4, infill=infill))
+    ]
+    assert len(check_label(model, list(decode(jobs, model)))) > 0
+
+
+def test_label_on_the_ideal_model_commits_what_its_definition_says_and_is_always_right(ideal):
+    for text in ("list_operations/shuffle:length=4", "choices/roster", "choices/sum"):
+        jobs = [Job(prompt_of(text, ideal, i), Label(), str(i)) for i in range(5)]
+        outcomes = list(decode(jobs, ideal))
+        assert len(check_label(ideal, outcomes)) > 1
+        for outcome in outcomes:
+            prompt = outcome.job.prompt
+            assert prompt.codec.decode(outcome.output_ids) in prompt.answers.texts
+
+
+def test_label_takes_the_first_of_equally_good_answers_and_then_only_those_that_fit():
+    model = Scripted("red white blue", [1.0, 2.0, 3.0, 4.0])
+    # Both agree with "red" or "blue" and the end; the first listed answer wins.
+    law = {"green grey blue": 1, "red grey black": 1}
+    (outcome,) = decode([Job(listed(law, model.codec), Label(), "0")], model)
+    # Then nothing of what is left agrees: the surest first.
+    assert outcome.trace.positions == [[2, 3], [1], [0]]
+
+
+def test_label_where_nothing_agrees_commits_the_surest_position_and_the_lower_of_equals():
+    model = Scripted("black black black black", [1.0, 4.0, 4.0, 2.0])
+    law = {"red green blue": 1, "green red blue": 1}
+    (outcome,) = decode([Job(listed(law, model.codec), Label(), "0")], model)
+    assert outcome.trace.positions == [[1], [2], [3], [0]]
+
+
+# --- both -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_an_oracle_decodes_the_same_in_any_batch(batch_size):
+    def told(size):
+        model = ToyNetwork()
+        jobs = [
+            Job(prompt, decoder, f"{number}/{place}")
+            for number, prompt in enumerate(prompts(model.codec, 4))
+            for place, decoder in enumerate(DECODED)
+        ]
+        done = {outcome.job.key: outcome for outcome in decode(jobs, model, batch_size=size)}
+        return {key: (one.output_ids, one.trace, one.counts) for key, one in done.items()}
+
+    assert told(batch_size) == told(7)
+
+
+DECODED = (
+    Information(),
+    Information(eps=1.0, temperature=1.0),
+    Information(method="greedy", block_length=2),
+    Label(),
+    Label(temperature=1.0, block_length=4),
+)
+
+
+def test_an_oracle_is_one_call_a_step_and_told_apart_in_its_records():
+    done = evaluate(tasks="choices/city", decoders=["information", "label", "random"], samples=3)
+    for record in done.records:
+        assert record.oracle == (record.decoder != "random")
+        assert record.counts.nfe == record.counts.rows == record.counts.steps
+
+
+@pytest.mark.parametrize("decoder", [Information(), Label()])
+def test_a_law_that_cannot_be_listed_is_refused(decoder):
+    class Boundless(Colours):
+        def answers(self, sample, limit=100_000):
+            raise NotEnumerableError("too many")
+
+    task, model = Boundless(), ToyNetwork()
+    prompt = build_prompt(task, draw(task, 0, 0), model.codec)
+    with pytest.raises(NotEnumerableError, match="too many"):
+        list(decode([Job(prompt, decoder, "0")], model))

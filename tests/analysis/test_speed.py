@@ -1,0 +1,367 @@
+"""Speed at an accuracy by both rules, efficiency, and the figures of a whole curve."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from fabricated import fabricated_records, fabricated_sweep
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from parallelbench.analysis.speed import (
+    Point,
+    area_estimate,
+    area_under,
+    hindsight_efficiency,
+    oracle_efficiency,
+    order_preference,
+    order_preference_estimate,
+    parallelizability,
+    parallelizability_estimate,
+    points_of,
+    published_speed_at,
+    speed_at,
+)
+from parallelbench.analysis.sweep import sweep_of
+
+shares = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
+curves = st.lists(st.builds(Point, st.integers(1, 32).map(float), shares), min_size=1, max_size=8)
+
+
+def adaptive(accuracy, *points):
+    return published_speed_at(accuracy, itertools.starmap(Point, points), adaptive=True)
+
+
+def fixed(accuracy, *points):
+    return published_speed_at(accuracy, itertools.starmap(Point, points), adaptive=False)
+
+
+# The published rule (decoders.md, section 1.4)
+
+
+def test_a_fixed_strategy_is_read_at_its_points_only():
+    # confidence-topk of llada15: 1, 1 and 2 tokens per step at 80, 75 and 70 %.
+    points = [(1.0, 0.83), (2.0, 0.72), (4.0, 0.5)]
+    assert [fixed(accuracy, *points) for accuracy in (0.80, 0.75, 0.70)] == [1, 1, 2]
+
+
+def test_an_adaptive_strategy_is_interpolated_in_tokens_per_step():
+    # 0.9 -> 0.7 over speeds 4 -> 8: 0.8 is half the way, on a linear axis.
+    assert adaptive(0.8, (4.0, 0.9), (8.0, 0.7)) == pytest.approx(6.0)
+
+
+def test_of_points_with_equal_speed_the_best_is_kept():
+    # DUS of llada15 has two points at speed 2: 0 at 80 %, interpolated from 1 to 2 below.
+    dus = [(1.0, 0.76), (2.0, 0.2), (2.0, 0.64), (8 / 3, 0.3)]
+    assert adaptive(0.80, *dus) == 0
+    assert adaptive(0.75, *dus) == pytest.approx(1 + 0.01 / 0.12)
+    assert adaptive(0.70, *dus) == pytest.approx(1 + 0.06 / 0.12)
+    assert adaptive(0.60, *dus) == pytest.approx(2 + 0.04 / 0.34 * (8 / 3 - 2))
+
+
+def test_a_first_point_below_the_accuracy_gives_0_however_near():
+    # llada10 factor: 79.82 % at 3.8 tokens per step is nothing at 80 %.
+    assert adaptive(0.80, (3.8, 0.7982), (5.0, 0.7)) == 0
+    assert fixed(0.80, (3.8, 0.7982), (5.0, 0.7)) == 0
+
+
+def test_a_last_point_above_the_accuracy_counts_as_far_as_it_goes():
+    # KLASS of llada15: 3.2503 at all three accuracies.
+    klass = [(2.9, 0.84), (3.2503, 0.81)]
+    assert [adaptive(accuracy, *klass) for accuracy in (0.80, 0.75, 0.70)] == [3.2503] * 3
+
+
+def test_of_several_downward_crossings_the_fastest_counts():
+    several = [(1.0, 0.9), (2.0, 0.6), (3.0, 0.9), (5.0, 0.5), (6.0, 0.6)]
+    assert adaptive(0.8, *several) == pytest.approx(3.5)
+    assert fixed(0.8, *several) == 3
+
+
+def test_an_upward_crossing_alone_is_read_at_the_point_it_leads_to():
+    assert adaptive(0.8, (1.0, 0.5), (2.0, 0.9)) == 2
+
+
+def test_an_accuracy_met_exactly_is_reached_despite_rounding():
+    assert adaptive(0.8, (2.0, sum([0.1] * 8)), (4.0, 0.1)) >= 2
+    assert sum([0.1] * 8) < 0.8
+
+
+def test_nothing_measured_gives_0_by_the_published_rule():
+    assert adaptive(0.5) == 0
+
+
+@given(curves, shares)
+def test_interpolation_never_lowers_a_speed(points, accuracy):
+    only_points = published_speed_at(accuracy, points, adaptive=False)
+    interpolated = published_speed_at(accuracy, points, adaptive=True)
+    assert only_points <= interpolated <= max(point.tokens_per_step for point in points)
+
+
+@given(curves, shares, shares)
+def test_a_higher_accuracy_is_never_faster(points, one, other):
+    low, high = sorted([one, other])
+    for rule in (True, False):
+        assert published_speed_at(high, points, adaptive=rule) <= published_speed_at(
+            low, points, adaptive=rule
+        )
+
+
+@given(curves, shares, st.randoms(use_true_random=False))
+def test_the_order_of_points_is_of_no_matter(points, accuracy, random):
+    mixed = random.sample(points, len(points))
+    assert published_speed_at(accuracy, mixed, adaptive=True) == published_speed_at(
+        accuracy, points, adaptive=True
+    )
+
+
+def test_points_that_were_not_measured_are_left_out(make_result):
+    results = [make_result(right=60, speed=2.0), make_result(right=None)]
+    assert points_of(results) == [Point(2.0, 0.6)]
+
+
+# The interpolated rule
+
+
+def test_what_is_not_reached_is_absent_and_never_0():
+    found = speed_at(0.9, fabricated_sweep([[1, 0, 0, 0]], [[4, 4, 4, 4]]))
+    assert (found.value, found.interval, found.samples) == (None, None, 4)
+    assert 0 < found.reached < 1
+
+
+def test_the_interpolated_rule_joins_the_points_of_any_strategy():
+    # Accuracies 1 and 0.5 at 1 and 2 tokens per step: 0.75 lies at 1.5.
+    curve = fabricated_sweep([[1] * 4, [1, 1, 0, 0]], [[32] * 4, [16] * 4], name="random")
+    found = speed_at(0.75, curve)
+    assert found.value == pytest.approx(1.5)
+    assert found.interval.low <= 1.5 <= found.interval.high
+    assert (found.samples, found.reached) == (4, 1.0)
+
+
+def test_resamples_that_do_not_reach_count_as_the_slowest():
+    found = speed_at(0.5, fabricated_sweep([[1] * 5 + [0] * 5], [[8] * 10]))
+    assert found.value == 4
+    assert found.reached == pytest.approx(stats.binom(10, 0.5).sf(4), abs=0.05)
+    assert found.interval == pytest.approx((0, 4))
+
+
+def test_a_single_sample_has_no_interval():
+    found = speed_at(0.5, fabricated_sweep([[1]], [[8]]))
+    assert (found.value, found.interval, found.samples) == (4, None, 1)
+
+
+def test_the_same_curve_gives_the_same_interval_and_another_seed_another():
+    rng = np.random.default_rng(3)
+    curve = fabricated_sweep(np.ones((1, 30)), rng.integers(1, 33, (1, 30)))
+    assert speed_at(0.5, curve) == speed_at(0.5, curve)
+    assert speed_at(0.5, curve) != speed_at(0.5, curve, seed=1)
+
+
+def test_tasks_weigh_alike_whatever_their_numbers_of_samples():
+    many = fabricated_records(np.ones((1, 6)), np.full((1, 6), 32))
+    few = fabricated_records(np.ones((1, 2)), np.full((1, 2), 8), task_label="copy")
+    assert speed_at(0.5, sweep_of(many + few)).value == pytest.approx((1 + 4) / 2)
+
+
+def test_the_speed_interval_covers_the_truth_as_often_as_it_says():
+    # Calls are 8 or 16 by a fair coin: the true speed of an always right decoder is 3.
+    rng = np.random.default_rng(11)
+    covered = 0
+    for _ in range(150):
+        calls = rng.choice([8, 16], size=(1, 60))
+        found = speed_at(1.0, fabricated_sweep(np.ones((1, 60)), calls), resamples=200)
+        covered += found.interval.low <= 3 <= found.interval.high
+    assert 0.89 <= covered / 150 <= 0.99
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 1.1, 80.0])
+def test_an_accuracy_that_is_no_share_is_refused(accuracy):
+    curve = fabricated_sweep([[1]], [[8]])
+    with pytest.raises(ValueError, match=r"accuracy is a share in \[0, 1\], got"):
+        speed_at(accuracy, curve)
+
+
+# Efficiency
+
+
+def test_hindsight_is_as_fast_as_the_decoder_that_is_best_for_every_sample():
+    candidates = fabricated_sweep([[1, 1], [1, 1]], [[32, 32], [8, 8]])
+    found = hindsight_efficiency(1.0, candidates, candidates)
+    assert found.value == pytest.approx(1)
+    assert found.interval == pytest.approx((1, 1))
+
+
+def test_hindsight_efficiency_by_hand():
+    # k=1: both right at speed 1.  k=2: the first right, at speed 4.
+    # At accuracy 1 the decoder needs speed 1; hindsight takes 4 and 1.
+    candidates = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
+    assert hindsight_efficiency(1.0, candidates, candidates).value == pytest.approx(1 / 2.5)
+
+
+tables = st.integers(1, 4).flatmap(
+    lambda rows: st.integers(1, 5).flatmap(
+        lambda columns: st.tuples(
+            *[
+                st.lists(
+                    st.lists(cell, min_size=columns, max_size=columns),
+                    min_size=rows,
+                    max_size=rows,
+                )
+                for cell in (st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 2, 8, 32]))
+            ]
+        )
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tables, shares)
+def test_no_decoder_of_the_sweep_is_more_efficient_than_hindsight(table, accuracy):
+    candidates = fabricated_sweep(*table)
+    curve = candidates.of([setting.label for setting in candidates.settings[:2]])
+    found = hindsight_efficiency(accuracy, curve, candidates, resamples=50)
+    speed = speed_at(accuracy, curve, resamples=50)
+    assert (found.value is None) == (speed.value is None)
+    assert found.reached == speed.reached
+    if found.value is not None:
+        assert 0 < found.value <= 1 + 1e-9
+        assert found.interval is None or found.interval.high <= 1 + 1e-9
+
+
+def test_efficiency_against_an_oracle_that_was_run():
+    curve = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
+    oracle = fabricated_sweep([[1, 1]], [[4, 4]], name="label")
+    assert oracle_efficiency(1.0, curve, oracle).value == pytest.approx(1 / 8)
+    assert oracle_efficiency(0.75, curve, oracle).value == pytest.approx(2.5 / 8)
+
+
+def test_efficiency_is_absent_where_the_oracle_fails():
+    curve = fabricated_sweep([[1, 1]], [[8, 8]])
+    oracle = fabricated_sweep([[0, 0]], [[4, 4]], name="label")
+    assert oracle_efficiency(1.0, curve, oracle).value is None
+    assert oracle_efficiency(1.0, oracle, curve).value is None
+
+
+def test_efficiency_on_other_samples_is_refused():
+    curve = fabricated_sweep([[1, 1]], [[8, 8]])
+    other = fabricated_sweep([[1, 1, 1]], [[8, 8, 8]])
+    for figure in (oracle_efficiency, hindsight_efficiency):
+        with pytest.raises(ValueError, match="2 and 3 samples that are not the same"):
+            figure(1.0, curve, other)
+
+
+def test_the_ratio_is_resampled_with_both_on_the_same_samples():
+    rng = np.random.default_rng(5)
+    calls = rng.integers(1, 9, (1, 40))
+    slow = fabricated_sweep(np.ones((1, 40)), 4 * calls)
+    fast = fabricated_sweep(np.ones((1, 40)), calls, name="label")
+    found = oracle_efficiency(1.0, slow, fast)
+    assert found.value == pytest.approx(0.25)
+    assert found.interval == pytest.approx((0.25, 0.25))
+
+
+# The whole curve
+
+
+def test_area_of_a_perfect_decoder_is_the_width_of_the_range():
+    points = [Point(1.0, 1.0), Point(32.0, 1.0)]
+    assert area_under(points, low=1.0, high=32.0) == pytest.approx(5)
+    assert area_under(points, low=2.0, high=16.0) == pytest.approx(3)
+
+
+def test_area_below_the_slowest_point_holds_and_beyond_the_fastest_is_0():
+    # Held at 0.8 from 1 to 2, falling to 0.4 until 4, nothing until 32.
+    points = [Point(2.0, 0.8), Point(4.0, 0.4)]
+    assert area_under(points, low=1.0, high=32.0) == pytest.approx(0.8 + 0.6)
+
+
+def test_area_is_cut_inside_a_segment():
+    points = [Point(1.0, 1.0), Point(4.0, 0.0)]
+    assert area_under(points, low=1.0, high=2.0) == pytest.approx((1 + 0.5) / 2)
+    assert area_under(points, low=2.0, high=8.0) == pytest.approx(0.25)
+
+
+def test_area_of_a_curve_slower_than_the_range_is_0_and_of_none_absent():
+    assert area_under([Point(0.5, 1.0)], low=1.0, high=2.0) == 0
+    assert area_under([], low=1.0, high=2.0) is None
+
+
+@given(curves)
+def test_area_is_that_of_a_fine_sum(points):
+    grid = np.linspace(0, 5, 20_001)
+    best = {}
+    for point in points:
+        best[point.tokens_per_step] = max(point.accuracy, best.get(point.tokens_per_step, 0))
+    speeds = np.log2(sorted(best))
+    heights = np.interp(grid, speeds, [best[speed] for speed in sorted(best)], right=0.0)
+    wanted = float(heights.mean() * 5)
+    assert area_under(points, low=1.0, high=32.0) == pytest.approx(wanted, abs=2e-3)
+
+
+def test_a_range_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"0 < low < high, got low=4\.0, high=2\.0"):
+        area_under([Point(1.0, 1.0)], low=4.0, high=2.0)
+
+
+def test_an_area_travels_with_its_interval_and_count():
+    curve = fabricated_sweep([[1] * 10, [1] * 5 + [0] * 5], [[32] * 10, [8] * 10])
+    found = area_estimate(curve, low=1.0, high=4.0)
+    assert found.value == pytest.approx(1.5)
+    assert found.interval.low < 1.5 < found.interval.high
+    assert found.samples == 10
+
+
+def test_parallelizability_by_hand():
+    tokens = np.array([1.0, 2.0, 4.0])
+    assert parallelizability(tokens, np.array([1.0, 0.5, 0.25])) == pytest.approx(3 / 1.75)
+    assert parallelizability(tokens, np.ones(3)) == pytest.approx(7 / 3)
+    assert parallelizability(tokens, np.zeros(3)) is None
+
+
+def test_parallelizability_of_a_curve_reads_the_dial():
+    curve = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [16, 16]], name="random")
+    found = parallelizability_estimate(curve)
+    assert found.value == pytest.approx((1 + 2 * 0.5) / 1.5)
+    assert found.interval == pytest.approx((1.0, 1.5))
+    assert found.samples == 2
+
+
+def test_parallelizability_without_a_dial_is_refused():
+    curve = fabricated_sweep([[1]], [[8]])
+    wrong = curve.of(["confidence_threshold:k=1"])
+    object.__setattr__(wrong.settings[0], "fields", {"threshold": 0.9})
+    with pytest.raises(ValueError, match="settings that each have another whole number of it"):
+        parallelizability_estimate(wrong)
+
+
+def test_order_preference_is_the_slope_of_the_least_squares_line():
+    lengths, scores = np.array([2.0, 4.0, 16.0, 32.0]), np.array([0.9, 0.7, 0.8, 0.2])
+    wanted = stats.linregress(lengths, scores).slope
+    assert order_preference(lengths, scores) == pytest.approx(wanted)
+    assert order_preference(np.array([4.0, 4.0]), np.array([0.1, 0.9])) is None
+
+
+def blocks(*lengths):
+    made = fabricated_sweep([[1, 1], [1, 0]][: len(lengths)], [[16, 16]] * len(lengths))
+    for setting, length in zip(made.settings, lengths, strict=True):
+        object.__setattr__(setting, "fields", {"k": 2, "block_length": length})
+    return made
+
+
+def test_no_block_length_stands_for_the_whole_canvas():
+    assert order_preference_estimate(blocks(2, None)).value == pytest.approx(-0.5 / 30)
+
+
+def test_two_settings_with_one_block_length_are_refused():
+    with pytest.raises(ValueError, match="got \\[32, None\\] with canvas lengths \\[32\\]"):
+        order_preference_estimate(blocks(32, None))
+
+
+def test_a_single_block_length_has_no_slope():
+    assert order_preference_estimate(blocks(4)) is None
+
+
+def test_speeds_are_finite_or_absent():
+    found = speed_at(0.0, fabricated_sweep([[0, 0]], [[1, 32]]))
+    assert math.isclose(found.value, 16.5)
