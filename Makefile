@@ -14,12 +14,16 @@ bench: $(VENV)/installed
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n auto
 
-# The figure of the README, made again.
+# The figures of the README, made again.
 figure: $(VENV)/installed
 	$(BIN)/parallelbench run --tasks waiting_line/copy,choices/dice,choices/city,waiting_line/shuffle \
+		--decoders 'one_by_one,random:k=2|4|8|32,confidence:k=2|4|8|32' \
+		--decoders 'confidence_threshold:threshold=0.9|0.5,entropy_bound:bound=0.1|1.0' \
 		--out runs/figure
 	cp runs/figure/figures/overview.svg docs/overview.svg
 	cp runs/figure/figures/overview-dark.svg docs/overview-dark.svg
+	$(BIN)/parallelbench bounds --figure speed_limits --out runs/speed_limits
+	cp runs/speed_limits/speed_limits.svg runs/speed_limits/speed_limits-dark.svg docs/
 
 # The torch build is installed first, so that nothing after it pulls another.
 $(VENV)/installed: pyproject.toml

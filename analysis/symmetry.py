@@ -117,7 +117,8 @@ def _mixed(numbers: UInt64[np.ndarray, " numbers"]) -> UInt64[np.ndarray, " numb
     numbers = numbers + _STEP
     numbers = (numbers ^ (numbers >> np.uint64(30))) * _FACTORS[0]
     numbers = (numbers ^ (numbers >> np.uint64(27))) * _FACTORS[1]
-    return numbers ^ (numbers >> np.uint64(31))
+    mixed: UInt64[np.ndarray, " numbers"] = numbers ^ (numbers >> np.uint64(31))
+    return mixed
 
 
 def _renamed(

@@ -12,8 +12,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -171,31 +171,48 @@ def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
 
 
 def lay_out(prompt: Prompt, answers: Answers) -> Int[Tensor, "answers length"]:
-    """Return the canvas of every right answer, as token ids.
+    """Return the canvas of every right answer, as token ids; not to be changed in place.
 
     Raises:
         CanvasError: An answer does not fit the canvas, or the tokenizer cannot write it.
     """
-    codec = prompt.codec
+    infilling = prompt.sample.open_spans is not None
+    layout = _Layout(prompt.codec, prompt.task.name, tuple(prompt.canvas.tolist()), infilling)
+    return _laid_out(layout, answers)
+
+
+class _Layout(NamedTuple):
+    """What decides how answers become canvases."""
+
+    codec: Codec
+    task: str
+    canvas: tuple[int, ...]
+    infilling: bool
+
+
+# The ideal model, its oracles and the bounds all ask for the same rows.
+@lru_cache(maxsize=64)
+def _laid_out(layout: _Layout, answers: Answers) -> Int[Tensor, "answers length"]:
+    codec, length = layout.codec, len(layout.canvas)
     encoded = codec.encode(answers.texts)
     codec.check_round_trip(answers.texts, encoded)
-    length = len(prompt.canvas)
-    if prompt.sample.open_spans is None:
+    if not layout.infilling:
         longest = max(range(len(encoded)), key=lambda index: len(encoded[index]))
-        _check_length(prompt.task, answers.texts[longest], len(encoded[longest]), length)
+        _check_length(layout.task, answers.texts[longest], len(encoded[longest]), length)
         return torch.tensor([ids + [codec.end_id] * (length - len(ids)) for ids in encoded])
     for text, ids in zip(answers.texts, encoded, strict=True):
         if len(ids) != length:
             raise CanvasError(
-                f"{prompt.task.name} in the infilling form needs answers of equal length, but "
+                f"{layout.task} in the infilling form needs answers of equal length, but "
                 f"{text!r} takes {len(ids)} tokens where the canvas has {length}; "
                 "use form=free with this tokenizer"
             )
     rows = torch.tensor(encoded)
-    clash = ((rows != prompt.canvas) & ~prompt.open).any(dim=1).nonzero()
+    canvas = torch.tensor(layout.canvas)
+    clash = ((rows != canvas) & (canvas != codec.mask_id)).any(dim=1).nonzero()
     if len(clash):
         raise CanvasError(
-            f"{prompt.task.name} in the infilling form cannot hold the right answer "
+            f"{layout.task} in the infilling form cannot hold the right answer "
             f"{answers.texts[int(clash[0])]!r}: its tokens differ from the pre-filled ones; "
             "use form=free with this tokenizer"
         )
@@ -204,7 +221,7 @@ def lay_out(prompt: Prompt, answers: Answers) -> Int[Tensor, "answers length"]:
 
 def _free_canvas(task: Task, sample: Sample, codec: Codec) -> list[int]:
     (ids,) = codec.encode([sample.reference])
-    _check_length(task, sample.reference, len(ids), task.canvas_length)
+    _check_length(task.name, sample.reference, len(ids), task.canvas_length)
     return [codec.mask_id] * task.canvas_length
 
 
@@ -223,10 +240,10 @@ def _infilling_canvas(
     return canvas
 
 
-def _check_length(task: Task, answer: str, needed: int, canvas: int) -> None:
+def _check_length(task: str, answer: str, needed: int, canvas: int) -> None:
     if needed > canvas:
         raise CanvasError(
-            f"{task.name}: the right answer {_shortened(answer)!r} takes {needed} tokens, but the "
+            f"{task}: the right answer {_shortened(answer)!r} takes {needed} tokens, but the "
             f"canvas has {canvas}; set canvas_length={needed} or more"
         )
 

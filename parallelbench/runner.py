@@ -128,10 +128,15 @@ def _checked_parts(runfile: RunFile) -> _Parts:
     )
     for setting, model in parts.models:
         _check_needs(setting, model, parts.decoders)
-        for _, task in parts.tasks:
-            for index in range(min(_TRIED, runfile.samples)):
-                model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
+        with _threads(model.threads):
+            _check_samples(runfile, model, parts)
     return parts
+
+
+def _check_samples(runfile: RunFile, model: Model, parts: _Parts) -> None:
+    for _, task in parts.tasks:
+        for index in range(min(_TRIED, runfile.samples)):
+            model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
 
 
 def _decoded(

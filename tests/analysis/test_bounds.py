@@ -284,6 +284,21 @@ def test_best_sizes_are_the_best_of_all_sizes(n):
         assert bound.bits == pytest.approx(min(shuffle_bits(n, each) for each in every), abs=1e-9)
 
 
+@quick
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=25))
+def test_best_sizes_are_those_of_a_plain_search(gains):
+    gains = sorted(gains, reverse=True)
+    entropies = [0.0, *itertools.accumulate(gains)]
+    n = len(gains)
+    least = [0.0, *[math.inf] * n]
+    for bound in best_sizes(entropies):
+        least = [
+            min((least[a] + (b - a) * gains[a] for a in range(b)), default=math.inf)
+            for b in range(n + 1)
+        ]
+        assert bound.bits == pytest.approx(max(0.0, least[n] - entropies[n]), abs=1e-9)
+
+
 # Closed forms of the theory, section 3.
 
 

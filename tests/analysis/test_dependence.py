@@ -55,7 +55,7 @@ def test_entropies_are_those_of_the_definition(law, data):
 
 @quick
 @given(laws(), st.data())
-def test_a_conditional_total_correlation_is_the_mean_over_contexts(law, data):
+def test_conditional_correlations_are_means_over_contexts(law, data):
     known = data.draw(st.sets(st.integers(0, law.length - 1)))
     chosen = data.draw(st.sets(st.integers(0, law.length - 1)))
     contexts = defaultdict(float)
@@ -66,6 +66,11 @@ def test_a_conditional_total_correlation_is_the_mean_over_contexts(law, data):
         for context, mass in contexts.items()
     )
     assert total_correlation(law, chosen, given=known) == pytest.approx(mean, abs=1e-9)
+    dual = sum(
+        mass * dual_total_correlation(law.given(dict(context)), chosen - known)
+        for context, mass in contexts.items()
+    )
+    assert dual_total_correlation(law, chosen, given=known) == pytest.approx(dual, abs=1e-9)
 
 
 @quick
@@ -175,6 +180,13 @@ def test_many_positions_do_not_overflow_the_packing():
     doubled = Law.counted(np.concatenate([rows, rows[:1]]))
     assert len(doubled) == 50
     assert doubled.probabilities.max() == pytest.approx(2 / 51)
+
+
+def test_a_symbol_far_left_is_not_lost_where_keys_would_overflow():
+    rows = np.array([[0] * 7, [4095] * 7, [16, *[0] * 6]])
+    law = Law.counted(rows)
+    assert len(law) == 3
+    assert entropy(law, range(6)) == pytest.approx(math.log2(3))
 
 
 def test_the_orders_of_eight_names_take_under_50_milliseconds():

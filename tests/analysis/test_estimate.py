@@ -173,6 +173,23 @@ def test_the_same_numbers_come_at_any_batch_size_and_every_call_is_counted():
     assert told(1) == told(3) == told(64)
 
 
+def test_the_order_by_confidence_reveals_the_surest_position_first(rng):
+    model = ToyNetwork(scale=1.0)
+    (prompt,) = prompts(model.codec)
+    logs = look([Row(prompt, prompt.canvas, prompt.open)], model)
+    model.calls.clear()
+    dependence(model, prompt, rng, order="confidence", count=2)
+    for canvas in model.calls[2]:  # after the one call and the first position
+        (revealed,) = (canvas != prompt.codec.mask_id).nonzero().flatten().tolist()
+        assert revealed == logs.amax(dim=1).argmax()
+
+
+def test_equal_rows_are_sent_once(ideal, rng):
+    prompt = prompt_of("waiting_line/copy:length=3", ideal)
+    found = dependence(ideal, prompt, rng, positions=[0, 1, 2], count=10)
+    assert (found.bits, found.rows, found.calls) == (0, 4, 4)
+
+
 def test_one_position_shares_nothing_with_itself(ideal, rng):
     prompt = prompt_of("choices/city", ideal)
     found = dependence(ideal, prompt, rng, positions=[0], count=2)

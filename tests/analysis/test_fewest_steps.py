@@ -215,9 +215,9 @@ def test_a_law_over_the_limit_is_refused_with_the_number():
 
 
 def test_dependence_too_weak_for_its_bits_to_show_is_still_dependence():
-    # Two coins of 100,000 tosses, one toss off independence: about 1e-9 bits.
-    law = {(0, 0): 25001, (0, 1): 24999, (1, 0): 24999, (1, 1): 25001}
-    assert bits(law, (0, 1)) < 1e-8
+    # Two coins of 400,000 tosses, a few tosses off independence: less than 1e-9 bits.
+    law = {(0, 0): 100001, (0, 1): 99999, (1, 0): 99999, (1, 1): 100001}
+    assert bits(law, (0, 1)) < 1e-9
     state, _ = start(law)
     assert Policy(state, 0.0).expected_steps == 2
     assert Policy(state, 1e-6).expected_steps == 1

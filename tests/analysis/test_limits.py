@@ -133,8 +133,8 @@ def test_without_json_it_speaks_in_sentences(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "either --task or --paper"),
-        (("--task", "choices/city", "--paper", "table1"), "either --task or --paper"),
+        ((), "bounds needs"),
+        (("--task", "choices/city", "--paper", "table1"), "bounds needs"),
         (("--task", "choices/cty"), "choices/city"),
         (("--task", "choices/city", "--length", "3"), "length"),
         (("--task", "list_operations/shuffle", "--length", "1"), "2 to 26 letters, got length=1"),
