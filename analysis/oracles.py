@@ -100,16 +100,22 @@ class Information(Decoder):
         Raises:
             OverLimitError: ``method`` is ``exact`` and the law is over the limit.
         """
-        return _Course(view.window, self._policy(_seen(view)))
+        policy = self._policy(_seen(view))
+        return _Course(view.window, policy, "greedy" if policy is None else "exact")
 
     def step(self, state: _Course, view: View, statistics: Statistics) -> Update:
         """Commit the predicted tokens at the positions that the policy chooses."""
         scene = _seen(view)
         if state.window != view.window:
             state.window, state.policy = view.window, self._policy(scene)
+            state.method = "greedy" if state.policy is None else state.method
         write = np.zeros(len(view.canvas), dtype=bool)
         write[self._chosen(state.policy, scene)] = True
         return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
+
+    def note(self, state: _Course) -> str:
+        """Return which policy decoded the sample; greedy if any of its windows was."""
+        return f"{state.method} policy"
 
     def method_for(self, prompt: Prompt) -> Method:
         """Return which method decodes this sample: ``exact`` or ``greedy``.
@@ -213,10 +219,12 @@ class _Course:
     Attributes:
         window: The active one.
         policy: The exact one for that window; None for the greedy one.
+        method: ``greedy`` if that was the policy of any window so far.
     """
 
     window: tuple[int, int]
     policy: Policy | None
+    method: Method
 
 
 @dataclass(frozen=True, eq=False)

@@ -248,6 +248,10 @@ class Decoder(ABC):
         """Return whether the active window is finished; asked after every step."""
         return view.remaining == 0
 
+    def note(self, state: Any) -> str | None:  # noqa: ARG002
+        """Return what the record should say of how this sample was decoded, if anything."""
+        return None
+
     def step_batch(self, batch: StepBatch) -> Updates:
         """Return :meth:`step` for every sample of ``batch``; override it to vectorise."""
         updates = [

@@ -56,6 +56,7 @@ class Outcome:
         output_ids: The canvas at the end.
         status: How it ended, as in :class:`~parallelbench.record.Record`.
         error: What went wrong, for status ``error``.
+        note: What the decoder says of how it went; None for nothing.
         trace: Every step.
         off_law_calls: Calls on a canvas that no right answer fits; None if unknown.
         seconds: Wall-clock time while the lane was live.
@@ -65,6 +66,7 @@ class Outcome:
     output_ids: list[int]
     status: Status
     error: str | None
+    note: str | None
     trace: Trace
     off_law_calls: int | None
     seconds: float
@@ -371,6 +373,10 @@ class Cohort:
         none = torch.empty(self._canvas.shape, dtype=torch.float64)
         return _padded(numbers, none).to(self._device)
 
+    def _note(self, lane: _Lane, ending: _Ending) -> str | None:
+        # A decoder that failed may have left a state that it cannot speak of.
+        return None if ending.status == "error" else self.decoder.note(lane.state)
+
     def _leave(self, endings: dict[int, _Ending]) -> list[Outcome]:
         """Take the finished lanes out of the batch."""
         if not endings:
@@ -381,6 +387,7 @@ class Cohort:
                 output_ids=self._canvas[index].tolist(),
                 status=ending.status,
                 error=ending.error,
+                note=self._note(self.lanes[index], ending),
                 trace=self.lanes[index].trace,
                 off_law_calls=self.lanes[index].off_law_calls,
                 seconds=time.perf_counter() - self.lanes[index].started,

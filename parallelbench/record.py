@@ -109,6 +109,7 @@ class Record(BaseModel):
         status: ``ok``; ``stalled`` (call budget spent), ``unfinished`` (the decoder ended
             with open positions): both count as wrong; ``error``: not counted at all.
         error: What went wrong, for status ``error``.
+        note: What the decoder says of how it went, such as which method an oracle used.
         marks: What the reply is worth; None for status ``error``.
         counts: What it cost.
         trace: Every step.
@@ -143,6 +144,7 @@ class Record(BaseModel):
     text: _ForeignText
     status: Status
     error: _ForeignText | None
+    note: _ForeignText | None = None
     marks: RecordedMarks | None
     counts: Counts
     trace: Trace

@@ -231,6 +231,7 @@ def _record(outcome: Outcome, runfile: RunFile, model: Model) -> Record:
         text=reply.text,
         status=outcome.status,
         error=outcome.error,
+        note=outcome.note,
         marks=_marks(outcome, reply.marks),
         counts=outcome.counts,
         trace=outcome.trace,

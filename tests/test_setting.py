@@ -118,6 +118,7 @@ def test_the_key_does_not_change_with_a_default():
 
 #: A value for each field that any shipped decoder has; a new field must be added here.
 VALUES = {
+    "eps": st.floats(0, 8),
     "block_length": st.none() | st.integers(1, 10**6),
     "temperature": st.floats(0, 1e6),
     "k": st.integers(1, 10**6),

@@ -411,3 +411,37 @@ def test_a_law_that_cannot_be_listed_is_refused(decoder):
     prompt = build_prompt(task, draw(task, 0, 0), model.codec)
     with pytest.raises(NotEnumerableError, match="too many"):
         list(decode([Job(prompt, decoder, "0")], model))
+
+
+@pytest.mark.parametrize("method", ["exact", "greedy"])
+def test_a_record_says_which_policy_decoded_it(method):
+    (record,) = evaluate(
+        tasks="choices/city", decoders=f"information:method={method}", samples=1
+    ).records
+    assert record.note == f"{method} policy"
+    assert record.oracle
+
+
+def test_a_record_of_a_decoder_without_a_word_has_no_note():
+    (record,) = evaluate(tasks="choices/city", decoders="label", samples=1).records
+    assert record.note is None
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["list_operations/insert_random:length=6", "list_operations/replace_random:length=5"],
+)
+def test_the_ideal_model_is_always_right_in_the_expected_number_of_steps(task, ideal):
+    samples = 120
+    (result,) = (
+        evaluation := evaluate(
+            tasks=f"{task},form=infill",
+            decoders="information:eps=0,temperature=1",
+            samples=samples,
+        )
+    ).results
+    assert result.accuracy == 1.0
+    expected = Information().expected_steps(prompt_of(f"{task},form=infill", ideal))
+    steps = np.array([record.counts.nfe for record in evaluation.records])
+    # 99.9 % of a normal law: the mean of 120 counts.
+    assert abs(steps.mean() - expected) <= 3.29 * steps.std(ddof=1) / math.sqrt(samples)
