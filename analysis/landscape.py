@@ -12,12 +12,9 @@ about log n steps, shuffling takes n.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -36,8 +33,6 @@ from parallelbench.analysis.closed_forms import (
 from parallelbench.analysis.dependence import entropy, total_correlation
 from parallelbench.analysis.families import INK
 from parallelbench.analysis.limits import law_of_sample
-from parallelbench.analysis.plots import images
-from parallelbench.errors import StorageError
 from parallelbench.evaluation import evaluate
 from parallelbench.registry import load_plugins
 from parallelbench.runner import draw
@@ -148,30 +143,6 @@ def speed_limits() -> list[Needed]:
             found.append(Needed(task, n, "one by one", float(n + grown)))
         found += _measured(task)
     return found
-
-
-def write(
-    name: str, rows: Sequence[Place] | Sequence[Needed], figure: Figure, folder: Path
-) -> list[Path]:
-    """Write a picture as PNG and SVG, for light and dark pages, and its data as CSV.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
-    drawn = images(figure)
-    contents = {
-        f"{name}.csv": _csv(rows),
-        f"{name}.svg": drawn.light,
-        f"{name}-dark.svg": drawn.dark,
-        f"{name}.png": drawn.png,
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in contents.items():
-            (folder / file).write_bytes(content)
-    except OSError as error:
-        raise StorageError(f"{name} cannot be written into {folder}: {error}") from error
-    return [folder / file for file in contents]
 
 
 def map_figure(places: Sequence[Place]) -> Figure:
@@ -330,11 +301,3 @@ def _labels(places: Sequence[Place]) -> list[tuple[str, Place]]:
 def _look() -> Any:
     settings = {"font.size": 7, "axes.facecolor": "none", "text.color": INK, "lines.linewidth": 1.1}
     return style.context(["default", settings])
-
-
-def _csv(rows: Sequence[Place] | Sequence[Needed]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(rows[0])])
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue().encode()

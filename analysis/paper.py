@@ -10,11 +10,8 @@ the shuffle that must change the order are this project's.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from matplotlib import style
@@ -38,8 +35,6 @@ from parallelbench.analysis.closed_forms import (
 )
 from parallelbench.analysis.families import INK
 from parallelbench.analysis.limits import law_of_sample
-from parallelbench.analysis.plots import images
-from parallelbench.errors import StorageError
 from parallelbench.registry import load_plugins
 from parallelbench.runner import draw
 from parallelbench.setting import build, parse_settings
@@ -140,26 +135,6 @@ def drawn_figure(lines: Sequence[Line]) -> Figure:
     return figure
 
 
-def write(name: str, lines: Sequence[Line], folder: Path) -> list[Path]:
-    """Write ``name`` as CSV, and as a figure if it is one; return the files.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
-    contents = {f"{name}.csv": _csv(lines)}
-    if name.startswith("figure"):
-        drawn = images(drawn_figure(lines))
-        contents |= {f"{name}.svg": drawn.light, f"{name}-dark.svg": drawn.dark}
-        contents[f"{name}.png"] = drawn.png
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, content in contents.items():
-            (folder / file).write_bytes(content)
-    except OSError as error:
-        raise StorageError(f"{name} cannot be written into {folder}: {error}") from error
-    return [folder / file for file in contents]
-
-
 def _sized(entropies: Sequence[float]) -> list[float]:
     return [bound.bits for bound in best_sizes(entropies)]
 
@@ -207,11 +182,3 @@ def _draw(axes: Axes, task: str, lines: Sequence[Line]) -> None:
     axes.set_ylim(-0.04 * max(top, 1), 1.08 * max(top, 1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=5.5, handlelength=1, loc="upper left")
-
-
-def _csv(lines: Sequence[Line]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Line)])
-    writer.writerows(astuple(line) for line in lines)
-    return text.getvalue().encode()

@@ -181,9 +181,11 @@ def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool)
     from rich.console import Console
 
     from parallelbench.analysis import paper
+    from parallelbench.analysis.pictures import write_picture
 
     lines = paper.table_1() if what == "table1" else paper.figure_2()
-    files = paper.write(what, lines, out)
+    figure = paper.drawn_figure(lines) if what == "figure2" else None
+    files = write_picture(what, lines, figure, out)
     if as_json:
         click.echo(json.dumps([line.as_dict() for line in lines], indent=1))
     elif what == "table1":
@@ -194,14 +196,15 @@ def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool)
 
 def _show_landscape(what: Literal["map", "speed_limits"], out: Path, *, as_json: bool) -> None:
     from parallelbench.analysis import landscape
+    from parallelbench.analysis.pictures import write_picture
 
     if what == "map":
         places = landscape.dependence_map()
-        files = landscape.write(what, places, landscape.map_figure(places), out)
+        files = write_picture(what, places, landscape.map_figure(places), out)
         told = [place.as_dict() for place in places]
     else:
         needed = landscape.speed_limits()
-        files = landscape.write(what, needed, landscape.limits_figure(needed), out)
+        files = write_picture(what, needed, landscape.limits_figure(needed), out)
         told = [row.as_dict() for row in needed]
     if as_json:
         click.echo(json.dumps(told, indent=1))

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from parallelbench.analysis import landscape
+from parallelbench.analysis.pictures import write_picture
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
 
@@ -77,7 +78,7 @@ def test_a_folder_that_cannot_be_written_is_refused(small, tmp_path):
     (tmp_path / "file").write_text("")
     places = landscape.dependence_map()
     with pytest.raises(StorageError, match="map cannot be written into"):
-        landscape.write("map", places, landscape.map_figure(places), tmp_path / "file" / "below")
+        write_picture("map", places, landscape.map_figure(places), tmp_path / "file" / "below")
 
 
 def test_one_question_at_a_time(capsys):

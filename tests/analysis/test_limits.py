@@ -14,6 +14,7 @@ from parallelbench.analysis.closed_forms import (
     replace_random_entropies,
     replace_random_steps,
 )
+from parallelbench.analysis.pictures import write_picture
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
 
@@ -194,4 +195,4 @@ def test_figure_2_falls_to_nothing_and_is_the_same_every_time(ask, tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="table1 cannot be written"):
-        paper.write("table1", paper.table_1(), tmp_path / "file")
+        write_picture("table1", paper.table_1(), None, tmp_path / "file")

@@ -1,0 +1,52 @@
+"""A picture as files: PNG and SVG for light and dark pages, and its data as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from parallelbench.analysis.plots import images
+from parallelbench.errors import StorageError
+
+
+def write_picture(
+    name: str, rows: Sequence[Any], figure: Figure | None, folder: Path
+) -> list[Path]:
+    """Write the data of a picture, and the picture itself; return the files.
+
+    Args:
+        name: Of the files, without their endings.
+        rows: Dataclass instances of one kind, at least one: a line of CSV each.
+        figure: What is drawn of them; None for the data alone.
+        folder: Made if it is not there.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    contents = {f"{name}.csv": _csv(rows)}
+    if figure is not None:
+        drawn = images(figure)
+        contents[f"{name}.svg"] = drawn.light
+        contents[f"{name}-dark.svg"] = drawn.dark
+        contents[f"{name}.png"] = drawn.png
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            (folder / file).write_bytes(content)
+    except OSError as error:
+        raise StorageError(f"{name} cannot be written into {folder}: {error}") from error
+    return [folder / file for file in contents]
+
+
+def _csv(rows: Sequence[Any]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(rows[0])])
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue().encode()
