@@ -52,7 +52,7 @@ def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
         for result in results
         if result.accuracy is not None
     }
-    ideal = next((r.model for r in results if r.model.partition(":")[0] == IDEAL), None)
+    ideal = next((result.model for result in results if is_ideal(result.model)), None)
     label = next((r.decoder_label for r in results if r.decoder == LABEL), None)
     return {
         (model, task, decoder): _loss(
@@ -62,6 +62,11 @@ def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
         )
         for (model, task, decoder), reached in accuracy.items()
     }
+
+
+def is_ideal(model: str) -> bool:
+    """Return whether the label ``model`` is of the ideal model."""
+    return model.partition(":")[0] == IDEAL
 
 
 def _loss(reached: float, ideal: float | None, label: float | None) -> Loss:

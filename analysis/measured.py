@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parallelbench.analysis.dependence import Law, total_correlation
+from parallelbench.analysis.losses import is_ideal
 from parallelbench.record import Record
 from parallelbench.results import CONFIDENCE, RESAMPLES, Interval
 
@@ -143,7 +144,7 @@ def _interval(values: np.ndarray) -> Interval:
 
 def _check(record: Record) -> None:
     temperature = record.decoder_fields.get("temperature")
-    if not record.model.startswith("ideal") or temperature != 1:
+    if not is_ideal(record.model) or temperature != 1:
         raise ValueError(
             "bits are measured on draws of the ideal model at temperature 1, got a record of "
             f"{record.model!r} at temperature {temperature}; run the decoder with temperature=1"

@@ -82,14 +82,18 @@ class Images(NamedTuple):
     png: bytes
 
 
-def task_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figure:
+def task_figure(
+    results: Sequence[Result], curves: Mapping[str, Curve], ideal: Sequence[Result] = ()
+) -> Figure:
     """Return the figure of one task and one model, a paper's column wide.
 
     Args:
         results: One per decoder setting, at least one.
         curves: Of the whole run, see :func:`~parallelbench.analysis.families.curves_of`.
+        ideal: What the ideal model reached on the same task, drawn dotted behind them: no
+            model does better with the same decoder by being better trained.
     """
-    return _figure({"": results}, curves, results[0].task_label)
+    return _figure({"": results}, curves, results[0].task_label, {"": ideal})
 
 
 def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], tasks: int) -> Figure:
@@ -146,16 +150,23 @@ def _look() -> Iterator[None]:
 
 
 def _figure(
-    panels: Mapping[str, Sequence[Result]], curves: Mapping[str, Curve], title: str
+    panels: Mapping[str, Sequence[Result]],
+    curves: Mapping[str, Curve],
+    title: str,
+    ideal: Mapping[str, Sequence[Result]] | None = None,
 ) -> Figure:
     points = {label: _points(results) for label, results in panels.items()}
     every = [point for on_panel in points.values() for point in on_panel]
     used = {curves[point.label] for point in every}
     shown = [curve for curve in dict.fromkeys(curves.values()) if curve in used]
     model = next(result.model for results in panels.values() for result in results)
+    behind = {label: _points(results) for label, results in (ideal or {}).items()}
+    told = f"{model}; {_counted(every)}" + ("; dotted: ideal" if any(behind.values()) else "")
     with _look():
-        layout = _layout(list(panels), title, f"{model}; {_counted(every)}", shown)
+        layout = _layout(list(panels), title, told, shown)
         figure, grid = _frame(layout, shown)
+        for axes, label in zip(grid, points, strict=True):
+            _draw_behind(axes, behind.get(label, []), curves)
         for axes, on_panel in zip(grid, points.values(), strict=True):
             _draw(axes, on_panel, curves)
         _share_axes(grid, layout.columns, [point.tokens_per_step for point in every])
@@ -370,6 +381,19 @@ def _draw(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> 
             label=curve.label,
             clip_on=False,
             **_strokes(curve),
+        )
+
+
+def _draw_behind(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> None:
+    for curve in dict.fromkeys(curves.values()):
+        family = [point for point in points if curves[point.label] == curve]
+        axes.plot(
+            [point.tokens_per_step for point in family],
+            [point.accuracy for point in family],
+            color=curve.colour,
+            linestyle=":",
+            linewidth=0.9,
+            clip_on=False,
         )
 
 

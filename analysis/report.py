@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.families import curves_of
+from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.errors import StorageError
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
@@ -174,8 +175,11 @@ def _blocks(results: Sequence[Result], averages: Sequence[Result]) -> Iterator[_
         if tasks[model] > 1:
             yield _Block("overview", model, overview_figure(own, curves), [])
     for task, of_task in _grouped(results, "task_label").items():
-        for model, own in _grouped(of_task, "model").items():
-            yield _Block(task, model, task_figure(own, curves), own)
+        by_model = _grouped(of_task, "model")
+        ideal = next((own for model, own in by_model.items() if is_ideal(model)), [])
+        for model, own in by_model.items():
+            behind = [] if is_ideal(model) else ideal
+            yield _Block(task, model, task_figure(own, curves, behind), own)
 
 
 def _grouped(results: Sequence[Result], attribute: str) -> dict[str, list[Result]]:

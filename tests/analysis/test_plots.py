@@ -133,6 +133,19 @@ def test_an_oracle_is_dashed_and_hollow(make_result):
     assert line.get_markerfacecolor() == "none"
 
 
+def test_the_ideal_model_stands_dotted_behind_another_model(make_result):
+    own = [make_result(f"random:k={k}", model="mini", right=80 - k, speed=float(k)) for k in (1, 4)]
+    ideal = [make_result(f"random:k={k}", right=95 - k, speed=float(k)) for k in (1, 4)]
+    curves = curves_of([*own, *ideal])
+    (axes,) = task_figure(own, curves, ideal).axes
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert [line.get_ydata().tolist() for line in dotted] == [[94, 91]]
+    assert to_hex(dotted[0].get_color()) == looks(axes)["random, varying k"][0]
+    assert "dotted: ideal" in " ".join(
+        text.get_text() for text in task_figure(own, curves, ideal).texts
+    )
+
+
 def test_the_same_results_give_the_same_bytes(sweep, curves):
     assert images(overview_figure(sweep, curves)) == images(overview_figure(sweep, curves))
 
