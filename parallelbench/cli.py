@@ -93,8 +93,8 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     """Run the benchmark, or the rest of a run that was cut off.
 
     RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats; options
-    override it.  Without it, what no option says is taken from the embedded default: every
-    task, decoded from the exact law of its right answers.
+    override it.  Without it, what no option says is taken from the embedded default:
+    twelve tasks, decoded from the exact law of their right answers.
 
     \b
     Examples:
