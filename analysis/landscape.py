@@ -299,5 +299,7 @@ def _labels(places: Sequence[Place]) -> list[tuple[str, Place]]:
 
 
 def _look() -> Any:
-    settings = {"font.size": 7, "axes.facecolor": "none", "text.color": INK, "lines.linewidth": 1.1}
-    return style.context(["default", settings])
+    # In our own ink, which turns light on a dark page; matplotlib's black would not.
+    ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+    settings = {"font.size": 7, "axes.facecolor": "none", "lines.linewidth": 1.1}
+    return style.context(["default", {**settings, **dict.fromkeys(ink, INK)}])

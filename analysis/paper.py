@@ -125,7 +125,10 @@ def drawn_table(lines: Sequence[Line]) -> Table:
 def drawn_figure(lines: Sequence[Line]) -> Figure:
     """Return Figure 2: a panel per task, a curve per size."""
     panels = _panels(lines)
-    with style.context(["default", {"font.size": 7, "axes.facecolor": "none", "text.color": INK}]):
+    # In our own ink, which turns light on a dark page; matplotlib's black would not.
+    ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+    look = {"font.size": 7, "axes.facecolor": "none", **dict.fromkeys(ink, INK)}
+    with style.context(["default", look]):
         figure = Figure(figsize=(7, 3.6), layout="constrained")
         grid = figure.subplots(2, 4, sharex=True, squeeze=True).ravel()
         for axes, (task, of_task) in zip(grid, panels.items(), strict=True):

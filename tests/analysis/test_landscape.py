@@ -69,6 +69,8 @@ def test_the_verb_writes_a_picture_for_light_and_dark_and_its_data(small, what, 
     told = json.loads(capsys.readouterr().out)
     files = {file.name for file in (tmp_path / "f").iterdir()}
     assert files == {f"{what}{end}" for end in (".csv", ".png", ".svg", "-dark.svg")}
+    # Black would not be seen on a dark page.
+    assert "#000000" not in (tmp_path / "f" / f"{what}-dark.svg").read_text(encoding="utf-8")
     with (tmp_path / "f" / f"{what}.csv").open() as data:
         rows = list(csv.DictReader(data))
     assert [row["task"] for row in rows] == [row["task"] for row in told]
