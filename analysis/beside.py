@@ -65,9 +65,11 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
         results: Of every (model, task, decoder setting), and their averages.
     """
     split = losses(results)
+    # A server shows no speed, so nothing can be faster than it.
+    steered = [record for record in records if record.trace is not None]
     try:
-        oracles = [*threshold_oracle(records), *sweep_oracle(records)]
-        efficiency = dict(_efficiencies(records))
+        oracles = [*threshold_oracle(steered), *sweep_oracle(steered)]
+        efficiency = dict(_efficiencies(steered))
     except IncompleteSweepError as error:
         return Beside(losses=split, missing=str(error))
     return Beside(oracles=oracles, efficiency=efficiency, losses=split)

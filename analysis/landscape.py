@@ -198,7 +198,7 @@ def _measured(task: str) -> Iterator[Needed]:
         )
         for result in evaluation.results:
             steps = [
-                record.counts.nfe
+                record.decoding.counts.nfe
                 for record in evaluation.records
                 if record.decoder_label == result.decoder_label
             ]

@@ -77,7 +77,8 @@ def path_of(record: Record, law: Law) -> Path:
     _check(record)
     bits = log2_weight = 0.0
     left = law
-    for positions, ids in zip(record.trace.positions, record.trace.ids, strict=True):
+    trace = record.decoding.trace
+    for positions, ids in zip(trace.positions, trace.ids, strict=True):
         if not positions:
             continue
         bits += total_correlation(left, positions)
@@ -86,10 +87,10 @@ def path_of(record: Record, law: Law) -> Path:
         fits = written.all(axis=1)
         together = float(left.probabilities[fits].sum())
         if not together:
-            return Path(0.0, 0.0, record.trace.nfe)
+            return Path(0.0, 0.0, trace.nfe)
         log2_weight += math.log2(together) - math.fsum(map(math.log2, alone))
         left = left.select(fits)
-    return Path(2**log2_weight, bits, record.trace.nfe)
+    return Path(2**log2_weight, bits, trace.nfe)
 
 
 def measured(paths: Sequence[Path], seed: int = 0) -> Measured:
@@ -149,7 +150,7 @@ def _check(record: Record) -> None:
             "bits are measured on draws of the ideal model at temperature 1, got a record of "
             f"{record.model!r} at temperature {temperature}; run the decoder with temperature=1"
         )
-    if record.counts.revisions:
+    if record.decoding.counts.revisions:
         raise ValueError(
             f"a trace that revises ({record.decoder_label}) has no chain rule to add its bits up by"
         )

@@ -183,7 +183,7 @@ class Label(Decoder):
             raise DecoderError("a decoder reads a statistic that its needs do not name")
         law, is_open = _laid_out(view.prompt), _array(view.open)
         alive, _ = law.surviving(_array(view.canvas))
-        token = _array(statistics.token[0])
+        token = law.read(_array(statistics.token[0]))
         places = np.flatnonzero(is_open)
         agreements = (law.rows[np.ix_(alive, places)] == token[places]).sum(axis=1)
         best = agreements.argmax()
@@ -236,12 +236,16 @@ class _LaidOut:
         weights: A positive whole number for each.
         open: True where a decoder writes.
         mask_id: The id of an open position.
+        end_id: What the rows hold behind an answer.
+        stop_ids: What may stand there as well.
     """
 
     rows: Int[np.ndarray, "answers length"]
     weights: Int[np.ndarray, " answers"]
     open: Bool[np.ndarray, " length"]
     mask_id: int
+    end_id: int
+    stop_ids: tuple[int, ...] = ()
     _scenes: OrderedDict[tuple[bytes, bytes], _Scene] = field(default_factory=OrderedDict)
 
     @cached_property
@@ -255,9 +259,13 @@ class _LaidOut:
     ) -> tuple[Int[np.ndarray, " surviving"], bool]:
         """Return which answers agree with ``canvas`` most, and whether any agrees everywhere."""
         written = np.flatnonzero(self.open & (canvas != self.mask_id))
-        agreements = (self.rows[:, written] == canvas[written]).sum(axis=1)
+        agreements = (self.rows[:, written] == self.read(canvas)[written]).sum(axis=1)
         most = agreements.max()
         return np.flatnonzero(agreements == most), bool(most == len(written))
+
+    def read(self, ids: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return ``ids`` with whatever ends a reply as the end-of-text of the rows."""
+        return np.where(np.isin(ids, self.stop_ids), self.end_id, ids)
 
     def scene(
         self, canvas: Int[np.ndarray, " length"], is_open: Bool[np.ndarray, " length"]
@@ -312,6 +320,8 @@ def _shared(prompt: Prompt) -> _LaidOut:
             weights=np.array(prompt.answers.weights),
             open=_array(prompt.open),
             mask_id=prompt.codec.mask_id,
+            end_id=prompt.codec.end_id,
+            stop_ids=tuple(prompt.codec.stop_ids),
         )
     _LATEST.move_to_end(key)
     while len(_LATEST) > _LAWS_KEPT:

@@ -94,12 +94,16 @@ def decoding_order(record: Record, *, answer_only: bool = False) -> DecodingOrde
         record: With its trace.
         answer_only: Leave out the first end-of-text of the finished canvas and all behind
             it, which say little of how an answer is made.  Revisions are counted everywhere.
+
+    Raises:
+        RecordsError: The model decoded by itself, so there is no trace.
     """
-    length = len(record.output_ids)
-    ids = record.output_ids
-    asked = ids.index(record.end_id) if answer_only and record.end_id in ids else length
-    first = record.trace.first_commit(length, record.mask_id)[:asked]
-    last = record.trace.last_commit(length, record.mask_id)[:asked]
+    trace, _, ids, mask_id, end_id = record.decoding
+    ends = {end_id, *record.stop_ids}
+    asked = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+    shown = asked if answer_only else len(ids)
+    first = trace.first_commit(len(ids), mask_id)[:shown]
+    last = trace.last_commit(len(ids), mask_id)[:shown]
     correlation = left_to_right_correlation(first)
     return DecodingOrder(
         first_commit=tuple(first),
@@ -107,7 +111,7 @@ def decoding_order(record: Record, *, answer_only: bool = False) -> DecodingOrde
         first=correlation,
         # Few decoders revise: the same commits are not correlated twice.
         last=correlation if last == first else left_to_right_correlation(last),
-        revisions=record.trace.revisions(record.mask_id),
+        revisions=trace.revisions(mask_id),
     )
 
 

@@ -144,7 +144,9 @@ def mark_of(record: Record) -> float | None:
 
 def speed_of(record: Record) -> float | None:
     """Return canvas tokens per model call; None without a mark or without a call."""
-    return None if record.marks is None else record.counts.tokens_per_step
+    if record.marks is None or record.counts is None:
+        return None
+    return record.counts.tokens_per_step
 
 
 def refuse_other_samples(records: Iterable[Record]) -> None:
@@ -166,7 +168,7 @@ def refuse_other_samples(records: Iterable[Record]) -> None:
 def _columns(records: Sequence[Record]) -> dict[tuple[str, int], int]:
     """Return the columns with their canvas lengths: tasks as they come, samples by number."""
     tasks = {task: place for place, task in enumerate(dict.fromkeys(r.task_label for r in records))}
-    lengths = {(r.task_label, r.index): len(r.output_ids) for r in records}
+    lengths = {(r.task_label, r.index): len(r.decoding.output_ids) for r in records}
     order = sorted(lengths, key=lambda column: (tasks[column[0]], column[1]))
     return {column: lengths[column] for column in order}
 

@@ -27,7 +27,8 @@ from parallelbench.prompt import Prompt
 from parallelbench.registry import Registry
 
 #: What the loop itself can compute from logits.  Anything else that a decoder needs
-#: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.
+#: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model; so must
+#: obedience to a row's own ``"positions"`` and ``"attention_mask"``.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
     {"token", "confidence", "margin", "entropy", "uniform", "distribution", "answers"}
@@ -47,6 +48,8 @@ class Row:
             means 0, 1, 2, ...
         attention: True where the canvas position of that row may attend to the canvas
             position of that column; None means everywhere the model allows.
+        window: The active window; filled in by the loop, for models that remember.
+        entered: The canvas when that window became active; likewise.
     """
 
     prompt: Prompt
@@ -54,6 +57,8 @@ class Row:
     wanted: Bool[Tensor, " length"]
     positions: Int[Tensor, " length"] | None = None
     attention: Bool[Tensor, "length length"] | None = None
+    window: tuple[int, int] | None = None
+    entered: Int[Tensor, " length"] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,12 @@
     │   ├── CanvasError         an answer does not fit the canvas or the tokenizer
     │   ├── RunFileError        a run file is malformed, or changed since its run began
     │   ├── RecordsError        a line of records is torn, corrupted or from elsewhere
-    │   └── StorageError        a folder cannot be read or written, or the disk is full
-    └── DecoderError            a strategy broke its contract: the record says so
+    │   ├── StorageError        a folder cannot be read or written, or the disk is full
+    │   ├── CheckpointError     a checkpoint cannot be loaded, or is not what it seems
+    │   └── UnreachableError    a server answers nothing at all, so the run was ended
+    ├── DecoderError            a strategy broke its contract: the record says so
+    ├── ModelError              a model has no prediction for a row: the record says so
+    └── ServerError             a server gave no usable reply: the record says so
 
 The analysis adds two requests of its own: ``OverLimitError``, a law too large for an exact
 answer, and ``IncompleteSweepError``, settings that were not run on the same samples.
@@ -60,5 +64,21 @@ class StorageError(RequestError):
     """A folder or file cannot be read or written."""
 
 
+class CheckpointError(RequestError):
+    """A checkpoint cannot be found or loaded, or does not hold what its family needs."""
+
+
+class UnreachableError(RequestError):
+    """A server failed so often in a row that going on would only waste time."""
+
+
 class DecoderError(ParallelBenchError):
     """A decoding strategy broke its contract, such as writing outside its window."""
+
+
+class ModelError(ParallelBenchError, ValueError):
+    """A model has no prediction for a row: memory ran out, or its logits are no numbers."""
+
+
+class ServerError(ParallelBenchError):
+    """A server gave no usable reply to one request, after every attempt."""

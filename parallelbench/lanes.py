@@ -8,10 +8,11 @@ not, ends its lanes with status ``error``; the other lanes go on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,10 +81,10 @@ class Outcome:
             for token, is_open in zip(self.output_ids, self.job.prompt.open.tolist(), strict=True)
             if is_open
         ]
-        ends = [position for position, token in enumerate(open_ids) if token == codec.end_id]
-        before_end = open_ids[: ends[0]] if ends else open_ids
-        behind_end = open_ids[ends[0] :] if ends else []
+        before_end = codec.before_end(open_ids)
+        behind_end = open_ids[len(before_end) :]
         answer_tokens = sum(token != codec.mask_id for token in before_end)
+        canvas_tokens = len(open_ids) - self.trace.filled
         nfe = self.trace.nfe
         return Counts(
             nfe=nfe,
@@ -91,11 +92,11 @@ class Outcome:
             token_positions=sum(self.trace.row_tokens),
             auxiliary_calls=sum(self.trace.auxiliary_calls),
             steps=len(self.trace.rows),
-            canvas_tokens=len(open_ids),
+            canvas_tokens=canvas_tokens,
             answer_tokens=answer_tokens,
-            tokens_after_end=sum(t not in (codec.end_id, codec.mask_id) for t in behind_end),
+            tokens_after_end=sum(t not in codec.ends | {codec.mask_id} for t in behind_end),
             revisions=self.trace.revisions(codec.mask_id),
-            tokens_per_step=len(open_ids) / nfe if nfe else None,
+            tokens_per_step=canvas_tokens / nfe if nfe else None,
             answer_tokens_per_step=answer_tokens / nfe if nfe else None,
             off_law_calls=self.off_law_calls,
         )
@@ -113,7 +114,6 @@ class Call:
         uniform: Uniform numbers in [0, 1) for the decoder; None if it needs none.
         statistics: What the decoder is told.
         off_law: Per row, whether no right answer fits it; None if the model does not know.
-        auxiliary_calls: Per row; empty if there were none.
     """
 
     rows: list[Row]
@@ -123,7 +123,17 @@ class Call:
     uniform: Tensor | None
     statistics: Statistics
     off_law: Sequence[bool] | None = None
-    auxiliary_calls: Sequence[int] = ()
+
+    def keep(self, lanes: Sequence[int]) -> None:
+        """Forget the rows of all other lanes."""
+        kept = [index for lane in lanes for index in range(len(self.rows))[self.slices[lane]]]
+        lengths = [self.slices[lane].stop - self.slices[lane].start for lane in lanes]
+        stops = list(itertools.accumulate(lengths))
+        self.rows = [self.rows[index] for index in kept]
+        self.slices = [slice(stop - n, stop) for stop, n in zip(stops, lengths, strict=True)]
+        self.wanted = self.wanted[kept]
+        self.draws = None if self.draws is None else self.draws[kept]
+        self.uniform = None if self.uniform is None else self.uniform[kept]
 
 
 class _Sight(NamedTuple):
@@ -144,13 +154,16 @@ class _Lane:
 
     job: Job
     blocks: list[tuple[int, int]]
+    stops: frozenset[int]
     budget: int
     rng: np.random.Generator | None = None
     state: Any = None
     window: tuple[int, int] = (0, 0)
+    entered: Tensor | None = None
     initial: int = 0
     step: int = 0
     nfe: int = 0
+    stored: int = 0
     off_law_calls: int | None = None
     trace: Trace = field(default_factory=Trace)
     started: float = field(default_factory=time.perf_counter)
@@ -170,6 +183,7 @@ class Cohort:
     def __init__(self, decoder: Decoder, model: Model) -> None:
         self.decoder = decoder
         self.lanes: list[_Lane] = []
+        self._model = model
         self._codec = model.codec
         self._device = model.device
         self._canvas = torch.empty((0, 0), dtype=torch.long)
@@ -185,7 +199,7 @@ class Cohort:
         self._writable = torch.stack([*self._writable, *masked])
         self.lanes += [self._lane(job) for job in jobs]
         for index in fresh:
-            self._enter_next_block(self.lanes[index], self._writable[index])
+            self._enter_next_block(self.lanes[index], self._canvas[index])
         self._last_sight = None
         try:
             for index in fresh:
@@ -202,7 +216,7 @@ class Cohort:
         slices: list[slice] = []
         try:
             for lane, view in zip(self.lanes, self._sight.views, strict=True):
-                planned = self.decoder.plan(lane.state, view)
+                planned = self._remembering(lane, self.decoder.plan(lane.state, view))
                 slices.append(slice(len(rows), len(rows) + len(planned)))
                 rows.extend(planned)
         except RequestError:
@@ -218,8 +232,23 @@ class Cohort:
             statistics=Statistics(token=self._canvas[:0]),
         )
 
+    def drop(self, call: Call, failed: Mapping[Row, str]) -> list[Outcome]:
+        """Take out the lanes, and their rows of ``call``, for which there is no prediction.
+
+        Args:
+            call: As planned.
+            failed: Why there is none, for each row without one.
+        """
+        reasons = ([failed[row] for row in call.rows[own] if row in failed] for own in call.slices)
+        endings = {index: _Ending("error", told[0]) for index, told in enumerate(reasons) if told}
+        if endings:
+            call.keep([index for index in range(len(self.lanes)) if index not in endings])
+        return self._leave(endings)
+
     def step(self, call: Call) -> list[Outcome]:
         """Let the decoder choose, apply and count what it chose; return finished lanes."""
+        if not self.lanes:
+            return []
         try:
             endings = self._step(call)
         except RequestError:
@@ -266,13 +295,29 @@ class Cohort:
         if window is not None:
             lane.window = window
         elif not done and self.decoder.block_done(lane.state, self._sight.views[index]):
-            done = not self._enter_next_block(lane, self._canvas[index] == self._codec.mask_id)
+            done = self._stop(index, lane) or not self._enter_next_block(lane, self._canvas[index])
         if done:
             left = (self._canvas[index] == self._codec.mask_id) & self._writable[index]
             return _Ending("unfinished" if left.any() else "ok")
         if len(lane.trace.rows) >= lane.budget:
             return _Ending("stalled")
         return None
+
+    def _stop(self, index: int, lane: _Lane) -> bool:
+        """Fill what is left with end-of-text, if the model stops behind the finished block."""
+        canvas, end = self._canvas[index], lane.window[1]
+        if end not in lane.stops:
+            return False
+        written = canvas[:end][self._writable[index, :end]].tolist()
+        if self._codec.ends.isdisjoint(written):
+            return False
+        left = (canvas == self._codec.mask_id) & self._writable[index]
+        positions = left.nonzero().flatten().tolist()
+        if positions:
+            self._canvas[index, positions] = self._codec.end_id
+            self._last_sight = None
+            lane.trace.stop(positions, [self._codec.end_id] * len(positions))
+        return True
 
     def _faults(self, updates: Updates) -> dict[int, _Ending]:
         """Return the lanes in which the decoder broke its contract."""
@@ -306,30 +351,43 @@ class Cohort:
             lane.nfe += bool(rows)
             if call.off_law is not None:
                 lane.off_law_calls = (lane.off_law_calls or 0) + any(call.off_law[own])
+            loads = [self._model.load(row) for row in rows]
+            stored = max((load.stored for load in loads), default=lane.stored)
+            grown, lane.stored = max(stored - lane.stored, 0), stored
             lane.trace.add(
                 positions[index],
                 ids[index],
                 rows=len(rows),
-                row_tokens=sum(row.prompt.ids.numel() + row.canvas.numel() for row in rows),
-                auxiliary_calls=sum(call.auxiliary_calls[own]),
+                row_tokens=sum(load.tokens for load in loads) + grown,
+                auxiliary_calls=int(grown > 0),
             )
 
+    def _remembering(self, lane: _Lane, rows: Sequence[Row]) -> Sequence[Row]:
+        if not self._model.remembers:
+            return rows
+        return [replace(row, window=lane.window, entered=lane.entered) for row in rows]
+
     def _lane(self, job: Job) -> _Lane:
-        length = len(job.prompt.canvas)
-        block = self.decoder.block_length or length
+        length, own = len(job.prompt.canvas), self._model.blocks
+        # The model's grid may begin in the prompt; a decoder's blocks lie within its blocks.
+        start = -(len(job.prompt.ids) % own.length) if own and own.from_prompt else 0
+        ends = {*range(start, length, own.length if own else length - start), length} - {start}
+        cuts = _cuts(sorted(ends), start, self.decoder.block_length)
         return _Lane(
             job=job,
-            blocks=[(low, min(low + block, length)) for low in range(0, length, block)],
+            blocks=list(itertools.pairwise([0, *cuts])),
+            stops=frozenset(ends if self._model.stops else ()),
             budget=STEPS_PER_TOKEN * int(job.prompt.open.sum()),
         )
 
-    def _enter_next_block(self, lane: _Lane, masked: Tensor) -> bool:
+    def _enter_next_block(self, lane: _Lane, canvas: Tensor) -> bool:
         """Make the next block with an open position the active window, if there is one."""
         while lane.blocks:
             low, high = lane.blocks.pop(0)
-            count = int(masked[low:high].sum())
+            count = int((canvas[low:high] == self._codec.mask_id).sum())
             if count:
                 lane.window, lane.initial, lane.step = (low, high), count, 0
+                lane.entered = canvas.clone() if self._model.remembers else None
                 return True
         return False
 
@@ -405,6 +463,15 @@ class Cohort:
 def _generator(key: str) -> np.random.Generator:
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+def _cuts(ends: Sequence[int], start: int, block_length: int | None) -> list[int]:
+    """Return where windows end: at the ends of the model's blocks and of the decoder's."""
+    cuts: list[int] = []
+    for low, high in itertools.pairwise([start, *ends]):
+        cuts += range(low + block_length, high, block_length) if block_length else ()
+        cuts.append(high)
+    return [cut for cut in cuts if cut > 0]
 
 
 def _padded(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -1,11 +1,16 @@
-"""What a model is: it predicts.  It never chooses, never counts, never sees a decoder."""
+"""What a model is: it predicts.  It never chooses, never counts, never sees a decoder.
+
+A :class:`Model` predicts tokens, one call at a time, and can be steered by any decoder.  A
+:class:`Server` decodes by itself, elsewhere: it gives whole replies and shows nothing of
+how they came to be.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +19,7 @@ from torch import Tensor
 from parallelbench.decoder import Row
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
+from parallelbench.sample import Message
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,15 +34,39 @@ class Prediction:
             so that ties go to the lowest; columns whose logit is -inf may hold any id.
         off_law: True for a row whose canvas no right answer fits; None if the model does
             not know the law.
-        auxiliary_calls: Calls beside the counted one, per row; None if there were none.
         extras: What the model provides by name, one entry per row on the first axis.
     """
 
     logits: Float[Tensor, "wanted columns"]
     token_ids: Int[Tensor, "wanted columns"] | None = None
     off_law: Bool[Tensor, " rows"] | None = None
-    auxiliary_calls: Sequence[int] | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Blocks(NamedTuple):
+    """The grid of blocks that a model must be decoded in, from left to right.
+
+    Attributes:
+        length: Of each block, in tokens.
+        from_prompt: Whether they are counted from the first token of the prompt, so that
+            the first block of a canvas may be a short one; else from its own first token.
+    """
+
+    length: int
+    from_prompt: bool
+
+
+class Load(NamedTuple):
+    """What it costs to predict one row.
+
+    Attributes:
+        tokens: Tokens that pass through the network in the counted call.
+        stored: Leading tokens of prompt and canvas whose keys and values it has from
+            auxiliary calls instead.
+    """
+
+    tokens: int
+    stored: int
 
 
 class Model(ABC):
@@ -49,8 +79,13 @@ class Model(ABC):
         codec: How it reads and writes text.
         provides: What it gives beside logits, by the names that decoders need.
         digest: Identifies its predictions: law and tokenizer, or weights.
+        weights_digest: Identifies its weights alone; None if it has none.
         device: Where it computes; canvases are kept there too.
         threads: How many CPU threads serve it best; None leaves that to torch.
+        blocks: The grid that its canvases are decoded in; None leaves that to decoders.
+        stops: Whether a decode ends behind the block with the first end-of-text.
+        remembers: Whether its rows must say what the canvas was when their window became
+            active, because it computes some positions from that.
     """
 
     codec: Codec
@@ -58,10 +93,32 @@ class Model(ABC):
     threads: int | None = None
     provides: frozenset[str] = frozenset()
     digest: str
+    weights_digest: str | None = None
+    blocks: Blocks | None = None
+    stops: bool = False
+    remembers: bool = False
 
     @abstractmethod
     def predict(self, rows: Sequence[Row]) -> Prediction:
-        """Return predictions for the wanted positions of ``rows``, in one call."""
+        """Return predictions for the wanted positions of ``rows``, in one call.
+
+        Raises:
+            ModelError: It has no prediction for one of them.
+        """
+
+    def load(self, row: Row) -> Load:
+        """Return what it costs to predict ``row``, which depends on that row alone.
+
+        The loop counts an auxiliary call whenever a decode finds more tokens stored.
+        """
+        return Load(tokens=row.prompt.ids.numel() + row.canvas.numel(), stored=0)
+
+    def batches(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Return which of ``rows`` go through the network together, as memory allows."""
+        return [list(range(len(rows)))]
+
+    def shrink(self, rows: Sequence[Row]) -> None:  # noqa: B027  most never run out of memory
+        """Make batches smaller from now on: ``rows`` did not fit into memory together."""
 
     def check(self, prompt: Prompt) -> None:  # noqa: B027  most serve any prompt
         """Refuse a prompt that this model cannot serve; asked before a run starts.
@@ -75,15 +132,80 @@ class Model(ABC):
         """Return its provenance as JSON values, for the environment of a run."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSource(ABC):
-    """Where a model comes from: the fields of its setting, checked before it is loaded."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server wrote for one sample.
 
-    summary: ClassVar[str]
+    Attributes:
+        text: The reply.
+        finish: Why it ended, in the server's word; None if it did not say.
+        completion_tokens: Its length as the server counts it; None if it did not say.
+        drafts: How many whole drafts it streamed before the last; None if it streams none.
+        attempts: Requests made until one was answered.
+        seconds: From the request that was answered to the end of its reply.
+    """
+
+    text: str
+    finish: str | None
+    completion_tokens: int | None
+    drafts: int | None
+    attempts: int
+    seconds: float
+
+
+class Server(ABC):
+    """A model that decodes by itself, behind a wire: no tokens, no steps, no calls.
+
+    Attributes:
+        digest: Identifies what was asked for: address, model and request fields.
+        concurrency: How many requests it is sent at a time.
+    """
+
+    digest: str
+    concurrency: int
 
     @abstractmethod
-    def open(self) -> Model:
-        """Return the model, ready to predict."""
+    def reply(self, messages: Sequence[Message], *, key: str) -> Reply:
+        """Return the reply to ``messages``; called from many threads at once.
+
+        Args:
+            messages: The chat.
+            key: Names this decode within its run; whatever randomness the server takes a
+                seed for is seeded from nothing else.
+
+        Raises:
+            ServerError: There was none, after every attempt.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return its provenance as JSON values, for the environment of a run; no secrets."""
+
+    def close(self) -> None:  # noqa: B027  it may keep no connections
+        """Hang up, also where a reply is still awaited; a later question connects again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource(ABC):
+    """Where a model comes from: the fields of its setting, checked before it is loaded.
+
+    Attributes:
+        summary: What it is, in half a line.
+        address: The field that is written without its name; None if there is none.
+        serves: Whether it opens a :class:`Server`, to which no decoder applies.
+    """
+
+    summary: ClassVar[str]
+    address: ClassVar[str | None] = None
+    serves: ClassVar[bool] = False
+
+    @abstractmethod
+    def open(self) -> Model | Server:
+        """Return the model, ready to predict, or the server, ready to reply.
+
+        Raises:
+            RequestError: It cannot be had as asked.
+        """
 
 
 MODELS: Registry[type[ModelSource]] = Registry("model")

@@ -9,9 +9,10 @@ the same number of tokens and agree on all the others.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -40,23 +41,41 @@ class Codec:
         mask_id: The id of an open position; may lie beyond the tokenizer.
         end_id: The id of end-of-text, which also fills the canvas behind an answer.
         chat_template: A Jinja template; None takes the tokenizer's own.
+        template_arguments: What the template is told beside the messages, such as whether
+            the model may think aloud.
+        stop_ids: Further ids that end a reply, such as the end of a chat turn.
     """
 
     tokenizer: Any
     mask_id: int
     end_id: int
     chat_template: str | None = None
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
+    stop_ids: frozenset[int] = frozenset()
 
     @cached_property
     def size(self) -> int:
-        """How many ids the tokenizer can decode; ids from here on are never written."""
-        return len(self.tokenizer)
+        """One more than the tokenizer's highest id; ids from here on are never written."""
+        # Not its number of entries: published tokenizers leave ids out.
+        return 1 + max(map(int, self.tokenizer.get_vocab().values()))
+
+    @cached_property
+    def unwritable(self) -> list[int]:
+        """The ids below :attr:`size` that stand for nothing: the mask, and ids left out."""
+        known = set(self.tokenizer.get_vocab().values()) - {self.mask_id}
+        return [token for token in range(self.size) if token not in known]
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Every id that ends a reply."""
+        return self.stop_ids | {self.end_id}
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the tokenizer, the special ids and the chat template."""
         template = self.chat_template or self.tokenizer.chat_template
-        content = [self.tokenizer.backend_tokenizer.to_str(), self.mask_id, self.end_id, template]
+        content: list[Any] = [self.tokenizer.backend_tokenizer.to_str(), self.mask_id]
+        content += [self.end_id, template, dict(self.template_arguments), sorted(self.stop_ids)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -68,6 +87,7 @@ class Codec:
                 tokenize=False,
                 add_generation_prompt=True,
                 chat_template=self.chat_template,
+                **self.template_arguments,
             )
         )
 
@@ -81,13 +101,13 @@ class Codec:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` up to the first end-of-text, without special tokens."""
-        written = list(ids)
-        if self.end_id in written:
-            written = written[: written.index(self.end_id)]
-        return str(self.tokenizer.decode(self._readable(written), skip_special_tokens=True))
+        written = self.before_end(ids)
+        readable = [token for token in written if token != self.mask_id and token < self.size]
+        return str(self.tokenizer.decode(readable, skip_special_tokens=True))
 
-    def _readable(self, ids: Sequence[int]) -> list[int]:
-        return [token for token in ids if token != self.mask_id and token < self.size]
+    def before_end(self, ids: Sequence[int]) -> list[int]:
+        """Return what of ``ids`` stands before the first that ends a reply."""
+        return list(itertools.takewhile(lambda token: token not in self.ends, ids))
 
     def check_round_trip(self, texts: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
         """Refuse texts that this tokenizer would not write back as they are.

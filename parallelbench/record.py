@@ -7,7 +7,7 @@ and never becomes a wrong number.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -37,10 +37,12 @@ class Counts(BaseModel):
     Attributes:
         nfe: Model calls made while this sample was live.
         rows: Sequences sent in those calls.
-        token_positions: Sum of the lengths of those sequences, prompts included.
+        token_positions: Tokens that passed through the network, prompts and auxiliary
+            calls included.
         auxiliary_calls: Calls beside the counted ones: verifier, encoder, cache store.
         steps: Steps taken, with those that needed no call.
-        canvas_tokens: Positions that the decoder had to fill.
+        canvas_tokens: Positions that the decoder had to fill; those behind the end at
+            which a model stops are not among them.
         answer_tokens: Those of them before the first end-of-text.
         tokens_after_end: Filled positions behind the first end-of-text that hold
             something else than end-of-text.
@@ -67,6 +69,17 @@ class Counts(BaseModel):
     off_law_calls: int | None
 
 
+class Served(BaseModel):
+    """What a server said of a reply: :class:`~parallelbench.model.Reply`, without its text."""
+
+    model_config = _CONFIG
+
+    finish: _ForeignText | None
+    completion_tokens: int | None
+    drafts: int | None
+    attempts: int
+
+
 class RecordedMarks(BaseModel):
     """:class:`~parallelbench.score.Marks`, as written down."""
 
@@ -78,6 +91,19 @@ class RecordedMarks(BaseModel):
     parts: dict[_ForeignText, float]
 
 
+class Decoding(NamedTuple):
+    """What a record holds of a decode that was steered here.
+
+    The fields are those of :class:`Record`.
+    """
+
+    trace: Trace
+    counts: Counts
+    output_ids: list[int]
+    mask_id: int
+    end_id: int
+
+
 class Record(BaseModel):
     """One (model, task, sample, decoder, repeat): what was asked, written, and marked.
 
@@ -86,11 +112,12 @@ class Record(BaseModel):
         library_version: Of the package that wrote the line.
         model: The model's setting, as typed.
         model_digest: What identifies its predictions: law and tokenizer, or weights.
+        weights_digest: What identifies its weights alone; None if it has none here.
         task: Registered name.
         task_fields: All its fields.
         task_label: The task's setting, as typed.
         task_version: Of its samples and marks.
-        decoder: Registered name.
+        decoder: Registered name; ``server`` if the model decodes by itself.
         decoder_fields: All its fields.
         decoder_label: The decoder's setting, as typed.
         oracle: Whether the decoder was told the right answers; never ranked with the rest.
@@ -100,9 +127,11 @@ class Record(BaseModel):
         seed: The run's seed.
         repeat: Counts repeated decodes of the same sample from 0.
         prompt_digest: SHA-256 of the rendered prompt and its ids.
-        prompt_tokens: Its length.
+        prompt_tokens: Its length.  This and all that follows from tokens is None for a
+            server, which shows none.
         mask_id: The id that marks an open position.
         end_id: The end-of-text id.
+        stop_ids: Further ids that end a reply.
         initial_ids: The canvas at the start; None if every position was open.
         output_ids: The canvas at the end, raw.
         text: The reply: ``output_ids`` up to the first end-of-text, decoded.
@@ -113,6 +142,7 @@ class Record(BaseModel):
         marks: What the reply is worth; None for status ``error``.
         counts: What it cost.
         trace: Every step.
+        served: What the server said of its reply; None if there is no server.
         seconds: Wall-clock time while this sample was live; depends on the batch.
     """
 
@@ -122,6 +152,7 @@ class Record(BaseModel):
     library_version: str
     model: str
     model_digest: str
+    weights_digest: str | None = None
     task: str
     task_fields: dict[str, Any]
     task_label: str
@@ -136,18 +167,20 @@ class Record(BaseModel):
     seed: int
     repeat: int
     prompt_digest: str
-    prompt_tokens: int
-    mask_id: int
-    end_id: int
+    prompt_tokens: int | None
+    mask_id: int | None
+    end_id: int | None
+    stop_ids: list[int] = []
     initial_ids: list[int] | None
-    output_ids: list[int]
+    output_ids: list[int] | None
     text: _ForeignText
     status: Status
     error: _ForeignText | None
     note: _ForeignText | None = None
     marks: RecordedMarks | None
-    counts: Counts
-    trace: Trace
+    counts: Counts | None
+    trace: Trace | None
+    served: Served | None = None
     seconds: float
 
     @property
@@ -158,7 +191,26 @@ class Record(BaseModel):
     @property
     def canvas(self) -> list[int]:
         """The canvas at the start: mask ids where the decoder was to write."""
-        return self.initial_ids or [self.mask_id] * len(self.output_ids)
+        return self.initial_ids or [self.decoding.mask_id] * len(self.decoding.output_ids)
+
+    @property
+    def decoding(self) -> Decoding:
+        """What a server never shows: trace, counts and ids.
+
+        Raises:
+            RecordsError: The model decoded by itself.
+        """
+        if (
+            self.trace is None
+            or self.counts is None
+            or self.output_ids is None
+            or self.mask_id is None
+            or self.end_id is None
+        ):
+            raise RecordsError(
+                f"the record of {self.model} on {self.sample} has no steps: a server decoded it"
+            )
+        return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
 _DIGEST = ',"digest":"'

@@ -185,10 +185,13 @@ def _result(records: Sequence[Record]) -> Result:
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
     strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
-    speeds = [r for r in marked if r.counts.tokens_per_step is not None]
-    speed = _by_sample(speeds, [r.counts.tokens_per_step or 0.0 for r in speeds])
-    off_law = [r for r in marked if r.counts.off_law_calls is not None]
-    calls = sum(r.counts.nfe for r in off_law)
+    # A server shows no steps: all that follows from them is absent, not zero.
+    counted = [(r, r.counts) for r in marked if r.counts is not None]
+    moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
+    speeds = [r for r, _ in moving]
+    speed = _by_sample(speeds, [c.tokens_per_step or 0.0 for _, c in moving])
+    off_law = [c for _, c in counted if c.off_law_calls is not None]
+    calls = sum(c.nfe for c in off_law)
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
     return Result(
         model=first.model,
@@ -208,14 +211,12 @@ def _result(records: Sequence[Record]) -> Result:
         tokens_per_step=_mean(speed),
         tokens_per_step_interval=_bootstrap(speed),
         answer_tokens_per_step=_mean(
-            _by_sample(speeds, [r.counts.answer_tokens_per_step or 0.0 for r in speeds])
+            _by_sample(speeds, [c.answer_tokens_per_step or 0.0 for _, c in moving])
         ),
-        nfe=_mean(_by_sample(marked, [float(r.counts.nfe) for r in marked])),
+        nfe=_mean(_by_sample([r for r, _ in counted], [float(c.nfe) for _, c in counted])),
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),
-        off_law_share=(
-            sum(r.counts.off_law_calls or 0 for r in off_law) / calls if calls else None
-        ),
+        off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
         seconds=sum(r.seconds for r in records),
     )
 

@@ -29,6 +29,9 @@ from parallelbench.task import TASKS
 #: The run that ``parallelbench run`` makes when nothing is asked for.
 DEFAULT_RUN = Path(__file__).with_name("default.yaml")
 
+#: Stands in the place of a decoder where a server decodes by itself.
+SERVER_DECODER = Setting(name="server", fields={}, label="server")
+
 
 class _Named(BaseModel):
     """A setting spelled out, as in a frozen run file."""
@@ -68,7 +71,8 @@ class RunFile:
     Attributes:
         models: Which models.
         tasks: Which tasks, in the order of the report.
-        decoders: Which decoder settings, in the order of the report.
+        decoders: Which decoder settings, in the order of the report; a model that decodes by
+            itself takes none of them.
         samples: Samples per task; sample i is the same in every run with the same seed.
         seed: Of the samples and of every decoder's randomness.
         repeats: Decodes of each sample by each decoder, with different randomness.
@@ -84,8 +88,12 @@ class RunFile:
     @property
     def decodes(self) -> int:
         """How many decodes the run asks for."""
-        pairs = len(self.models) * len(self.tasks) * len(self.decoders)
-        return pairs * self.samples * self.repeats
+        settings = sum(len(self.decoders_of(model)) for model in self.models)
+        return settings * len(self.tasks) * self.samples * self.repeats
+
+    def decoders_of(self, model: Setting) -> tuple[Setting, ...]:
+        """Return what decodes with ``model``: a server does so by itself."""
+        return (SERVER_DECODER,) if MODELS[model.name].serves else self.decoders
 
     @cached_property
     def places(self) -> dict[str, dict[str, int]]:
@@ -93,10 +101,15 @@ class RunFile:
 
         Records come in the order in which they were finished; people read in this one.
         """
-        kinds = {"model": self.models, "task": self.tasks, "decoder": self.decoders}
+        decoders = dict.fromkeys(each.label for m in self.models for each in self.decoders_of(m))
+        kinds = {
+            "model": [setting.label for setting in self.models],
+            "task": [setting.label for setting in self.tasks],
+            "decoder": list(decoders),
+        }
         return {
-            kind: {setting.label: place for place, setting in enumerate(settings)}
-            for kind, settings in kinds.items()
+            kind: {label: place for place, label in enumerate(labels)}
+            for kind, labels in kinds.items()
         }
 
     def frozen(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Tasks, decoders and models are all asked for in this one form, on the command line, in
 Python and in run files.  ``|`` separates the values of a grid: ``confidence:k=1|2|4`` is
-three settings.
+three settings.  A class may name one of its fields :attr:`address`; that one is written
+without its name, and may hold colons: ``hf:checkpoints/mine:dtype=bfloat16``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +70,8 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
     """Return the settings that ``text`` stands for, globs and grids expanded.
 
     Args:
-        text: ``name``, ``glob``, or either followed by ``:field=value|value,field=value``.
+        text: ``name``, ``glob``, or either followed by ``:field=value|value,field=value``;
+            for a class with an address ``name:address``, likewise followed.
         registry: Where the names are looked up.
 
     Raises:
@@ -76,7 +79,9 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
         FieldError: A value is of the wrong kind or out of range.
     """
     pattern, _, tail = text.partition(":")
-    grid = _grid(tail, text)
+    known = pattern.strip() in registry
+    address = getattr(registry[pattern.strip()], "address", None) if known else None
+    grid = _grid(tail, text) if address is None else _grid_behind_address(tail, text, address)
     combinations = [
         dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
     ]
@@ -112,6 +117,9 @@ def build(setting: Setting, registry: Registry[type[T]]) -> T:
 
 _UNSET = object()
 
+#: Where an address ends: at the first colon with a field's name and "=" behind it.
+_FIELDS_BEGIN = re.compile(r"(?:^|:)(?=[a-z_]+=)")
+
 
 def _label(name: str, kind: type[Any], fields: Mapping[str, FieldValue]) -> str:
     # A class may name fields that its label always shows: the strength of a strategy
@@ -119,9 +127,23 @@ def _label(name: str, kind: type[Any], fields: Mapping[str, FieldValue]) -> str:
     always = [field for field in getattr(kind, "labelled", ()) if field in fields]
     default = _defaults(kind)
     changed = [field for field in fields if fields[field] != default.get(field, _UNSET)]
-    shown = dict.fromkeys((*always, *changed))
+    address = getattr(kind, "address", None)
+    shown = [field for field in dict.fromkeys((*always, *changed)) if field != address]
     told = ",".join(f"{field}={_written(fields[field])}" for field in shown)
-    return f"{name}:{told}" if told else name
+    place = str(fields[address]) if address else ""
+    if _FIELDS_BEGIN.search(place):  # it would be taken for a field
+        told, place = ",".join(part for part in (f"{address}={place}", told) if part), ""
+    return ":".join(part for part in (name, place, told) if part)
+
+
+def _grid_behind_address(tail: str, text: str, address: str) -> dict[str, list[str]]:
+    before, *behind = _FIELDS_BEGIN.split(tail, maxsplit=1)
+    grid = _grid(behind[0] if behind else "", text)
+    if before.strip():
+        if address in grid:
+            raise FieldError(f"{text!r}: field {address!r} is given twice")
+        return {address: [before.strip()], **grid}
+    return grid
 
 
 def _grid(tail: str, text: str) -> dict[str, list[str]]:
@@ -141,6 +163,9 @@ def _build(name: str, kind: type[T], fields: Mapping[str, Any], what: str) -> T:
     for field in fields:
         if field not in types:
             raise UnknownNameError(f"{what} {name!r}: {unknown('field', field, types)}")
+    address = getattr(kind, "address", None)
+    if address is not None and address not in fields:
+        raise FieldError(f"{what} {name!r} needs a {address}: write {name}:{address.upper()}")
     values = {
         field: _converted(value, types[field], f"{what} {name!r}: field {field!r}")
         for field, value in fields.items()

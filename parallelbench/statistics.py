@@ -6,13 +6,15 @@ float32, and only what some decoder needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from parallelbench.errors import ModelError
 from parallelbench.model import Prediction
 from parallelbench.prompt import Codec
 
@@ -30,6 +32,22 @@ class FlatStatistics:
     entropy: Float[Tensor, " wanted"] | None
     distribution: Float[Tensor, "wanted vocabulary"] | None
 
+    def at(self, lines: slice | Int[Tensor, " lines"]) -> FlatStatistics:
+        """Return the statistics of some positions only."""
+        present = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: part[lines] for name, part in present.items() if part is not None}
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[FlatStatistics]) -> FlatStatistics:
+        """Return the statistics of several calls, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return replace(parts[0], **joined)
+
 
 def forbid_unwritable(prediction: Prediction, codec: Codec) -> None:
     """Give the mask id and ids beyond the tokenizer no chance, in place.
@@ -40,8 +58,7 @@ def forbid_unwritable(prediction: Prediction, codec: Codec) -> None:
     logits, ids = prediction.logits, prediction.token_ids
     if ids is None:
         logits[:, codec.size :] = -torch.inf
-        if codec.mask_id < logits.shape[1]:
-            logits[:, codec.mask_id] = -torch.inf
+        logits[:, [token for token in codec.unwritable if token < logits.shape[1]]] = -torch.inf
     else:
         logits.masked_fill_((ids >= codec.size) | (ids == codec.mask_id), -torch.inf)
 
@@ -63,14 +80,14 @@ def statistics_of(
         vocabulary_size: Of ``distribution``.
 
     Raises:
-        ValueError: The model gave no admissible token at some position, or not a number.
+        ModelError: The model gave no admissible token at some position, or not a number.
     """
     # Softmax and log-softmax reduce each row by itself, so a position's statistics do not
     # depend on the other rows of the batch.
     logits = prediction.logits.float()
     probabilities = torch.softmax(logits, dim=-1)
     if not torch.isfinite(probabilities).all():
-        raise ValueError("the model's logits at some position are all -inf, or not numbers")
+        raise ModelError("the model's logits at some position are all -inf, or not numbers")
     column = logits.argmax(dim=-1)
     if temperature is not None and draws is not None:
         hot = temperature > 0

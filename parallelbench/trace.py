@@ -18,8 +18,11 @@ class Trace:
         positions: The canvas positions written in each step, ascending.
         ids: The ids written there; the mask id opens a position again.
         rows: Sequences sent for this sample; 0 in a step that needed no call.
-        row_tokens: Tokens in those sequences, prompt included.
+        row_tokens: Tokens that passed through the network for them, prompts and auxiliary
+            calls included.
         auxiliary_calls: Calls beside the counted one: verifier, encoder, cache store.
+        stopped: Whether the last step is not the decoder's: the model stops behind the
+            first end-of-text, and what was left of the canvas was filled with it.
 
     Raises:
         ValueError: The columns differ in length, or a step's positions and ids do.
@@ -30,6 +33,7 @@ class Trace:
     rows: list[int] = field(default_factory=list)
     row_tokens: list[int] = field(default_factory=list)
     auxiliary_calls: list[int] = field(default_factory=list)
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         columns = (self.positions, self.ids, self.rows, self.row_tokens, self.auxiliary_calls)
@@ -49,10 +53,20 @@ class Trace:
         self.row_tokens.append(row_tokens)
         self.auxiliary_calls.append(auxiliary_calls)
 
+    def stop(self, positions: list[int], ids: list[int]) -> None:
+        """Append the step in which the model's stop rule fills what is left."""
+        self.add(positions, ids, rows=0, row_tokens=0, auxiliary_calls=0)
+        self.stopped = True
+
     @property
     def nfe(self) -> int:
         """Model calls: the steps in which at least one row was sent."""
         return sum(rows > 0 for rows in self.rows)
+
+    @property
+    def filled(self) -> int:
+        """Positions that the model's stop rule filled."""
+        return len(self.positions[-1]) if self.stopped else 0
 
     def replay(self, initial: Sequence[int]) -> list[int]:
         """Return the canvas that these steps make of ``initial``.

@@ -1,5 +1,6 @@
 """The loop: what it does for every strategy, and what no strategy can make it do."""
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Update
 from parallelbench.errors import NotEnumerableError
 from parallelbench.lanes import STEPS_PER_TOKEN, Job
-from parallelbench.model import Prediction
+from parallelbench.model import Blocks, Load, Prediction
 from parallelbench.setting import build, parse_settings
 from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts
 
@@ -334,15 +335,197 @@ def test_tokens_behind_the_first_end_of_text_are_counted_and_not_part_of_the_ans
     assert codec.decode(outcome.output_ids) == "red red"
 
 
-def test_a_model_whose_logits_are_not_numbers_is_our_fault_and_not_a_wrong_answer():
-    class Broken(ToyNetwork):
-        def predict(self, rows):
-            prediction = super().predict(rows)
-            prediction.logits[0] = torch.nan
-            return prediction
+class Poisoned(ToyNetwork):
+    """Has no prediction for one of the samples."""
 
-    with pytest.raises(ValueError, match="not numbers"):
-        outcomes(Broken(), [Surest()])
+    def predict(self, rows):
+        prediction = super().predict(rows)
+        poisoned = torch.tensor([row.prompt.sample.id == "toy/colours/00002" for row in rows])
+        wanted = torch.tensor([int(row.wanted.sum()) for row in rows])
+        prediction.logits[poisoned.repeat_interleave(wanted)] = torch.nan
+        return prediction
+
+
+def test_logits_that_are_no_numbers_end_their_own_decode_in_an_error_and_no_other():
+    decoders = [*shipped(), *FULL_CONTRACT]
+    healthy, poisoned = outcomes(ToyNetwork(), decoders), outcomes(Poisoned(), decoders)
+    assert {job.tag for job in jobs(ToyNetwork(), decoders)} == set(poisoned)
+    for tag, outcome in poisoned.items():
+        if tag.startswith("2/"):
+            assert outcome.status == "error"
+            assert "ModelError: the model's logits" in outcome.error
+        else:
+            assert told(outcome) == told(healthy[tag]), tag
+
+
+class Crowded(ToyNetwork):
+    """Runs out of memory with more than a few rows; begins with as many as it is given."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room = room
+        self.limit = 10**6
+        self.refused = 0
+
+    def batches(self, rows):
+        # Longest first, so that what comes back must be put in order again.
+        order = sorted(range(len(rows)), key=lambda index: -int(rows[index].wanted.sum()))
+        return [order[low : low + self.limit] for low in range(0, len(rows), self.limit)]
+
+    def shrink(self, rows):
+        self.limit = max(1, min(self.limit, len(rows) // 2))
+
+    def predict(self, rows):
+        if len(rows) > self.room:
+            self.refused += 1
+            raise torch.OutOfMemoryError("no room")
+        return super().predict(rows)
+
+
+@pytest.mark.parametrize("room", [1, 3, 8])
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(room):
+    decoders = [*shipped(), *FULL_CONTRACT]
+    roomy = outcomes(ToyNetwork(), decoders)
+    crowded = Crowded(room)
+    halved = outcomes(crowded, decoders)
+    assert {tag: told(outcome) for tag, outcome in halved.items()} == {
+        tag: told(outcome) for tag, outcome in roomy.items()
+    }
+    # Refused in the first step alone: what was learnt there is kept.
+    assert 0 < crowded.refused < 5 * len(decoders)
+
+
+def test_a_decode_that_fits_no_memory_at_all_ends_in_an_error():
+    (outcome,) = outcomes(Crowded(0), [Surest()], count=1).values()
+    assert (outcome.status, outcome.error) == ("error", "OutOfMemoryError: no room")
+
+
+class Gridded(ToyNetwork):
+    """Decodes in blocks of four that are counted from the prompt, and stops at an end."""
+
+    stops = True
+
+    def __init__(self, *, from_prompt=True, ends=()):
+        super().__init__()
+        self.blocks = Blocks(4, from_prompt=from_prompt)
+        self.ends = ends
+
+    def load(self, row):
+        length = row.prompt.ids.numel() + row.canvas.numel()
+        masked = (row.canvas == self.codec.mask_id).nonzero().flatten().tolist()
+        stored = row.prompt.ids.numel() + min(masked, default=row.canvas.numel())
+        stored -= stored % 4
+        return Load(tokens=length - stored, stored=stored)
+
+    def predict(self, rows):
+        logits = super().predict(rows).logits
+        places = [int(place) for row in rows for place in row.wanted.nonzero()]
+        for line, place in enumerate(places):
+            logits[line, self.codec.end_id] = 50.0 if place in self.ends else -torch.inf
+        return Prediction(logits=logits)
+
+
+def windows(model, decoder, **fields):
+    """The windows of one decode, as their positions."""
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Spying(type(decoder)):
+        def start(self, view):
+            return {}
+
+        def block_done(self, state, view):
+            if view.window not in seen:
+                seen.append(view.window)
+            return super().block_done(state, view)
+
+    spying = Spying(block_length=decoder.block_length)
+    (outcome,) = outcomes(model, [spying], count=1, **fields).values()
+    return seen, outcome
+
+
+def test_windows_follow_the_grid_of_the_model():
+    (prompt,) = prompts(ToyNetwork().codec, 1, canvas_length=11)
+    short = 4 - len(prompt.ids) % 4
+    assert short < 4, "the first block should be a short one"
+    seen, _ = windows(Gridded(), Surest(), canvas_length=11)
+    ends = [*range(short, 11, 4), 11]
+    assert seen == list(itertools.pairwise([0, *ends]))
+    seen, _ = windows(Gridded(from_prompt=False), Surest(), canvas_length=11)
+    assert seen == [(0, 4), (4, 8), (8, 11)]
+
+
+def test_the_blocks_of_a_decoder_lie_within_those_of_the_model():
+    seen, _ = windows(Gridded(from_prompt=False), Surest(block_length=3), canvas_length=11)
+    assert seen == [(0, 3), (3, 4), (4, 7), (7, 8), (8, 11)]
+    short = 4 - len(prompts(ToyNetwork().codec, 1)[0].ids) % 4
+    seen, _ = windows(Gridded(), Surest(block_length=2), canvas_length=11)
+    # Counted from where the block begins, in the prompt.
+    expected = [place for place in range(1, 11) if (place - short) % 2 == 0]
+    assert seen == list(itertools.pairwise([0, *expected, 11]))
+
+
+def test_a_call_that_finds_more_kept_has_cost_an_auxiliary_one():
+    (prompt,) = prompts(ToyNetwork().codec, 1, canvas_length=11)
+    _, outcome = windows(Gridded(), Surest(), canvas_length=11)
+    trace = outcome.trace
+    kept = len(prompt.ids) - len(prompt.ids) % 4
+    firsts = [*range(4 - len(prompt.ids) % 4, 11, 4)]
+    # Prompt before the first call, then each finished block; one token a step.
+    assert [step for step, calls in enumerate(trace.auxiliary_calls) if calls] == [0, *firsts]
+    assert trace.row_tokens[0] == len(prompt.ids) + 11
+    assert trace.row_tokens[1] == len(prompt.ids) + 11 - kept
+    assert trace.row_tokens[firsts[0]] == len(prompt.ids) + 11 - kept
+    assert outcome.counts.auxiliary_calls == 1 + len(firsts) == 4
+
+
+def test_a_model_that_stops_fills_the_rest_without_a_call_and_says_so():
+    model = Gridded(from_prompt=False, ends={5})
+    _, outcome = windows(model, Surest(), canvas_length=11)
+    end = model.codec.end_id
+    assert outcome.status == "ok"
+    assert outcome.trace.stopped
+    assert outcome.output_ids.index(end) == 5
+    assert outcome.output_ids[6] != end, "the block is finished first"
+    assert outcome.output_ids[8:] == [end] * 3
+    assert outcome.trace.positions[-1] == [8, 9, 10]
+    assert outcome.trace.rows[-1] == 0
+    assert outcome.trace.replay([model.codec.mask_id] * 11) == outcome.output_ids
+    assert (outcome.counts.nfe, outcome.counts.canvas_tokens) == (8, 8)
+    assert outcome.counts.tokens_per_step == 1
+    assert outcome.counts.answer_tokens == 5
+
+
+def test_a_stop_waits_for_the_block_of_the_model_and_not_of_the_decoder():
+    _, outcome = windows(
+        Gridded(from_prompt=False, ends={4}), Surest(block_length=2), canvas_length=11
+    )
+    assert outcome.counts.canvas_tokens == 8
+    assert outcome.trace.positions[-1] == [8, 9, 10]
+
+
+def test_nothing_is_filled_where_the_end_stands_in_the_last_block():
+    _, outcome = windows(Gridded(from_prompt=False, ends={9}), Surest(), canvas_length=11)
+    assert not outcome.trace.stopped
+    assert outcome.counts.canvas_tokens == outcome.counts.nfe == 11
+
+
+def test_a_model_that_remembers_is_told_what_the_canvas_was():
+    class Remembering(ToyNetwork):
+        remembers = True
+        told: ClassVar = []
+
+        def predict(self, rows):
+            self.told += [(row.window, row.entered.tolist(), row.canvas.tolist()) for row in rows]
+            return super().predict(rows)
+
+    model = Remembering()
+    outcomes(model, [Surest(block_length=2)], count=1)
+    mask = model.codec.mask_id
+    for window, entered, canvas in model.told:
+        assert all(token == mask for token in entered[window[0] :])
+        assert canvas[: window[0]] == entered[: window[0]]
+    assert [window for window, _, _ in model.told] == [(0, 2)] * 2 + [(2, 4)] * 2 + [(4, 6)] * 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,13 @@ import torch
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import CanvasError, NotEnumerableError, RequestError, RunFileError
 from parallelbench.model import MODELS
+from parallelbench.results import summarize
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import draw, execute, run
 from parallelbench.setting import build
 from parallelbench.task import TASKS
+from servers import Scripted, fails, says
 from toys import Surest
 
 #: Every shipped decoder, and what each of them may be combined with.
@@ -122,6 +124,30 @@ def test_every_reply_and_its_marks_can_be_read_again_from_the_record(wide, wide_
         assert record.marks.lenient == marks.lenient
         assert record.marks.problem == marks.problem
         assert record.marks.parts == dict(marks.parts)
+
+
+def test_a_server_that_fails_half_way_costs_only_what_it_did_not_answer(tmp_path):
+    def served(model):
+        return plan(models=[model, "ideal"], tasks="choices/city", samples=4)
+
+    with Scripted(says("Mexico City"), says("Mexico City"), fails(400, b"tired")) as server:
+        model = f"api:{server.url}:model=m,concurrency=1,attempts=1"
+        directory = run(served(model), tmp_path)
+        records = list(directory.records())
+        begun = len(server.requests)
+        server.script = [says("New York")]
+        run(served(model), tmp_path)
+        asked = server.requests[begun:]
+    own = [record for record in records if record.decoder == "server"]
+    assert [record.status for record in own] == ["ok", "ok", "error", "error"]
+    assert all("tired" in record.error and record.marks is None for record in own[2:])
+    assert {record.status for record in records if record.model == "ideal"} == {"ok"}
+    (result, _) = summarize(records)
+    assert (result.count, result.samples, result.statuses) == (2, 2, {"error": 2, "ok": 2})
+    assert result.tokens_per_step is result.nfe is None
+    assert len(asked) == 2
+    (result, _) = summarize({record.key: record for record in directory.records()}.values())
+    assert (result.count, result.accuracy) == (4, 1.0)
 
 
 def test_every_decoder_meets_the_same_samples():

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError, UnknownNameError
-from parallelbench.model import MODELS
 from parallelbench.registry import Registry, load_plugins
 from parallelbench.setting import build, make_setting, parse_settings, split_settings
 from parallelbench.task import TASKS
@@ -40,6 +39,64 @@ class Plainer:
     """Shares a field with the other."""
 
     count: int = 1
+
+
+@KINDS.register("placed")
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Has an address."""
+
+    address: typing.ClassVar = "path"
+
+    path: str
+    count: int = 1
+    device: str = "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("placed:some/folder", "some/folder"),
+        ("placed:http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("placed:run=3/last", None),
+        ("placed:./run=3/last", "./run=3/last"),
+        ("placed:path=some/folder", "some/folder"),
+        ("placed:C:/folder:name", "C:/folder:name"),
+        ("placed:path=x:run=3", "x:run=3"),
+        ("placed:path=run=3,count=2", "run=3"),
+    ],
+)
+def test_an_address_is_written_without_its_name(text, path):
+    if path is None:
+        with pytest.raises(UnknownNameError, match="no field is called 'run'"):
+            parse_settings(text, KINDS)
+        return
+    (setting,) = parse_settings(text, KINDS)
+    assert setting.fields["path"] == path
+    (again,) = parse_settings(setting.label, KINDS)
+    assert again == setting
+
+
+def test_fields_follow_an_address_and_may_hold_colons_themselves():
+    settings = parse_settings("placed:http://host:80/v1:device=cuda:0,count=2|3", KINDS)
+    assert [setting.label for setting in settings] == [
+        "placed:http://host:80/v1:count=2,device=cuda:0",
+        "placed:http://host:80/v1:count=3,device=cuda:0",
+    ]
+    assert parse_settings(settings[0].label, KINDS) == settings[:1]
+    assert split_settings("placed:a/b:device=cuda:0,count=2,plain:count=1") == [
+        "placed:a/b:device=cuda:0,count=2",
+        "plain:count=1",
+    ]
+
+
+def test_an_address_that_is_missing_or_given_twice_is_refused():
+    with pytest.raises(FieldError, match="needs a path: write placed:PATH"):
+        parse_settings("placed", KINDS)
+    with pytest.raises(FieldError, match="needs a path"):
+        parse_settings("placed:count=2", KINDS)
+    with pytest.raises(FieldError, match="'path' is given twice"):
+        parse_settings("placed:here:path=there", KINDS)
 
 
 def labels(text, registry=DECODERS):
@@ -155,7 +212,7 @@ def test_a_label_typed_again_gives_the_same_setting(name):
     check()
 
 
-@pytest.mark.parametrize("registry", [TASKS, DECODERS, MODELS], ids=lambda each: each.kind)
+@pytest.mark.parametrize("registry", [TASKS, DECODERS], ids=lambda each: each.kind)
 def test_everything_that_is_registered_can_be_asked_for_by_its_name_alone(registry):
     assert [setting.name for setting in parse_settings("*", registry)] == list(registry)
 

@@ -124,6 +124,26 @@ class Revising(Decoder):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wavering(Decoder):
+    """Write the surer half; write the rest and open that half again; write it anew."""
+
+    needs: ClassVar = frozenset({"token", "confidence"})
+    remasks: ClassVar = True
+
+    def start(self, view):
+        return {"first": None}
+
+    def step(self, state, view, statistics):
+        if state["first"] is not None:
+            tokens = torch.where(state["first"] & ~view.open, view.mask_id, statistics.token[0])
+            return Update(write=view.open | state["first"], tokens=tokens)
+        confidence = statistics.confidence[0].masked_fill(~view.open, -torch.inf)
+        state["first"] = torch.zeros_like(view.open)
+        state["first"][confidence.argsort(descending=True)[: view.remaining // 2]] = True
+        return Update(write=state["first"], tokens=statistics.token[0])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Steady(Decoder):
     """Commit what two calls in a row agree on in full distribution; else the surest."""
 
@@ -216,4 +236,4 @@ class Sliding(Decoder):
         )
 
 
-FULL_CONTRACT = (Revising(), Steady(), Branching(), Resting(), Sliding())
+FULL_CONTRACT = (Revising(), Wavering(), Steady(), Branching(), Resting(), Sliding())

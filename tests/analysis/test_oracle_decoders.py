@@ -1,5 +1,6 @@
 """The oracles: hand-worked schedules, their definitions, and what they can never do."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -358,6 +359,22 @@ def test_label_takes_the_first_of_equally_good_answers_and_then_only_those_that_
     (outcome,) = decode([Job(listed(law, model.codec), Label(), "0")], model)
     # Then nothing of what is left agrees: the surest first.
     assert outcome.trace.positions == [[2, 3], [1], [0]]
+
+
+def test_label_takes_the_end_of_a_turn_for_the_end_of_an_answer():
+    # A chat model writes its end of turn where the laid-out answer has an end-of-text.
+    model = Scripted("red blue white", [1.0, 2.0, 3.0, 4.0])
+    (white,) = model.codec.encode(["white"])[0]
+    law = {"red blue": 1}
+    (strict,) = decode([Job(listed(law, model.codec), Label(), "0")], model)
+    assert strict.trace.positions == [[0, 1, 3], [2]]
+    model.codec = dataclasses.replace(model.codec, stop_ids=frozenset({white}))
+    (outcome,) = decode([Job(listed(law, model.codec), Label(), "0")], model)
+    assert outcome.trace.positions == [[0, 1, 2, 3]]
+    assert outcome.output_ids[2] == white
+    assert model.codec.decode(outcome.output_ids) == "red blue"
+    (seen,) = decode([Job(listed(law, model.codec), Information(), "0")], model)
+    assert seen.status == "ok"
 
 
 def test_label_where_nothing_agrees_commits_the_surest_position_and_the_lower_of_equals():

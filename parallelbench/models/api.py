@@ -1,0 +1,619 @@
+"""A server with the chat interface that OpenAI made common: it decodes by itself.
+
+vLLM, SGLang, ``transformers serve`` and the providers of diffusion models speak it.  Only
+replies and the time they take come back: no order of decoding, no model calls.
+
+With ``diffusing`` the server is asked for the stream that Inception's Mercury has: each
+piece is the *whole* draft as it stands, not what was added, and the last one is the reply.
+How many drafts there were is told, but it is no count of model calls.
+
+A reply is never scored unless it is whole: what is cut off, garbled or late is asked for
+again, after a growing random pause.
+
+The key of a provider is read from an environment variable when the server is opened.  It
+goes into the header of the requests and nowhere else; redirects are not followed, lest it
+travel to another host.
+
+Source: Inception Labs, API documentation, on streams of whole drafts (``diffusing``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import hashlib
+import ipaddress
+import itertools
+import json
+import math
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+
+from pydantic import BaseModel, ValidationError
+
+from parallelbench.errors import RequestError, ServerError
+from parallelbench.model import MODELS, ModelSource, Reply, Server
+from parallelbench.sample import Message
+
+if TYPE_CHECKING:
+    from httpx import Client, Response
+else:
+    # For the type checks of the tests: the real ones would slow down every command.
+    Client = Response = Any
+
+_DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+#: The name of an environment variable, as they are written.
+_VARIABLE = re.compile(r"[A-Z_][A-Z\d_]{0,63}")
+#: A key that could be taken for one.
+_LIKELY_KEY = re.compile(r"(?=.*\d)[A-Z\d]{20,}")
+#: Statuses that another try may not meet; so may any from 500 on.
+_PASSING = frozenset({408, 409, 425, 429})
+#: Bytes of one reply, all its drafts included.
+_LARGEST_REPLY = 16 * 2**20
+#: Characters of what a server says that are quoted in an error.
+_LONGEST_QUOTE = 200
+#: Seconds: of the first pause at most, of any pause at most, and if the server asks for it.
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.5, 30.0, 60.0
+#: Seconds until a host that does not even accept a connection is given up.
+_LONGEST_CONNECT = 10.0
+
+
+@MODELS.register("api")
+@dataclass(frozen=True, kw_only=True)
+class Api(ModelSource):
+    """A model behind an address, asked through ``/chat/completions``.
+
+    Attributes:
+        url: What stands before ``/chat/completions``; http or https, without credentials.
+        model: Its name there.
+        key_env: Name of the environment variable that holds the key; if there is no such
+            variable, no key is sent.
+        max_tokens: Longest reply, in the server's tokens, at least 1.
+        temperature: Of its draws, 0 or more; 0 asks for the likeliest.
+        stream: Whether the reply comes in pieces; a server may time out without.
+        diffusing: Whether the pieces are whole drafts; they are streamed then.
+        reasoning_effort: How long it thinks, in its own words; None does not say.
+        seed: Whether a request with a temperature above 0 carries a seed made from the key
+            of its decode.  At temperature 0 none is sent: some servers refuse the two.
+        concurrency: Requests at a time, in [1, 1024].
+        timeout: Seconds for one request, in (0, 86400].  After so long a silence, and at
+            the first sign of life after so long a time, it has failed.
+        attempts: Requests made for one reply at most, in [1, 100].
+
+    Raises:
+        ValueError: A field is out of its range, or holds a secret that would be recorded.
+    """
+
+    summary: ClassVar[str] = "a server with OpenAI's chat interface, which decodes by itself"
+    address: ClassVar[str | None] = "url"
+    serves: ClassVar[bool] = True
+
+    url: str
+    model: str | None = None
+    key_env: str = _DEFAULT_KEY_ENV
+    max_tokens: int = 256
+    temperature: float = 0.0
+    stream: bool = False
+    diffusing: bool = False
+    reasoning_effort: str | None = None
+    seed: bool = True
+    concurrency: int = 8
+    timeout: float = 120.0
+    attempts: int = 5
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        # One server has one name, however its address was typed.
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        if self.model is None:
+            raise ValueError(
+                "it needs the name by which the server knows the model: add model=NAME "
+                "(for `transformers serve`, the folder it was started with)"
+            )
+        if not _VARIABLE.fullmatch(self.key_env) or _LIKELY_KEY.fullmatch(self.key_env):
+            raise ValueError(
+                "key_env must name an environment variable, in capitals such as "
+                f"{_DEFAULT_KEY_ENV}; what was given is not shown, for it may be the key itself"
+            )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1 token, got {self.max_tokens}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        if not 1 <= self.concurrency <= 1024:
+            raise ValueError(f"concurrency must be 1 to 1024 requests, got {self.concurrency}")
+        if not 0 < self.timeout <= 86_400:
+            raise ValueError(f"timeout must lie in (0, 86400] seconds, got {self.timeout}")
+        if not 1 <= self.attempts <= 100:
+            raise ValueError(f"attempts must be 1 to 100 requests, got {self.attempts}")
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What every request says, beside its messages and its seed."""
+        fields: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "stream": self.stream or self.diffusing,
+        }
+        # Many servers refuse a field that they do not know.
+        if self.diffusing:
+            fields["diffusing"] = True
+        if self.reasoning_effort is not None:
+            fields["reasoning_effort"] = self.reasoning_effort
+        return fields
+
+    @property
+    def seeded(self) -> bool:
+        """Whether requests carry a seed."""
+        return self.seed and self.temperature > 0
+
+    def open(self) -> ApiServer:
+        """Return the server; nothing is sent to it yet.
+
+        Raises:
+            RequestError: The key or the proxy that the environment names cannot be used.
+        """
+        key = os.environ.get(self.key_env, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise RequestError(
+                f"the environment variable {self.key_env} holds no key: keys have no line "
+                "breaks and no characters outside ASCII (its value is not shown)"
+            )
+        in_the_clear = self.url.lower().startswith("http:") and not _is_loopback(self.url)
+        # The key of a provider must not leak to whatever else speaks its interface.
+        if key and in_the_clear and self.key_env == _DEFAULT_KEY_ENV:
+            raise RequestError(
+                f"{self.url} is not encrypted, and the key in {_DEFAULT_KEY_ENV} would be sent "
+                f"there for all to read; use https, unset {_DEFAULT_KEY_ENV} if the server needs "
+                "no key, or name the variable of its own key with key_env=NAME"
+            )
+        return ApiServer(self, key)
+
+
+def _check_url(url: str) -> None:
+    if "@" in url or "?" in url or "#" in url:
+        raise ValueError(
+            "url must hold no user, password or query, for they would reach the records (it is "
+            "not shown here); put the key into an environment variable and name it: key_env=NAME"
+        )
+    import httpx
+
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"url {url!r} cannot be read: {error}") from error
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise ValueError(f"the port of url must be 1 to 65535, got {url!r}")
+    if parsed.scheme not in {"http", "https"} or not parsed.host or " " in url:
+        raise ValueError(
+            f"url must begin with http:// or https:// and a host, got {url!r}; for example "
+            "http://127.0.0.1:8000/v1"
+        )
+    if url.rstrip("/").endswith("/completions"):
+        raise ValueError(f"url must end before /chat/completions, got {url!r}")
+
+
+def _is_loopback(url: str) -> bool:
+    """Return whether ``url`` is of this machine itself."""
+    import httpx
+
+    host = httpx.URL(url).host
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+class ApiServer(Server):
+    """Asks for replies over one set of connections, shared by all threads.
+
+    Args:
+        source: Whom to ask, and how.
+        key: Sent with every request; empty for none.
+        wait: Pauses between attempts: waits until the event is set, for so many seconds at
+            most, and returns whether it is.
+    """
+
+    def __init__(
+        self,
+        source: Api,
+        key: str,
+        *,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        self.concurrency = source.concurrency
+        described = json.dumps([source.url, source.request, source.seeded], sort_keys=True)
+        self.digest = hashlib.sha256(described.encode()).hexdigest()
+        self._source = source
+        self._key = key
+        self._wait = wait
+        self._lock = threading.Lock()
+        self._line: _Line | None = _Line(self._client())
+
+    def reply(self, messages: Sequence[Message], *, key: str) -> Reply:
+        """Return the reply to ``messages``, after as many attempts as are allowed.
+
+        Raises:
+            ServerError: There was none, or :meth:`close` was called meanwhile.
+        """
+        body = {**self._source.request, "messages": [message._asdict() for message in messages]}
+        if self._source.seeded:
+            body["seed"] = _seed(key)
+        with self._connected() as line:
+            for attempt in itertools.count(1):
+                outcome = self._attempt(line.client, body, attempt)
+                if isinstance(outcome, Reply):
+                    return outcome
+                last = attempt == self._source.attempts or not outcome.again
+                if last or self._wait(line.ended, _pause(attempt, outcome.after)):
+                    self._give_up(outcome, attempt)
+        raise AssertionError("attempts are counted without end")
+
+    def facts(self) -> dict[str, Any]:
+        """Return address, request and manners; the name of the key's variable, if it is set."""
+        return {
+            "family": "api",
+            "url": self._source.url,
+            "request": self._source.request,
+            "seeded": self._source.seeded,
+            "key_env": self._source.key_env if self._key else None,
+            "concurrency": self.concurrency,
+            "timeout": self._source.timeout,
+            "attempts": self._source.attempts,
+        }
+
+    def close(self) -> None:
+        """Hang up: requests under way make no further attempt; a later one connects anew."""
+        with self._lock:
+            line, self._line = self._line, None
+            if line is not None:
+                line.end()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[_Line]:
+        with self._lock:
+            if self._line is None:
+                self._line = _Line(self._client())
+            line = self._line
+            line.users += 1
+        try:
+            yield line
+        finally:
+            with self._lock:
+                line.leave()
+
+    def _client(self) -> Client:
+        import httpx
+
+        source = self._source
+        # Nothing is packed: a small answer could otherwise unfold to any size in memory.
+        headers = {"accept-encoding": "identity", "user-agent": "parallelbench"}
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        try:
+            return httpx.Client(
+                headers=headers,
+                timeout=httpx.Timeout(
+                    source.timeout, connect=min(source.timeout, _LONGEST_CONNECT)
+                ),
+                limits=httpx.Limits(
+                    max_connections=self.concurrency, max_keepalive_connections=self.concurrency
+                ),
+                follow_redirects=False,
+                # A proxy cannot reach this machine's own loopback addresses.
+                trust_env=not _is_loopback(source.url),
+            )
+        except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+            # What is said of an address may hold the password of a proxy.
+            told = str(error) if isinstance(error, ImportError | OSError) else "not an address"
+            raise RequestError(
+                "the proxy or the certificates that the environment names (HTTPS_PROXY, "
+                f"SSL_CERT_FILE and the like) cannot be used: {told}"
+            ) from None
+
+    def _attempt(self, client: Client, body: dict[str, Any], attempt: int) -> Reply | _FailedError:
+        """Make one request; return its reply, or why there is none."""
+        import httpx
+
+        timeout = self._source.timeout
+        begun = time.monotonic()
+        try:
+            said = self._ask(client, body, begun)
+        except _FailedError as failed:
+            return failed
+        except httpx.TimeoutException:
+            return _FailedError(f"nothing came within timeout={timeout:g} seconds")
+        # A host name that no address book can hold fails with an error of its own.
+        except (httpx.HTTPError, UnicodeError) as error:
+            return _FailedError("the connection failed", quote=str(error))
+        return Reply(
+            text=said.text,
+            finish=said.finish,
+            completion_tokens=said.tokens,
+            drafts=said.drafts,
+            attempts=attempt,
+            seconds=time.monotonic() - begun,
+        )
+
+    def _ask(self, client: Client, body: dict[str, Any], begun: float) -> _Said:
+        url = f"{self._source.url}/chat/completions"
+        with client.stream("POST", url, json=body) as response:
+            pieces = _in_bounds(response.iter_raw(), begun, self._source.timeout)
+            if not response.is_success:
+                self._refuse(response, pieces)
+            # A server that cannot stream may answer in one piece all the same.
+            kind = response.headers.get("content-type", "")
+            if body["stream"] and not kind.startswith("application/json"):
+                return _read_stream(pieces, whole=self._source.diffusing)
+            return _read_answer(b"".join(pieces))
+
+    def _refuse(self, response: Response, pieces: Iterable[bytes]) -> NoReturn:
+        status = response.status_code
+        if response.has_redirect_location:
+            raise _FailedError(
+                f"it answered {status} and sends on to another address, which is not followed "
+                "because the key must not travel there; give that address",
+                quote=response.headers["location"].partition("?")[0],
+                again=False,
+            )
+        hint = ""
+        if status in {401, 403} and not self._key:
+            hint = (
+                f" (no key was sent: the environment variable {self._source.key_env} is not set; "
+                "key_env=NAME names another)"
+            )
+        raise _FailedError(
+            f"it answered {status}{hint}",
+            quote=_message(b"".join(pieces)),
+            again=status in _PASSING or status >= 500,
+            after=_asked_pause(response.headers.get("retry-after", "")),
+        )
+
+    def _give_up(self, failed: _FailedError, attempts: int) -> NoReturn:
+        # First the key is taken out, then it is cut: half a key would not be found.
+        quote = " ".join(self._without_key(failed.quote).split())
+        shown = "".join(c if c.isprintable() else "\ufffd" for c in quote[:_LONGEST_QUOTE])
+        tries = "1 try" if attempts == 1 else f"{attempts} tries"
+        told = f"{failed.why}: {shown}" if shown else failed.why
+        sentence = f"{self._source.url} gave no usable reply in {tries}; {told}"
+        raise ServerError(sentence) from failed
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+
+class _Line:
+    """A client in use by some threads; whoever leaves it last after its end closes it.
+
+    To close it under a waiting thread would not wake that thread.  The caller holds a lock.
+
+    Attributes:
+        client: Keeps the connections.
+        ended: Set when nobody wants the replies any more.
+        users: Threads that have a request under way.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.ended = threading.Event()
+        self.users = 0
+
+    def leave(self) -> None:
+        self.users -= 1
+        self._close_if_left()
+
+    def end(self) -> None:
+        self.ended.set()
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self.ended.is_set() and self.users == 0:
+            self.client.close()
+
+
+class _FailedError(Exception):
+    """One request brought no usable reply.
+
+    Args:
+        why: In words of ours.
+        quote: In the words of others, who may repeat the key.
+        again: Whether another request may do better.
+        after: Seconds that the server asks to be left alone.
+    """
+
+    def __init__(
+        self, why: str, *, quote: str = "", again: bool = True, after: float = 0.0
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.quote = quote
+        self.again = again
+        self.after = after
+
+
+def _seed(key: str) -> int:
+    # 31 bits: what every server's idea of a whole number can hold.
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") >> 1
+
+
+def _pause(attempt: int, asked: float) -> float:
+    """Return the seconds to wait after ``attempt``: random, so that threads spread out.
+
+    Source:
+        Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog: full jitter.
+    """
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+    return max(random.uniform(0, longest), asked)  # noqa: S311  not for secrets
+
+
+def _asked_pause(retry_after: str) -> float:
+    """Return the seconds that a ``Retry-After`` header means; 0 if it cannot be read."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+    return min(max(seconds, 0.0), _LONGEST_ASKED) if math.isfinite(seconds) else 0.0
+
+
+def _in_bounds(pieces: Iterable[bytes], begun: float, timeout: float) -> Iterator[bytes]:
+    """Yield ``pieces`` as long as they are neither too many nor too late."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > _LARGEST_REPLY:
+            raise _FailedError(f"it was still writing after {_LARGEST_REPLY} bytes", again=False)
+        # The client's own limit is on each silence, not on the whole.
+        if time.monotonic() - begun > timeout:
+            raise _FailedError(f"its reply was not complete within timeout={timeout:g} seconds")
+        yield piece
+
+
+class _Said(NamedTuple):
+    """What came back: see :class:`~parallelbench.model.Reply`."""
+
+    text: str
+    finish: str | None
+    tokens: int | None
+    drafts: int | None
+
+
+class _Words(BaseModel):
+    """A message, or what a piece of a stream adds to it."""
+
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Words | None = None
+    delta: _Words | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: int | None = None
+
+
+class _Answer(BaseModel):
+    """A whole answer, or a piece of a stream: what is read of it."""
+
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+    @property
+    def tokens(self) -> int | None:
+        return None if self.usage is None else self.usage.completion_tokens
+
+
+def _read_answer(body: bytes) -> _Said:
+    answer = _parsed(body)
+    if not answer.choices or answer.choices[0].message is None:
+        raise _FailedError("its answer holds no message", quote=_message(body))
+    choice, words = answer.choices[0], answer.choices[0].message
+    if words.content is None:
+        _refuse_silence(choice.finish_reason, answer.tokens, words.refusal)
+    return _Said(words.content, choice.finish_reason, answer.tokens, None)
+
+
+def _read_stream(pieces: Iterable[bytes], *, whole: bool) -> _Said:
+    contents: list[str] = []
+    refusal = finish = tokens = None
+    done = False
+    for data in _events(pieces):
+        if done := data == b"[DONE]":
+            break
+        answer = _parsed(data)
+        if answer.error is not None:
+            raise _FailedError("it broke off with an error", quote=_message(data))
+        tokens = answer.tokens if answer.tokens is not None else tokens
+        for choice in (answer.choices or [])[:1]:
+            finish = choice.finish_reason or finish
+            words = choice.delta or choice.message or _Words()
+            contents += [] if words.content is None else [words.content]
+            refusal = words.refusal or refusal
+    # Some servers leave out the one, some the other; without both a reply is cut off.
+    if not done and finish is None:
+        raise _FailedError("its stream broke off before the end of the reply")
+    # A reply may be empty: the model ended it at once, and no piece had anything to tell.
+    if refusal or not (contents or finish == "stop"):
+        _refuse_silence(finish, tokens, refusal)
+    return (
+        _last_draft(contents, finish, tokens)
+        if whole
+        else _Said("".join(contents), finish, tokens, None)
+    )
+
+
+def _last_draft(contents: Sequence[str], finish: str | None, tokens: int | None) -> _Said:
+    # The first and the last piece often carry no text: they are no drafts.
+    drafts = [content for content in contents if content] or [""]
+    # A token has a byte at least, save the few that are not written.
+    if tokens is not None and tokens > len(drafts[-1].encode()) + 8:
+        raise _FailedError(
+            f"its last draft is shorter than the {tokens} tokens that it counted, so these are "
+            "no whole drafts; set diffusing=false",
+            quote=drafts[-1],
+            again=False,
+        )
+    return _Said(drafts[-1], finish, tokens, len(drafts) - 1)
+
+
+def _refuse_silence(finish: str | None, tokens: int | None, refusal: str | None) -> NoReturn:
+    told = [f"finish_reason {finish}"] if finish else []
+    told += [f"{tokens} tokens"] if tokens is not None else []
+    # The same question would meet the same silence.
+    raise _FailedError(
+        "it refused" if refusal else "its reply has no content: it refused, or thought too long",
+        quote=refusal or ", ".join(told),
+        again=False,
+    )
+
+
+def _events(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the data of each event in a stream of server-sent events.
+
+    Lines end at line feeds alone: ``str.splitlines`` also cuts at characters that JSON
+    allows within a string.  No server of this kind spreads an event over several lines.
+    """
+    rest = b""
+    for piece in itertools.chain(pieces, [b"\n"]):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            name, _, data = line.partition(b":")
+            if name == b"data":
+                yield data.strip()
+
+
+def _parsed(body: bytes) -> _Answer:
+    try:
+        return _Answer.model_validate_json(body)
+    except ValidationError as error:
+        raise _FailedError("its answer cannot be read", quote=_message(body)) from error
+
+
+def _message(body: bytes) -> str:
+    """Return what a server says of an error, in whichever of the usual forms it comes."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace")
+    for name in ("error", "message", "detail"):
+        if isinstance(told, dict) and name in told:
+            told = told[name]
+    return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
