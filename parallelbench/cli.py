@@ -48,6 +48,9 @@ def _installed_verbs() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,7 +71,8 @@ def cli(context: click.Context) -> None:
 
 @cli.command()
 @click.argument("runfile", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, help="Such as ideal or ideal:noise=0.")
+@click.option("--model", "models", multiple=True, help="Such as ideal, hf:PATH or api:URL.")
+@click.option("--template", type=_FILE, help="Jinja chat template, for a checkpoint without one.")
 @click.option("--tasks", multiple=True, help="Names and globs, such as 'waiting_line/*'.")
 @click.option("--decoders", multiple=True, help="Settings and grids: 'confidence:k=1|2|4'.")
 @click.option("--samples", type=int, help="Samples per task.  [default: 100]")
@@ -80,6 +84,7 @@ def cli(context: click.Context) -> None:
 def run(  # noqa: PLR0913, PLR0917  each is an option
     runfile: Path | None,
     models: Sequence[str],
+    template: Path | None,
     tasks: Sequence[str],
     decoders: Sequence[str],
     samples: int | None,
@@ -100,6 +105,7 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     Examples:
       parallelbench run
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
+      parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks waiting_line/copy
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000
     """
@@ -116,6 +122,7 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     }
     content = read_content(runfile or DEFAULT_RUN)
     content.update({key: value for key, value in asked.items() if value not in (None, [])})
+    content["models"] = _with_template(content.get("models"), template)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
     folder = out or Path("runs") / plan.digest[:12]
     with _progress(plan.decodes, folder) as progress:
@@ -196,50 +203,28 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--model", default="ideal", show_default=True)
+@click.option("--model", default="ideal", show_default=True, help="Such as hf:PATH or api:URL.")
+@click.option("--template", type=_FILE, help="Jinja chat template, for a checkpoint without one.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def doctor(model: str, *, as_json: bool) -> None:
-    """Check this installation: versions, plugins, and a small run at two batch sizes.
+def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
+    """Look a model over: what it is, what it serves, whether the batch changes its tokens.
 
     \b
-    Example:
+    Examples:
       parallelbench doctor
+      parallelbench doctor --model hf:GSAI-ML/LLaDA-8B-Instruct
     """
-    from parallelbench.environment import environment
-    from parallelbench.runfile import make_runfile
-    from parallelbench.runner import execute
+    from parallelbench.doctor import examine
+    from parallelbench.registry import load_plugins
 
-    trial = {
-        "models": model,
-        "tasks": ["choices/city", "waiting_line/shuffle"],
-        "decoders": ["one_by_one", "random:k=2,temperature=1", "entropy_bound"],
-        "samples": 8,
-    }
-    plan = make_runfile(trial, where="the trial run")
-    outputs = []
-    for batch_size in (1, 8):
-        began = time.perf_counter()
-        records = list(execute(plan, batch_size=batch_size))
-        outputs.append(
-            ({record.key: record.trace for record in records}, time.perf_counter() - began)
-        )
-    (alone, seconds_alone), (together, seconds_together) = outputs
-    same = sum(alone[key] == together[key] for key in alone)
-    findings = {
-        **environment(),
-        **{kind: len(items) for kind, items in _registries().items()},
-        "model": model,
-        "trial_decodes": plan.decodes,
-        "seconds_at_batch_1": round(seconds_alone, 2),
-        "seconds_at_batch_8": round(seconds_together, 2),
-        "same_tokens_at_batch_1_and_8": f"{same} of {plan.decodes}",
-        "healthy": same == plan.decodes,
-    }
+    load_plugins()
+    (asked,) = _with_template([model], template)
+    findings = examine(asked)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
     else:
         for name, value in findings.items():
-            click.echo(f"{name.replace('_', ' ')}: {value}")
+            click.echo(f"{name.replace('_', ' ')}: {_shown(value)}")
     click.get_current_context().exit(0 if findings["healthy"] else 1)
 
 
@@ -282,8 +267,44 @@ def _registries() -> dict[str, Any]:
 
 def _entry(name: str, item: type[Any]) -> dict[str, Any]:
     summary = (item.__doc__ or "").strip().splitlines()[0]
-    fields = {field.name: field.default for field in dataclasses.fields(item)}
+    fields = {
+        field.name: "(required)" if field.default is dataclasses.MISSING else field.default
+        for field in dataclasses.fields(item)
+    }
     return {"name": name, "summary": summary, "fields": fields}
+
+
+def _with_template(models: Any, template: Path | None) -> Any:
+    """Return the models asked for, each with the chat template that was given beside them."""
+    if template is None:
+        return models
+    from parallelbench.errors import FieldError
+    from parallelbench.model import MODELS
+    from parallelbench.registry import load_plugins
+    from parallelbench.setting import make_setting, parse_settings
+
+    load_plugins()
+    settings = []
+    for asked in models if isinstance(models, list) else [models]:
+        if isinstance(asked, str):
+            settings += parse_settings(asked, MODELS)
+        else:
+            settings.append(make_setting(asked["name"], asked.get("fields", {}), MODELS))
+    for setting in settings:
+        if "template" not in setting.fields:
+            raise FieldError(f"--template: model {setting.label!r} takes no chat template")
+    return [
+        {"name": setting.name, "fields": {**setting.fields, "template": str(template)}}
+        for setting in settings
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n  {name}: {part}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(str(part) for part in value) or "none"
+    return "none" if value is None else str(value)
 
 
 def _count_answers(task: Any, sample: Any) -> str:

@@ -1,14 +1,17 @@
 """The command line: what it prints, where, and how it refuses."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import typing
 from importlib.metadata import version
 
 import pytest
 import yaml
 
+from checkpoints import write_checkpoint
 from parallelbench.cli import main
 from parallelbench.errors import RequestError
 from parallelbench.rundir import RunDirectory
@@ -163,16 +166,15 @@ def test_show_says_when_there_are_too_many_answers_to_list(call):
 
 
 def test_doctor_ends_with_our_fault_where_the_batch_changes_the_tokens(call, monkeypatch):
-    import dataclasses
+    from parallelbench import doctor
 
-    from parallelbench import runner
+    honest = doctor.execute
 
-    honest = runner.execute
+    def dependent_on_the_batch(plan, *, parts, batch_size):
+        changed = dataclasses.replace(plan, seed=batch_size)
+        return honest(changed, parts=parts, batch_size=batch_size)
 
-    def dependent_on_the_batch(plan, *, batch_size):
-        return honest(dataclasses.replace(plan, seed=batch_size), batch_size=batch_size)
-
-    monkeypatch.setattr(runner, "execute", dependent_on_the_batch)
+    monkeypatch.setattr(doctor, "execute", dependent_on_the_batch)
     status, output, _ = call("doctor", "--json")
     assert status == 1
     assert json.loads(output)["healthy"] is False
@@ -183,8 +185,43 @@ def test_doctor_finds_this_installation_healthy(call):
     found = json.loads(output)
     assert status == 0
     assert found["healthy"] is True
-    assert found["same_tokens_at_batch_1_and_8"] == f"{found['trial_decodes']} of 48"
-    assert {"python", "packages", "tasks", "decoders"} <= set(found)
+    assert found["same_tokens_at_batch_1_and_8"] == "24 of 24"
+    assert {"python", "packages", "family", "memory_bytes"} <= set(found)
+    assert found["decoders"]["confidence"] == "yes"
+
+
+def test_doctor_says_what_a_checkpoint_is_and_what_it_lacks(call, tmp_path, monkeypatch):
+    from parallelbench.decoder import DECODERS
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Attentive(DECODERS["confidence"]):
+        needs: typing.ClassVar = frozenset({"token", "confidence", "attention"})
+
+    monkeypatch.setitem(DECODERS._entries, "attentive", Attentive)
+    folder = write_checkpoint("sdar", tmp_path / "sdar")
+    status, output, errors = call("doctor", "--model", f"hf:{folder}", "--json")
+    found = json.loads(output)
+    assert (status, errors) == (0, "")
+    assert (found["family"], found["network"]) == ("sdar", "Qwen3ForCausalLM")
+    assert (found["dtype"], found["attention"]) == ("float32", "sdpa")
+    assert found["memory_bytes"] > 10**6
+    assert found["decoders"]["attentive"] == "no: needs attention"
+    assert found["decoders"]["confidence"] == "yes"
+
+
+def test_a_chat_template_is_given_beside_a_checkpoint_without_one(call, refused, tmp_path):
+    folder = write_checkpoint("dream", tmp_path / "dream")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    template = tmp_path / "chat.jinja"
+    template.write_text(settings.pop("chat_template"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    command = ["run", "--model", f"hf:{folder}", "--tasks", "choices/city", "--samples", 2]
+    command += ["--decoders", "confidence:k=8", "--json", "--out", tmp_path / "run"]
+    assert "--template" in refused(*command)
+    status, output, _ = call(*command, "--template", template)
+    assert status == 0
+    assert json.loads(output)
+    assert "takes no chat template" in refused("run", "--template", template)
 
 
 @pytest.mark.parametrize("verb", VERBS)

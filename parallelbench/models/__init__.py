@@ -1,5 +1,5 @@
 """The model adapters; importing this registers them all."""
 
-from parallelbench.models import ideal
+from parallelbench.models import api, hf, ideal
 
-__all__ = ["ideal"]
+__all__ = ["api", "hf", "ideal"]

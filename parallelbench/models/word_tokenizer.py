@@ -63,7 +63,7 @@ def word_tokenizer(words: Iterable[str]) -> Any:
             *(decoders.Replace(f"{mark} ", mark) for mark in _NO_SPACE_AFTER),
         ]
     )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=END,

@@ -1,0 +1,506 @@
+"""The published families of checkpoints, and the stock transformers class that each equals.
+
+The files that come with these checkpoints are Python written for one old release of
+transformers.  None of it is needed: with its configuration translated and its tensors
+renamed, each family computes the same logits in a class that transformers ships.  A field
+of a configuration that the translation does not cover is refused, never ignored.
+
+Source: the published configurations and modeling files; what was run and what was only
+read is said in :attr:`Family.evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from parallelbench.errors import CheckpointError
+from parallelbench.registry import unknown
+
+Config = Mapping[str, Any]
+
+Kind = Literal["masked", "block", "uniform", "autoregressive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """How one family of checkpoints is loaded and asked.
+
+    Attributes:
+        name: What people call it.
+        members: Published checkpoints that belong to it.
+        architectures: What ``config.json`` may call it.
+        kind: How it predicts: on the whole canvas (``masked``), block by block
+            (``block``), from a canvas of noise (``uniform``), or token by token
+            (``autoregressive``).
+        network: The class in transformers; None takes the one that ``config.json`` names.
+        translate: Its configuration's fields, given the published ones; None takes them
+            as they are.
+        covers: What published fields must be, if they are there at all: anything else
+            would need another network.
+        renames: Regular expressions over tensor names, each with one group at most, and
+            what they become.
+        shift: 1 if the output at a position describes the token after it.
+        mask_tokens: What the tokenizer may call the mask, if ``config.json`` has no id.
+        stop_tokens: What ends a reply, beside the declared end-of-text.
+        block_length: Of the grid it was trained on, in tokens; 0 if it has none.
+        block_field: The field of ``config.json`` that says otherwise.
+        causal_context: Whether finished tokens see only those before them, and the grid
+            begins with the canvas; else they see their whole block, and the grid begins
+            with the prompt.
+        evidence: How its equality was checked, as README says it.
+    """
+
+    name: str
+    members: str
+    architectures: tuple[str, ...]
+    kind: Kind
+    network: str | None = None
+    translate: Callable[[Config], dict[str, Any]] | None = None
+    covers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
+    shift: Literal[0, 1] = 0
+    mask_tokens: tuple[str, ...] = ()
+    stop_tokens: tuple[str, ...] = ()
+    block_length: int = 0
+    block_field: str = ""
+    causal_context: bool = False
+    evidence: str
+
+
+def family_of(config: Config, asked: str | None, path: str) -> Family:
+    """Return the family of a checkpoint.
+
+    Args:
+        config: Its ``config.json``.
+        asked: A family's name, which overrides what ``config.json`` says.
+        path: Of the checkpoint, for the error's sentence.
+
+    Raises:
+        CheckpointError: Nobody knows that family, or a field is not covered by it.
+    """
+    if asked is not None:
+        known = {family.name: family for family in FAMILIES}
+        if asked not in known:
+            raise CheckpointError(f"{path}: {unknown('family', asked, known)}")
+        family = known[asked]
+    else:
+        family = _found(config, path)
+    _check_covered(config, family, path)
+    return family
+
+
+def _found(config: Config, path: str) -> Family:
+    named = config.get("architectures") or []
+    # Some uploads of LLaDA-MoE carry the name of the dense model.
+    if "LLaDAModelLM" in named and config.get("num_experts"):
+        return _LLADA_MOE
+    for family in FAMILIES:
+        if set(named) & set(family.architectures):
+            return family
+    if any(_is_causal_language_model(name) for name in named):
+        return AUTOREGRESSIVE
+    names = ", ".join(name for family in FAMILIES for name in family.architectures)
+    raise CheckpointError(
+        f"{path} is of no family known here: its config.json says architectures {named}; known "
+        f"are {names} and every causal language model of transformers; if it is one of them "
+        f"under another name, say family=NAME ({', '.join(each.name for each in FAMILIES)})"
+    )
+
+
+def _check_covered(config: Config, family: Family, path: str) -> None:
+    for name, allowed in family.covers.items():
+        if name in config and config[name] not in allowed:
+            raise CheckpointError(
+                f"{path}: {name}={config[name]!r} in config.json needs another network than "
+                f"{family.network}, which family {family.name} is loaded into; covered: "
+                f"{', '.join(repr(value) for value in allowed)}"
+            )
+
+
+def _is_causal_language_model(name: str) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+
+
+def _renamed(config: Config, names: Mapping[str, str], **fixed: Any) -> dict[str, Any]:
+    found = {ours: config[theirs] for ours, theirs in names.items() if theirs in config}
+    return {**found, **fixed}
+
+
+_SAME = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "rms_norm_eps",
+    "max_position_embeddings",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "tie_word_embeddings",
+    "hidden_act",
+    "attention_bias",
+)
+
+
+#: No tensor's shape tells these: without them a class would take numbers of its own.
+_NEEDED = ("num_attention_heads", "rms_norm_eps")
+
+
+def _taken(
+    config: Config, *names: str, needed: tuple[str, ...] = (), **fixed: Any
+) -> dict[str, Any]:
+    rope = "rope_parameters" if "rope_parameters" in config else "rope_theta"
+    told = {name: config[name] for name in (*_NEEDED, rope, *needed)}
+    return _renamed(config, {name: name for name in (*_SAME, *names)}, **told, **fixed)
+
+
+def _llada(config: Config) -> dict[str, Any]:
+    names = {
+        "hidden_size": "d_model",
+        "intermediate_size": "mlp_hidden_size",
+        "num_hidden_layers": "n_layers",
+        "max_position_embeddings": "max_sequence_length",
+    }
+    return _renamed(
+        config,
+        names,
+        num_attention_heads=config["n_heads"],
+        rope_theta=config["rope_theta"],
+        rms_norm_eps=config["rms_norm_eps"],
+        # The matrices are padded beyond the vocabulary.
+        vocab_size=config.get("embedding_size") or config["vocab_size"],
+        num_key_value_heads=config.get("n_kv_heads") or config["n_heads"],
+        tie_word_embeddings=False,
+    )
+
+
+def _illada(config: Config) -> dict[str, Any]:
+    return _taken(config, "intermediate_size", "head_dim", "mlp_bias")
+
+
+def _llada_moe(config: Config) -> dict[str, Any]:
+    dense = [layer for layer, sparse in enumerate(config.get("moe_layer_freq") or ()) if not sparse]
+    return _taken(
+        config,
+        "num_experts",
+        needed=("num_experts_per_tok",),
+        moe_intermediate_size=config["expert_intermediate_size"],
+        intermediate_size=config.get("dense_intermediate_size")
+        or config["expert_intermediate_size"],
+        head_dim=config["hidden_size"] // config["num_attention_heads"],
+        norm_topk_prob=bool(config.get("norm_topk_prob")),
+        mlp_only_layers=dense,
+        decoder_sparse_step=1,
+    )
+
+
+def _qwen2(config: Config) -> dict[str, Any]:
+    taken = _taken(config, "intermediate_size")
+    return {name: value for name, value in taken.items() if name != "attention_bias"}
+
+
+def _qwen3(config: Config) -> dict[str, Any]:
+    return _taken(config, "intermediate_size", "head_dim")
+
+
+def _qwen3_moe(config: Config) -> dict[str, Any]:
+    return _taken(
+        config,
+        "intermediate_size",
+        "head_dim",
+        "moe_intermediate_size",
+        "num_experts",
+        "decoder_sparse_step",
+        "mlp_only_layers",
+        needed=("num_experts_per_tok", "norm_topk_prob"),
+    )
+
+
+def _llada2(config: Config) -> dict[str, Any]:
+    return _taken(
+        config,
+        "intermediate_size",
+        "head_dim",
+        "moe_intermediate_size",
+        "first_k_dense_replace",
+        needed=(
+            "num_experts_per_tok",
+            "n_group",
+            "topk_group",
+            "routed_scaling_factor",
+            "partial_rotary_factor",
+        ),
+        n_routed_experts=config["num_experts"],
+        n_shared_experts=config["num_shared_experts"],
+        norm_topk_prob=bool(config.get("norm_topk_prob", True)),
+        use_qk_norm=True,
+        num_mtp_layers=0,
+        attention_bias=False,
+    )
+
+
+def _ministral3(config: Config) -> dict[str, Any]:
+    taken = _taken(config, "intermediate_size", "head_dim")
+    return {name: value for name, value in taken.items() if name != "attention_bias"}
+
+
+_ABSENT = (None, False)
+
+_LLADA_MOE = Family(
+    name="llada-moe",
+    members="LLaDA-MoE-7B-A1B Base, Instruct",
+    architectures=("LLaDAMoEModelLM", "LLaDAMoEModel"),
+    kind="masked",
+    network="Qwen3MoeForCausalLM",
+    translate=_llada_moe,
+    covers={
+        "qk_layernorm": (True,),
+        "clip_qkv": (None,),
+        "shared_expert_intermediate_size": (None, 0),
+        "moe_router_score_function": ("softmax", None),
+        "moe_router_enable_expert_bias": _ABSENT,
+        "routed_scaling_factor": (1, None),
+        "router_num_group": (None, 1),
+        "partial_rotary_factor": (1, None),
+        "hidden_act": ("silu",),
+        "attention_bias": _ABSENT,
+        "tie_word_embeddings": _ABSENT,
+    },
+    mask_tokens=("<|mask|>",),
+    stop_tokens=("<|role_end|>", "<|endoftext|>"),
+    evidence="golden forward; published file, within 1.2e-6",
+)
+
+_QWEN2_COVERS: Mapping[str, tuple[Any, ...]] = {
+    "use_sliding_window": _ABSENT,
+    "hidden_act": ("silu",),
+    "use_mrope": _ABSENT,
+}
+
+AUTOREGRESSIVE = Family(
+    name="autoregressive",
+    members="every causal language model of transformers",
+    architectures=(),
+    kind="autoregressive",
+    stop_tokens=("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>"),
+    evidence="golden forward of Llama and Qwen3; same tokens as `generate`",
+)
+
+#: In the order of the table in README.
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="llada",
+        members="LLaDA-8B Base, Instruct; LLaDA-1.5",
+        architectures=("LLaDAModelLM",),
+        kind="masked",
+        network="LlamaForCausalLM",
+        translate=_llada,
+        covers={
+            "block_type": ("llama",),
+            "block_group_size": (1, None),
+            "layer_norm_type": ("rms",),
+            "activation_type": ("silu",),
+            "rope": (True,),
+            "alibi": _ABSENT,
+            "include_bias": _ABSENT,
+            "include_qkv_bias": _ABSENT,
+            "bias_for_layer_norm": _ABSENT,
+            "attention_layer_norm": _ABSENT,
+            "input_emb_norm": _ABSENT,
+            "scale_logits": _ABSENT,
+            "multi_query_attention": _ABSENT,
+            "weight_tying": _ABSENT,
+        },
+        renames={
+            r"^model\.transformer\.wte\.": "model.embed_tokens.",
+            r"^model\.transformer\.ln_f\.": "model.norm.",
+            r"^model\.transformer\.ff_out\.": "lm_head.",
+            r"^model\.transformer\.blocks\.(\d+)\.attn_norm\.": r"model.layers.\1.input_layernorm.",
+            r"^model\.transformer\.blocks\.(\d+)\.ff_norm\.": (
+                r"model.layers.\1.post_attention_layernorm."
+            ),
+            r"^model\.transformer\.blocks\.(\d+)\.q_proj\.": r"model.layers.\1.self_attn.q_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.k_proj\.": r"model.layers.\1.self_attn.k_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.v_proj\.": r"model.layers.\1.self_attn.v_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.attn_out\.": r"model.layers.\1.self_attn.o_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.ff_proj\.": r"model.layers.\1.mlp.gate_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.up_proj\.": r"model.layers.\1.mlp.up_proj.",
+            r"^model\.transformer\.blocks\.(\d+)\.ff_out\.": r"model.layers.\1.mlp.down_proj.",
+        },
+        mask_tokens=("<|mdm_mask|>",),
+        stop_tokens=("<|eot_id|>", "<|endoftext|>"),
+        evidence="golden forward; published file, within 1.8e-6",
+    ),
+    Family(
+        name="illada",
+        members="iLLaDA-8B Base, Instruct",
+        architectures=("iLLaDAModelLM", "ILLaDAModelLM", "iLLaDAForCausalLM"),
+        kind="masked",
+        network="LlamaForCausalLM",
+        translate=_illada,
+        covers={"layer_norm_eps": (None,), "hidden_act": ("silu",)},
+        mask_tokens=("<|mdm_mask|>",),
+        stop_tokens=("<|eot_id|>", "<|endoftext|>"),
+        evidence="golden forward; published file read, its config.json not seen: if it is not "
+        "recognised, say family=illada",
+    ),
+    _LLADA_MOE,
+    Family(
+        name="dream",
+        members="Dream-v0 Base, Instruct 7B; Dream-Coder; DiffuCoder",
+        architectures=("DreamModel",),
+        kind="masked",
+        network="Qwen2ForCausalLM",
+        translate=_qwen2,
+        covers=_QWEN2_COVERS,
+        shift=1,
+        mask_tokens=("<|mask|>",),
+        stop_tokens=("<|im_end|>", "<|endoftext|>", "<|dlm_pad|>"),
+        evidence="golden forward; published file, within 1.8e-6",
+    ),
+    Family(
+        name="sdar",
+        members="SDAR 1.7B, 4B, 8B Chat; TraDo 4B, 8B",
+        architectures=("SDARForCausalLM",),
+        kind="block",
+        network="Qwen3ForCausalLM",
+        translate=_qwen3,
+        covers={"use_sliding_window": _ABSENT, "hidden_act": ("silu",)},
+        mask_tokens=("<|MASK|>", "<MASK>"),
+        stop_tokens=("<|im_end|>", "<|endoftext|>"),
+        block_length=4,
+        block_field="block_size",
+        evidence="golden forward; published file, within 1.8e-6",
+    ),
+    Family(
+        name="sdar-moe",
+        members="SDAR-30B-A3B Chat, Sci",
+        architectures=("SDARMoeForCausalLM",),
+        kind="block",
+        network="Qwen3MoeForCausalLM",
+        translate=_qwen3_moe,
+        covers={"use_sliding_window": _ABSENT, "hidden_act": ("silu",)},
+        mask_tokens=("<|MASK|>", "<MASK>"),
+        stop_tokens=("<|im_end|>", "<|endoftext|>"),
+        block_length=4,
+        block_field="block_size",
+        evidence="golden forward; published file not run",
+    ),
+    Family(
+        name="llada2",
+        members="LLaDA2.0, LLaDA2.1 mini, flash",
+        architectures=("LLaDA2MoeModelLM",),
+        kind="block",
+        network="Glm4MoeForCausalLM",
+        translate=_llada2,
+        covers={
+            "score_function": ("sigmoid",),
+            "use_rmsnorm": (True,),
+            "moe_router_enable_expert_bias": (True,),
+            "use_bias": _ABSENT,
+            "use_qkv_bias": _ABSENT,
+            "tie_word_embeddings": _ABSENT,
+            "hidden_act": ("silu",),
+            "use_sliding_window": _ABSENT,
+        },
+        mask_tokens=("<|mask|>",),
+        stop_tokens=("<|role_end|>", "<|endoftext|>"),
+        block_length=32,
+        block_field="block_size",
+        evidence="golden forward; published file of 2.0, within 2.2e-6; LLaDA2.2 routes otherwise "
+        "and is not supported",
+    ),
+    Family(
+        name="fast-dllm-v2",
+        members="Fast_dLLM_v2 1.5B, 7B",
+        architectures=("Fast_dLLM_QwenForCausalLM",),
+        kind="block",
+        network="Qwen2ForCausalLM",
+        translate=_qwen2,
+        covers=_QWEN2_COVERS,
+        shift=1,
+        mask_tokens=("|<MASK>|",),
+        stop_tokens=("<|im_end|>", "<|endoftext|>"),
+        block_length=32,
+        block_field="bd_size",
+        evidence="golden forward; published file read, not run",
+    ),
+    Family(
+        name="nemotron",
+        members="Nemotron-Labs-Diffusion 3B, 8B, 14B",
+        architectures=("NemotronLabsDiffusionModel", "NemotronLabsDiffusionForCausalLM"),
+        kind="block",
+        network="Ministral3ForCausalLM",
+        translate=_ministral3,
+        covers={"sliding_window": (None,), "hidden_act": ("silu",), "attention_bias": _ABSENT},
+        renames={r"^encoder\.": "model.", r"^diffusion_head\.": "lm_head."},
+        mask_tokens=("<mask>", "<|mask|>"),
+        block_length=32,
+        block_field="block_size",
+        causal_context=True,
+        evidence="golden forward; published file not run, its config.json not seen: if it is not "
+        "recognised, say family=nemotron",
+    ),
+    Family(
+        name="diffusion-gemma",
+        members="DiffusionGemma 26B-A4B",
+        architectures=("DiffusionGemmaForBlockDiffusion",),
+        kind="uniform",
+        network="DiffusionGemmaForBlockDiffusion",
+        stop_tokens=("<turn|>", "<end_of_turn>"),
+        evidence="golden forward; the class is transformers' own",
+    ),
+    AUTOREGRESSIVE,
+)
+
+
+def stock_config(family: Family, config: Config, folder: str) -> Any:
+    """Return the configuration of the stock class that a checkpoint is loaded into.
+
+    Raises:
+        CheckpointError: A field is missing, or its value is none that the class takes.
+    """
+    kind = stock_class(family, config).config_class
+    try:
+        if family.translate is None:
+            made = kind.from_pretrained(folder, local_files_only=True)
+        else:
+            made = kind(**family.translate(config))
+    except KeyError as error:
+        raise CheckpointError(f"{folder}: config.json has no field {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # What checks a configuration raises errors of its own.
+        raise CheckpointError(
+            f"{folder}: config.json does not fit {family.name}: {error}"
+        ) from error
+    if family.kind in {"masked", "block"}:
+        # On the configuration, not on the layers: only then are padding masks right too.
+        made.is_causal = False
+    return made
+
+
+def stock_class(family: Family, config: Config) -> Any:
+    """Return the class in transformers that a checkpoint is loaded into."""
+    import transformers
+
+    if family.name == "llada2":
+        from parallelbench.models.llada2 import LLaDA2ForDiffusion
+
+        return LLaDA2ForDiffusion
+    if family.network is not None:
+        return getattr(transformers, family.network)
+    named = config.get("architectures") or []
+    for name in named:
+        if _is_causal_language_model(name):
+            return getattr(transformers, name)
+    raise CheckpointError(
+        f"family {family.name} takes causal language models of transformers, but config.json says "
+        f"architectures {named}"
+    )

@@ -1,0 +1,302 @@
+"""Uniform diffusion: DiffusionGemma, whose canvas starts as random tokens and has no mask.
+
+Decoders here write on a canvas of masks.  The network never sees one: wherever the canvas
+is open it is shown a random token of its vocabulary, as in its own sampler, which draws
+anew, in every step, all that it did not accept.  These tokens are a hash of the sample and
+its canvas, so that a row is predicted alike in any batch and in any run, and a canvas that
+has changed anywhere meets fresh noise.  What a decoder has written is shown as it is; what
+it opens again is noise again.
+
+Two things differ from the published sampler.  It tells the network what it predicted in
+the step before (self-conditioning); here the row alone decides, so every call has the form
+of a first step, with a signal of zeros.  And it accepts tokens anew in every step, whereas
+here a token stays until its decoder opens or replaces it.
+
+A causal encoder reads the prompt once, and each finished block of a canvas that is longer
+than the network's own; that pass is counted as an auxiliary call.  The canvas sees all of
+itself, and of what was encoded as much as each layer reaches back.
+
+Source: the public description of DiffusionGemma and its class in transformers; for noise of
+random tokens Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces"
+(arXiv:2107.03006); for self-conditioning Chen et al., "Analog Bits" (arXiv:2208.04202).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import Row
+from parallelbench.errors import CheckpointError
+from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.models.checkpoint import Checkpoint
+from parallelbench.models.keyvalue import Kept
+from parallelbench.models.network import NetworkModel, Padded
+
+#: How far back a layer reaches that sees everything, in tokens.
+_EVERYTHING = 2**40
+
+
+class _Part(NamedTuple):
+    """What of a sequence goes through the network for a row.
+
+    Attributes:
+        context: What is encoded: the prompt and the finished blocks.
+        shown: The canvas behind it, with noise where it is open.
+        wanted: Which of these tokens are wanted.
+    """
+
+    context: tuple[int, ...]
+    shown: Int[Tensor, " length"]
+    wanted: Bool[Tensor, " length"]
+
+
+class _Keys(NamedTuple):
+    """Where the keys of some rows stand, in all layers of one kind.
+
+    Attributes:
+        places: Counted from the first token of each sequence.
+        real: True where a key stands, False where padding does.
+    """
+
+    places: Int[Tensor, "rows keys"]
+    real: Bool[Tensor, "rows keys"]
+
+
+class UniformModel(NetworkModel):
+    """A network that turns a canvas of random tokens into a text, without self-conditioning.
+
+    Args:
+        checkpoint: As loaded.
+
+    Raises:
+        CheckpointError: Its encoder is not causal.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        whole: Any = checkpoint.network.config
+        self._length: int = whole.canvas_length
+        super().__init__(checkpoint, variant=f"canvas_length={self._length}")
+        config = whole.get_text_config()
+        if config.use_bidirectional_attention == "all":
+            raise CheckpointError(
+                "use_bidirectional_attention='all' in config.json needs another encoder than the "
+                "causal one of family diffusion-gemma; covered: None, 'vision'"
+            )
+        # A canvas no longer than this has one block: itself.
+        self.blocks = Blocks(self._length, from_prompt=False)
+        self._vocabulary: int = config.vocab_size
+        self._kinds: list[str] = config.layer_types
+        self._reach = {
+            "full_attention": _EVERYTHING,
+            "sliding_attention": config.sliding_window - 1,
+        }
+        self._nothing = self._empty()
+        self._store = self.store()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was loaded, and in which form it is asked."""
+        return {**super().facts(), "self_conditioning": False, "canvas_length": self._length}
+
+    def load(self, row: Row) -> Load:
+        """Return the canvas, behind the encoded prompt and finished blocks."""
+        start, end = self._span(row)
+        return Load(tokens=end - start, stored=row.prompt.ids.numel() + start)
+
+    def predict(self, rows: Sequence[Row]) -> Prediction:
+        """Return the logits of the wanted positions of ``rows``."""
+        parts = [self._part(row) for row in rows]
+        hidden = self._denoised(parts, self._encoded([part.context for part in parts]))
+        lines = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
+        for index, part in enumerate(parts):
+            lines[index, hidden.shape[1] - len(part.wanted) :] = part.wanted
+        # As the network's own forward ends, which has no way to leave positions out.
+        logits = self.network.lm_head(hidden[lines]).float()
+        cap = self.network.final_logit_softcapping
+        return Prediction(logits=torch.tanh(logits / cap) * cap)
+
+    def _span(self, row: Row) -> tuple[int, int]:
+        """Return which part of a canvas is shown: from the first unfinished block on."""
+        size = len(row.canvas)
+        if size <= self._length:
+            return 0, size
+        wanted = row.wanted.nonzero().flatten().tolist()
+        masked = (row.canvas == self.codec.mask_id).nonzero().flatten().tolist()
+        first = min([*wanted[:1], *masked[:1]], default=0)
+        last = wanted[-1] if wanted else first
+        start, end = (place - place % self._length for place in (first, last + self._length))
+        return start, min(end, size)
+
+    def _part(self, row: Row) -> _Part:
+        start, end = self._span(row)
+        canvas = row.canvas.cpu()
+        noise = noise_tokens(row.prompt.sample.id, canvas, self._vocabulary)
+        shown = torch.where(canvas == self.codec.mask_id, noise, canvas)[start:end]
+        context = (*row.prompt.ids.tolist(), *canvas[:start].tolist())
+        return _Part(context, shown.to(self.device), row.wanted[start:end].to(self.device))
+
+    def _denoised(
+        self, parts: Sequence[_Part], kept: Sequence[Kept]
+    ) -> Float[Tensor, "rows length width"]:
+        """Return the outputs at the shown tokens, padded on the left."""
+        batch = self.padded([part.shown for part in parts])
+        starts = self._lengths([part.context for part in parts])
+        positions = batch.positions + starts[:, None]
+        cache, held = self._cache(kept, starts)
+        masks = {}
+        for kind, keys in _joined(held, positions, batch).items():
+            masks[kind] = self.mask(keys.real[:, None].expand(-1, positions.shape[1], -1))
+        output = self.network.model(
+            past_key_values=cache,
+            decoder_input_ids=batch.ids,
+            decoder_attention_mask=masks,
+            decoder_position_ids=positions,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
+        """Return keys and values of each context, computed where need be."""
+        found = {context: self._store[context] for context in contexts if context in self._store}
+        missing = [context for context in dict.fromkeys(contexts) if context not in found]
+        for group in self._fitting(missing):
+            for context, kept in zip(group, self._encode(group), strict=True):
+                found[context] = self._store[context] = kept
+        return [found[context] for context in contexts]
+
+    def _fitting(self, contexts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        """Return which contexts are encoded together, as memory allows."""
+        groups: list[list[tuple[int, ...]]] = []
+        for context in sorted(contexts, key=len):
+            if not groups or len(groups[-1]) >= self.rows_of(len(context)):
+                groups.append([])
+            groups[-1].append(context)
+        return groups
+
+    def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
+        """Run the encoder over each context, from what is kept of it to its end."""
+        begun = [self._begun(context) for context in contexts]
+        rest = [context[len(known) :] for context, known in zip(contexts, begun, strict=True)]
+        batch = self.padded([torch.tensor(ids, device=self.device) for ids in rest])
+        starts = self._lengths(begun)
+        positions = batch.positions + starts[:, None]
+        kept = [self._store[known] if known else self._nothing for known in begun]
+        cache, held = self._cache(kept, starts)
+        seen = _joined(held, positions, batch)
+        masks = {}
+        for kind, keys in seen.items():
+            back = positions[:, :, None] - keys.places[:, None]
+            # Padding stands where the first token does, and so sees that one at least.
+            near = (back >= 0) & (back <= self._reach[kind])
+            masks[kind] = self.mask(near & keys.real[:, None])
+        self.network.model.encoder(
+            input_ids=batch.ids,
+            attention_mask=masks,
+            position_ids=positions,
+            past_key_values=cache,
+        )
+        return [self._keep(cache, row, seen) for row in range(len(contexts))]
+
+    def _begun(self, context: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the longest part of a context that is kept, whole blocks before its end."""
+        for end in range(len(context) - self._length, 0, -self._length):
+            if context[:end] in self._store:
+                return context[:end]
+        return ()
+
+    def _cache(
+        self, kept: Sequence[Kept], lengths: Int[Tensor, " rows"]
+    ) -> tuple[Any, dict[str, _Keys]]:
+        """Return what is kept as one cache, padded on the left, and where its keys stand.
+
+        Args:
+            kept: Of each row.
+            lengths: Of what was encoded of each row, which a sliding layer keeps the end of.
+        """
+        from transformers import DynamicCache
+
+        held = {}
+        for kind, reach in self._reach.items():
+            counts = lengths.clamp(max=reach)
+            column = torch.arange(int(counts.max()), device=self.device) - int(counts.max())
+            held[kind] = _Keys(lengths[:, None] + column, column >= -counts[:, None])
+        # Without a configuration it keeps all that it is given, in layers of either kind.
+        cache = DynamicCache()
+        for layer, kind in enumerate(self._kinds):
+            width = held[kind].real.shape[1]
+            keys = _stacked([each.keys[layer] for each in kept], width)
+            cache.update(keys, _stacked([each.values[layer] for each in kept], width), layer)
+        return cache, held
+
+    def _keep(self, cache: Any, row: int, seen: Mapping[str, _Keys]) -> Kept:
+        """Return of one row of a cache what later passes can reach: of a sliding layer the end."""
+        columns = {}
+        for kind, keys in seen.items():
+            real = keys.real[row].nonzero().flatten()
+            columns[kind] = real[max(0, len(real) - self._reach[kind]) :]
+        layers = list(zip(cache.layers, self._kinds, strict=True))
+        return Kept(
+            keys=tuple(layer.keys[row][:, columns[kind]] for layer, kind in layers),
+            values=tuple(layer.values[row][:, columns[kind]] for layer, kind in layers),
+        )
+
+    def _empty(self) -> Kept:
+        """Return what is kept of a sequence that was not begun."""
+        attentions = [layer.self_attn for layer in self.network.model.decoder.layers]
+        shapes = [(a.k_proj.out_features // a.head_dim, 0, a.head_dim) for a in attentions]
+        empty = tuple(
+            torch.zeros(shape, dtype=self.network.dtype, device=self.device) for shape in shapes
+        )
+        return Kept(keys=empty, values=empty)
+
+    def _lengths(self, sequences: Sequence[tuple[int, ...]]) -> Int[Tensor, " rows"]:
+        return torch.tensor([len(each) for each in sequences], device=self.device)
+
+
+def noise_tokens(
+    sample: str, canvas: Int[Tensor, " length"], vocabulary: int
+) -> Int[Tensor, " length"]:
+    """Return a random token for every position, decided by sample and canvas alone.
+
+    Args:
+        sample: Names the sample.
+        canvas: Token ids, with the mask id at open positions.
+        vocabulary: Tokens are drawn from 0 to one below this, all equally likely.
+
+    Source:
+        Philox, a counter-based generator: Salmon et al. (2011), "Parallel random numbers:
+        as easy as 1, 2, 3".
+    """
+    content = f"{sample} {canvas.tolist()}".encode()
+    key = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
+    # Its raw output is the same in every release of numpy, and the remainder of 64 bits is
+    # uniform but for one part in 10^13.
+    numbers = np.random.Philox(key=key).random_raw(len(canvas)) % np.uint64(vocabulary)
+    return torch.from_numpy(numbers.astype(np.int64))
+
+
+def _joined(
+    held: Mapping[str, _Keys], positions: Int[Tensor, "rows length"], batch: Padded
+) -> dict[str, _Keys]:
+    """Return all keys that a pass has: those held, then those of its own tokens."""
+    return {
+        kind: _Keys(
+            torch.cat([keys.places, positions], dim=1),
+            torch.cat([keys.real, batch.real], dim=1),
+        )
+        for kind, keys in held.items()
+    }
+
+
+def _stacked(
+    tensors: Sequence[Float[Tensor, "heads _ width"]], length: int
+) -> Float[Tensor, "rows heads {length} width"]:
+    """Return ``tensors`` as one, each padded on the left to ``length`` positions."""
+    pad = torch.nn.functional.pad
+    return torch.stack([pad(each, (0, 0, length - each.shape[1], 0)) for each in tensors])
