@@ -17,7 +17,7 @@ from parallelbench.errors import RequestError
 from parallelbench.rundir import RunDirectory
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
-VERBS = ("run", "report", "show", "list", "doctor")
+VERBS = ("run", "report", "show", "list", "doctor", "bounds", "train")
 
 
 @pytest.fixture
@@ -222,6 +222,17 @@ def test_a_chat_template_is_given_beside_a_checkpoint_without_one(call, refused,
     assert status == 0
     assert json.loads(output)
     assert "takes no chat template" in refused("run", "--template", template)
+
+
+def test_the_list_of_verbs_does_not_wait_for_torch():
+    script = (
+        "import sys\n"
+        "from parallelbench.cli import main\n"
+        "main(['--help'])\n"
+        "sys.exit(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)) or None)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert b"train" in shown.stdout
 
 
 @pytest.mark.parametrize("verb", VERBS)
