@@ -3,8 +3,8 @@
 The core's verbs stand here; the wings and other packages bring theirs through the entry
 point group ``parallelbench.verbs``.  A verb's docstring is its help text.
 
-Exit status: 0 done, 1 our fault (with a traceback), 2 the request is at fault (one line on
-stderr), 130 interrupted.
+Exit status: 0 done, 1 our fault (with a traceback) or decodes that ended in an error, 2 the
+request is at fault (one line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from parallelbench.errors import RequestError, UnknownNameError
+
+if TYPE_CHECKING:
+    from parallelbench.record import Record
 
 
 class _Verbs(click.Group):
@@ -125,12 +128,20 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     content["models"] = _with_template(content.get("models"), template)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
     folder = out or Path("runs") / plan.digest[:12]
+    failed: list[Record] = []
     with _progress(plan.decodes, folder) as progress:
-        carry_out(plan, folder, batch_size=batch_size, progress=progress)
+        carry_out(plan, folder, batch_size=batch_size, progress=progress, failed=failed.append)
     context = click.get_current_context()
     report = cli.get_command(context, "report")
     if report is not None:
         context.invoke(report, runs=(folder,), as_json=as_json)
+    if failed:
+        click.echo(
+            f"parallelbench: {len(failed)} of {plan.decodes} decodes ended in an error and are not "
+            f"counted; the first: {failed[0].error}; the same command tries them again",
+            err=True,
+        )
+        context.exit(1)
 
 
 @cli.command(name="list")

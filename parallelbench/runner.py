@@ -54,6 +54,7 @@ def run(
     *,
     batch_size: int = 512,
     progress: Callable[[int], None] = lambda _: None,
+    failed: Callable[[Record], None] = lambda _: None,
 ) -> RunDirectory:
     """Do what ``runfile`` asks for that ``path`` does not hold yet.
 
@@ -62,6 +63,8 @@ def run(
         path: The run's folder: new, empty, or of the same run.
         batch_size: Most decodes at a time; changes no record.
         progress: Called with the number of decodes recorded so far.
+        failed: Called with every record that ended in an error; the next run of the same
+            run file tries those again.
 
     Raises:
         RequestError: Something cannot be done as asked; what is recorded stays.
@@ -87,6 +90,8 @@ def run(
         for count, record in enumerate(records, start=len(done) + 1):
             writer.append(record)
             progress(count)
+            if record.status == "error":
+                failed(record)
     return directory
 
 

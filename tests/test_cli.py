@@ -15,6 +15,7 @@ from checkpoints import write_checkpoint
 from parallelbench.cli import main
 from parallelbench.errors import RequestError
 from parallelbench.rundir import RunDirectory
+from servers import Scripted, fails, says
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
 VERBS = ("run", "report", "show", "list", "doctor", "bounds", "train")
@@ -222,6 +223,23 @@ def test_a_chat_template_is_given_beside_a_checkpoint_without_one(call, refused,
     assert status == 0
     assert json.loads(output)
     assert "takes no chat template" in refused("run", "--template", template)
+
+
+def test_decodes_that_ended_in_an_error_are_told_and_tried_again(call, tmp_path):
+    with Scripted(says("New York"), fails(400, b"tired")) as server:
+        model = f"api:{server.url}:model=m,concurrency=1"
+        command = ["run", "--model", model, "--tasks", "choices/city", "--samples", 3]
+        command += ["--out", tmp_path / "run"]
+        status, output, errors = call(*command)
+        assert status == 1
+        assert "unfinished: 1 of 3 decodes are marked" in output
+        assert "2 of 3 decodes ended in an error and are not counted; the first: " in errors
+        assert "tired" in errors
+        server.script = [says("New York")]
+        status, output, errors = call(*command)
+    assert status == 0
+    assert "3 ok" in output
+    assert "ended in an error" not in errors
 
 
 def test_the_list_of_verbs_does_not_wait_for_torch():
