@@ -101,7 +101,7 @@ def _draw(axes: Axes, label: str, entries: Sequence[Entry]) -> None:
 def _folded(label: str) -> str:
     """Return a label on lines that a panel has room for."""
     pieces = label.replace("/", "/\n", 1).replace(":", ":\n", 1).split("\n")
-    return "\n".join(piece if len(piece) <= 24 else f"{piece[:23]}…" for piece in pieces)
+    return "\n".join(piece if len(piece) <= 20 else f"{piece[:19]}…" for piece in pieces)
 
 
 def _share(axes: Axes, entries: Sequence[Entry]) -> None:
