@@ -7,7 +7,6 @@ as the checkpoint's own tensors are.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +42,7 @@ def merge_adapter(network: Any, folder: Path, family: Family) -> tuple[Any, list
     files = [folder / name for name in _FILES]
     try:
         held = load_file(files[1])
-        names = {name: _PREFIX + _renamed(name.removeprefix(_PREFIX), family) for name in held}
+        names = {name: _PREFIX + family.stock_name(name.removeprefix(_PREFIX)) for name in held}
         renamed = any(name != ours for name, ours in names.items())
         config = LoraConfig(**_lora_fields(files[0], renamed=renamed))
         tensors = {names[name]: tensor for name, tensor in held.items()}
@@ -94,9 +93,3 @@ def _lora_fields(path: Path, *, renamed: bool) -> dict[str, Any]:
         raise ValueError(f"{patterns[0]} speaks of modules by their published names")
     taken = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "bias")
     return {name: content[name] for name in taken if name in content}
-
-
-def _renamed(name: str, family: Family) -> str:
-    for pattern, replacement in family.renames.items():
-        name = re.sub(pattern, replacement, name)
-    return name

@@ -115,7 +115,7 @@ class BlockModel(NetworkModel):
                 found[key] = self._store[key]
             elif key not in found:
                 missing[key] = (part, self._nearest(part))
-        for keys in self._fitting(missing):
+        for keys in self.fitting(missing):
             begun, before = zip(*(missing[key] for key in keys), strict=True)
             _, made = self._pass(begun, before, [part.start for part in begun], finished=True)
             for key, kept in zip(keys, made, strict=True):
@@ -130,18 +130,6 @@ class BlockModel(NetworkModel):
             if key in self._store:
                 return self._store[key]
         return NOTHING
-
-    def _fitting(
-        self, missing: dict[tuple[int, ...], tuple[_Part, Kept]]
-    ) -> list[list[tuple[int, ...]]]:
-        """Return which prefixes are computed together, as memory allows."""
-        groups: list[list[tuple[int, ...]]] = []
-        for key in sorted(missing, key=len):
-            room = self.rows_of(len(key))
-            if not groups or len(groups[-1]) >= room:
-                groups.append([])
-            groups[-1].append(key)
-        return groups
 
     def _pass(
         self,

@@ -127,24 +127,31 @@ def load_checkpoint(
         facts={
             "family": family.name,
             "kind": family.kind,
-            "network": type(network).__name__,
             "architectures": config.get("architectures"),
             "revision": revision,
             "weights": digests,
             "weights_digest": weights_digest,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "dtype": str(dtype).removeprefix("torch."),
-            "device": str(device),
-            "device_name": _device_name(device),
+            **_facts_of(network, device, dtype),
             "attention": wanted.attention,
             "compiled": wanted.compile,
             "thinking": wanted.thinking,
             "tokenizer_digest": codec.digest,
             "mask_id": codec.mask_id,
             "end_ids": sorted(codec.ends),
-            "batch_invariant": False,
         },
     )
+
+
+def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    return {
+        "network": type(network).__name__,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": str(device),
+        "device_name": _device_name(device),
+        # Its last bits may depend on what stands beside a row.
+        "batch_invariant": False,
+    }
 
 
 def read_json(path: Path, asked: str) -> dict[str, Any]:

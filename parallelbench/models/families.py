@@ -11,6 +11,7 @@ read is said in :attr:`Family.evidence`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -67,6 +68,12 @@ class Family:
     block_field: str = ""
     causal_context: bool = False
     evidence: str
+
+    def stock_name(self, name: str) -> str:
+        """Return what a published tensor, or a part of one's name, is called in the class."""
+        for pattern, replacement in self.renames.items():
+            name = re.sub(pattern, replacement, name)
+        return name
 
 
 def family_of(config: Config, asked: str | None, path: str) -> Family:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -110,6 +110,15 @@ class NetworkModel(Model):
     def rows_of(self, tokens: int) -> int:
         """Return how many rows of so many tokens go through the network together."""
         return max(1, self._bytes // (tokens * self._bytes_per_token))
+
+    def fitting(self, prefixes: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+        """Return which sequences of token ids go through the network together."""
+        groups: list[list[tuple[int, ...]]] = []
+        for prefix in sorted(prefixes, key=len):
+            if not groups or len(groups[-1]) >= self.rows_of(len(prefix)):
+                groups.append([])
+            groups[-1].append(prefix)
+        return groups
 
     def shrink(self, rows: Sequence[Row]) -> None:
         """Take less room than ``rows``, which did not fit, were thought to need."""

@@ -165,19 +165,10 @@ class UniformModel(NetworkModel):
         """Return keys and values of each context, computed where need be."""
         found = {context: self._store[context] for context in contexts if context in self._store}
         missing = [context for context in dict.fromkeys(contexts) if context not in found]
-        for group in self._fitting(missing):
+        for group in self.fitting(missing):
             for context, kept in zip(group, self._encode(group), strict=True):
                 found[context] = self._store[context] = kept
         return [found[context] for context in contexts]
-
-    def _fitting(self, contexts: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        """Return which contexts are encoded together, as memory allows."""
-        groups: list[list[tuple[int, ...]]] = []
-        for context in sorted(contexts, key=len):
-            if not groups or len(groups[-1]) >= self.rows_of(len(context)):
-                groups.append([])
-            groups[-1].append(context)
-        return groups
 
     def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
         """Run the encoder over each context, from what is kept of it to its end."""

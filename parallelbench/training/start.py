@@ -11,7 +11,6 @@ names; see :mod:`parallelbench.models.families`.
 
 from __future__ import annotations
 
-import re
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from parallelbench.errors import CheckpointError
 from parallelbench.models.checkpoint import Checkpoint, Wanted, load_checkpoint
-from parallelbench.models.families import FAMILIES, Family, stock_class, stock_config
+from parallelbench.models.families import FAMILIES, stock_class, stock_config
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.training.folder import Folder
 from parallelbench.training.plan import Base, Scratch
@@ -116,7 +115,7 @@ def write_random(
         network = stock_class(_LLADA, config)(stock_config(_LLADA, config, str(folder.path)))
     held = network.state_dict()
     dtype = getattr(torch, start.dtype)
-    names = {name: stock_name(name, _LLADA) for name in _llada_names(start.layers)}
+    names = {name: _LLADA.stock_name(name) for name in _llada_names(start.layers)}
     folder.write_tensors(
         _WEIGHTS, {theirs: held[ours].to(dtype).contiguous() for theirs, ours in names.items()}
     )
@@ -155,13 +154,6 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
     return trainee
 
 
-def stock_name(name: str, family: Family) -> str:
-    """Return what a published tensor is called in the stock class."""
-    for pattern, replacement in family.renames.items():
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def _wanted(start: Base, device: str) -> Wanted:
     names = ("path", "revision", "family", "attention", "peft", "template", "thinking")
     taken = {name: start.named[name] for name in names}
@@ -176,7 +168,7 @@ def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
     """Return a network all of whose weights are trained."""
     network = checkpoint.network.requires_grad_(requires_grad=True).train()
     published = {
-        stock_name(name, checkpoint.family): (name, dtype)
+        checkpoint.family.stock_name(name): (name, dtype)
         for name, dtype in _published_tensors(source).items()
     }
     trainee = Trainee(checkpoint=checkpoint, module=network, adapted=False, published=published)

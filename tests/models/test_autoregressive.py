@@ -25,14 +25,6 @@ PROMPTS = (5, 11, 2, 17)
 DECODERS_TRIED = "one_by_one,confidence:k=8,random:k=4,entropy_bound,confidence:k=4,block_length=3"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("autoregressive")

@@ -25,14 +25,6 @@ CANVAS = 20
 PROMPTS = (13, 8, 19, 3)  # tokens; one fills a block, one is shorter than a block
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("block")

@@ -26,14 +26,6 @@ KNOWN = len(diffusion_gemma.SPECIAL) + checkpoints.WORDS  # to its tokenizer
 LENGTHS = (3, WINDOW - 1, WINDOW, 3 * WINDOW + 5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return diffusion_gemma.write_checkpoint(tmp_path_factory.mktemp("gemma"))
