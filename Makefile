@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test figure clean
+.PHONY: bench test figure mini clean
 
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
@@ -24,6 +24,17 @@ figure: $(VENV)/installed
 	cp runs/figure/figures/overview-dark.svg docs/overview-dark.svg
 	$(BIN)/parallelbench bounds --figure speed_limits --out runs/speed_limits
 	cp runs/speed_limits/speed_limits.svg runs/speed_limits/speed_limits-dark.svg docs/
+
+# The network behind `--model mini`, trained again: about an hour and a half on two cores.
+mini: $(VENV)/installed
+	$(BIN)/parallelbench train --out checkpoints/mini --last-message --dtype float16 \
+		--steps 10000 --seed 0 --tasks 'waiting_line/*:template=default|terse' \
+		--tasks 'list_operations/*:template=default|terse,length=3|4|5|6' \
+		--tasks 'choices/*:template=default|terse,puzzles/*:template=default|terse' \
+		--weights 'waiting_line/*_random=2,waiting_line/sort=3,waiting_line/shuffle=3' \
+		--weights 'list_operations/*=0.1,list_operations/s*=0.15' \
+		--weights 'choices/*=0.2,choices/sum=0.4,choices/roster=0.8,choices/capital=1' \
+		--weights 'choices/date=2,puzzles/sudoku=2.5'
 
 # The torch build is installed first, so that nothing after it pulls another.
 $(VENV)/installed: pyproject.toml

@@ -19,8 +19,8 @@ SYSTEM = "<|system|>"
 
 SPECIAL_TOKENS = (END, MASK, UNKNOWN, USER, ASSISTANT, SYSTEM)
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
+_CHAT_TEMPLATE = (
+    "{% for message in SHOWN %}<|{{ message.role }}|>{{ message.content }}"
     "{% if message.role == 'assistant' %}<|endoftext|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -31,11 +31,12 @@ _NO_SPACE_BEFORE = ",.:;?!)]}'\n-"
 _NO_SPACE_AFTER = "([{'\n-"
 
 
-def word_tokenizer(words: Iterable[str]) -> Any:
+def word_tokenizer(words: Iterable[str], *, last_message: bool = False) -> Any:
     """Return a fast tokenizer with one token for each of ``words``.
 
     Args:
         words: Words of letters or digits; their order does not matter.
+        last_message: Whether its chat template leaves out all messages but the last.
 
     Returns:
         A ``PreTrainedTokenizerFast`` with a mask token, an end-of-text token and a chat
@@ -45,6 +46,7 @@ def word_tokenizer(words: Iterable[str]) -> Any:
     from tokenizers import decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    shown = "messages[-1:]" if last_message else "messages"
     vocabulary = {token: index for index, token in enumerate(_tokens(words))}
     tokenizer = tokenizers.Tokenizer(
         models.WordPiece(vocabulary, unk_token=UNKNOWN, continuing_subword_prefix=_CONTINUED)
@@ -70,7 +72,7 @@ def word_tokenizer(words: Iterable[str]) -> Any:
         mask_token=MASK,
         unk_token=UNKNOWN,
         additional_special_tokens=[USER, ASSISTANT, SYSTEM],
-        chat_template=CHAT_TEMPLATE,
+        chat_template=_CHAT_TEMPLATE.replace("SHOWN", shown),
         clean_up_tokenization_spaces=False,
     )
 

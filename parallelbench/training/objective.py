@@ -34,6 +34,9 @@ from torch.nn.functional import cross_entropy
 
 from parallelbench.training.data import Example
 
+#: How many times as long as the shortest the longest sequence of a batch may be.
+_MOST_PADDING = 1.4
+
 
 class Batch(NamedTuple):
     """Partly masked sequences of different lengths as one tensor, padded on the left.
@@ -91,6 +94,20 @@ def draw_counts(lengths: Sequence[int], rng: random.Random) -> list[int]:
         min(length, 1 + int((part + offset) / len(lengths) * length))
         for part, length in zip(parts, lengths, strict=True)
     ]
+
+
+def alike(examples: Sequence[Example]) -> list[list[int]]:
+    """Return the places of ``examples`` in groups of about the same length, shortest first.
+
+    In one batch all would be padded to the longest, and padding costs what tokens cost.
+    """
+    lengths = [len(each.prompt) + len(each.answer) for each in examples]
+    groups: list[list[int]] = []
+    for place in sorted(range(len(examples)), key=lengths.__getitem__):
+        if not groups or lengths[place] > _MOST_PADDING * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(place)
+    return groups
 
 
 def collate(

@@ -32,6 +32,8 @@ class Scratch:
         heads: Of attention, in each layer.
         feed_forward: Width between the matrices of a feed-forward part.
         dtype: Of the weights as saved; they are trained in float32.
+        last_message: Whether the chat template shows the network nothing but the last
+            message: prompts without the examples before it are half as long.
 
     Raises:
         FieldError: A size below 1, or heads that do not divide ``hidden`` into even widths.
@@ -42,6 +44,7 @@ class Scratch:
     heads: int = 4
     feed_forward: int = 336
     dtype: Literal["float32", "float16"] = "float32"
+    last_message: bool = False
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "feed_forward"):

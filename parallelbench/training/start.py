@@ -105,7 +105,7 @@ def write_random(
     Raises:
         StorageError: ``folder`` cannot be written.
     """
-    tokenizer = word_tokenizer(words)
+    tokenizer = word_tokenizer(words, last_message=start.last_message)
     config = _llada_config(start, tokenizer, positions)
     folder.write_json("config.json", config)
     with folder.storage():

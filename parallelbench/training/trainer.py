@@ -11,20 +11,22 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from parallelbench.environment import environment
 from parallelbench.errors import CheckpointError, FieldError
-from parallelbench.training.data import examples, floors, look_over, words_of
+from parallelbench.training.data import Example, examples, floors, look_over, words_of
 from parallelbench.training.figure import write_figure
 from parallelbench.training.folder import Folder
 from parallelbench.training.log import Entry, Window, read_log, write_log
-from parallelbench.training.objective import collate, draw_masks, losses, mask_rng
+from parallelbench.training.objective import alike, collate, draw_masks, losses, mask_rng
 from parallelbench.training.optimizer import Average, make_optimizers, rate, set_rate
 from parallelbench.training.plan import Base, Plan, Scratch
 from parallelbench.training.start import Trainee, describe, open_trainee, write_random
@@ -146,17 +148,16 @@ class _Training:
                 raise KeyboardInterrupt
 
     def _do_step(self) -> None:
-        plan, checkpoint = self.plan, self.trainee.checkpoint
-        drawn = examples(plan, checkpoint.codec, self.step)
+        plan = self.plan
+        drawn = examples(plan, self.trainee.checkpoint.codec, self.step)
         masks = draw_masks([each.open for each in drawn], mask_rng(plan.seed, self.step))
-        codec = checkpoint.codec
-        batch = collate(drawn, masks, codec.mask_id, codec.end_id).to(checkpoint.device)
-        low = plan.precision == "bfloat16"
-        with torch.autocast(checkpoint.device.type, dtype=torch.bfloat16, enabled=low):
-            per_sample = losses(checkpoint.network, batch, checkpoint.family.shift)
-        loss = per_sample.mean()
-        self._refuse_no_number("loss", float(loss.detach()), self.step + 1)
-        loss.backward()
+        found = [0.0] * len(drawn)
+        for places in alike(drawn):
+            part = self._accumulate(
+                [drawn[each] for each in places], [masks[each] for each in places]
+            )
+            for place, loss in zip(places, part, strict=True):
+                found[place] = loss
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), plan.clip)
         self.norm = float(norm)
         self._refuse_no_number("gradient", self.norm, self.step + 1)
@@ -165,9 +166,24 @@ class _Training:
             optimizer.step()
             optimizer.zero_grad()
         self.average.update(self.weights, self.step)
-        for each, one in zip(drawn, per_sample.tolist(), strict=True):
-            self.window.add(each.task, one)
+        for each, loss in zip(drawn, found, strict=True):
+            self.window.add(each.task, loss)
         self.step += 1
+
+    def _accumulate(
+        self, drawn: Sequence[Example], masks: Sequence[Bool[Tensor, " _"]]
+    ) -> list[float]:
+        """Add the gradient of some samples of a step to that of the others; return their losses."""
+        plan, checkpoint = self.plan, self.trainee.checkpoint
+        codec = checkpoint.codec
+        batch = collate(drawn, masks, codec.mask_id, codec.end_id).to(checkpoint.device)
+        low = plan.precision == "bfloat16"
+        with torch.autocast(checkpoint.device.type, dtype=torch.bfloat16, enabled=low):
+            per_sample = losses(checkpoint.network, batch, checkpoint.family.shift)
+        found = per_sample.tolist()
+        self._refuse_no_number("loss", math.fsum(found) / len(found), self.step + 1)
+        (per_sample.sum() / plan.batch_size).backward()
+        return found
 
     def _learning_rate(self) -> float:
         return self.plan.optimizer.learning_rate * rate(self.plan, self.step)

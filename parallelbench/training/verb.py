@@ -34,6 +34,9 @@ _POSITIVE = click.IntRange(min=1)
     help="Of the weights saved, from scratch.  [default: float32]",
 )
 @click.option(
+    "--last-message", is_flag=True, help="From scratch: show it no example, half as long."
+)
+@click.option(
     "--optimizer",
     type=click.Choice(["muon", "adamw"]),
     help="[default: muon from scratch, adamw with --from]",
@@ -64,6 +67,7 @@ def train(  # noqa: PLR0913  each is an option
     heads: int | None,
     feed_forward: int | None,
     dtype: Literal["float32", "float16"] | None,
+    last_message: bool,
     optimizer: Literal["muon", "adamw"] | None,
     learning_rate: float | None,
     weight_decay: float,
@@ -98,7 +102,7 @@ def train(  # noqa: PLR0913  each is an option
         steps=steps,
         batch_size=batch_size,
         seed=seed,
-        start=_start(base, lora, {**sizes, "dtype": dtype}),
+        start=_start(base, lora, {**sizes, "dtype": dtype, "last_message": last_message or None}),
         optimizer=_optimizer(
             optimizer or ("muon" if base is None else "adamw"), learning_rate, weight_decay
         ),

@@ -16,7 +16,7 @@ from parallelbench.decoder import Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.masked import MaskedModel
 from parallelbench.training.data import Example
-from parallelbench.training.objective import collate, draw_counts, draw_masks, losses
+from parallelbench.training.objective import alike, collate, draw_counts, draw_masks, losses
 from toys import prompts
 
 MASK, END, VOCABULARY = 9, 8, 10
@@ -209,3 +209,13 @@ def test_a_network_is_trained_on_what_its_adapter_predicts(family, tmp_path):
     parts = logits[torch.arange(len(logits)), batch.targets].split([2, 1, 8])
     expected = [-8 / len(part) * float(part.sum()) for part in parts]
     assert ours.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_is_cut_into_batches_of_about_the_same_length():
+    prompts_of = [22, 92, 33, 91, 35, 52, 23]
+    answer, everywhere = torch.zeros(8, dtype=torch.int64), torch.ones(8, dtype=torch.bool)
+    drawn = [
+        Example(0, torch.zeros(each, dtype=torch.int64), answer, everywhere) for each in prompts_of
+    ]
+    assert alike(drawn) == [[0, 6, 2], [4, 5], [3, 1]]
+    assert alike(drawn[:1]) == [[0]]

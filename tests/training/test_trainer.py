@@ -19,7 +19,9 @@ from parallelbench.errors import (
     StorageError,
 )
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.prompt import build_prompt
 from parallelbench.training import AdamW, Base, Muon, Scratch, train, trainer
+from parallelbench.training.data import training_rng
 
 WEIGHTS = "model.safetensors"
 STATE = "training_state.pt"
@@ -305,3 +307,31 @@ def test_bfloat16_is_near_float32(small, tmp_path):
     assert theirs["loss"] == pytest.approx(ours["loss"], rel=0.05)
     assert theirs["loss"] != ours["loss"]
     assert replace(small(), precision="bfloat16").frozen()["precision"] == "bfloat16"
+
+
+def test_a_step_in_several_batches_is_the_step_in_one(small, tmp_path, monkeypatch):
+    plan = small(tasks="choices/dice:rolls=3,canvas_length=8|32,shots=0|1", batch_size=8)
+    train(plan, tmp_path / "several", log_every=2, device="cpu")
+    monkeypatch.setattr(trainer, "alike", lambda drawn: [list(range(len(drawn)))])
+    train(plan, tmp_path / "one", log_every=2, device="cpu")
+    several, one = (log_of(tmp_path / name) for name in ("several", "one"))
+    assert [each["loss"] for each in several] == pytest.approx([each["loss"] for each in one], 1e-4)
+    assert [each["gradient_norm"] for each in several] == pytest.approx(
+        [each["gradient_norm"] for each in one], rel=1e-3
+    )
+
+
+def test_a_network_that_reads_only_the_last_message_is_not_shown_the_example(small, tmp_path):
+    tasks = "choices/dice:rolls=3,canvas_length=8,shots=0|1"
+    size = {"hidden": 32, "layers": 1, "heads": 2, "feed_forward": 48}
+    for last_message in (False, True):
+        plan = small(tasks=tasks, start=Scratch(**size, last_message=last_message), steps=1)
+        folder = train(plan, tmp_path / str(last_message), device="cpu")
+        codec = load_checkpoint(Wanted(path=str(folder), device="cpu")).codec
+        built = plan.built
+        without, shown = (
+            build_prompt(task, task.draw(training_rng(0, task.name, 0), 0), codec).ids.tolist()
+            for task in built
+        )
+        assert (without == shown) is last_message
+        assert shown[-len(without) :] == without
