@@ -28,7 +28,8 @@ figure: $(VENV)/installed
 # The network behind `--model mini`, trained again: about an hour and a half on two cores.
 mini: $(VENV)/installed
 	$(BIN)/parallelbench train --out checkpoints/mini --last-message --dtype float16 \
-		--steps 10000 --seed 0 --tasks 'waiting_line/*:template=default|terse' \
+		--precision bfloat16 --compile --steps 11000 --seed 0 \
+		--tasks 'waiting_line/*:template=default|terse' \
 		--tasks 'list_operations/*:template=default|terse,length=3|4|5|6' \
 		--tasks 'choices/*:template=default|terse,puzzles/*:template=default|terse' \
 		--weights 'waiting_line/*_random=2,waiting_line/sort=3,waiting_line/shuffle=3' \

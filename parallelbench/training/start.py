@@ -136,8 +136,12 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
         StorageError: ``folder`` cannot be written.
     """
     if isinstance(start, Scratch):
-        wanted = Wanted(path=str(folder.path), dtype="float32", device=device)
-        return _whole(load_checkpoint(wanted), folder.path)
+        checkpoint = load_checkpoint(Wanted(path=str(folder.path), dtype="float32", device=device))
+        if checkpoint.device.type == "cpu":
+            # There torch 2.13 goes back through its fused attention more slowly, and in
+            # bfloat16 ten times more slowly, than through the plain one.
+            checkpoint.network.set_attn_implementation("eager")
+        return _whole(checkpoint, folder.path)
     checkpoint = load_checkpoint(_wanted(start, device))
     family = checkpoint.family
     if family.kind != "masked":

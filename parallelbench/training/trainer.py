@@ -60,6 +60,7 @@ def train(  # noqa: PLR0913  where, how often, and who is told
     log_every: int = 50,
     save_every: int = 500,
     device: str = "auto",
+    compile: bool = False,  # noqa: A002  as torch calls it
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Path:
     """Carry out ``plan``, or the rest of it; return the folder of the checkpoint.
@@ -73,6 +74,8 @@ def train(  # noqa: PLR0913  where, how often, and who is told
         log_every: Steps between two lines of the log.
         save_every: Steps between two checkpoints; the last step is always one.
         device: As torch names it; ``auto`` is the accelerator if there is one.
+        compile: Whether ``torch.compile`` compiles the network: steps are up to twice as
+            fast after a minute, and a C++ compiler must be there.
         progress: Told at the beginning and with every line of the log.
 
     Raises:
@@ -93,6 +96,8 @@ def train(  # noqa: PLR0913  where, how often, and who is told
         progress(Progress(plan.steps, plan.steps))
         return folder.path
     training = _Training(plan, folder, device)
+    if compile:
+        training.trainee.checkpoint.network.model.compile(dynamic=True)
     progress(Progress(training.step, plan.steps))
     with _interruptions() as interrupted:
         training.go_on(log_every, save_every, progress, interrupted)
