@@ -3,35 +3,63 @@
 Many decodes go on together and share each model call, whatever their decoders, canvases
 and progress; one that is finished leaves at once and the next takes its place.  Nothing
 that a decode does depends on those beside it: its randomness is its own, and its counts
-are of the calls in which it took part.
+are of the calls in which it took part.  What two of them ask alike is asked once
+(:mod:`parallelbench.sharing`), and counted for both.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Row, Statistics
+from parallelbench.decoder import STATISTICS, Decoder, Row, Statistics
 from parallelbench.errors import ModelError
 from parallelbench.lanes import Call, Cohort, Job, Outcome
 from parallelbench.model import Model
-from parallelbench.statistics import FlatStatistics, forbid_unwritable, statistics_of
+from parallelbench.prompt import Prompt
+from parallelbench.sharing import Memory, Said, keys_of, ranges, reads, together
+from parallelbench.statistics import Drawing, FlatStatistics, forbid_unwritable, statistics_of
 
 
-def decode(jobs: Iterable[Job], model: Model, *, batch_size: int = 64) -> Iterator[Outcome]:
+@dataclass(slots=True)
+class Tally:
+    """What sharing saves.
+
+    Attributes:
+        asked: Rows that decodes asked for.
+        sent: Rows that went through the model.
+    """
+
+    asked: int = 0
+    sent: int = 0
+
+
+def decode(
+    jobs: Iterable[Job],
+    model: Model,
+    *,
+    batch_size: int = 64,
+    share: bool = True,
+    tally: Tally | None = None,
+) -> Iterator[Outcome]:
     """Decode ``jobs`` with ``model`` and yield each outcome as it is finished.
 
     Args:
-        jobs: Taken one at a time, as room becomes free.
+        jobs: Taken one at a time, as room becomes free; those that have the same prompt
+            object, one after the other, ask the model only once what they ask alike.
         model: Predicts for all of them.
         batch_size: Most decodes at a time.
+        share: Whether equal rows are sent once; changes no token and no count.
+        tally: Is told what sharing saved.
 
     Raises:
         ValueError: ``batch_size`` is below 1.
@@ -39,13 +67,14 @@ def decode(jobs: Iterable[Job], model: Model, *, batch_size: int = 64) -> Iterat
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     queue = iter(jobs)
+    asker = _Asker(model, Memory() if share else None, tally or Tally())
     cohorts: dict[tuple[int, int], Cohort] = {}
     while True:
         free = batch_size - sum(len(cohort.lanes) for cohort in cohorts.values())
         fresh = list(itertools.islice(queue, free))
         with torch.inference_mode():
             outcomes = _admit(fresh, model, cohorts)
-            outcomes += _advance(cohorts.values(), model)
+            outcomes += _advance(cohorts.values(), asker)
         yield from outcomes
         cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.lanes}
         if not cohorts and len(fresh) < free:  # the queue is empty too
@@ -92,7 +121,7 @@ def _admit(
     return outcomes
 
 
-def _advance(cohorts: Iterable[Cohort], model: Model) -> list[Outcome]:
+def _advance(cohorts: Iterable[Cohort], asker: _Asker) -> list[Outcome]:
     """Take one step in every lane; return those that it finished."""
     outcomes: list[Outcome] = []
     asked: list[tuple[Cohort, Call]] = []
@@ -102,51 +131,107 @@ def _advance(cohorts: Iterable[Cohort], model: Model) -> list[Outcome]:
             asked.append((cohort, planned))
         else:
             outcomes += planned
-    outcomes += _predict(asked, model)
+    failed = asker.ask(asked)
+    outcomes += [outcome for cohort, call in asked for outcome in cohort.drop(call, failed)]
     for cohort, call in asked:
+        asker.tell(cohort, call)
         outcomes += cohort.step(call)
     return outcomes
 
 
-def _predict(asked: Sequence[tuple[Cohort, Call]], model: Model) -> list[Outcome]:
-    """Make the one model call of this step, and tell every cohort what it said.
+class _Asker:
+    """Asks the model what the cohorts want to know in one step, and tells each its part.
 
-    Returns:
-        The lanes that it ended, because the model had no prediction for them.
+    Args:
+        model: Is asked.
+        memory: What it said before; None asks for every row anew.
+        tally: Is told how many rows were sent.
     """
-    rows = [row for _, call in asked for row in call.rows]
-    if not rows:
-        return []
-    temperature, draws = _draws(asked)
-    asking = _Asking(
-        model=model,
-        rows=rows,
-        needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
-        temperature=temperature,
-        draws=draws,
-        wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]),
-    )
-    told, failed = asking.ask()
-    outcomes = [out for cohort, call in asked for out in cohort.drop(call, failed)]
-    if told is None:
-        return outcomes
-    first_row = first_wanted = 0
-    for _, call in asked:
-        rows_here = slice(first_row, first_row + len(call.rows))
-        wanted_here = slice(first_wanted, first_wanted + int(call.wanted.sum()))
-        extras = {name: value[rows_here] for name, value in told.extras.items()}
-        call.statistics = _in_rows(call, told.flat.at(wanted_here), extras, model.codec.mask_id)
-        if told.off_law is not None:
-            call.off_law = told.off_law[rows_here].tolist()
-        first_row, first_wanted = rows_here.stop, wanted_here.stop
-    return outcomes
+
+    def __init__(self, model: Model, memory: Memory | None, tally: Tally) -> None:
+        self._model = model
+        self._memory = memory
+        self._tally = tally
+        self._said: dict[Row, Said] = {}
+        self._extras: Mapping[str, Tensor] = {}
+
+    def ask(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
+        """Make the one model call of this step.
+
+        Returns:
+            Why the model said nothing, for the rows of which it said nothing.
+        """
+        self._said, self._extras = {}, {}
+        rows = [row for _, call in asked for row in call.rows]
+        decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
+        keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
+        sent: list[int] = []
+        askers: list[list[int]] = []
+        alike: dict[tuple[Prompt, Hashable], list[int]] = {}
+        for index, (row, key, decoder) in enumerate(zip(rows, keys, decoders, strict=True)):
+            said = self._remembered(row, key, decoder)
+            if said is not None:
+                self._said[row] = said
+            elif key is not None and (row.prompt, key) in alike:
+                alike[row.prompt, key].append(index)
+            else:
+                sent.append(index)
+                askers.append([index])
+                alike[row.prompt, key] = askers[-1]
+        self._tally.asked += len(rows)
+        self._tally.sent += len(sent)
+        if not sent:
+            return {}
+        asking = _Asking(
+            model=self._model,
+            rows=[rows[index] for index in sent],
+            askers=askers,
+            needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
+            drawing=_drawing(asked),
+            wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
+        )
+        told, failed = asking.ask()
+        if told is not None:
+            self._extras = told.extras
+            for index, said in told.said.items():
+                self._said[rows[index]] = said
+                if self._memory is not None and keys[index] is not None and reads(decoders[index]):
+                    self._memory.keep(rows[index], keys[index], said, asking.needs)
+        return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
+
+    def tell(self, cohort: Cohort, call: Call) -> None:
+        """Put what was said of the rows of ``call`` into it."""
+        if not call.rows:
+            return
+        said = [self._said[row] for row in call.rows]
+        extras: dict[str, Tensor] = {}
+        if cohort.decoder.needs - STATISTICS:
+            places = [each.row for each in said]
+            extras = {name: value[places] for name, value in self._extras.items()}
+        call.statistics = _in_rows(call, together(said), extras, self._model.codec.mask_id)
+        off_law = [each.off_law for each in said if each.off_law is not None]
+        call.off_law = off_law or None
+
+    def _remembered(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
+        if self._memory is None or key is None or not reads(decoder):
+            return None
+        return self._memory.find(row, key, decoder)
 
 
 class _Told(NamedTuple):
-    """What the model said of some rows, in their order."""
+    """What the model said in one step: by the place of each asker, and the model's own."""
+
+    said: Mapping[int, Said]
+    extras: Mapping[str, Tensor]
+
+
+class _Part(NamedTuple):
+    """What the model said in one batch."""
 
     flat: FlatStatistics
-    off_law: Bool[Tensor, " rows"] | None
+    askers: list[int]
+    rows: list[int]
+    off_law: list[bool] | None
     extras: Mapping[str, Tensor]
 
 
@@ -155,86 +240,82 @@ class _Asking(NamedTuple):
 
     Attributes:
         model: Is asked.
-        rows: Of all cohorts.
+        rows: Each once.
+        askers: The places of those who ask for each row, among all who ask.
         needs: What their decoders want to know.
-        temperature: Of each wanted position; None if all are 0.
-        draws: A uniform number in [0, 1) for each; likewise.
-        wanted: How many positions of each row are wanted.
+        drawing: How tokens are drawn at the positions that somebody wants, asker after asker.
+        wanted: How many positions each asker wants.
     """
 
     model: Model
     rows: Sequence[Row]
+    askers: Sequence[list[int]]
     needs: AbstractSet[str]
-    temperature: Float[Tensor, " wanted"] | None
-    draws: Float[Tensor, " wanted"] | None
-    wanted: Int[Tensor, " rows"]
+    drawing: Drawing | None
+    wanted: np.ndarray
 
-    def ask(self) -> tuple[_Told | None, dict[Row, str]]:
+    def ask(self) -> tuple[_Told | None, dict[int, str]]:
         """Return what the model said, and why it said nothing of the rows that are missing."""
         waiting = deque(self.model.batches(self.rows))
-        order: list[int] = []
-        parts: list[_Told] = []
-        failed: dict[Row, str] = {}
+        parts: list[_Part] = []
+        failed: dict[int, str] = {}
         while waiting:
             batch = waiting.popleft()
             try:
                 parts.append(self._about(batch))
-                order += batch
             except (torch.OutOfMemoryError, ModelError) as error:
                 if isinstance(error, torch.OutOfMemoryError):
                     self.model.shrink([self.rows[index] for index in batch])
                 if len(batch) == 1:
-                    failed[self.rows[batch[0]]] = f"{type(error).__name__}: {error}"
+                    failed[batch[0]] = f"{type(error).__name__}: {error}"
                 else:
                     middle = len(batch) // 2
                     waiting.extendleft([batch[middle:], batch[:middle]])
-        return (self._joined(parts, order) if parts else None), failed
+        return (self._joined(parts) if parts else None), failed
 
-    def _about(self, batch: list[int]) -> _Told:
-        whole = batch == list(range(len(self.rows)))
-        lines = slice(None) if whole else self._lines(batch, self.wanted)
+    def _about(self, batch: list[int]) -> _Part:
+        askers = [asker for index in batch for asker in self.askers[index]]
+        rows = [row for row, index in enumerate(batch) for _ in self.askers[index]]
         prediction = self.model.predict([self.rows[index] for index in batch])
         forbid_unwritable(prediction, self.model.codec)
+        device = prediction.logits.device
+        mine = ranges((self.wanted.cumsum() - self.wanted)[askers], self.wanted[askers]).to(device)
         flat = statistics_of(
             prediction,
             self.needs,
-            None if self.temperature is None else self.temperature[lines],
-            None if self.draws is None else self.draws[lines],
+            None if self.drawing is None else self.drawing.at(mine),
             self.model.codec.size,
+            lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
         )
-        return _Told(flat, prediction.off_law, prediction.extras)
+        off_law = None if prediction.off_law is None else prediction.off_law.tolist()
+        return _Part(flat, askers, rows, off_law, prediction.extras)
 
-    def _joined(self, parts: Sequence[_Told], order: list[int]) -> _Told:
-        """Put what was said in several batches into the order of the rows."""
+    def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
+        """Return which line of a prediction each asker's positions read."""
+        counts = self.wanted[[self.askers[index][0] for index in batch]]
+        return ranges((counts.cumsum() - counts)[rows], counts[rows])
+
+    def _joined(self, parts: Sequence[_Part]) -> _Told:
+        """Say of each asker where its part of what was said in several batches is."""
         flat = FlatStatistics.joined([part.flat for part in parts])
-        known = [part.off_law for part in parts if part.off_law is not None]
-        off_law = torch.cat(known) if known else None
+        said: dict[int, Said] = {}
+        line = row = 0
+        for part in parts:
+            for asker, own in zip(part.askers, part.rows, strict=True):
+                count = int(self.wanted[asker])
+                off_law = None if part.off_law is None else part.off_law[own]
+                said[asker] = Said(flat, line, count, row + own, off_law)
+                line += count
+            row += max(part.rows) + 1
         extras = {name: torch.cat([p.extras[name] for p in parts]) for name in parts[0].extras}
-        if order == sorted(order):
-            return _Told(flat, off_law, extras)
-        place = torch.tensor(order, device=self.wanted.device).argsort()
-        return _Told(
-            flat.at(self._lines(place.tolist(), self.wanted[order])),
-            None if off_law is None else off_law[place],
-            {name: value[place] for name, value in extras.items()},
-        )
-
-    @staticmethod
-    def _lines(batch: Sequence[int], wanted: Int[Tensor, " rows"]) -> Int[Tensor, " lines"]:
-        """Return which lines belong to some rows, of all rows' lines one after the other."""
-        starts = (wanted.cumsum(0) - wanted)[batch]
-        counts = wanted[batch]
-        shifts = starts - (counts.cumsum(0) - counts)
-        return torch.arange(int(counts.sum()), device=wanted.device) + shifts.repeat_interleave(
-            counts
-        )
+        return _Told(said, extras)
 
 
-def _draws(asked: Sequence[tuple[Cohort, Call]]) -> tuple[Tensor | None, Tensor | None]:
-    """Return temperature and uniform number of every wanted position, if any is drawn."""
+def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
+    """Return how the tokens of all wanted positions are drawn, if any is."""
     if all(call.draws is None for _, call in asked):
-        return None, None
-    draws = [
+        return None
+    uniform = [
         (torch.zeros_like(call.wanted, dtype=torch.float64) if call.draws is None else call.draws)[
             call.wanted
         ]
@@ -242,9 +323,9 @@ def _draws(asked: Sequence[tuple[Cohort, Call]]) -> tuple[Tensor | None, Tensor 
     ]
     temperature = [
         torch.full_like(drawn, cohort.decoder.temperature)
-        for (cohort, _), drawn in zip(asked, draws, strict=True)
+        for (cohort, _), drawn in zip(asked, uniform, strict=True)
     ]
-    return torch.cat(temperature), torch.cat(draws)
+    return Drawing(torch.cat(temperature), torch.cat(uniform))
 
 
 def _in_rows(

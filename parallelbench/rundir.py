@@ -127,6 +127,11 @@ class RunDirectory:
         starts = [*self.environments(), dict(environment)]
         self.write_text(_ENVIRONMENT, json.dumps(starts, indent=1) + "\n")
 
+    def note(self, **facts: Any) -> None:
+        """Add ``facts`` to the environment of the last start."""
+        *before, last = self.environments()
+        self.write_text(_ENVIRONMENT, json.dumps([*before, {**last, **facts}], indent=1) + "\n")
+
     def environments(self) -> list[dict[str, Any]]:
         """Return the environment of every start of this run."""
         file = self.path / _ENVIRONMENT

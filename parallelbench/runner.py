@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parallelbench.decode import decode
+from parallelbench.decode import Tally, decode
 from parallelbench.decoder import DECODERS, STATISTICS, Decoder
 from parallelbench.environment import environment
 from parallelbench.errors import RunFileError
@@ -86,12 +86,14 @@ def run(
         _check_models(parts, digests, path)
         facts = {setting.label: model.facts() for setting, model in parts.models}
         directory.add_environment({**environment(), "batch_size": batch_size, "models": facts})
-        records = _decoded(runfile, parts, done, batch_size)
+        tally = Tally()
+        records = _decoded(runfile, parts, done, batch_size, tally)
         for count, record in enumerate(records, start=len(done) + 1):
             writer.append(record)
             progress(count)
             if record.status == "error":
                 failed(record)
+        directory.note(rows_asked=tally.asked, rows_sent=tally.sent)
     return directory
 
 
@@ -134,7 +136,7 @@ def execute(
         RequestError: A decoder needs what the model does not give, or a sample does not
             fit the canvas or the model.
     """
-    return _decoded(runfile, parts or prepare(runfile), done, batch_size)
+    return _decoded(runfile, parts or prepare(runfile), done, batch_size, Tally())
 
 
 def draw(task: Task, seed: int, index: int) -> Sample:
@@ -159,7 +161,7 @@ def _check_samples(runfile: RunFile, model: Model, parts: Parts) -> None:
 
 
 def _decoded(
-    runfile: RunFile, parts: Parts, done: AbstractSet[Key], batch_size: int
+    runfile: RunFile, parts: Parts, done: AbstractSet[Key], batch_size: int, tally: Tally
 ) -> Iterator[Record]:
     for setting, model in parts.models:
         if isinstance(model, Server):
@@ -168,7 +170,7 @@ def _decoded(
             continue
         jobs = _jobs(runfile, setting, model, parts, done)
         with _threads(model.threads):
-            for outcome in decode(jobs, model, batch_size=batch_size):
+            for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
                 yield _record(outcome, runfile, model)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -39,14 +40,38 @@ class FlatStatistics:
             self, **{name: part[lines] for name, part in present.items() if part is not None}
         )
 
+    def without_distribution(self) -> FlatStatistics:
+        """Return all but what takes a vocabulary's room for each position."""
+        return self if self.distribution is None else replace(self, distribution=None)
+
     @classmethod
     def joined(cls, parts: Sequence[FlatStatistics]) -> FlatStatistics:
-        """Return the statistics of several calls, one after the other."""
+        """Return the statistics that all ``parts`` have, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        names = [field.name for field in fields(cls) if getattr(parts[0], field.name) is not None]
-        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-        return replace(parts[0], **joined)
+        joined = {
+            field.name: None
+            if any(getattr(part, field.name) is None for part in parts)
+            else torch.cat([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+        }
+        return cls(**joined)
+
+
+class Drawing(NamedTuple):
+    """How the tokens of some positions are drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token.
+        uniform: A number in [0, 1) for each, which decides what is drawn.
+    """
+
+    temperature: Float[Tensor, " wanted"]
+    uniform: Float[Tensor, " wanted"]
+
+    def at(self, lines: Int[Tensor, " lines"]) -> Drawing:
+        """Return how it is done at some positions only."""
+        return Drawing(self.temperature[lines], self.uniform[lines])
 
 
 def forbid_unwritable(prediction: Prediction, codec: Codec) -> None:
@@ -66,18 +91,18 @@ def forbid_unwritable(prediction: Prediction, codec: Codec) -> None:
 def statistics_of(
     prediction: Prediction,
     needs: AbstractSet[str],
-    temperature: Float[Tensor, " wanted"] | None,
-    draws: Float[Tensor, " wanted"] | None,
+    drawing: Drawing | None,
     vocabulary_size: int,
+    lines: Int[Tensor, " wanted"] | None = None,
 ) -> FlatStatistics:
     """Return the statistics named in ``needs``, and the predicted or drawn tokens.
 
     Args:
         prediction: With unwritable tokens already forbidden.
         needs: Names of statistics.
-        temperature: Of each position; None if all are 0.
-        draws: A uniform number in [0, 1) for each position; None if all temperatures are 0.
+        drawing: How tokens are drawn; None takes the likeliest everywhere.
         vocabulary_size: Of ``distribution``.
+        lines: Which line of the prediction each position reads; None if each has its own.
 
     Raises:
         ModelError: The model gave no admissible token at some position, or not a number.
@@ -89,16 +114,20 @@ def statistics_of(
     if not torch.isfinite(probabilities).all():
         raise ModelError("the model's logits at some position are all -inf, or not numbers")
     column = logits.argmax(dim=-1)
-    if temperature is not None and draws is not None:
-        hot = temperature > 0
-        column[hot] = _draw(logits[hot], temperature[hot], draws[hot])
+    read = torch.arange(len(logits), device=logits.device) if lines is None else lines
+    column = column[read]
+    if drawing is not None:
+        hot = drawing.temperature > 0
+        column[hot] = _draw(logits[read[hot]], drawing.temperature[hot], drawing.uniform[hot])
     return FlatStatistics(
-        token=_ids(prediction, column),
-        confidence=_at(probabilities, column) if "confidence" in needs else None,
-        margin=_margin(probabilities) if "margin" in needs else None,
-        entropy=_entropy(logits, probabilities) if "entropy" in needs else None,
+        token=column if prediction.token_ids is None else prediction.token_ids[read, column],
+        confidence=probabilities[read, column] if "confidence" in needs else None,
+        margin=_margin(probabilities)[read] if "margin" in needs else None,
+        entropy=_entropy(logits, probabilities)[read] if "entropy" in needs else None,
         distribution=(
-            _spread(prediction, probabilities, vocabulary_size) if "distribution" in needs else None
+            _spread(prediction, probabilities, vocabulary_size)[read]
+            if "distribution" in needs
+            else None
         ),
     )
 
@@ -115,14 +144,6 @@ def _draw(
     # The product may round up to the total itself, which lies beyond the last token.
     reached = torch.minimum(draws.double() * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, reached[:, None], right=True).squeeze(-1)
-
-
-def _ids(prediction: Prediction, column: Int[Tensor, " wanted"]) -> Int[Tensor, " wanted"]:
-    return column if prediction.token_ids is None else _at(prediction.token_ids, column)
-
-
-def _at(table: Tensor, column: Int[Tensor, " wanted"]) -> Tensor:
-    return table.gather(-1, column[:, None]).squeeze(-1)
 
 
 def _margin(probabilities: Float[Tensor, "wanted columns"]) -> Float[Tensor, " wanted"]:

@@ -38,8 +38,8 @@ def shipped():
     return [build(s, DECODERS) for text in texts for s in parse_settings(text, DECODERS)]
 
 
-def outcomes(model, decoders, batch_size=64, **fields):
-    done = decode(jobs(model, decoders, **fields), model, batch_size=batch_size)
+def outcomes(model, decoders, batch_size=64, *, share=False, **fields):
+    done = decode(jobs(model, decoders, **fields), model, batch_size=batch_size, share=share)
     return {outcome.job.tag: outcome for outcome in done}
 
 

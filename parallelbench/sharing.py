@@ -1,0 +1,132 @@
+"""What a model said, kept while another setting of the same sample may ask the same.
+
+A prediction depends on its row alone, and without drawing tokens so does everything that a
+decoder is told of it.  The settings of a sweep pass through the same canvases, so each is
+sent once and what was said is read as often as it is asked for: no token and no count of
+any decode changes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from parallelbench.decoder import Decoder, Row
+from parallelbench.prompt import Prompt
+from parallelbench.statistics import FlatStatistics
+
+#: What is kept of each position; the rest is too large, or the model's own.
+_KEPT = frozenset({"token", "confidence", "margin", "entropy"})
+#: What a decoder is given without asking the model.
+_ELSEWHERE = frozenset({"uniform", "answers"})
+#: Canvases of one sample that are kept at most: 20 to 30 bytes for each open position.
+_MOST_CANVASES = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What the model said of one row.
+
+    Attributes:
+        flat: Statistics of many rows.
+        first: Its first line of them.
+        count: How many lines it has.
+        row: Its place among the rows of the same model call.
+        off_law: Whether no right answer fits it; None if the model does not know.
+    """
+
+    flat: FlatStatistics
+    first: int
+    count: int
+    row: int
+    off_law: bool | None
+
+
+class Memory:
+    """What was said of the canvases of each sample, as long as somebody holds its prompt."""
+
+    def __init__(self) -> None:
+        self._said: WeakKeyDictionary[Prompt, dict[Hashable, tuple[AbstractSet[str], Said]]]
+        self._said = WeakKeyDictionary()
+
+    def find(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
+        """Return what was said of ``row`` before, if ``decoder`` needs no more than is kept."""
+        needs, said = self._said.get(row.prompt, {}).get(key, (frozenset(), None))
+        return said if decoder.needs & _KEPT <= needs else None
+
+    def keep(self, row: Row, key: Hashable, said: Said, needs: AbstractSet[str]) -> None:
+        """Keep what was said of ``row``: the statistics named in ``needs``."""
+        kept = self._said.setdefault(row.prompt, {})
+        if key not in kept and len(kept) >= _MOST_CANVASES:
+            del kept[next(iter(kept))]
+        kept[key] = (needs, replace(said, flat=said.flat.without_distribution()))
+
+
+def reads(decoder: Decoder) -> bool:
+    """Return whether all that ``decoder`` is told of a row can be kept for others."""
+    return decoder.temperature == 0 and decoder.needs - _ELSEWHERE <= _KEPT
+
+
+def keys_of(rows: Sequence[Row]) -> list[Hashable]:
+    """Return what decides the prediction of each row beside its prompt; None if no key does.
+
+    A row that brings its own positions or attention is like no other.
+    """
+    canvases = _bytes_of([row.canvas for row in rows])
+    wanted = _bytes_of([row.wanted for row in rows])
+    entered = iter(_bytes_of([row.entered for row in rows if row.entered is not None]))
+    return [
+        (canvas, want, row.window, None if row.entered is None else next(entered))
+        if row.positions is None and row.attention is None
+        else None
+        for row, canvas, want in zip(rows, canvases, wanted, strict=True)
+    ]
+
+
+def together(said: Sequence[Said]) -> FlatStatistics:
+    """Return what was said of some rows, at different times, one after the other."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for place, each in enumerate(said):
+        members[id(each.flat)].append(place)
+    parts: list[FlatStatistics] = []
+    for places in members.values():
+        flat = said[places[0]].flat
+        first = [said[place].first for place in places]
+        counts = [said[place].count for place in places]
+        parts.append(flat.at(ranges(first, counts).to(flat.token.device)))
+    joined = FlatStatistics.joined(parts)
+    order = [place for places in members.values() for place in places]
+    if order == sorted(order):
+        return joined
+    counts = np.array([said[place].count for place in order])
+    starts = counts.cumsum() - counts
+    back = np.argsort(order)
+    return joined.at(ranges(starts[back], counts[back]).to(joined.token.device))
+
+
+def ranges(
+    first: Sequence[int] | np.ndarray, counts: Sequence[int] | np.ndarray
+) -> Int[Tensor, " lines"]:
+    """Return ``counts`` numbers from each of ``first`` on, one range after the other."""
+    lengths = np.asarray(counts, dtype=np.int64)
+    shifts = np.asarray(first, dtype=np.int64) - (lengths.cumsum() - lengths)
+    return torch.from_numpy(np.arange(lengths.sum()) + shifts.repeat(lengths))
+
+
+def _bytes_of(tensors: Sequence[Tensor]) -> list[bytes]:
+    if not tensors:
+        return []
+    # One transfer for all of them, wherever the canvases are.
+    values = torch.cat(list(tensors)).cpu().numpy()
+    # A tensor's len() takes as long as all the rest.
+    ends = [0, *accumulate(each.numel() for each in tensors)]
+    return [values[low:high].tobytes() for low, high in pairwise(ends)]
