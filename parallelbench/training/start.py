@@ -140,7 +140,8 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
         if checkpoint.device.type == "cpu":
             # There torch 2.13 goes back through its fused attention more slowly, and in
             # bfloat16 ten times more slowly, than through the plain one.
-            checkpoint.network.set_attn_implementation("eager")
+            network: Any = checkpoint.network
+            network.set_attn_implementation("eager")
         return _whole(checkpoint, folder.path)
     checkpoint = load_checkpoint(_wanted(start, device))
     family = checkpoint.family

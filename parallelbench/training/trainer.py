@@ -2,18 +2,21 @@
 
 Every draw is seeded by the plan's seed and the number of the step, so the weights, their
 average and the optimizer's memory are all that a training must keep to go on as if it had
-never stopped.
+never stopped.  Processes that share a training draw alike, and add up what they found in a step.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +24,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from parallelbench.environment import environment
-from parallelbench.errors import CheckpointError, FieldError
+from parallelbench.errors import CheckpointError, FieldError, StorageError
 from parallelbench.training.data import Example, examples, floors, look_over, words_of
 from parallelbench.training.figure import write_figure
 from parallelbench.training.folder import Folder
@@ -30,6 +33,7 @@ from parallelbench.training.objective import alike, collate, draw_masks, losses,
 from parallelbench.training.optimizer import Average, make_optimizers, rate, set_rate
 from parallelbench.training.plan import Base, Plan, Scratch
 from parallelbench.training.start import Trainee, describe, open_trainee, write_random
+from parallelbench.training.workers import Workers
 
 #: Of the longest sequence, at least; published with the network, which has no such limit.
 _POSITIONS = 1024
@@ -44,6 +48,7 @@ class Progress(NamedTuple):
         entry: What was logged of the last of them; None when a training begins or goes on.
         samples_per_second: Since it began or went on.
         left: Seconds that the rest will take; None before the first step.
+        processes: How many share the training.
     """
 
     step: int
@@ -51,6 +56,7 @@ class Progress(NamedTuple):
     entry: Entry | None = None
     samples_per_second: float = 0.0
     left: float | None = None
+    processes: int = 1
 
 
 def train(  # noqa: PLR0913  where, how often, and who is told
@@ -68,40 +74,97 @@ def train(  # noqa: PLR0913  where, how often, and who is told
     A training that was cut off goes on from where it was last saved, and ends with the
     same weights, bit for bit, on the same machine with the same number of threads.
 
+    Where a launcher such as ``accelerate launch`` started several processes, every one must
+    call this alike.  They share the samples of each step and end with the same weights as
+    one process would, but for the rounding of sums.
+
     Args:
         plan: What to train, on what, for how long.
         out: The folder: new, empty, or of the same plan.
         log_every: Steps between two lines of the log.
         save_every: Steps between two checkpoints; the last step is always one.
-        device: As torch names it; ``auto`` is the accelerator if there is one.
+        device: As torch names it; ``auto`` is the accelerator if there is one, and each
+            process's own if there are several.
         compile: Whether ``torch.compile`` compiles the network: steps are up to twice as
             fast after a minute, and a C++ compiler must be there.
-        progress: Told at the beginning and with every line of the log.
+        progress: Told at the beginning and with every line of the log, in the first process.
 
     Raises:
-        CheckpointError: What it begins with cannot be loaded or trained, or the loss is no
-            number any more; the last good checkpoint is kept.
+        CheckpointError: What it begins with cannot be loaded or trained, the loss is no
+            number any more, or the processes lost each other; the last good checkpoint is
+            kept.
         CanvasError: An answer does not fit its canvas or the tokenizer.
-        FieldError: ``log_every`` or ``save_every`` is below 1, or the optimizer is not there.
+        EndedElsewhereError: Another process raised an error, and this one ended with it.
+        FieldError: ``log_every`` or ``save_every`` is below 1, the optimizer or a compiler is
+            not there, or one device is asked for, for several processes.
         RunFileError: ``out`` holds a training with another plan.
         StorageError: ``out`` cannot be written, or holds something else.
         KeyboardInterrupt: Ctrl-C; the last step that was finished is saved.
     """
-    for name, value in (("log_every", log_every), ("save_every", save_every)):
-        if value < 1:
-            raise FieldError(f"{name} must be at least 1 step, got {value}")
-    folder = Folder(Path(out))
-    folder.begin(plan.frozen())
-    if folder.record().get("step") == plan.steps:
-        progress(Progress(plan.steps, plan.steps))
-        return folder.path
-    training = _Training(plan, folder, device)
-    if compile:
-        training.trainee.checkpoint.network.model.compile(dynamic=True)
-    progress(Progress(training.step, plan.steps))
-    with _interruptions() as interrupted:
-        training.go_on(log_every, save_every, progress, interrupted)
+    wanted = _device(plan, device)
+    workers = Workers.launched(wanted)
+    with workers.together():
+        for name, value in (("log_every", log_every), ("save_every", save_every)):
+            if value < 1:
+                raise FieldError(f"{name} must be at least 1 step, got {value}")
+        if workers.count > 1 and wanted not in {"auto", "cpu"}:
+            raise FieldError(
+                f"device must be auto or cpu in a training of {workers.count} processes, got "
+                f"{wanted!r}: each takes one of its own"
+            )
+        folder = Folder(Path(out))
+        training = _opened(plan, folder, workers, compile=compile)
+        told = progress if workers.main else (lambda _: None)
+        if training is None:
+            told(Progress(plan.steps, plan.steps))
+            return folder.path
+        workers.wait()  # whoever was ready sooner must not count the time until here
+        told(Progress(training.step, plan.steps, processes=workers.count))
+        with _interruptions() as interrupted:
+            training.go_on(log_every, save_every, told, interrupted)
     return folder.path
+
+
+def _device(plan: Plan, asked: str) -> str:
+    """Return the device asked for; a checkpoint's own stands before that of the training."""
+    named: str = plan.start.named["device"] if isinstance(plan.start, Base) else "auto"
+    return asked if named == "auto" else named
+
+
+def _opened(
+    plan: Plan,
+    folder: Folder,
+    workers: Workers,
+    *,
+    compile: bool,  # noqa: A002
+) -> _Training | None:
+    """Return the training that ``folder`` holds or is to hold; None if nothing is left to do."""
+    if workers.main:
+        folder.begin(plan.frozen())
+    workers.wait()
+    begun = folder.record()
+    if not begun:
+        raise StorageError(
+            f"process {workers.index} of {workers.count} does not see what process 0 wrote into "
+            f"{folder.path}; give a folder that all of them share"
+        )
+    if begun.get("step") == plan.steps:
+        return None
+    training = _Training(plan, folder, workers)
+    if compile:
+        _refuse_no_compiler()
+        network: Any = training.trainee.checkpoint.network
+        network.model.compile(dynamic=True)
+    return training
+
+
+def _refuse_no_compiler() -> None:
+    compiler = os.environ.get("CXX", "g++")  # where torch looks
+    if shutil.which(compiler) is None:
+        raise FieldError(
+            f"compile needs the C++ compiler {compiler!r}, which is not there; install one, name "
+            "another in the environment variable CXX, or leave compile away"
+        )
 
 
 class _Training:
@@ -110,14 +173,15 @@ class _Training:
     Args:
         plan: What to do.
         folder: Where it is kept; a state that lies there is taken up.
-        device: As torch names it.
+        workers: Who shares it.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, device: str) -> None:
+    def __init__(self, plan: Plan, folder: Folder, workers: Workers) -> None:
         self.plan = plan
         self.folder = folder
+        self.workers = workers
         state = folder.state()
-        self.trainee = _begin(plan, folder, device, fresh=state is None)
+        self.trainee = _begin(plan, folder, workers, fresh=state is None)
         look_over(plan, self.trainee.checkpoint.codec)
         self.weights = self.trainee.weights
         self.optimizers = make_optimizers(plan.optimizer, self.weights)
@@ -129,8 +193,10 @@ class _Training:
         if state is not None:
             self._take_up(state)
         self.entries = read_log(folder, self.step)
-        starts = [*folder.record().get("environments", []), environment()]
-        folder.note(**describe(self.trainee), environments=starts)
+        if workers.main:
+            here = {**environment(), "processes": workers.count}
+            starts = [*folder.record().get("environments", []), here]
+            folder.note(**describe(self.trainee), environments=starts)
 
     def go_on(
         self,
@@ -147,9 +213,11 @@ class _Training:
             last = self.step == self.plan.steps
             if last or self.step % log_every == 0:
                 progress(self._log((self.step - first) / (self.seconds - before)))
-            if last or self.step % save_every == 0 or interrupted():
+            stop = self.workers.any(interrupted())
+            if last or stop or self.step % save_every == 0:
                 self._save()
-            if interrupted() and not last:
+                self.workers.wait()  # whoever fails later says which checkpoint is kept
+            if stop and not last:
                 raise KeyboardInterrupt
 
     def _do_step(self) -> None:
@@ -157,12 +225,13 @@ class _Training:
         drawn = examples(plan, self.trainee.checkpoint.codec, self.step)
         masks = draw_masks([each.open for each in drawn], mask_rng(plan.seed, self.step))
         found = [0.0] * len(drawn)
-        for places in alike(drawn):
+        for places in self._own(drawn):
             part = self._accumulate(
                 [drawn[each] for each in places], [masks[each] for each in places]
             )
             for place, loss in zip(places, part, strict=True):
                 found[place] = loss
+        found = self._add_up(found)
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), plan.clip)
         self.norm = float(norm)
         self._refuse_no_number("gradient", self.norm, self.step + 1)
@@ -174,6 +243,25 @@ class _Training:
         for each, loss in zip(drawn, found, strict=True):
             self.window.add(each.task, loss)
         self.step += 1
+
+    def _own(self, drawn: Sequence[Example]) -> list[list[int]]:
+        """Return the places of this process's samples, in groups of about the same length."""
+        # Dealt out from the shortest to the longest, so that all have about as much to do.
+        ordered = [place for places in alike(drawn) for place in places]
+        own = ordered[self.workers.index :: self.workers.count]
+        return [[own[each] for each in part] for part in alike([drawn[each] for each in own])]
+
+    def _add_up(self, found: list[float]) -> list[float]:
+        """Add up the gradients of all processes; return the losses that they found."""
+        if self.workers.count == 1:
+            return found
+        told = torch.tensor(found, device=self.trainee.checkpoint.device)
+        for each in self.weights.values():
+            if each.grad is None:  # a small batch has no sample for this process
+                each.grad = torch.zeros_like(each)
+        gradients = [each.grad for each in self.weights.values() if each.grad is not None]
+        self.workers.add_up([told, *gradients])
+        return told.tolist()
 
     def _accumulate(
         self, drawn: Sequence[Example], masks: Sequence[Bool[Tensor, " _"]]
@@ -203,14 +291,18 @@ class _Training:
             seconds=round(self.seconds, 3),
         )
         self.entries.append(entry)
-        write_log(self.folder, self.entries)
+        if self.workers.main:
+            write_log(self.folder, self.entries)
         left = (plan.steps - self.step) / steps_per_second
-        return Progress(self.step, plan.steps, entry, steps_per_second * plan.batch_size, left)
+        speed = steps_per_second * plan.batch_size
+        return Progress(self.step, plan.steps, entry, speed, left, self.workers.count)
 
     def _save(self) -> None:
         """Write the checkpoint, then what the training goes on from."""
         if not all(bool(each.isfinite().all()) for each in self.weights.values()):
             self._refuse_no_number("weights", math.nan, self.step)
+        if not self.workers.main:
+            return
         self.trainee.save(self.average.tensors, self.folder)
         if self.entries:
             write_figure(self.folder, self.entries)
@@ -260,16 +352,25 @@ class _Training:
         )
 
 
-def _begin(plan: Plan, folder: Folder, device: str, *, fresh: bool) -> Trainee:
+def _begin(plan: Plan, folder: Folder, workers: Workers, *, fresh: bool) -> Trainee:
     """Return the network to be trained, and note which weights it began with."""
-    if fresh:
+    if fresh and workers.main:
         folder.note(step=0)
-    if isinstance(plan.start, Scratch) and fresh:
-        words = words_of(plan.built, plan.seed)
-        write_random(plan.start, words, _POSITIONS, plan.seed, folder)
-    trainee = open_trainee(plan.start, folder, device, plan.seed)
+        if isinstance(plan.start, Scratch):
+            words = words_of(plan.built, plan.seed)
+            write_random(plan.start, words, _POSITIONS, plan.seed, folder)
+    workers.wait()
+    if isinstance(plan.start, Scratch) or workers.main:
+        trainee = open_trainee(plan.start, folder, workers.device, plan.seed)
+    else:
+        # What stands beside the weights of a base is copied, which the main process does.
+        with TemporaryDirectory() as aside:
+            trainee = open_trainee(plan.start, Folder(Path(aside)), workers.device, plan.seed)
     if isinstance(plan.start, Base):
-        _check_base(plan.start, trainee.checkpoint.weights_digest, folder)
+        digest = trainee.checkpoint.weights_digest
+        _check_base(plan.start, digest, folder)
+        if workers.main:
+            folder.note(base_weights_digest=digest)
     return trainee
 
 
@@ -280,7 +381,6 @@ def _check_base(start: Base, digest: str, folder: Folder) -> None:
             f"{start.model} has other weights than when {folder.path} was begun (SHA-256 "
             f"{digest[:12]} instead of {began[:12]}); begin again in another folder"
         )
-    folder.note(base_weights_digest=digest)
 
 
 @contextmanager

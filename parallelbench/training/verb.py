@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
@@ -87,7 +88,8 @@ def train(  # noqa: PLR0913  each is an option
 
     Samples are drawn anew at every step, and none with a seed of an evaluation.  Without
     --from, a small network of LLaDA's architecture is trained from scratch.  OUT becomes a
-    checkpoint (with --lora an adapter), beside its log and the figure of its loss.
+    checkpoint (with --lora an adapter), beside its log and the figure of its loss.  Started
+    by accelerate, several devices share each batch.
 
     \b
     Examples:
@@ -96,6 +98,8 @@ def train(  # noqa: PLR0913  each is an option
       parallelbench train --out checkpoints/shuffle --from hf:checkpoints/mine --lora 8 \\
                           --tasks waiting_line/shuffle --steps 500
       parallelbench run --model hf:checkpoints/mine:peft=checkpoints/shuffle
+      accelerate launch --num_processes 4 -m parallelbench train --out checkpoints/large \\
+                          --tasks 'waiting_line/*' --hidden 512
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.training.plan import Plan
 
@@ -121,20 +125,33 @@ def train(  # noqa: PLR0913  each is an option
 
 def _carry_out(plan: Plan, out: Path, options: dict[str, Any]) -> None:
     from parallelbench.training.trainer import train as carry_out
+    from parallelbench.training.workers import EndedElsewhereError, is_first
 
     try:
         carry_out(plan, out, progress=lambda progress: _tell(progress, out), **options)
+    except EndedElsewhereError:
+        _leave_silently(2)
     except KeyboardInterrupt:
+        if not is_first():
+            _leave_silently(130)
         click.echo(
             f"parallelbench: interrupted; what is done is saved in {out}, and the same command "
             "goes on from there",
             err=True,
         )
         click.get_current_context().exit(130)
+    if not is_first():
+        return
     model = f"hf:{out}"
     if getattr(plan.start, "lora", None) is not None:
         model = f"{getattr(plan.start, 'model', '')}:peft={out}"
     click.echo(f"trained: {out}; try: parallelbench run --model {model}")
+
+
+def _leave_silently(status: int) -> NoReturn:
+    # A launcher ends all processes as soon as one ends: who speaks needs the time to do it.
+    time.sleep(1)
+    click.get_current_context().exit(status)
 
 
 def _start(base: str | None, lora: int | None, sizes: dict[str, Any]) -> Scratch | Base:
@@ -180,6 +197,8 @@ def _tell(progress: Progress, out: Path) -> None:
         told = "nothing is left to do" if progress.step == progress.steps else "begins"
         if 0 < progress.step < progress.steps:
             told = f"goes on after step {progress.step}"
+        if progress.processes > 1:
+            told += f" in {progress.processes} processes"
         click.echo(f"{out}: training of {progress.steps} steps {told}", err=True)
         return
     floors = [each.floor for each in entry.tasks.values()]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -335,3 +336,21 @@ def test_a_network_that_reads_only_the_last_message_is_not_shown_the_example(sma
         )
         assert (without == shown) is last_message
         assert shown[-len(without) :] == without
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+# torch compiles through a module of its own that it calls deprecated.
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_compiled_network_is_trained_alike(small, tmp_path):
+    plan = small(optimizer=AdamW())
+    train(plan, tmp_path / "plain", log_every=2, device="cpu")
+    train(plan, tmp_path / "compiled", log_every=2, device="cpu", compile=True)
+    plain, compiled = (load_file(tmp_path / name / WEIGHTS) for name in ("plain", "compiled"))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_without_a_compiler_there_is_nothing_to_compile_with(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(FieldError, match="compile needs the C\\+\\+ compiler 'no-such-compiler'"):
+        train(small(), tmp_path / "out", device="cpu", compile=True)
