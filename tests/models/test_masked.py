@@ -11,6 +11,7 @@ import golden
 from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Row
 from parallelbench.lanes import Job
+from parallelbench.models import network
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Kept, Store
 from parallelbench.setting import build, parse_settings, split_settings
@@ -489,7 +490,18 @@ def test_a_store_forgets_what_was_used_longest_ago():
     assert [name in store for name in "acdef"] == [False] * 4 + [True]
 
 
-def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders):
+def test_a_processor_is_sent_no_more_tokens_than_are_good_for_it(folders, monkeypatch):
+    monkeypatch.setattr(network, "_PROCESSOR_TOKENS", 150)
+    model = opened(folders["llada"])
+    rows = []
+    for length in (90, 40, 10, 45, 10, 200):
+        prompt = prompt_of(model.codec, length, 12)
+        rows.append(Row(prompt, prompt.canvas, prompt.open))
+    assert model.batches(rows) == [[2, 4], [1, 3], [0], [5]]
+
+
+def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders, monkeypatch):
+    monkeypatch.setattr(network, "_PROCESSOR_TOKENS", 10**12)
     model = opened(folders["llada"])
     generator = torch.Generator().manual_seed(0)
     rows = []
