@@ -14,7 +14,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -100,22 +100,25 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
 ) -> None:
     """Run the benchmark, or the rest of a run that was cut off.
 
-    RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats; options
-    override it.  Without it, what no option says is taken from the embedded default:
-    twelve tasks, decoded from the exact law of their right answers.
+    RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats, or the
+    name of an embedded one: default or sweep.  Options override it.  Without it and without
+    options, a few samples are decoded with the exact law of their right answers and with a
+    small network; where options say what to run, what they leave out is model ideal, the
+    default's tasks and decoders, and 100 samples.
 
     \b
     Examples:
       parallelbench run
+      parallelbench run sweep --model mini
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks waiting_line/copy
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000
     """
-    from parallelbench.runfile import DEFAULT_RUN, make_runfile, read_content
+    from parallelbench.runfile import make_runfile
     from parallelbench.runner import run as carry_out
 
-    asked = {
+    options = {
         "models": list(models),
         "tasks": list(tasks),
         "decoders": list(decoders),
@@ -123,8 +126,8 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
         "seed": seed,
         "repeats": repeats,
     }
-    content = read_content(runfile or DEFAULT_RUN)
-    content.update({key: value for key, value in asked.items() if value not in (None, [])})
+    asked = {key: value for key, value in options.items() if value not in (None, [])}
+    content = {**_base(runfile, asked), **asked}
     content["models"] = _with_template(content.get("models"), template)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
     folder = out or Path("runs") / plan.digest[:12]
@@ -135,6 +138,12 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     report = cli.get_command(context, "report")
     if report is not None:
         context.invoke(report, runs=(folder,), as_json=as_json)
+    if runfile is None and not asked:
+        click.echo(
+            f"this was a first look, with {plan.samples} samples of {len(plan.tasks)} tasks; every "
+            "task, 100 samples and 35 settings: parallelbench run sweep --model mini",
+            err=True,
+        )
     if failed:
         click.echo(
             f"parallelbench: {len(failed)} of {plan.decodes} decodes ended in an error and are not "
@@ -283,6 +292,18 @@ def _entry(name: str, item: type[Any]) -> dict[str, Any]:
         for field in dataclasses.fields(item)
     }
     return {"name": name, "summary": summary, "fields": fields}
+
+
+def _base(runfile: Path | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run takes from where no option says otherwise."""
+    from parallelbench.runfile import read_content
+
+    if runfile is not None:
+        return read_content(runfile)
+    first_look = read_content("default")
+    if asked.keys().isdisjoint(("models", "tasks", "decoders")):
+        return first_look
+    return {**first_look, "models": "ideal", "samples": 100}
 
 
 def _with_template(models: Any, template: Path | None) -> Any:

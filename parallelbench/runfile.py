@@ -26,8 +26,8 @@ from parallelbench.registry import Registry, load_plugins, unknown
 from parallelbench.setting import Setting, make_setting, parse_settings, split_settings
 from parallelbench.task import TASKS
 
-#: The run that ``parallelbench run`` makes when nothing is asked for.
-DEFAULT_RUN = Path(__file__).with_name("default.yaml")
+#: Runs that ship with the package; the first is made when nothing is asked for.
+EMBEDDED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep")}
 
 #: Stands in the place of a decoder where a server decodes by itself.
 SERVER_DECODER = Setting(name="server", fields={}, label="server")
@@ -171,17 +171,24 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
     )
 
 
-def read_content(path: Path) -> dict[str, Any]:
+def read_content(run: Path | str) -> dict[str, Any]:
     """Return what a YAML run file says, unchecked.
+
+    Args:
+        run: Its path, or the name of one that ships with the package.
 
     Raises:
         RunFileError: There is no such file, or it is not a YAML mapping.
     """
+    path = EMBEDDED.get(str(run), Path(run))
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
     # YAML lets Python's own errors through, for the month 13 or a million brackets.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RunFileError(f"the run file {path} cannot be read: {_one_line(error)}") from error
+        raise RunFileError(
+            f"the run file {path} cannot be read: {_one_line(error)}; runs that need no file: "
+            f"{', '.join(EMBEDDED)}"
+        ) from error
     if not isinstance(content, dict):
         raise RunFileError(f"the run file {path} must hold keys such as models, tasks and decoders")
     return content

@@ -107,10 +107,10 @@ def together(said: Sequence[Said]) -> FlatStatistics:
     order = [place for places in members.values() for place in places]
     if order == sorted(order):
         return joined
-    counts = np.array([said[place].count for place in order])
-    starts = counts.cumsum() - counts
+    lengths = np.array([said[place].count for place in order])
+    starts = lengths.cumsum() - lengths
     back = np.argsort(order)
-    return joined.at(ranges(starts[back], counts[back]).to(joined.token.device))
+    return joined.at(ranges(starts[back], lengths[back]).to(joined.token.device))
 
 
 def ranges(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -49,12 +49,11 @@ class FlatStatistics:
         """Return the statistics that all ``parts`` have, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        joined = {
-            field.name: None
-            if any(getattr(part, field.name) is None for part in parts)
-            else torch.cat([getattr(part, field.name) for part in parts])
-            for field in fields(cls)
-        }
+        joined: dict[str, Any] = {}
+        for field in fields(cls):
+            values = [getattr(part, field.name) for part in parts]
+            known = all(value is not None for value in values)
+            joined[field.name] = torch.cat(values) if known else None
         return cls(**joined)
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from checkpoints import write_checkpoint
+from parallelbench import runfile
 from parallelbench.cli import main
 from parallelbench.errors import RequestError
 from parallelbench.rundir import RunDirectory
@@ -65,6 +66,31 @@ def test_a_run_leaves_a_run_directory_and_prints_its_results(call, tmp_path):
     assert {"run.yaml", "environment.json", "records-0.jsonl", "results.json", "report.html"} <= {
         path.name for path in (tmp_path / "run").iterdir()
     }
+
+
+def test_without_options_a_first_look_is_taken_which_says_that_it_is_one(
+    call, tmp_path, monkeypatch
+):
+    small = "{models: [ideal, mini], tasks: choices/dice, decoders: 'random:k=32', samples: 2}"
+    (tmp_path / "small.yaml").write_text(small)
+    monkeypatch.setitem(runfile.EMBEDDED, "default", tmp_path / "small.yaml")
+    status, output, errors = call("run", "--out", "run")
+    assert status == 0
+    assert "ideal" in output
+    assert "mini" in output
+    assert "a first look, with 2 samples of 1 tasks" in errors
+    assert "parallelbench run sweep" in errors
+    status, _, errors = call("run", "--decoders", "random:k=16", "--out", "other")
+    assert (status, "first look" in errors) == (0, False)
+    frozen = yaml.safe_load((tmp_path / "other" / "run.yaml").read_text())
+    assert [model["name"] for model in frozen["models"]] == ["ideal"]
+    assert frozen["samples"] == 100
+
+
+def test_an_embedded_run_is_asked_for_by_its_name(call, tmp_path):
+    options = ("--model", "ideal", *SMALL, "--out", "run")
+    assert call("run", "sweep", *options)[0] == 0
+    assert call("run", *options)[2].startswith("3 decodes into run, 3 recorded before")
 
 
 @pytest.mark.parametrize("verb", ["run", "report"])

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from parallelbench.errors import FieldError, RequestError, RunFileError, UnknownNameError
-from parallelbench.runfile import DEFAULT_RUN, differences, make_runfile, read_content
+from parallelbench.runfile import EMBEDDED, differences, make_runfile, read_content
 from parallelbench.task import TASKS
 
 SMALL = {"models": "ideal", "tasks": "choices/city", "decoders": "random"}
@@ -90,10 +90,22 @@ def test_a_frozen_run_reads_back_as_the_same_run(tmp_path):
     assert make_runfile(content).digest == run.digest
 
 
-def test_the_default_run_asks_only_the_model_that_needs_no_files():
-    run = make_runfile(read_content(DEFAULT_RUN))
-    assert names(run.models) == ["ideal"]
-    assert run.models[0].fields["tokenizer"] is None
+def test_the_default_run_shows_ideal_and_mini():
+    run = make_runfile(read_content("default"))
+    assert names(run.models) == ["ideal", "mini"]
+    assert {"information", "label"} < set(names(run.decoders))
+
+
+def test_the_standard_sweep_is_every_task_with_35_settings():
+    run = make_runfile(read_content("sweep"))
+    assert (len(run.tasks), len(run.decoders), run.samples) == (28, 35, 100)
+    assert names(run.models) == ["mini"]
+
+
+def test_a_run_that_is_nowhere_is_refused_with_the_names_of_those_that_need_no_file():
+    with pytest.raises(RunFileError, match=r"sweeep cannot be read: .*: default, sweep"):
+        read_content("sweeep")
+    assert set(EMBEDDED) == {"default", "sweep"}
 
 
 @pytest.mark.parametrize(
