@@ -73,7 +73,7 @@ class AutoregressiveModel(NetworkModel):
             input_ids=batch.ids,
             attention_mask=seen.long(),
             position_ids=batch.positions + starts[:, None],
-            past_key_values=cache if self._keeps else None,
+            cache=cache if self._keeps else None,
             use_cache=self._keeps,
             logits_to_keep=columns,
         )

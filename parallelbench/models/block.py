@@ -168,7 +168,7 @@ class BlockModel(NetworkModel):
             input_ids=batch.ids,
             attention_mask=self.mask(allowed),
             position_ids=positions,
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
         hidden: Tensor = output.last_hidden_state

@@ -87,7 +87,7 @@ class MaskedModel(NetworkModel):
             input_ids=batch.ids,
             attention_mask=self._mask(rows, batch),
             position_ids=self._positions(rows, batch),
-            past_key_values=cache if self.remembers else None,
+            cache=cache if self.remembers else None,
             use_cache=self.remembers,
         )
         made: dict[Hashable, Kept] = {}
@@ -110,7 +110,7 @@ class MaskedModel(NetworkModel):
             input_ids=batch.ids,
             attention_mask=self.mask(seen[:, None].expand(-1, batch.ids.shape[1], -1)),
             position_ids=batch.positions + starts[:, None],
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
         hidden: Tensor = output.last_hidden_state

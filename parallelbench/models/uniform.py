@@ -153,7 +153,7 @@ class UniformModel(NetworkModel):
         for kind, keys in _joined(held, positions, batch).items():
             masks[kind] = self.mask(keys.real[:, None].expand(-1, positions.shape[1], -1))
         output = self.network.model(
-            past_key_values=cache,
+            cache=cache,
             decoder_input_ids=batch.ids,
             decoder_attention_mask=masks,
             decoder_position_ids=positions,
@@ -190,7 +190,7 @@ class UniformModel(NetworkModel):
             input_ids=batch.ids,
             attention_mask=masks,
             position_ids=positions,
-            past_key_values=cache,
+            cache=cache,
         )
         return [self._keep(cache, row, seen) for row in range(len(contexts))]
 
