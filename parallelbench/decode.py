@@ -165,26 +165,14 @@ class _Asker:
         rows = [row for _, call in asked for row in call.rows]
         decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
         keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
-        sent: list[int] = []
-        askers: list[list[int]] = []
-        alike: dict[tuple[Prompt, Hashable], list[int]] = {}
-        for index, (row, key, decoder) in enumerate(zip(rows, keys, decoders, strict=True)):
-            said = self._remembered(row, key, decoder)
-            if said is not None:
-                self._said[row] = said
-            elif key is not None and (row.prompt, key) in alike:
-                alike[row.prompt, key].append(index)
-            else:
-                sent.append(index)
-                askers.append([index])
-                alike[row.prompt, key] = askers[-1]
+        askers = self._askers(rows, keys, decoders)
         self._tally.asked += len(rows)
-        self._tally.sent += len(sent)
-        if not sent:
+        self._tally.sent += len(askers)
+        if not askers:
             return {}
         asking = _Asking(
             model=self._model,
-            rows=[rows[index] for index in sent],
+            rows=[rows[first] for first, *_ in askers],
             askers=askers,
             needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
             drawing=_drawing(asked),
@@ -198,6 +186,26 @@ class _Asker:
                 if self._memory is not None and keys[index] is not None and reads(decoders[index]):
                     self._memory.keep(rows[index], keys[index], said, asking.needs)
         return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
+
+    def _askers(
+        self, rows: Sequence[Row], keys: Sequence[Hashable], decoders: Sequence[Decoder]
+    ) -> list[list[int]]:
+        """Return, for each row that must be sent, the places of those who ask for it, in order.
+
+        What was said before is looked up here.
+        """
+        found: list[list[int]] = []
+        alike: dict[tuple[Prompt, Hashable], list[int]] = {}
+        for index, (row, key, decoder) in enumerate(zip(rows, keys, decoders, strict=True)):
+            said = self._remembered(row, key, decoder)
+            if said is not None:
+                self._said[row] = said
+            elif key is not None and (row.prompt, key) in alike:
+                alike[row.prompt, key].append(index)
+            else:
+                found.append([index])
+                alike[row.prompt, key] = found[-1]
+        return found
 
     def tell(self, cohort: Cohort, call: Call) -> None:
         """Put what was said of the rows of ``call`` into it."""

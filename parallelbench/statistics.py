@@ -1,7 +1,8 @@
 """Logits -> what decoders are told of each position; also where tokens are drawn.
 
 All of it is computed once per model call for the rows of every decoder in the batch, in
-float32, and only what some decoder needs.
+float32, and only what some decoder needs; probabilities over the whole vocabulary are held for
+a few positions at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from torch import Tensor
 from parallelbench.errors import ModelError
 from parallelbench.model import Prediction
 from parallelbench.prompt import Codec
+
+#: Logits whose probabilities are held at a time: those that fit a core's cache with what is
+#: computed from them, and those that take a quarter of a gibibyte.
+_CACHED = 2**18
+_HELD = 2**26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +74,11 @@ class Drawing(NamedTuple):
     temperature: Float[Tensor, " wanted"]
     uniform: Float[Tensor, " wanted"]
 
+    @property
+    def hot(self) -> Int[Tensor, " hot"]:
+        """The positions at which chance decides."""
+        return self.temperature.nonzero().flatten()
+
     def at(self, lines: Int[Tensor, " lines"]) -> Drawing:
         """Return how it is done at some positions only."""
         return Drawing(self.temperature[lines], self.uniform[lines])
@@ -106,56 +117,110 @@ def statistics_of(
     Raises:
         ModelError: The model gave no admissible token at some position, or not a number.
     """
-    # Softmax and log-softmax reduce each row by itself, so a position's statistics do not
-    # depend on the other rows of the batch.
-    logits = prediction.logits.float()
-    probabilities = torch.softmax(logits, dim=-1)
-    if not torch.isfinite(probabilities).all():
-        raise ModelError("the model's logits at some position are all -inf, or not numbers")
-    column = logits.argmax(dim=-1)
+    logits = prediction.logits
+    step = _lines_at_a_time(logits)
+    said = _Said.joined([_of_some(part.float(), needs) for part in logits.split(step)])
     read = torch.arange(len(logits), device=logits.device) if lines is None else lines
-    column = column[read]
+    column = said.column[read]
+    confidence = None if said.confidence is None else said.confidence[read]
     if drawing is not None:
-        hot = drawing.temperature > 0
-        column[hot] = _draw(logits[read[hot]], drawing.temperature[hot], drawing.uniform[hot])
+        for some in drawing.hot.split(step):
+            column[some], chance = _draw(logits[read[some]], drawing.at(some))
+            if confidence is not None:
+                confidence[some] = chance
     return FlatStatistics(
         token=column if prediction.token_ids is None else prediction.token_ids[read, column],
-        confidence=probabilities[read, column] if "confidence" in needs else None,
-        margin=_margin(probabilities)[read] if "margin" in needs else None,
-        entropy=_entropy(logits, probabilities)[read] if "entropy" in needs else None,
+        confidence=confidence,
+        margin=None if said.margin is None else said.margin[read],
+        entropy=None if said.entropy is None else said.entropy[read],
         distribution=(
-            _spread(prediction, probabilities, vocabulary_size)[read]
-            if "distribution" in needs
-            else None
+            None
+            if said.probabilities is None
+            else _spread(prediction, said.probabilities, vocabulary_size)[read]
         ),
     )
 
 
+class _Said(NamedTuple):
+    """What a prediction says of some positions, whoever reads it; None for what nobody needs."""
+
+    column: Int[Tensor, " wanted"]
+    confidence: Float[Tensor, " wanted"] | None
+    margin: Float[Tensor, " wanted"] | None
+    entropy: Float[Tensor, " wanted"] | None
+    probabilities: Float[Tensor, "wanted columns"] | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Said]) -> _Said:
+        """Return ``parts``, one after the other."""
+        return cls(
+            *(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
+        )
+
+
+def _lines_at_a_time(logits: Float[Tensor, "wanted columns"]) -> int:
+    """Return for how many positions probabilities are held at a time, at least two.
+
+    On a processor they stay in its caches, where all passes over them but the first are cheap.
+    """
+    most = _CACHED if logits.device.type == "cpu" else _HELD
+    return max(2, most // max(1, logits.shape[1]))
+
+
+def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _Said:
+    # Softmax reduces each row by itself, so a position's statistics do not depend on the
+    # other rows of the batch.
+    probabilities = torch.softmax(logits, dim=-1)
+    column = logits.argmax(dim=-1, keepdim=True)
+    confidence = probabilities.gather(1, column)
+    # One that is no number, or nothing but -inf, makes its whole row no number.
+    if not torch.isfinite(confidence).all():
+        raise ModelError("the model's logits at some position are all -inf, or not numbers")
+    entropy = _entropy(probabilities) if "entropy" in needs else None
+    kept = probabilities.clone() if {"margin", "distribution"} <= needs else probabilities
+    margin = _margin(probabilities, column) if "margin" in needs else None
+    return _Said(
+        column=column.squeeze(1),
+        confidence=confidence.squeeze(1) if "confidence" in needs else None,
+        margin=margin,
+        entropy=entropy,
+        probabilities=kept if "distribution" in needs else None,
+    )
+
+
 def _draw(
-    logits: Float[Tensor, "wanted columns"],
-    temperature: Float[Tensor, " wanted"],
-    draws: Float[Tensor, " wanted"],
-) -> Int[Tensor, " wanted"]:
-    """Invert the cumulative distribution: one uniform number draws one token."""
-    tempered = torch.softmax(logits.double() / temperature[:, None].double(), dim=-1)
-    cumulative = tempered.cumsum(dim=-1)
+    logits: Float[Tensor, "wanted columns"], drawing: Drawing
+) -> tuple[Int[Tensor, " wanted"], Float[Tensor, " wanted"]]:
+    """Invert the cumulative distribution: one uniform number draws one token.
+
+    Returns:
+        The column of each token, and its probability at temperature 1.
+    """
+    logits = logits.float()
+    temperature, draws = drawing.temperature[:, None].double(), drawing.uniform.double()
+    cumulative = torch.softmax(logits.double() / temperature, dim=-1).cumsum(dim=-1)
     total = cumulative[:, -1]
     # The product may round up to the total itself, which lies beyond the last token.
-    reached = torch.minimum(draws.double() * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, reached[:, None], right=True).squeeze(-1)
+    reached = torch.minimum(draws * total, torch.nextafter(total, torch.zeros_like(total)))
+    column = torch.searchsorted(cumulative, reached[:, None], right=True)
+    chance = torch.softmax(logits, dim=-1).gather(1, column)
+    return column.squeeze(1), chance.squeeze(1)
 
 
-def _margin(probabilities: Float[Tensor, "wanted columns"]) -> Float[Tensor, " wanted"]:
-    first, second = probabilities.topk(2, dim=-1).values.unbind(dim=-1)
-    return first - second
-
-
-def _entropy(
-    logits: Float[Tensor, "wanted columns"], probabilities: Float[Tensor, "wanted columns"]
+def _margin(
+    probabilities: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
 ) -> Float[Tensor, " wanted"]:
-    # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
-    surprise = torch.where(probabilities > 0, torch.log_softmax(logits, dim=-1), 0.0)
-    return -(probabilities * surprise).sum(dim=-1)
+    """Return the gap between the two highest; overwrites the highest."""
+    first = probabilities.gather(1, column)
+    return (first - probabilities.scatter_(1, column, 0.0).amax(dim=1, keepdim=True)).squeeze(1)
+
+
+def _entropy(probabilities: Float[Tensor, "wanted columns"]) -> Float[Tensor, " wanted"]:
+    surprise = torch.special.entr(probabilities)
+    if len(surprise) == 1:
+        # Of a single row, torch lets several threads add up parts, which rounds otherwise.
+        return surprise.expand(2, -1).contiguous().sum(dim=-1)[:1]
+    return surprise.sum(dim=-1)
 
 
 def _spread(
