@@ -29,7 +29,7 @@ _STORE_SHARE = 0.25
 #: A processor gains nothing from larger batches, and loses when they outgrow its caches: a
 #: small network predicts half as many rows in a second at six times as many tokens.
 _PROCESSOR_BYTES = 2**30
-_PROCESSOR_TOKENS = 4096
+_PROCESSOR_TOKENS = 2048
 #: Copies of the logits that live at a time, in bytes per logit: as computed, in float32,
 #: as probabilities, and what the statistics need between.
 _BYTES_PER_LOGIT = 16
