@@ -136,14 +136,9 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
         StorageError: ``folder`` cannot be written.
     """
     if isinstance(start, Scratch):
-        checkpoint = load_checkpoint(Wanted(path=str(folder.path), dtype="float32", device=device))
-        if checkpoint.device.type == "cpu":
-            # There torch 2.13 goes back through its fused attention more slowly, and in
-            # bfloat16 ten times more slowly, than through the plain one.
-            network: Any = checkpoint.network
-            network.set_attn_implementation("eager")
-        return _whole(checkpoint, folder.path)
-    checkpoint = load_checkpoint(_wanted(start, device))
+        wanted = Wanted(path=str(folder.path), dtype="float32", device=device)
+        return _whole(_load(wanted), folder.path)
+    checkpoint = _load(_wanted(start, device))
     family = checkpoint.family
     if family.kind != "masked":
         raise CheckpointError(
@@ -157,6 +152,17 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
     trainee = _whole(checkpoint, source)
     _copy(source, folder)
     return trainee
+
+
+def _load(wanted: Wanted) -> Checkpoint:
+    """Return the checkpoint, with the attention that is trained fastest on its device."""
+    checkpoint = load_checkpoint(wanted)
+    if checkpoint.device.type == "cpu":
+        # There torch 2.13 goes back through its fused attention more slowly, and in bfloat16
+        # ten times more slowly, than through the plain one.
+        network: Any = checkpoint.network
+        network.set_attn_implementation("eager")
+    return checkpoint
 
 
 def _wanted(start: Base, device: str) -> Wanted:

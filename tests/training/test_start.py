@@ -110,13 +110,22 @@ def test_a_checkpoint_is_saved_under_its_published_names(family, tmp_path):
     assert torch.equal(logits(again.network), logits(first.network))
 
 
+@pytest.mark.parametrize("lora", [None, 2])
+def test_on_a_processor_a_checkpoint_is_trained_with_plain_attention(lora, tmp_path):
+    base = checkpoints.write_checkpoint("llada", tmp_path / "base")
+    out = Folder(tmp_path / "out")
+    out.path.mkdir()
+    trainee = open_trainee(Base(model=f"hf:{base}", lora=lora), out, "cpu", 0)
+    assert trainee.checkpoint.network.config._attn_implementation == "eager"
+
+
 def test_a_pickled_checkpoint_is_saved_too(tmp_path):
     base = checkpoints.write_pickle_checkpoint("llada", tmp_path / "base")
     out = Folder(tmp_path / "out")
     out.path.mkdir()
     trainee = open_trainee(Base(model=f"hf:{base}"), out, "cpu", 0)
     trainee.save(trainee.weights, out)
-    again = load_checkpoint(Wanted(path=str(out.path), device="cpu"))
+    again = load_checkpoint(Wanted(path=str(out.path), device="cpu", attention="eager"))
     assert torch.equal(logits(again.network), logits(trainee.checkpoint.network))
 
 
