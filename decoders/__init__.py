@@ -11,6 +11,7 @@ from parallelbench.decoders import (
     margin,
     margin_threshold,
     one_by_one,
+    pivot,
     random,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "margin",
     "margin_threshold",
     "one_by_one",
+    "pivot",
     "random",
 ]

@@ -21,6 +21,7 @@ from parallelbench.decoders.left_to_right import LeftToRight
 from parallelbench.decoders.margin import Margin
 from parallelbench.decoders.margin_threshold import MarginThreshold
 from parallelbench.decoders.one_by_one import OneByOne
+from parallelbench.decoders.pivot import Pivot
 from parallelbench.decoders.random import Random
 
 MASK = 7
@@ -41,6 +42,7 @@ strategies = st.one_of(
     st.builds(EntropyThreshold, threshold=nats, comparison=st.sampled_from(["le", "lt"])),
     st.builds(ConfidenceFactor, factor=factor, rule=st.sampled_from(["paper", "published"])),
     st.builds(EntropyBound, bound=nats),
+    st.builds(Pivot, certain=nats),
 )
 
 

@@ -18,6 +18,7 @@ from parallelbench.decoders.left_to_right import LeftToRight
 from parallelbench.decoders.margin import Margin
 from parallelbench.decoders.margin_threshold import MarginThreshold
 from parallelbench.decoders.one_by_one import OneByOne
+from parallelbench.decoders.pivot import Pivot
 from parallelbench.decoders.random import Random
 
 MASK = 7
@@ -212,6 +213,21 @@ def test_many_small_entropies_are_not_lost_beside_large_ones():
     assert committed(EntropyBound(bound=1.0), scores) == [0, 2, 3]
 
 
+def test_the_pivot_is_the_least_certain_position_beside_all_certain_ones():
+    scores = [0.05, __, 2.0, 0.06, 0.0, 1.9]
+    assert committed(Pivot(certain=0.05), scores) == [0, 2, 4]
+    assert committed(Pivot(certain=0.04), scores) == [2, 4]
+
+
+def test_where_all_positions_are_certain_all_are_committed_and_where_none_is_one():
+    assert committed(Pivot(certain=0.1), [0.1, __, 0.0]) == [0, 2]
+    assert committed(Pivot(certain=0.0), [0.1, __, 0.3, 0.2]) == [2]
+
+
+def test_of_equal_pivots_the_lower_index_is_committed():
+    assert committed(Pivot(certain=0.5), [__, 1.0, 1.0, 0.7]) == [1]
+
+
 # --- in plain Python ---------------------------------------------------------------------
 # Exact: the scores and fields below are dyadic, and so are their sums and products.
 
@@ -254,6 +270,12 @@ def plain_published_factor(row, factor):
     failures = (j for j, i in enumerate(ranked) if Fraction(row[i]) < thresholds[j])
     j = next(failures, last)
     return ranked[: j + 1 if j in (0, last) else j]
+
+
+def plain_pivot(row, certain):
+    least_certain_first = best_first(row, 1)
+    others = [i for i in least_certain_first if row[i] > certain]
+    return [i for i in least_certain_first if row[i] <= certain] + others[:1]
 
 
 def plain_entropy_bound(row, bound):
@@ -344,3 +366,9 @@ def test_published_factor_agrees_with_plain_python(rows, factor):
 @given(canvases(ENTROPIES), st.sampled_from(ENTROPIES))
 def test_entropy_bound_agrees_with_plain_python(rows, bound):
     assert_agrees(EntropyBound(bound=bound), rows, plain_entropy_bound, bound=bound)
+
+
+@many
+@given(canvases(ENTROPIES), st.sampled_from(ENTROPIES))
+def test_pivot_agrees_with_plain_python(rows, certain):
+    assert_agrees(Pivot(certain=certain), rows, plain_pivot, certain=certain)

@@ -24,6 +24,7 @@ DECLARED = {
     "entropy_threshold": ("entropy", True, {"threshold": 0.5, "comparison": "le"}),
     "confidence_factor": ("confidence", True, {"factor": 1.0, "rule": "paper"}),
     "entropy_bound": ("entropy", True, {"bound": 0.1}),
+    "pivot": ("entropy", True, {"certain": 0.05}),
 }
 
 
@@ -107,6 +108,7 @@ COUNT = r"k must be at least 1 token per step, got "
 PROBABILITY = r"threshold must lie in \(0, 1\], got "
 NATS = r"threshold must lie in \(0, inf\) nats, got "
 FACTOR = r"factor must lie in \(0, inf\), got "
+CERTAIN = r"certain must lie in \[0, inf\) nats, got "
 BOUND = r"bound must lie in \[0, inf\) nats, got "
 REFUSED = [
     *((name, {"k": k}, COUNT) for name, d in DECLARED.items() if "k" in d[2] for k in (0, -1)),
@@ -118,6 +120,7 @@ REFUSED = [
     *(("entropy_threshold", {"threshold": v}, NATS) for v in (0.0, -0.5, math.inf, math.nan)),
     *(("confidence_factor", {"factor": v}, FACTOR) for v in (0.0, -1.0, math.inf, math.nan)),
     *(("entropy_bound", {"bound": v}, BOUND) for v in (-0.1, math.inf, math.nan)),
+    *(("pivot", {"certain": v}, CERTAIN) for v in (-0.1, math.inf, math.nan)),
     *((name, {"block_length": 0}, "block_length must be at least 1") for name in DECLARED),
 ]
 
