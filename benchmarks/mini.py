@@ -100,23 +100,28 @@ def in_parallel(samples: int) -> str:
 
 
 def training(_: int) -> str:
-    """Return how mini was trained, as its training noted it."""
-    told: dict[str, Any] = json.loads((FOLDER / "training.json").read_text())
+    """Return how mini was trained, as its two trainings noted it."""
+    first, second = (_noted(FOLDER / name) for name in ("training-first.json", "training.json"))
+    rows = [(name, first[name], second[name]) for name in first]
+    digest = sha256((FOLDER / WEIGHTS).read_bytes()).hexdigest()
+    return table(["", "first", "second"], rows) + f"\n\nSHA-256 of the weights: `{digest}`"
+
+
+def _noted(file: Path) -> dict[str, str]:
+    told: dict[str, Any] = json.loads(file.read_text())
     plan, where = told["plan"], told["environments"]
     threads = sorted({each["torch_threads"] for each in where})
-    rows = [
-        ("parameters", f"{told['parameters']:,}"),
-        ("steps", f"{told['step']:,} of {plan['steps']:,}, {plan['batch_size']} samples each"),
-        ("samples", f"{told['samples']:,}"),
-        ("hours", f"{told['seconds'] / 3600:.2f}, started {len(where)} times"),
-        ("machine", f"{where[0]['cores']} shared cores ({where[0]['machine']}), no accelerator"),
-        ("threads", ", ".join(map(str, threads))),
-        ("seed", str(plan["seed"])),
-        ("torch", where[-1]["packages"]["torch"]),
-        ("transformers", where[-1]["packages"]["transformers"]),
-        ("weights, SHA-256", f"`{sha256((FOLDER / WEIGHTS).read_bytes()).hexdigest()}`"),
-    ]
-    return table(["", "as the training noted it"], rows)
+    return {
+        "parameters": f"{told['parameters']:,}",
+        "steps": f"{told['step']:,} of {plan['steps']:,}, {plan['batch_size']} samples each",
+        "samples": f"{told['samples']:,}",
+        "hours": f"{told['seconds'] / 3600:.2f}, started {len(where)} times",
+        "machine": f"{where[0]['cores']} shared cores ({where[0]['machine']}), no accelerator",
+        "threads": ", ".join(map(str, threads)),
+        "seed": str(plan["seed"]),
+        "torch": where[-1]["packages"]["torch"],
+        "transformers": where[-1]["packages"]["transformers"],
+    }
 
 
 def replay(_: int) -> str:
