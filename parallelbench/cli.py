@@ -14,7 +14,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.asked import FILE, Asked, asks_for_a_run, with_template
 from parallelbench.errors import RequestError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ def _installed_verbs() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
 
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -73,31 +71,11 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command()
-@click.argument("runfile", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "models", multiple=True, help="Such as ideal, hf:PATH or api:URL.")
-@click.option("--template", type=_FILE, help="Jinja chat template, for a checkpoint without one.")
-@click.option("--tasks", multiple=True, help="Names and globs, such as 'waiting_line/*'.")
-@click.option("--decoders", multiple=True, help="Settings and grids: 'confidence:k=1|2|4'.")
-@click.option("--samples", type=int, help="Samples per task.  [default: 100]")
-@click.option("--seed", type=int, help="Of samples and decoders.  [default: 0]")
-@click.option("--repeats", type=int, help="Decodes of each sample.  [default: 1]")
+@asks_for_a_run
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def run(  # noqa: PLR0913, PLR0917  each is an option
-    runfile: Path | None,
-    models: Sequence[str],
-    template: Path | None,
-    tasks: Sequence[str],
-    decoders: Sequence[str],
-    samples: int | None,
-    seed: int | None,
-    repeats: int | None,
-    out: Path | None,
-    batch_size: int,
-    *,
-    as_json: bool,
-) -> None:
+def run(asked: Asked, out: Path | None, batch_size: int, *, as_json: bool) -> None:
     """Run the benchmark, or the rest of a run that was cut off.
 
     RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats, or the
@@ -115,21 +93,9 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000
     """
-    from parallelbench.runfile import make_runfile
     from parallelbench.runner import run as carry_out
 
-    options = {
-        "models": list(models),
-        "tasks": list(tasks),
-        "decoders": list(decoders),
-        "samples": samples,
-        "seed": seed,
-        "repeats": repeats,
-    }
-    asked = {key: value for key, value in options.items() if value not in (None, [])}
-    content = {**_base(runfile, asked), **asked}
-    content["models"] = _with_template(content.get("models"), template)
-    plan = make_runfile(content, where=str(runfile) if runfile else "the run")
+    plan = asked.plan
     folder = out or Path("runs") / plan.digest[:12]
     failed: list[Record] = []
     with _progress(plan.decodes, folder) as progress:
@@ -138,7 +104,7 @@ def run(  # noqa: PLR0913, PLR0917  each is an option
     report = cli.get_command(context, "report")
     if report is not None:
         context.invoke(report, runs=(folder,), as_json=as_json)
-    if runfile is None and not asked:
+    if asked.first_look:
         click.echo(
             f"this was a first look, with {plan.samples} samples of {len(plan.tasks)} tasks; every "
             "task, 100 samples and 35 settings: parallelbench run sweep --model mini",
@@ -224,7 +190,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--model", default="ideal", show_default=True, help="Such as hf:PATH or api:URL.")
-@click.option("--template", type=_FILE, help="Jinja chat template, for a checkpoint without one.")
+@click.option("--template", type=FILE, help="Jinja chat template, for a checkpoint without one.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
     """Look a model over: what it is, what it serves, whether the batch changes its tokens.
@@ -238,7 +204,7 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
     from parallelbench.registry import load_plugins
 
     load_plugins()
-    (asked,) = _with_template([model], template)
+    (asked,) = with_template([model], template)
     findings = examine(asked)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
@@ -292,43 +258,6 @@ def _entry(name: str, item: type[Any]) -> dict[str, Any]:
         for field in dataclasses.fields(item)
     }
     return {"name": name, "summary": summary, "fields": fields}
-
-
-def _base(runfile: Path | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run takes from where no option says otherwise."""
-    from parallelbench.runfile import read_content
-
-    if runfile is not None:
-        return read_content(runfile)
-    first_look = read_content("default")
-    if asked.keys().isdisjoint(("models", "tasks", "decoders")):
-        return first_look
-    return {**first_look, "models": "ideal", "samples": 100}
-
-
-def _with_template(models: Any, template: Path | None) -> Any:
-    """Return the models asked for, each with the chat template that was given beside them."""
-    if template is None:
-        return models
-    from parallelbench.errors import FieldError
-    from parallelbench.model import MODELS
-    from parallelbench.registry import load_plugins
-    from parallelbench.setting import make_setting, parse_settings
-
-    load_plugins()
-    settings = []
-    for asked in models if isinstance(models, list) else [models]:
-        if isinstance(asked, str):
-            settings += parse_settings(asked, MODELS)
-        else:
-            settings.append(make_setting(asked["name"], asked.get("fields", {}), MODELS))
-    for setting in settings:
-        if "template" not in setting.fields:
-            raise FieldError(f"--template: model {setting.label!r} takes no chat template")
-    return [
-        {"name": setting.name, "fields": {**setting.fields, "template": str(template)}}
-        for setting in settings
-    ]
 
 
 def _shown(value: Any) -> str:
