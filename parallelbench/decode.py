@@ -42,6 +42,11 @@ class Tally:
     asked: int = 0
     sent: int = 0
 
+    def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
+        """Count the rows of one step: those asked for, and those of them that are sent."""
+        self.asked += len(asked)
+        self.sent += len(sent)
+
 
 def decode(
     jobs: Iterable[Job],
@@ -166,13 +171,13 @@ class _Asker:
         decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
         keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
         askers = self._askers(rows, keys, decoders)
-        self._tally.asked += len(rows)
-        self._tally.sent += len(askers)
-        if not askers:
+        sent = [rows[first] for first, *_ in askers]
+        self._tally.add(rows, sent)
+        if not sent:
             return {}
         asking = _Asking(
             model=self._model,
-            rows=[rows[first] for first, *_ in askers],
+            rows=sent,
             askers=askers,
             needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
             drawing=_drawing(asked),

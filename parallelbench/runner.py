@@ -123,6 +123,7 @@ def execute(
     parts: Parts | None = None,
     done: AbstractSet[Key] = frozenset(),
     batch_size: int = 512,
+    tally: Tally | None = None,
 ) -> Iterator[Record]:
     """Return the records of ``runfile`` as they are finished, in no particular order.
 
@@ -131,12 +132,13 @@ def execute(
         parts: What it is made of, if that is loaded already.
         done: Keys of records that are not wanted again.
         batch_size: Most decodes at a time; changes no record but its ``seconds``.
+        tally: Is told what sharing saved.
 
     Raises:
         RequestError: A decoder needs what the model does not give, or a sample does not
             fit the canvas or the model.
     """
-    return _decoded(runfile, parts or prepare(runfile), done, batch_size, Tally())
+    return _decoded(runfile, parts or prepare(runfile), done, batch_size, tally or Tally())
 
 
 def draw(task: Task, seed: int, index: int) -> Sample:

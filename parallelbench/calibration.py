@@ -1,0 +1,268 @@
+"""A few samples of a run, decoded as the run will decode them, and timed; nothing is written.
+
+They are taken a *unit* at a time, a sample of a task with every setting of the run, because
+the settings of a sample share what they ask.  The first units are the tasks in turn, so
+that every task is seen before any is seen twice; units that are decoded together grow in
+number, so that batches fill as they will in the run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from parallelbench.decode import Tally
+from parallelbench.decoder import Row
+from parallelbench.record import Record, to_line
+from parallelbench.runfile import RunFile
+from parallelbench.runner import Key, Parts, execute
+
+#: A batch may be expected to take this share of the time left, because forecasts err.
+_SAFE = 0.75
+
+
+class Unit(NamedTuple):
+    """A sample of a task, with every setting of the run.
+
+    Attributes:
+        task: The task's label.
+        sample: Its number.
+    """
+
+    task: str
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one unit cost.
+
+    Attributes:
+        unit: Which.
+        calls: Model calls by the decoder's label, of all repeats together.
+        steps: In how many passes of the loop each decode took part, in the order of the run.
+        rows_asked: Rows that its decodes asked for.
+        rows_sent: Rows that went through the model.
+        positions: Tokens of the rows that were sent.
+        errors: Why decodes ended in an error.
+    """
+
+    unit: Unit
+    calls: Mapping[str, int]
+    steps: tuple[int, ...]
+    rows_asked: int
+    rows_sent: int
+    positions: float
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Units that were decoded together.
+
+    Attributes:
+        seen: What each cost, in the order of the run.
+        passes: How often the loop went round.
+        seconds: Wall-clock time of all of it.
+    """
+
+    seen: tuple[Seen, ...]
+    passes: int
+    seconds: float
+
+    @property
+    def positions(self) -> float:
+        """Tokens that went through the model."""
+        return math.fsum(seen.positions for seen in self.seen)
+
+
+def passes(steps: Iterable[int], batch_size: int) -> int:
+    """Return how often the loop goes round for decodes that take so many steps.
+
+    Args:
+        steps: Of each decode, in the order in which they wait.
+        batch_size: Most decodes at a time, at least 1; who is finished makes room.
+
+    Example:
+        >>> passes([3, 1, 1, 2], batch_size=2)
+        4
+    """
+    ends: list[int] = []
+    for count in steps:
+        begin = heapq.heappop(ends) if len(ends) == batch_size else 0
+        heapq.heappush(ends, begin + count)
+    return max(ends, default=0)
+
+
+def order(runfile: RunFile) -> Iterator[Unit]:
+    """Return the units of ``runfile`` in the order in which a calibration takes them.
+
+    All tasks come once before any comes again.  The samples of a task follow each other,
+    but each task begins with another one: where lengths take turns, the first samples of
+    all tasks would be the shortest.
+    """
+    for turn in range(runfile.samples):
+        for place, task in enumerate(runfile.tasks):
+            yield Unit(task.label, (place + turn) % runfile.samples)
+
+
+def calibrate(
+    runfile: RunFile,
+    parts: Parts,
+    *,
+    seconds: float,
+    batch_size: int = 512,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Batch]:
+    """Decode units of a run with one model, and yield each batch of them as it is finished.
+
+    Args:
+        runfile: The run, of one model that decodes here.
+        parts: What it is made of.
+        seconds: When to end, counted from here.  A batch that takes longer than it was
+            thought to is broken off and counts for nothing.
+        batch_size: Most decodes at a time in the run.
+        clock: In seconds.
+
+    Raises:
+        RequestError: As :func:`parallelbench.runner.execute`.
+    """
+    end = clock() + seconds
+    units = order(runfile)
+    settings = len(parts.decoders) * runfile.repeats
+    # More units than fill the loop twice would say no more of it.
+    most = 2 * math.ceil(batch_size / settings)
+    count = 1
+    while taken := list(itertools.islice(units, count)):
+        portion = _Portion(runfile, parts, taken)
+        tally = _SentOf()
+        began = clock()
+        records: list[Record] = []
+        for record in portion.decoded(batch_size, tally):
+            to_line(record)  # the run will do so, and it takes time
+            records.append(record)
+            if clock() > end and len(records) < settings * len(taken):
+                return
+        spent = clock() - began
+        seen = portion.seen(records, tally)
+        steps = itertools.chain.from_iterable(each.steps for each in seen)
+        yield Batch(seen, passes(steps, batch_size), spent)
+        fitting = int(_SAFE * (end - clock()) * len(taken) / spent) if spent else most
+        count = max(0, min(2 * count, most, fitting))
+
+
+class _SentOf(Tally):
+    """Also counts the rows that were sent of each sample, by its task object and its id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent_of: Counter[tuple[int, str]] = Counter()
+
+    def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
+        """Count the rows of one step."""
+        super().add(asked, sent)
+        self.sent_of.update((id(row.prompt.task), row.prompt.sample.id) for row in sent)
+
+
+class _Portion:
+    """Some units of a run.
+
+    Args:
+        runfile: The run.
+        parts: What it is made of.
+        units: Which of its units.
+    """
+
+    def __init__(self, runfile: RunFile, parts: Parts, units: Collection[Unit]) -> None:
+        labels = {unit.task for unit in units}
+        self._units = units
+        self._runfile = replace(
+            runfile,
+            tasks=tuple(task for task in runfile.tasks if task.label in labels),
+            samples=1 + max(unit.sample for unit in units),
+        )
+        self._parts = parts._replace(
+            tasks=[each for each in parts.tasks if each[0].label in labels]
+        )
+
+    def decoded(self, batch_size: int, tally: Tally) -> Iterator[Record]:
+        """Decode the units by the road of every run."""
+        others = _AllBut(self._runfile, self._units)
+        return execute(
+            self._runfile, parts=self._parts, done=others, batch_size=batch_size, tally=tally
+        )
+
+    def seen(self, records: Iterable[Record], tally: _SentOf) -> tuple[Seen, ...]:
+        """Return what each unit cost, in the order of the run."""
+        of_unit: dict[Unit, list[Record]] = defaultdict(list)
+        for record in records:
+            of_unit[Unit(record.task_label, record.index)].append(record)
+        places = self._runfile.places["task"]
+        tasks = {setting.label: id(task) for setting, task in self._parts.tasks}
+        return tuple(
+            _seen(self._runfile, unit, of_unit[unit], tally.sent_of[tasks[unit.task], name])
+            for unit in sorted(of_unit, key=lambda unit: (places[unit.task], unit.sample))
+            for name in [of_unit[unit][0].sample]
+        )
+
+
+def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) -> Seen:
+    places = runfile.places["decoder"]
+    ordered = sorted(records, key=lambda record: (record.repeat, places[record.decoder_label]))
+    calls: Counter[str] = Counter(dict.fromkeys(places, 0))
+    steps: list[int] = []
+    asked = positions = 0
+    for record in ordered:
+        trace, counts, *_ = record.decoding
+        calls[record.decoder_label] += counts.nfe
+        # What the model's stop rule fills takes no pass.
+        steps.append(counts.steps - trace.stopped)
+        asked += counts.rows
+        positions += counts.token_positions
+    return Seen(
+        unit=unit,
+        calls=dict(calls),
+        steps=tuple(steps),
+        rows_asked=asked,
+        rows_sent=sent,
+        positions=positions * sent / asked if asked else 0.0,
+        errors=tuple(record.error for record in ordered if record.error),
+    )
+
+
+class _AllBut(AbstractSet[Key]):
+    """The keys of a run without those of some units.
+
+    Args:
+        runfile: The run.
+        units: Whose keys are left out.
+    """
+
+    def __init__(self, runfile: RunFile, units: Collection[Unit]) -> None:
+        self._runfile = runfile
+        self._units = frozenset(units)
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether the key is of another unit."""
+        return isinstance(key, tuple) and key[1:3] not in self._units
+
+    def __iter__(self) -> Iterator[Key]:
+        """Yield the keys of all other units."""
+        run = self._runfile
+        for model, task in itertools.product(run.models, run.tasks):
+            for index, repeat in itertools.product(range(run.samples), range(run.repeats)):
+                for decoder in run.decoders_of(model):
+                    key = (model.label, task.label, index, decoder.label, repeat)
+                    if key in self:
+                        yield key
+
+    def __len__(self) -> int:
+        """Return how many they are."""
+        return sum(1 for _ in self)

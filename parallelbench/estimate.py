@@ -1,0 +1,408 @@
+"""What a run will cost: calls, rows, tokens, and time on this machine, before it starts.
+
+The totals are extrapolated from the units that a calibration saw
+(:mod:`parallelbench.calibration`).  A task of which none was seen is absent from them:
+unknown is not zero.
+
+Time is that of the passes of the loop in :mod:`parallelbench.decode` and of the tokens that
+went through the model.  Both are needed: a short calibration fills fewer batches than the
+run, so a pass serves fewer decodes in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from parallelbench.calibration import Batch, Seen, passes
+from parallelbench.decoder import DECODERS
+from parallelbench.model import MODELS
+from parallelbench.results import CONFIDENCE, Interval
+from parallelbench.runfile import RunFile
+from parallelbench.setting import Setting
+
+#: Batches must differ that much in how many tokens a pass served before the time of a pass
+#: is told from that of its tokens; until then all time is that of tokens, which is rather
+#: too much for a run that fills its batches better.
+_APART = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A total of the run, as far as it can be known before.
+
+    Attributes:
+        value: What is expected.
+        variance: Of the error; None if nothing is known of it.
+        freedom: Degrees of freedom of ``variance``.
+        exact: Whether the total cannot be another: everything was seen, or it is fixed.
+    """
+
+    value: float
+    variance: float | None
+    freedom: float = math.inf
+    exact: bool = False
+
+    @property
+    def interval(self) -> Interval | None:
+        """95 % interval of the total, by Student's t; it does not go below 0."""
+        if self.variance is None:
+            return None
+        if self.variance == 0:
+            return Interval(self.value, self.value)
+        from scipy.stats import t
+
+        half = float(t.ppf((1 + CONFIDENCE) / 2, self.freedom)) * math.sqrt(self.variance)
+        return Interval(max(0.0, self.value - half), self.value + half)
+
+    def times(self, factor: float) -> Expected:
+        """Return the total in another unit."""
+        variance = None if self.variance is None else factor**2 * self.variance
+        return replace(self, value=factor * self.value, variance=variance)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return value, interval and exactness as JSON values."""
+        interval = self.interval
+        return {
+            "value": self.value,
+            "interval": None if interval is None else list(interval),
+            "exact": self.exact,
+        }
+
+
+def expected_total(
+    observed: Sequence[int] | Sequence[float], count: int, *, fixed: bool = False
+) -> Expected:
+    r"""Return the sum over ``count`` samples, some of which were observed.
+
+    Those that were not are expected at the mean :math:`\bar x` of the m that were.  The
+    error is that of the mean and of the rest itself; with s the standard deviation,
+
+    .. math:: \mathrm{Var} = s^2 \, \frac{N (N - m)}{m}.
+
+    Args:
+        observed: One value per sample, at least one.
+        count: Of all samples, N.
+        fixed: Whether samples that agree can be taken to be all alike.
+
+    Raises:
+        ValueError: Nothing was observed, or more than ``count``.
+
+    Example:
+        >>> expected_total([30, 34], 10).value, expected_total([30, 34], 10).variance
+        (320.0, 320.0)
+    """
+    seen = len(observed)
+    if not 0 < seen <= count:
+        raise ValueError(f"{seen} samples were observed of {count}: give 1 to {count}")
+    value = math.fsum(observed) * count / seen
+    if seen == count:
+        return Expected(value, 0.0, exact=True)
+    if seen == 1:
+        return Expected(value, None)
+    spread = float(np.var(observed, ddof=1))
+    alike = fixed and spread == 0
+    return Expected(value, spread * count * (count - seen) / seen, float(seen - 1), exact=alike)
+
+
+def together(parts: Sequence[Expected]) -> Expected:
+    """Return the sum of totals whose errors are independent.
+
+    Source:
+        Satterthwaite (1946), "An approximate distribution of estimates of variance
+        components", for the degrees of freedom.
+    """
+    value = math.fsum(part.value for part in parts)
+    exact = all(part.exact for part in parts)
+    variances = [part.variance for part in parts if part.variance is not None]
+    if len(variances) < len(parts):
+        return Expected(value, None)
+    variance = math.fsum(variances)
+    shares = (
+        own**2 / part.freedom
+        for own, part in zip(variances, parts, strict=True)
+        if own and math.isfinite(part.freedom)
+    )
+    inverse = math.fsum(shares)
+    return Expected(value, variance, variance**2 / inverse if inverse else math.inf, exact)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine is, from batches that were timed.
+
+    Attributes:
+        per_pass: Seconds that a pass of the loop takes by itself, at least 0.
+        per_position: Seconds for each token that goes through the model, at least 0.
+        covariance: Of these two, in that order, as rows; None if there were too few batches.
+        noise: Variance of the time of a batch, per token; None likewise.
+        freedom: Degrees of freedom of both.
+    """
+
+    per_pass: float
+    per_position: float
+    covariance: tuple[tuple[float, float], tuple[float, float]] | None
+    noise: float | None
+    freedom: int
+
+    def seconds(self, passes: int, positions: float) -> Expected:
+        """Return the time of so many passes and tokens, both known."""
+        value = self.per_pass * passes + self.per_position * positions
+        if self.covariance is None or self.noise is None:
+            return Expected(value, None)
+        at = np.array([passes, positions])
+        variance = float(at @ np.array(self.covariance) @ at) + self.noise * positions
+        return Expected(value, variance, float(self.freedom))
+
+
+def pace_of(batches: Sequence[Batch]) -> Pace:
+    """Return the pace that fits ``batches`` best, by weighted least squares.
+
+    The first of several is left out: it warmed up.  A batch weighs as many tokens as it
+    has, so that with nothing for the passes the pace is all time over all tokens.
+
+    Raises:
+        ValueError: There is no batch.
+    """
+    if not batches:
+        raise ValueError("a pace needs at least one batch, got none")
+    timed = batches[1:] or batches
+    positions = np.array([max(batch.positions, 1.0) for batch in timed])
+    design = np.column_stack([[batch.passes for batch in timed], positions])
+    seconds = np.array([batch.seconds for batch in timed])
+    weight = 1 / np.sqrt(positions)
+    columns = _columns(design, seconds, weight)
+    design, weighted = design[:, columns], design[:, columns] * weight[:, None]
+    found = np.linalg.lstsq(weighted, seconds * weight, rcond=None)[0]
+    both = np.zeros(2)
+    both[columns] = found
+    freedom = len(timed) - len(columns)
+    if freedom < 1:
+        return Pace(float(both[0]), float(both[1]), None, None, 0)
+    noise = float((((seconds - design @ found) * weight) ** 2).sum()) / freedom
+    spread = np.zeros((2, 2))
+    spread[np.ix_(columns, columns)] = noise * np.linalg.inv(weighted.T @ weighted)
+    (first, mixed), (_, second) = spread.tolist()
+    return Pace(float(both[0]), float(both[1]), ((first, mixed), (mixed, second)), noise, freedom)
+
+
+def _columns(design: np.ndarray, seconds: np.ndarray, weight: np.ndarray) -> list[int]:
+    """Return what time is taken to depend on: passes (0), tokens (1), or both."""
+    fullness = design[:, 1] / np.maximum(design[:, 0], 1)
+    if len(design) < 3 or fullness.max() < _APART * fullness.min():
+        return [1]
+    from scipy.optimize import nnls
+
+    found, _ = nnls(design * weight[:, None], seconds * weight)
+    return [int(column) for column in np.flatnonzero(found)] or [1]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What some decodes cost.
+
+    Attributes:
+        calls: Model calls, summed over decodes: those that they share count for each.
+        rows_asked: Rows that decodes ask for.
+        rows_sent: Rows that go through the model.
+        positions: Tokens that go through the model.
+        seconds: Wall-clock time on this machine.
+    """
+
+    calls: Expected
+    rows_asked: Expected
+    rows_sent: Expected
+    positions: Expected
+    seconds: Expected
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {name: getattr(self, name).as_dict() for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCost:
+    """What a task costs.
+
+    Attributes:
+        task: Its label.
+        samples: Of the run.
+        seen: How many of them were decoded.
+        cost: Of all; None if none was seen.  The time of a model is divided among its tasks
+            by their tokens.
+    """
+
+    task: str
+    samples: int
+    seen: int
+    cost: Cost | None
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderCost:
+    """What a decoder setting costs on the tasks that were seen.
+
+    Attributes:
+        decoder: Its label.
+        decodes: On those tasks.
+        calls: Model calls, summed over decodes; None if no task was seen.
+    """
+
+    decoder: str
+    decodes: int
+    calls: Expected | None
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """What a model costs.
+
+    Attributes:
+        model: Its label.
+        decodes: Of the run.
+        requests: What a server is asked, which decodes by itself: no calls are known of it;
+            None for a model that decodes here.
+        tasks: In the order of the run.
+        decoders: In the order of the run.
+        seen: On the tasks that were seen; None if none was.
+        calibrated: Seconds spent on it.
+        errors: Why decodes of the calibration ended in an error.
+    """
+
+    model: str
+    decodes: int
+    requests: int | None
+    tasks: tuple[TaskCost, ...]
+    decoders: tuple[DecoderCost, ...]
+    seen: Cost | None
+    calibrated: float
+    errors: tuple[str, ...]
+
+    @cached_property
+    def unseen(self) -> list[str]:
+        """Tasks of which nothing is known."""
+        return [task.task for task in self.tasks if task.cost is None]
+
+    @property
+    def total(self) -> Cost | None:
+        """On every task; None if that of some is unknown."""
+        return None if self.unseen else self.seen
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "model": self.model,
+            "decodes": self.decodes,
+            "requests": self.requests,
+            "total": None if self.total is None else self.total.as_dict(),
+            "seen_tasks": None if self.seen is None else self.seen.as_dict(),
+            "unseen_tasks": self.unseen,
+            "tasks": [
+                {**asdict(task), "cost": None if task.cost is None else task.cost.as_dict()}
+                for task in self.tasks
+            ],
+            "decoders": [
+                {**asdict(each), "calls": None if each.calls is None else each.calls.as_dict()}
+                for each in self.decoders
+            ],
+            "calibration_seconds": self.calibrated,
+            "errors": list(self.errors),
+        }
+
+
+def cost_of(
+    runfile: RunFile, model: Setting, batches: Sequence[Batch], *, batch_size: int = 512
+) -> ModelCost:
+    """Return what ``runfile`` costs with ``model``, from the units that were seen.
+
+    Args:
+        runfile: The run.
+        model: One of its models.
+        batches: As :func:`calibrate` yields them; may be none.
+        batch_size: Most decodes at a time in the run.
+    """
+    decoders = runfile.decoders_of(model)
+    of_setting = runfile.samples * runfile.repeats
+    decodes = len(decoders) * len(runfile.tasks) * of_setting
+    if MODELS[model.name].serves:
+        return ModelCost(model.label, decodes, decodes, (), (), None, 0.0, ())
+    seen: dict[str, list[Seen]] = {task.label: [] for task in runfile.tasks}
+    for each in itertools.chain.from_iterable(batch.seen for batch in batches):
+        seen[each.unit.task].append(each)
+    known = {task: units for task, units in seen.items() if units}
+    whole, parts = _costs(runfile, decoders, known, batches, batch_size) if known else (None, {})
+    calls = {
+        decoder.label: [
+            expected_total(
+                [unit.calls[decoder.label] for unit in units],
+                runfile.samples,
+                fixed=not DECODERS[decoder.name].adaptive,
+            )
+            for units in known.values()
+        ]
+        for decoder in decoders
+    }
+    return ModelCost(
+        model=model.label,
+        decodes=decodes,
+        requests=None,
+        tasks=tuple(
+            TaskCost(task, runfile.samples, len(units), parts.get(task))
+            for task, units in seen.items()
+        ),
+        decoders=tuple(
+            DecoderCost(label, of_setting * len(known), together(each) if each else None)
+            for label, each in calls.items()
+        ),
+        seen=whole,
+        calibrated=math.fsum(batch.seconds for batch in batches),
+        errors=tuple(error for units in seen.values() for unit in units for error in unit.errors),
+    )
+
+
+def _costs(
+    runfile: RunFile,
+    decoders: Sequence[Setting],
+    known: Mapping[str, Sequence[Seen]],
+    batches: Sequence[Batch],
+    batch_size: int,
+) -> tuple[Cost, dict[str, Cost]]:
+    """Return the cost of the tasks that were seen, together and of each."""
+    samples = runfile.samples
+    fixed = not any(DECODERS[decoder.name].adaptive for decoder in decoders)
+    counted = {
+        task: {
+            "calls": expected_total([sum(u.calls.values()) for u in units], samples, fixed=fixed),
+            "rows_asked": expected_total([u.rows_asked for u in units], samples, fixed=fixed),
+            "rows_sent": expected_total([u.rows_sent for u in units], samples),
+            "positions": expected_total([u.positions for u in units], samples),
+        }
+        for task, units in known.items()
+    }
+    sums = {
+        name: together([counts[name] for counts in counted.values()])
+        for name in next(iter(counted.values()))
+    }
+    steps = itertools.chain.from_iterable(
+        units[index % len(units)].steps for units in known.values() for index in range(samples)
+    )
+    whole = sums["positions"]
+    pace = pace_of(batches)
+    of_pace = pace.seconds(passes(steps, batch_size), whole.value)
+
+    def seconds(positions: Expected) -> Expected:
+        """Return the part of the time that so many tokens take."""
+        part = positions.value / max(whole.value, 1.0)
+        errors = [of_pace.times(part), replace(positions.times(pace.per_position), value=0.0)]
+        return replace(together(errors), exact=False)
+
+    return Cost(**sums, seconds=seconds(whole)), {
+        task: Cost(**counts, seconds=seconds(counts["positions"]))
+        for task, counts in counted.items()
+    }
