@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from parallelbench.decode import Tally
 from parallelbench.decoder import Row
+from parallelbench.model import Model, Server
 from parallelbench.record import Record, to_line
 from parallelbench.runfile import RunFile
 from parallelbench.runner import Key, Parts, execute
@@ -71,11 +72,14 @@ class Batch:
         seen: What each cost, in the order of the run.
         passes: How often the loop went round.
         seconds: Wall-clock time of all of it.
+        padding: Tokens with those that only fill rows up, over tokens; at least 1.  The run
+            decodes task by task, so that rows are of like length and need next to none.
     """
 
     seen: tuple[Seen, ...]
     passes: int
     seconds: float
+    padding: float = 1.0
 
     @property
     def positions(self) -> float:
@@ -136,13 +140,14 @@ def calibrate(
     """
     end = clock() + seconds
     units = order(runfile)
+    ((_, model),) = parts.models
     settings = len(parts.decoders) * runfile.repeats
     # More units than fill the loop twice would say no more of it.
     most = 2 * math.ceil(batch_size / settings)
     count = 1
     while taken := list(itertools.islice(units, count)):
         portion = _Portion(runfile, parts, taken)
-        tally = _SentOf()
+        tally = _SentOf(model)
         began = clock()
         records: list[Record] = []
         for record in portion.decoded(batch_size, tally):
@@ -153,22 +158,42 @@ def calibrate(
         spent = clock() - began
         seen = portion.seen(records, tally)
         steps = itertools.chain.from_iterable(each.steps for each in seen)
-        yield Batch(seen, passes(steps, batch_size), spent)
+        yield Batch(seen, passes(steps, batch_size), spent, tally.padding)
         fitting = int(_SAFE * (end - clock()) * len(taken) / spent) if spent else most
         count = max(0, min(2 * count, most, fitting))
 
 
 class _SentOf(Tally):
-    """Also counts the rows that were sent of each sample, by its task object and its id."""
+    """Also counts the rows that were sent of each sample, and how they were padded.
 
-    def __init__(self) -> None:
+    Args:
+        model: To which they were sent.
+
+    Attributes:
+        sent_of: How many, by the sample's task object and its id.
+    """
+
+    def __init__(self, model: Model | Server) -> None:
         super().__init__()
         self.sent_of: Counter[tuple[int, str]] = Counter()
+        self._model = model
+        self._tokens = self._padded = 0
+
+    @property
+    def padding(self) -> float:
+        """Tokens with those that only fill rows up, over tokens."""
+        return self._padded / self._tokens if self._tokens else 1.0
 
     def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
         """Count the rows of one step."""
         super().add(asked, sent)
         self.sent_of.update((id(row.prompt.task), row.prompt.sample.id) for row in sent)
+        if isinstance(self._model, Server) or not self._model.pads or not sent:
+            return
+        for batch in self._model.batches(sent):
+            tokens = [self._model.load(sent[place]).tokens for place in batch]
+            self._tokens += sum(tokens)
+            self._padded += len(tokens) * max(tokens)
 
 
 class _Portion:

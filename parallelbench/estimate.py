@@ -165,7 +165,8 @@ def pace_of(batches: Sequence[Batch]) -> Pace:
     """Return the pace that fits ``batches`` best, by weighted least squares.
 
     The first of several is left out: it warmed up.  A batch weighs as many tokens as it
-    has, so that with nothing for the passes the pace is all time over all tokens.
+    has, with those that pad its rows: with nothing for the passes, the pace is all time
+    over all tokens.
 
     Raises:
         ValueError: There is no batch.
@@ -173,7 +174,7 @@ def pace_of(batches: Sequence[Batch]) -> Pace:
     if not batches:
         raise ValueError("a pace needs at least one batch, got none")
     timed = batches[1:] or batches
-    positions = np.array([max(batch.positions, 1.0) for batch in timed])
+    positions = np.array([max(batch.positions * batch.padding, 1.0) for batch in timed])
     design = np.column_stack([[batch.passes for batch in timed], positions])
     seconds = np.array([batch.seconds for batch in timed])
     weight = 1 / np.sqrt(positions)

@@ -84,6 +84,7 @@ class Model(ABC):
         threads: How many CPU threads serve it best; None leaves that to torch.
         blocks: The grid that its canvases are decoded in; None leaves that to decoders.
         stops: Whether a decode ends behind the block with the first end-of-text.
+        pads: Whether rows that go through the network together take the time of the longest.
         remembers: Whether its rows must say what the canvas was when their window became
             active, because it computes some positions from that.
     """
@@ -96,6 +97,7 @@ class Model(ABC):
     weights_digest: str | None = None
     blocks: Blocks | None = None
     stops: bool = False
+    pads: bool = False
     remembers: bool = False
 
     @abstractmethod

@@ -266,6 +266,16 @@ def test_with_batches_that_are_filled_alike_all_time_is_that_of_tokens():
     assert low < 44 < high
 
 
+def test_rows_of_a_network_are_padded_where_tasks_meet_which_they_do_not_in_the_run():
+    tasks = "choices/city,waiting_line/shuffle:length=6"
+    asked = plan(models="mini", tasks=tasks, decoders="random:k=32", samples=3)
+    padding = [batch.padding for batch in calibrated(asked, batch_size=2)]
+    assert padding[0] == 1 < padding[1] < 2
+    slow, padded = (Batch(batch(10, 500, 2.0).seen, 10, 2.0, share) for share in (1.0, 1.25))
+    assert pace_of([slow]).per_position == 1.25 * pace_of([padded]).per_position
+    assert {batch.padding for batch in calibrated(plan())} == {1.0}
+
+
 def test_a_single_batch_gives_a_pace_and_no_interval():
     pace = pace_of([batch(10, 500, 2.0)])
     assert pace.seconds(0, 1000.0) == Expected(4.0, None)

@@ -73,6 +73,8 @@ class NetworkModel(Model):
         variant: What else decides its predictions, such as the kind of cache.
     """
 
+    pads = True
+
     def __init__(self, checkpoint: Checkpoint, variant: str = "") -> None:
         self.checkpoint = checkpoint
         self.network: Any = checkpoint.network
