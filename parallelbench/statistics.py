@@ -168,24 +168,32 @@ def _lines_at_a_time(logits: Float[Tensor, "wanted columns"]) -> int:
 
 
 def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _Said:
+    # Of equal ones, the first is the greatest.  One that is no number, or nothing but -inf,
+    # makes the greatest no number.
+    highest, column = logits.max(dim=-1, keepdim=True)
+    if not torch.isfinite(highest).all():
+        raise ModelError("the model's logits at some position are all -inf, or not numbers")
     # Softmax reduces each row by itself, so a position's statistics do not depend on the
     # other rows of the batch.
     probabilities = torch.softmax(logits, dim=-1)
-    column = logits.argmax(dim=-1, keepdim=True)
     confidence = probabilities.gather(1, column)
-    # One that is no number, or nothing but -inf, makes its whole row no number.
-    if not torch.isfinite(confidence).all():
-        raise ModelError("the model's logits at some position are all -inf, or not numbers")
-    entropy = _entropy(probabilities) if "entropy" in needs else None
-    kept = probabilities.clone() if {"margin", "distribution"} <= needs else probabilities
-    margin = _margin(probabilities, column) if "margin" in needs else None
+    entropy = _entropy(logits, probabilities) if "entropy" in needs else None
+    whole = probabilities.clone() if "distribution" in needs else None
+    margin = confidence - _second(probabilities, column) if "margin" in needs else None
     return _Said(
         column=column.squeeze(1),
         confidence=confidence.squeeze(1) if "confidence" in needs else None,
-        margin=margin,
+        margin=None if margin is None else margin.squeeze(1),
         entropy=entropy,
-        probabilities=kept if "distribution" in needs else None,
+        probabilities=whole,
     )
+
+
+def _second(
+    probabilities: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
+) -> Float[Tensor, "wanted 1"]:
+    """Return the highest but that of ``column``, which is overwritten."""
+    return probabilities.scatter_(1, column, 0.0).amax(dim=1, keepdim=True)
 
 
 def _draw(
@@ -207,16 +215,12 @@ def _draw(
     return column.squeeze(1), chance.squeeze(1)
 
 
-def _margin(
-    probabilities: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
+def _entropy(
+    logits: Float[Tensor, "wanted columns"], probabilities: Float[Tensor, "wanted columns"]
 ) -> Float[Tensor, " wanted"]:
-    """Return the gap between the two highest; overwrites the highest."""
-    first = probabilities.gather(1, column)
-    return (first - probabilities.scatter_(1, column, 0.0).amax(dim=1, keepdim=True)).squeeze(1)
-
-
-def _entropy(probabilities: Float[Tensor, "wanted columns"]) -> Float[Tensor, " wanted"]:
-    surprise = torch.special.entr(probabilities)
+    # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
+    logs = torch.log_softmax(logits, dim=-1).clamp_(min=torch.finfo(logits.dtype).min)
+    surprise = logs.mul_(probabilities).neg_()
     if len(surprise) == 1:
         # Of a single row, torch lets several threads add up parts, which rounds otherwise.
         return surprise.expand(2, -1).contiguous().sum(dim=-1)[:1]
