@@ -73,6 +73,18 @@ def passing_or_best(
     return (open & passing) | top(score, open, 1)
 
 
+def near(
+    marked: Bool[Tensor, "samples length"],
+    distance: int,
+) -> Bool[Tensor, "samples length"]:
+    """Return the positions with a marked one at most ``distance`` away, marked ones included."""
+    reach = min(distance, marked.shape[1] - 1)
+    spread = torch.nn.functional.max_pool1d(
+        marked.float()[:, None], kernel_size=2 * reach + 1, stride=1, padding=reach
+    )
+    return spread[:, 0] > 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class FixedCount(Chooser):
     """Commit the same number of positions in every step.
@@ -126,4 +138,10 @@ class ProbabilityThreshold(Chooser):
 
     def passing(self, score: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
         """Return where ``score`` reaches the threshold."""
-        return score >= self.threshold if self.comparison == "ge" else score > self.threshold
+        return self.reaching(score, self.threshold)
+
+    def reaching(
+        self, score: Float[Tensor, "samples length"], level: float
+    ) -> Bool[Tensor, "samples length"]:
+        """Return where ``score`` reaches ``level``, compared as with the threshold."""
+        return score >= level if self.comparison == "ge" else score > level

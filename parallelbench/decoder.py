@@ -237,6 +237,11 @@ class Decoder(ABC):
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether it draws nothing: the same predictions make it write the same."""
+        return self.temperature == 0 and "uniform" not in self.needs
+
     def start(self, view: View) -> Any:  # noqa: ARG002  a strategy with a state overrides this
         """Return a fresh state for one sample; None if the strategy needs none."""
         return None

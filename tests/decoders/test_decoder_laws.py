@@ -17,7 +17,9 @@ from parallelbench.decoders.confidence_threshold import ConfidenceThreshold
 from parallelbench.decoders.entropy import Entropy
 from parallelbench.decoders.entropy_bound import EntropyBound
 from parallelbench.decoders.entropy_threshold import EntropyThreshold
+from parallelbench.decoders.hierarchy import Hierarchy
 from parallelbench.decoders.left_to_right import LeftToRight
+from parallelbench.decoders.local_leap import LocalLeap
 from parallelbench.decoders.margin import Margin
 from parallelbench.decoders.margin_threshold import MarginThreshold
 from parallelbench.decoders.one_by_one import OneByOne
@@ -31,6 +33,7 @@ k = st.integers(1, 5)
 probability = st.floats(0.0, 1.0, exclude_min=True)
 nats = st.floats(0.0, 20.0, exclude_min=True)
 factor = st.floats(0.01, 20.0)
+reach = st.integers(0, 14)
 fixed_counts = st.one_of(
     [st.builds(kind, k=k) for kind in (Confidence, Margin, Entropy, Random, LeftToRight)]
 )
@@ -43,6 +46,8 @@ strategies = st.one_of(
     st.builds(ConfidenceFactor, factor=factor, rule=st.sampled_from(["paper", "published"])),
     st.builds(EntropyBound, bound=nats),
     st.builds(Pivot, certain=nats),
+    st.builds(LocalLeap, threshold=st.just(0.9), relaxed=st.floats(0.1, 0.9), radius=reach),
+    st.builds(Hierarchy, threshold=st.floats(0.5, 1), low=st.floats(0, 0.5)),
 )
 
 
@@ -180,6 +185,9 @@ stricter_and_looser = st.one_of(
     reverse(ordered(MarginThreshold, "threshold", probability, comparison="gt")),
     reverse(ordered(ConfidenceThreshold, "comparison", st.sampled_from(["ge", "gt"]))),
     reverse(ordered(EntropyThreshold, "comparison", st.sampled_from(["le", "lt"]))),
+    ordered(LocalLeap, "radius", reach),
+    reverse(ordered(LocalLeap, "relaxed", st.floats(0.1, 0.9))),
+    reverse(ordered(Hierarchy, "low", st.floats(0, 0.9))),
     ordered(ConfidenceFactor, "rule", st.sampled_from(["paper", "published"])),
 )
 

@@ -1,6 +1,7 @@
 """How the strategies are asked for, what they declare, and what they refuse."""
 
 import math
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -11,6 +12,7 @@ from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Progress, Stati
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.setting import build, parse_settings
 
+ROOT = Path(__file__).parents[2]
 #: The name that records use for good: the statistic it reads, its adaptivity, its own fields.
 DECLARED = {
     "one_by_one": ("confidence", False, {}),
@@ -25,7 +27,15 @@ DECLARED = {
     "confidence_factor": ("confidence", True, {"factor": 1.0, "rule": "paper"}),
     "entropy_bound": ("entropy", True, {"bound": 0.1}),
     "pivot": ("entropy", True, {"certain": 0.05}),
+    "local_leap": (
+        "confidence",
+        True,
+        {"threshold": 0.9, "comparison": "ge", "relaxed": 0.75, "radius": 4},
+    ),
+    "hierarchy": ("confidence", True, {"low": 0.4, "threshold": 0.9}),
+    "dus": ("confidence", False, {"base": 2, "skip_below": 0.0}),
 }
+CHOOSERS = [name for name in DECLARED if issubclass(DECODERS[name], Chooser)]
 
 
 def test_every_strategy_is_registered_and_has_a_module_of_its_name():
@@ -44,11 +54,27 @@ def test_the_list_of_modules_is_sorted_and_complete():
 def test_a_strategy_declares_what_it_reads_and_whether_it_adapts(name, declared):
     statistic, adaptive, _ = declared
     kind = DECODERS[name]
-    assert issubclass(kind, Chooser)
     assert kind.needs == {"token", statistic} - {None}
     assert kind.needs <= STATISTICS
     assert kind.adaptive is adaptive
     assert kind.remasks is False
+
+
+def test_a_strategy_that_draws_positions_or_tokens_is_not_deterministic():
+    assert DECODERS["confidence"]().deterministic
+    assert not DECODERS["confidence"](temperature=0.5).deterministic
+    assert not DECODERS["random"]().deterministic
+
+
+def test_the_table_of_strategies_has_a_row_for_each_with_what_it_declares():
+    rows = {}
+    for line in (ROOT / "docs" / "decoders.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if cells[1:] and cells[1].startswith("`"):
+            rows[cells[1].strip("`")] = cells[4:8]
+    for name, (statistic, adaptive, fields) in DECLARED.items():
+        written = ", ".join(f"{field}={value}" for field, value in fields.items())
+        assert rows[name] == ["yes" if adaptive else "no", "no", statistic or "", written], name
 
 
 @pytest.mark.parametrize(("name", "declared"), DECLARED.items())
@@ -60,7 +86,7 @@ def test_the_defaults_are_the_published_ones(name, declared):
     assert setting.label.partition(":")[0] == name
 
 
-@pytest.mark.parametrize("name", [name for name in DECLARED if DECLARED[name][0]])
+@pytest.mark.parametrize("name", [name for name in CHOOSERS if DECLARED[name][0]])
 def test_a_statistic_that_a_strategy_reads_is_one_that_it_must_declare(name):
     open_ = torch.ones((1, 2), dtype=torch.bool)
     only_tokens = Statistics(token=torch.zeros((1, 2), dtype=torch.long))
@@ -110,6 +136,8 @@ NATS = r"threshold must lie in \(0, inf\) nats, got "
 FACTOR = r"factor must lie in \(0, inf\), got "
 CERTAIN = r"certain must lie in \[0, inf\) nats, got "
 BOUND = r"bound must lie in \[0, inf\) nats, got "
+LOW = r"low must lie in \[0, threshold=0\.9\], got "
+SKIP = r"skip_below must lie in \[0, 1\], got "
 REFUSED = [
     *((name, {"k": k}, COUNT) for name, d in DECLARED.items() if "k" in d[2] for k in (0, -1)),
     *(
@@ -121,6 +149,20 @@ REFUSED = [
     *(("confidence_factor", {"factor": v}, FACTOR) for v in (0.0, -1.0, math.inf, math.nan)),
     *(("entropy_bound", {"bound": v}, BOUND) for v in (-0.1, math.inf, math.nan)),
     *(("pivot", {"certain": v}, CERTAIN) for v in (-0.1, math.inf, math.nan)),
+    *(
+        ("local_leap", {field: value}, sentence)
+        for field, value, sentence in (
+            ("threshold", 1.5, PROBABILITY),
+            ("relaxed", 0.0, r"relaxed must lie in \(0, threshold=0\.9\], got "),
+            ("relaxed", 0.95, r"relaxed must lie in \(0, threshold=0\.9\], got "),
+            ("relaxed", math.nan, r"relaxed must lie in \(0, threshold=0\.9\], got "),
+            ("radius", -1, "radius must be at least 0 positions, got "),
+        )
+    ),
+    *(("hierarchy", {"threshold": v}, PROBABILITY) for v in (0.0, 1.5, math.nan)),
+    *(("hierarchy", {"low": v}, LOW) for v in (-0.1, 0.95, math.nan)),
+    *(("dus", {"base": v}, "base must be at least 2, got ") for v in (1, -2)),
+    *(("dus", {"skip_below": v}, SKIP) for v in (-0.1, 1.5, math.nan)),
     *((name, {"block_length": 0}, "block_length must be at least 1") for name in DECLARED),
 ]
 

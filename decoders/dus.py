@@ -1,0 +1,116 @@
+"""DUS: commit dilated groups, coarse to fine, in an order that no prediction can change.
+
+The first group stands as far apart as the window allows, so its members depend on each other
+little; each later one fills the gaps between those before it.  A window of B positions takes
+about log B calls, whatever the model says.
+
+Rule: in a window of B positions, with ``R = ceil(log_base B)`` and the strides
+``s_r = max(1, floor(B / base^r))``, group r of 1 ... R holds the offsets that are multiples of
+``s_r`` and in no group before.  If the last group is smaller than the one before, the two are
+one.  Step r commits group r.  A member less sure than ``skip_below`` waits for the next
+group; the last group takes all that wait.
+Defaults: base = 2, skip_below = 0 (nobody waits), one window.  The published settings vary
+``block_length``: 2, 4, 8, 16, 32 tokens in 1, 2, 3, 4, 5 calls.
+
+At base 2 the last group is empty, and so no call, in every window whose length is no power
+of 2: such a window takes ``floor(log2 B)`` calls.  Where a canvas is pre-filled, a group with
+no open position is left out, and makes no call either.
+
+Source: Luxembourg et al., "Plan for Speed: Dilated Scheduling for Masked Diffusion Language
+Models" (2025, arXiv:2506.19037).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates
+from parallelbench.decoders.batched import Batched, bounds, first_open
+from parallelbench.decoders.selection import computed
+
+
+@DECODERS.register("dus")
+@dataclass(frozen=True, kw_only=True)
+class DUS(Batched):
+    """Commit every ``B / base``-th position, then every ``B / base**2``-th, and so on.
+
+    Attributes:
+        base: How much finer each group is than the one before, 2 or more.
+        skip_below: Members whose confidence is below this wait for the next group, in
+            [0, 1]; at 0 nobody waits.
+
+    Raises:
+        ValueError: ``base`` or ``skip_below`` is not one of these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = False
+    labelled: ClassVar[tuple[str, ...]] = ("base",)
+
+    base: int = 2
+    skip_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.base < 2:
+            raise ValueError(f"base must be at least 2, got {self.base}")
+        if not 0 <= self.skip_below <= 1:
+            raise ValueError(f"skip_below must lie in [0, 1], got {self.skip_below}")
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit the group whose turn it is, with what waited; of that, what is sure enough."""
+        low, high = bounds(batch)
+        position = torch.arange(batch.open.shape[1], device=batch.open.device)
+        inside = (position >= low) & (position < high)
+        longest = max(view.window[1] - view.window[0] for view in batch.views)
+        group = dilated_groups(position - low, high - low, self.base, longest)
+        turn = _turns(group, first_open(batch.views, batch.open) & inside)
+        step = batch.progress.step[:, None]
+        due = batch.open & (turn <= step)
+        last = ~(batch.open & (turn > step)).any(dim=1, keepdim=True)
+        sure = computed(batch.statistics.confidence) >= self.skip_below
+        return Updates(write=due & (sure | last), tokens=batch.statistics.token)
+
+
+def dilated_groups(
+    offset: Int[Tensor, "samples length"],
+    size: Int[Tensor, "samples 1"],
+    base: int,
+    longest: int,
+) -> Int[Tensor, "samples length"]:
+    """Return the group of every offset of a window, counted from 0.
+
+    Args:
+        offset: Within the window of each sample; those outside it get some group as well.
+        size: Positions of each window.
+        base: How much finer each group is than the one before.
+        longest: The largest of ``size``.
+    """
+    group = torch.full_like(offset, -1)
+    count = torch.zeros_like(size)
+    power, rank = 1, 0
+    while rank == 0 or power < longest:
+        count += power < size
+        power *= base
+        stride = size.div(power, rounding_mode="floor").clamp(min=1)
+        group = group.masked_fill((group < 0) & (offset % stride == 0), rank)
+        rank += 1
+    inside = (offset >= 0) & (offset < size)
+    last = (group == count - 1) & inside
+    before = (group == count - 2) & inside
+    merged = last.sum(dim=1, keepdim=True) < before.sum(dim=1, keepdim=True)
+    return torch.where(last & merged, count - 2, group)
+
+
+def _turns(
+    group: Int[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002
+) -> Int[Tensor, "samples length"]:
+    """Return the step of every position: its group's rank among those that have an open one."""
+    present = torch.zeros_like(group).scatter_reduce(1, group, open.to(group.dtype), "amax")
+    return (present.cumsum(dim=1) - 1).gather(1, group)

@@ -1,0 +1,79 @@
+"""Hierarchy: commit one position in every gap, so that what is written stands apart.
+
+Positions that are committed together should be far from each other, as neighbours depend on
+each other most.  Every maximal run of open positions gives its surest one, which cuts the
+run in two: with even confidences the number of runs doubles in each step.
+
+Rule: ``S`` is the union of ``argmax c`` of every run of consecutive open positions, where
+that is above ``low``; of ``{i open : c_i > threshold}``; and of ``argmax c`` over all open
+positions.  Of equally sure positions in one run all are taken, as the authors' code compares
+with the maximum; of the surest over all, that of the lowest index.
+Defaults: low = 0.4, threshold = 0.9.  The authors' runner sets low = 0.3.
+
+Source: Ma et al., "dInfer: An Efficient Inference Framework for Diffusion Language Models"
+(2025, arXiv:2510.08666), hierarchical decoding, without its variant that re-masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import computed, passing_or_best
+
+
+@DECODERS.register("hierarchy")
+@dataclass(frozen=True, kw_only=True)
+class Hierarchy(Chooser):
+    """Commit the surest position of every gap, and all that exceed ``threshold``.
+
+    Attributes:
+        low: What the surest position of a gap must exceed, in [0, ``threshold``].
+        threshold: What a confidence must exceed to be committed whatever else stands in
+            its gap, in (0, 1]; at 1 none does.
+
+    Raises:
+        ValueError: ``low`` or ``threshold`` is not one of these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("low", "threshold")
+
+    low: float = 0.4
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if not 0 <= self.low <= self.threshold:
+            raise ValueError(f"low must lie in [0, threshold={self.threshold}], got {self.low}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the surest open position of every gap and all that are very sure."""
+        confidence = computed(statistics.confidence)
+        heads = (confidence == _surest_of_run(confidence, open)) & (confidence > self.low)
+        return passing_or_best(confidence, heads | (confidence > self.threshold), open)
+
+
+def _surest_of_run(
+    confidence: Float[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Float[Tensor, "samples length"]:
+    """Return, at every open position, the highest confidence of the run that it is in."""
+    begins = open & ~torch.nn.functional.pad(open[:, :-1], (1, 0))
+    run = begins.cumsum(dim=1)
+    surest = confidence.new_full((open.shape[0], open.shape[1] + 1), -torch.inf)
+    surest = surest.scatter_reduce(1, run, confidence.masked_fill(~open, -torch.inf), "amax")
+    return surest.gather(1, run)

@@ -1,0 +1,74 @@
+"""Local leap: near a very sure position, less sure ones are committed with it.
+
+What surrounds a token that is nearly certain tends to be settled by it, so the threshold is
+relaxed there and nowhere else.
+
+Rule: the anchors are ``A = {i open : c_i >= threshold}``; with ``t_i = relaxed`` where an
+anchor is at most ``radius`` positions away and ``t_i = threshold`` elsewhere,
+``S = {i open : c_i >= t_i}`` and ``argmax c``.  Only open positions of the present step are
+anchors: one that was committed before is none, however sure it was.
+Defaults: threshold = 0.9, relaxed = 0.75, radius = 4, comparison = ge.
+
+Source: Kong et al., "Accelerating Diffusion LLM Inference via Local Determinism
+Propagation" (LocalLeap, 2025, arXiv:2510.07081).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Progress, Statistics
+from parallelbench.decoders.selection import (
+    ProbabilityThreshold,
+    computed,
+    near,
+    passing_or_best,
+)
+
+
+@DECODERS.register("local_leap")
+@dataclass(frozen=True, kw_only=True)
+class LocalLeap(ProbabilityThreshold):
+    """Commit what reaches ``threshold``, and near it what reaches ``relaxed``; one at least.
+
+    Attributes:
+        relaxed: What a confidence must reach near an anchor, in (0, ``threshold``].
+        radius: How far an anchor reaches to either side, in positions, 0 or more; at 0
+            this is the plain threshold.
+
+    Raises:
+        ValueError: ``threshold``, ``comparison``, ``relaxed`` or ``radius`` is not one of
+            these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "relaxed", "radius")
+
+    relaxed: float = 0.75
+    radius: int = 4
+
+    def __post_init__(self) -> None:
+        ProbabilityThreshold.__post_init__(self)
+        if not 0 < self.relaxed <= self.threshold:
+            raise ValueError(
+                f"relaxed must lie in (0, threshold={self.threshold}], got {self.relaxed}"
+            )
+        if self.radius < 0:
+            raise ValueError(f"radius must be at least 0 positions, got {self.radius}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the open positions that are sure enough for where they stand, one at least."""
+        confidence = computed(statistics.confidence)
+        anchors = open & self.passing(confidence)
+        relaxed = near(anchors, self.radius) & self.reaching(confidence, self.relaxed)
+        return passing_or_best(confidence, anchors | relaxed, open)
