@@ -6,6 +6,7 @@ Rules of strategies are written against :class:`Seen`, without a look at the bat
 from dataclasses import dataclass, replace
 
 import torch
+from hypothesis import strategies as st
 
 from parallelbench.decode import decode
 from parallelbench.decoder import Row
@@ -15,6 +16,7 @@ from parallelbench.statistics import forbid_unwritable, statistics_of
 from toys import prompts, toy_codec
 
 CODEC = toy_codec()
+(PROMPT,) = prompts(CODEC)
 EVERYTHING = ("token", "confidence", "margin", "entropy")
 
 
@@ -92,9 +94,8 @@ class Told(Model):
 
 def prompt_of(open_):
     """A prompt whose canvas is open where told, and end-of-text elsewhere."""
-    (prompt,) = prompts(CODEC, 1)
     canvas = [CODEC.mask_id if each else CODEC.end_id for each in open_]
-    return replace(prompt, canvas=torch.tensor(canvas))
+    return replace(PROMPT, canvas=torch.tensor(canvas))
 
 
 def decoded(decoder, model, canvases):
@@ -166,3 +167,18 @@ def assert_same_decode(decoder, rule, model, canvases, least_calls=lambda _: 0):
         assert outcome.trace.positions == trace
         assert outcome.output_ids == ids
         assert outcome.counts.nfe == len(trace)
+
+
+@st.composite
+def canvases(draw):
+    """Canvases of one length, open somewhere."""
+    length = draw(st.integers(1, 9))
+    row = st.lists(st.booleans(), min_size=length, max_size=length).map(
+        lambda row: row if any(row) else [True] * length
+    )
+    return draw(st.lists(st.one_of(row, st.just([True] * length)), min_size=1, max_size=2))
+
+
+scripted = st.builds(
+    Scripted, st.integers(0, 2**20), levels=st.integers(1, 5), scale=st.sampled_from([0.5, 1, 3])
+)

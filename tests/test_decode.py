@@ -19,6 +19,9 @@ SETTINGS = (
     "one_by_one,left_to_right:k=2,random:k=3,confidence:k=4,margin:k=2,entropy:k=2,"
     "confidence_threshold:threshold=0.5,margin_threshold:threshold=0.3,entropy_threshold,"
     "confidence_factor,confidence_factor:rule=published,entropy_bound,"
+    "local_leap:threshold=0.5,relaxed=0.3,hierarchy,dus,dus:skip_below=0.4,"
+    "llada:steps=4,llada:score=random,steps=9,dream:steps=4,"
+    "dream:algorithm=entropy,steps=6,alg_temp=0.3,"
     "confidence:k=2,block_length=3,confidence:k=2,temperature=1,random:k=2,temperature=0.7"
 )
 

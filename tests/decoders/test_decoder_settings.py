@@ -34,6 +34,18 @@ DECLARED = {
     ),
     "hierarchy": ("confidence", True, {"low": 0.4, "threshold": 0.9}),
     "dus": ("confidence", False, {"base": 2, "skip_below": 0.0}),
+    "llada": ("confidence", False, {"score": "confidence", "steps": 32}),
+    "dream": (
+        "uniform",
+        False,
+        {
+            "algorithm": "origin",
+            "steps": 32,
+            "eps": 0.001,
+            "alg_temp": 0.0,
+            "schedule": "published",
+        },
+    ),
 }
 CHOOSERS = [name for name in DECLARED if issubclass(DECODERS[name], Chooser)]
 
@@ -53,7 +65,7 @@ def test_the_list_of_modules_is_sorted_and_complete():
 @pytest.mark.parametrize(("name", "declared"), DECLARED.items())
 def test_a_strategy_declares_what_it_reads_and_whether_it_adapts(name, declared):
     statistic, adaptive, _ = declared
-    kind = DECODERS[name]
+    kind = DECODERS[name]()
     assert kind.needs == {"token", statistic} - {None}
     assert kind.needs <= STATISTICS
     assert kind.adaptive is adaptive
@@ -75,6 +87,15 @@ def test_the_table_of_strategies_has_a_row_for_each_with_what_it_declares():
     for name, (statistic, adaptive, fields) in DECLARED.items():
         written = ", ".join(f"{field}={value}" for field, value in fields.items())
         assert rows[name] == ["yes" if adaptive else "no", "no", statistic or "", written], name
+
+
+def test_needs_follow_the_score_and_the_algorithm():
+    llada, dream = DECODERS["llada"], DECODERS["dream"]
+    assert llada(score="random").needs == {"token", "uniform"}
+    assert llada(score="margin").needs == {"token", "margin"}
+    assert dream(algorithm="maskgit_plus").needs == {"token", "confidence"}
+    assert dream(algorithm="topk_margin").needs == {"token", "margin"}
+    assert dream(algorithm="entropy", alg_temp=0.1).needs == {"token", "entropy", "uniform"}
 
 
 @pytest.mark.parametrize(("name", "declared"), DECLARED.items())
@@ -138,6 +159,7 @@ CERTAIN = r"certain must lie in \[0, inf\) nats, got "
 BOUND = r"bound must lie in \[0, inf\) nats, got "
 LOW = r"low must lie in \[0, threshold=0\.9\], got "
 SKIP = r"skip_below must lie in \[0, 1\], got "
+STEPS = "steps must be at least 1 per block, got "
 REFUSED = [
     *((name, {"k": k}, COUNT) for name, d in DECLARED.items() if "k" in d[2] for k in (0, -1)),
     *(
@@ -163,6 +185,10 @@ REFUSED = [
     *(("hierarchy", {"low": v}, LOW) for v in (-0.1, 0.95, math.nan)),
     *(("dus", {"base": v}, "base must be at least 2, got ") for v in (1, -2)),
     *(("dus", {"skip_below": v}, SKIP) for v in (-0.1, 1.5, math.nan)),
+    *((name, {"steps": v}, STEPS) for name in ("llada", "dream") for v in (0, -1)),
+    *(("dream", {"eps": v}, r"eps must lie in \[0, 1\), got ") for v in (-0.1, 1.0, math.nan)),
+    *(("dream", {"alg_temp": v}, "alg_temp must be 0 or more") for v in (-1.0, math.inf, math.nan)),
+    ("dream", {"alg_temp": 0.5}, r"alg_temp needs an algorithm that ranks positions, got 0\.5"),
     *((name, {"block_length": 0}, "block_length must be at least 1") for name in DECLARED),
 ]
 
@@ -180,6 +206,9 @@ def test_a_value_out_of_range_is_refused_with_the_value_and_the_range(name, fiel
         ("confidence_threshold", "comparison", "le", "comparison must be 'ge' or 'gt', got 'le'"),
         ("margin_threshold", "comparison", ">=", "comparison must be 'ge' or 'gt', got '>='"),
         ("entropy_threshold", "comparison", "ge", "comparison must be 'le' or 'lt', got 'ge'"),
+        ("llada", "score", "c", r"score must be one of \('confidence', .*\), got 'c'"),
+        ("dream", "algorithm", "top", r"algorithm must be one of \('origin', .*\), got 'top'"),
+        ("dream", "schedule", "float", "schedule must be 'exact' or 'published', got 'float'"),
         ("confidence_factor", "rule", "code", "rule must be 'paper' or 'published', got 'code'"),
     ],
 )

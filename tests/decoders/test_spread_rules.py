@@ -10,25 +10,12 @@ from hypothesis import strategies as st
 from parallelbench.decoders.dus import DUS, dilated_groups
 from parallelbench.decoders.hierarchy import Hierarchy
 from parallelbench.decoders.local_leap import LocalLeap
-from plain import Scripted, assert_same_decode, written
+from plain import assert_same_decode, canvases, scripted, written
 
 T, F = True, False
 many = settings(max_examples=200, deadline=None)
 
 
-@st.composite
-def canvases(draw):
-    """Canvases of one length, open somewhere."""
-    length = draw(st.integers(1, 12))
-    row = st.lists(st.booleans(), min_size=length, max_size=length).map(
-        lambda row: row if any(row) else [True] * length
-    )
-    return draw(st.lists(st.one_of(row, st.just([True] * length)), min_size=1, max_size=3))
-
-
-scripted = st.builds(
-    Scripted, st.integers(0, 2**20), levels=st.integers(1, 5), scale=st.sampled_from([0.5, 1, 3])
-)
 block_lengths = st.one_of(st.none(), st.integers(1, 7))
 levels = st.sampled_from([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
 

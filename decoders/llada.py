@@ -1,0 +1,80 @@
+"""LLaDA: commit the best positions by some score, in a given number of steps.
+
+As ``confidence``, ``random``, ``margin`` and ``entropy`` do, but told the steps of a block
+instead of the tokens of a step; where the number of steps divides that of the open
+positions, the two are the same.
+
+Rule: with n open positions at the block's start and T steps, step i of 0 ... T - 1 commits
+``top(score, open, K_i)``, where ``K_i = floor(n / T)``, and one more if ``i < n mod T``.
+The score is c, u, m or -H.  A block takes T calls even where it is full before: with
+T > n the calls behind the n-th commit nothing.  (No block takes more than four calls per
+open position: the loop allows no more.)
+Defaults: score = confidence, steps = 32 per block.  The authors' script takes as many steps
+as tokens.
+
+Source: Nie et al., "Large Language Diffusion Models" (LLaDA, 2025, arXiv:2502.09992),
+``generate`` of its code with ``low_confidence`` (which names what stays masked) and
+``random``; margin and entropy as in the code of Kang et al., "ParallelBench" (2025,
+arXiv:2510.04767).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.batched import Batched
+from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
+from parallelbench.decoders.selection import computed, leading, ranking
+
+Score = Literal["confidence", "random", "margin", "entropy"]
+
+
+@DECODERS.register("llada")
+@dataclass(frozen=True, kw_only=True)
+class LLaDA(Batched):
+    """Spread the open positions of a block evenly over ``steps`` steps, best scores first.
+
+    Attributes:
+        score: What ranks the positions: the probability of the predicted token, a fresh
+            random number, the gap between the two highest probabilities, or low entropy.
+        steps: Calls per block, at least 1.
+
+    Raises:
+        ValueError: ``score`` or ``steps`` is not one of these.
+    """
+
+    adaptive: ClassVar[bool] = False
+    labelled: ClassVar[tuple[str, ...]] = ("score", "steps")
+
+    score: Score = "confidence"
+    steps: int = 32
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        check_steps(self.steps)
+        if self.score not in get_args(Score):
+            raise ValueError(f"score must be one of {get_args(Score)}, got {self.score!r}")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # follows the score
+        """The token, and what the score is made of."""
+        return frozenset({"token", "uniform" if self.score == "random" else self.score})
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit the best positions of every sample, as many as the schedule says."""
+        said = batch.statistics
+        score = {
+            "confidence": lambda: computed(said.confidence),
+            "random": lambda: computed(said.uniform),
+            "margin": lambda: computed(said.margin),
+            "entropy": lambda: -computed(said.entropy),
+        }[self.score]()
+        count = even_count(batch.progress, self.steps)
+        chosen = leading(ranking(score, batch.open), count, batch.open)
+        return Updates(write=chosen, tokens=said.token)
+
+    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+        """Return whether the block is full and all its calls are made."""
+        return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)

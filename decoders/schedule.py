@@ -1,0 +1,107 @@
+"""How many positions each step commits, where a strategy is told the number of steps.
+
+The loop ends a decode after :data:`~parallelbench.lanes.STEPS_PER_TOKEN` steps per open
+position, so no schedule takes more than that, whatever it is told.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import Progress
+from parallelbench.lanes import STEPS_PER_TOKEN
+
+
+def steps_allowed(steps: int, initial: int) -> int:
+    """Return how many of ``steps`` a block of ``initial`` open positions may take."""
+    return min(steps, STEPS_PER_TOKEN * initial)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps that is none.
+
+    Raises:
+        ValueError: ``steps`` is below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1 per block, got {steps}")
+
+
+def even_count(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
+    """Return how many positions each sample commits now, all steps alike.
+
+    n positions over T steps make ``floor(n / T)`` a step, and one more in each of the first
+    ``n mod T``.
+
+    Source:
+        Nie et al., LLaDA (2025, arXiv:2502.09992), ``get_num_transfer_tokens`` of its code.
+    """
+    each = progress.initial.div(steps, rounding_mode="floor")
+    return (each + (progress.step < progress.initial % steps))[:, None]
+
+
+def final(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
+    """Return which samples take their block's last step now: 1 where so, else 0."""
+    allowed = (STEPS_PER_TOKEN * progress.initial).clamp(max=steps)
+    return (progress.step >= allowed - 1).long()[:, None]
+
+
+@functools.lru_cache(maxsize=256)
+def published_shares(steps: int, eps: float, device: torch.device) -> Float[Tensor, " steps"]:
+    """Return the share of the open positions that each step commits, in float32.
+
+    From time t to time s it is ``1 - s / t``, as the authors' code computes it on the
+    processor.  Rounding makes some steps commit one position fewer, and a later one more.
+    """
+    time = torch.linspace(1, eps, steps + 1)
+    return (1 - time[1:] / time[:-1]).to(device)
+
+
+@functools.lru_cache(maxsize=256)
+def exact_shares(steps: int, eps: float, device: torch.device) -> Float[Tensor, " steps"]:
+    """Return the same shares in float64, each the nearest to the exact one."""
+    return torch.tensor(
+        [float(share) for share in _exact(steps, eps)], dtype=torch.float64, device=device
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def published_counts(
+    steps: int, eps: float, longest: int, device: torch.device
+) -> Int[Tensor, "steps remaining"]:
+    """Return how many of n open positions each step commits, rounded as published.
+
+    The last row is not used: the last step commits whatever is left.
+
+    Args:
+        steps: Of the block.
+        eps: The time at the end.
+        longest: The largest n.
+        device: Where the table is wanted.
+    """
+    shares = published_shares(steps, eps, torch.device("cpu"))
+    remaining = torch.arange(longest + 1, dtype=torch.float32)
+    return (remaining * shares[:, None]).long().to(device)
+
+
+@functools.lru_cache(maxsize=256)
+def exact_counts(
+    steps: int, eps: float, longest: int, device: torch.device
+) -> Int[Tensor, "steps remaining"]:
+    """Return the same table as the formula has it, without rounding: ``floor(n (1 - s / t))``."""
+    rows = [[math.floor(n * share) for n in range(longest + 1)] for share in _exact(steps, eps)]
+    return torch.tensor(rows, device=device)
+
+
+def _exact(steps: int, eps: float) -> list[Fraction]:
+    # As it is written: 0.001 is a thousandth, not the binary number nearest to it.
+    end = Fraction(repr(eps))
+    time = [1 - (1 - end) * Fraction(step, steps) for step in range(steps + 1)]
+    return [1 - later / earlier for earlier, later in itertools.pairwise(time)]

@@ -1,0 +1,230 @@
+"""Strategies that are told the number of steps: by hand, then against plain Python."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelbench.decoders.confidence import Confidence
+from parallelbench.decoders.dream import Dream, perturbed
+from parallelbench.decoders.llada import LLaDA
+from parallelbench.lanes import _generator
+from plain import Scripted, assert_same_decode, canvases, decoded, scripted, written
+
+T, F = True, False
+many = settings(max_examples=200, deadline=None)
+block_lengths = st.one_of(st.none(), st.integers(1, 7))
+steps = st.sampled_from([*range(1, 10), 33])
+EVEN = [0.5] * 32
+
+
+def sizes(decoder, length):
+    return [len(step) for step in written(decoder, [0.5] * length)]
+
+
+def best_first(seen, score):
+    return sorted(seen.open, key=lambda i: (-score(i), i))
+
+
+# --- llada -------------------------------------------------------------------------------
+
+
+def test_what_the_steps_do_not_divide_goes_to_the_first_ones():
+    sure = [0.5, 0.9, 0.6, 0.8, 0.7, 0.3, 0.4, 0.2]
+    assert written(LLaDA(steps=3), sure) == [[1, 3, 4], [0, 2, 6], [5, 7]]
+
+
+def test_steps_behind_a_full_block_are_calls_that_write_nothing():
+    assert written(LLaDA(steps=5), [0.5, 0.7, 0.6]) == [[1], [2], [0], [], []]
+
+
+def test_every_block_takes_its_steps():
+    decoder = LLaDA(steps=2, block_length=3)
+    assert written(decoder, [0.5, 0.7, 0.6, 0.1]) == [[1, 2], [0], [3], []]
+
+
+def test_a_block_that_was_filled_from_the_start_takes_none():
+    decoder = LLaDA(steps=2, block_length=2)
+    assert written(decoder, [0.5] * 4, [F, F, T, T]) == [[2], [3]]
+
+
+def test_no_block_takes_more_than_four_calls_per_open_position():
+    assert written(LLaDA(steps=99), [0.5, 0.6]) == [[1], [0], *[[]] * 6]
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 8])
+def test_where_the_steps_divide_the_positions_it_is_a_fixed_count(k):
+    model = Scripted(3, levels=50)
+    (fixed,) = decoded(Confidence(k=k), model, [[True] * 16])
+    (scheduled,) = decoded(LLaDA(steps=16 // k), model, [[True] * 16])
+    assert fixed.trace == scheduled.trace
+
+
+def plain_llada(score, total):
+    def rule(seen):
+        scores = {
+            "confidence": lambda i: seen.confidence[i],
+            "random": lambda i: seen.uniform[i],
+            "margin": lambda i: seen.margin[i],
+            "entropy": lambda i: -seen.entropy[i],
+        }[score]
+        n = len(seen.initial)
+        count = n // total + (1 if seen.step < n % total else 0)
+        return best_first(seen, scores)[:count]
+
+    return rule
+
+
+@many
+@given(
+    scripted,
+    canvases(),
+    st.sampled_from(["confidence", "random", "margin", "entropy"]),
+    steps,
+    block_lengths,
+)
+def test_llada_agrees_with_plain_python(model, rows, score, total, length):
+    decoder = LLaDA(score=score, steps=total, block_length=length)
+    rule = plain_llada(score, total)
+    assert_same_decode(decoder, rule, model, rows, least_calls=lambda n: min(total, 4 * n))
+
+
+# --- dream -------------------------------------------------------------------------------
+
+
+def ranked(**fields):
+    return Dream(**{"algorithm": "maskgit_plus", "eps": 0.0} | fields)
+
+
+def test_the_published_schedule_rounds_as_measured_on_the_authors_code():
+    assert sizes(ranked(steps=32), 32) == [1, 1, 1, 1, 0, *[1] * 26, 2]
+    assert sizes(ranked(steps=64), 64) == [1, 0, *[1] * 61, 2]
+    assert sizes(ranked(steps=16), 32) == [2, 1, *[2] * 13, 3]
+    assert sizes(ranked(steps=16), 64) == [4, 3, *[4] * 13, 5]
+
+
+def test_the_exact_schedule_commits_the_same_number_in_every_step():
+    assert sizes(ranked(steps=32, schedule="exact"), 32) == [1] * 32
+    assert sizes(ranked(steps=16, schedule="exact"), 64) == [4] * 16
+
+
+@pytest.mark.parametrize("schedule", ["exact", "published"])
+def test_an_end_above_zero_leaves_the_first_of_as_many_steps_as_positions_empty(schedule):
+    counts = sizes(ranked(steps=32, eps=0.001, schedule=schedule), 32)
+    assert counts[0] == 0
+    assert len(counts) == sum(counts) == 32
+
+
+def test_more_steps_than_positions_are_all_calls():
+    # 1/5, 1/4, 1/3 and 1/2 of 2 positions round down to none.
+    assert sizes(ranked(steps=5, schedule="exact"), 2) == [0, 0, 0, 1, 1]
+
+
+def test_the_last_step_commits_all_that_is_left():
+    # Half of the time has passed before it, and with it half of the positions.
+    assert sizes(ranked(steps=2, eps=0.5, schedule="exact"), 8) == [2, 6]
+    assert sizes(ranked(steps=1), 8) == [8]
+
+
+def test_a_schedule_ends_at_four_calls_per_open_position():
+    assert sizes(ranked(steps=99), 2) == [0] * 7 + [2]
+
+
+@pytest.mark.parametrize("algorithm", ["maskgit_plus", "topk_margin", "entropy"])
+def test_the_surest_positions_are_due_first(algorithm):
+    decoder = ranked(algorithm=algorithm, steps=2, schedule="exact")
+    assert written(decoder, [0.9, 0.6, 0.8, 0.7]) == [[0, 2], [1, 3]]
+
+
+def test_origin_commits_what_drew_less_than_the_share_that_is_due():
+    (outcome,) = decoded(Dream(steps=4, eps=0.0), Scripted(0), [[True] * 12])
+    rng, left, expected = _generator("0"), list(range(12)), []
+    for share in (1 / 4, 1 / 3, 1 / 2, 1):
+        drawn = rng.random(12)
+        expected.append([i for i in left if drawn[i] < share])
+        left = [i for i in left if drawn[i] >= share]
+    assert outcome.trace.positions == expected
+
+
+def test_origin_ends_when_the_block_is_full():
+    calls = [o.counts.nfe for o in decoded(Dream(steps=8), Scripted(0), [[True] * 2] * 40)]
+    assert max(calls) == 8
+    assert min(calls) < 8
+
+
+def plain_dream(decoder):
+    def due(seen, n):
+        """The share of n that is due, as a number of positions before rounding."""
+        i, total = seen.step, decoder.steps
+        if decoder.schedule == "exact":
+            end = Fraction(str(decoder.eps))
+            now, then = (1 - (1 - end) * Fraction(j, total) for j in (i, i + 1))
+            return n * (1 - then / now)
+        time = torch.linspace(1, decoder.eps, total + 1)
+        return torch.tensor(float(n)) * (1 - time[i + 1] / time[i])
+
+    def rule(seen):
+        if seen.step == min(decoder.steps, 4 * len(seen.initial)) - 1:
+            return seen.open
+        if decoder.algorithm == "origin":
+            return [i for i in seen.open if seen.uniform[i] < float(due(seen, 1))]
+        scores = {
+            "maskgit_plus": lambda i: seen.confidence[i],
+            "topk_margin": lambda i: seen.margin[i],
+            "entropy": lambda i: -seen.entropy[i],
+        }[decoder.algorithm]
+        count = int(due(seen, len(seen.open)))
+        if decoder.alg_temp > 0:
+            noise = {i: -math.log(-math.log(seen.uniform[i])) for i in seen.open}
+            return best_first(seen, lambda i: scores(i) / decoder.alg_temp + noise[i])[:count]
+        return best_first(seen, scores)[:count]
+
+    return rule
+
+
+dreams = st.one_of(
+    st.builds(
+        Dream,
+        steps=steps,
+        eps=st.sampled_from([0.0, 1e-12, 0.001, 0.25]),
+        schedule=st.sampled_from(["exact", "published"]),
+        block_length=block_lengths,
+    ),
+    st.builds(
+        Dream,
+        algorithm=st.sampled_from(["maskgit_plus", "topk_margin", "entropy"]),
+        steps=steps,
+        eps=st.sampled_from([0.0, 1e-12, 0.001, 0.25]),
+        alg_temp=st.sampled_from([0.0, 0.1, 2.0]),
+        schedule=st.sampled_from(["exact", "published"]),
+        block_length=block_lengths,
+    ),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(scripted, canvases(), dreams)
+def test_dream_agrees_with_plain_python(model, rows, decoder):
+    assert_same_decode(decoder, plain_dream(decoder), model, rows)
+
+
+def test_the_largest_perturbed_sums_are_draws_without_replacement():
+    chances = [0.5, 0.3, 0.2]
+    # Every cell of a grid over the cube of random numbers, by its middle.
+    side = (torch.arange(60) + 0.5) / 60
+    uniform = torch.cartesian_prod(side, side, side).double()
+    logits = torch.tensor(chances).log().double().expand(len(uniform), 3)
+    order = perturbed(logits, uniform).argsort(dim=1, descending=True)
+    for first, second in itertools.permutations(range(3), 2):
+        one_after_the_other = chances[first] * chances[second] / (1 - chances[first])
+        share = ((order[:, 0] == first) & (order[:, 1] == second)).double().mean()
+        assert float(share) == pytest.approx(one_after_the_other, abs=0.01)
+
+
+def test_a_position_that_drew_zero_comes_last():
+    sums = perturbed(torch.zeros(1, 3), torch.tensor([[0.5, 0.0, 1e-9]]))
+    assert sums.argsort(dim=1, descending=True).tolist() == [[0, 2, 1]]
