@@ -360,6 +360,7 @@ def _in_rows(
         token=token,
         confidence=placed(flat.confidence, -torch.inf),
         margin=placed(flat.margin, -torch.inf),
+        logit_margin=placed(flat.logit_margin, -torch.inf),
         entropy=placed(flat.entropy, torch.inf),
         uniform=call.uniform,
         distribution=placed(flat.distribution, 0.0),

@@ -31,7 +31,16 @@ from parallelbench.registry import Registry
 #: obedience to a row's own ``"positions"`` and ``"attention_mask"``.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
-    {"token", "confidence", "margin", "entropy", "uniform", "distribution", "answers"}
+    {
+        "token",
+        "confidence",
+        "margin",
+        "logit_margin",
+        "entropy",
+        "uniform",
+        "distribution",
+        "answers",
+    }
 )
 
 
@@ -98,13 +107,15 @@ class Statistics:
     """What the model's predictions say of each wanted position, one row per model row.
 
     A field is None unless a decoder of the batch needs it.  At positions that were not
-    wanted the token is the mask id, confidence and margin are -inf and entropy is +inf.
+    wanted the token is the mask id, confidence and both margins are -inf and entropy is +inf.
 
     Attributes:
         token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
             temperature, a draw.
         confidence: Probability of ``token`` at temperature 1, in [0, 1].
         margin: Gap between the two highest probabilities, in [0, 1].
+        logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
+            one token is possible.
         entropy: Entropy of the prediction at temperature 1, in nats.
         uniform: A number in [0, 1) from the sample's own generator, fresh in every step.
         distribution: Probabilities over the whole vocabulary; 0 where not wanted.
@@ -114,6 +125,7 @@ class Statistics:
     token: Int[Tensor, "rows length"]
     confidence: Float[Tensor, "rows length"] | None = None
     margin: Float[Tensor, "rows length"] | None = None
+    logit_margin: Float[Tensor, "rows length"] | None = None
     entropy: Float[Tensor, "rows length"] | None = None
     uniform: Float[Tensor, "rows length"] | None = None
     distribution: Float[Tensor, "rows length vocabulary"] | None = None
@@ -129,6 +141,7 @@ class Statistics:
             token=self.token[rows],
             confidence=part(self.confidence),
             margin=part(self.margin),
+            logit_margin=part(self.logit_margin),
             entropy=part(self.entropy),
             uniform=part(self.uniform),
             distribution=part(self.distribution),

@@ -25,7 +25,7 @@ from parallelbench.prompt import Prompt
 from parallelbench.statistics import FlatStatistics
 
 #: What is kept of each position; the rest is too large, or the model's own.
-_KEPT = frozenset({"token", "confidence", "margin", "entropy"})
+_KEPT = frozenset({"token", "confidence", "margin", "logit_margin", "entropy"})
 #: What a decoder is given without asking the model.
 _ELSEWHERE = frozenset({"uniform", "answers"})
 #: Canvases of one sample that are kept at most: 20 to 30 bytes for each open position.

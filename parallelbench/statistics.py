@@ -36,6 +36,7 @@ class FlatStatistics:
     token: Int[Tensor, " wanted"]
     confidence: Float[Tensor, " wanted"] | None
     margin: Float[Tensor, " wanted"] | None
+    logit_margin: Float[Tensor, " wanted"] | None
     entropy: Float[Tensor, " wanted"] | None
     distribution: Float[Tensor, "wanted vocabulary"] | None
 
@@ -132,6 +133,7 @@ def statistics_of(
         token=column if prediction.token_ids is None else prediction.token_ids[read, column],
         confidence=confidence,
         margin=None if said.margin is None else said.margin[read],
+        logit_margin=None if said.logit_margin is None else said.logit_margin[read],
         entropy=None if said.entropy is None else said.entropy[read],
         distribution=(
             None
@@ -147,6 +149,7 @@ class _Said(NamedTuple):
     column: Int[Tensor, " wanted"]
     confidence: Float[Tensor, " wanted"] | None
     margin: Float[Tensor, " wanted"] | None
+    logit_margin: Float[Tensor, " wanted"] | None
     entropy: Float[Tensor, " wanted"] | None
     probabilities: Float[Tensor, "wanted columns"] | None
 
@@ -177,23 +180,22 @@ def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -
     # other rows of the batch.
     probabilities = torch.softmax(logits, dim=-1)
     confidence = probabilities.gather(1, column)
-    entropy = _entropy(logits, probabilities) if "entropy" in needs else None
-    whole = probabilities.clone() if "distribution" in needs else None
-    margin = confidence - _second(probabilities, column) if "margin" in needs else None
     return _Said(
         column=column.squeeze(1),
         confidence=confidence.squeeze(1) if "confidence" in needs else None,
-        margin=None if margin is None else margin.squeeze(1),
-        entropy=entropy,
-        probabilities=whole,
+        margin=_gap(probabilities, column) if "margin" in needs else None,
+        logit_margin=_gap(logits, column) if "logit_margin" in needs else None,
+        entropy=_entropy(logits, probabilities) if "entropy" in needs else None,
+        probabilities=probabilities if "distribution" in needs else None,
     )
 
 
-def _second(
-    probabilities: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
-) -> Float[Tensor, "wanted 1"]:
-    """Return the highest but that of ``column``, which is overwritten."""
-    return probabilities.scatter_(1, column, 0.0).amax(dim=1, keepdim=True)
+def _gap(
+    values: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
+) -> Float[Tensor, " wanted"]:
+    """Return how far the highest, which is in ``column``, is above the second."""
+    second = values.scatter(1, column, -torch.inf).amax(dim=1, keepdim=True)
+    return (values.gather(1, column) - second).squeeze(1)
 
 
 def _draw(

@@ -194,4 +194,4 @@ def flat_of(row):
     from parallelbench.statistics import FlatStatistics
 
     token = torch.zeros(int(row.wanted.sum()), dtype=torch.int64)
-    return FlatStatistics(token, token.float(), None, None, None)
+    return FlatStatistics(token, token.float(), None, None, None, None)
