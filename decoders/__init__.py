@@ -1,14 +1,18 @@
 """The decoding strategies, one module each; importing this registers them all."""
 
 from parallelbench.decoders import (
+    ass,
     confidence,
     confidence_factor,
     confidence_threshold,
+    dilated,
     dream,
+    dsb,
     dus,
     entropy,
     entropy_bound,
     entropy_threshold,
+    eoser,
     hierarchy,
     left_to_right,
     llada,
@@ -17,18 +21,23 @@ from parallelbench.decoders import (
     margin_threshold,
     one_by_one,
     pivot,
+    prophet_whole_canvas,
     random,
 )
 
 __all__ = [
+    "ass",
     "confidence",
     "confidence_factor",
     "confidence_threshold",
+    "dilated",
     "dream",
+    "dsb",
     "dus",
     "entropy",
     "entropy_bound",
     "entropy_threshold",
+    "eoser",
     "hierarchy",
     "left_to_right",
     "llada",
@@ -37,5 +46,6 @@ __all__ = [
     "margin_threshold",
     "one_by_one",
     "pivot",
+    "prophet_whole_canvas",
     "random",
 ]

@@ -78,11 +78,39 @@ def near(
     distance: int,
 ) -> Bool[Tensor, "samples length"]:
     """Return the positions with a marked one at most ``distance`` away, marked ones included."""
-    reach = min(distance, marked.shape[1] - 1)
-    spread = torch.nn.functional.max_pool1d(
-        marked.float()[:, None], kernel_size=2 * reach + 1, stride=1, padding=reach
+    return _highest_within(marked.float(), distance) > 0
+
+
+def apart(
+    score: Float[Tensor, "samples length"],
+    chosen: Bool[Tensor, "samples length"],
+    distance: int,
+) -> Bool[Tensor, "samples length"]:
+    """Return what stays of ``chosen``, the best first, if none may be near one that stays.
+
+    Two positions are near each other if they are at most ``distance`` apart.
+    """
+    length = chosen.shape[1]
+    # Best is largest, no two are equal, and 0 is nothing.
+    worth = ((length - ranking(score, chosen).argsort(dim=1)) * chosen).float()
+    kept = torch.zeros_like(chosen)
+    # In every round the best of all that is left stays, and with it every other that is the
+    # best within reach.  What stays takes up distance + 1 positions, so this many rounds do.
+    for _ in range(-(-length // (distance + 1))):
+        stays = (worth > 0) & (worth == _highest_within(worth, distance))
+        kept = kept | stays
+        worth = worth * ~near(stays, distance)
+    return kept
+
+
+def _highest_within(
+    values: Float[Tensor, "samples length"], distance: int
+) -> Float[Tensor, "samples length"]:
+    reach = min(distance, values.shape[1] - 1)
+    highest = torch.nn.functional.max_pool1d(
+        values[:, None], kernel_size=2 * reach + 1, stride=1, padding=reach
     )
-    return spread[:, 0] > 0
+    return highest[:, 0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from toys import prompts, toy_codec
 
 CODEC = toy_codec()
 (PROMPT,) = prompts(CODEC)
-EVERYTHING = ("token", "confidence", "margin", "entropy")
+EVERYTHING = ("token", "confidence", "margin", "logit_margin", "entropy")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Seen:
     token: dict
     confidence: dict
     margin: dict
+    logit_margin: dict
     entropy: dict
     uniform: list
 

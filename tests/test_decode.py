@@ -20,6 +20,8 @@ SETTINGS = (
     "confidence_threshold:threshold=0.5,margin_threshold:threshold=0.3,entropy_threshold,"
     "confidence_factor,confidence_factor:rule=published,entropy_bound,"
     "local_leap:threshold=0.5,relaxed=0.3,hierarchy,dus,dus:skip_below=0.4,"
+    "dilated:strategy=random(k=4),dsb:strategy=confidence(k=2),length=3,"
+    "prophet_whole_canvas:early=4,steps=4,eoser:steps=4,ass,"
     "llada:steps=4,llada:score=random,steps=9,dream:steps=4,"
     "dream:algorithm=entropy,steps=6,alg_temp=0.3,"
     "confidence:k=2,block_length=3,confidence:k=2,temperature=1,random:k=2,temperature=0.7"
@@ -249,7 +251,7 @@ class Peeking(Chooser):
     """Keeps what it was told."""
 
     needs: ClassVar = frozenset(
-        {"token", "confidence", "margin", "entropy", "uniform", "distribution"}
+        {"token", "confidence", "margin", "logit_margin", "entropy", "uniform", "distribution"}
     )
     seen: ClassVar = []
 
@@ -272,6 +274,9 @@ def test_the_statistics_are_those_of_the_distribution():
     assert torch.allclose(statistics.confidence.double(), top.values[..., 0], atol=1e-6)
     margin = top.values[..., 0] - top.values[..., 1]
     assert torch.allclose(statistics.margin.double(), margin, atol=1e-6)
+    # The logarithms of probabilities differ by as much as the logits do.
+    gap = top.values[..., 0].log() - top.values[..., 1].log()
+    assert torch.allclose(statistics.logit_margin.double(), gap, atol=1e-4)
     entropy = torch.special.entr(p).sum(-1)
     assert torch.allclose(statistics.entropy.double(), entropy, atol=1e-5)
     assert ((statistics.uniform >= 0) & (statistics.uniform < 1)).all()

@@ -10,9 +10,11 @@ import torch
 from parallelbench import decoders
 from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Progress, Statistics
 from parallelbench.errors import DecoderError, FieldError
-from parallelbench.setting import build, parse_settings
+from parallelbench.setting import build, parse_settings, split_settings
 
 ROOT = Path(__file__).parents[2]
+#: A strategy inside another is written with all of its fields.
+INSIDE = "confidence_threshold(threshold=0.9;comparison=ge)"
 #: The name that records use for good: the statistic it reads, its adaptivity, its own fields.
 DECLARED = {
     "one_by_one": ("confidence", False, {}),
@@ -35,6 +37,15 @@ DECLARED = {
     "hierarchy": ("confidence", True, {"low": 0.4, "threshold": 0.9}),
     "dus": ("confidence", False, {"base": 2, "skip_below": 0.0}),
     "llada": ("confidence", False, {"score": "confidence", "steps": 32}),
+    "eoser": ("confidence", False, {"floor": 0.4, "steps": 32}),
+    "ass": ("confidence", False, {"floor": 0.01}),
+    "prophet_whole_canvas": (
+        "confidence, logit_margin",
+        True,
+        {"early": 7.5, "middle": 5.0, "late": 2.5, "steps": 32},
+    ),
+    "dilated": ("confidence", True, {"strategy": INSIDE, "distance": 1}),
+    "dsb": ("confidence", True, {"strategy": INSIDE, "length": 32, "longest": None}),
     "dream": (
         "uniform",
         False,
@@ -66,7 +77,7 @@ def test_the_list_of_modules_is_sorted_and_complete():
 def test_a_strategy_declares_what_it_reads_and_whether_it_adapts(name, declared):
     statistic, adaptive, _ = declared
     kind = DECODERS[name]()
-    assert kind.needs == {"token", statistic} - {None}
+    assert kind.needs == {"token", *(statistic.split(", ") if statistic else ())}
     assert kind.needs <= STATISTICS
     assert kind.adaptive is adaptive
     assert kind.remasks is False
@@ -85,8 +96,31 @@ def test_the_table_of_strategies_has_a_row_for_each_with_what_it_declares():
         if cells[1:] and cells[1].startswith("`"):
             rows[cells[1].strip("`")] = cells[4:8]
     for name, (statistic, adaptive, fields) in DECLARED.items():
-        written = ", ".join(f"{field}={value}" for field, value in fields.items())
+        told = {field: "none" if value is None else value for field, value in fields.items()}
+        written = ", ".join(f"{field}={value}" for field, value in told.items())
         assert rows[name] == ["yes" if adaptive else "no", "no", statistic or "", written], name
+
+
+def test_a_strategy_inside_another_keeps_its_fields_and_can_be_typed_again():
+    text = "dilated:strategy=margin_threshold(threshold=0.8),distance=2,temperature=1"
+    [setting] = parse_settings(text, DECODERS)
+    assert setting.label == (
+        "dilated:strategy=margin_threshold(threshold=0.8;comparison=ge),distance=2,temperature=1.0"
+    )
+    assert parse_settings(setting.label, DECODERS) == [setting]
+    assert build(setting, DECODERS).needs == {"token", "margin", "confidence"}
+    assert split_settings(f"{setting.label},dsb:strategy=dilated") == [
+        setting.label,
+        "dsb:strategy=dilated",
+    ]
+
+
+def test_a_grid_of_strategies_inside_is_several_settings():
+    settings = parse_settings("dsb:strategy=confidence|entropy_bound,length=8", DECODERS)
+    built = [build(setting, DECODERS) for setting in settings]
+    assert [dsb.strategy for dsb in built] == ["confidence(k=1)", "entropy_bound(bound=0.1)"]
+    assert [dsb.adaptive for dsb in built] == [False, True]
+    assert [dsb.needs - {"token"} for dsb in built] == [{"confidence"}, {"entropy"}]
 
 
 def test_needs_follow_the_score_and_the_algorithm():
@@ -159,6 +193,8 @@ CERTAIN = r"certain must lie in \[0, inf\) nats, got "
 BOUND = r"bound must lie in \[0, inf\) nats, got "
 LOW = r"low must lie in \[0, threshold=0\.9\], got "
 SKIP = r"skip_below must lie in \[0, 1\], got "
+FLOOR = r"floor must lie in \[0, 1\], got "
+STEPPED = [name for name, declared in DECLARED.items() if "steps" in declared[2]]
 STEPS = "steps must be at least 1 per block, got "
 REFUSED = [
     *((name, {"k": k}, COUNT) for name, d in DECLARED.items() if "k" in d[2] for k in (0, -1)),
@@ -185,7 +221,30 @@ REFUSED = [
     *(("hierarchy", {"low": v}, LOW) for v in (-0.1, 0.95, math.nan)),
     *(("dus", {"base": v}, "base must be at least 2, got ") for v in (1, -2)),
     *(("dus", {"skip_below": v}, SKIP) for v in (-0.1, 1.5, math.nan)),
-    *((name, {"steps": v}, STEPS) for name in ("llada", "dream") for v in (0, -1)),
+    *(("dilated", {"distance": v}, "distance must be at least 1 position, got ") for v in (0, -1)),
+    *(("dsb", {"length": v}, "length must be at least 1 position, got ") for v in (0, -1)),
+    ("dsb", {"longest": 31}, "longest must be none or at least length=32, got 31"),
+    *(
+        (name, {"strategy": value}, sentence)
+        for name in ("dilated", "dsb")
+        for value, sentence in (
+            ("confidense", "no decoder is called 'confidense'; did you mean 'confidence'"),
+            ("confidence(n=2)", "decoder 'confidence': no field is called 'n'"),
+            ("confidence(k=0)", "decoder 'confidence': k must be at least 1 token per step"),
+            ("confidence(k=2", r"must be written as name or name\(field=value;field=value\)"),
+            ("confidence(k)", "decoder 'confidence': field 'k' must be a whole number, got ''"),
+            ("dus", "strategy must be one that only chooses among open positions, got 'dus'"),
+            ("confidence(temperature=1)", "temperature belongs to the strategy around"),
+            ("confidence(block_length=4)", "block_length belongs to the strategy around"),
+        )
+    ),
+    *((name, {"steps": v}, STEPS) for name in STEPPED for v in (0, -1)),
+    *((name, {"floor": v}, FLOOR) for name in ("eoser", "ass") for v in (-0.1, 1.5, math.nan)),
+    *(
+        ("prophet_whole_canvas", {field: v}, rf"{field} must lie in \[0, inf\) nats, got ")
+        for field in ("early", "middle", "late")
+        for v in (-1.0, math.inf, math.nan)
+    ),
     *(("dream", {"eps": v}, r"eps must lie in \[0, 1\), got ") for v in (-0.1, 1.0, math.nan)),
     *(("dream", {"alg_temp": v}, "alg_temp must be 0 or more") for v in (-1.0, math.inf, math.nan)),
     ("dream", {"alg_temp": 0.5}, r"alg_temp needs an algorithm that ranks positions, got 0\.5"),

@@ -9,11 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelbench.decoders.ass import ASS
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.dream import Dream, perturbed
+from parallelbench.decoders.eoser import EOSER
 from parallelbench.decoders.llada import LLaDA
+from parallelbench.decoders.prophet_whole_canvas import ProphetWholeCanvas
 from parallelbench.lanes import _generator
-from plain import Scripted, assert_same_decode, canvases, decoded, scripted, written
+from plain import CODEC, Scripted, assert_same_decode, canvases, decoded, scripted, written
 
 T, F = True, False
 many = settings(max_examples=200, deadline=None)
@@ -228,3 +231,174 @@ def test_the_largest_perturbed_sums_are_draws_without_replacement():
 def test_a_position_that_drew_zero_comes_last():
     sums = perturbed(torch.zeros(1, 3), torch.tensor([[0.5, 0.0, 1e-9]]))
     assert sums.argsort(dim=1, descending=True).tolist() == [[0, 2, 1]]
+
+
+# --- prophet, whole canvas ---------------------------------------------------------------
+
+
+def gaps(*nats):
+    """Confidences of predictions whose two highest logits are so far apart."""
+    others = sum(i != CODEC.mask_id and i not in CODEC.unwritable for i in range(CODEC.size)) - 1
+    return [math.exp(gap) / (math.exp(gap) + others) for gap in nats]
+
+
+def test_a_settled_canvas_is_written_in_the_first_call():
+    assert written(ProphetWholeCanvas(steps=4), gaps(7.6, 8.0, 9.0, 6.0)) == [[0, 1, 2, 3]]
+
+
+def test_a_canvas_that_never_settles_follows_the_schedule():
+    assert written(ProphetWholeCanvas(steps=2), gaps(2.0, 1.0, 2.3, 1.5)) == [[0, 2], [1, 3]]
+
+
+def test_the_threshold_falls_with_progress():
+    # The steps are 0, 1/4, 2/4 and 3/4 of the way: 7.5, 7.5, 5 and 2.5 nats are asked for.
+    assert written(ProphetWholeCanvas(steps=4), gaps(6, 6, 6, 6)) == [[0], [1], [2, 3]]
+    # A third of the way is 0.333, and that is not below 0.33.
+    assert written(ProphetWholeCanvas(steps=3), gaps(6, 6, 6)) == [[0], [1, 2]]
+    assert written(ProphetWholeCanvas(steps=5), gaps(3, 3, 3, 3, 3)) == [[0], [1], [2], [3], [4]]
+    assert written(ProphetWholeCanvas(steps=10), gaps(*[3] * 10))[6:] == [[6], [7, 8, 9]]
+
+
+def test_only_open_positions_are_averaged():
+    sure = gaps(20, 1, 1)
+    assert written(ProphetWholeCanvas(steps=3), sure) == [[0], [1], [2]]  # 22 / 3 is below 7.5
+    assert written(ProphetWholeCanvas(steps=3), sure, [T, T, F]) == [[0, 1]]
+
+
+def test_each_block_is_settled_for_itself():
+    decoder = ProphetWholeCanvas(steps=2, block_length=2)
+    assert written(decoder, gaps(9, 9, 1, 1)) == [[0, 1], [2], [3]]
+
+
+def test_a_block_that_is_full_takes_no_more_steps():
+    assert written(ProphetWholeCanvas(steps=9), gaps(1, 1)) == [[0], [1]]
+
+
+def test_a_mean_equal_to_the_threshold_settles():
+    # Equally likely tokens have no gap at all.
+    assert written(ProphetWholeCanvas(early=0.0, steps=2), gaps(0, 0)) == [[0, 1]]
+
+
+def plain_prophet(thresholds, total):
+    by_schedule = plain_llada("confidence", total)
+
+    def rule(seen):
+        progress = seen.step / total
+        asked = thresholds[0 if progress < 0.33 else 1 if progress < 0.67 else 2]
+        mean = sum(seen.logit_margin[i] for i in seen.open) / len(seen.open)
+        return seen.open if mean >= asked else by_schedule(seen)
+
+    return rule
+
+
+@many
+@given(
+    scripted,
+    canvases(),
+    st.tuples(*[st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 7.5])] * 3),
+    steps,
+    block_lengths,
+)
+def test_prophet_agrees_with_plain_python(model, rows, thresholds, total, length):
+    early, middle, late = thresholds
+    decoder = ProphetWholeCanvas(
+        early=early, middle=middle, late=late, steps=total, block_length=length
+    )
+    assert_same_decode(decoder, plain_prophet(thresholds, total), model, rows)
+
+
+# --- eoser and ass -----------------------------------------------------------------------
+
+END, WORD = CODEC.end_id, CODEC.encode(["red"])[0][0]
+
+
+def test_end_of_text_is_held_back_at_first_and_not_in_the_last_step():
+    # Scales .5, .75 and 1: the .9 counts .45, then .675; in the last step all is taken.
+    decoder = EOSER(floor=0.5, steps=3)
+    assert written(decoder, [0.9, 0.6, 0.7], tokens=[END, WORD, WORD]) == [[2], [0], [1]]
+
+
+def test_only_predictions_of_end_of_text_are_held_back():
+    assert written(EOSER(floor=0.5, steps=3), [0.9, 0.6, 0.7], tokens=[WORD] * 3)[0] == [0]
+
+
+def test_where_all_is_end_of_text_the_surest_still_goes_first():
+    assert written(EOSER(steps=2), [0.5, 0.6], tokens=[END, END]) == [[1], [0]]
+
+
+def test_a_single_step_holds_nothing_back():
+    decoder = EOSER(floor=0.0, steps=1)
+    assert written(decoder, [0.9, 0.6], tokens=[END, WORD]) == [[0, 1]]
+
+
+def test_eoser_takes_all_its_calls_as_llada_does():
+    assert written(EOSER(steps=3), [0.9], tokens=[WORD]) == [[0], [], []]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(1, [1]), (2, [1, 1]), (3, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 1]), (9, [1, 2, 4, 2])],
+)
+def test_every_step_commits_twice_as_many_and_the_last_what_is_left(length, expected):
+    assert sizes(ASS(), length) == expected
+
+
+def test_doubling_begins_anew_in_every_block():
+    assert sizes(ASS(block_length=3), 6) == [1, 2, 1, 2]
+
+
+def test_doubling_takes_the_surest_and_holds_end_of_text_back():
+    sure, tokens = [0.9, 0.6, 0.7, 0.5], [END, WORD, WORD, WORD]
+    # Three steps: the scales are .01, .505 and 1, so the .9 counts .009, then .4545.
+    assert written(ASS(), sure, tokens=tokens) == [[2], [1, 3], [0]]
+    assert written(ASS(floor=1.0), sure, tokens=tokens) == [[0], [1, 2], [3]]
+
+
+def plain_held_back(floor, total):
+    """The score of a position, in blocks of so many steps."""
+
+    def score(seen, i):
+        if seen.token[i] not in CODEC.ends or total(seen) == 1:
+            return seen.confidence[i]
+        return seen.confidence[i] * (floor + (1 - floor) * seen.step / (total(seen) - 1))
+
+    return score
+
+
+def plain_eoser(floor, total):
+    score = plain_held_back(floor, lambda _: total)
+
+    def rule(seen):
+        n = len(seen.initial)
+        count = n // total + (1 if seen.step < n % total else 0)
+        return best_first(seen, lambda i: score(seen, i))[:count]
+
+    return rule
+
+
+def plain_ass(floor):
+    score = plain_held_back(floor, lambda seen: len(seen.initial).bit_length())
+
+    def rule(seen):
+        return best_first(seen, lambda i: score(seen, i))[: 2**seen.step]
+
+    return rule
+
+
+# Powers of two: products with confidences are exact, and ties stay ties.
+floors = st.sampled_from([0.0, 0.0078125, 0.5, 1.0])
+
+
+@many
+@given(scripted, canvases(), floors, st.sampled_from([1, 2, 3, 5, 9, 33]), block_lengths)
+def test_eoser_agrees_with_plain_python(model, rows, floor, total, length):
+    decoder = EOSER(floor=floor, steps=total, block_length=length)
+    rule = plain_eoser(floor, total)
+    assert_same_decode(decoder, rule, model, rows, least_calls=lambda n: min(total, 4 * n))
+
+
+@many
+@given(scripted, canvases(), floors, block_lengths)
+def test_ass_agrees_with_plain_python(model, rows, floor, length):
+    decoder = ASS(floor=floor, block_length=length)
+    assert_same_decode(decoder, plain_ass(floor), model, rows)

@@ -1,12 +1,15 @@
 """Strategies that look at where positions stand: by hand, then against plain Python."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelbench.decoders.dilated import Dilated
+from parallelbench.decoders.dsb import DSB
 from parallelbench.decoders.dus import DUS, dilated_groups
 from parallelbench.decoders.hierarchy import Hierarchy
 from parallelbench.decoders.local_leap import LocalLeap
@@ -270,3 +273,127 @@ def test_every_position_of_a_window_is_in_one_group_of_the_plain_rule(size, base
     group = dilated_groups(offset, torch.tensor([[size]]), base, size)[0].tolist()
     groups = plain_groups(size, base)
     assert group == [next(r for r, g in enumerate(groups) if j in g) for j in range(size)]
+
+
+# --- dilated -----------------------------------------------------------------------------
+
+
+def test_neighbours_of_a_surer_position_wait():
+    sure = [0.91, 0.99, 0.92, 0.5, 0.95, 0.97]
+    assert written(Dilated(), sure) == [[1, 5], [0, 2, 4], [3]]
+
+
+def test_a_position_waits_only_for_one_that_is_kept():
+    # 1 yields to 0 and is no reason for 2 to wait, though it is surer.
+    assert written(Dilated(), [0.99, 0.98, 0.97, 0.96])[0] == [0, 2]
+
+
+def test_the_distance_is_how_far_away_the_next_may_not_be():
+    assert written(Dilated(distance=2), [0.99] * 7)[0] == [0, 3, 6]
+    assert written(Dilated(distance=99), [0.99] * 7)[0] == [0]
+
+
+def test_where_nothing_passes_the_surest_is_still_committed():
+    assert written(Dilated(), [0.3, 0.6, 0.5])[0] == [1]
+
+
+def test_of_a_fixed_count_fewer_may_remain():
+    assert written(Dilated(strategy="left_to_right(k=3)"), [0.5, 0.6, 0.5, 0.4])[0] == [1]
+
+
+def plain_apart(rule, distance):
+    def spread(seen):
+        kept = []
+        for i in sorted(set(rule(seen)), key=lambda i: (-seen.confidence[i], i)):
+            if all(abs(i - other) > distance for other in kept):
+                kept.append(i)
+        return kept
+
+    return spread
+
+
+def plain_threshold(threshold):
+    def rule(seen):
+        yield from (i for i in seen.open if seen.confidence[i] >= threshold)
+        yield min(seen.open, key=lambda i: (-seen.confidence[i], i))
+
+    return rule
+
+
+inside = st.one_of(
+    levels.map(lambda bar: (f"confidence_threshold(threshold={bar})", plain_threshold(bar))),
+    st.integers(1, 9).map(lambda k: (f"left_to_right(k={k})", lambda seen: seen.open[:k])),
+    st.integers(1, 9).map(
+        lambda k: (
+            f"entropy(k={k})",
+            lambda seen: sorted(seen.open, key=lambda i: (seen.entropy[i], i))[:k],
+        )
+    ),
+)
+
+
+@many
+@given(scripted, canvases(), inside, st.integers(1, 10), block_lengths)
+def test_dilated_agrees_with_plain_python(model, rows, inner, distance, length):
+    strategy, rule = inner
+    decoder = Dilated(strategy=strategy, distance=distance, block_length=length)
+    assert_same_decode(decoder, plain_apart(rule, distance), model, rows)
+
+
+# --- dsb ---------------------------------------------------------------------------------
+
+
+def test_a_window_lets_one_more_in_for_every_position_written():
+    # Of the first three, 0 is written: then 1, 2, 3; of these 3: then 1, 2, 4; ...
+    sure = [0.6, 0.1, 0.2, 0.7, 0.8, 0.3]
+    assert written(DSB(length=3), sure) == [[0], [3], [4], [5], [2], [1]]
+
+
+def test_a_window_of_one_position_writes_from_left_to_right():
+    assert written(DSB(length=1), [0.1, 0.5, 0.95]) == [[0], [1], [2]]
+
+
+def test_a_longest_window_ends_so_far_behind_its_first_open_position():
+    sure = [0.1, 0.8, 0.9, 0.7, 0.6]
+    assert written(DSB(length=2, longest=2), sure) == [[1], [0], [2], [3], [4]]
+    assert written(DSB(length=2, longest=3), sure) == [[1], [2], [0], [3], [4]]
+    assert written(DSB(length=2), sure) == [[1], [2], [3], [4], [0]]
+
+
+def test_several_may_be_written_in_one_window():
+    sure = [0.95, 0.1, 0.92, 0.99, 0.99]
+    assert written(DSB(length=3), sure) == [[0, 2], [3, 4], [1]]
+
+
+def test_pre_filled_positions_count_as_filled():
+    assert written(DSB(length=1), [0.1, 0.2, 0.3, 0.4], [T, F, F, T]) == [[0], [3]]
+
+
+def plain_dsb(rule, decoder):
+    def slid(seen):
+        filled = (seen.high - seen.low) - len(seen.open)
+        end = seen.low + decoder.length + filled
+        if decoder.longest is not None:
+            end = min(end, seen.open[0] + decoder.longest)
+        return rule(replace(seen, open=[i for i in seen.open if i < end]))
+
+    return slid
+
+
+@many
+@given(
+    scripted,
+    canvases(),
+    inside,
+    st.tuples(st.integers(1, 6), st.one_of(st.none(), st.integers(0, 4))),
+    block_lengths,
+)
+def test_dsb_agrees_with_plain_python(model, rows, inner, lengths, block_length):
+    (strategy, rule), (length, more) = inner, lengths
+    decoder = DSB(
+        strategy=strategy,
+        length=length,
+        longest=None if more is None else length + more,
+        block_length=block_length,
+    )
+    assert_same_decode(decoder, plain_dsb(rule, decoder), model, rows)

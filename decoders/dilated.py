@@ -1,0 +1,76 @@
+"""Dilated: any strategy, with what it chooses thinned out until nothing chosen is close.
+
+Neighbours depend on each other most; a rule that is sure of several side by side may still
+be wrong about them together.  Of every crowd only the surest is written, the others see it
+first.
+
+Rule: of what the strategy inside chooses, the surest first, keep a position unless one that
+was kept is at most ``distance`` positions away.
+Defaults: strategy = confidence_threshold, distance = 1: no two neighbours in one step.
+
+The source of this reading does not say in which order candidates are looked at.  The surest
+first keeps the best of all, so that every step still commits something.
+
+Source: Luxembourg et al., "Plan for Speed: Dilated Scheduling for Masked Diffusion Language
+Models" (2025, arXiv:2506.19037, version 4), the spacing of DUS as a filter of other samplers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.inner import Inner, read_inner
+from parallelbench.decoders.selection import apart, computed
+
+
+@DECODERS.register("dilated")
+@dataclass(frozen=True, kw_only=True)
+class Dilated(Chooser):
+    """Commit what another strategy chooses, but no two positions close to each other.
+
+    Attributes:
+        strategy: The strategy inside, such as ``confidence_threshold(threshold=0.8)``; several
+            fields have ``;`` between them.
+        distance: Positions on either side of a committed one that wait, at least 1.
+
+    Raises:
+        ValueError: ``strategy`` is no chooser, or ``distance`` is below 1.
+    """
+
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("strategy", "distance")
+
+    strategy: str = "confidence_threshold"
+    distance: int = 1
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.distance < 1:
+            raise ValueError(f"distance must be at least 1 position, got {self.distance}")
+        # A setting keeps every field, those inside too.
+        object.__setattr__(self, "strategy", self._inner.text)
+
+    @cached_property
+    def _inner(self) -> Inner:
+        return read_inner(self.strategy)
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
+        """What the strategy inside needs, and the confidence."""
+        return self._inner.chooser.needs | {"confidence"}
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,
+    ) -> Bool[Tensor, "samples length"]:
+        """Return what the strategy inside chooses, thinned out; its surest at least."""
+        chosen = self._inner.chooser.choose(statistics, open, progress)
+        return apart(computed(statistics.confidence), chosen, self.distance)

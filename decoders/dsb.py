@@ -1,0 +1,93 @@
+"""DSB: any strategy, in a window that slides along as its positions are written.
+
+Fixed blocks stall at their ends: the last, hardest position of a block holds up all that
+comes after.  Here every position that is written lets one more in at the far end.
+
+Rule: the strategy inside chooses among the open positions of ``[first open, end)``, where
+``end = length +`` the positions already filled, at most ``longest`` behind the first open one
+and never behind the end of the canvas.
+Defaults: strategy = confidence_threshold, length = 32, longest = none.  The authors' constant
+variant is ``longest = length``, their greedy one ``longest = none``.
+
+Pre-filled positions count as filled, so that a window never runs out of open ones.
+
+Source: "DSB: Dynamic Sliding Block Scheduling for Diffusion LLMs" (2026, arXiv:2602.05992).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates
+from parallelbench.decoders.batched import Batched, bounds
+from parallelbench.decoders.inner import Inner, read_inner
+
+
+@DECODERS.register("dsb")
+@dataclass(frozen=True, kw_only=True)
+class DSB(Batched):
+    """Let another strategy choose within a sliding window.
+
+    Attributes:
+        strategy: The strategy inside, such as ``confidence_threshold(threshold=0.8)``; several
+            fields have ``;`` between them.
+        length: How many open positions the window has at first, at least 1.
+        longest: How far the window may reach from its first open position on, at least
+            ``length``; None lets it grow as far as what is written.
+
+    Raises:
+        ValueError: ``strategy`` is no chooser, or a length is out of range.
+    """
+
+    labelled: ClassVar[tuple[str, ...]] = ("strategy", "length", "longest")
+
+    strategy: str = "confidence_threshold"
+    length: int = 32
+    longest: int | None = None
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.length < 1:
+            raise ValueError(f"length must be at least 1 position, got {self.length}")
+        if self.longest is not None and self.longest < self.length:
+            raise ValueError(
+                f"longest must be none or at least length={self.length}, got {self.longest}"
+            )
+        # A setting keeps every field, those inside too.
+        object.__setattr__(self, "strategy", self._inner.text)
+
+    @cached_property
+    def _inner(self) -> Inner:
+        return read_inner(self.strategy)
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
+        """What the strategy inside needs."""
+        return self._inner.chooser.needs
+
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]  # likewise
+        """Whether the strategy inside adapts."""
+        return self._inner.chooser.adaptive
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit what the strategy inside chooses of each sample's window."""
+        eligible = batch.open & self._window(batch)
+        chosen = self._inner.chooser.choose(batch.statistics, eligible, batch.progress)
+        return Updates(write=chosen, tokens=batch.statistics.token)
+
+    def _window(self, batch: StepBatch) -> Bool[Tensor, "samples length"]:
+        low, high = bounds(batch)
+        position = torch.arange(batch.open.shape[1], device=batch.open.device)
+        filled = high - low - batch.open.sum(dim=1, keepdim=True)
+        inside = position < low + self.length + filled
+        if self.longest is None:
+            return inside
+        first = batch.open.long().argmax(dim=1, keepdim=True)
+        return inside & (position < first + self.longest)

@@ -1,0 +1,81 @@
+"""Prophet, whole canvas: once every prediction is far ahead of its rival, write all at once.
+
+Answers are often settled long before a fixed schedule has written them.  The schedule of
+``llada`` goes on until the gap between the two highest logits, averaged over what is still
+open, reaches a threshold that falls with progress; then the rest is committed in one step.
+
+Rule: step i of T takes ``S = {open}`` if the mean gap over all open positions is at least
+``early`` while ``i / T < 0.33``, ``middle`` while ``i / T < 0.67``, ``late`` after that; else
+``S = top(c, open, K_i)`` with LLaDA's K_i.
+Defaults: early = 7.5, middle = 5.0, late = 2.5 nats, steps = 32 per block,
+which ends as soon as it is full.
+
+The authors average over five positions behind a marker of the answer that is given beforehand.
+The tasks here have no such marker, so this variant averages over all that is open: it is
+another rule, and named so.  With blocks, each is decided for itself.
+
+Source: Li et al., "Diffusion Language Models Know the Answer Before Decoding" (Prophet, 2025,
+arXiv:2508.19982).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Decoder, Progress, StepBatch, Updates
+from parallelbench.decoders.batched import Batched
+from parallelbench.decoders.schedule import check_steps, even_count
+from parallelbench.decoders.selection import computed, leading, ranking
+
+
+@DECODERS.register("prophet_whole_canvas")
+@dataclass(frozen=True, kw_only=True)
+class ProphetWholeCanvas(Batched):
+    """Commit the surest on LLaDA's schedule, and all that is left once the model is settled.
+
+    Attributes:
+        early: Mean gap between the two highest logits that ends the block in its first
+            third, in nats, 0 or more.
+        middle: The same in the second third.
+        late: The same in the last third.
+        steps: Calls per block, at least 1, if it does not end before.
+
+    Raises:
+        ValueError: ``steps`` is below 1, or a threshold is negative or not finite.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "logit_margin"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("steps",)
+
+    early: float = 7.5
+    middle: float = 5.0
+    late: float = 2.5
+    steps: int = 32
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        check_steps(self.steps)
+        for name in ("early", "middle", "late"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must lie in [0, inf) nats, got {getattr(self, name)}")
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit all that is open in settled samples, what the schedule says in the others."""
+        gap = computed(batch.statistics.logit_margin).double().masked_fill(~batch.open, 0.0)
+        mean = gap.sum(dim=1) / batch.open.sum(dim=1)
+        settled = (mean >= self._threshold(batch.progress))[:, None]
+        order = ranking(computed(batch.statistics.confidence), batch.open)
+        due = leading(order, even_count(batch.progress, self.steps), batch.open)
+        return Updates(write=due | (batch.open & settled), tokens=batch.statistics.token)
+
+    def _threshold(self, progress: Progress) -> Float[Tensor, " samples"]:
+        share = progress.step.double() / self.steps
+        late = torch.full_like(share, self.late)
+        return late.masked_fill(share < 0.67, self.middle).masked_fill(share < 0.33, self.early)
