@@ -10,7 +10,7 @@ from parallelbench.errors import ModelError
 from parallelbench.model import Prediction
 from parallelbench.statistics import Drawing, statistics_of
 
-ALL = frozenset({"token", "confidence", "margin", "entropy", "distribution"})
+ALL = frozenset({"token", "confidence", "margin", "logit_margin", "entropy", "distribution"})
 
 
 def logits_of(lines, columns, seed=0):
