@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from parallelbench.decoder import Chooser, Decoder
@@ -20,8 +20,8 @@ from parallelbench.errors import DecoderError
 
 
 def computed(
-    statistic: Float[Tensor, "samples length"] | None,
-) -> Float[Tensor, "samples length"]:
+    statistic: Float[Tensor, "samples length *vocabulary"] | None,
+) -> Float[Tensor, "samples length *vocabulary"]:
     """Return a statistic that is there because the decoder's ``needs`` name it.
 
     Raises:
@@ -30,6 +30,13 @@ def computed(
     if statistic is None:
         raise DecoderError("a decoder reads a statistic that its needs do not name")
     return statistic
+
+
+def as_wide(
+    statistic: Shaped[Tensor, "samples shown"], width: int, missing: float
+) -> Shaped[Tensor, "samples length"]:
+    """Return a statistic of rows that end before the canvas, with ``missing`` behind them."""
+    return torch.nn.functional.pad(statistic, (0, width - statistic.shape[1]), value=missing)
 
 
 def ranking(

@@ -1,11 +1,12 @@
 """What a decoding strategy is: it plans rows and chooses what to write.  It never runs a model.
 
-Two shapes, one road.  A strategy that needs only statistics of each open position is a
+Three shapes, one road.  A strategy that needs only statistics of each open position is a
 :class:`Chooser`: a frozen dataclass with one batched method ``choose``.  Whatever needs
 more (history, re-masking, attention, several rows or several calls) is a full
-:class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``.  A chooser *is* a
-decoder whose ``step_batch`` is written in terms of ``choose``, so the loop in
-:mod:`parallelbench.decode` knows a single kind.
+:class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``, or a
+:class:`BatchDecoder`, whose rule is written once for many samples: ``step_batch``.  A
+chooser *is* one of these whose ``step_batch`` is written in terms of ``choose``, so the
+loop in :mod:`parallelbench.decode` knows a single kind.
 
 State belongs to a sample and never to the decoder object: many samples at different
 progress, and many settings of one sample, share one batch.
@@ -28,7 +29,9 @@ from parallelbench.registry import Registry
 
 #: What the loop itself can compute from logits.  Anything else that a decoder needs
 #: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model; so must
-#: obedience to a row's own ``"positions"`` and ``"attention_mask"``.
+#: obedience to a row's own ``"positions"`` and ``"attention_mask"``, understanding of
+#: ``"shorter_rows"``, which end before the sample's canvas does, and outputs that are
+#: ``"unshifted"``: that which predicts a position is computed at that position.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
     {
@@ -57,6 +60,8 @@ class Row:
             means 0, 1, 2, ...
         attention: True where the canvas position of that row may attend to the canvas
             position of that column; None means everywhere the model allows.
+        unseen: True at canvas positions that the prompt does not attend to; None means that
+            it attends to all of them, as the model allows.
         window: The active window; filled in by the loop, for models that remember.
         entered: The canvas when that window became active; likewise.
     """
@@ -66,6 +71,7 @@ class Row:
     wanted: Bool[Tensor, " length"]
     positions: Int[Tensor, " length"] | None = None
     attention: Bool[Tensor, "length length"] | None = None
+    unseen: Bool[Tensor, " length"] | None = None
     window: tuple[int, int] | None = None
     entered: Int[Tensor, " length"] | None = None
 
@@ -290,7 +296,38 @@ class Decoder(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chooser(Decoder):
+class BatchDecoder(Decoder):
+    """A strategy whose rule is written for many samples at a time."""
+
+    @abstractmethod
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Return what to write in every sample of ``batch``."""
+
+    def step(self, state: Any, view: View, statistics: Statistics) -> Update:
+        """Return what to write in one sample: a batch of its own."""
+        device = view.open.device
+        alone = StepBatch(
+            views=[view],
+            states=[state],
+            open=view.open[None],
+            progress=Progress(
+                step=torch.tensor([view.step], device=device),
+                initial=torch.tensor([view.initial], device=device),
+            ),
+            statistics=statistics,
+            rows=[slice(0, len(statistics.token))],
+        )
+        updates = self.step_batch(alone)
+        return Update(
+            write=updates.write[0],
+            tokens=updates.tokens[0],
+            done=any(updates.done),
+            window=updates.windows[0] if updates.windows else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chooser(BatchDecoder):
     """A strategy that needs only statistics of the open positions and never revises.
 
     It commits the predicted tokens at the positions it chooses.
@@ -318,15 +355,6 @@ class Chooser(Decoder):
         """Commit the predicted tokens at the chosen positions of every sample."""
         chosen = self.choose(batch.statistics, batch.open, batch.progress)
         return Updates(write=chosen, tokens=batch.statistics.token)
-
-    def step(self, state: Any, view: View, statistics: Statistics) -> Update:  # noqa: ARG002
-        """Commit the predicted tokens at the chosen positions of one sample."""
-        progress = Progress(
-            step=torch.tensor([view.step], device=view.open.device),
-            initial=torch.tensor([view.initial], device=view.open.device),
-        )
-        chosen = self.choose(statistics, view.open[None], progress)
-        return Update(write=chosen[0], tokens=statistics.token[0])
 
 
 DECODERS: Registry[type[Decoder]] = Registry("decoder")

@@ -26,8 +26,8 @@ from parallelbench.statistics import FlatStatistics
 
 #: What is kept of each position; the rest is too large, or the model's own.
 _KEPT = frozenset({"token", "confidence", "margin", "logit_margin", "entropy"})
-#: What a decoder is given without asking the model.
-_ELSEWHERE = frozenset({"uniform", "answers"})
+#: What a decoder is given without asking the model, or what only the row itself shows.
+_ELSEWHERE = frozenset({"uniform", "answers", "shorter_rows"})
 #: Canvases of one sample that are kept at most: 20 to 30 bytes for each open position.
 _MOST_CANVASES = 4096
 
@@ -86,7 +86,7 @@ def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     entered = iter(_bytes_of([row.entered for row in rows if row.entered is not None]))
     return [
         (canvas, want, row.window, None if row.entered is None else next(entered))
-        if row.positions is None and row.attention is None
+        if row.positions is None and row.attention is None and row.unseen is None
         else None
         for row, canvas, want in zip(rows, canvases, wanted, strict=True)
     ]

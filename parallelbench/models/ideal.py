@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from parallelbench.answers import DEFAULT_LIMIT
@@ -103,6 +103,7 @@ class IdealModel(Model):
 
     # Its tensors are small: threads would wait for each other more than they compute.
     threads = 1
+    provides = frozenset({"shorter_rows"})
 
     def __init__(self, codec: Codec, *, noise: float, seed: int, limit: int) -> None:
         self.codec = codec
@@ -173,9 +174,11 @@ class IdealModel(Model):
 
     def _part(self, laws: Sequence[TokenLaw], rows: Sequence[Row]) -> _Part:
         """Predict rows that share one law, or rows that have a single right answer each."""
-        canvases = torch.stack([row.canvas for row in rows])
-        wanted = torch.stack([row.wanted for row in rows])
         law = laws[0]
+        length = law.rows.shape[1]
+        # What a row does not show is open, and not asked for.
+        canvases = torch.stack([_shown(row.canvas, length, self.codec.mask_id) for row in rows])
+        wanted = torch.stack([_shown(row.wanted, length, missing=0) for row in rows])
         if len(law.rows) == 1:
             answer = torch.cat([each.rows for each in laws])
             off_law = ((canvases != answer) & (canvases != self.codec.mask_id)).any(dim=1)
@@ -228,6 +231,12 @@ class _Part(NamedTuple):
     token_ids: Tensor
     wanted: Tensor
     off_law: Tensor
+
+
+def _shown(part: Shaped[Tensor, " shown"], length: int, missing: int) -> Shaped[Tensor, " length"]:
+    if len(part) == length:
+        return part
+    return torch.nn.functional.pad(part, (0, length - len(part)), value=missing)
 
 
 def _lines(order: Sequence[int], wanted: Int[Tensor, " rows"]) -> Int[Tensor, " lines"]:

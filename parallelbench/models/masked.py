@@ -38,7 +38,7 @@ class MaskedModel(NetworkModel):
             window became active.
     """
 
-    provides = frozenset({"positions", "attention_mask"})
+    provides = frozenset({"positions", "attention_mask", "shorter_rows"})
 
     def __init__(self, checkpoint: Checkpoint, cache: Cache = "none") -> None:
         super().__init__(checkpoint, variant=f"cache={cache}")
@@ -48,6 +48,8 @@ class MaskedModel(NetworkModel):
         if self.remembers:
             # What an approximate cache holds was computed under the model's own attention.
             self.provides = frozenset()
+        elif not self._shift:
+            self.provides = self.provides | {"unshifted"}
         self._store = self.store()
         self.check_attention()
 
@@ -175,13 +177,15 @@ class MaskedModel(NetworkModel):
 
     def _mask(self, rows: Sequence[Row], batch: Padded) -> Tensor | None:
         """Return who sees whom; None where everybody sees everybody."""
-        if any(row.attention is not None for row in rows):
+        if any(row.attention is not None or row.unseen is not None for row in rows):
             length = batch.ids.shape[1]
             allowed = batch.real[:, None].expand(-1, length, -1).clone()
             for index, row in enumerate(rows):
+                canvas = len(row.canvas)
                 if row.attention is not None:
-                    canvas = len(row.canvas)
                     allowed[index, -canvas:, -canvas:] &= row.attention
+                if row.unseen is not None:
+                    allowed[index, :-canvas, -canvas:] &= ~row.unseen
             return self.mask(allowed)
         return None if bool(batch.real.all()) else batch.real.long()
 

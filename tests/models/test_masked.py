@@ -154,12 +154,14 @@ def test_a_row_may_say_who_attends_to_whom_and_where_it_stands(folder, attention
         length = len(row.canvas)
         some = torch.rand(length, length, generator=generator) < 0.4
         some[:, 0] = False
+        hidden = torch.rand(length, generator=generator) < 0.5
         order = torch.randperm(length, generator=generator) + number
         rows.append(
             replace(
                 row,
                 attention=some if number != 1 else None,
                 positions=order if number != 0 else None,
+                unseen=hidden if number != 2 else None,
             )
         )
     found = predicted(model, rows)
@@ -171,12 +173,15 @@ def test_a_row_may_say_who_attends_to_whom_and_where_it_stands(folder, attention
             allowed[first:, first:] = row.attention
         if row.positions is not None:
             positions[first:] = first + row.positions
+        if row.unseen is not None:
+            allowed[:first, first:] = ~row.unseen
         assert gap(logits, expected_of(folder, row, allowed, positions)) <= TOLERANCE
-    # Both matter: without them another row is predicted.
+    # All of it matters: without it another row is predicted.
     for row, logits in zip(rows[1:], found[1:], strict=True):
         assert gap(logits, expected_of(folder, row)) > 0.01
     assert opened(folder, cache="prefix").provides == frozenset()
-    assert model.provides == {"positions", "attention_mask"}
+    unshifted = set() if shift_of(folder) else {"unshifted"}
+    assert model.provides == {"positions", "attention_mask", "shorter_rows"} | unshifted
 
 
 SETTINGS = "confidence:k=3,random:k=2,temperature=0.7,confidence:k=2,block_length=5"

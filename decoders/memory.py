@@ -1,0 +1,87 @@
+"""What strategies share that remember, revise or edit: many samples as one tensor.
+
+A state belongs to its sample, so that samples may come and go; a rule is written for all of
+them at once.  A step gathers, computes, and hands each sample its line back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import StepBatch, Updates, View
+
+
+def gathered(states: Sequence[Any], name: str) -> Tensor:
+    """Return one field of every state, stacked."""
+    return torch.stack([getattr(state, name) for state in states])
+
+
+def handed_back(states: Sequence[Any], **values: Tensor) -> None:
+    """Set fields of every state, each to its own line of a tensor."""
+    for name, lines in values.items():
+        for state, line in zip(states, lines.unbind(), strict=True):
+            setattr(state, name, line)
+
+
+def writable(view: View) -> Bool[Tensor, " length"]:
+    """Return where a sample may be written at all, on the device of its canvas."""
+    return view.prompt.open.to(view.canvas.device)
+
+
+def in_window(view: View, where: Bool[Tensor, " length"]) -> Bool[Tensor, " length"]:
+    """Return the part of ``where`` that lies in a sample's window."""
+    inside = torch.zeros_like(where)
+    inside[slice(*view.window)] = where[slice(*view.window)]
+    return inside
+
+
+def offsets(batch: StepBatch) -> Int[Tensor, "samples length"]:
+    """Return every position counted from the start of its sample's window."""
+    device = batch.open.device
+    lows = torch.tensor([[view.window[0]] for view in batch.views], device=device)
+    return torch.arange(batch.open.shape[1], device=device) - lows
+
+
+def in_windows(
+    batch: StepBatch, where: Bool[Tensor, "samples length"]
+) -> Bool[Tensor, "samples length"]:
+    """Return the part of ``where`` that lies in each sample's window."""
+    lengths = [[view.window[1] - view.window[0]] for view in batch.views]
+    offset = offsets(batch)
+    return where & (offset >= 0) & (offset < torch.tensor(lengths, device=offset.device))
+
+
+def canvases(batch: StepBatch) -> Int[Tensor, "samples length"]:
+    """Return what is written in every sample."""
+    return torch.stack([view.canvas for view in batch.views])
+
+
+def of_written(
+    batch: StepBatch, distribution: Float[Tensor, "samples length vocabulary"]
+) -> Float[Tensor, "samples length"]:
+    """Return the probability of what is written at each position; open ones mean nothing."""
+    # The mask's id may lie beyond the tokenizer.
+    token = canvases(batch).clamp(max=distribution.shape[2] - 1)
+    return distribution.gather(2, token[:, :, None]).squeeze(2)
+
+
+def revised(
+    batch: StepBatch,
+    committed: Bool[Tensor, "samples length"],
+    opened: Bool[Tensor, "samples length"],
+) -> Updates:
+    """Return the update that writes predicted tokens and opens positions again.
+
+    A position that is in both was open and stays so: nothing is written there.
+    """
+    # A row may show more than the canvas.
+    token = batch.statistics.token[:, : batch.open.shape[1]]
+    return Updates(
+        write=(committed & ~opened) | (opened & ~batch.open),
+        tokens=token.where(~opened, batch.views[0].mask_id),
+    )
