@@ -1,0 +1,144 @@
+"""Credit: a token that was proposed again and again is trusted at a lower confidence.
+
+Each call gives credit to the token that it finds likeliest at each open position; credit
+fades from call to call, and raises the logit of its token.
+
+Rule: per position and token, ``C <- decay C``, then ``C_i[t_i] += c_i ** exponent`` for the
+likeliest token t_i; with the logits ``z + strength ln(1 + C)`` in place of z, the
+confidence threshold decides.  Credit is given anew in each block.
+Defaults: strength = 0.7, exponent = 0.2, decay = 0.8, threshold = 0.9.
+
+Only credited tokens are remembered: a raised logit is ``p (1 + C) ** strength`` before it is
+normalised, so all others keep their place among themselves.  The likeliest token of a call
+is credited by it, which makes the likeliest token of all one of those that are remembered.
+
+Source: Wang et al., "CreditDecoding: Accelerating Parallel Decoding in Diffusion Large
+Language Models with Trace Credits" (2025, arXiv:2510.06133); constants of its code in
+dInfer.  Where nothing reaches the threshold that code commits everything within 1e-5 of the
+best; here the best alone is, the lower index on ties.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.selection import computed, passing_or_best
+
+
+@dataclass(slots=True, eq=False)
+class Ledger:
+    """The tokens that were credited in this block, call by call, and what is left of it."""
+
+    token: Int[Tensor, "calls length"]
+    credit: Float[Tensor, "calls length"]
+
+
+class _Fused(NamedTuple):
+    """The likeliest tokens once credit is counted, and their probabilities."""
+
+    token: Int[Tensor, "samples length"]
+    confidence: Float[Tensor, "samples length"]
+
+
+@DECODERS.register("credit")
+@dataclass(frozen=True, kw_only=True)
+class Credit(BatchDecoder):
+    """Commit all positions whose confidence, credit counted, reaches ``threshold``.
+
+    Attributes:
+        strength: By how much the logarithm of credit raises a logit, 0 or more.
+        exponent: To which power a confidence is credited, 0 or more.
+        decay: What is left of credit after a call, in [0, 1].
+        threshold: What a confidence must reach, in (0, 1]; the surest position always passes.
+
+    Raises:
+        ValueError: One of them is out of range, or ``temperature`` is not 0: the likeliest
+            token after credit is not one that can be drawn before.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+
+    strength: float = 0.7
+    exponent: float = 0.2
+    decay: float = 0.8
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        for name in ("strength", "exponent"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must lie in [0, inf), got {getattr(self, name)}")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay must lie in [0, 1], got {self.decay}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if self.temperature != 0:
+            raise ValueError(
+                f"temperature must be 0 where credit decides the token, got {self.temperature}"
+            )
+
+    def start(self, view: View) -> Ledger:
+        """Return that nothing has credit."""
+        nothing = view.canvas.new_zeros((0, len(view.canvas)))
+        return Ledger(token=nothing, credit=nothing.float())
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Give credit, and commit what is sure enough with it."""
+        token, credit = self._credited(batch)
+        fused = self._fused(computed(batch.statistics.distribution), token, credit)
+        passing = fused.confidence >= self.threshold
+        chosen = passing_or_best(fused.confidence, passing, batch.open)
+        return Updates(write=chosen, tokens=fused.token)
+
+    def _credited(
+        self, batch: StepBatch
+    ) -> tuple[Int[Tensor, "samples calls length"], Float[Tensor, "samples calls length"]]:
+        """Enter this call into every ledger; return them, padded with entries without credit."""
+        steps = [view.step for view in batch.views]
+        pairs = list(zip(batch.states, steps, strict=True))
+        # On the left, so that every ledger ends with this call.
+        token = _padded([state.token[:step] for state, step in pairs])
+        credit = _padded([state.credit[:step] for state, step in pairs]) * self.decay
+        gained = computed(batch.statistics.confidence).clamp(min=0) ** self.exponent
+        token = torch.cat([token, batch.statistics.token.where(batch.open, 0)[:, None]], dim=1)
+        credit = torch.cat([credit, gained.where(batch.open, 0)[:, None]], dim=1)
+        for index, (state, step) in enumerate(pairs):
+            state.token, state.credit = token[index, -step - 1 :], credit[index, -step - 1 :]
+        return token, credit
+
+    def _fused(
+        self,
+        distribution: Float[Tensor, "samples length vocabulary"],
+        token: Int[Tensor, "samples calls length"],
+        credit: Float[Tensor, "samples calls length"],
+    ) -> _Fused:
+        same = token[:, :, None] == token[:, None]
+        raised = (1 + (same * credit[:, None]).sum(dim=2)) ** self.strength
+        before = distribution.gather(2, token.transpose(1, 2)).transpose(1, 2)
+        after = before * raised
+        # A token that was credited in several calls is counted in the first of them.
+        first = ~(same & _earlier(token.shape[1], token.device)).any(dim=2)
+        total = 1 + ((after - before) * first).sum(dim=1)
+        best = after.amax(dim=1)
+        lowest = token.where(after == best[:, None], distribution.shape[2]).amin(dim=1)
+        return _Fused(token=lowest, confidence=best / total)
+
+
+def _padded(ledgers: Sequence[Tensor]) -> Tensor:
+    return pad_sequence(list(ledgers), batch_first=True, padding_side="left")
+
+
+def _earlier(calls: int, device: torch.device) -> Bool[Tensor, "calls calls 1"]:
+    """Return which call, in the second place, comes before which, in the first."""
+    return torch.ones((calls, calls), dtype=torch.bool, device=device).tril(-1)[:, :, None]

@@ -1,0 +1,144 @@
+"""KLASS: commit positions that are sure and whose predictions have stopped moving.
+
+Confidence alone is often premature: a prediction that still moves while the rest of the
+canvas is written hangs on what is written there.  How far it moved in one call is the
+Kullback-Leibler divergence from the prediction before.
+
+Rule: with ``d_i = KL(p_i || p_i one call earlier)``, in nats,
+``S = {i open : c_i > threshold, d_i < divergence in each of the last `history` calls}``;
+if that is empty, ``S = argmax c``.
+
+* ``klass``, as for LLaDA: nothing is committed by divergence in the first ``history - 1``
+  calls of a block.
+* ``klass_dream``, as for Dream: ``c_i >= threshold``, and no such wait.
+
+What is remembered covers all open positions of the canvas, so that a later block begins
+with a past; with ``memory=block`` only those of the active block, which takes less room and
+makes each block wait anew.  The divergence of the first call is from zeros, at least 10
+nats, so the first ``history`` calls write one token each: 32 tokens take 3 calls at least.
+Defaults: threshold = 0.9, divergence = 0.01 (Dream: 0.001), history = 2.
+
+Where no position passes, the authors commit as many as a schedule of steps asks for; ours
+is theirs with as many steps as tokens, which is their own setting.
+
+Source: Kim et al., "KLASS: KL-Guided Fast Inference in Masked Diffusion Models" (2025,
+arXiv:2511.05664), and its code for both models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.selection import computed, top
+
+#: Added to probabilities before the logarithm, as in the authors' code.
+_FLOOR = 1e-12
+#: Any prediction over fewer than e^17 tokens diverges from zeros by more nats than this.
+_MOST = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class Past:
+    """The prediction of the call before, and for how many calls each position was calm."""
+
+    distribution: Float[Tensor, "length vocabulary"] | None
+    calm: Int[Tensor, " length"]
+
+
+@DECODERS.register("klass")
+@dataclass(frozen=True, kw_only=True)
+class Klass(BatchDecoder):
+    """Commit all positions that are sure and calm; the surest if there is none.
+
+    Attributes:
+        threshold: What a confidence must exceed, in (0, 1].
+        divergence: What the divergence from the prediction before must stay below, in
+            nats, in (0, 10].
+        history: In how many calls in a row it must, at least 1.
+        memory: ``canvas`` remembers predictions for all open positions, as the authors do;
+            ``block`` for those of the active block.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "divergence")
+
+    threshold: float = 0.9
+    divergence: float = 0.01
+    history: int = 2
+    memory: Literal["canvas", "block"] = "canvas"
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if not 0 < self.divergence <= _MOST:
+            raise ValueError(f"divergence must lie in (0, {_MOST:g}] nats, got {self.divergence}")
+        if self.history < 1:
+            raise ValueError(f"history must be at least 1 call, got {self.history}")
+        if self.memory not in ("canvas", "block"):
+            raise ValueError(f"memory must be 'canvas' or 'block', got {self.memory!r}")
+
+    def start(self, view: View) -> Past:
+        """Return that nothing was predicted yet."""
+        return Past(distribution=None, calm=torch.zeros_like(view.canvas))
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+        """Ask for all open positions that are remembered."""
+        everywhere = view.canvas == view.mask_id
+        return [Row(view.prompt, view.canvas, view.open if self.memory == "block" else everywhere)]
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit what is sure and calm, and remember what was predicted."""
+        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        calm = self._calm(batch)
+        ready = batch.open & (calm >= self.history) & self._sure(confidence)
+        ready &= self._may_be_calm(batch)[:, None]
+        none = ~ready.any(dim=1, keepdim=True)
+        return Updates(write=ready | (top(confidence, batch.open, 1) & none), tokens=token)
+
+    def _sure(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
+        return confidence > self.threshold
+
+    def _may_be_calm(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
+        return batch.progress.step >= self.history - 1
+
+    def _calm(self, batch: StepBatch) -> Int[Tensor, "samples length"]:
+        """Return for how many calls each position was calm, the present one included."""
+        now = computed(batch.statistics.distribution)
+        if self.memory == "block":
+            for state, view in zip(batch.states, batch.views, strict=True):
+                state.distribution = state.distribution if view.step else None
+        zeros = torch.zeros_like(now[0])
+        before = torch.stack(
+            [zeros if s.distribution is None else s.distribution for s in batch.states]
+        )
+        moved = (now * ((now + _FLOOR).log() - (before + _FLOOR).log())).sum(dim=-1)
+        calm = torch.where(moved < self.divergence, gathered(batch.states, "calm") + 1, 0)
+        handed_back(batch.states, distribution=now, calm=calm)
+        return calm
+
+
+@DECODERS.register("klass_dream")
+@dataclass(frozen=True, kw_only=True)
+class KlassDream(Klass):
+    """The form for Dream: a confidence equal to the threshold passes, and no block waits."""
+
+    divergence: float = 0.001
+
+    def _sure(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
+        return confidence >= self.threshold
+
+    def _may_be_calm(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
+        return torch.ones_like(batch.progress.step, dtype=torch.bool)

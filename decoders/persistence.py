@@ -1,0 +1,77 @@
+"""Persistence: commit what is sure and was predicted alike in several calls in a row.
+
+A token that a model proposes again, after other positions were written, did not hang on
+what they would be.
+
+Rule: ``S = {i open : the last `calls` predictions of i are one token, c_i >= threshold}``
+and ``argmax c``.  With ``calls=1`` it is the confidence threshold.
+Defaults: calls = 2, threshold = 0.9.
+
+Source: the common core of rules that trust what stays the same: CCD (2025,
+arXiv:2512.02044) and CORA-Diff (2026, arXiv:2601.04205) keep a short buffer of predictions;
+this one compares the predicted tokens alone, and is the code of neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.selection import computed, passing_or_best
+
+
+@dataclass(slots=True, eq=False)
+class Streaks:
+    """What was predicted last at each position, and in how many calls in a row."""
+
+    token: Int[Tensor, " length"]
+    calls: Int[Tensor, " length"]
+
+
+@DECODERS.register("persistence")
+@dataclass(frozen=True, kw_only=True)
+class Persistence(BatchDecoder):
+    """Commit all positions that are sure and unchanged; the surest if there is none.
+
+    Attributes:
+        calls: For how many calls a prediction must have been the same, the present one
+            included; at least 1.
+        threshold: What a confidence must reach, in (0, 1].
+
+    Raises:
+        ValueError: ``calls`` or ``threshold`` is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("calls", "threshold")
+
+    calls: int = 2
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.calls < 1:
+            raise ValueError(f"calls must be at least 1, got {self.calls}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+
+    def start(self, view: View) -> Streaks:
+        """Return that nothing was predicted yet."""
+        nothing = torch.full_like(view.canvas, view.mask_id)
+        return Streaks(token=nothing, calls=torch.zeros_like(view.canvas))
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit what is sure enough and has stayed the same for long enough."""
+        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        same = token == gathered(batch.states, "token")
+        calls = torch.where(same, gathered(batch.states, "calls"), 0) + 1
+        handed_back(batch.states, token=token, calls=calls)
+        passing = (calls >= self.calls) & (confidence >= self.threshold)
+        return Updates(write=passing_or_best(confidence, passing, batch.open), tokens=token)

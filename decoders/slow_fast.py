@@ -1,0 +1,201 @@
+"""SlowFast: explore with caution how far predictions are reliable, then fill that far fast.
+
+A block is decoded in cycles.  In the slow phase, always of ``exploration`` calls, each call
+estimates how many tokens from the cycle's start on are already taking shape; when the
+estimates agree, the cycle ends there.  The fast phase fills the block up to that end.
+
+Rule, with positions counted from the cycle's start:
+
+* each slow call estimates the end ``1 + max {i open : c_i >= reach}``, or 1 if there is none;
+  when the last ``window`` estimates have a standard deviation below ``spread``, the newest
+  is the end; if they never do, it is the mean of the last ``window``, rounded down;
+* fast calls follow while a position before the end is open; all but the first show the
+  model nothing behind the end;
+* every call commits ``{i open : c_i >= threshold}`` if these are two or more, else
+  ``argmax c``; the slow ones in the rest of the block, the fast ones before the end.
+
+A slow phase makes all its calls even if nothing is left to write, so no block takes fewer.
+Defaults: exploration = 6, reach = 0.3, window = 2, spread = 1.0 tokens, threshold = 0.9.
+
+Source: Wei et al., "Accelerating Diffusion Large Language Models with SlowFast Sampling"
+(2025, arXiv:2506.10848), and its code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.selection import as_wide, computed, top
+
+
+@dataclass(slots=True, eq=False)
+class Cycle:
+    """Where a block's present cycle stands; positions are counted from the block's start.
+
+    Attributes:
+        start: Where the cycle begins: everything before is written.
+        slow: Slow calls made; 0 again once the phase is over.
+        end: Where it ends; 0 as long as that is not known.
+        estimates: The newest last.
+        shown: How much of the canvas the next call shows; None for all of it.
+        exploring: Whether the slow phase has begun and is not over.
+    """
+
+    start: Int[Tensor, ""]
+    slow: Int[Tensor, ""]
+    end: Int[Tensor, ""]
+    estimates: Int[Tensor, " window"]
+    shown: int | None = None
+    exploring: bool = field(default=False)
+
+
+class _Cycles(NamedTuple):
+    """The cycles of many samples, one line each, and where their blocks lie."""
+
+    start: Int[Tensor, "samples 1"]
+    slow: Int[Tensor, "samples 1"]
+    end: Int[Tensor, "samples 1"]
+    estimates: Int[Tensor, "samples window"]
+    low: Int[Tensor, "samples 1"]
+    length: Int[Tensor, "samples 1"]
+    offset: Int[Tensor, "samples length"]
+    fast: Bool[Tensor, "samples 1"]
+
+
+@DECODERS.register("slow_fast")
+@dataclass(frozen=True, kw_only=True)
+class SlowFast(BatchDecoder):
+    """Explore each cycle's end in a slow phase, then fill up to it in a fast one.
+
+    Attributes:
+        exploration: Calls of a slow phase, at least 1.
+        reach: From which confidence on a position counts as taking shape, in (0, 1].
+        window: How many estimates must agree, at least 1.
+        spread: What their standard deviation must stay below, in tokens, 0 or more.
+        threshold: From which confidence on positions are committed together, in (0, 1].
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "shorter_rows"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+
+    exploration: int = 6
+    reach: float = 0.3
+    window: int = 2
+    spread: float = 1.0
+    threshold: float = 0.9
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        for name in ("exploration", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("reach", "threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
+        if not 0 <= self.spread < math.inf:
+            raise ValueError(f"spread must lie in [0, inf) tokens, got {self.spread}")
+
+    def start(self, view: View) -> Cycle:
+        """Return that no cycle has begun."""
+        zero = view.canvas.new_zeros(())
+        return Cycle(zero, zero, zero, view.canvas.new_zeros(self.window))
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
+        """Show the canvas, but from the second fast call on nothing behind the cycle's end."""
+        shown = slice(state.shown if view.step else None)
+        return [Row(view.prompt, view.canvas[shown], view.open[shown])]
+
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return whether nothing is open and no slow phase is under way."""
+        return view.remaining == 0 and not state.exploring
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit by the phase that each sample is in, and move its cycle on."""
+        width = batch.open.shape[1]
+        token = as_wide(batch.statistics.token, width, 0.0)
+        confidence = as_wide(computed(batch.statistics.confidence), width, -math.inf)
+        cycles = self._cycles(batch)
+        behind = torch.where(cycles.fast, cycles.end, cycles.length)
+        eligible = batch.open & (cycles.offset >= cycles.start) & (cycles.offset < behind)
+        sure = eligible & (confidence >= self.threshold)
+        several = sure.sum(dim=1, keepdim=True) >= 2
+        chosen = torch.where(several, sure, top(confidence, eligible, 1))
+        cycles = self._explored(cycles, eligible & (confidence >= self.reach))
+        self._hand_back(batch, cycles, batch.open & ~chosen)
+        return Updates(write=chosen, tokens=token)
+
+    def _cycles(self, batch: StepBatch) -> _Cycles:
+        """Return where every cycle stands before this call."""
+        device = batch.open.device
+        windows = torch.tensor([view.window for view in batch.views], device=device)
+        low, high = windows[:, :1], windows[:, 1:]
+        begun = (batch.progress.step > 0)[:, None]
+        start, slow, end = (
+            gathered(batch.states, name)[:, None] * begun for name in ("start", "slow", "end")
+        )
+        return _Cycles(
+            start=start,
+            slow=slow,
+            end=end,
+            estimates=gathered(batch.states, "estimates"),
+            low=low,
+            length=high - low,
+            offset=torch.arange(batch.open.shape[1], device=device) - low,
+            fast=(slow == 0) & (end > 0),
+        )
+
+    def _explored(self, cycles: _Cycles, reached: Bool[Tensor, "samples length"]) -> _Cycles:
+        """Return the cycles after this call's estimate, where one was made."""
+        slow = torch.where(cycles.fast, 0, cycles.slow + 1)
+        furthest = torch.where(reached, cycles.offset + 1, cycles.start + 1).amax(1, keepdim=True)
+        estimates = torch.cat([cycles.estimates[:, 1:], furthest], dim=1)
+        unknown = ~cycles.fast & (cycles.end == 0)
+        estimates = torch.where(unknown, estimates, cycles.estimates)
+        agree = (slow >= self.window) & (_deviation(estimates) < self.spread)
+        last = slow == self.exploration
+        made = torch.arange(self.window, 0, -1, device=slow.device) <= slow
+        count = made.sum(dim=1, keepdim=True).clamp(min=1)
+        mean = (estimates * made).sum(dim=1, keepdim=True) // count
+        end = torch.where(unknown & last, mean, cycles.end)
+        end = torch.where(unknown & agree, furthest, end)
+        return cycles._replace(end=end, slow=torch.where(last, 0, slow), estimates=estimates)
+
+    def _hand_back(
+        self, batch: StepBatch, cycles: _Cycles, left: Bool[Tensor, "samples length"]
+    ) -> None:
+        """Begin the next cycle where this one is filled, and say what the next call shows."""
+        over = cycles.slow == 0
+        inside = left & (cycles.offset >= cycles.start) & (cycles.offset < cycles.end)
+        filled = over & ~inside.any(dim=1, keepdim=True)
+        start = torch.where(filled, cycles.end, cycles.start)
+        end = torch.where(filled, 0, cycles.end)
+        handed_back(
+            batch.states,
+            start=start[:, 0],
+            slow=cycles.slow[:, 0],
+            end=end[:, 0],
+            estimates=cycles.estimates,
+        )
+        short = torch.where(cycles.fast & ~filled, cycles.low + end, -1)
+        told = torch.cat([short, cycles.slow], dim=1).tolist()
+        for state, (shown, slow) in zip(batch.states, told, strict=True):
+            state.shown = None if shown < 0 else shown
+            state.exploring = slow > 0
+
+
+def _deviation(estimates: Int[Tensor, "samples window"]) -> Float[Tensor, "samples 1"]:
+    """Return the standard deviation of the estimates themselves, not of what they sample."""
+    return estimates.double().std(dim=1, correction=0, keepdim=True)
