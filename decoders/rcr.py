@@ -1,0 +1,88 @@
+"""RCR: write everything in each call, keep what was surest when it was written.
+
+A position that was doubtful when it was written is opened again, however long ago that
+was; so early mistakes can be mended, and the number of calls is fixed.
+
+Rule: with n positions and ``T = ceil(n / k)`` calls, call i = 1 ... T commits all open
+positions and remembers the confidence of each; then it opens again the
+``n - ceil(n i / T)`` positions whose remembered confidence is lowest.
+Defaults: k = 1.  Exactly T calls are made for each block, even if the last ones write nothing.
+
+Source: He et al., "MDPO: Overcoming the Training-Inference Divide of Masked Diffusion
+Language Models" (2025, arXiv:2508.13148), running confidence remasking, linear schedule.
+Its code remembers the confidence of the last commit, not the highest so far; so does this.
+Blocks are revised by themselves here: that code lets a later one open what an earlier one
+wrote, and then never fills it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.memory import (
+    gathered,
+    handed_back,
+    in_windows,
+    revised,
+    writable,
+)
+from parallelbench.decoders.selection import computed, leading, ranking
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """Where a sample may be written, and how sure each position was when it last was."""
+
+    writable: Bool[Tensor, " length"]
+    confidence: Float[Tensor, " length"]
+
+
+@DECODERS.register("rcr")
+@dataclass(frozen=True, kw_only=True)
+class Rcr(BatchDecoder):
+    """Commit everything, and open the least sure positions again, on a linear schedule.
+
+    Attributes:
+        k: Tokens that each call adds on average, at least 1.
+
+    Raises:
+        ValueError: ``k`` is below 1.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = False
+    remasks: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("k",)
+
+    k: int = 1
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
+
+    def start(self, view: View) -> Running:
+        """Return that nothing was written yet."""
+        places = writable(view)
+        return Running(writable=places, confidence=torch.zeros(places.shape, device=places.device))
+
+    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+        """Return whether all calls of the schedule were made."""
+        return view.step >= -(-view.initial // self.k)
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit all open positions and open the least sure of the block again."""
+        confidence = computed(batch.statistics.confidence)
+        running = confidence.where(batch.open, gathered(batch.states, "confidence"))
+        handed_back(batch.states, confidence=running)
+        total, step = batch.progress.initial, batch.progress.step + 1
+        calls = (total + self.k - 1) // self.k
+        left = total - (total * step + calls - 1) // calls
+        own = in_windows(batch, gathered(batch.states, "writable"))
+        return revised(batch, batch.open, leading(ranking(-running, own), left[:, None], own))

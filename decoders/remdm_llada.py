@@ -1,0 +1,93 @@
+"""ReMDM for LLaDA: near the end, reconsider the tokens that were least sure when written.
+
+Rule: commit the k surest open positions in each call.  With n positions and
+``T = ceil(n / k)`` calls, after ``floor(7 T / 8)`` of them (one at least) come ``revisions``
+calls of another kind: before each, the ``reopened`` positions of lowest confidence at commit
+are opened again; after it, as many of the surest open ones are committed.  Then the rest
+is decoded as before: T + revisions calls for each block.
+Defaults: k = 1, reopened = 1, revisions = 1.
+
+Source: Wang et al., "Remasking Discrete Diffusion Models with Inference-Time Scaling"
+(ReMDM, 2025, arXiv:2503.00307), the form for LLaDA; one token and one revision are the best
+values of Kang et al., "ParallelBench" (2025, arXiv:2510.04767), whose code counts the seven
+eighths in tokens where calls are meant: the same at k = 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.selection import computed, leading, ranking
+
+
+@dataclass(slots=True, eq=False)
+class Commits:
+    """Where a sample may be written, and how sure each position was when it last was."""
+
+    writable: Bool[Tensor, " length"]
+    confidence: Float[Tensor, " length"]
+
+
+@DECODERS.register("remdm_llada")
+@dataclass(frozen=True, kw_only=True)
+class RemdmLlada(BatchDecoder):
+    """Commit the ``k`` surest positions; late, open the least sure again, ``revisions`` times.
+
+    Attributes:
+        k: Tokens per call, at least 1.
+        reopened: Positions that a revision opens again, at least 1.
+        revisions: Calls that revise, 0 or more.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = False
+    remasks: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("k", "revisions")
+
+    k: int = 1
+    reopened: int = 1
+    revisions: int = 1
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
+        if self.reopened < 1:
+            raise ValueError(f"reopened must be at least 1 token, got {self.reopened}")
+        if self.revisions < 0:
+            raise ValueError(f"revisions must be 0 calls or more, got {self.revisions}")
+
+    def start(self, view: View) -> Commits:
+        """Return that nothing was committed yet."""
+        places = writable(view)
+        return Commits(writable=places, confidence=torch.zeros(places.shape, device=places.device))
+
+    def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
+        """Return whether all calls of the schedule were made."""
+        return view.step >= -(-view.initial // self.k) + self.revisions
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit the surest open positions, and open the least sure again if it is time."""
+        confidence = computed(batch.statistics.confidence)
+        # Steps from the first revision on; the step before it opens what it revises.
+        calls = (batch.progress.initial + self.k - 1) // self.k
+        since = batch.progress.step - (calls * 7 // 8).clamp(min=1)
+        revising = (since >= 0) & (since < self.revisions)
+        opening = (since >= -1) & (since < self.revisions - 1)
+        count = torch.where(revising, self.reopened, self.k)[:, None]
+        chosen = leading(ranking(confidence, batch.open), count, batch.open)
+        running = confidence.where(chosen, gathered(batch.states, "confidence"))
+        handed_back(batch.states, confidence=running)
+        held = in_windows(batch, gathered(batch.states, "writable")) & (chosen | ~batch.open)
+        held &= opening[:, None]
+        return revised(batch, chosen, leading(ranking(-running, held), self.reopened, held))

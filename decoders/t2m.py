@@ -1,0 +1,171 @@
+"""T2M: open doubtful tokens again instead of overwriting them on the spot.
+
+An overwritten token is as rash as the one before it; an open position is predicted anew
+with all the others, and written only when it is sure.
+
+Rule, in each call:
+
+* while the block has open positions, commit ``{i open : c_i > threshold}``, or ``argmax c``
+  if that is empty;
+* of the positions written before this call, open those again that ``trigger`` finds doubtful:
+  ``low_prob``: the probability of the written token is below ``limit``;
+  ``other``: another token is likelier, and its probability above ``limit``;
+  ``drop``: the probability of the written token fell by more than ``limit`` since the call
+  before;
+* but no more than a quarter of them (one at least), the worst first, and none more than 5
+  times.
+
+A full block is looked at again until a call opens nothing, 17 times at most; the last of
+these opens nothing.  Like ``joint_threshold`` it is meant for models that are trained to
+predict written positions too.
+Defaults: threshold = 0.5, trigger = low_prob, limit = 0.5, 0.9 and 0.3 for the three triggers.
+
+Source: "remasked_DLM" (2026, arXiv:2604.18738), targeted re-masking for LLaDA2.1, by its
+code: its description names 0.1 for ``low_prob`` and 3 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoders.memory import (
+    canvases,
+    gathered,
+    handed_back,
+    in_window,
+    in_windows,
+    of_written,
+    revised,
+    writable,
+)
+from parallelbench.decoders.selection import computed, leading, passing_or_best, ranking
+
+Trigger = Literal["low_prob", "other", "drop"]
+
+_LIMITS: dict[Trigger, float] = {"low_prob": 0.5, "other": 0.9, "drop": 0.3}
+_MOST_TIMES = 5
+_MOST_LOOKS = 16
+
+
+@dataclass(slots=True, eq=False)
+class Doubts:
+    """What is known of each position of a sample.
+
+    Attributes:
+        writable: Where the sample may be written.
+        times: How often each position was opened again.
+        held: The probability of what is written there, one call earlier.
+        after: How often the full block was seen.
+        finished: Whether it is done.
+    """
+
+    writable: Bool[Tensor, " length"]
+    times: Int[Tensor, " length"]
+    held: Float[Tensor, " length"]
+    after: Int[Tensor, ""]
+    finished: bool = False
+
+
+class _Verdict(NamedTuple):
+    """Which positions are doubtful, and how much: higher is worse."""
+
+    doubtful: Bool[Tensor, "samples length"]
+    badness: Float[Tensor, "samples length"]
+
+
+@DECODERS.register("t2m")
+@dataclass(frozen=True, kw_only=True)
+class T2m(BatchDecoder):
+    """Commit what is sure enough, and open again what has become doubtful.
+
+    Attributes:
+        threshold: What a confidence must exceed to fill an open position, in (0, 1].
+        trigger: What makes a token doubtful.
+        limit: The trigger's own limit, in [0, 1]; None takes the published one.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
+    adaptive: ClassVar[bool] = True
+    remasks: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "trigger")
+
+    threshold: float = 0.5
+    trigger: Trigger = "low_prob"
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if self.trigger not in _LIMITS:
+            raise ValueError(f"trigger must be one of {', '.join(_LIMITS)}, got {self.trigger!r}")
+        if self.limit is not None and not 0 <= self.limit <= 1:
+            raise ValueError(f"limit must lie in [0, 1], got {self.limit}")
+
+    def start(self, view: View) -> Doubts:
+        """Return that nothing was doubted yet."""
+        places, nothing = writable(view), torch.zeros_like(view.canvas)
+        return Doubts(places, times=nothing, held=nothing.float(), after=nothing.new_zeros(()))
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
+        """Ask for all positions of the block, written or not."""
+        return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
+
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return whether the block is full and a look at it opened nothing."""
+        return view.remaining == 0 and state.finished
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Fill, and open again."""
+        confidence = computed(batch.statistics.confidence)
+        filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
+        held = of_written(batch, computed(batch.statistics.distribution))
+        written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
+        full = ~batch.open.any(dim=1)
+        after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
+        last = full & (after > _MOST_LOOKS)
+        opened = self._opened(batch, held, written) & ~last[:, None]
+        handed_back(
+            batch.states,
+            times=gathered(batch.states, "times") + opened,
+            held=held.where(written, confidence),
+            after=after,
+        )
+        finished = full & ~opened.any(dim=1)
+        for state, over in zip(batch.states, finished.tolist(), strict=True):
+            state.finished = over
+        return revised(batch, filled, opened)
+
+    def _opened(
+        self,
+        batch: StepBatch,
+        held: Float[Tensor, "samples length"],
+        written: Bool[Tensor, "samples length"],
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the most doubtful of the written positions."""
+        verdict = self._verdict(batch, held)
+        often = gathered(batch.states, "times") >= _MOST_TIMES
+        doubtful = written & verdict.doubtful & ~often
+        most = (written.sum(dim=1, keepdim=True) // 4).clamp(min=1)
+        return leading(ranking(verdict.badness, doubtful), most, doubtful)
+
+    def _verdict(self, batch: StepBatch, held: Float[Tensor, "samples length"]) -> _Verdict:
+        limit = _LIMITS[self.trigger] if self.limit is None else self.limit
+        if self.trigger == "low_prob":
+            return _Verdict(held < limit, -held)
+        if self.trigger == "drop":
+            fall = gathered(batch.states, "held") - held
+            return _Verdict(fall > limit, fall)
+        confidence = computed(batch.statistics.confidence)
+        other = batch.statistics.token != canvases(batch)
+        return _Verdict(other & (confidence > limit), confidence)

@@ -1,0 +1,150 @@
+"""What the strategies that remember, revise or edit declare, and what they refuse."""
+
+import math
+
+import jaxtyping
+import pytest
+
+from parallelbench import evaluate
+from parallelbench.decoder import DECODERS, STATISTICS
+from parallelbench.errors import RunFileError
+from parallelbench.setting import parse_settings
+
+SURE = {"token", "confidence"}
+SPREAD = SURE | {"distribution"}
+SHADOW = SPREAD | {"attention_mask", "positions", "unshifted"}
+#: Whether it adapts, whether it may open or overwrite, what it needs, its own fields.
+DECLARED = {
+    "klass": (True, False, SPREAD, ("threshold=0.9", "divergence=0.01", "history=2")),
+    "klass_dream": (True, False, SPREAD, ("threshold=0.9", "divergence=0.001", "history=2")),
+    "slow_fast": (
+        True,
+        False,
+        SURE | {"shorter_rows"},
+        ("exploration=6", "reach=0.3", "window=2", "spread=1.0", "threshold=0.9"),
+    ),
+    "credit": (
+        True,
+        False,
+        SPREAD,
+        ("strength=0.7", "exponent=0.2", "decay=0.8", "threshold=0.9"),
+    ),
+    "persistence": (True, False, SURE, ("calls=2", "threshold=0.9")),
+    "rcr": (False, True, SURE, ("k=1",)),
+    "saber": (True, True, SURE, ("least=2",)),
+    "wino": (True, True, SHADOW, ("draft=0.6", "verify=0.9", "block_length=128")),
+    "joint_threshold": (True, True, SURE, ("threshold=0.5", "edit=0.0", "after=16")),
+    "t2m": (True, True, SPREAD, ("threshold=0.5", "trigger=low_prob")),
+    "remdm_llada": (False, True, SURE, ("k=1", "reopened=1", "revisions=1")),
+    "remdm": (False, True, SURE | {"uniform"}, ("schedule=cap", "temperature=1.0")),
+}
+
+
+@pytest.mark.parametrize(("name", "declared"), DECLARED.items())
+def test_a_strategy_declares_what_it_does_and_needs_and_its_published_defaults(name, declared):
+    adaptive, remasks, needs, fields = declared
+    kind = DECODERS[name]
+    assert (kind.adaptive, kind.remasks, kind.needs) == (adaptive, remasks, needs)
+    [setting] = parse_settings(name, DECODERS)
+    written = {f"{field}={value}" for field, value in setting.fields.items()}
+    assert written >= set(fields)
+    [same] = parse_settings(setting.label, DECODERS)
+    assert same == setting
+
+
+def test_a_strategy_is_deterministic_unless_it_or_its_temperature_draws():
+    deterministic = {name for name in DECODERS if DECODERS[name]().deterministic}
+    assert set(DECLARED) - deterministic == {"remdm"}
+    assert "random" not in deterministic
+    assert not DECODERS["klass"](temperature=0.5).deterministic
+
+
+REFUSED = [
+    *(
+        (name, field, value, rf"{field} must lie in \(0, 1\], got ")
+        for name, field in (
+            ("klass", "threshold"),
+            ("persistence", "threshold"),
+            ("slow_fast", "threshold"),
+            ("slow_fast", "reach"),
+            ("credit", "threshold"),
+            ("wino", "draft"),
+            ("joint_threshold", "threshold"),
+            ("t2m", "threshold"),
+        )
+        for value in (0.0, 1.01, math.nan)
+    ),
+    *(
+        (name, field, value, rf"{field} must lie in \[0, 1\], got ")
+        for name, field in (
+            ("credit", "decay"),
+            ("wino", "verify"),
+            ("joint_threshold", "edit"),
+            ("t2m", "limit"),
+            ("remdm", "eta"),
+        )
+        for value in (-0.01, 1.01, math.nan)
+    ),
+    *(
+        (name, field, 0, f"{field} must be at least 1")
+        for name, field in (
+            ("klass", "history"),
+            ("persistence", "calls"),
+            ("slow_fast", "exploration"),
+            ("slow_fast", "window"),
+            ("rcr", "k"),
+            ("saber", "least"),
+            ("remdm_llada", "k"),
+            ("remdm_llada", "reopened"),
+            ("remdm", "steps"),
+        )
+    ),
+    *(("klass", "divergence", v, r"divergence must lie in \(0, 10\] nats") for v in (0.0, 10.1)),
+    *(
+        ("slow_fast", "spread", v, r"spread must lie in \[0, inf\) tokens")
+        for v in (-1.0, math.inf)
+    ),
+    *(("credit", "strength", v, r"strength must lie in \[0, inf\)") for v in (-1.0, math.nan)),
+    ("credit", "exponent", -0.1, r"exponent must lie in \[0, inf\)"),
+    ("credit", "temperature", 0.5, "temperature must be 0 where credit decides the token"),
+    ("joint_threshold", "after", -1, "after must be 0 calls or more"),
+    ("remdm_llada", "revisions", -1, "revisions must be 0 calls or more"),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "value", "sentence"), REFUSED)
+def test_a_value_out_of_range_is_refused_with_the_value_and_the_range(name, field, value, sentence):
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        DECODERS[name](**{field: value})
+    assert str(value) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "sentence"),
+    [
+        ("klass", "memory", "memory must be 'canvas' or 'block', got 'x'"),
+        ("t2m", "trigger", "trigger must be one of low_prob, other, drop, got 'x'"),
+        ("remdm", "schedule", "schedule must be one of cap, rescale, conf, loop, got 'x'"),
+    ],
+)
+def test_a_word_that_is_not_offered_is_refused(monkeypatch, name, field, sentence):
+    # As in production: under pytest the enforced types would refuse the word first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=sentence):
+        DECODERS[name](**{field: "x"})
+
+
+def test_a_strength_that_a_schedule_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"schedule conf takes no eta, got 0\.5: leave it out"):
+        DECODERS["remdm"](schedule="conf", eta=0.5)
+
+
+def test_a_model_that_cannot_serve_a_strategy_is_refused_before_the_run_starts():
+    sentence = r"decoder 'wino:.*' needs attention_mask, positions, unshifted, which model 'ideal'"
+    with pytest.raises(RunFileError, match=sentence):
+        evaluate(tasks="choices/city", decoders="wino", model="ideal", samples=1)
+
+
+def test_every_strategy_needs_only_what_some_model_gives():
+    given = {"attention_mask", "positions", "unshifted", "shorter_rows"}
+    assert all(DECODERS[name].needs <= STATISTICS | given for name in DECLARED)
