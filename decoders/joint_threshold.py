@@ -34,7 +34,6 @@ from parallelbench.decoders.memory import (
     gathered,
     handed_back,
     in_window,
-    in_windows,
     writable,
 )
 from parallelbench.decoders.selection import computed, passing_or_best
@@ -97,8 +96,8 @@ class JointThreshold(BatchDecoder):
         """Fill and overwrite."""
         token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
-        own = in_windows(batch, gathered(batch.states, "writable"))
-        edited = own & ~batch.open & (token != canvases(batch)) & (confidence > self.edit)
+        # Where nothing was asked, confidence is -inf.
+        edited = ~batch.open & (token != canvases(batch)) & (confidence > self.edit)
         full = ~batch.open.any(dim=1)
         after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
         handed_back(batch.states, after=after)

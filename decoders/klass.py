@@ -117,9 +117,7 @@ class Klass(BatchDecoder):
     def _calm(self, batch: StepBatch) -> Int[Tensor, "samples length"]:
         """Return for how many calls each position was calm, the present one included."""
         now = computed(batch.statistics.distribution)
-        if self.memory == "block":
-            for state, view in zip(batch.states, batch.views, strict=True):
-                state.distribution = state.distribution if view.step else None
+        # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
         zeros = torch.zeros_like(now[0])
         before = torch.stack(
             [zeros if s.distribution is None else s.distribution for s in batch.states]

@@ -6,7 +6,8 @@ was; so early mistakes can be mended, and the number of calls is fixed.
 Rule: with n positions and ``T = ceil(n / k)`` calls, call i = 1 ... T commits all open
 positions and remembers the confidence of each; then it opens again the
 ``n - ceil(n i / T)`` positions whose remembered confidence is lowest.
-Defaults: k = 1.  Exactly T calls are made for each block, even if the last ones write nothing.
+Defaults: k = 1.  As k is at least 1, something is opened again after every call but the
+last: exactly T calls are made for each block.
 
 Source: He et al., "MDPO: Overcoming the Training-Inference Divide of Masked Diffusion
 Language Models" (2025, arXiv:2508.13148), running confidence remasking, linear schedule.
@@ -18,7 +19,7 @@ wrote, and then never fills it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -71,10 +72,6 @@ class Rcr(BatchDecoder):
         """Return that nothing was written yet."""
         places = writable(view)
         return Running(writable=places, confidence=torch.zeros(places.shape, device=places.device))
-
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether all calls of the schedule were made."""
-        return view.step >= -(-view.initial // self.k)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""
