@@ -368,19 +368,3 @@ def test_remdm_revises_unless_nothing_may_fall_open(eta, revises):
     jobs = [Job(prompt_of([None] * 12), Remdm(steps=12, eta=eta), str(i)) for i in range(5)]
     done = list(decode(jobs, Landscape(0), share=False))
     assert any(outcome.counts.revisions for outcome in done) is revises
-
-
-def test_remdm_by_confidence_opens_the_least_sure_most_often():
-    landscape = Landscape(3, scale=3.0, pull=0.0)
-    jobs = [
-        Job(prompt_of([None] * 6), Remdm(steps=12, schedule="conf"), str(index))
-        for index in range(60)
-    ]
-    opened = [0] * 6
-    for outcome in decode(jobs, landscape, share=False):
-        for step in written(outcome):
-            for place, token in step.items():
-                opened[place] += token is None
-    confidence = [max(line.values()) for line in landscape.probabilities([MASK] * 6)]
-    order = sorted(range(6), key=lambda place: confidence[place])
-    assert opened[order[0]] > opened[order[-1]]
