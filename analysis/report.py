@@ -63,9 +63,17 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
 
     A decode that ended in an error is lacking: the run does it again when it is continued.
     """
-    done = sum(result.count for result in results)
-    expected = run.runfile.decodes
-    return None if done == expected else f"unfinished: {done} of {expected} decodes are marked"
+    told = []
+    if run.shard is not None:
+        first, last = run.samples[0], run.samples[-1]
+        told.append(
+            f"only shard {run.shard} of a run, samples {first} to {last} of "
+            f"{run.runfile.samples}; parallelbench merge makes the whole"
+        )
+    done, expected = sum(result.count for result in results), run.decodes
+    if done != expected:
+        told.append(f"unfinished: {done} of {expected} decodes are marked")
+    return "; ".join(told) or None
 
 
 def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:

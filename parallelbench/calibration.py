@@ -13,17 +13,17 @@ import itertools
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from parallelbench import runner
 from parallelbench.decode import Tally
 from parallelbench.decoder import Row
 from parallelbench.model import Model, Server
 from parallelbench.record import Record, to_line
 from parallelbench.runfile import RunFile
-from parallelbench.runner import Key, Parts, execute
+from parallelbench.runner import Parts
 
 #: A batch may be expected to take this share of the time left, because forecasts err.
 _SAFE = 0.75
@@ -146,17 +146,16 @@ def calibrate(
     most = 2 * math.ceil(batch_size / settings)
     count = 1
     while taken := list(itertools.islice(units, count)):
-        portion = _Portion(runfile, parts, taken)
         tally = _SentOf(model)
         began = clock()
         records: list[Record] = []
-        for record in portion.decoded(batch_size, tally):
+        for record in _decoded(runfile, parts, taken, batch_size, tally):
             to_line(record)  # the run will do so, and it takes time
             records.append(record)
             if clock() > end and len(records) < settings * len(taken):
                 return
         spent = clock() - began
-        seen = portion.seen(records, tally)
+        seen = _all_seen(runfile, parts, records, tally)
         steps = itertools.chain.from_iterable(each.steps for each in seen)
         yield Batch(seen, passes(steps, batch_size), spent, tally.padding)
         fitting = int(_SAFE * (end - clock()) * len(taken) / spent) if spent else most
@@ -196,46 +195,33 @@ class _SentOf(Tally):
             self._padded += len(tokens) * max(tokens)
 
 
-class _Portion:
-    """Some units of a run.
+def _decoded(
+    runfile: RunFile, parts: Parts, units: Sequence[Unit], batch_size: int, tally: Tally
+) -> Iterator[Record]:
+    """Decode ``units`` by the road of every run, and in its order."""
+    places = runfile.places["task"]
+    (model,) = runfile.models
+    ordered = sorted(units, key=lambda unit: (places[unit.task], unit.sample))
+    portions = [
+        runner.Unit(model.label, unit.task, range(unit.sample, unit.sample + 1)) for unit in ordered
+    ]
+    return runner.execute(runfile, parts=parts, units=portions, batch_size=batch_size, tally=tally)
 
-    Args:
-        runfile: The run.
-        parts: What it is made of.
-        units: Which of its units.
-    """
 
-    def __init__(self, runfile: RunFile, parts: Parts, units: Collection[Unit]) -> None:
-        labels = {unit.task for unit in units}
-        self._units = units
-        self._runfile = replace(
-            runfile,
-            tasks=tuple(task for task in runfile.tasks if task.label in labels),
-            samples=1 + max(unit.sample for unit in units),
-        )
-        self._parts = parts._replace(
-            tasks=[each for each in parts.tasks if each[0].label in labels]
-        )
-
-    def decoded(self, batch_size: int, tally: Tally) -> Iterator[Record]:
-        """Decode the units by the road of every run."""
-        others = _AllBut(self._runfile, self._units)
-        return execute(
-            self._runfile, parts=self._parts, done=others, batch_size=batch_size, tally=tally
-        )
-
-    def seen(self, records: Iterable[Record], tally: _SentOf) -> tuple[Seen, ...]:
-        """Return what each unit cost, in the order of the run."""
-        of_unit: dict[Unit, list[Record]] = defaultdict(list)
-        for record in records:
-            of_unit[Unit(record.task_label, record.index)].append(record)
-        places = self._runfile.places["task"]
-        tasks = {setting.label: id(task) for setting, task in self._parts.tasks}
-        return tuple(
-            _seen(self._runfile, unit, of_unit[unit], tally.sent_of[tasks[unit.task], name])
-            for unit in sorted(of_unit, key=lambda unit: (places[unit.task], unit.sample))
-            for name in [of_unit[unit][0].sample]
-        )
+def _all_seen(
+    runfile: RunFile, parts: Parts, records: Iterable[Record], tally: _SentOf
+) -> tuple[Seen, ...]:
+    """Return what each unit cost, in the order of the run."""
+    of_unit: dict[Unit, list[Record]] = defaultdict(list)
+    for record in records:
+        of_unit[Unit(record.task_label, record.index)].append(record)
+    places = runfile.places["task"]
+    tasks = {setting.label: id(task) for setting, task in parts.tasks}
+    return tuple(
+        _seen(runfile, unit, of_unit[unit], tally.sent_of[tasks[unit.task], name])
+        for unit in sorted(of_unit, key=lambda unit: (places[unit.task], unit.sample))
+        for name in [of_unit[unit][0].sample]
+    )
 
 
 def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) -> Seen:
@@ -260,34 +246,3 @@ def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) ->
         positions=positions * sent / asked if asked else 0.0,
         errors=tuple(record.error for record in ordered if record.error),
     )
-
-
-class _AllBut(AbstractSet[Key]):
-    """The keys of a run without those of some units.
-
-    Args:
-        runfile: The run.
-        units: Whose keys are left out.
-    """
-
-    def __init__(self, runfile: RunFile, units: Collection[Unit]) -> None:
-        self._runfile = runfile
-        self._units = frozenset(units)
-
-    def __contains__(self, key: object) -> bool:
-        """Return whether the key is of another unit."""
-        return isinstance(key, tuple) and key[1:3] not in self._units
-
-    def __iter__(self) -> Iterator[Key]:
-        """Yield the keys of all other units."""
-        run = self._runfile
-        for model, task in itertools.product(run.models, run.tasks):
-            for index, repeat in itertools.product(range(run.samples), range(run.repeats)):
-                for decoder in run.decoders_of(model):
-                    key = (model.label, task.label, index, decoder.label, repeat)
-                    if key in self:
-                        yield key
-
-    def __len__(self) -> int:
-        """Return how many they are."""
-        return sum(1 for _ in self)

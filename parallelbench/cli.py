@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -27,6 +27,7 @@ from parallelbench.errors import RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
+    from parallelbench.runner import Executor
 
 
 class _Verbs(click.Group):
@@ -52,6 +53,9 @@ def _installed_verbs() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
 
 
+_PATH = click.Path(path_type=Path)
+
+
 @click.group(
     cls=_Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -74,8 +78,28 @@ def cli(context: click.Context) -> None:
 @asks_for_a_run
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--shard", help="Only a part of the samples: 2/4 is the second of four.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="In this process, or in one worker per GPU or core.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Of ray; instead of one per GPU.")
+@click.option("--ray-address", help="HOST:PORT or auto: a cluster, instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def run(asked: Asked, out: Path | None, batch_size: int, *, as_json: bool) -> None:
+def run(  # noqa: PLR0913  each is an option
+    *,
+    asked: Asked,
+    out: Path | None,
+    batch_size: int,
+    shard: str | None,
+    executor: Literal["local", "ray"],
+    workers: int | None,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
     """Run the benchmark, or the rest of a run that was cut off.
 
     RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats, or the
@@ -92,18 +116,30 @@ def run(asked: Asked, out: Path | None, batch_size: int, *, as_json: bool) -> No
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks waiting_line/copy
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000
+      parallelbench run sweep --model hf:GSAI-ML/LLaDA-8B-Instruct --executor ray
+      parallelbench run sweep --shard 2/4
     """
+    from parallelbench.rundir import RunDirectory
     from parallelbench.runner import run as carry_out
+    from parallelbench.shard import Shard
 
     plan = asked.plan
-    folder = out or Path("runs") / plan.digest[:12]
+    part = Shard.parse(shard) if shard else None
+    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
+    folder = out or Path("runs") / f"{plan.digest[:12]}{suffix}"
+    total = RunDirectory(folder, plan, part).decodes
     failed: list[Record] = []
-    with _progress(plan.decodes, folder) as progress:
-        carry_out(plan, folder, batch_size=batch_size, progress=progress, failed=failed.append)
-    context = click.get_current_context()
-    report = cli.get_command(context, "report")
-    if report is not None:
-        context.invoke(report, runs=(folder,), as_json=as_json)
+    with _progress(total, folder) as progress:
+        carry_out(
+            plan,
+            folder,
+            batch_size=batch_size,
+            shard=part,
+            executor=_executor(executor, workers, ray_address),
+            progress=progress,
+            failed=failed.append,
+        )
+    _report(folder, as_json=as_json)
     if asked.first_look:
         click.echo(
             f"this was a first look, with {plan.samples} samples of {len(plan.tasks)} tasks; every "
@@ -112,11 +148,33 @@ def run(asked: Asked, out: Path | None, batch_size: int, *, as_json: bool) -> No
         )
     if failed:
         click.echo(
-            f"parallelbench: {len(failed)} of {plan.decodes} decodes ended in an error and are not "
+            f"parallelbench: {len(failed)} of {total} decodes ended in an error and are not "
             f"counted; the first: {failed[0].error}; the same command tries them again",
             err=True,
         )
-        context.exit(1)
+        click.get_current_context().exit(1)
+
+
+@cli.command()
+@click.argument("shards", nargs=-1, required=True, metavar="SHARD...", type=_PATH)
+@click.option("--out", required=True, type=_PATH, help="New run directory.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
+    """Join the run directories of all shards of a run into that of the whole.
+
+    The shards stay as they are.  Nothing is written where one is missing or unfinished, or
+    where they are not of the same run.
+
+    \b
+    Example:
+      parallelbench merge runs/3f2a9c1b7d04-shard-* --out runs/3f2a9c1b7d04
+    """
+    from parallelbench.merge import merge as carry_out
+
+    merged = carry_out(shards, out)
+    if merged.duplicates:
+        click.echo(f"{merged.duplicates} records stood in several shards, alike", err=True)
+    _report(out, as_json=as_json)
 
 
 @cli.command(name="list")
@@ -260,6 +318,27 @@ def _entry(name: str, item: type[Any]) -> dict[str, Any]:
     return {"name": name, "summary": summary, "fields": fields}
 
 
+def _executor(name: str, workers: int | None, ray_address: str | None) -> Executor:
+    if name == "ray":
+        from parallelbench.cluster import on_ray
+
+        return on_ray(workers=workers, address=ray_address)
+    for option, value in (("--workers", workers), ("--ray-address", ray_address)):
+        if value is not None:
+            raise click.UsageError(f"{option} {value} is for --executor ray")
+    from parallelbench.runner import local
+
+    return local
+
+
+def _report(folder: Path, *, as_json: bool) -> None:
+    """Report a run, if the verb for it is installed."""
+    context = click.get_current_context()
+    report = cli.get_command(context, "report")
+    if report is not None:
+        context.invoke(report, runs=(folder,), as_json=as_json)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "".join(f"\n  {name}: {part}" for name, part in value.items())
@@ -313,15 +392,15 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(total: int, folder: Path) -> Callable[[int], None]:
-    began = time.monotonic()
+    began = told = 0.0
     first: int | None = None
-    told = began
 
     def advance(count: int) -> None:
-        nonlocal first, told
+        nonlocal began, first, told
         now = time.monotonic()
         if first is None:
-            first = count
+            # Loading a model takes time that says nothing of what is left.
+            began, first, told = now, count, now
             known = f", {count} recorded before" if count else ""
             nothing = ": nothing is left to decode" if count == total else ""
             click.echo(f"{total} decodes into {folder}{known}{nothing}", err=True)

@@ -12,7 +12,8 @@
     │   ├── RecordsError        a line of records is torn, corrupted or from elsewhere
     │   ├── StorageError        a folder cannot be read or written, or the disk is full
     │   ├── CheckpointError     a checkpoint cannot be loaded, or is not what it seems
-    │   └── UnreachableError    a server answers nothing at all, so the run was ended
+    │   ├── UnreachableError    a server answers nothing at all, so the run was ended
+    │   └── WorkersError        workers cannot be had, or die over what they are given
     ├── DecoderError            a strategy broke its contract: the record says so
     ├── ModelError              a model has no prediction for a row: the record says so
     └── ServerError             a server gave no usable reply: the record says so
@@ -70,6 +71,10 @@ class CheckpointError(RequestError):
 
 class UnreachableError(RequestError):
     """A server failed so often in a row that going on would only waste time."""
+
+
+class WorkersError(RequestError):
+    """The workers of a cluster cannot be had as asked, or die again and again."""
 
 
 class DecoderError(ParallelBenchError):

@@ -1,7 +1,8 @@
 """A run directory: the frozen run file, the records, and what is derived from them.
 
 ``run.yaml`` says what the run is; ``environment.json`` where it ran, one entry per start;
-``records-0.jsonl`` holds one finished decode per line and is only ever appended to.
+``records-0.jsonl`` holds one finished decode per line and is only ever appended to;
+``shard.json``, if there is one, says which part of the run this directory is for.
 Everything else in the directory can be made again from these.
 """
 
@@ -21,8 +22,10 @@ from typing import Any
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.runfile import RunFile, differences, make_runfile, read_content
+from parallelbench.shard import Shard
 
 _RUN_FILE = "run.yaml"
+_SHARD = "shard.json"
 _ENVIRONMENT = "environment.json"
 _RECORDS = "records-0.jsonl"
 
@@ -34,10 +37,12 @@ class RunDirectory:
     Attributes:
         path: Of the folder.
         runfile: What the run is.
+        shard: Which part of the run it is for; None for all of it.
     """
 
     path: Path
     runfile: RunFile
+    shard: Shard | None = None
 
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
@@ -49,7 +54,7 @@ class RunDirectory:
         if not cls.holds_run(path):
             raise RunFileError(f"{path} is not a run directory: it holds no {_RUN_FILE}")
         file = path / _RUN_FILE
-        return cls(path, make_runfile(read_content(file), where=str(file)))
+        return cls(path, make_runfile(read_content(file), where=str(file)), _shard_in(path))
 
     @staticmethod
     def holds_run(path: Path) -> bool:
@@ -58,17 +63,24 @@ class RunDirectory:
         Raises:
             StorageError: That cannot be seen.
         """
-        with _storage(path):
+        with storage(path):
             return (path / _RUN_FILE).is_file()
 
     @classmethod
-    def begin(cls, path: Path, runfile: RunFile) -> RunDirectory:
+    def begin(cls, path: Path, runfile: RunFile, shard: Shard | None = None) -> RunDirectory:
         """Return the run directory for ``runfile``, new or to be continued.
 
+        Args:
+            path: New, empty, or begun with the same run and shard.
+            runfile: The whole run, also where only a part of it is done here.
+            shard: The part of it that is done here; None for all of it.
+
         Raises:
-            RunFileError: ``path`` holds another run; the message tells the difference.
+            RunFileError: ``path`` holds another run or shard; the message tells the
+                difference.
             StorageError: The folder cannot be made or written.
         """
+        directory = cls(path, runfile, shard)
         if cls.holds_run(path):
             before, after = read_content(path / _RUN_FILE), runfile.frozen()
             if before != after:
@@ -77,17 +89,37 @@ class RunDirectory:
                     f"{'; '.join(differences(before, after))}; "
                     "give another --out, or the run file that it began with"
                 )
-            return cls(path, runfile)
-        with _storage(path):
+            held = _shard_in(path)
+            if held != shard:
+                raise RunFileError(
+                    f"{path} holds {_told(held)} of this run, and now {_told(shard)} is asked "
+                    "for; give another --out, or the --shard that it began with"
+                )
+            return directory
+        with storage(path):
             path.mkdir(parents=True, exist_ok=True)
-            # A run that was killed as it began may have left its half-written run file.
-            if not all(entry.name.startswith(f".{_RUN_FILE}-") for entry in path.iterdir()):
+            # A run that was killed as it began may have left what it wrote before its run file.
+            if not all(_is_beginning(entry.name) for entry in path.iterdir()):
                 raise StorageError(
                     f"{path} is not empty and holds no run; give a new or empty folder as --out"
                 )
-        directory = cls(path, runfile)
+            (path / _SHARD).unlink(missing_ok=True)
+        if shard is not None:
+            # Before the run file: a part must never be taken for the whole.
+            directory.write_text(_SHARD, json.dumps({"shard": str(shard)}) + "\n")
         directory.write_text(_RUN_FILE, runfile.to_yaml())
         return directory
+
+    @property
+    def samples(self) -> range:
+        """The numbers of the samples that are decoded here."""
+        every = range(self.runfile.samples)
+        return every if self.shard is None else self.shard.of(len(every))
+
+    @property
+    def decodes(self) -> int:
+        """How many decodes are done here."""
+        return self.runfile.decodes // self.runfile.samples * len(self.samples)
 
     def records(self) -> Iterator[Record]:
         """Yield the records, in the order in which they were finished.
@@ -96,7 +128,7 @@ class RunDirectory:
             RecordsError: A line is torn, was altered, or belongs to another run.
         """
         file = self.path / _RECORDS
-        with _storage(file):
+        with storage(file):
             if not file.exists():
                 return
             _refuse_device(file)
@@ -112,11 +144,11 @@ class RunDirectory:
             StorageError: They cannot be written, or another process is writing them.
         """
         file = self.path / _RECORDS
-        with _storage(file):
+        with storage(file):
             # Unbuffered: a record is with the operating system, or it raised.
             stream = file.open("ab", buffering=0)
         with stream:
-            with _storage(file):
+            with storage(file):
                 _refuse_device(file)
                 _lock(stream, file)
                 _drop_torn_line(file, stream)
@@ -135,7 +167,7 @@ class RunDirectory:
     def environments(self) -> list[dict[str, Any]]:
         """Return the environment of every start of this run."""
         file = self.path / _ENVIRONMENT
-        with _storage(file):
+        with storage(file):
             if not file.exists():
                 return []
             text = file.read_bytes()
@@ -157,6 +189,7 @@ class RunDirectory:
             "samples": self.runfile.samples,
             "seed": self.runfile.seed,
             "repeats": self.runfile.repeats,
+            **({} if self.shard is None else {"shard": str(self.shard)}),
             "environments": self.environments(),
         }
 
@@ -167,7 +200,7 @@ class RunDirectory:
             StorageError: It cannot be written.
         """
         file = self.path / name
-        with _storage(file):
+        with storage(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
             try:
@@ -206,7 +239,7 @@ class RunDirectory:
         run = self.runfile
         return [
             ("seed", record.seed, (run.seed,)),
-            ("sample number", record.index, range(run.samples)),
+            ("sample number", record.index, self.samples),
             ("repeat", record.repeat, range(run.repeats)),
             ("model", record.model, run.places["model"]),
             ("task", record.task_label, run.places["task"]),
@@ -222,15 +255,42 @@ class RecordWriter:
         self._file = file
 
     def append(self, record: Record) -> None:
-        """Write one record.
+        """Write one record; raises as :meth:`append_line` does."""
+        self.append_line(to_line(record))
+
+    def append_line(self, line: str) -> None:
+        """Write one record that is a line already.
 
         Raises:
             StorageError: The disk is full or the file cannot be written any more.
         """
-        line = to_line(record).encode()
-        with _storage(self._file):
-            while line:  # a nearly full disk takes part of a line, and raises at the next
-                line = line[self._stream.write(line) :]
+        left = line.encode()
+        with storage(self._file):
+            while left:  # a nearly full disk takes part of a line, and raises at the next
+                left = left[self._stream.write(left) :]
+
+
+def _is_beginning(name: str) -> bool:
+    return name == _SHARD or name.startswith((f".{_SHARD}-", f".{_RUN_FILE}-"))
+
+
+def _shard_in(path: Path) -> Shard | None:
+    file = path / _SHARD
+    with storage(file):
+        if not file.exists():
+            return None
+        text = file.read_bytes()
+    try:
+        return Shard.parse(json.loads(text)["shard"])
+    except (ValueError, KeyError, TypeError, RunFileError) as error:
+        raise RunFileError(
+            f"{file} was altered: it does not say which part of the run this folder is for; "
+            'write {"shard": "2/4"} for the second of four'
+        ) from error
+
+
+def _told(shard: Shard | None) -> str:
+    return "the whole" if shard is None else f"shard {shard}"
 
 
 def _refuse_device(file: Path) -> None:
@@ -264,7 +324,7 @@ def _drop_torn_line(file: Path, stream: FileIO) -> None:
 
 
 @contextmanager
-def _storage(place: Path) -> Iterator[None]:
+def storage(place: Path) -> Iterator[None]:
     """Turn a fault of the file system into a sentence."""
     try:
         yield

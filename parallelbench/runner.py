@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -21,14 +23,17 @@ from parallelbench.errors import RunFileError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import build_prompt
-from parallelbench.record import Record, RecordedMarks, Served, Status
+from parallelbench.record import Record, RecordedMarks, Served, Status, from_line, to_line
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile
 from parallelbench.sample import Sample
 from parallelbench.score import Marks
 from parallelbench.serve import Answered, Question, serve
 from parallelbench.setting import Setting, build
+from parallelbench.shard import Shard
 from parallelbench.task import TASKS, Task, sample_rng
+
+T = TypeVar("T")
 
 _VERSION = importlib.metadata.version("parallelbench")
 
@@ -48,11 +53,96 @@ class Parts(NamedTuple):
     decoders: list[tuple[Setting, Decoder]]
 
 
-def run(
+@dataclass(frozen=True)
+class Unit:
+    """Some samples of one task for one model, with all their settings and repeats.
+
+    A sample is never divided: its settings share model calls.
+
+    Attributes:
+        model: The model's label.
+        task: The task's label.
+        samples: Their numbers.
+        done: Keys of records that are not wanted again, of these samples and of others.
+    """
+
+    model: str
+    task: str
+    samples: range
+    done: AbstractSet[Key] = frozenset()
+
+
+class Finished(NamedTuple):
+    """A record as it is written down.
+
+    Attributes:
+        key: Of the record.
+        line: The record.
+        error: What went wrong, for status ``error``; else None.
+    """
+
+    key: Key
+    line: str
+    error: str | None
+
+    @classmethod
+    def of(cls, record: Record) -> Finished:
+        """Return ``record`` as it is written down."""
+        return cls(record.key, to_line(record), record.error)
+
+
+class Loaded(NamedTuple):
+    """What a run must know of a model that it does not hold itself."""
+
+    digest: str
+    facts: dict[str, Any]
+
+
+class Crew(ABC):
+    """Who does the decodes of a run, with every model loaded and shown what it will be asked.
+
+    Attributes:
+        models: What is loaded, by label.
+        tally: What sharing saved so far.
+    """
+
+    models: Mapping[str, Loaded]
+    tally: Tally
+
+    @abstractmethod
+    def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
+        """Yield each record as it is finished, in no particular order.
+
+        Args:
+            samples: The numbers of the samples that are wanted.
+            done: Keys of records that are not wanted again.
+
+        Raises:
+            RequestError: It cannot go on; what was yielded stays.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """Return where the decodes were done, as JSON values, as far as is known by now."""
+        return {}
+
+
+#: Brings a crew together for a run file and a batch size, and lets it go at the end.
+Executor = Callable[[RunFile, int], AbstractContextManager[Crew]]
+
+
+@contextmanager
+def local(runfile: RunFile, batch_size: int) -> Iterator[Crew]:
+    """Do the decodes in this process."""
+    yield _Alone(runfile, prepare(runfile), batch_size)
+
+
+def run(  # noqa: PLR0913  all but two are options
     runfile: RunFile,
     path: Path,
     *,
     batch_size: int = 512,
+    shard: Shard | None = None,
+    executor: Executor = local,
     progress: Callable[[int], None] = lambda _: None,
     failed: Callable[[Record], None] = lambda _: None,
 ) -> RunDirectory:
@@ -61,7 +151,9 @@ def run(
     Args:
         runfile: What to run.
         path: The run's folder: new, empty, or of the same run.
-        batch_size: Most decodes at a time; changes no record.
+        batch_size: Most decodes at a time, of each worker; changes no record.
+        shard: The part of it that is done here; None for all of it.
+        executor: Where decodes are done; changes no record but its ``seconds``.
         progress: Called with the number of decodes recorded so far.
         failed: Called with every record that ended in an error; the next run of the same
             run file tries those again.
@@ -69,10 +161,15 @@ def run(
     Raises:
         RequestError: Something cannot be done as asked; what is recorded stays.
     """
-    # What cannot be run leaves no trace; a run that was begun has been checked.
-    parts = None if RunDirectory.holds_run(path) else prepare(runfile)
-    directory = RunDirectory.begin(path, runfile)
-    with directory.appending() as writer:
+    if shard is not None:
+        shard.of(runfile.samples)  # refused before a model is loaded
+    with ExitStack() as stack:
+        # What cannot be run leaves no trace; a run that was begun has been checked.
+        crew = None
+        if not RunDirectory.holds_run(path):
+            crew = stack.enter_context(executor(runfile, batch_size))
+        directory = RunDirectory.begin(path, runfile, shard)
+        writer = stack.enter_context(directory.appending())
         done: set[Key] = set()
         digests: dict[str, str] = {}
         for record in directory.records():
@@ -80,20 +177,22 @@ def run(
             if record.status != "error":
                 done.add(record.key)
         progress(len(done))
-        if len(done) == runfile.decodes:
+        if len(done) == directory.decodes:
             return directory
-        parts = parts or prepare(runfile)
-        _check_models(parts, digests, path)
-        facts = {setting.label: model.facts() for setting, model in parts.models}
-        directory.add_environment({**environment(), "batch_size": batch_size, "models": facts})
-        tally = Tally()
-        records = _decoded(runfile, parts, done, batch_size, tally)
-        for count, record in enumerate(records, start=len(done) + 1):
-            writer.append(record)
+        crew = crew or stack.enter_context(executor(runfile, batch_size))
+        _check_models(crew, digests, path)
+        models = {label: model.facts for label, model in crew.models.items()}
+        directory.add_environment(
+            {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
+        )
+        finished = crew.finish(directory.samples, done)
+        for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
+            writer.append_line(line)
             progress(count)
-            if record.status == "error":
-                failed(record)
-        directory.note(rows_asked=tally.asked, rows_sent=tally.sent)
+            if error is not None:
+                failed(from_line(line, "a record"))
+        asked, sent = crew.tally.asked, crew.tally.sent
+        directory.note(rows_asked=asked, rows_sent=sent, shared_calls=asked - sent, **crew.facts())
     return directory
 
 
@@ -103,25 +202,49 @@ def prepare(runfile: RunFile) -> Parts:
     Raises:
         RequestError: As :func:`execute`.
     """
-    parts = Parts(
+    parts = assemble(runfile)
+    check(runfile, parts)
+    return parts
+
+
+def assemble(runfile: RunFile) -> Parts:
+    """Return the parts of a run, its models loaded.
+
+    Raises:
+        RequestError: A model cannot be had as asked.
+    """
+    return Parts(
         models=[(setting, build(setting, MODELS).open()) for setting in runfile.models],
         tasks=[(setting, build(setting, TASKS)) for setting in runfile.tasks],
         decoders=[(setting, build(setting, DECODERS)) for setting in runfile.decoders],
     )
+
+
+def check(runfile: RunFile, parts: Parts) -> None:
+    """Show every model what it will be asked.
+
+    Raises:
+        RequestError: A decoder needs what the model does not give, or a sample does not
+            fit the canvas or the model.
+    """
     for setting, model in parts.models:
         if isinstance(model, Server):
             continue
         _check_needs(setting, model, parts.decoders)
         with _threads(model.threads):
             _check_samples(runfile, model, parts)
-    return parts
+
+
+def loaded(parts: Parts) -> dict[str, Loaded]:
+    """Return what a run must know of its models, by label."""
+    return {setting.label: Loaded(model.digest, model.facts()) for setting, model in parts.models}
 
 
 def execute(
     runfile: RunFile,
     *,
     parts: Parts | None = None,
-    done: AbstractSet[Key] = frozenset(),
+    units: Iterable[Unit] | None = None,
     batch_size: int = 512,
     tally: Tally | None = None,
 ) -> Iterator[Record]:
@@ -130,7 +253,7 @@ def execute(
     Args:
         runfile: What to run.
         parts: What it is made of, if that is loaded already.
-        done: Keys of records that are not wanted again.
+        units: Which parts of it, model after model; None for all of it.
         batch_size: Most decodes at a time; changes no record but its ``seconds``.
         tally: Is told what sharing saved.
 
@@ -138,7 +261,48 @@ def execute(
         RequestError: A decoder needs what the model does not give, or a sample does not
             fit the canvas or the model.
     """
-    return _decoded(runfile, parts or prepare(runfile), done, batch_size, tally or Tally())
+    if units is None:
+        units = planned(runfile, range(runfile.samples))
+    return _decoded(runfile, parts or prepare(runfile), units, batch_size, tally or Tally())
+
+
+def planned(
+    runfile: RunFile, samples: range, done: AbstractSet[Key] = frozenset()
+) -> Iterator[Unit]:
+    """Yield what is to be done, in as few units as there can be, model after model."""
+    for model in runfile.models:
+        for task in runfile.tasks:
+            yield Unit(model.label, task.label, samples, done)
+
+
+def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterator[Job]:
+    """Yield the decodes of ``unit``, which is one of ``model``."""
+    decoders = dict(_labelled(parts.decoders))
+    task = dict(_labelled(parts.tasks))[unit.task]
+    for origins in _origins(runfile, unit):
+        if not origins:
+            continue
+        prompt = build_prompt(task, draw(task, runfile.seed, origins[0].index), model.codec)
+        for origin in origins:
+            decoder = decoders[origin.decoder.label]
+            yield Job(prompt=prompt, decoder=decoder, key=_job_key(runfile, origin), tag=origin)
+
+
+def decode_jobs(
+    runfile: RunFile, model: Model, jobs: Iterable[Job], batch_size: int, tally: Tally
+) -> Iterator[Record]:
+    """Yield the record of each of ``jobs``, which are those of units of ``model``.
+
+    Args:
+        runfile: What is run.
+        model: Predicts for all of them.
+        jobs: As :func:`jobs_of` makes them.
+        batch_size: Most decodes at a time.
+        tally: Is told what sharing saved.
+    """
+    with _threads(model.threads):
+        for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
+            yield _record(outcome, runfile, model)
 
 
 def draw(task: Task, seed: int, index: int) -> Sample:
@@ -162,18 +326,39 @@ def _check_samples(runfile: RunFile, model: Model, parts: Parts) -> None:
             model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
 
 
+class _Alone(Crew):
+    """This process."""
+
+    def __init__(self, runfile: RunFile, parts: Parts, batch_size: int) -> None:
+        self.models = loaded(parts)
+        self.tally = Tally()
+        self._runfile = runfile
+        self._parts = parts
+        self._batch_size = batch_size
+
+    def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
+        units = planned(self._runfile, samples, done)
+        for record in _decoded(self._runfile, self._parts, units, self._batch_size, self.tally):
+            yield Finished.of(record)
+
+
 def _decoded(
-    runfile: RunFile, parts: Parts, done: AbstractSet[Key], batch_size: int, tally: Tally
+    runfile: RunFile, parts: Parts, units: Iterable[Unit], batch_size: int, tally: Tally
 ) -> Iterator[Record]:
-    for setting, model in parts.models:
+    models = dict(_labelled(parts.models))
+    for label, own in itertools.groupby(units, key=lambda unit: unit.model):
+        model = models[label]
         if isinstance(model, Server):
-            for answered in serve(_questions(runfile, setting, parts, done), model):
+            questions = itertools.chain.from_iterable(_questions(runfile, parts, u) for u in own)
+            for answered in serve(questions, model):
                 yield _served_record(answered, runfile, model)
             continue
-        jobs = _jobs(runfile, setting, model, parts, done)
-        with _threads(model.threads):
-            for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
-                yield _record(outcome, runfile, model)
+        jobs = itertools.chain.from_iterable(jobs_of(runfile, parts, model, u) for u in own)
+        yield from decode_jobs(runfile, model, jobs, batch_size, tally)
+
+
+def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
+    return ((setting.label, part) for setting, part in parts)
 
 
 class _Reply(NamedTuple):
@@ -207,44 +392,25 @@ class _Origin:
         return (self.model.label, self.task.label, self.index, self.decoder.label, self.repeat)
 
 
-def _origins(
-    runfile: RunFile, model: Setting, parts: Parts, done: AbstractSet[Key]
-) -> Iterator[list[_Origin]]:
-    """Return what is asked of a model and not yet recorded, sample by sample."""
-    for task, _ in parts.tasks:
-        for index in range(runfile.samples):
-            # Many settings end in the same reply; it is read and marked once.
-            replies: dict[tuple[int, ...], _Reply] = {}
-            origins = [
-                _Origin(model, task, decoder, index, repeat, replies)
-                for repeat in range(runfile.repeats)
-                for decoder in runfile.decoders_of(model)
-            ]
-            yield [origin for origin in origins if origin.key not in done]
+def _origins(runfile: RunFile, unit: Unit) -> Iterator[list[_Origin]]:
+    """Yield what is asked for in ``unit`` and not done yet, sample by sample."""
+    model = runfile.models[runfile.places["model"][unit.model]]
+    task = runfile.tasks[runfile.places["task"][unit.task]]
+    for index in unit.samples:
+        # Many settings end in the same reply; it is read and marked once.
+        replies: dict[tuple[int, ...], _Reply] = {}
+        origins = [
+            _Origin(model, task, decoder, index, repeat, replies)
+            for repeat in range(runfile.repeats)
+            for decoder in runfile.decoders_of(model)
+        ]
+        yield [origin for origin in origins if origin.key not in unit.done]
 
 
-def _jobs(
-    runfile: RunFile, setting: Setting, model: Model, parts: Parts, done: AbstractSet[Key]
-) -> Iterator[Job]:
-    tasks = {setting.label: task for setting, task in parts.tasks}
-    decoders = {setting.label: decoder for setting, decoder in parts.decoders}
-    for origins in _origins(runfile, setting, parts, done):
-        if not origins:
-            continue
-        task = tasks[origins[0].task.label]
-        prompt = build_prompt(task, draw(task, runfile.seed, origins[0].index), model.codec)
+def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]:
+    task = dict(_labelled(parts.tasks))[unit.task]
+    for origins in _origins(runfile, unit):
         for origin in origins:
-            decoder = decoders[origin.decoder.label]
-            yield Job(prompt=prompt, decoder=decoder, key=_job_key(runfile, origin), tag=origin)
-
-
-def _questions(
-    runfile: RunFile, setting: Setting, parts: Parts, done: AbstractSet[Key]
-) -> Iterator[Question]:
-    tasks = {setting.label: task for setting, task in parts.tasks}
-    for origins in _origins(runfile, setting, parts, done):
-        for origin in origins:
-            task = tasks[origin.task.label]
             sample = draw(task, runfile.seed, origin.index)
             asked = _Asked(origin, task, sample)
             yield Question(tuple(sample.messages), _job_key(runfile, origin), tag=asked)
@@ -361,13 +527,13 @@ def _marks(status: Status, marks: Marks) -> RecordedMarks | None:
     )
 
 
-def _check_models(parts: Parts, digests: Mapping[str, str], path: Path) -> None:
+def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
     """Refuse to go on with a model that is not the one a run began with."""
-    for setting, model in parts.models:
-        if digests.get(setting.label, model.digest) != model.digest:
+    for label, model in crew.models.items():
+        if digests.get(label, model.digest) != model.digest:
             raise RunFileError(
-                f"{path} was begun with another {setting.label!r}: its digest was "
-                f"{digests[setting.label][:12]} and is now {model.digest[:12]} (other weights, "
+                f"{path} was begun with another {label!r}: its digest was "
+                f"{digests[label][:12]} and is now {model.digest[:12]} (other weights, "
                 "another tokenizer, or other installed tasks); give another --out"
             )
 

@@ -19,7 +19,7 @@ from parallelbench.rundir import RunDirectory
 from servers import Scripted, fails, says
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
-VERBS = ("run", "estimate", "report", "show", "list", "doctor", "bounds", "train")
+VERBS = ("run", "estimate", "report", "show", "list", "doctor", "bounds", "train", "merge")
 
 
 @pytest.fixture

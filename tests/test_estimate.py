@@ -179,7 +179,8 @@ def test_rows_are_told_apart_by_sample_though_they_are_decoded_together():
             for record in execute(dataclasses.replace(alone, samples=2))
             if record.index != each.unit.sample
         }
-        list(execute(alone, done=before, tally=tally))
+        units = planned(alone, range(alone.samples), before)
+        list(execute(alone, units=units, tally=tally))
         assert (each.rows_asked, each.rows_sent) == (tally.asked, tally.sent)
 
 

@@ -1,0 +1,199 @@
+"""The parts of a run -> the whole, if nothing is missing and nothing disagrees.
+
+Records are read twice and held never: what is kept of each is a digest, to tell whether two
+shards say the same of a decode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from parallelbench.errors import RecordsError, RunFileError, StorageError
+from parallelbench.record import Record
+from parallelbench.rundir import RunDirectory, storage
+from parallelbench.runfile import RunFile, differences
+from parallelbench.shard import Shard
+
+
+class Merged(NamedTuple):
+    """A run that was put together.
+
+    Attributes:
+        run: The whole.
+        duplicates: Records that stood in the shards more than once, and stand here once.
+    """
+
+    run: RunDirectory
+    duplicates: int
+
+
+def merge(paths: Sequence[Path], out: Path) -> Merged:
+    """Write into ``out`` the run whose shards are in ``paths``, which stay as they are.
+
+    Args:
+        paths: Run directories of the same run file.
+        out: New or empty; it appears when it is complete.
+
+    Raises:
+        RunFileError: They are of different runs, or decodes are missing.
+        RecordsError: A record is spoilt, or two say different things of the same decode.
+        StorageError: ``out`` holds something, or cannot be written.
+    """
+    with storage(out):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
+    shards = [RunDirectory.open(path) for path in paths]
+    runfile = _common_runfile(shards)
+    found = _looked_through(shards)
+    _refuse_gaps(shards, found)
+    with _appearing(out) as place:
+        whole = RunDirectory.begin(place, runfile)
+        with whole.appending() as writer:
+            for shard in shards:
+                for record in shard.records():
+                    if found.kept.get(_place(record, runfile)) == _digest(record):
+                        del found.kept[_place(record, runfile)]
+                        writer.append(record)
+        for shard in shards:
+            for start in shard.environments():
+                part = {} if shard.shard is None else {"shard": str(shard.shard)}
+                whole.add_environment({**start, **part})
+    return Merged(RunDirectory(out, runfile), found.duplicates)
+
+
+#: Where a decode stands in its run: model, task, sample, decoder, repeat.
+_Place = tuple[int, int, int, int, int]
+
+
+class _Found(NamedTuple):
+    """What stands in the shards.
+
+    Attributes:
+        kept: The digest of the record that is kept of each decode.
+        duplicates: Records that say again what another has said.
+    """
+
+    kept: dict[_Place, bytes]
+    duplicates: int
+
+
+def _common_runfile(shards: Sequence[RunDirectory]) -> RunFile:
+    first, *others = shards
+    for other in others:
+        if other.runfile.frozen() != first.runfile.frozen():
+            told = "; ".join(differences(first.runfile.frozen(), other.runfile.frozen()))
+            raise RunFileError(
+                f"{other.path} is of another run than {first.path}: {told}; only shards of the "
+                "same run can be merged"
+            )
+    return first.runfile
+
+
+def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
+    """Read every record once; of a decode that failed and was done again, keep the last."""
+    kept: dict[_Place, bytes] = {}
+    failed: set[_Place] = set()
+    models: dict[str, tuple[str, RunDirectory]] = {}
+    duplicates = 0
+    for shard in shards:
+        for record in shard.records():
+            _refuse_other_model(record, shard, models)
+            place, digest = _place(record, shard.runfile), _digest(record)
+            known = kept.get(place) if place not in failed else None
+            if record.status == "error":
+                if known is None:
+                    failed.add(place)
+                    kept[place] = digest
+                continue
+            if known is None:
+                failed.discard(place)
+                kept[place] = digest
+            elif known == digest:
+                duplicates += 1
+            else:
+                raise RecordsError(
+                    f"{shard.path} says something else of {record.sample} with "
+                    f"{record.decoder_label} than a record before: the same decode must give the "
+                    "same tokens everywhere; find out which shard is wrong (other packages, "
+                    "another device?) and leave it out"
+                )
+    return _Found(kept, duplicates)
+
+
+def _refuse_other_model(
+    record: Record, shard: RunDirectory, models: dict[str, tuple[str, RunDirectory]]
+) -> None:
+    digest, first = models.setdefault(record.model, (record.model_digest, shard))
+    if record.model_digest != digest:
+        raise RecordsError(
+            f"{shard.path} was decoded with another {record.model!r} than {first.path}: digest "
+            f"{record.model_digest[:12]} and not {digest[:12]} (other weights, another tokenizer, "
+            "or other installed tasks); only shards of the same model can be merged"
+        )
+
+
+def _refuse_gaps(shards: Sequence[RunDirectory], found: _Found) -> None:
+    """Refuse to make a whole that is none, and say how to do what is missing."""
+    runfile = shards[0].runfile
+    missing = runfile.decodes - len(found.kept)
+    if not missing:
+        return
+    count = max(each.shard.count if each.shard else 1 for each in shards)
+    parts = [Shard(index, count) for index in range(1, count + 1)]
+    of_sample = runfile.decodes // runfile.samples
+    recorded = [0] * runfile.samples
+    for place in found.kept:
+        recorded[place[2]] += 1
+    lacking = [p for p in parts if any(recorded[i] < of_sample for i in p.of(runfile.samples))]
+    commands = "; ".join(_command(part, shards) for part in lacking)
+    names = ", ".join(str(part) for part in lacking)
+    which = f"shard {names} lacks" if len(lacking) == 1 else f"shards {names} lack"
+    raise RunFileError(
+        f"{missing} of {runfile.decodes} decodes are missing: {which} some; nothing was written. "
+        f"To do them: {commands}"
+    )
+
+
+def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
+    begun = [each.path for each in shards if (each.shard or Shard(1, 1)) == part]
+    told = f"parallelbench run {shards[0].path / 'run.yaml'}"
+    if part.count > 1:
+        told += f" --shard {part}"
+    return f"{told} --out {begun[0]}" if begun else told
+
+
+def _place(record: Record, runfile: RunFile) -> _Place:
+    places = runfile.places
+    return (
+        places["model"][record.model],
+        places["task"][record.task_label],
+        record.index,
+        places["decoder"][record.decoder_label],
+        record.repeat,
+    )
+
+
+def _digest(record: Record) -> bytes:
+    # What a clock decides is no difference.
+    body = record.model_dump_json(exclude={"seconds"})
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes ``out`` when everything is written."""
+    with storage(out):
+        place = out.parent / f".{out.name}-{secrets.token_hex(4)}"
+        place.mkdir(parents=True)
+    try:
+        yield place
+        with storage(out):
+            place.replace(out)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

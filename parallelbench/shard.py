@@ -1,0 +1,64 @@
+"""A part of a run, for job arrays: ``--shard 2/4`` is the second quarter of its samples."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from parallelbench.errors import RunFileError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a run, which are as large as each other, give or take a sample.
+
+    A part holds neighbouring samples: where lengths take turns from sample to sample, any
+    few neighbours have all of them, which every fourth sample has not.
+
+    Attributes:
+        index: Which part, from 1 to ``count``.
+        count: How many parts there are.
+
+    Raises:
+        RunFileError: ``index`` does not lie between 1 and ``count``.
+    """
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise RunFileError(
+                f"a shard is one of 1/{self.count} to {self.count}/{self.count}, got {self}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard that is written like ``2/4``.
+
+        Raises:
+            RunFileError: ``text`` is of another form, or there is no such part.
+        """
+        found = re.fullmatch(r"\s*([0-9]+)\s*/\s*([1-9][0-9]*)\s*", text)
+        if not found:
+            raise RunFileError(f"a shard is written like 2/4, the second of four, got {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def of(self, samples: int) -> range:
+        """Return which of a run's ``samples`` are in this part.
+
+        Raises:
+            RunFileError: There are more parts than samples.
+
+        Example:
+            >>> [Shard(index, 3).of(10) for index in (1, 2, 3)]
+            [range(0, 3), range(3, 6), range(6, 10)]
+        """
+        if self.count > samples:
+            raise RunFileError(
+                f"shard {self} of {samples} samples: at most {samples} shards have one each"
+            )
+        return range(samples * (self.index - 1) // self.count, samples * self.index // self.count)
