@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from parallelbench import runner
 from parallelbench.calibration import Batch, Seen, Unit, calibrate, order, passes
 from parallelbench.cli import main
 from parallelbench.decode import Tally, decode
@@ -169,18 +170,9 @@ def test_rows_are_told_apart_by_sample_though_they_are_decoded_together():
     asked = plan(samples=2)
     for each in itertools.chain.from_iterable(batch.seen for batch in calibrated(asked)):
         tally = Tally()
-        alone = dataclasses.replace(
-            asked,
-            samples=each.unit.sample + 1,
-            tasks=tuple(task for task in asked.tasks if task.label == each.unit.task),
-        )
-        before = {
-            record.key
-            for record in execute(dataclasses.replace(alone, samples=2))
-            if record.index != each.unit.sample
-        }
-        units = planned(alone, range(alone.samples), before)
-        list(execute(alone, units=units, tally=tally))
+        task, sample = each.unit
+        alone = runner.Unit(asked.models[0].label, task, range(sample, sample + 1))
+        list(execute(asked, units=[alone], tally=tally))
         assert (each.rows_asked, each.rows_sent) == (tally.asked, tally.sent)
 
 
