@@ -6,7 +6,8 @@ lets words go before.
 
 Rule: as ``llada`` with confidences: step i of T commits ``top(c', open, K_i)``, where
 ``c' = g_i c`` at positions whose predicted token ends a reply, ``c' = c`` elsewhere, and
-``g_i = floor + (1 - floor) i / (T - 1)``, a straight line from ``floor`` to 1.  (1 where T = 1.)
+``g_i = floor + (1 - floor) i / (T - 1)``, a straight line from ``floor`` to 1.
+A single step commits all, and needs no scale.
 Defaults: floor = 0.4, steps = 32 per block.
 
 The source of this reading gives the two ends of the line and not its form; a straight one is
@@ -93,7 +94,5 @@ def held_back(
     codec = batch.views[0].prompt.codec
     ends = torch.isin(token, torch.tensor(sorted(codec.ends), device=token.device))
     way = batch.progress.step.double() / (steps - 1).clamp(min=1)
-    # A single step is the first and the last; it counts as the last.
-    way = way.masked_fill(steps == 1, 1.0)
     scale = (floor + (1 - floor) * way.clamp(max=1))[:, None]
     return torch.where(ends, confidence * scale, confidence)

@@ -40,7 +40,7 @@ class Seen:
 class Scripted(Model):
     """Logits of our choice at every position, moved by what is written there and left of it.
 
-    Few different numbers, so that scores are often equal.
+    Few different numbers, so that scores are often equal; end-of-text is likelier than others.
     """
 
     digest = "scripted"
@@ -51,6 +51,7 @@ class Scripted(Model):
         generator = torch.Generator().manual_seed(seed)
         shape = (40, 3, self.codec.size)
         self._logits = torch.randint(levels, shape, generator=generator).double() * scale
+        self._logits[:, :, self.codec.end_id] += scale * (levels - 1) / 2
 
     def predict(self, rows):
         self.calls += 1
