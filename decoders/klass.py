@@ -27,6 +27,7 @@ arXiv:2511.05664), and its code for both models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -47,9 +48,9 @@ _MOST = 10.0
 
 @dataclass(slots=True, eq=False)
 class Past:
-    """The prediction of the call before, and for how many calls each position was calm."""
+    """Logarithms of the prediction one call earlier, and for how many each position was calm."""
 
-    distribution: Float[Tensor, "length vocabulary"] | None
+    logs: Float[Tensor, "length vocabulary"] | None
     calm: Int[Tensor, " length"]
 
 
@@ -92,7 +93,7 @@ class Klass(BatchDecoder):
 
     def start(self, view: View) -> Past:
         """Return that nothing was predicted yet."""
-        return Past(distribution=None, calm=torch.zeros_like(view.canvas))
+        return Past(logs=None, calm=torch.zeros_like(view.canvas))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
         """Ask for all open positions that are remembered."""
@@ -117,14 +118,13 @@ class Klass(BatchDecoder):
     def _calm(self, batch: StepBatch) -> Int[Tensor, "samples length"]:
         """Return for how many calls each position was calm, the present one included."""
         now = computed(batch.statistics.distribution)
+        logs = (now + _FLOOR).log()
         # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
-        zeros = torch.zeros_like(now[0])
-        before = torch.stack(
-            [zeros if s.distribution is None else s.distribution for s in batch.states]
-        )
-        moved = (now * ((now + _FLOOR).log() - (before + _FLOOR).log())).sum(dim=-1)
+        zeros = torch.full_like(logs[0], math.log(_FLOOR))
+        before = torch.stack([zeros if s.logs is None else s.logs for s in batch.states])
+        moved = (now * (logs - before)).sum(dim=-1)
         calm = torch.where(moved < self.divergence, gathered(batch.states, "calm") + 1, 0)
-        handed_back(batch.states, distribution=now, calm=calm)
+        handed_back(batch.states, logs=logs, calm=calm)
         return calm
 
 

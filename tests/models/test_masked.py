@@ -218,6 +218,20 @@ def test_a_decode_is_the_same_in_any_batch(family, cache, folders):
         assert told(batched[key]) == told(outcome), key
 
 
+def test_strategies_that_remember_or_revise_are_decoded_alike_alone_and_in_a_batch(folders):
+    model = opened(folders["llada"])
+    decoders = strategies(
+        "klass,slow_fast,credit,persistence,wino:draft=0.05,verify=0.1,rcr:k=2,saber,"
+        "joint_threshold:threshold=0.1,t2m:threshold=0.1,remdm_llada:k=2,remdm"
+    )
+    alone = decoded(model, decoders, batch_size=1, lengths=(13, 2), canvas=8)
+    batched = decoded(model, decoders, lengths=(13, 2), canvas=8)
+    assert {key: told(outcome) for key, outcome in alone.items()} == {
+        key: told(outcome) for key, outcome in batched.items()
+    }
+    assert {outcome.status for outcome in alone.values()} <= {"ok", "stalled"}
+
+
 def loud(folder, target, ids):
     """Make the logits of ``ids`` the largest nearly everywhere."""
     for file in folder.iterdir():
