@@ -156,9 +156,11 @@ class _Said(NamedTuple):
     @classmethod
     def joined(cls, parts: Sequence[_Said]) -> _Said:
         """Return ``parts``, one after the other."""
-        return cls(
-            *(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True))
-        )
+        joined: dict[str, Any] = {}
+        for name in cls._fields:
+            values = [getattr(part, name) for part in parts]
+            joined[name] = None if values[0] is None else torch.cat(values)
+        return cls(**joined)
 
 
 def _lines_at_a_time(logits: Float[Tensor, "wanted columns"]) -> int:

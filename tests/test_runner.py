@@ -12,9 +12,11 @@ from typing import ClassVar
 import pytest
 import torch
 
-from parallelbench.decoder import DECODERS
+from parallelbench.decoder import DECODERS, STATISTICS
 from parallelbench.errors import CanvasError, NotEnumerableError, RequestError, RunFileError
 from parallelbench.model import MODELS
+from parallelbench.models.ideal import IdealModel
+from parallelbench.registry import load_plugins
 from parallelbench.results import summarize
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
@@ -24,9 +26,8 @@ from parallelbench.task import TASKS
 from servers import Scripted, fails, says
 from toys import Surest
 
-#: Every shipped decoder, and what each of them may be combined with.
-EVERY_DECODER = [
-    "*",
+#: What decoders may be combined with.
+MORE_DECODERS = [
     "confidence:k=3,block_length=4",
     "random:k=4,temperature=1",
     "confidence_threshold:threshold=0.4,block_length=5,temperature=1",
@@ -63,8 +64,12 @@ def told(records):
 
 @pytest.fixture(scope="module")
 def wide():
-    """A sample of several tasks under every decoder."""
-    return plan(tasks=SEVERAL_TASKS, decoders=EVERY_DECODER, samples=1)
+    """A sample of several tasks under every decoder that the ideal model can serve."""
+    load_plugins()
+    given = STATISTICS | IdealModel.provides
+    served = [name for name in DECODERS if DECODERS[name]().needs <= given]
+    assert len(served) > 30
+    return plan(tasks=SEVERAL_TASKS, decoders=[*served, *MORE_DECODERS], samples=1)
 
 
 @pytest.fixture(scope="module")
