@@ -21,6 +21,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from parallelbench import evaluate
+from parallelbench.cluster import on_ray
 from parallelbench.models.mini import FOLDER
 from parallelbench.record import Record
 from parallelbench.results import Result
@@ -67,7 +68,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def one_by_one(samples: int) -> str:
     """Return what mini reaches when it writes one token at a time."""
     done = evaluate(
-        model="mini", tasks=ALL_TASKS, samples=samples, out=RUNS / "one_by_one", batch_size=64
+        model="mini",
+        tasks=ALL_TASKS,
+        samples=samples,
+        out=RUNS / "one_by_one",
+        executor=on_ray(),
     )
     return table(
         ["task", "samples", "right, in % (95 % interval)"],
@@ -83,6 +88,7 @@ def in_parallel(samples: int) -> str:
         decoders=list(PARALLEL_DECODERS),
         samples=samples,
         out=RUNS / "parallel",
+        executor=on_ray(),
     )
     found = {(each.task_label, each.decoder_label): each for each in done.results}
     head = ["task", "samples", *(f"`{decoder}`" for decoder in PARALLEL_DECODERS)]

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parallelbench.record import Record
+from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize
 from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import execute, run
+from parallelbench.runner import Executor, local, run
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     repeats: int = 1,
     out: str | Path | None = None,
     batch_size: int = 512,
+    executor: Executor = local,
 ) -> Evaluation:
     """Decode ``tasks`` with ``model`` and ``decoders``, and mark the replies.
 
@@ -60,6 +61,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         repeats: Decodes of each sample by each decoder.
         out: A run directory to write or to continue; None keeps the records in memory.
         batch_size: Most decodes at a time; changes no record.
+        executor: Where decodes are done; ``parallelbench.cluster.on_ray()`` is one worker per
+            GPU or core.
 
     Raises:
         RequestError: Something cannot be done as asked.
@@ -83,9 +86,11 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         }
     )
     if out is None:
-        records = execute(runfile, batch_size=batch_size)
+        with executor(runfile, batch_size) as crew:
+            lines = [each.line for each in crew.finish(range(runfile.samples), frozenset())]
+        records = (from_line(line, "a record") for line in lines)
         return Evaluation(runfile, _in_order(runfile, records), None)
-    directory = run(runfile, Path(out), batch_size=batch_size)
+    directory = run(runfile, Path(out), batch_size=batch_size, executor=executor)
     return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelbench import cluster
+from parallelbench import cluster, evaluate
 from parallelbench.cli import main
 from parallelbench.cluster import on_ray
 from parallelbench.decoder import DECODERS
@@ -109,6 +109,11 @@ def nobody_is_left():
     while workers() and time.monotonic() < deadline:
         time.sleep(0.05)
     return not workers()
+
+
+def test_a_notebook_shares_an_evaluation_among_workers(two_cores, alone):
+    assert told(evaluate(**SEVERAL, executor=TWO).records) == alone
+    assert nobody_is_left()
 
 
 def test_two_workers_make_the_records_of_one_process(two_cores, alone, tmp_path):
