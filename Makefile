@@ -32,6 +32,7 @@ MINI_TRAIN = $(BIN)/parallelbench train --optimizer muon --precision bfloat16 --
 	--tasks 'list_operations/*:template=default|terse,length=3|4|5|6' \
 	--tasks 'choices/*:template=default|terse,puzzles/*:template=default|terse'
 mini: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[ray]'
 	$(MINI_TRAIN) --out checkpoints/mini-first --last-message --dtype float16 \
 		--steps 5500 --seed 0 \
 		--weights 'waiting_line/*_random=2,waiting_line/sort=3,waiting_line/shuffle=3' \

@@ -2,10 +2,10 @@
 
     python benchmarks/mini.py
 
-decodes 400 samples of every task one by one, and of some tasks in parallel, and writes
-both tables, and how mini was trained, into ``parallelbench/models/data/mini/README.md``; into
-``README.md`` goes a sample that two tokens a step spoil.  It may be interrupted; what is
-decoded is kept under ``runs/mini``.
+decodes 400 samples of every task one by one, and of some tasks in parallel, on every core.
+Both tables, and how mini was trained, go into ``parallelbench/models/data/mini/README.md``;
+into ``README.md`` goes a sample that two tokens a step spoil.  It may be interrupted; what
+is decoded is kept under ``runs/mini``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ WEIGHTS = "model.safetensors"
 REPLAYED = 50
 RUNS = Path("runs/mini")
 ALL_TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
+#: One token a step.
+ORDERS = {"one_by_one": "surest first", "left_to_right:k=1": "left to right"}
 #: Without dependence, then with more and more of it.
 PARALLEL_TASKS = (
     "waiting_line/copy",
@@ -66,17 +68,23 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def one_by_one(samples: int) -> str:
-    """Return what mini reaches when it writes one token at a time."""
+    """Return what mini reaches when it writes one token at a time, in two orders."""
     done = evaluate(
         model="mini",
         tasks=ALL_TASKS,
+        decoders=list(ORDERS),
         samples=samples,
         out=RUNS / "one_by_one",
         executor=on_ray(),
     )
+    found = {(each.task_label, each.decoder_label): each for each in done.results}
+    tasks = dict.fromkeys(each.task_label for each in done.results)
     return table(
-        ["task", "samples", "right, in % (95 % interval)"],
-        ([f"`{r.task_label}`", str(r.count), percent(r)] for r in done.results),
+        ["task", "samples", *(f"{order}, right in % (95 % interval)" for order in ORDERS.values())],
+        (
+            [f"`{task}`", str(samples), *(percent(found[task, decoder]) for decoder in ORDERS)]
+            for task in tasks
+        ),
     )
 
 
