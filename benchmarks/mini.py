@@ -146,7 +146,7 @@ def replay(_: int) -> str:
     done = evaluate(
         model="mini",
         tasks="waiting_line/shuffle:length=3",
-        decoders=["confidence:k=1", "confidence:k=2"],
+        decoders=["left_to_right:k=1", "left_to_right:k=2"],
         samples=REPLAYED,
     )
     of = {(each.index, each.decoder_fields["k"]): each for each in done.records}

@@ -101,7 +101,7 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
 def _decoders(model: Model) -> dict[str, str]:
     """Return for every decoder whether this model can serve it, or what it lacks."""
     lacking = {
-        name: sorted(decoder.needs - STATISTICS - model.provides)
+        name: sorted(decoder().needs - STATISTICS - model.provides)
         for name, decoder in DECODERS.items()
     }
     return {

@@ -79,7 +79,6 @@ def wide_records(wide):
 
 def test_the_batch_size_changes_no_record(wide, wide_records):
     alone = told(execute(wide, batch_size=1))
-    assert {setting.name for setting in wide.decoders} == set(DECODERS)
     assert len(alone) == wide.decodes
     assert alone == told(wide_records)
 
@@ -105,12 +104,16 @@ def test_every_count_follows_from_the_trace_and_the_ids(wide_records):
         assert counts.steps == len(trace.rows)
         assert counts.rows == sum(trace.rows)
         row_length = record.prompt_tokens + len(record.output_ids)
-        assert counts.token_positions == sum(trace.row_tokens) == counts.rows * row_length
+        decoder = DECODERS[record.decoder]()
+        assert counts.token_positions == sum(trace.row_tokens)
+        if "shorter_rows" not in decoder.needs:
+            assert counts.token_positions == counts.rows * row_length
         assert counts.auxiliary_calls == sum(trace.auxiliary_calls) == 0
         assert counts.canvas_tokens == len(output)
         assert counts.answer_tokens == len(answer)
         assert counts.tokens_after_end == len(behind)
-        assert counts.revisions == trace.revisions(record.mask_id) == 0
+        assert counts.revisions == trace.revisions(record.mask_id)
+        assert decoder.remasks or counts.revisions == 0
         assert counts.tokens_per_step == len(output) / counts.nfe
         assert counts.answer_tokens_per_step == len(answer) / counts.nfe
         assert 0 <= counts.off_law_calls <= counts.nfe

@@ -114,7 +114,7 @@ def test_the_replay_of_the_readme_is_what_it_does():
     done = evaluate(
         model="mini",
         tasks="waiting_line/shuffle:length=3",
-        decoders=["confidence:k=1", "confidence:k=2"],
+        decoders=["left_to_right:k=1", "left_to_right:k=2"],
         samples=50,
     )
     task = build(done.runfile.tasks[0], TASKS)
