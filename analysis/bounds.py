@@ -204,6 +204,8 @@ def best_sizes(entropies: Sequence[float], most_steps: int | None = None) -> lis
             f"no law has these entropies: position {rising + 2} adds {gains[rising + 1]:.6g} bits, "
             f"more than the {gains[rising]:.6g} of the one before it"
         )
+    # Rounding may let equal gains rise by a hair; the lines below must come in by falling slope.
+    gains = list(itertools.accumulate(gains, min))
     costs = [0.0, *(math.inf,) * positions]
     origins: list[list[int]] = []
     bounds = []

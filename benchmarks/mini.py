@@ -167,9 +167,11 @@ def replay(_: int) -> str:
                     "",
                     "one token a step",
                     *steps(right),
+                    f"    in the end {right.text}",
                     "",
                     "two tokens a step",
                     *steps(wrong),
+                    f"    in the end {wrong.text}",
                     f"    nobody is called {' or '.join(glued)}",
                     "```",
                 ]
@@ -190,7 +192,8 @@ def steps(record: Record) -> Iterator[str]:
         if names:
             text = tokenizer.decode(canvas, skip_special_tokens=False)
             shown = text.replace("<|endoftext|>", "").replace("<|mask|>", "____").strip()
-            yield f"    step {number:2}   {shown:48} + {', '.join(names)}"
+            shown = re.sub(r"( ____)+$", " ____ ...", shown)
+            yield f"    step {number:2}    {shown:52} + {', '.join(names)}"
 
 
 def write(card: Path, name: str, content: str) -> None:
