@@ -17,15 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates
-from parallelbench.decoders.batched import Batched
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
 from parallelbench.decoders.eoser import check_floor, held_back
 from parallelbench.decoders.selection import leading, ranking
 
 
 @DECODERS.register("ass")
 @dataclass(frozen=True, kw_only=True)
-class ASS(Batched):
+class ASS(BatchDecoder):
     """Commit the surest positions, twice as many in every step.
 
     Attributes:

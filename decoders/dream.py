@@ -45,8 +45,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, Statistics, StepBatch, Updates
-from parallelbench.decoders.batched import Batched
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Statistics, StepBatch, Updates
 from parallelbench.decoders.schedule import (
     check_steps,
     exact_counts,
@@ -63,7 +62,7 @@ _SCORES = {"maskgit_plus": "confidence", "topk_margin": "margin", "entropy": "en
 
 @DECODERS.register("dream")
 @dataclass(frozen=True, kw_only=True)
-class Dream(Batched):
+class Dream(BatchDecoder):
     """Commit the share of the open positions that is due between two times.
 
     Attributes:

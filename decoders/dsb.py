@@ -24,14 +24,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates
-from parallelbench.decoders.batched import Batched, bounds
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
 from parallelbench.decoders.inner import Inner, read_inner
+from parallelbench.decoders.memory import bounds
 
 
 @DECODERS.register("dsb")
 @dataclass(frozen=True, kw_only=True)
-class DSB(Batched):
+class DSB(BatchDecoder):
     """Let another strategy choose within a sliding window.
 
     Attributes:

@@ -29,14 +29,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates
-from parallelbench.decoders.batched import Batched, bounds, first_open
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
+from parallelbench.decoders.memory import bounds, first_open
 from parallelbench.decoders.selection import computed
 
 
 @DECODERS.register("dus")
 @dataclass(frozen=True, kw_only=True)
-class DUS(Batched):
+class DUS(BatchDecoder):
     """Commit every ``B / base``-th position, then every ``B / base**2``-th, and so on.
 
     Attributes:

@@ -26,15 +26,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates, View
-from parallelbench.decoders.batched import Batched
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
 from parallelbench.decoders.selection import computed, leading, ranking
 
 
 @DECODERS.register("eoser")
 @dataclass(frozen=True, kw_only=True)
-class EOSER(Batched):
+class EOSER(BatchDecoder):
     """Commit the surest on LLaDA's schedule, with end-of-text held back at first.
 
     Attributes:

@@ -23,8 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from parallelbench.decoder import DECODERS, Decoder, StepBatch, Updates, View
-from parallelbench.decoders.batched import Batched
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
 from parallelbench.decoders.selection import computed, leading, ranking
 
@@ -33,7 +32,7 @@ Score = Literal["confidence", "random", "margin", "entropy"]
 
 @DECODERS.register("llada")
 @dataclass(frozen=True, kw_only=True)
-class LLaDA(Batched):
+class LLaDA(BatchDecoder):
     """Spread the open positions of a block evenly over ``steps`` steps, best scores first.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What strategies share that remember, revise or edit: many samples as one tensor.
+"""What strategies share that remember, revise, edit or slide: many samples as one tensor.
 
 A state belongs to its sample, so that samples may come and go; a rule is written for all of
 them at once.  A step gathers, computes, and hands each sample its line back.
@@ -85,3 +85,16 @@ def revised(
         write=(committed & ~opened) | (opened & ~batch.open),
         tokens=token.where(~opened, batch.views[0].mask_id),
     )
+
+
+def bounds(batch: StepBatch) -> tuple[Int[Tensor, "samples 1"], Int[Tensor, "samples 1"]]:
+    """Return the first position of each sample's window, and the one after its last."""
+    windows = torch.tensor([view.window for view in batch.views], device=batch.open.device)
+    return windows[:, :1], windows[:, 1:]
+
+
+def first_open(
+    views: Sequence[View], like: Bool[Tensor, "samples length"]
+) -> Bool[Tensor, "samples length"]:
+    """Return which positions of each canvas were open before anything was written."""
+    return torch.stack([view.prompt.open for view in views]).to(like.device)

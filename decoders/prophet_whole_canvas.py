@@ -28,15 +28,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, Progress, StepBatch, Updates
-from parallelbench.decoders.batched import Batched
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Progress, StepBatch, Updates
 from parallelbench.decoders.schedule import check_steps, even_count
 from parallelbench.decoders.selection import computed, leading, ranking
 
 
 @DECODERS.register("prophet_whole_canvas")
 @dataclass(frozen=True, kw_only=True)
-class ProphetWholeCanvas(Batched):
+class ProphetWholeCanvas(BatchDecoder):
     """Commit the surest on LLaDA's schedule, and all that is left once the model is settled.
 
     Attributes:
