@@ -80,6 +80,10 @@ class JointThreshold(BatchDecoder):
         if self.after < 0:
             raise ValueError(f"after must be 0 calls or more, got {self.after}")
 
+    def most_steps(self, positions: int) -> int:
+        """Return the steps of one-token blocks: one to write each, the others to look at it."""
+        return (self.after + 2) * positions
+
     def start(self, view: View) -> Looks:
         """Return that no full block was seen yet."""
         return Looks(writable=writable(view), after=view.canvas.new_zeros(()))

@@ -69,8 +69,7 @@ class Remdm(BatchDecoder):
     """Write and open positions at random, at the rates of a diffusion process.
 
     Attributes:
-        steps: Calls for each block; None makes as many as positions are open.  More than
-            four for each token of the canvas are stopped as stalled.
+        steps: Calls for each block; None makes as many as positions are open.
         schedule: How likely a written token falls open.
         eta: The schedule's own strength, in [0, 1]; None takes the published one.
             ``conf`` has none.
@@ -99,6 +98,10 @@ class Remdm(BatchDecoder):
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
         if self.eta is not None and self.schedule == "conf":
             raise ValueError(f"schedule conf takes no eta, got {self.eta}: leave it out")
+
+    def most_steps(self, positions: int) -> int:
+        """Return the steps of as many blocks as there are positions."""
+        return (self.steps or 1) * positions
 
     def start(self, view: View) -> Drawn:
         """Return that nothing was written yet."""

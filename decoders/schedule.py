@@ -1,6 +1,6 @@
 """How many positions each step commits, where a strategy is told the number of steps.
 
-The loop ends a decode after :data:`~parallelbench.lanes.STEPS_PER_TOKEN` steps per open
+The loop ends a decode after :data:`~parallelbench.decoder.STEPS_PER_TOKEN` steps per open
 position, so no schedule takes more than that, whatever it is told.
 """
 
@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Progress
-from parallelbench.lanes import STEPS_PER_TOKEN
+from parallelbench.decoder import STEPS_PER_TOKEN, Progress
 
 
 def steps_allowed(steps: int, initial: int) -> int:

@@ -108,6 +108,10 @@ class SlowFast(BatchDecoder):
         if not 0 <= self.spread < math.inf:
             raise ValueError(f"spread must lie in [0, inf) tokens, got {self.spread}")
 
+    def most_steps(self, positions: int) -> int:
+        """Return the steps of a cycle for each position: its slow phase, and one to write it."""
+        return (self.exploration + 1) * positions
+
     def start(self, view: View) -> Cycle:
         """Return that no cycle has begun."""
         zero = view.canvas.new_zeros(())

@@ -112,6 +112,10 @@ class T2m(BatchDecoder):
         if self.limit is not None and not 0 <= self.limit <= 1:
             raise ValueError(f"limit must lie in [0, 1], got {self.limit}")
 
+    def most_steps(self, positions: int) -> int:
+        """Return the steps of one-token blocks that are opened as often as they may be."""
+        return (1 + _MOST_TIMES + _MOST_LOOKS + 1) * positions
+
     def start(self, view: View) -> Doubts:
         """Return that nothing was doubted yet."""
         places, nothing = writable(view), torch.zeros_like(view.canvas)

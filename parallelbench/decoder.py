@@ -47,6 +47,10 @@ STATISTICS = frozenset(
 )
 
 
+#: Steps per open position after which a decode is stalled, unless its strategy needs more.
+STEPS_PER_TOKEN = 4
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One sequence of one model call: the prompt, then a canvas.
@@ -232,7 +236,13 @@ class Decoder(ABC):
         needs: What it wants to know of each position; the loop computes only that.
         adaptive: Whether the number of tokens per step depends on the predictions.
         remasks: Whether a written position may be opened again or overwritten.
+        calls: Model calls in one step, in words where it is not 1.
+        rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
+        presets: Its settings with the constants of a paper, by the name under which people ask
+            for them: ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
+        grid: The settings that a sweep covers where nobody says which, in the form that is
+            typed: ``"threshold=0.5|0.7|0.9"``; empty where there is but one.
         block_length: Length in tokens of the semi-autoregressive blocks, decoded from
             left to right; None makes the whole canvas one block.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn from the
@@ -245,7 +255,11 @@ class Decoder(ABC):
     needs: ClassVar[frozenset[str]] = frozenset({"token"})
     adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = False
+    calls: ClassVar[str] = "1"
+    rows: ClassVar[str] = "1"
     labelled: ClassVar[tuple[str, ...]] = ()
+    presets: ClassVar[Mapping[str, str]] = {}
+    grid: ClassVar[str] = ""
 
     block_length: int | None = None
     temperature: float = 0.0
@@ -260,6 +274,10 @@ class Decoder(ABC):
     def deterministic(self) -> bool:
         """Whether it draws nothing: the same predictions make it write the same."""
         return self.temperature == 0 and "uniform" not in self.needs
+
+    def most_steps(self, positions: int) -> int:
+        """Return after how many steps a decode of ``positions`` open positions is stalled."""
+        return STEPS_PER_TOKEN * positions
 
     def start(self, view: View) -> Any:  # noqa: ARG002  a strategy with a state overrides this
         """Return a fresh state for one sample; None if the strategy needs none."""

@@ -27,9 +27,6 @@ from parallelbench.prompt import Prompt
 from parallelbench.record import Counts, Status
 from parallelbench.trace import Trace
 
-#: A lane may take this many steps per canvas token before it is stopped as stalled.
-STEPS_PER_TOKEN = 4
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
@@ -377,7 +374,7 @@ class Cohort:
             job=job,
             blocks=list(itertools.pairwise([0, *cuts])),
             stops=frozenset(ends if self._model.stops else ()),
-            budget=STEPS_PER_TOKEN * int(job.prompt.open.sum()),
+            budget=self.decoder.most_steps(int(job.prompt.open.sum())),
         )
 
     def _enter_next_block(self, lane: _Lane, canvas: Tensor) -> bool:

@@ -213,11 +213,11 @@ def wino(says, canvas, mask, *, draft, verify, block_length):
     return canvas, calls
 
 
-def joint_threshold(says, canvas, mask, *, threshold, edit, after, block_length, budget):
+def joint_threshold(says, canvas, mask, *, threshold, edit, after, block_length):
     start, canvas, calls = canvas, list(canvas), 0
     for block in blocks_of(canvas, mask, block_length):
         own, looks = [i for i in block if start[i] == mask], 0
-        while calls < budget:
+        while True:
             said, calls = told(says, canvas, own), calls + 1
             confidence = {i: c for i, (_, c) in said.items()}
             left = [i for i in own if canvas[i] == mask]
@@ -231,12 +231,12 @@ def joint_threshold(says, canvas, mask, *, threshold, edit, after, block_length,
     return canvas, calls
 
 
-def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length, budget):
+def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length):
     limit = {"low_prob": 0.5, "other": 0.9, "drop": 0.3}[trigger] if limit is None else limit
     start, canvas, calls = canvas, list(canvas), 0
     for block in blocks_of(canvas, mask, block_length):
         own, looks, times, before = [i for i in block if start[i] == mask], 0, Counter(), {}
-        while calls < budget:
+        while True:
             lines, calls = says(canvas), calls + 1
             said = {i: likeliest(lines[i]) for i in own}
             confidence = {i: c for i, (_, c) in said.items()}

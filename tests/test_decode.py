@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from parallelbench.decode import decode
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Update
+from parallelbench.decoder import DECODERS, STEPS_PER_TOKEN, Chooser, Decoder, Update
 from parallelbench.errors import NotEnumerableError
-from parallelbench.lanes import STEPS_PER_TOKEN, Job
+from parallelbench.lanes import Job
 from parallelbench.model import Blocks, Load, Prediction
 from parallelbench.setting import build, parse_settings
 from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts
