@@ -5,11 +5,15 @@ correlation: writing it at once loses nothing, whichever the other one is.  Rule
 confidence take the surest of the uncertain ones, which says least about the rest; the least
 sure one decides most of it.  Where one item is inserted into a list, that is a binary search.
 
-Rule: ``S = {i open : H_i <= certain}`` and the ``argmax H`` of the others.
-Defaults: certain = 0.05 nats.
+Rule: ``S = {i open : H_i <= certain}`` and the ``argmax H`` of the others; with ``confidence``,
+``{i open : c_i >= confidence}`` instead.  At a positive temperature, a position waits as long as
+its drawn token is less likely than ``plausible`` times ``exp(-H_i)``, which is what each token
+of an even choice of that entropy would have; if all wait, ``argmax c``.
+Defaults: certain = 0.05 nats; plausible = 0: none waits.
 
 What "certain" lets through below that bound is what the rule can lose.  Two positions that are
-each uncertain are never written together, so independent choices take a step each.
+each uncertain are never written together, so independent choices take a step each:
+:mod:`~parallelbench.decoders.pivot_drafts` writes several.
 
 Source: ours.  Its nearest published relatives are ETE (2025, arXiv:2511.21103) and the
 Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
@@ -19,37 +23,105 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
 from parallelbench.decoders.selection import computed, top
 
 
-@DECODERS.register("pivot")
+class Sorted(NamedTuple):
+    """The open positions of some rows, by what may be written there.
+
+    Attributes:
+        certain: What is committed at once.
+        waiting: What is left, but for positions whose token is not plausible.
+        entropy: Of every position, in nats.
+    """
+
+    certain: Bool[Tensor, "rows length"]
+    waiting: Bool[Tensor, "rows length"]
+    entropy: Float[Tensor, "rows length"]
+
+    def highest(self, count: int) -> Bool[Tensor, "rows length"]:
+        """Return the ``count`` waiting positions of greatest entropy: pivots."""
+        return top(self.entropy, self.waiting, count)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Pivot(Chooser):
-    """Commit every certain position, and the least certain one of the others.
+class Certainty(Decoder):
+    """What every pivot strategy takes for certain.
 
     Attributes:
         certain: Greatest entropy of a position that counts as certain, in nats, 0 or more.
+        confidence: Least probability of the token of such a position, in (0, 1], instead of
+            that; None goes by the entropy.
+        plausible: Least probability of a drawn token that is written, as a multiple of
+            exp(-entropy), in [0, 1].
 
     Raises:
-        ValueError: ``certain`` is negative or not finite.
+        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("certain",)
 
     certain: float = 0.05
+    confidence: float | None = None
+    plausible: float = 0.0
 
     def __post_init__(self) -> None:
         Decoder.__post_init__(self)
         if not 0 <= self.certain < math.inf:
             raise ValueError(f"certain must lie in [0, inf) nats, got {self.certain}")
+        if self.confidence is not None and not 0 < self.confidence <= 1:
+            raise ValueError(f"confidence must lie in (0, 1], got {self.confidence}")
+        if not 0 <= self.plausible <= 1:
+            raise ValueError(f"plausible must lie in [0, 1], got {self.plausible}")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # they follow the fields
+        """Entropies, and confidences where a field is compared with them."""
+        by_confidence = self.confidence is not None or self.plausible > 0
+        return frozenset({"token", "entropy"} | ({"confidence"} if by_confidence else set()))
+
+    def sort(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+    ) -> Sorted:
+        """Return which open positions are certain, and which wait."""
+        entropy, plausible = computed(statistics.entropy), open
+        if self.confidence is None:
+            certain = entropy <= self.certain
+        else:
+            certain = computed(statistics.confidence) >= self.confidence
+        if self.plausible > 0:
+            least = self.plausible * (-entropy).exp()
+            plausible = open & (computed(statistics.confidence) >= least)
+        return Sorted(plausible & certain, plausible & ~certain, entropy)
+
+    def or_surest(
+        self,
+        chosen: Bool[Tensor, "rows length"],
+        statistics: Statistics,
+        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+    ) -> Bool[Tensor, "rows length"]:
+        """Return what is chosen, or the surest position in rows that hold no plausible token."""
+        if self.plausible == 0:
+            return chosen
+        none = ~chosen.any(dim=1, keepdim=True)
+        return chosen | (none & top(computed(statistics.confidence), open, 1))
+
+
+@DECODERS.register("pivot")
+@dataclass(frozen=True, kw_only=True)
+class Pivot(Certainty, Chooser):
+    """Commit every certain position, and the least certain one of the others."""
+
+    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
     def choose(
         self,
@@ -58,6 +130,5 @@ class Pivot(Chooser):
         progress: Progress,  # noqa: ARG002
     ) -> Bool[Tensor, "samples length"]:
         """Return the certain positions and the pivot; one at least."""
-        entropy = computed(statistics.entropy)
-        certain = open & (entropy <= self.certain)
-        return certain | top(entropy, open & ~certain, 1)
+        found = self.sort(statistics, open)
+        return self.or_surest(found.certain | found.highest(1), statistics, open)

@@ -5,6 +5,7 @@ the prediction at every other, so that another canvas, a hidden place or a short
 another prediction.  A *script* says what is predicted in each call.
 """
 
+import dataclasses
 import functools
 from dataclasses import replace
 
@@ -170,3 +171,25 @@ def decoded(decoder, landscape, canvases, batch_size=8):
         key=lambda outcome: outcome.job.tag,
     )
     return [(outcome.output_ids, outcome.counts.nfe, outcome.error) for outcome in outcomes]
+
+
+def fields_of(decoder):
+    """The fields of a strategy's rule."""
+    names = {field.name for field in dataclasses.fields(decoder)} - {"temperature"}
+    return {name: getattr(decoder, name) for name in names}
+
+
+def assert_agrees(rule, decoder, batch, **each):
+    """Hold a strategy against its rule in plain Python.
+
+    ``each`` makes further arguments of the rule from a canvas and its key.
+    """
+    landscape, canvases = batch
+    expected = []
+    for index, canvas in enumerate(canvases):
+        ids = [MASK if token is None else token for token in canvas]
+        more = {name: made(canvas, str(index)) for name, made in each.items()}
+        found = rule(landscape.probabilities, ids, MASK, **fields_of(decoder), **more)
+        expected.append((*found, None))
+    # Fewer at a time than there are, so that they meet at different progress.
+    assert decoded(decoder, landscape, canvases, batch_size=2) == expected

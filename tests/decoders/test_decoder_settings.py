@@ -28,7 +28,7 @@ DECLARED = {
     "entropy_threshold": ("entropy", True, {"threshold": 0.5, "comparison": "le"}),
     "confidence_factor": ("confidence", True, {"factor": 1.0, "rule": "paper"}),
     "entropy_bound": ("entropy", True, {"bound": 0.1}),
-    "pivot": ("entropy", True, {"certain": 0.05}),
+    "pivot": ("entropy", True, {"certain": 0.05, "confidence": None, "plausible": 0.0}),
     "local_leap": (
         "confidence",
         True,

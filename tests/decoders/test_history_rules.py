@@ -1,12 +1,10 @@
 """Strategies with a memory against the same rules in plain Python, sample by sample."""
 
-import dataclasses
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import references_history as plain
-from landscapes import MASK, batches, decoded
+from landscapes import assert_agrees, batches
 from parallelbench.decoders.credit import Credit
 from parallelbench.decoders.joint_threshold import JointThreshold
 from parallelbench.decoders.klass import Klass, KlassDream
@@ -23,24 +21,6 @@ from parallelbench.lanes import _generator
 agreement = settings(max_examples=200, deadline=None)
 blocks = st.sampled_from([None, None, 2, 3, 5])
 probability = st.sampled_from([0.2, 0.4, 0.6, 0.8, 0.9])
-
-
-def fields_of(decoder):
-    names = {field.name for field in dataclasses.fields(decoder)} - {"temperature"}
-    return {name: getattr(decoder, name) for name in names}
-
-
-def assert_agrees(rule, decoder, batch, **each):
-    """``each`` makes further arguments of the rule from a canvas and its key."""
-    landscape, canvases = batch
-    expected = []
-    for index, canvas in enumerate(canvases):
-        ids = [MASK if token is None else token for token in canvas]
-        more = {name: made(canvas, str(index)) for name, made in each.items()}
-        found = rule(landscape.probabilities, ids, MASK, **fields_of(decoder), **more)
-        expected.append((*found, None))
-    # Fewer at a time than there are, so that they meet at different progress.
-    assert decoded(decoder, landscape, canvases, batch_size=2) == expected
 
 
 klasses = {

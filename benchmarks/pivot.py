@@ -1,0 +1,219 @@
+"""What the pivot strategies are worth: the tables and the figure of docs/pivot.md.
+
+    python benchmarks/pivot.py
+
+decodes tasks whose tokens depend on each other, and some whose do not, with the exact laws and
+with mini, by pivot strategies and by those that they are compared with.  What counts as certain
+is chosen for each strategy on samples of its own, and measured on others.  It may be interrupted;
+what is decoded is kept under ``runs/pivot``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mini import percent, table, write
+
+from parallelbench import evaluate
+from parallelbench.analysis.families import curves_of
+from parallelbench.analysis.pictures import write_picture
+from parallelbench.analysis.plots import overview_figure
+from parallelbench.cluster import on_ray
+from parallelbench.evaluation import Evaluation
+from parallelbench.results import Result, average_over_tasks
+
+PAGE = Path("docs/pivot.md")
+RUNS = Path("runs/pivot")
+#: The seeds of the samples that settings are chosen on, and of those that are reported.
+CHOOSE, REPORT = 1, 0
+#: A strategy's setting is the fastest that keeps this share of the accuracy one by one.
+KEPT = 0.95
+DEPENDENT = (
+    "waiting_line/shuffle",
+    "waiting_line/insert_random",
+    "waiting_line/remove_random",
+    "waiting_line/replace_random",
+    "choices/city",
+    "choices/sum",
+    "puzzles/latin_square",
+)
+INDEPENDENT = ("choices/dice", "choices/roster")
+ONE_BY_ONE = "one_by_one"
+ORACLES = ("information", "label")
+STRATEGIES = {
+    "confidence_threshold": "threshold=0.7|0.9|0.95",
+    "entropy_bound": "bound=0.01|0.1|0.5",
+    "klass": "threshold=0.7|0.9",
+    # "info_gain": "",
+    "pivot": "certain=0.02|0.05|0.1|0.2",
+    "pivot_drafts": "certain=0.02|0.05|0.1|0.2",
+    "pivot_gain": "certain=0.02|0.05|0.1|0.2",
+}
+HOT = ("pivot", "pivot_drafts", "pivot_gain", "entropy_bound")
+FIGURE = ("one_by_one", "confidence_threshold", "entropy_bound", "pivot", "pivot_gain", "label")
+
+
+class Measured(NamedTuple):
+    """Decodes of one model: results and mean rows by task and decoder, means over tasks."""
+
+    results: dict[tuple[str, str], Result]
+    rows: dict[tuple[str, str], float]
+    means: dict[str, Result]
+
+
+class Chosen(NamedTuple):
+    """One strategy under the setting that was chosen for it."""
+
+    strategy: str
+    label: str
+
+
+def decoders(temperature: int) -> list[str]:
+    """Return what is run at a temperature."""
+    names = STRATEGIES if temperature == 0 else HOT
+    settings = [
+        f"{name}:{','.join(filter(None, (STRATEGIES[name], heat(temperature))))}" for name in names
+    ]
+    alone = f"{ONE_BY_ONE}:{heat(temperature)}" if temperature else ONE_BY_ONE
+    return [alone, *settings, *ORACLES] if temperature == 0 else [alone, *settings]
+
+
+def heat(temperature: int) -> str:
+    """Return the field of a temperature; at 0 there is none to write."""
+    return f"temperature={temperature}" if temperature else ""
+
+
+def measured(model: str, temperature: int, seed: int, samples: int) -> Measured:
+    """Decode all tasks with one model."""
+    done: Evaluation = evaluate(
+        model=model,
+        tasks=",".join((*DEPENDENT, *INDEPENDENT)),
+        decoders=decoders(temperature),
+        samples=samples,
+        seed=seed,
+        out=RUNS / f"{model}-{temperature}-{seed}",
+        executor=on_ray(),
+    )
+    rows: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for record in done.records:
+        if record.counts is not None:
+            rows[record.task_label, record.decoder_label].append(record.counts.rows)
+    return Measured(
+        {(result.task_label, result.decoder_label): result for result in done.results},
+        {key: sum(counts) / len(counts) for key, counts in rows.items()},
+        {
+            mean.decoder_label: mean
+            for mean in average_over_tasks(
+                [result for result in done.results if result.task_label in DEPENDENT]
+            )
+        },
+    )
+
+
+def chosen(seen: Measured) -> list[Chosen]:
+    """Return each strategy's setting: right enough on the most tasks, then with fewest calls."""
+    strategies: dict[str, list[Result]] = defaultdict(list)
+    for mean in seen.means.values():
+        strategies[mean.decoder].append(mean)
+    (alone,) = (mean.decoder_label for mean in strategies[ONE_BY_ONE])
+
+    def worth(mean: Result) -> tuple[int, float]:
+        return sum(keeps(task, mean.decoder_label, alone, seen) for task in DEPENDENT), -calls(mean)
+
+    return [
+        Chosen(name, max(settings, key=worth).decoder_label)
+        for name, settings in strategies.items()
+    ]
+
+
+def keeps(task: str, label: str, alone: str, seen: Measured) -> bool:
+    """Return whether a setting is right enough on a task."""
+    return accuracy(seen.results[task, label]) >= KEPT * accuracy(seen.results[task, alone])
+
+
+def accuracy(result: Result) -> float:
+    """Return a result's accuracy; every decode of a benchmark is marked."""
+    assert result.accuracy is not None  # noqa: S101
+    return result.accuracy
+
+
+def calls(result: Result) -> float:
+    """Return a result's mean model calls."""
+    assert result.nfe is not None  # noqa: S101
+    return result.nfe
+
+
+def comparison(picked: Sequence[Chosen], seen: Measured) -> str:
+    """Return what the strategies reach: accuracy in per cent at calls, and rows in brackets."""
+    tasks = (*DEPENDENT, *INDEPENDENT)
+    head = ["setting", *map(short, tasks), "mean"]
+    lines = []
+    for each in picked:
+        cells = [
+            f"{100 * accuracy(result):.0f} at {calls(result):.1f} ({seen.rows[key]:.0f})"
+            for key in ((task, each.label) for task in tasks)
+            for result in (seen.results[key],)
+        ]
+        mean = seen.means[each.label]
+        lines.append([f"`{each.label}`", *cells, f"{percent(mean)} at {calls(mean):.2f}"])
+    return table(head, lines)
+
+
+def efficiency(picked: Sequence[Chosen], seen: Measured) -> str:
+    """Return calls of the policy that loses nothing over a strategy's, where it is right enough."""
+    lines = [
+        [f"`{each.label}`", *(share(task, each.label, seen) for task in DEPENDENT)]
+        for each in picked
+        if each.strategy not in (ONE_BY_ONE, *ORACLES)
+    ]
+    return table(["setting", *map(short, DEPENDENT)], lines)
+
+
+def share(task: str, label: str, seen: Measured) -> str:
+    """Return one strategy's oracle efficiency on one task; brackets where accuracy is lost."""
+    oracle = next(
+        result
+        for (name, _), result in seen.results.items()
+        if name == task and result.decoder == "information"
+    )
+    value = f"{calls(oracle) / calls(seen.results[task, label]):.2f}"
+    return value if keeps(task, label, ONE_BY_ONE, seen) else f"({value})"
+
+
+def short(task: str) -> str:
+    """Return a task's name without its group."""
+    return task.partition("/")[2].replace("_", " ")
+
+
+def figure(seen: Measured) -> None:
+    """Write the figure: accuracy against speed of some strategies, task by task."""
+    results = [seen.results[key] for key in seen.results if seen.results[key].decoder in FIGURE]
+    results.sort(key=lambda result: (*DEPENDENT, *INDEPENDENT).index(result.task_label))
+    drawn = overview_figure(results, curves_of(results))
+    for file in write_picture("pivot", results, drawn, RUNS / "figure"):
+        if file.suffix == ".svg":
+            (PAGE.parent / file.name).write_bytes(file.read_bytes())
+
+
+def main() -> None:
+    """Write all that is measured."""
+    parser = argparse.ArgumentParser(description="Measure the pivot strategies.")
+    parser.add_argument("--samples", type=int, default=100, help="of each task")
+    samples: int = parser.parse_args().samples
+    for model in ("ideal", "mini"):
+        for temperature in (0, 1):
+            picked = chosen(measured(model, temperature, CHOOSE, samples))
+            seen = measured(model, temperature, REPORT, samples)
+            write(PAGE, f"{model} {temperature}", comparison(picked, seen))
+            if temperature == 0:
+                write(PAGE, f"{model} efficiency", efficiency(picked, seen))
+            if (model, temperature) == ("mini", 0):
+                figure(seen)
+
+
+if __name__ == "__main__":
+    main()
