@@ -21,6 +21,7 @@ theorem 1; its code, ``get_transfer_index_dynamic``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -48,6 +49,10 @@ class ConfidenceFactor(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("factor",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "fast-dllm-factor": "factor=1.0,rule=published,block_length=32",
+    }
+    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9"
 
     factor: float = 1.0
     rule: Literal["paper", "published"] = "paper"

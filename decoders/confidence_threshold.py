@@ -11,6 +11,7 @@ Source: Wu et al., "Fast-dLLM" (2025, arXiv:2505.22618), confidence-aware parall
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +29,10 @@ class ConfidenceThreshold(ProbabilityThreshold):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, str]] = {
+        "fast-dllm": "threshold=0.9,block_length=32",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     def choose(
         self,

@@ -21,7 +21,7 @@ best; here the best alone is, the lower index on ties.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -68,6 +68,10 @@ class Credit(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "credit-decoding": "strength=0.7,exponent=0.2,decay=0.8,threshold=0.9",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     strength: float = 0.7
     exponent: float = 0.2

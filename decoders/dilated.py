@@ -45,6 +45,7 @@ class Dilated(Chooser):
 
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("strategy", "distance")
+    grid: ClassVar[str] = "distance=1|2|4|8"
 
     strategy: str = "confidence_threshold"
     distance: int = 1

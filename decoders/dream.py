@@ -38,6 +38,7 @@ the sampler of its code, block after block as in the code of Kang et al., "Paral
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -79,6 +80,13 @@ class Dream(BatchDecoder):
 
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("algorithm", "steps")
+    presets: ClassVar[Mapping[str, str]] = {
+        "dream-origin": "algorithm=origin,eps=0.001,alg_temp=0",
+        "dream-maskgit-plus": "algorithm=maskgit_plus,eps=0.001,alg_temp=0",
+        "dream-topk-margin": "algorithm=topk_margin,eps=0.001,alg_temp=0",
+        "dream-entropy": "algorithm=entropy,eps=0.001,alg_temp=0",
+    }
+    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     algorithm: Algorithm = "origin"
     steps: int = 32

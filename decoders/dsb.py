@@ -16,6 +16,7 @@ Source: "DSB: Dynamic Sliding Block Scheduling for Diffusion LLMs" (2026, arXiv:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -46,6 +47,14 @@ class DSB(BatchDecoder):
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("strategy", "length", "longest")
+    presets: ClassVar[Mapping[str, str]] = {
+        "dsb-const": "length=32,longest=32",
+        "dsb-greedy": "length=32,longest=none",
+    }
+    grid: ClassVar[str] = "strategy=" + "|".join(
+        f"confidence_threshold(threshold={threshold})"
+        for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    )
 
     strategy: str = "confidence_threshold"
     length: int = 32

@@ -51,6 +51,7 @@ class DUS(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("base",)
+    grid: ClassVar[str] = "block_length=1|2|4|8|16|32"
 
     base: int = 2
     skip_below: float = 0.0

@@ -15,6 +15,7 @@ Bounded Unmasking" (2025, arXiv:2505.24857), with entropy as the error proxy.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,10 @@ class EntropyBound(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("bound",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "eb-sampler": "bound=0.01",
+    }
+    grid: ClassVar[str] = "bound=0.001|0.01|0.1|0.15|0.5|1.0"
 
     bound: float = 0.1
 

@@ -39,6 +39,7 @@ class EntropyThreshold(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    grid: ClassVar[str] = "threshold=0.01|0.05|0.1|0.2|0.5|1.0"
 
     threshold: float = 0.5
     comparison: Literal["le", "lt"] = "le"

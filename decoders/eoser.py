@@ -48,6 +48,7 @@ class EOSER(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("floor", "steps")
+    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     floor: float = 0.4
     steps: int = 32

@@ -16,6 +16,7 @@ Source: Ma et al., "dInfer: An Efficient Inference Framework for Diffusion Langu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -44,6 +45,10 @@ class Hierarchy(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("low", "threshold")
+    presets: ClassVar[Mapping[str, str]] = {
+        "dinfer-hierarchy": "low=0.4,threshold=0.9,block_length=32",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     low: float = 0.4
     threshold: float = 0.9

@@ -21,7 +21,7 @@ repeating the token before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +66,11 @@ class JointThreshold(BatchDecoder):
     adaptive: ClassVar[bool] = True
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "edit")
+    presets: ClassVar[Mapping[str, str]] = {
+        "llada-2.1-quality": "threshold=0.7,edit=0.5,after=16,block_length=32",
+        "llada-2.1-speed": "threshold=0.5,edit=0.0,after=16,block_length=32",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = 0.5
     edit: float = 0.0

@@ -28,7 +28,7 @@ arXiv:2511.05664), and its code for both models.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -74,6 +74,10 @@ class Klass(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "divergence")
+    presets: ClassVar[Mapping[str, str]] = {
+        "klass-llada": "threshold=0.9,divergence=0.01,history=2,block_length=64",
+    }
+    grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
 
     threshold: float = 0.9
     divergence: float = 0.01
@@ -132,6 +136,10 @@ class Klass(BatchDecoder):
 @dataclass(frozen=True, kw_only=True)
 class KlassDream(Klass):
     """The form for Dream: a confidence equal to the threshold passes, and no block waits."""
+
+    presets: ClassVar[Mapping[str, str]] = {
+        "klass-dream": "threshold=0.9,divergence=0.001,history=2",
+    }
 
     divergence: float = 0.001
 

@@ -20,6 +20,7 @@ arXiv:2510.04767).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -46,6 +47,11 @@ class LLaDA(BatchDecoder):
 
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("score", "steps")
+    presets: ClassVar[Mapping[str, str]] = {
+        "llada-low-confidence": "score=confidence",
+        "llada-random": "score=random",
+    }
+    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     score: Score = "confidence"
     steps: int = 32

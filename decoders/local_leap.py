@@ -15,6 +15,7 @@ Propagation" (LocalLeap, 2025, arXiv:2510.07081).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,6 +49,10 @@ class LocalLeap(ProbabilityThreshold):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "relaxed", "radius")
+    presets: ClassVar[Mapping[str, str]] = {
+        "local-leap": "threshold=0.9,relaxed=0.75,radius=4,block_length=32",
+    }
+    grid: ClassVar[str] = "relaxed=0.5|0.6|0.7|0.75|0.8|0.9"
 
     relaxed: float = 0.75
     radius: int = 4

@@ -28,6 +28,7 @@ class MarginThreshold(ProbabilityThreshold):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "margin"})
     adaptive: ClassVar[bool] = True
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     def choose(
         self,

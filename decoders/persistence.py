@@ -3,9 +3,9 @@
 A token that a model proposes again, after other positions were written, did not hang on
 what they would be.
 
-Rule: ``S = {i open : the last `calls` predictions of i are one token, c_i >= threshold}``
-and ``argmax c``.  With ``calls=1`` it is the confidence threshold.
-Defaults: calls = 2, threshold = 0.9.
+Rule: ``S = {i open : the last `history` predictions of i are one token, c_i >= threshold}``
+and ``argmax c``.  With ``history=1`` it is the confidence threshold.
+Defaults: history = 2, threshold = 0.9.
 
 Source: the common core of rules that trust what stays the same: CCD (2025,
 arXiv:2512.02044) and CORA-Diff (2026, arXiv:2601.04205) keep a short buffer of predictions;
@@ -40,25 +40,26 @@ class Persistence(BatchDecoder):
     """Commit all positions that are sure and unchanged; the surest if there is none.
 
     Attributes:
-        calls: For how many calls a prediction must have been the same, the present one
+        history: For how many calls a prediction must have been the same, the present one
             included; at least 1.
         threshold: What a confidence must reach, in (0, 1].
 
     Raises:
-        ValueError: ``calls`` or ``threshold`` is out of range.
+        ValueError: ``history`` or ``threshold`` is out of range.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("calls", "threshold")
+    labelled: ClassVar[tuple[str, ...]] = ("history", "threshold")
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    calls: int = 2
+    history: int = 2
     threshold: float = 0.9
 
     def __post_init__(self) -> None:
         Decoder.__post_init__(self)
-        if self.calls < 1:
-            raise ValueError(f"calls must be at least 1, got {self.calls}")
+        if self.history < 1:
+            raise ValueError(f"history must be at least 1 call, got {self.history}")
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
 
@@ -73,5 +74,5 @@ class Persistence(BatchDecoder):
         same = token == gathered(batch.states, "token")
         calls = torch.where(same, gathered(batch.states, "calls"), 0) + 1
         handed_back(batch.states, token=token, calls=calls)
-        passing = (calls >= self.calls) & (confidence >= self.threshold)
+        passing = (calls >= self.history) & (confidence >= self.threshold)
         return Updates(write=passing_or_best(confidence, passing, batch.open), tokens=token)

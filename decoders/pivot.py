@@ -67,6 +67,7 @@ class Certainty(Decoder):
 
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("certain",)
+    grid: ClassVar[str] = "certain=0.01|0.05|0.1|0.2|0.5"
 
     certain: float = 0.05
     confidence: float | None = None

@@ -21,6 +21,7 @@ arXiv:2508.19982).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -52,6 +53,10 @@ class ProphetWholeCanvas(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "logit_margin"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("steps",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "prophet": "early=7.5,middle=5.0,late=2.5",
+    }
+    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     early: float = 7.5
     middle: float = 5.0

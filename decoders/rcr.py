@@ -60,6 +60,7 @@ class Rcr(BatchDecoder):
     adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("k",)
+    grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
     k: int = 1
 

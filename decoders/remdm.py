@@ -29,6 +29,7 @@ nothing changed since the last, which here is made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -82,6 +83,13 @@ class Remdm(BatchDecoder):
     adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("schedule", "steps")
+    presets: ClassVar[Mapping[str, str]] = {
+        "remdm-cap": "schedule=cap,eta=0.008",
+        "remdm-rescale": "schedule=rescale,eta=0.015",
+        "remdm-conf": "schedule=conf",
+        "remdm-loop": "schedule=loop,eta=0.02",
+    }
+    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     temperature: float = 1.0
     steps: int | None = None

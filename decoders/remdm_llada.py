@@ -15,6 +15,7 @@ eighths in tokens where calls are meant: the same at k = 1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,6 +54,10 @@ class RemdmLlada(BatchDecoder):
     adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("k", "revisions")
+    presets: ClassVar[Mapping[str, str]] = {
+        "remdm-llada": "k=1,reopened=1,revisions=1",
+    }
+    grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
     k: int = 1
     reopened: int = 1

@@ -73,6 +73,7 @@ class Saber(BatchDecoder):
     adaptive: ClassVar[bool] = True
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("least",)
+    grid: ClassVar[str] = "least=1|2|4|8|16"
 
     least: int = 2
 

@@ -136,6 +136,7 @@ class FixedCount(Chooser):
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("k",)
+    grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
     k: int = 1
 

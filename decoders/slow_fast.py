@@ -24,7 +24,7 @@ Source: Wei et al., "Accelerating Diffusion Large Language Models with SlowFast 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -90,6 +90,10 @@ class SlowFast(BatchDecoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "shorter_rows"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "slow-fast": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     exploration: int = 6
     reach: float = 0.3

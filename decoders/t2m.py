@@ -26,7 +26,7 @@ code: its description names 0.1 for ``low_prob`` and 3 times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -98,6 +98,12 @@ class T2m(BatchDecoder):
     adaptive: ClassVar[bool] = True
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "trigger")
+    presets: ClassVar[Mapping[str, str]] = {
+        "t2m-low-prob": "trigger=low_prob,limit=0.5,threshold=0.5,block_length=32",
+        "t2m-other": "trigger=other,limit=0.9,threshold=0.5,block_length=32",
+        "t2m-drop": "trigger=drop,limit=0.3,threshold=0.5,block_length=32",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = 0.5
     trigger: Trigger = "low_prob"

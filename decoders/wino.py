@@ -78,6 +78,7 @@ class Wino(BatchDecoder):
     adaptive: ClassVar[bool] = True
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("draft", "verify")
+    grid: ClassVar[str] = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 128
     draft: float = 0.6

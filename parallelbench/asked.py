@@ -37,7 +37,9 @@ _ARGUMENTS = (
         "--template", type=FILE, help="Jinja chat template, for a checkpoint without one."
     ),
     click.option("--tasks", multiple=True, help="Names and globs, such as 'waiting_line/*'."),
-    click.option("--decoders", multiple=True, help="Settings and grids: 'confidence:k=1|2|4'."),
+    click.option(
+        "--decoders", multiple=True, help="Settings, presets, grids: 'confidence:k=1|2|4'."
+    ),
     click.option("--samples", type=int, help="Samples per task.  [default: 100]"),
     click.option("--seed", type=int, help="Of samples and decoders.  [default: 0]"),
     click.option("--repeats", type=int, help="Decodes of each sample.  [default: 1]"),

@@ -113,6 +113,7 @@ def run(  # noqa: PLR0913  each is an option
       parallelbench run
       parallelbench run sweep --model mini
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
+      parallelbench run --model mini --decoders 'fast-dllm,klass-llada,confidence_factor:*'
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks waiting_line/copy
       parallelbench run --tasks list_operations/shuffle:form=infill,length=5 \\
                         --decoders random:k=5 --samples 2000

@@ -12,11 +12,23 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from parallelbench.errors import UnknownNameError
 
 T = TypeVar("T")
+
+
+class Preset(NamedTuple):
+    """A registered name with some of its fields, which people ask for by a name of its own.
+
+    Attributes:
+        name: As registered.
+        fields: As they are typed: ``threshold=0.9,block_length=32``.
+    """
+
+    name: str
+    fields: str
 
 
 class Registry(Mapping[str, T]):
@@ -24,23 +36,33 @@ class Registry(Mapping[str, T]):
 
     Args:
         kind: What is kept here, in the singular, for error messages: ``"task"``.
+
+    Attributes:
+        presets: What the classes registered here call some of their settings.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.presets: dict[str, Preset] = {}
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that files its object under ``name``.
 
         Raises:
-            ValueError: ``name`` is already taken by another object.
+            ValueError: ``name``, or one of the object's ``presets``, is already taken.
         """
 
         def file(entry: T) -> T:
-            held = self._entries.setdefault(name, entry)
+            held = self._entries.get(name, entry)
             if held is not entry:
                 raise ValueError(f"{self.kind} {name!r} is already {held!r}")
+            # Its own: a subclass is another strategy, and its parent's presets are not its.
+            own = getattr(entry, "__dict__", {}).get("presets", {})
+            presets = {preset: Preset(name, fields) for preset, fields in own.items()}
+            self._check_free(name, presets)
+            self._entries[name] = entry
+            self.presets.update(presets)
             return entry
 
         return file
@@ -56,14 +78,35 @@ class Registry(Mapping[str, T]):
         """
         found = [name for name in self if fnmatchcase(name, pattern)]
         if not found:
-            raise UnknownNameError(unknown(self.kind, pattern, self))
+            raise UnknownNameError(unknown(self.kind, pattern, [*self, *self.presets]))
         return found
+
+    def _check_free(self, name: str, presets: Mapping[str, Preset]) -> None:
+        if name in self.presets:
+            raise ValueError(
+                f"{self.kind} {name!r}: that is a preset of {self.presets[name].name!r}"
+            )
+        for preset in presets:
+            taken = self.presets.get(preset)
+            if preset == name or preset in self._entries:
+                raise ValueError(f"preset {preset!r} of {self.kind} {name!r} is a {self.kind}")
+            if taken is not None and taken.name != name:
+                raise ValueError(
+                    f"preset {preset!r} of {self.kind} {name!r} is already one of {taken.name!r}"
+                )
 
     def __getitem__(self, name: str) -> T:
         try:
             return self._entries[name]
         except KeyError:
-            raise UnknownNameError(unknown(self.kind, name, self)) from None
+            pass
+        if name in self.presets:
+            preset = self.presets[name]
+            raise UnknownNameError(
+                f"{name!r} is a preset, not a {self.kind}: give {self.kind} {preset.name!r} "
+                f"with {preset.fields}, or write the preset as text where settings are typed"
+            )
+        raise UnknownNameError(unknown(self.kind, name, self))
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -4,6 +4,11 @@ Tasks, decoders and models are all asked for in this one form, on the command li
 Python and in run files.  ``|`` separates the values of a grid: ``confidence:k=1|2|4`` is
 three settings.  A class may name one of its fields :attr:`address`; that one is written
 without its name, and may hold colons: ``hf:checkpoints/mine:dtype=bfloat16``.
+
+A class may also give names to settings, ``presets``, which are typed like a name of their
+own: ``fast-dllm``, or ``fast-dllm:threshold=0.8``.  And it may say which settings a sweep
+covers, its ``grid``: ``confidence:*`` stands for those, and so does ``confidence:*,block_length=8``
+with a field of each set otherwise; without a grid it is one setting.
 """
 
 from __future__ import annotations
@@ -67,29 +72,44 @@ def split_settings(text: str) -> list[str]:
 
 
 def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
-    """Return the settings that ``text`` stands for, globs and grids expanded.
+    """Return the settings that ``text`` stands for, globs, presets and grids expanded.
 
     Args:
-        text: ``name``, ``glob``, or either followed by ``:field=value|value,field=value``;
-            for a class with an address ``name:address``, likewise followed.
+        text: ``name``, ``preset`` or ``glob``, alone or followed by
+            ``:field=value|value,field=value``, by ``:*`` for the class's own grid, or by
+            ``:*,field=value`` for that grid with other values; for a class with an address
+            ``name:address``, followed by fields.
         registry: Where the names are looked up.
 
     Raises:
         UnknownNameError: No such name, or a name has no such field.
         FieldError: A value is of the wrong kind or out of range.
     """
-    pattern, _, tail = text.partition(":")
-    known = pattern.strip() in registry
-    address = getattr(registry[pattern.strip()], "address", None) if known else None
-    grid = _grid(tail, text) if address is None else _grid_behind_address(tail, text, address)
-    combinations = [
-        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
-    ]
-    return [
-        make_setting(name, fields, registry)
-        for name in registry.matching(pattern.strip())
-        for fields in combinations
-    ]
+    pattern, _, tail = (part.strip() for part in text.partition(":"))
+    if pattern in registry.presets:
+        preset = registry.presets[pattern]
+        if _asks_for_grid(tail):
+            raise FieldError(
+                f"{text!r}: a preset is one setting; the grid is that of {preset.name}:*"
+            )
+        grid = {**_grid(preset.fields, text), **_grid(tail, text)}
+        return _settings(preset.name, grid, registry)
+    address = getattr(registry[pattern], "address", None) if pattern in registry else None
+    if address is not None:
+        return _settings(pattern, _grid_behind_address(tail, text, address), registry)
+    of_class = _asks_for_grid(tail)
+    fields = _grid(tail.partition("*")[2] if of_class else tail, text)
+    settings: list[Setting] = []
+    for name in registry.matching(pattern):
+        default = getattr(registry[name], "grid", "") if of_class else ""
+        settings += _settings(name, {**_grid(default, text), **fields}, registry)
+    return settings
+
+
+def is_glob(text: str, registry: Registry[type[T]]) -> bool:
+    """Return whether ``text``, as :func:`parse_settings` takes it, names nothing by its name."""
+    pattern = text.partition(":")[0].strip()
+    return pattern not in registry and pattern not in registry.presets
 
 
 def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T]]) -> Setting:
@@ -113,6 +133,19 @@ def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T
 def build(setting: Setting, registry: Registry[type[T]]) -> T:
     """Return the object that ``setting`` describes."""
     return _build(setting.name, registry[setting.name], setting.fields, registry.kind)
+
+
+def _settings(
+    name: str, grid: Mapping[str, list[str]], registry: Registry[type[T]]
+) -> list[Setting]:
+    return [
+        make_setting(name, dict(zip(grid, values, strict=True)), registry)
+        for values in itertools.product(*grid.values())
+    ]
+
+
+def _asks_for_grid(tail: str) -> bool:
+    return tail.partition(",")[0].strip() == "*"
 
 
 _UNSET = object()

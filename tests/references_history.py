@@ -62,7 +62,7 @@ def klass(says, canvas, mask, *, threshold, divergence, history, block_length, d
     return canvas, calls
 
 
-def persistence(says, canvas, mask, *, calls, threshold, block_length):
+def persistence(says, canvas, mask, *, history, threshold, block_length):
     canvas, made, told = list(canvas), 0, [[] for _ in canvas]
     for block in blocks_of(canvas, mask, block_length):
         while left := [i for i in block if canvas[i] == mask]:
@@ -70,7 +70,9 @@ def persistence(says, canvas, mask, *, calls, threshold, block_length):
             token, confidence = zip(*map(likeliest, now), strict=True)
             for i in left:
                 told[i].append(token[i])
-            same = [i for i in left if len(told[i]) >= calls and len(set(told[i][-calls:])) == 1]
+            same = [
+                i for i in left if len(told[i]) >= history and len(set(told[i][-history:])) == 1
+            ]
             passing = [i for i in same if confidence[i] >= threshold]
             for i in {*passing, *surest(left, confidence)}:
                 canvas[i] = token[i]

@@ -110,6 +110,131 @@ def test_a_name_alone_has_every_default():
     assert set(setting.fields) == {field.name for field in fields(Plain)}
 
 
+@KINDS.register("swept")
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """Has a grid and names for two of its settings."""
+
+    presets: typing.ClassVar = {"fast": "count=9,share=0.9", "slow": "count=1"}
+    grid: typing.ClassVar = "count=1|2|4"
+
+    count: int = 5
+    share: float = 0.5
+
+
+def test_a_preset_is_typed_like_a_name_and_means_the_setting_that_it_stands_for():
+    assert parse_settings("fast", KINDS) == parse_settings("swept:count=9,share=0.9", KINDS)
+    assert labels("fast", KINDS) == ["swept:count=9,share=0.9"]
+
+
+def test_further_fields_override_those_of_a_preset():
+    assert labels("fast:count=2|3", KINDS) == [
+        "swept:count=2,share=0.9",
+        "swept:count=3,share=0.9",
+    ]
+
+
+def test_a_star_stands_for_the_grid_of_a_class():
+    assert labels("swept:*", KINDS) == labels("swept:count=1|2|4", KINDS)
+    assert labels("swept:*,share=0.1", KINDS) == labels("swept:count=1|2|4,share=0.1", KINDS)
+    assert labels("swept:*,count=7", KINDS) == ["swept:count=7"]
+    assert split_settings("swept:*,share=0.1,plain") == ["swept:*,share=0.1", "plain"]
+
+
+def test_a_class_without_a_grid_is_itself_where_every_grid_is_asked_for():
+    assert labels("plain*:*", KINDS) == ["plain", "plainer"]
+    assert labels("p*r:*,count=2", KINDS) == ["plainer:count=2"]
+
+
+def test_a_glob_does_not_bring_presets():
+    assert labels("s*", KINDS) == ["swept"]
+
+
+def test_the_star_of_an_address_is_an_address():
+    (setting,) = parse_settings("placed:*", KINDS)
+    assert setting.fields["path"] == "*"
+
+
+@pytest.mark.parametrize("text", ["fast:*", "fast:*,count=2"])
+def test_a_preset_has_no_grid(text):
+    with pytest.raises(FieldError, match=r"a preset is one setting; the grid is that of swept:\*"):
+        parse_settings(text, KINDS)
+
+
+def test_an_unknown_name_suggests_presets_too():
+    with pytest.raises(UnknownNameError, match="no kind is called 'fasst'; did you mean 'fast'"):
+        parse_settings("fasst", KINDS)
+
+
+def test_a_preset_in_the_place_of_a_name_with_fields_is_refused_saying_what_to_give():
+    with pytest.raises(UnknownNameError, match="'slow' is a preset, not a kind: give kind 'swept'"):
+        make_setting("slow", {}, KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "presets", "sentence"),
+    [
+        ("new", {"plain": ""}, "preset 'plain' of kind 'new' is a kind"),
+        ("new", {"new": ""}, "preset 'new' of kind 'new' is a kind"),
+        ("new", {"fast": ""}, "preset 'fast' of kind 'new' is already one of 'swept'"),
+        ("slow", {}, "kind 'slow': that is a preset of 'swept'"),
+    ],
+)
+def test_a_preset_whose_name_is_taken_is_refused_and_leaves_nothing_behind(name, presets, sentence):
+    before = dict(KINDS), dict(KINDS.presets)
+    with pytest.raises(ValueError, match=sentence):
+        KINDS.register(name)(type("New", (Plainer,), {"presets": presets}))
+    assert (dict(KINDS), KINDS.presets) == before
+
+
+def test_a_subclass_has_presets_of_its_own_only():
+    registry = Registry("kind")
+    registry.register("swept")(Swept)
+    registry.register("sweeter")(type("Sweeter", (Swept,), {}))
+    assert {preset.name for preset in registry.presets.values()} == {"swept"}
+
+
+@pytest.mark.parametrize("preset", DECODERS.presets)
+def test_every_preset_of_a_strategy_is_one_setting_of_it(preset):
+    (setting,) = parse_settings(preset, DECODERS)
+    assert setting.name == DECODERS.presets[preset].name
+    assert parse_settings(setting.label, DECODERS) == [setting]
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_grid_of_a_strategy_is_made_of_different_settings(name):
+    found = parse_settings(f"{name}:*", DECODERS)
+    grid = DECODERS[name].grid
+    assert len({setting.key for setting in found}) == len(found)
+    assert len(found) == (grid.count("|") + 1 if grid else 1)
+
+
+def test_the_presets_of_papers_have_their_published_constants():
+    assert labels("fast-dllm") == ["confidence_threshold:threshold=0.9,block_length=32"]
+    assert labels("fast-dllm-factor") == [
+        "confidence_factor:factor=1.0,block_length=32,rule=published"
+    ]
+    assert labels("eb-sampler") == ["entropy_bound:bound=0.01"]
+    assert labels("klass-llada") == ["klass:threshold=0.9,divergence=0.01,block_length=64"]
+    assert labels("klass-dream") == ["klass_dream:threshold=0.9,divergence=0.001"]
+    assert labels("local-leap") == [
+        "local_leap:threshold=0.9,relaxed=0.75,radius=4,block_length=32"
+    ]
+    assert labels("llada-2.1-speed") == ["joint_threshold:threshold=0.5,edit=0.0,block_length=32"]
+    assert labels("remdm-loop") == ["remdm:schedule=loop,steps=none,eta=0.02"]
+
+
+def test_the_grids_are_those_of_the_public_board():
+    assert labels("confidence_threshold:*") == [
+        f"confidence_threshold:threshold={bar}" for bar in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    ]
+    assert labels("confidence_factor:*") == [
+        f"confidence_factor:factor={factor}" for factor in (0.7, 1.0, 1.3, 1.6, 1.9)
+    ]
+    assert labels("dus:*") == [f"dus:base=2,block_length={size}" for size in (1, 2, 4, 8, 16, 32)]
+    assert labels("random:*") == [f"random:k={k}" for k in (1, 2, 4, 8, 16, 32)]
+
+
 def test_a_grid_is_the_product_of_its_values_in_the_order_typed():
     assert labels("plain:count=3|2,share=0.1|0.2", KINDS) == [
         "plain:count=3,share=0.1",
@@ -177,7 +302,7 @@ COUNTS, SHARES = st.integers(1, 10**6), st.floats(0, 1)
 INNER = ["margin", "entropy_bound", "confidence_threshold(threshold=0.8;comparison=gt)"]
 #: A value for each field that any shipped decoder has; a new field must be added here.
 VALUES = {
-    **dict.fromkeys(("k", "steps", "history", "calls", "reopened", "least", "window"), COUNTS),
+    **dict.fromkeys(("k", "steps", "history", "reopened", "least", "window"), COUNTS),
     **dict.fromkeys(("exploration", "distance", "length", "radius"), COUNTS),
     **dict.fromkeys(("after", "revisions"), st.integers(0, 10**6)),
     **dict.fromkeys(("floor", "skip_below", "low", "edit", "verify", "decay"), SHARES),

@@ -112,7 +112,7 @@ def test_persistence_commits_what_was_predicted_alike_twice_and_is_sure():
 
 
 def test_persistence_of_one_call_is_the_confidence_threshold():
-    assert places(played(Persistence(calls=1), [said(0.95, 0.5, 0.91), said(0, 0.5, 0)])[0]) == [
+    assert places(played(Persistence(history=1), [said(0.95, 0.5, 0.91), said(0, 0.5, 0)])[0]) == [
         [0, 2],
         [1],
     ]

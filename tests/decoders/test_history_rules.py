@@ -73,7 +73,7 @@ def test_credit_agrees_with_its_rule_in_plain_python(decoder, batch):
 
 @agreement
 @given(
-    st.builds(Persistence, calls=st.integers(1, 4), threshold=probability, block_length=blocks),
+    st.builds(Persistence, history=st.integers(1, 4), threshold=probability, block_length=blocks),
     batches(),
 )
 def test_persistence_agrees_with_its_rule_in_plain_python(decoder, batch):

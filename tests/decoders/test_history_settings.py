@@ -29,7 +29,7 @@ DECLARED = {
         SPREAD,
         ("strength=0.7", "exponent=0.2", "decay=0.8", "threshold=0.9"),
     ),
-    "persistence": (True, False, SURE, ("calls=2", "threshold=0.9")),
+    "persistence": (True, False, SURE, ("history=2", "threshold=0.9")),
     "rcr": (False, True, SURE, ("k=1",)),
     "saber": (True, True, SURE, ("least=2",)),
     "wino": (True, True, SHADOW, ("draft=0.6", "verify=0.9", "block_length=128")),
@@ -89,7 +89,7 @@ REFUSED = [
         (name, field, 0, f"{field} must be at least 1")
         for name, field in (
             ("klass", "history"),
-            ("persistence", "calls"),
+            ("persistence", "history"),
             ("slow_fast", "exploration"),
             ("slow_fast", "window"),
             ("rcr", "k"),
