@@ -116,6 +116,8 @@ def _asked(runfile: Path | None, template: Path | None, options: Mapping[str, An
     content = {**_base(runfile, given), **given}
     content["models"] = with_template(content.get("models"), template)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
+    for remark in plan.remarks:
+        click.echo(remark, err=True)
     return Asked(plan, first_look=runfile is None and not given)
 
 

@@ -140,8 +140,8 @@ def calibrate(
     """
     end = clock() + seconds
     units = order(runfile)
-    ((_, model),) = parts.models
-    settings = len(parts.decoders) * runfile.repeats
+    ((setting, model),) = parts.models
+    settings = len(runfile.decoders_of(setting)) * runfile.repeats
     # More units than fill the loop twice would say no more of it.
     most = 2 * math.ceil(batch_size / settings)
     count = 1

@@ -9,12 +9,11 @@ request is at fault (one line on stderr), 130 interrupted.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -54,6 +53,9 @@ def _installed_verbs() -> dict[str, EntryPoint]:
 
 
 _PATH = click.Path(path_type=Path)
+
+#: Wide enough for any table, in characters, where there is no terminal that would cut it off.
+_PIPED = 500
 
 
 @click.group(
@@ -182,25 +184,38 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
 @click.argument("what", type=click.Choice(["tasks", "decoders", "models"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(what: str | None, *, as_json: bool) -> None:
-    """List tasks, decoders and models with their fields and defaults.
+    """List tasks, decoders and models: what each is, with its fields and their defaults.
+
+    Of decoders alone it prints a table: what each of them needs, costs and promises, which
+    families of models can serve it, and under which names papers know it; --json has it all.
 
     \b
-    Example:
+    Examples:
+      parallelbench list tasks
       parallelbench list decoders
+      parallelbench list decoders --json
     """
+    from parallelbench.listing import decoder_entries, entry
+
     registries = _registries()
     chosen = {what: registries[what]} if what else registries
     entries = {
-        kind: [_entry(name, item) for name, item in items.items()] for kind, items in chosen.items()
+        kind: decoder_entries()
+        if kind == "decoders"
+        else [entry(name, item) for name, item in items.items()]
+        for kind, items in chosen.items()
     }
     if as_json:
         click.echo(json.dumps(entries[what] if what else entries, indent=1))
         return
+    if what == "decoders":
+        _show_decoders(entries[what])
+        return
     for kind, listed in entries.items():
         click.echo(f"{kind}:")
-        for entry in listed:
-            fields = ", ".join(f"{name}={value}" for name, value in entry["fields"].items())
-            click.echo(f"  {entry['name']}\n      {entry['summary']}\n      {fields}")
+        for each in listed:
+            fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
+            click.echo(f"  {each['name']}\n      {each['summary']}\n      {fields}")
 
 
 @cli.command()
@@ -310,13 +325,16 @@ def _registries() -> dict[str, Any]:
     return {"tasks": TASKS, "decoders": DECODERS, "models": MODELS}
 
 
-def _entry(name: str, item: type[Any]) -> dict[str, Any]:
-    summary = (item.__doc__ or "").strip().splitlines()[0]
-    fields = {
-        field.name: "(required)" if field.default is dataclasses.MISSING else field.default
-        for field in dataclasses.fields(item)
-    }
-    return {"name": name, "summary": summary, "fields": fields}
+def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+
+    from parallelbench.listing import below_table, decoder_table
+
+    # What is piped goes to another program, which wants a strategy on a line.
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
+    console.print(decoder_table(entries, console.width))
+    for sentence in below_table(entries):
+        click.echo(sentence)
 
 
 def _executor(name: str, workers: int | None, ray_address: str | None) -> Executor:

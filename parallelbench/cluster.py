@@ -336,7 +336,11 @@ class _Staff(Crew):
         by_sample: dict[tuple[str, str, int], set[Key]] = defaultdict(set)
         for key in done:
             by_sample[key[:3]].add(key)
-        of_sample = len(self._runfile.decoders) * self._runfile.repeats
+        of_model = {
+            model.label: len(self._runfile.decoders_of(model)) * self._runfile.repeats
+            for model in self._runfile.models
+        }
+        of_sample = max(of_model.values())
         # Small enough for workers to end together, large enough to be worth a message.
         wanted = len(samples) * len(self._runfile.tasks) * of_sample / self._staffing.workers / 8
         size = max(1, int(min(wanted, self._batch_size / 4) / of_sample))
@@ -344,7 +348,7 @@ class _Staff(Crew):
             for first in range(0, len(samples), size):
                 own = whole.samples[first : first + size]
                 known = [by_sample.get((whole.model, whole.task, index), set()) for index in own]
-                left = len(own) * of_sample - sum(map(len, known))
+                left = len(own) * of_model[whole.model] - sum(map(len, known))
                 if left:
                     yield _Share(replace(whole, samples=own, done=set().union(*known)), left)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -274,6 +275,10 @@ class Decoder(ABC):
     def deterministic(self) -> bool:
         """Whether it draws nothing: the same predictions make it write the same."""
         return self.temperature == 0 and "uniform" not in self.needs
+
+    def lacks(self, provided: AbstractSet[str]) -> list[str]:
+        """Return what it needs beside what the loop computes and a model that gives these."""
+        return sorted(self.needs - STATISTICS - provided)
 
     def most_steps(self, positions: int) -> int:
         """Return after how many steps a decode of ``positions`` open positions is stalled."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parallelbench.decoder import DECODERS, STATISTICS
+from parallelbench.decoder import DECODERS
 from parallelbench.environment import environment
 from parallelbench.model import Model, Server
 from parallelbench.record import Record
@@ -100,10 +100,7 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
 
 def _decoders(model: Model) -> dict[str, str]:
     """Return for every decoder whether this model can serve it, or what it lacks."""
-    lacking = {
-        name: sorted(decoder().needs - STATISTICS - model.provides)
-        for name, decoder in DECODERS.items()
-    }
+    lacking = {name: decoder().lacks(model.provides) for name, decoder in DECODERS.items()}
     return {
         name: f"no: needs {', '.join(lacks)}" if lacks else "yes" for name, lacks in lacking.items()
     }

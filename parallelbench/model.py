@@ -209,5 +209,19 @@ class ModelSource(ABC):
             RequestError: It cannot be had as asked.
         """
 
+    def gives(self) -> frozenset[str]:
+        """Return what the model will provide; override it where that can be told without opening.
+
+        Raises:
+            RequestError: It cannot be had as asked.
+        """
+        opened = self.open()
+        return opened.provides if isinstance(opened, Model) else frozenset()
+
+    @classmethod
+    def families(cls) -> Mapping[str, frozenset[str]]:
+        """Return what each family of models that comes from here provides, by its name."""
+        return {}
+
 
 MODELS: Registry[type[ModelSource]] = Registry("model")

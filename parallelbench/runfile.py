@@ -11,7 +11,7 @@ import json
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +23,14 @@ from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError
 from parallelbench.model import MODELS
 from parallelbench.registry import Registry, load_plugins, unknown
-from parallelbench.setting import Setting, make_setting, parse_settings, split_settings
+from parallelbench.setting import (
+    Setting,
+    build,
+    is_glob,
+    make_setting,
+    parse_settings,
+    split_settings,
+)
 from parallelbench.task import TASKS
 
 #: Runs that ship with the package; the first is made when nothing is asked for.
@@ -59,6 +66,7 @@ class _Form(BaseModel):
     models: _Asked
     tasks: _Asked
     decoders: _Asked
+    left_out: dict[str, list[str]] = {}
     samples: int = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
     repeats: int = Field(default=1, ge=1)
@@ -76,6 +84,9 @@ class RunFile:
         samples: Samples per task; sample i is the same in every run with the same seed.
         seed: Of the samples and of every decoder's randomness.
         repeats: Decodes of each sample by each decoder, with different randomness.
+        left_out: Labels of the decoders that a model does not serve though another one does, by
+            the model's label.
+        remarks: What was left out of what was asked for, and why, in sentences.
     """
 
     models: tuple[Setting, ...]
@@ -84,6 +95,8 @@ class RunFile:
     samples: int = 100
     seed: int = 0
     repeats: int = 1
+    left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def decodes(self) -> int:
@@ -93,7 +106,10 @@ class RunFile:
 
     def decoders_of(self, model: Setting) -> tuple[Setting, ...]:
         """Return what decodes with ``model``: a server does so by itself."""
-        return (SERVER_DECODER,) if MODELS[model.name].serves else self.decoders
+        if MODELS[model.name].serves:
+            return (SERVER_DECODER,)
+        left_out = self.left_out.get(model.label, frozenset())
+        return tuple(each for each in self.decoders if each.label not in left_out)
 
     @cached_property
     def places(self) -> dict[str, dict[str, int]]:
@@ -114,6 +130,7 @@ class RunFile:
 
     def frozen(self) -> dict[str, Any]:
         """Return the run as JSON values, complete."""
+        left_out = {model: sorted(labels) for model, labels in self.left_out.items()}
         return {
             "schema_version": 1,
             "models": [_spelled(setting) for setting in self.models],
@@ -122,6 +139,7 @@ class RunFile:
                 for setting in self.tasks
             ],
             "decoders": [_spelled(setting) for setting in self.decoders],
+            **({"left_out": left_out} if left_out else {}),
             "samples": self.samples,
             "seed": self.seed,
             "repeats": self.repeats,
@@ -143,11 +161,13 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
     Args:
         content: ``models``, ``tasks`` and ``decoders``: text such as ``waiting_line/*`` or
             ``confidence:k=1|2``, or lists of such texts or of ``{name, fields}``;
-            ``samples``, ``seed``, ``repeats``.
+            ``samples``, ``seed``, ``repeats``; ``left_out`` as :meth:`RunFile.frozen` says.
+            Of the decoders that a glob brings, each model is left without those that need
+            what it does not give.
         where: What to call it in an error.
 
     Raises:
-        RunFileError: An unknown key, or a value of the wrong kind.
+        RunFileError: An unknown key, a value of the wrong kind, or a model without a decoder.
         UnknownNameError: An unknown task, decoder, model or field.
         FieldError: A field's value is of the wrong kind or out of range.
     """
@@ -161,14 +181,27 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
         raise RunFileError(f"{where}: {_told(error)}") from error
     for asked in form.tasks:
         _check_version(asked, where)
-    return RunFile(
-        models=_expanded(form.models, MODELS),
+    models = _expanded(form.models, MODELS)
+    decoders = _expanded(form.decoders, DECODERS)
+    unserved = _unserved(models, decoders, form.decoders)
+    nowhere = set.intersection(*map(set, unserved.values())) if unserved else set()
+    decoders = tuple(setting for setting in decoders if setting.label not in nowhere)
+    run = RunFile(
+        models=models,
         tasks=_expanded(form.tasks, TASKS),
-        decoders=_expanded(form.decoders, DECODERS),
+        decoders=decoders,
         samples=form.samples,
         seed=form.seed,
         repeats=form.repeats,
+        left_out=_left_out(form, models, decoders, unserved, where),
+        remarks=_remarks(unserved),
     )
+    for model in models:
+        if not run.decoders_of(model):
+            raise RunFileError(
+                f"{where}: no decoder is left for model {model.label!r}; {'; '.join(run.remarks)}"
+            )
+    return run
 
 
 def read_content(run: Path | str) -> dict[str, Any]:
@@ -254,6 +287,66 @@ def _expanded(asked: Sequence[str | _Named], registry: Registry[type[Any]]) -> t
         # Globs may overlap; a setting asked for twice is run once.
         settings.update({setting.key: setting for setting in found if setting.key not in settings})
     return tuple(settings.values())
+
+
+def _unserved(
+    models: Sequence[Setting], decoders: Sequence[Setting], asked: Sequence[str | _Named]
+) -> dict[str, dict[str, list[str]]]:
+    """Return what each model does not give that decoders need which globs alone brought.
+
+    By the labels of every model that does not decode by itself, and then of those decoders.
+    """
+    by_name: list[str | _Named] = []
+    for entry in asked:
+        texts = split_settings(entry) if isinstance(entry, str) else []
+        by_name += [text for text in texts if not is_glob(text, DECODERS)]
+        by_name += [entry] if isinstance(entry, _Named) else []
+    kept = {setting.key for setting in _expanded(by_name, DECODERS)}
+    built = {each.label: build(each, DECODERS) for each in decoders if each.key not in kept}
+    demanding = {label: decoder for label, decoder in built.items() if decoder.lacks(frozenset())}
+    unserved: dict[str, dict[str, list[str]]] = {}
+    for model in models:
+        if MODELS[model.name].serves:
+            continue
+        # A model that nothing is asked of need not be looked at, which may take a download.
+        given = build(model, MODELS).gives() if demanding else frozenset()
+        lacks = {label: decoder.lacks(given) for label, decoder in demanding.items()}
+        unserved[model.label] = {label: needs for label, needs in lacks.items() if needs}
+    return unserved
+
+
+def _left_out(
+    form: _Form,
+    models: Sequence[Setting],
+    decoders: Sequence[Setting],
+    unserved: Mapping[str, Mapping[str, object]],
+    where: str,
+) -> dict[str, frozenset[str]]:
+    """Return what the form leaves out, and what models do not serve of what others do."""
+    known = {setting.label for setting in decoders}
+    for model, labels in form.left_out.items():
+        if model not in {setting.label for setting in models}:
+            wrong = unknown("model", model, [setting.label for setting in models])
+            raise RunFileError(f"{where}: left_out: {wrong}")
+        for label in labels:
+            if label not in known:
+                raise RunFileError(f"{where}: left_out: {unknown('decoder', label, known)}")
+    left_out = {
+        setting.label: frozenset(form.left_out.get(setting.label, ()))
+        | (known & unserved.get(setting.label, {}).keys())
+        for setting in models
+    }
+    return {model: labels for model, labels in left_out.items() if labels}
+
+
+def _remarks(unserved: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[str, ...]:
+    """Return in words what is left out, a sentence for each model."""
+    told = []
+    for model, lacks in unserved.items():
+        named = ", ".join(f"{label} (needs {', '.join(needs)})" for label, needs in lacks.items())
+        if named:
+            told.append(f"model {model!r} is run without what it cannot serve: {named}")
+    return tuple(told)
 
 
 def _check_version(asked: str | _Named, where: str) -> None:

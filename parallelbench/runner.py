@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from parallelbench.decode import Tally, decode
-from parallelbench.decoder import DECODERS, STATISTICS, Decoder
+from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.environment import environment
 from parallelbench.errors import RunFileError
 from parallelbench.lanes import Job, Outcome
@@ -230,7 +230,7 @@ def check(runfile: RunFile, parts: Parts) -> None:
     for setting, model in parts.models:
         if isinstance(model, Server):
             continue
-        _check_needs(setting, model, parts.decoders)
+        _check_needs(runfile, setting, model, parts)
         with _threads(model.threads):
             _check_samples(runfile, model, parts)
 
@@ -538,11 +538,12 @@ def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
             )
 
 
-def _check_needs(setting: Setting, model: Model, decoders: list[tuple[Setting, Decoder]]) -> None:
-    for decoder_setting, decoder in decoders:
-        missing = decoder.needs - STATISTICS - model.provides
+def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts) -> None:
+    asked = {each.label for each in runfile.decoders_of(setting)}
+    for decoder_setting, decoder in parts.decoders:
+        missing = decoder.lacks(model.provides) if decoder_setting.label in asked else []
         if missing:
             raise RunFileError(
-                f"decoder {decoder_setting.label!r} needs {', '.join(sorted(missing))}, "
+                f"decoder {decoder_setting.label!r} needs {', '.join(missing)}, "
                 f"which model {setting.label!r} does not give"
             )

@@ -5,6 +5,7 @@ import yaml
 
 from parallelbench.errors import FieldError, RequestError, RunFileError, UnknownNameError
 from parallelbench.runfile import EMBEDDED, differences, make_runfile, read_content
+from parallelbench.runner import prepare
 from parallelbench.task import TASKS
 
 SMALL = {"models": "ideal", "tasks": "choices/city", "decoders": "random"}
@@ -90,6 +91,83 @@ def test_a_frozen_run_reads_back_as_the_same_run(tmp_path):
     assert make_runfile(content).digest == run.digest
 
 
+WINO = "wino:draft=0.6,verify=0.9"
+
+
+def labels(settings):
+    return [setting.label for setting in settings]
+
+
+@pytest.mark.parametrize("everything", ["*", "*,random", ["w*", "s*", "random"]])
+def test_a_glob_leaves_out_what_the_model_cannot_serve_and_says_which_and_why(everything):
+    run = make(decoders=everything)
+    assert "wino" not in names(run.decoders)
+    assert {"saber", "slow_fast", "random"} <= set(names(run.decoders))
+    (remark,) = run.remarks
+    assert remark == (
+        f"model 'ideal' is run without what it cannot serve: {WINO} (needs attention_mask, "
+        "positions, unshifted)"
+    )
+
+
+def test_what_is_left_out_is_not_part_of_the_run():
+    short = make(decoders="w*,saber")
+    assert short.digest == make(decoders="saber").digest
+    assert "left_out" not in short.frozen()
+
+
+def test_every_model_of_a_run_has_what_it_can_serve(tmp_path):
+    run = make(models=["ideal", "mini"], decoders="w*,s*")
+    ideal, mini = run.models
+    assert labels(run.decoders_of(mini)) == [WINO, "saber:least=2", "slow_fast:threshold=0.9"]
+    assert labels(run.decoders_of(ideal)) == ["saber:least=2", "slow_fast:threshold=0.9"]
+    assert run.decodes == (3 + 2) * 100
+    assert run.frozen()["left_out"] == {"ideal": [WINO]}
+    file = tmp_path / "run.yaml"
+    file.write_text(run.to_yaml(), encoding="utf-8")
+    again = make_runfile(read_content(file))
+    assert again == run
+    assert again.digest == run.digest
+
+
+@pytest.mark.parametrize("decoders", ["wino,s*", "*,wino", ["*", {"name": "wino"}], "wino:*,*"])
+def test_what_is_asked_for_by_name_is_kept_so_that_the_run_refuses_it(decoders):
+    run = make(decoders=decoders)
+    assert "wino" in names(run.decoders)
+    assert run.remarks == ()
+    with pytest.raises(RunFileError, match="needs attention_mask, positions, unshifted, which"):
+        prepare(run)
+
+
+def test_every_grid_at_once_is_the_grids_of_what_can_be_served():
+    run = make(models="mini:cache=prefix", decoders="*:*")
+    assert {"wino", "slow_fast"}.isdisjoint(names(run.decoders))
+    assert [s.fields["k"] for s in run.decoders if s.name == "confidence"] == [1, 2, 4, 8, 16, 32]
+    (remark,) = run.remarks
+    assert remark.count("wino:draft=") == remark.count("slow_fast:threshold=") == 6
+
+
+@pytest.mark.parametrize("models", ["ideal", ["mini", "ideal"]])
+def test_a_model_that_is_left_with_no_decoder_is_refused(models):
+    with pytest.raises(
+        RunFileError, match="no decoder is left for model 'ideal'; model 'ideal' is"
+    ):
+        make(models=models, decoders="win*")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "sentence"),
+    [
+        ({"idael": ["random:k=1"]}, "left_out: no model is called 'idael'; did you mean 'ideal'"),
+        ({"ideal": ["random"]}, "left_out: no decoder is called 'random'; did you mean 'random:k="),
+        ({"ideal": ["random:k=1"]}, "no decoder is left for model 'ideal'"),
+    ],
+)
+def test_what_a_file_leaves_out_must_be_part_of_it(left_out, sentence):
+    with pytest.raises(RunFileError, match=sentence):
+        make(left_out=left_out)
+
+
 def test_the_default_run_shows_ideal_and_mini():
     run = make_runfile(read_content("default"))
     assert names(run.models) == ["ideal", "mini"]
@@ -112,7 +190,7 @@ def test_a_run_that_is_nowhere_is_refused_with_the_names_of_those_that_need_no_f
     ("changes", "kind", "sentence"),
     [
         ({"sampels": 3}, RunFileError, "it: no key is called 'sampels'; did you mean 'samples'"),
-        ({1: 2}, RunFileError, "it: no key is called '1'; known: decoders, models, "),
+        ({1: 2}, RunFileError, "it: no key is called '1'; known: decoders, left_out, models, "),
         ({"schema_version": 2}, RunFileError, "it: schema_version: input should be 1, got 2"),
         ({"samples": 0}, RunFileError, "samples: input should be greater than or equal to 1"),
         ({"samples": "3"}, RunFileError, "samples: input should be a valid integer, got '3'"),

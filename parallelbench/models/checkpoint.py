@@ -98,8 +98,7 @@ def load_checkpoint(
         CheckpointError: It is not there, of no known family, damaged, or does not fit.
     """
     folder, revision = _located(wanted)
-    config = read_json(folder / "config.json", wanted.path)
-    family = family_of(config, wanted.family, wanted.path)
+    config, family = _described(folder, wanted)
     accept(family)
     weights = _weight_files(folder, wanted.path)
     device = _device(wanted.device)
@@ -140,6 +139,20 @@ def load_checkpoint(
             "end_ids": sorted(codec.ends),
         },
     )
+
+
+def family_at(wanted: Wanted) -> Family:
+    """Return the family of the checkpoint that ``wanted`` describes; its weights are not read.
+
+    Raises:
+        CheckpointError: It is not there, or of no known family.
+    """
+    return _described(_located(wanted)[0], wanted)[1]
+
+
+def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
+    config = read_json(folder / "config.json", wanted.path)
+    return config, family_of(config, wanted.family, wanted.path)
 
 
 def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

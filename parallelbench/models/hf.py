@@ -9,7 +9,7 @@ from parallelbench.errors import FieldError
 from parallelbench.model import MODELS, Model, ModelSource
 
 if TYPE_CHECKING:
-    from parallelbench.models.checkpoint import Checkpoint
+    from parallelbench.models.checkpoint import Checkpoint, Wanted
     from parallelbench.models.families import Family
     from parallelbench.models.masked import Cache
 
@@ -76,24 +76,42 @@ class HuggingFace(ModelSource):
             CheckpointError: The checkpoint is not there, damaged, or of no known family.
             FieldError: A field does not apply to its family.
         """
-        from parallelbench.models.checkpoint import Wanted, load_checkpoint
+        from parallelbench.models.checkpoint import load_checkpoint
 
-        checkpoint = load_checkpoint(
-            Wanted(
-                path=self.path,
-                revision=self.revision,
-                family=self.family,
-                dtype=self.dtype,
-                device=self.device,
-                attention=self.attention,
-                peft=self.peft,
-                template=self.template,
-                thinking=self.thinking,
-                compile=self.compile,
-            ),
-            accept=self._check_family,
+        return self._model(load_checkpoint(self._wanted(), accept=self._check_family))
+
+    def gives(self) -> frozenset[str]:
+        """Return what a model of its family gives; no weights are read.
+
+        Raises:
+            CheckpointError: The checkpoint is not there, or of no known family.
+        """
+        from parallelbench.models.checkpoint import family_at
+
+        return _given_by(family_at(self._wanted()), self.cache)
+
+    @classmethod
+    def families(cls) -> dict[str, frozenset[str]]:
+        """Return what every family gives that is known here."""
+        from parallelbench.models.families import FAMILIES
+
+        return {family.name: _given_by(family, None) for family in FAMILIES}
+
+    def _wanted(self) -> Wanted:
+        from parallelbench.models.checkpoint import Wanted
+
+        return Wanted(
+            path=self.path,
+            revision=self.revision,
+            family=self.family,
+            dtype=self.dtype,
+            device=self.device,
+            attention=self.attention,
+            peft=self.peft,
+            template=self.template,
+            thinking=self.thinking,
+            compile=self.compile,
         )
-        return self._model(checkpoint)
 
     def _model(self, checkpoint: Checkpoint) -> Model:
         family = checkpoint.family
@@ -128,3 +146,22 @@ class HuggingFace(ModelSource):
                 f"model 'hf': cache={self.cache} does not apply to family {family.name}; "
                 f"allowed: {choices}"
             )
+
+
+def _given_by(family: Family, cache: CacheName | None) -> frozenset[str]:
+    """Return what a model of ``family`` gives beside logits."""
+    if family.kind == "masked":
+        from parallelbench.models.masked import MaskedModel
+
+        return MaskedModel.given_by(family, cast("Cache", cache or "none"))
+    if family.kind == "block":
+        from parallelbench.models.block import BlockModel
+
+        return BlockModel.provides
+    if family.kind == "uniform":
+        from parallelbench.models.uniform import UniformModel
+
+        return UniformModel.provides
+    from parallelbench.models.autoregressive import AutoregressiveModel
+
+    return AutoregressiveModel.provides

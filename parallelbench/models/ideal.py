@@ -90,6 +90,15 @@ class Ideal(ModelSource):
         codec = _own_codec() if self.tokenizer is None else _codec_from(self.tokenizer)
         return IdealModel(codec, noise=self.noise, seed=self.seed, limit=self.limit)
 
+    def gives(self) -> frozenset[str]:
+        """Return what the ideal model gives."""
+        return IdealModel.provides
+
+    @classmethod
+    def families(cls) -> dict[str, frozenset[str]]:
+        """Return that the ideal model is a family of its own."""
+        return {"ideal": IdealModel.provides}
+
 
 class IdealModel(Model):
     """Predicts from the listed right answers of each row's sample.

@@ -22,6 +22,7 @@ from torch import Tensor
 from parallelbench.decoder import Row
 from parallelbench.model import Load, Prediction
 from parallelbench.models.checkpoint import Checkpoint
+from parallelbench.models.families import Family
 from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
 from parallelbench.models.network import NetworkModel, Padded
 
@@ -45,13 +46,17 @@ class MaskedModel(NetworkModel):
         self._shift = checkpoint.family.shift
         self._cache = cache
         self.remembers = cache != "none"
-        if self.remembers:
-            # What an approximate cache holds was computed under the model's own attention.
-            self.provides = frozenset()
-        elif not self._shift:
-            self.provides = self.provides | {"unshifted"}
+        self.provides = self.given_by(checkpoint.family, cache)
         self._store = self.store()
         self.check_attention()
+
+    @classmethod
+    def given_by(cls, family: Family, cache: Cache) -> frozenset[str]:
+        """Return what a network of ``family`` gives beside logits, with such a cache."""
+        if cache != "none":
+            # What an approximate cache holds was computed under the model's own attention.
+            return frozenset()
+        return cls.provides if family.shift else cls.provides | {"unshifted"}
 
     def load(self, row: Row) -> Load:
         """Return the whole sequence, or the part of it that the cache leaves to compute."""

@@ -37,6 +37,11 @@ class Mini(ModelSource):
         Raises:
             CheckpointError: Its files were damaged, or there is no such device.
         """
-        return HuggingFace(
-            path=str(FOLDER), dtype="float32", device=self.device, cache=self.cache
-        ).open()
+        return self._checkpoint().open()
+
+    def gives(self) -> frozenset[str]:
+        """Return what it gives with this cache."""
+        return self._checkpoint().gives()
+
+    def _checkpoint(self) -> HuggingFace:
+        return HuggingFace(path=str(FOLDER), dtype="float32", device=self.device, cache=self.cache)

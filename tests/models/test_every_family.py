@@ -10,6 +10,7 @@ import checkpoints
 import diffusion_gemma
 from parallelbench.cli import main
 from parallelbench.models.families import FAMILIES
+from parallelbench.models.hf import HuggingFace
 from parallelbench.rundir import RunDirectory
 
 README = Path(__file__).parents[2] / "README.md"
@@ -51,6 +52,16 @@ def test_the_same_command_runs_every_family_and_every_record_replays(tmp_path):
         assert record.counts.canvas_tokens == 64 - record.trace.filled
         assert record.weights_digest == facts[models[record.model]]["weights_digest"]
     assert decodes == {family.name: 2 * 5 for family in FAMILIES}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_a_model_will_give_is_known_before_it_is_opened(family, tmp_path):
+    path = str(written(family.name, tmp_path))
+    caches = ("none", "prefix", "dual") if family.kind == "masked" else (None,)
+    for cache in caches:
+        source = HuggingFace(path=path, cache=cache)
+        assert source.gives() == source.open().provides
+    assert HuggingFace.families()[family.name] == HuggingFace(path=path).gives()
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
