@@ -67,7 +67,7 @@ class Certainty(Decoder):
 
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("certain",)
-    grid: ClassVar[str] = "certain=0.01|0.05|0.1|0.2|0.5"
+    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
     certain: float = 0.05
     confidence: float | None = None
@@ -121,8 +121,6 @@ class Certainty(Decoder):
 @dataclass(frozen=True, kw_only=True)
 class Pivot(Certainty, Chooser):
     """Commit every certain position, and the least certain one of the others."""
-
-    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
     def choose(
         self,

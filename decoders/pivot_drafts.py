@@ -74,9 +74,8 @@ class PivotDrafts(Certainty):
         ValueError: One of them is out of range.
     """
 
-    rows: ClassVar[str] = "1 to drafts + 1"
+    rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("certain", "drafts")
-    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
     drafts: int = 7
     tolerance: float = 0.1

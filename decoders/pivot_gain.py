@@ -73,9 +73,8 @@ class PivotGain(Certainty):
         ValueError: One of them is out of range.
     """
 
-    rows: ClassVar[str] = "1 to candidates"
+    rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("certain", "candidates")
-    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
     candidates: int = 8
     moved: float | None = 0.01
