@@ -10,6 +10,7 @@ the positions that stay masked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,6 +28,9 @@ class Confidence(FixedCount):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, str]] = {
+        "sdar-static": "k=1,block_length=4,temperature=1.0",
+    }
 
     def choose(
         self,

@@ -31,6 +31,7 @@ class ConfidenceThreshold(ProbabilityThreshold):
     adaptive: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, str]] = {
         "fast-dllm": "threshold=0.9,block_length=32",
+        "llada2": "threshold=0.95,comparison=gt,block_length=32",
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 

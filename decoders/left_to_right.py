@@ -12,6 +12,7 @@ order with blocks of k tokens, each written in one step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +30,9 @@ class LeftToRight(FixedCount):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token"})
     adaptive: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, str]] = {
+        "sdar-sequential": "k=1,block_length=4,temperature=1.0",
+    }
 
     def choose(
         self,

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
-from parallelbench.prompt import Prompt
+from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 
 #: What the loop itself can compute from logits.  Anything else that a decoder needs
@@ -279,6 +279,13 @@ class Decoder(ABC):
     def lacks(self, provided: AbstractSet[str]) -> list[str]:
         """Return what it needs beside what the loop computes and a model that gives these."""
         return sorted(self.needs - STATISTICS - provided)
+
+    def check(self, codec: Codec) -> None:  # noqa: B027  most go with any tokenizer
+        """Refuse a tokenizer that this strategy cannot go with; asked before a run starts.
+
+        Raises:
+            RequestError: Why it cannot.
+        """
 
     def most_steps(self, positions: int) -> int:
         """Return after how many steps a decode of ``positions`` open positions is stalled."""

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import Row
+from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 from parallelbench.sample import Message
@@ -222,6 +223,17 @@ class ModelSource(ABC):
     def families(cls) -> Mapping[str, frozenset[str]]:
         """Return what each family of models that comes from here provides, by its name."""
         return {}
+
+    def open_codec(self) -> Codec:
+        """Return how the model reads and writes text, with no more loaded than that takes.
+
+        Raises:
+            RequestError: It cannot be had as asked, or a server keeps it to itself.
+        """
+        opened = None if self.serves else self.open()
+        if not isinstance(opened, Model):
+            raise FieldError("a server shows no tokenizer; name the checkpoint itself: hf:PATH")
+        return opened.codec
 
 
 MODELS: Registry[type[ModelSource]] = Registry("model")

@@ -78,6 +78,11 @@ class Codec:
         content += [self.end_id, template, dict(self.template_arguments), sorted(self.stop_ids)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """SHA-256 of the tokenizer alone: equal ids stand for equal texts."""
+        return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
     def render(self, messages: Sequence[Message]) -> str:
         """Return the chat as the model reads it, up to where its reply begins."""
         chat = [{"role": message.role, "content": message.content} for message in messages]

@@ -224,8 +224,8 @@ def check(runfile: RunFile, parts: Parts) -> None:
     """Show every model what it will be asked.
 
     Raises:
-        RequestError: A decoder needs what the model does not give, or a sample does not
-            fit the canvas or the model.
+        RequestError: A decoder needs what the model does not give or does not go with its
+            tokenizer, or a sample does not fit the canvas or the model.
     """
     for setting, model in parts.models:
         if isinstance(model, Server):
@@ -541,7 +541,10 @@ def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
 def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts) -> None:
     asked = {each.label for each in runfile.decoders_of(setting)}
     for decoder_setting, decoder in parts.decoders:
-        missing = decoder.lacks(model.provides) if decoder_setting.label in asked else []
+        if decoder_setting.label not in asked:
+            continue
+        decoder.check(model.codec)
+        missing = decoder.lacks(model.provides)
         if missing:
             raise RunFileError(
                 f"decoder {decoder_setting.label!r} needs {', '.join(missing)}, "

@@ -150,6 +150,18 @@ def family_at(wanted: Wanted) -> Family:
     return _described(_located(wanted)[0], wanted)[1]
 
 
+def load_codec_alone(wanted: Wanted) -> Codec:
+    """Return how the checkpoint that ``wanted`` describes reads and writes text.
+
+    Raises:
+        CheckpointError: It is not there, of no known family, damaged, or does not fit.
+    """
+    folder, _ = _located(wanted)
+    config, family = _described(folder, wanted)
+    rows = stock_config(family, config, str(folder)).get_text_config().vocab_size
+    return load_codec(folder, config, family, rows, wanted)
+
+
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     config = read_json(folder / "config.json", wanted.path)
     return config, family_of(config, wanted.family, wanted.path)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from parallelbench.models.checkpoint import Checkpoint, Wanted
     from parallelbench.models.families import Family
     from parallelbench.models.masked import Cache
+    from parallelbench.prompt import Codec
 
 CacheName = Literal["none", "prefix", "dual", "block"]
 
@@ -78,7 +79,7 @@ class HuggingFace(ModelSource):
         """
         from parallelbench.models.checkpoint import load_checkpoint
 
-        return self._model(load_checkpoint(self._wanted(), accept=self._check_family))
+        return self._model(load_checkpoint(self._wanted, accept=self._check_family))
 
     def gives(self) -> frozenset[str]:
         """Return what a model of its family gives; no weights are read.
@@ -88,7 +89,7 @@ class HuggingFace(ModelSource):
         """
         from parallelbench.models.checkpoint import family_at
 
-        return _given_by(family_at(self._wanted()), self.cache)
+        return _given_by(family_at(self._wanted), self.cache)
 
     @classmethod
     def families(cls) -> dict[str, frozenset[str]]:
@@ -97,6 +98,17 @@ class HuggingFace(ModelSource):
 
         return {family.name: _given_by(family, None) for family in FAMILIES}
 
+    def open_codec(self) -> Codec:
+        """Return how the checkpoint reads and writes text, without a look at its weights.
+
+        Raises:
+            CheckpointError: The checkpoint is not there, damaged, or of no known family.
+        """
+        from parallelbench.models.checkpoint import load_codec_alone
+
+        return load_codec_alone(self._wanted)
+
+    @property
     def _wanted(self) -> Wanted:
         from parallelbench.models.checkpoint import Wanted
 

@@ -39,6 +39,12 @@ DECLARED = {
     "llada": ("confidence", False, {"score": "confidence", "steps": 32}),
     "eoser": ("confidence", False, {"floor": 0.4, "steps": 32}),
     "ass": ("confidence", False, {"floor": 0.01}),
+    "sdar": ("confidence", True, {"threshold": 0.85, "steps": 4, "block_length": 4}),
+    "multi_block": (
+        "confidence",
+        True,
+        {"length": 32, "joins": 0.1, "forces": 0.95, "threshold": 0.9},
+    ),
     "prophet_whole_canvas": (
         "confidence, logit_margin",
         True,
@@ -217,7 +223,18 @@ REFUSED = [
             ("radius", -1, "radius must be at least 0 positions, got "),
         )
     ),
-    *(("hierarchy", {"threshold": v}, PROBABILITY) for v in (0.0, 1.5, math.nan)),
+    *(
+        (name, {"threshold": v}, PROBABILITY)
+        for name in ("hierarchy", "sdar", "multi_block")
+        for v in (0.0, 1.5, math.nan)
+    ),
+    *(
+        ("multi_block", {field: v}, rf"{field} must lie in \(0, 1\], got ")
+        for field in ("joins", "forces")
+        for v in (0.0, 1.5, math.nan)
+    ),
+    *(("multi_block", {"length": v}, "length must be at least 1 token, got ") for v in (0, -1)),
+    *(("multi_block_entropy", {"threshold": v}, NATS) for v in (0.0, -0.5, math.inf, math.nan)),
     *(("hierarchy", {"low": v}, LOW) for v in (-0.1, 0.95, math.nan)),
     *(("dus", {"base": v}, "base must be at least 2, got ") for v in (1, -2)),
     *(("dus", {"skip_below": v}, SKIP) for v in (-0.1, 1.5, math.nan)),

@@ -1,0 +1,87 @@
+"""SDAR: commit all that is sure enough, and as many as a schedule asks for if fewer are.
+
+Small blocks, each in few steps: the schedule promises that a block is full after its steps,
+and a threshold lets it be full sooner.
+
+Rule: with blocks of B tokens and T steps, ``K_i = floor(B / T)``, and one more if
+``i < B mod T``, for step i of 0 ... T - 1; ``F = {i open : c_i > threshold}``;
+``S = F`` if that has ``K_i`` positions at least, else ``top(c, open, K_i)``.
+Defaults: threshold = 0.85, steps = 4, block_length = 4.
+
+B counts whole blocks, as the authors do, also where some positions were filled from the
+start, such as those of a prompt that ends within the block.  A block ends when it is full,
+so with T of B or more every step asks for one token, and the rule is that of
+``confidence_threshold:comparison=gt``, the authors' default among it.
+
+This is the authors' ``low_confidence_dynamic``.  Their ``low_confidence_static`` is this with
+``threshold=1``, which nothing exceeds: with a T that divides B ``confidence:k=B/T``.  Their
+``sequential`` is ``left_to_right:k=B/T``.  Their calls that store a finished block are
+counted by the loop, as auxiliary ones, but for that behind the last block, which nothing reads.
+
+Source: Cheng et al., "SDAR: A Synergistic Diffusion-AutoRegression Paradigm" (2025,
+arXiv:2510.06303), ``generate`` of its code; TraDo (Wang et al., 2025, arXiv:2509.06949)
+decodes alike with a threshold of 0.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Progress, StepBatch, Updates
+from parallelbench.decoders.memory import bounds
+from parallelbench.decoders.schedule import check_steps, even_count
+from parallelbench.decoders.selection import computed, leading, ranking
+
+
+@DECODERS.register("sdar")
+@dataclass(frozen=True, kw_only=True)
+class SDAR(BatchDecoder):
+    """Commit what exceeds ``threshold``, or the surest where the schedule asks for more.
+
+    Attributes:
+        threshold: What a confidence must exceed, in (0, 1]; at 1 none does.
+        steps: In how many steps a block is full at the latest, at least 1.
+        block_length: As for every strategy; None makes the whole canvas one block.
+
+    Raises:
+        ValueError: ``threshold`` or ``steps`` is not one of these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "steps", "block_length")
+    presets: ClassVar[Mapping[str, str]] = {
+        "sdar": "threshold=0.85,steps=4,block_length=4,temperature=1.0",
+        "trado": "threshold=0.9,steps=4,block_length=4,temperature=1.0",
+    }
+    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+
+    block_length: int | None = 4
+    threshold: float = 0.85
+    steps: int = 4
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        check_steps(self.steps)
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit what is sure in every sample, or as many as its schedule asks for."""
+        confidence = computed(batch.statistics.confidence)
+        asked = self._asked(batch)
+        sure = batch.open & (confidence > self.threshold)
+        surest = leading(ranking(confidence, batch.open), asked, batch.open)
+        enough = sure.sum(dim=1, keepdim=True) >= asked
+        return Updates(write=torch.where(enough, sure, surest), tokens=batch.statistics.token)
+
+    def _asked(self, batch: StepBatch) -> torch.Tensor:
+        low, high = bounds(batch)
+        size = (high - low).squeeze(1)
+        if self.block_length is not None:
+            size = torch.full_like(size, self.block_length)
+        return even_count(Progress(step=batch.progress.step, initial=size), self.steps)

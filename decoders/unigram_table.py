@@ -1,0 +1,119 @@
+"""How often a tokenizer's tokens stand in some text: what tells a rare token from a common one.
+
+``parallelbench decoder-table`` counts them and writes the table.  It names the tokenizer by
+its digest, since a count belongs to an id and another tokenizer gives that id to another
+token; and it holds a digest of itself, by which a run knows which table it was begun with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from parallelbench.prompt import Codec
+
+#: What the file says it is; another form would have another number.
+_FORM = "parallelbench unigram table 1"
+#: Lines that are tokenized at a time.
+_LINES = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class UnigramTable:
+    """Counts of tokens.
+
+    Attributes:
+        tokenizer: Digest of the tokenizer that the ids belong to.
+        counts: How often each id was counted; ids that were not are left out.
+    """
+
+    tokenizer: str
+    counts: Mapping[int, int]
+
+    @cached_property
+    def total(self) -> int:
+        """How many tokens were counted."""
+        return sum(self.counts.values())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of tokenizer and counts."""
+        content = json.dumps([self.tokenizer, sorted(self.counts.items())])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the table as the text of its file."""
+        content = {
+            "form": _FORM,
+            "digest": self.digest,
+            "tokenizer": self.tokenizer,
+            "total": self.total,
+            "counts": {str(token): count for token, count in sorted(self.counts.items())},
+        }
+        return json.dumps(content, indent=0) + "\n"
+
+
+def count_tokens(lines: Iterable[str], codec: Codec) -> UnigramTable:
+    """Return how often each token stands in ``lines``, each tokenized by itself.
+
+    Args:
+        lines: Of a text, with their line ends.
+        codec: How the model reads text; no special tokens are added.
+    """
+    counts: Counter[int] = Counter()
+    rest = iter(lines)
+    while some := list(islice(rest, _LINES)):
+        for ids in codec.encode(some):
+            counts.update(ids)
+    return UnigramTable(codec.tokenizer_digest, counts)
+
+
+def read_table(path: str) -> UnigramTable:
+    """Return the table in the file ``path``.
+
+    Raises:
+        ValueError: There is no such file, or it holds no table, or not the one it says.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"table {path!r} cannot be read: {reason}; {_MADE_BY}") from error
+    if not isinstance(content, dict) or content.get("form") != _FORM:
+        raise ValueError(f"table {path!r} is no JSON object with form {_FORM!r}; {_MADE_BY}")
+    table = UnigramTable(*_parts(path, content))
+    if not table.total:
+        raise ValueError(f"table {path!r} counts no token at all; {_MADE_BY}")
+    for name in ("total", "digest"):
+        if content.get(name) != getattr(table, name):
+            raise ValueError(
+                f"table {path!r} was changed or cut short: it says {name}="
+                f"{content.get(name)!r}, but its counts make {getattr(table, name)!r}; {_MADE_BY}"
+            )
+    return table
+
+
+_MADE_BY = "`parallelbench decoder-table FILE... --model MODEL --out TABLE` makes one"
+
+
+def _parts(path: str, content: Mapping[str, Any]) -> tuple[str, dict[int, int]]:
+    tokenizer, counts = content.get("tokenizer"), content.get("counts")
+    if not isinstance(tokenizer, str) or not isinstance(counts, dict):
+        raise ValueError(  # noqa: TRY004  a field's value is wrong, whatever its file holds
+            f"table {path!r} must have tokenizer, a text, and counts, an object; {_MADE_BY}"
+        )
+    for token, count in counts.items():
+        # A truth value is a number to Python, and "²" a digit.
+        if not (token.isascii() and token.isdigit()) or type(count) is not int or count < 1:
+            raise ValueError(
+                f"table {path!r}: counts must be whole numbers of 1 or more by token id, "
+                f"got {token!r}: {count!r}"
+            )
+    return tokenizer, {int(token): count for token, count in counts.items()}

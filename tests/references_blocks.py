@@ -1,0 +1,82 @@
+"""Strategies of blocks, and of text statistics, once more: one sample, plain Python, slow.
+
+As ``references_history``: each is the rule of its source, written as a whole decode, and
+``says(canvas)`` gives, for every place, the probability of each token.
+"""
+
+import math
+
+from references_history import blocks_of, likeliest, surest
+
+
+def sdar(says, canvas, mask, *, threshold, steps, block_length):
+    canvas, calls = list(canvas), 0
+    size = block_length or len(canvas)
+    schedule = [size // steps] * steps
+    for step in range(size % steps):
+        schedule[step] += 1
+    for block in blocks_of(canvas, mask, block_length):
+        for asked in schedule:
+            left = [i for i in block if canvas[i] == mask]
+            if not left:
+                break
+            now, calls = says(canvas), calls + 1
+            token, confidence = zip(*map(likeliest, now), strict=True)
+            sure = [i for i in left if confidence[i] > threshold]
+            for i in sure if len(sure) >= asked else surest(left, confidence, asked):
+                canvas[i] = token[i]
+    return canvas, calls
+
+
+def multi_block(
+    says, canvas, mask, *, length, joins, forces, threshold, block_length, entropies=False
+):
+    canvas, calls = list(canvas), 0
+    for outer in blocks_of(canvas, mask, block_length):
+        parts = [
+            [i for i in range(low, min(low + length, outer.stop)) if canvas[i] == mask]
+            for low in range(outer.start, outer.stop, length)
+        ]
+        parts = [part for part in parts if part]
+        appended = 0
+
+        def share(part):
+            return sum(canvas[i] != mask for i in part) / len(part)
+
+        while any(canvas[i] == mask for i in outer):
+            if appended < len(parts) and (not appended or share(parts[appended - 1]) >= joins):
+                appended += 1
+            now, calls = says(canvas), calls + 1
+            written = {}
+            for number, part in enumerate(parts[:appended]):
+                left = [i for i in part if canvas[i] == mask]
+                if entropies:
+                    spread = {i: -sum(p * math.log(p) for p in now[i].values() if p) for i in left}
+                    passing = [i for i in left if spread[i] <= threshold]
+                    best = sorted(left, key=lambda i: (spread[i], i))[:1]
+                else:
+                    sure = {i: likeliest(now[i])[1] for i in left}
+                    passing = [i for i in left if sure[i] > threshold]
+                    best = surest(left, sure)
+                must = number == 0 or share(parts[number - 1]) >= forces
+                for i in passing or (best if must else []):
+                    written[i] = likeliest(now[i])[0]
+            for i, token in written.items():
+                canvas[i] = token
+    return canvas, calls
+
+
+def pc_sampler(says, canvas, mask, *, counts, k, decay, ceiling, block_length):
+    canvas, calls, total = list(canvas), 0, sum(counts.values())
+    for block in blocks_of(canvas, mask, block_length):
+        while left := [i for i in block if canvas[i] == mask]:
+            now, calls = says(canvas), calls + 1
+            token, confidence = zip(*map(likeliest, now), strict=True)
+            score = {}
+            for i in left:
+                share = counts.get(token[i], 1) / total
+                worth = min(ceiling, -confidence[i] * math.log(share + 1e-9))
+                score[i] = math.exp(-decay * (i - block.start)) * worth
+            for i in surest(left, score, k):
+                canvas[i] = token[i]
+    return canvas, calls
