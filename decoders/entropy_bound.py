@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
@@ -63,10 +63,18 @@ class EntropyBound(Chooser):
         progress: Progress,  # noqa: ARG002
     ) -> Bool[Tensor, "samples length"]:
         """Return the open positions whose entropies fit within the bound, one at least."""
-        entropy = computed(statistics.entropy)
-        order = ranking(-entropy, open)
-        ascending = entropy.gather(1, order).double()
-        # Shifted, not "the sum up to here less this one": a closed position holds +inf, and
-        # inf - inf is no number.  The closed ones come last, so no open one has them before it.
-        before = torch.nn.functional.pad(ascending.cumsum(dim=1)[:, :-1], (1, 0))
-        return leading(order, (before <= self.bound).sum(dim=1, keepdim=True), open)
+        return within(self.bound, computed(statistics.entropy), open)
+
+
+def within(
+    bound: float,
+    entropy: Float[Tensor, "samples length"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Bool[Tensor, "samples length"]:
+    """Return the open positions of lowest entropy, in nats, that fit within a bound."""
+    order = ranking(-entropy, open)
+    ascending = entropy.gather(1, order).double()
+    # Shifted, not "the sum up to here less this one": a closed position holds +inf, and
+    # inf - inf is no number.  The closed ones come last, so no open one has them before it.
+    before = torch.nn.functional.pad(ascending.cumsum(dim=1)[:, :-1], (1, 0))
+    return leading(order, (before <= bound).sum(dim=1, keepdim=True), open)

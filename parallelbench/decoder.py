@@ -33,6 +33,9 @@ from parallelbench.registry import Registry
 #: obedience to a row's own ``"positions"`` and ``"attention_mask"``, understanding of
 #: ``"shorter_rows"``, which end before the sample's canvas does, and outputs that are
 #: ``"unshifted"``: that which predicts a position is computed at that position.
+#: ``"noise"`` is a network for which any token at an open position is noise, and which was
+#: trained on tokens below its mask id, all equally likely; ``"self_conditioning"`` one that
+#: reads a row's own ``conditioning``.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
     {
@@ -65,6 +68,9 @@ class Row:
             means 0, 1, 2, ...
         attention: True where the canvas position of that row may attend to the canvas
             position of that column; None means everywhere the model allows.
+        conditioning: What is told to a network that is conditioned on its own predictions: for
+            each wanted position, ascending, probabilities over the vocabulary; None tells it
+            nothing.
         unseen: True at canvas positions that the prompt does not attend to; None means that
             it attends to all of them, as the model allows.
         window: The active window; filled in by the loop, for models that remember.
@@ -76,6 +82,7 @@ class Row:
     wanted: Bool[Tensor, " length"]
     positions: Int[Tensor, " length"] | None = None
     attention: Bool[Tensor, "length length"] | None = None
+    conditioning: Float[Tensor, "wanted vocabulary"] | None = None
     unseen: Bool[Tensor, " length"] | None = None
     window: tuple[int, int] | None = None
     entered: Int[Tensor, " length"] | None = None

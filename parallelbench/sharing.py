@@ -79,14 +79,14 @@ def reads(decoder: Decoder) -> bool:
 def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     """Return what decides the prediction of each row beside its prompt; None if no key does.
 
-    A row that brings its own positions or attention is like no other.
+    A row that brings its own positions, attention or conditioning is like no other.
     """
     canvases = _bytes_of([row.canvas for row in rows])
     wanted = _bytes_of([row.wanted for row in rows])
     entered = iter(_bytes_of([row.entered for row in rows if row.entered is not None]))
     return [
         (canvas, want, row.window, None if row.entered is None else next(entered))
-        if row.positions is None and row.attention is None and row.unseen is None
+        if all(own is None for own in (row.positions, row.attention, row.unseen, row.conditioning))
         else None
         for row, canvas, want in zip(rows, canvases, wanted, strict=True)
     ]

@@ -126,7 +126,7 @@ def statistics_of(
     confidence = None if said.confidence is None else said.confidence[read]
     if drawing is not None:
         for some in drawing.hot.split(step):
-            column[some], chance = _draw(logits[read[some]], drawing.at(some))
+            column[some], chance = draw(logits[read[some]], drawing.at(some))
             if confidence is not None:
                 confidence[some] = chance
     return FlatStatistics(
@@ -187,7 +187,7 @@ def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -
         confidence=confidence.squeeze(1) if "confidence" in needs else None,
         margin=_gap(probabilities, column) if "margin" in needs else None,
         logit_margin=_gap(logits, column) if "logit_margin" in needs else None,
-        entropy=_entropy(logits, probabilities) if "entropy" in needs else None,
+        entropy=entropy_of(logits, probabilities) if "entropy" in needs else None,
         probabilities=probabilities if "distribution" in needs else None,
     )
 
@@ -200,10 +200,14 @@ def _gap(
     return (values.gather(1, column) - second).squeeze(1)
 
 
-def _draw(
+def draw(
     logits: Float[Tensor, "wanted columns"], drawing: Drawing
 ) -> tuple[Int[Tensor, " wanted"], Float[Tensor, " wanted"]]:
     """Invert the cumulative distribution: one uniform number draws one token.
+
+    Args:
+        logits: One line per position.
+        drawing: Temperatures above 0, and the numbers.
 
     Returns:
         The column of each token, and its probability at temperature 1.
@@ -219,9 +223,10 @@ def _draw(
     return column.squeeze(1), chance.squeeze(1)
 
 
-def _entropy(
+def entropy_of(
     logits: Float[Tensor, "wanted columns"], probabilities: Float[Tensor, "wanted columns"]
 ) -> Float[Tensor, " wanted"]:
+    """Return entropies in nats, from logits and the probabilities that they make."""
     # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
     logs = torch.log_softmax(logits, dim=-1).clamp_(min=torch.finfo(logits.dtype).min)
     surprise = logs.mul_(probabilities).neg_()

@@ -80,3 +80,51 @@ def pc_sampler(says, canvas, mask, *, counts, k, decay, ceiling, block_length):
             for i in surest(left, score, k):
                 canvas[i] = token[i]
     return canvas, calls
+
+
+def renoise(
+    says,
+    canvas,
+    mask,
+    *,
+    entropy_bound,
+    steps,
+    t_min,
+    t_max,
+    stability,
+    confidence,
+    block_length,
+    uniform,
+):
+    canvas, calls = list(canvas), 0
+    for block in blocks_of(canvas, mask, block_length):
+        own = [i for i in block if canvas[i] == mask]
+        shown, told, results = list(canvas), None, []
+        for n in range(steps, 0, -1):
+            now, drawn, calls = says(shown, told), uniform(len(canvas)), calls + 1
+            temperature = t_min + (t_max - t_min) * n / steps
+            told, spread = {}, {}
+            for i in own:
+                raised = {v: p ** (1 / temperature) for v, p in now[i].items()}
+                total = sum(raised.values())
+                told[i] = {v: p / total for v, p in raised.items()}
+                spread[i] = -sum(p * math.log(p) for p in told[i].values() if p)
+                canvas[i] = likeliest(now[i])[0]
+            results.append([canvas[i] for i in own])
+            before = results[-1 - stability : -1]
+            stable = len(before) == stability and all(r == results[-1] for r in before)
+            if stable and sum(spread.values()) / len(own) < confidence:
+                break
+            shown, spent = list(canvas), 0.0
+            for i in sorted(own, key=lambda i: (spread[i], i)):
+                if spent <= entropy_bound:
+                    reached, shown[i] = drawn[i], None
+                    for token, p in sorted(told[i].items()):
+                        reached -= p
+                        if reached < 0:
+                            shown[i] = token
+                            break
+                else:
+                    shown[i] = int(drawn[i] * mask)
+                spent += spread[i]
+    return canvas, calls

@@ -19,8 +19,10 @@ from parallelbench.rundir import RunDirectory
 from servers import Scripted, fails, says
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
-VERBS = ("run", "estimate", "report", "show", "list", "doctor", "bounds", "train", "merge")
-VERBS += ("decoder-table",)
+VERBS = (
+    *("run", "estimate", "report", "show", "list", "doctor", "bounds", "train", "merge"),
+    "decoder-table",
+)
 
 
 @pytest.fixture

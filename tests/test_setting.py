@@ -304,11 +304,13 @@ INNER = ["margin", "entropy_bound", "confidence_threshold(threshold=0.8;comparis
 VALUES = {
     **dict.fromkeys(("k", "steps", "history", "reopened", "least", "window"), COUNTS),
     **dict.fromkeys(("exploration", "distance", "length", "radius"), COUNTS),
-    **dict.fromkeys(("after", "revisions"), st.integers(0, 10**6)),
-    **dict.fromkeys(("floor", "skip_below", "low", "edit", "verify", "decay"), SHARES),
+    **dict.fromkeys(("after", "revisions", "stability"), st.integers(0, 10**6)),
+    **dict.fromkeys(("floor", "skip_below", "low", "edit", "verify", "decay", "t_min"), SHARES),
     **dict.fromkeys(("threshold", "relaxed", "reach", "draft"), st.floats(0, 1, exclude_min=True)),
     **dict.fromkeys(("joins", "forces"), st.floats(0, 1, exclude_min=True)),
-    **dict.fromkeys(("bound", "certain", "strength", "exponent", "spread"), st.floats(0, 1e6)),
+    **dict.fromkeys(
+        ("bound", "certain", "strength", "exponent", "spread", "entropy_bound"), st.floats(0, 1e6)
+    ),
     **dict.fromkeys(("temperature", "alg_temp", "early", "middle", "late"), st.floats(0, 1e6)),
     **dict.fromkeys(("eta", "limit"), st.none() | SHARES),
     **dict.fromkeys(("plausible",), SHARES),
@@ -322,7 +324,7 @@ VALUES = {
     "eps": st.floats(0, 8),
     "divergence": st.floats(0, 10, exclude_min=True),
     "base": st.integers(2, 10**6),
-    **dict.fromkeys(("ceiling",), st.floats(0, 1e6, exclude_min=True)),
+    **dict.fromkeys(("ceiling", "confidence", "t_max"), st.floats(0, 1e6, exclude_min=True)),
     "factor": st.floats(0, 1e6, exclude_min=True),
     "strategy": st.sampled_from(INNER),
 }

@@ -7,10 +7,12 @@ its canvas, so that a row is predicted alike in any batch and in any run, and a 
 has changed anywhere meets fresh noise.  What a decoder has written is shown as it is; what
 it opens again is noise again.
 
-Two things differ from the published sampler.  It tells the network what it predicted in
-the step before (self-conditioning); here the row alone decides, so every call has the form
-of a first step, with a signal of zeros.  And it accepts tokens anew in every step, whereas
-here a token stays until its decoder opens or replaces it.
+For decoders of masks two things differ from the published sampler.  It tells the network
+what it predicted in the step before (self-conditioning); a row of theirs says nothing of the
+kind, so every call has the form of a first step, with a signal of zeros.  And it accepts
+tokens anew in every step, whereas there a token stays until its decoder opens or replaces
+it.  The decoder ``renoise`` is the published sampler: its rows show noise of its own and bring
+what was predicted before.
 
 A causal encoder reads the prompt once, and each finished block of a canvas that is longer
 than the network's own; that pass is counted as an auxiliary call.  The canvas sees all of
@@ -70,7 +72,7 @@ class _Keys(NamedTuple):
 
 
 class UniformModel(NetworkModel):
-    """A network that turns a canvas of random tokens into a text, without self-conditioning.
+    """A network that turns a canvas of random tokens into a text.
 
     Args:
         checkpoint: As loaded.
@@ -78,6 +80,8 @@ class UniformModel(NetworkModel):
     Raises:
         CheckpointError: Its encoder is not causal.
     """
+
+    provides = frozenset({"noise", "self_conditioning"})
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         whole: Any = checkpoint.network.config
@@ -102,7 +106,8 @@ class UniformModel(NetworkModel):
 
     def facts(self) -> dict[str, Any]:
         """Return what was loaded, and in which form it is asked."""
-        return {**super().facts(), "self_conditioning": False, "canvas_length": self._length}
+        told = "by decoders that bring it"
+        return {**super().facts(), "self_conditioning": told, "canvas_length": self._length}
 
     def load(self, row: Row) -> Load:
         """Return the canvas, behind the encoded prompt and finished blocks."""
@@ -112,7 +117,8 @@ class UniformModel(NetworkModel):
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
         parts = [self._part(row) for row in rows]
-        hidden = self._denoised(parts, self._encoded([part.context for part in parts]))
+        kept = self._encoded([part.context for part in parts])
+        hidden = self._denoised(parts, kept, [row.conditioning for row in rows])
         lines = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
         for index, part in enumerate(parts):
             lines[index, hidden.shape[1] - len(part.wanted) :] = part.wanted
@@ -142,7 +148,10 @@ class UniformModel(NetworkModel):
         return _Part(context, shown.to(self.device), row.wanted[start:end].to(self.device))
 
     def _denoised(
-        self, parts: Sequence[_Part], kept: Sequence[Kept]
+        self,
+        parts: Sequence[_Part],
+        kept: Sequence[Kept],
+        conditioning: Sequence[Float[Tensor, "wanted known"] | None],
     ) -> Float[Tensor, "rows length width"]:
         """Return the outputs at the shown tokens, padded on the left."""
         batch = self.padded([part.shown for part in parts])
@@ -157,9 +166,37 @@ class UniformModel(NetworkModel):
             decoder_input_ids=batch.ids,
             decoder_attention_mask=masks,
             decoder_position_ids=positions,
+            **self._conditions(parts, conditioning, positions.shape[1]),
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _conditions(
+        self,
+        parts: Sequence[_Part],
+        conditioning: Sequence[Float[Tensor, "wanted known"] | None],
+        length: int,
+    ) -> dict[str, Tensor]:
+        """Return what the network is told of its earlier predictions, as its class takes it."""
+        told = [each is not None for each in conditioning]
+        if not any(told):
+            return {}
+        # It takes the softmax of what it is given.  At padding anything will do.
+        logs = torch.zeros((len(parts), length, self._vocabulary), device=self.device)
+        for line, part, given in zip(logs, parts, conditioning, strict=True):
+            if given is None:
+                continue
+            own = torch.full((len(part.shown), self._vocabulary), -torch.inf, device=self.device)
+            # What is not asked for is certain to be what it is.
+            own.scatter_(1, part.shown[:, None], 0.0)
+            own[part.wanted] = -torch.inf
+            known = given.shape[1]
+            own[part.wanted, :known] = given.log()
+            line[length - len(own) :] = own
+        return {
+            "self_conditioning_logits": logs,
+            "self_conditioning_mask": torch.tensor(told, device=self.device),
+        }
 
     def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
         """Return keys and values of each context, computed where need be."""

@@ -575,8 +575,9 @@ def test_an_evaluation_runs_from_question_to_mark(folder):
 
 def test_facts_name_what_differs_from_the_published_sampler(model):
     facts = model.facts()
-    assert facts["self_conditioning"] is False
+    assert facts["self_conditioning"] == "by decoders that bring it"
     assert facts["canvas_length"] == CANVAS
     assert facts["variant"] == f"canvas_length={CANVAS}"
     assert facts["kind"] == "uniform"
-    assert (model.provides, model.stops, model.remembers) == (frozenset(), False, False)
+    assert model.provides == {"noise", "self_conditioning"}
+    assert (model.stops, model.remembers) == (False, False)
