@@ -48,7 +48,6 @@ STRATEGIES = {
     "confidence_threshold": "threshold=0.7|0.9|0.95",
     "entropy_bound": "bound=0.01|0.1|0.5",
     "klass": "threshold=0.7|0.9",
-    # "info_gain": "",
     "pivot": "certain=0.02|0.05|0.1|0.2",
     "pivot_drafts": "certain=0.02|0.05|0.1|0.2",
     "pivot_gain": "certain=0.02|0.05|0.1|0.2",

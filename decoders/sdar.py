@@ -55,7 +55,7 @@ class SDAR(BatchDecoder):
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "steps", "block_length")
     presets: ClassVar[Mapping[str, str]] = {
-        "sdar": "threshold=0.85,steps=4,block_length=4,temperature=1.0",
+        "sdar-dynamic": "threshold=0.85,steps=4,block_length=4,temperature=1.0",
         "trado": "threshold=0.9,steps=4,block_length=4,temperature=1.0",
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"

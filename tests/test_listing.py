@@ -32,7 +32,8 @@ def test_every_strategy_says_what_it_needs_costs_and_promises(entries):
     assert (wino["calls"], wino["rows"]) == ("1", "1")
     assert entries["remdm"]["deterministic"] is False
     assert entries["confidence_threshold"]["presets"] == {
-        "fast-dllm": "threshold=0.9,block_length=32"
+        "fast-dllm": "threshold=0.9,block_length=32",
+        "llada2": "threshold=0.95,comparison=gt,block_length=32",
     }
     assert entries["dus"]["grid"] == "block_length=1|2|4|8|16|32"
 

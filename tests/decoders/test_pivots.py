@@ -120,12 +120,14 @@ def test_each_draws_from_the_law_at_temperature_1(decoder, answers):
 
 
 def test_a_rejected_draft_is_drawn_anew_from_what_was_missed():
-    # Orders of three are dependent, so that drafts are rejected: every order is as likely.
-    orders = [(A, B, C), (A, C, B), (B, A, C), (B, C, A), (C, A, B), (C, B, A)]
-    drawn = outcomes(PivotDrafts(certain=0.0, temperature=1.0), orders, count=1200)
-    counts = Counter(tuple(outcome.output_ids) for outcome in drawn)
-    assert set(counts) == set(orders)
-    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 20.5
+    # Half of the drafts that differ from the pivot are rejected, and no other is.
+    weights = {(A, A): 3, (A, B): 1, (B, A): 1, (B, B): 3}
+    answers = [answer for answer, weight in weights.items() for _ in range(weight)]
+    answers = [(x, y, z) for x, y in answers for z in (A, B, C)]
+    drawn = outcomes(PivotDrafts(certain=0.0, temperature=1.0), answers, count=1600)
+    counts = Counter(tuple(outcome.output_ids[:2]) for outcome in drawn)
+    expected = {answer: 200 * weight for answer, weight in weights.items()}
+    assert sum((counts[each] - n) ** 2 / n for each, n in expected.items()) < 16.3
 
 
 def test_the_candidate_that_decides_most_is_committed():
