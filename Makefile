@@ -14,7 +14,7 @@ bench: $(VENV)/installed
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n auto
 
-# The figures of the README, made again.
+# The figures of the README and of docs/judges.md, made again.
 figure: $(VENV)/installed
 	$(BIN)/parallelbench run --tasks waiting_line/copy,choices/dice,choices/city,waiting_line/shuffle \
 		--decoders 'one_by_one,random:k=2|4|8|32,confidence:k=2|4|8|32' \
@@ -24,6 +24,8 @@ figure: $(VENV)/installed
 	cp runs/figure/figures/overview-dark.svg docs/overview-dark.svg
 	$(BIN)/parallelbench bounds --figure speed_limits --out runs/speed_limits
 	cp runs/speed_limits/speed_limits.svg runs/speed_limits/speed_limits-dark.svg docs/
+	$(BIN)/parallelbench judge --figure runs/judges
+	cp runs/judges/judges.svg runs/judges/judges-dark.svg docs/
 
 # The network behind `--model mini`, trained again (three hours on one core) and measured again:
 # all tasks alike, then more of those that are learnt late.

@@ -18,8 +18,9 @@
     ├── ModelError              a model has no prediction for a row: the record says so
     └── ServerError             a server gave no usable reply: the record says so
 
-The analysis adds two requests of its own: ``OverLimitError``, a law too large for an exact
-answer, and ``IncompleteSweepError``, settings that were not run on the same samples.
+The analysis adds three requests of its own: ``OverLimitError``, a law too large for an exact
+answer, ``IncompleteSweepError``, settings that were not run on the same samples, and
+``JudgeError``, verdicts or labels that do not allow what was asked.
 
 A :class:`RequestError` is a sentence for the person who typed the request: what was
 asked, the offending value, what is allowed, how to mend it.  Everything outside this
