@@ -26,6 +26,7 @@ from parallelbench.errors import RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
+    from parallelbench.runfile import RunFile
     from parallelbench.runner import Executor
 
 
@@ -105,7 +106,7 @@ def run(  # noqa: PLR0913  each is an option
     """Run the benchmark, or the rest of a run that was cut off.
 
     RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats, or the
-    name of an embedded one: default or sweep.  Options override it.  Without it and without
+    name of an embedded one: default, sweep or paper.  Options override it.  Without it and without
     options, a few samples are decoded with the exact law of their right answers and with a
     small network; where options say what to run, what they leave out is model ideal, the
     default's tasks and decoders, and 100 samples.
@@ -131,6 +132,8 @@ def run(  # noqa: PLR0913  each is an option
     suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
     folder = out or Path("runs") / f"{plan.digest[:12]}{suffix}"
     total = RunDirectory(folder, plan, part).decodes
+    for remark in _remarks(plan):
+        click.echo(f"parallelbench: {remark}", err=True)
     failed: list[Record] = []
     with _progress(total, folder) as progress:
         carry_out(
@@ -195,13 +198,15 @@ def list_(what: str | None, *, as_json: bool) -> None:
       parallelbench list decoders
       parallelbench list decoders --json
     """
-    from parallelbench.listing import decoder_entries, entry
+    from parallelbench.listing import decoder_entries, entry, task_entries, told_of_task
 
     registries = _registries()
     chosen = {what: registries[what]} if what else registries
     entries = {
         kind: decoder_entries()
         if kind == "decoders"
+        else task_entries()
+        if kind == "tasks"
         else [entry(name, item) for name, item in items.items()]
         for kind, items in chosen.items()
     }
@@ -216,6 +221,8 @@ def list_(what: str | None, *, as_json: bool) -> None:
         for each in listed:
             fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
             click.echo(f"  {each['name']}\n      {each['summary']}\n      {fields}")
+            if kind == "tasks":
+                click.echo(f"      {told_of_task(each)}")
 
 
 @cli.command()
@@ -258,7 +265,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
         click.secho(entry["id"], bold=True)
         for message in entry["messages"]:
             click.echo(f"{message['role']}: {message['content']}")
-        click.echo(f"a right answer: {entry['reference']}")
+        click.echo(f"a right answer: {entry['reference'] or 'none is given'}")
         click.echo(f"right answers: {entry['right_answers']}\n")
 
 
@@ -335,6 +342,18 @@ def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
     console.print(decoder_table(entries, console.width))
     for sentence in below_table(entries):
         click.echo(sentence)
+
+
+def _remarks(plan: RunFile) -> Iterator[str]:
+    from parallelbench.model import MODELS
+    from parallelbench.setting import build
+    from parallelbench.task import TASKS
+
+    kinds = {setting.name: TASKS[setting.name] for setting in plan.tasks}
+    for setting in plan.models:
+        remark = build(setting, MODELS).remark(kinds.values())
+        if remark is not None:
+            yield remark
 
 
 def _executor(name: str, workers: int | None, ray_address: str | None) -> Executor:

@@ -12,6 +12,8 @@
     │   ├── RecordsError        a line of records is torn, corrupted or from elsewhere
     │   ├── StorageError        a folder cannot be read or written, or the disk is full
     │   ├── CheckpointError     a checkpoint cannot be loaded, or is not what it seems
+    │   ├── SourceError         texts to draw samples from cannot be had
+    │   ├── EngineError         what marks replies is not installed, or does not answer
     │   ├── UnreachableError    a server answers nothing at all, so the run was ended
     │   └── WorkersError        workers cannot be had, or die over what they are given
     ├── DecoderError            a strategy broke its contract: the record says so
@@ -68,6 +70,14 @@ class StorageError(RequestError):
 
 class CheckpointError(RequestError):
     """A checkpoint cannot be found or loaded, or does not hold what its family needs."""
+
+
+class SourceError(RequestError):
+    """Texts that samples are drawn from cannot be read, or are too few."""
+
+
+class EngineError(RequestError):
+    """What marks replies beside our own rules is not installed, or does not answer."""
 
 
 class UnreachableError(RequestError):

@@ -13,6 +13,9 @@ from parallelbench.results import Result, summarize
 from parallelbench.runfile import RunFile, make_runfile
 from parallelbench.runner import Executor, local, run
 
+#: Globs of the tasks that every model can be asked, the ideal one too.
+LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -41,7 +44,7 @@ class Evaluation:
 def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     *,
     model: str | list[str] = "ideal",
-    tasks: str | list[str] = "*",
+    tasks: str | list[str] = LAW_KNOWN,
     decoders: str | list[str] = "one_by_one",
     samples: int = 100,
     seed: int = 0,
@@ -54,7 +57,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
 
     Args:
         model: Such as ``"ideal"`` or ``"ideal:noise=0"``.
-        tasks: Names and globs, such as ``"waiting_line/*"``.
+        tasks: Names and globs, such as ``"waiting_line/*"``; all whose law is known by
+            default.
         decoders: Settings and grids, such as ``"confidence:k=1|2|4"``.
         samples: Per task.
         seed: Of the samples and of the decoders' randomness.

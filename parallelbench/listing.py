@@ -1,4 +1,4 @@
-"""What there is to say of every strategy: the table of ``parallelbench list decoders``.
+"""What there is to say of every task and strategy: ``parallelbench list``.
 
 Nothing in it is written by hand: a strategy declares what it needs, a family of models what it
 gives, and who can serve whom follows.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.model import MODELS
+from parallelbench.task import TASKS, Task
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,6 +32,21 @@ def entry(name: str, kind: type[Any]) -> dict[str, Any]:
         for field in dataclasses.fields(kind)
     }
     return {"name": name, "summary": summary, "fields": fields}
+
+
+def task_entries() -> list[dict[str, Any]]:
+    """Return what there is to say of every task at its defaults, as JSON values."""
+    return [{**entry(name, kind), **_facts_of(kind)} for name, kind in TASKS.items()]
+
+
+def told_of_task(facts: Mapping[str, Any]) -> str:
+    """Return one of :func:`task_entries` in a line, but for its name and fields."""
+    samples = "any number of" if facts["samples"] is None else facts["samples"]
+    law = "known" if facts["law_known"] else "not known"
+    return (
+        f"{samples} samples, canvas of {facts['canvas']} tokens, law {law}; "
+        f"scores: {', '.join(facts['scores'])}; source: {facts['source']} ({facts['licence']})"
+    )
 
 
 def decoder_entries() -> list[dict[str, Any]]:
@@ -86,6 +102,18 @@ def below_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         served = ", ".join(same[0]["families"]) or "no family known here"
         told.append(f"{names} ({', '.join(needs)}): {served}")
     return told
+
+
+def _facts_of(kind: type[Task]) -> dict[str, Any]:
+    canvas = next(field for field in dataclasses.fields(kind) if field.name == "canvas_length")
+    return {
+        "samples": kind.samples,
+        "canvas": canvas.default,
+        "law_known": kind.law_known,
+        "scores": list(kind.scores),
+        "source": kind.origin,
+        "licence": kind.licence,
+    }
 
 
 def _decoder_entry(

@@ -100,10 +100,12 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     kept: dict[_Place, bytes] = {}
     failed: set[_Place] = set()
     models: dict[str, tuple[str, RunDirectory]] = {}
+    engines: dict[str, tuple[dict[str, str], RunDirectory]] = {}
     duplicates = 0
     for shard in shards:
         for record in shard.records():
             _refuse_other_model(record, shard, models)
+            _refuse_other_engines(record, shard, engines)
             place, digest = _place(record, shard.runfile), _digest(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
@@ -135,6 +137,18 @@ def _refuse_other_model(
             f"{shard.path} was decoded with another {record.model!r} than {first.path}: digest "
             f"{record.model_digest[:12]} and not {digest[:12]} (other weights, another tokenizer, "
             "or other installed tasks); only shards of the same model can be merged"
+        )
+
+
+def _refuse_other_engines(
+    record: Record, shard: RunDirectory, engines: dict[str, tuple[dict[str, str], RunDirectory]]
+) -> None:
+    told, first = engines.setdefault(record.task_label, (record.engines, shard))
+    if record.engines != told:
+        raise RecordsError(
+            f"{shard.path} was marked by {record.engines} for task {record.task_label!r}, and "
+            f"{first.path} by {told}: marks by different engines are different metrics; only "
+            "shards with the same can be merged"
         )
 
 

@@ -8,7 +8,7 @@ how they came to be.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 from parallelbench.sample import Message
+from parallelbench.task import Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +202,10 @@ class ModelSource(ABC):
     summary: ClassVar[str]
     address: ClassVar[str | None] = None
     serves: ClassVar[bool] = False
+
+    def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
+        """Return what should be known before a run asks for ``tasks``; None if nothing."""
+        return None
 
     @abstractmethod
     def open(self) -> Model | Server:

@@ -117,6 +117,7 @@ class Record(BaseModel):
         task_fields: All its fields.
         task_label: The task's setting, as typed.
         task_version: Of its samples and marks.
+        engines: What marked the reply beside our own rules: its version, by score.
         decoder: Registered name; ``server`` if the model decodes by itself.
         decoder_fields: All its fields.
         decoder_label: The decoder's setting, as typed.
@@ -157,6 +158,7 @@ class Record(BaseModel):
     task_fields: dict[str, Any]
     task_label: str
     task_version: int
+    engines: dict[str, str] = {}
     decoder: str
     decoder_fields: dict[str, Any]
     decoder_label: str

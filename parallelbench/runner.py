@@ -172,8 +172,10 @@ def run(  # noqa: PLR0913  all but two are options
         writer = stack.enter_context(directory.appending())
         done: set[Key] = set()
         digests: dict[str, str] = {}
+        engines: dict[str, dict[str, str]] = {}
         for record in directory.records():
             digests[record.model] = record.model_digest
+            engines[record.task_label] = record.engines
             if record.status != "error":
                 done.add(record.key)
         progress(len(done))
@@ -181,6 +183,7 @@ def run(  # noqa: PLR0913  all but two are options
             return directory
         crew = crew or stack.enter_context(executor(runfile, batch_size))
         _check_models(crew, digests, path)
+        _check_engines(runfile, engines, path)
         models = {label: model.facts for label, model in crew.models.items()}
         directory.add_environment(
             {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
@@ -208,14 +211,17 @@ def prepare(runfile: RunFile) -> Parts:
 
 
 def assemble(runfile: RunFile) -> Parts:
-    """Return the parts of a run, its models loaded.
+    """Return the parts of a run, its models loaded and what marks replies started.
 
     Raises:
-        RequestError: A model cannot be had as asked.
+        RequestError: A model, or what a task is marked by, cannot be had as asked.
     """
+    tasks = [(setting, build(setting, TASKS)) for setting in runfile.tasks]
+    for _, task in tasks:
+        task.engines()  # what is missing should be known before a model is loaded
     return Parts(
         models=[(setting, build(setting, MODELS).open()) for setting in runfile.models],
-        tasks=[(setting, build(setting, TASKS)) for setting in runfile.tasks],
+        tasks=tasks,
         decoders=[(setting, build(setting, DECODERS)) for setting in runfile.decoders],
     )
 
@@ -225,8 +231,11 @@ def check(runfile: RunFile, parts: Parts) -> None:
 
     Raises:
         RequestError: A decoder needs what the model does not give or does not go with its
-            tokenizer, or a sample does not fit the canvas or the model.
+            tokenizer, a sample does not fit the canvas or the model, or a task has fewer
+            samples.
     """
+    for setting, task in parts.tasks:
+        _check_supply(runfile, setting, task)
     for setting, model in parts.models:
         if isinstance(model, Server):
             continue
@@ -324,6 +333,15 @@ def _check_samples(runfile: RunFile, model: Model, parts: Parts) -> None:
     for _, task in parts.tasks:
         for index in range(min(_TRIED, runfile.samples)):
             model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
+
+
+def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:
+    count = task.count_samples()
+    if count is not None and runfile.samples > count:
+        raise RunFileError(
+            f"task {setting.label!r} has {count} different samples, and {runfile.samples} were "
+            f"asked for; give --samples {count} or fewer"
+        )
 
 
 class _Alone(Crew):
@@ -433,6 +451,7 @@ def _common(
         "task_fields": dict(origin.task.fields),
         "task_label": origin.task.label,
         "task_version": task.version,
+        "engines": task.engines(),
         "decoder": origin.decoder.name,
         "decoder_fields": dict(origin.decoder.fields),
         "decoder_label": origin.decoder.label,
@@ -535,6 +554,21 @@ def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
                 f"{path} was begun with another {label!r}: its digest was "
                 f"{digests[label][:12]} and is now {model.digest[:12]} (other weights, "
                 "another tokenizer, or other installed tasks); give another --out"
+            )
+
+
+def _check_engines(
+    runfile: RunFile, recorded: Mapping[str, Mapping[str, str]], path: Path
+) -> None:
+    """Refuse to go on with other engines than those that marked the records of a run."""
+    for setting in runfile.tasks:
+        before = recorded.get(setting.label)
+        now = build(setting, TASKS).engines() if before else before
+        if before != now:
+            raise RunFileError(
+                f"{path} was begun with other engines for task {setting.label!r}: {before}, and "
+                f"now {now}; marks by different engines are different metrics: install those, or "
+                "give another --out"
             )
 
 

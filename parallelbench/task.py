@@ -44,6 +44,12 @@ class Task(ABC):
         version: Raised by every change that could change a sample or a mark.
         templates: Prompt templates by name; ``"default"`` and at least two paraphrases.
         words: Words that a word-level tokenizer should give one token each.
+        law_known: Whether the law of right answers is known, be it that some sizes have too
+            many to be listed.
+        scores: What a reply is marked by, the headline first.
+        origin: Where the samples come from.
+        licence: Of what they are drawn from, as SPDX names it.
+        samples: How many different samples there are at the defaults; None for no limit.
         template: Which of ``templates`` puts the question.
         shots: How many worked examples precede it.
         canvas_length: Tokens that the decoder may write, in the free form.
@@ -56,6 +62,11 @@ class Task(ABC):
     version: ClassVar[int] = 1
     templates: ClassVar[Mapping[str, str]]
     words: ClassVar[tuple[str, ...]] = ()
+    law_known: ClassVar[bool] = True
+    scores: ClassVar[tuple[str, ...]] = ("exact",)
+    origin: ClassVar[str] = "drawn by rule from lists of our own"
+    licence: ClassVar[str] = "Apache-2.0"
+    samples: ClassVar[int | None] = None
 
     template: str = "default"
     shots: int = 1
@@ -91,6 +102,24 @@ class Task(ABC):
             facts=problem.facts,
             open_spans=problem.open_spans,
         )
+
+    def count_samples(self) -> int | None:
+        """Return how many different samples there are; None for no limit.
+
+        Raises:
+            RequestError: What they are drawn from cannot be had.
+        """
+        return self.samples
+
+    def engines(self) -> dict[str, str]:
+        """Start what marks replies beside our own rules; return its versions by score.
+
+        Asked once in every process of a run, before a model is loaded.
+
+        Raises:
+            EngineError: Something is not installed, or does not start.
+        """
+        return {}
 
     @abstractmethod
     def pose(self, rng: random.Random, index: int) -> Problem:

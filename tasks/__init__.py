@@ -1,5 +1,11 @@
 """The tasks of the benchmark, one module per family; importing this registers them all."""
 
-from parallelbench.tasks import choices, list_operations, puzzles, waiting_line
+from parallelbench.tasks import (
+    choices,
+    list_operations,
+    puzzles,
+    text_writing,
+    waiting_line,
+)
 
-__all__ = ["choices", "list_operations", "puzzles", "waiting_line"]
+__all__ = ["choices", "list_operations", "puzzles", "text_writing", "waiting_line"]

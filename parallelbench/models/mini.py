@@ -6,12 +6,14 @@ weights, ``parallelbench/models/data/mini/README.md``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.models.hf import HuggingFace
+from parallelbench.task import Task
 
 FOLDER = Path(__file__).parent / "data" / "mini"
 
@@ -30,6 +32,16 @@ class Mini(ModelSource):
 
     device: str = "auto"
     cache: Literal["none", "prefix", "dual"] = "none"
+
+    def remark(self, tasks: Iterable[type[Task]]) -> str | None:
+        """Return which of ``tasks`` it was never trained on."""
+        foreign = ", ".join(task.name for task in tasks if not task.law_known)
+        if not foreign:
+            return None
+        return (
+            f"mini was never trained on {foreign}, whose words it reads and writes letter by "
+            "letter: its marks there say nothing but that the run works"
+        )
 
     def open(self) -> Model:
         """Return the model, ready to predict.

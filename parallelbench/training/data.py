@@ -88,8 +88,11 @@ def make_example(place: int, task: Task, sample: Sample, codec: Codec) -> Exampl
     by end-of-text to the end of the canvas, as the law of right answers has it.
 
     Raises:
-        CanvasError: The reference does not fit the canvas, or the tokenizer cannot write it.
+        CanvasError: The reference does not fit the canvas, the tokenizer cannot write it, or
+            there is none.
     """
+    if not sample.reference:
+        raise CanvasError(f"{task.name}: {sample.id} has no right answer to train on")
     prompt = build_prompt(task, sample, codec)
     (answer,) = lay_out(prompt, Answers.uniform([sample.reference]))
     return Example(place, prompt.ids, answer, prompt.open)

@@ -1,0 +1,159 @@
+"""Scores of free text: what may be said of a reply where no list of right answers exists.
+
+Each is a share in [0, 1].  Those that need a package of others take it as it is, with its
+own splitting into words, and :func:`engine_versions` says which release of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from parallelbench.errors import EngineError, FieldError
+
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")  # noqa: RUF001  as in "don't" and "rose-red"
+
+#: How sacrebleu splits texts into words: as the machine translation workshops do.
+BLEU_TOKENIZATION = "13a"
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of ``text`` in lower case, without punctuation."""
+    return _WORD.findall(text.lower())
+
+
+def share_of_words(asked: Collection[str], reply: str) -> float:
+    """Return which share of the words ``asked`` for stand in ``reply`` as whole words.
+
+    Upper and lower case are the same; another form of a word is another word.
+
+    Example:
+        >>> share_of_words(["cat", "mat"], "The cat sat on mats.")
+        0.5
+    """
+    written = set(words_of(reply))
+    return sum(word.lower() in written for word in asked) / len(asked)
+
+
+def share_of_substrings(asked: Collection[str], reply: str) -> float:
+    """Return which share of the words ``asked`` for stand in ``reply``, also inside others.
+
+    This is the original benchmark's form, which takes "mats", and "format", for "mat".
+
+    Example:
+        >>> share_of_substrings(["cat", "mat"], "The cat sat on mats.")
+        1.0
+    """
+    written = reply.lower()
+    return sum(word.lower() in written for word in asked) / len(asked)
+
+
+def rouge_l(reference: str, reply: str) -> float:
+    """Return ROUGE-L: the F-measure of the longest common subsequence of words.
+
+    Words are runs of ASCII letters and digits in lower case, not stemmed.
+
+    Source:
+        Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
+    """
+    return float(_rouge().score(reference, reply)["rougeL"].fmeasure)
+
+
+def one_minus_bleu(sentence: str, reply: str) -> float:
+    """Return 1 - BLEU of ``reply`` against ``sentence``: 0 for a copy, 1 for other words.
+
+    BLEU of one sentence, as sacrebleu has it: words split by :data:`BLEU_TOKENIZATION`,
+    n-grams up to 4 or the length of the reply, counts of zero smoothed exponentially.
+
+    Source:
+        Papineni et al. (2002), "BLEU"; Post (2018), "A call for clarity in reporting BLEU
+        scores" (arXiv:1804.08771).
+    """
+    score = _bleu().sentence_score(reply, [sentence]).score / 100
+    return min(max(1 - score, 0.0), 1.0)
+
+
+def bertscore_f1(folder: str, sentence: str, reply: str) -> float:
+    """Return F1 of BERTScore of ``reply`` against ``sentence``, clipped to [0, 1].
+
+    Cosines of one layer of the model in ``folder``, not rescaled, without weights for rare
+    words: the layer that bert-score advises for a model of the folder's name, else the last.
+    Scores by different models are different metrics.
+
+    Source:
+        Zhang et al. (2020), "BERTScore" (arXiv:1904.09675).
+
+    Raises:
+        EngineError: The package bert-score is missing.
+        FieldError: There is no such model.
+    """
+    if not words_of(reply):
+        return 0.0
+    _, _, f1 = _bertscorer(folder).score([reply], [sentence])
+    return min(max(float(f1[0]), 0.0), 1.0)
+
+
+def engine_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the release of each score that a package of others computes, by its name.
+
+    Args:
+        names: Some of ``rouge_l``, ``one_minus_bleu`` and ``bertscore_f1``.
+
+    Raises:
+        EngineError: One is not installed; the message says which extra to install.
+    """
+    told = {}
+    for name in names:
+        package, module, extra, how = _PACKAGES[name]
+        _import(module, package, extra)
+        told[name] = f"{package} {version(package)}{how}"
+    return told
+
+
+_PACKAGES = {
+    "rouge_l": ("rouge-score", "rouge_score.rouge_scorer", "text", ", F-measure, not stemmed"),
+    "one_minus_bleu": ("sacrebleu", "sacrebleu.metrics", "text", f", tok:{BLEU_TOKENIZATION}"),
+    "bertscore_f1": ("bert-score", "bert_score", "bertscore", ""),
+}
+
+
+def _import(module: str, package: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise EngineError(
+            f"this task is marked with {package}, which is not installed: "
+            f"pip install 'parallelbench[{extra}]' ({error})"
+        ) from error
+
+
+@cache
+def _rouge() -> Any:
+    scorer = _import("rouge_score.rouge_scorer", "rouge-score", "text")
+    return scorer.RougeScorer(["rougeL"])
+
+
+@cache
+def _bleu() -> Any:
+    metrics = _import("sacrebleu.metrics", "sacrebleu", "text")
+    return metrics.BLEU(tokenize=BLEU_TOKENIZATION, effective_order=True)
+
+
+@cache
+def _bertscorer(folder: str) -> Any:
+    package = _import("bert_score", "bert-score", "bertscore")
+    from transformers import AutoConfig
+
+    if not (Path(folder) / "config.json").is_file():
+        raise FieldError(
+            f"bertscore={folder} must be a folder with a model and its tokenizer, as transformers "
+            "saves them; nothing is fetched from a hub"
+        )
+    layers = AutoConfig.from_pretrained(folder, trust_remote_code=False).num_hidden_layers
+    advised = import_module("bert_score.utils").model2layers.get(Path(folder).name, layers)
+    return package.BERTScorer(model_type=folder, num_layers=advised, device="cpu")
