@@ -34,7 +34,9 @@ from parallelbench.setting import (
 from parallelbench.task import TASKS
 
 #: Runs that ship with the package; the first is made when nothing is asked for.
-EMBEDDED = {name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "paper")}
+EMBEDDED = {
+    name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "paper")
+}
 
 #: Stands in the place of a decoder where a server decodes by itself.
 SERVER_DECODER = Setting(name="server", fields={}, label="server")

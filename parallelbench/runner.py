@@ -236,6 +236,7 @@ def check(runfile: RunFile, parts: Parts) -> None:
     """
     for setting, task in parts.tasks:
         _check_supply(runfile, setting, task)
+        _check_oracles(setting, task, parts.decoders)
     for setting, model in parts.models:
         if isinstance(model, Server):
             continue
@@ -341,6 +342,15 @@ def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:
         raise RunFileError(
             f"task {setting.label!r} has {count} different samples, and {runfile.samples} were "
             f"asked for; give --samples {count} or fewer"
+        )
+
+
+def _check_oracles(setting: Setting, task: Task, decoders: list[tuple[Setting, Decoder]]) -> None:
+    oracles = [each.label for each, decoder in decoders if "answers" in decoder.needs]
+    if oracles and not task.law_known:
+        raise RunFileError(
+            f"decoder {oracles[0]!r} must be told the right answers, and those to "
+            f"{setting.label!r} cannot be listed; name other decoders, such as --decoders 'confidence:k=1|2|4'"
         )
 
 
@@ -557,9 +567,7 @@ def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
             )
 
 
-def _check_engines(
-    runfile: RunFile, recorded: Mapping[str, Mapping[str, str]], path: Path
-) -> None:
+def _check_engines(runfile: RunFile, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
     """Refuse to go on with other engines than those that marked the records of a run."""
     for setting in runfile.tasks:
         before = recorded.get(setting.label)

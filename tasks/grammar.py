@@ -202,7 +202,7 @@ class LanguageTool(GrammarEngine):
         ]
 
 
-def _at_server(address: str) -> tuple[dict[str, str], str]:
+def _at_server(address: str) -> tuple[dict[str, Any], str]:
     import httpx
 
     try:
@@ -217,7 +217,7 @@ def _at_server(address: str) -> tuple[dict[str, str], str]:
     return {"remote_server": address}, str(told)
 
 
-def _unpacked() -> tuple[dict[str, str], str]:
+def _unpacked() -> tuple[dict[str, Any], str]:
     from language_tool_python.download_lt import LocalLanguageTool
 
     found: Any = LocalLanguageTool.get_latest_installed_version()

@@ -74,7 +74,7 @@ def one_minus_bleu(sentence: str, reply: str) -> float:
         Papineni et al. (2002), "BLEU"; Post (2018), "A call for clarity in reporting BLEU
         scores" (arXiv:1804.08771).
     """
-    score = _bleu().sentence_score(reply, [sentence]).score / 100
+    score = float(_bleu().sentence_score(reply, [sentence]).score) / 100
     return min(max(1 - score, 0.0), 1.0)
 
 
@@ -87,15 +87,34 @@ def bertscore_f1(folder: str, sentence: str, reply: str) -> float:
 
     Source:
         Zhang et al. (2020), "BERTScore" (arXiv:1904.09675).
-
-    Raises:
-        EngineError: The package bert-score is missing.
-        FieldError: There is no such model.
     """
     if not words_of(reply):
         return 0.0
     _, _, f1 = _bertscorer(folder).score([reply], [sentence])
     return min(max(float(f1[0]), 0.0), 1.0)
+
+
+@cache
+def check_bertscore(folder: str) -> None:
+    """Try the model in ``folder`` on a word.
+
+    Raises:
+        EngineError: The package bert-score is missing.
+        FieldError: There is no model there, or none that bert-score can use.
+    """
+    _import("bert_score", "bert-score", "bertscore")
+    if not (Path(folder) / "config.json").is_file():
+        raise FieldError(
+            f"bertscore={folder} must be a folder with a model and its tokenizer, as transformers "
+            "saves them; nothing is fetched from a hub"
+        )
+    try:
+        bertscore_f1(folder, "Yes.", "Yes.")
+    # What bert-score does with a model may fail in any way.
+    except Exception as error:
+        raise FieldError(
+            f"bertscore={folder} cannot be used by bert-score: {type(error).__name__}: {error}"
+        ) from error
 
 
 def engine_versions(names: Iterable[str]) -> dict[str, str]:
@@ -149,11 +168,6 @@ def _bertscorer(folder: str) -> Any:
     package = _import("bert_score", "bert-score", "bertscore")
     from transformers import AutoConfig
 
-    if not (Path(folder) / "config.json").is_file():
-        raise FieldError(
-            f"bertscore={folder} must be a folder with a model and its tokenizer, as transformers "
-            "saves them; nothing is fetched from a hub"
-        )
     layers = AutoConfig.from_pretrained(folder, trust_remote_code=False).num_hidden_layers
     advised = import_module("bert_score.utils").model2layers.get(Path(folder).name, layers)
     return package.BERTScorer(model_type=folder, num_layers=advised, device="cpu")

@@ -53,6 +53,7 @@ from parallelbench.task import TASKS, Problem, Task
 from parallelbench.tasks.grammar import ENGINES, open_engine
 from parallelbench.tasks.text_scores import (
     bertscore_f1,
+    check_bertscore,
     engine_versions,
     one_minus_bleu,
     rouge_l,
@@ -111,7 +112,8 @@ class TextTask(Task):
         Raises:
             EngineError: What marks it is not installed, or stopped answering.
         """
-        text = reply.strip()
+        # Half of a surrogate pair is no Unicode text, and no engine would take it.
+        text = reply.encode(errors="replace").decode().strip()
         problem = "empty"
         if words_of(text):
             (found,) = open_engine(self.grammar).problems([text])
@@ -125,7 +127,7 @@ class TextTask(Task):
             parts={"grammar": grammar, **parts},
         )
 
-    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:  # noqa: ARG002
         """Refuse: nobody can list the right answers.
 
         Raises:
@@ -251,7 +253,7 @@ class Paraphrasing(Rewriting):
         told = {**Rewriting.engines(self), **engine_versions(["one_minus_bleu"])}
         if self.bertscore is None:
             return told
-        bertscore_f1(self.bertscore, "Yes.", "Yes.")
+        check_bertscore(self.bertscore)
         (release,) = engine_versions(["bertscore_f1"]).values()
         return {**told, "bertscore_f1": f"{release}, {self.bertscore}"}
 
