@@ -11,15 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parallelbench.conformance import check_decoder
     from parallelbench.evaluation import Evaluation, evaluate
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "check_decoder", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: torch takes a second that `parallelbench --help` need not pay.
     if name in __all__:
-        from parallelbench import evaluation
+        from parallelbench import conformance, evaluation
 
-        return getattr(evaluation, name)
+        return getattr(conformance if name == "check_decoder" else evaluation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ request is at fault (one line on stderr), 130 interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import sys
@@ -223,6 +224,38 @@ def list_(what: str | None, *, as_json: bool) -> None:
             click.echo(f"  {each['name']}\n      {each['summary']}\n      {fields}")
             if kind == "tasks":
                 click.echo(f"      {told_of_task(each)}")
+
+
+@cli.command(name="check-decoder")
+@click.argument("decoder")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def check_decoder(decoder: str, *, as_json: bool) -> None:
+    """Check that a strategy keeps its contract: yours too, once its package is installed.
+
+    It decodes a few samples with the exact ideal model and with a tiny random transformer:
+    together and alone, again, after others, with other random numbers.  The exit status is 1
+    where a check fails, and the line says how to mend it.
+
+    \b
+    Examples:
+      parallelbench check-decoder confidence_threshold
+      parallelbench check-decoder my_strategy:threshold=0.8
+    """
+    from parallelbench.conformance import check_decoder as carry_out
+
+    found = carry_out(decoder)
+    if as_json:
+        click.echo(json.dumps({**dataclasses.asdict(found), "passed": found.passed}, indent=1))
+    else:
+        click.echo(f"{found.decoder}, with {' and '.join(found.models)}")
+        for check in found.checks:
+            told = f"ok      {check.name}: {check.promise}"
+            if check.problem is not None:
+                told = f"FAILED  {check.name}: {check.problem}"
+            click.echo(f"  {told}")
+        if found.note is not None:
+            click.echo(found.note)
+    click.get_current_context().exit(0 if found.passed else 1)
 
 
 @cli.command()

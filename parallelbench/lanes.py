@@ -27,6 +27,9 @@ from parallelbench.prompt import Prompt
 from parallelbench.record import Counts, Status
 from parallelbench.trace import Trace
 
+#: What an error says of a strategy that writes what it may not, and of no other.
+WROTE = "wrote"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
@@ -328,9 +331,9 @@ class Cohort:
         faults: dict[int, _Ending] = {}
         for index in (outside | unknown).nonzero().flatten().tolist():
             told = (
-                "wrote outside the open positions of its window"
+                f"{WROTE} outside the open positions of its window"
                 if outside[index]
-                else "wrote an id that is no token"
+                else f"{WROTE} an id that is no token"
             )
             faults[index] = _Ending("error", f"decoder {type(self.decoder).__name__} {told}")
         return faults
