@@ -24,6 +24,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from parallelbench.analysis import cells
 from parallelbench.analysis.families import INK, Curve
+from parallelbench.analysis.speed import SpeedEstimate
 from parallelbench.results import Interval, Result
 
 #: Of the grid and of what is said in passing.
@@ -36,6 +37,7 @@ _ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
 _LEFT, _RIGHT, _BETWEEN, _LINE = 0.48, 0.1, 0.14, 0.14
 _LARGE_PANEL, _SMALL_PANEL = (2.82, 1.9), (1.5, 1.1)
 _AXIS_TEXT = 0.44
+_PAGE, _NAMES, _ROW = 7.0, 1.5, 0.15
 # Points.
 _SMALL, _PLAIN, _LARGE = 6.0, 7.0, 8.5
 # Inches: a line of the legend with its marker, and a letter per point of its size.
@@ -118,6 +120,60 @@ def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> F
     for result in results:
         panels.setdefault(result.task_label, []).append(result)
     return _figure(panels, curves, "accuracy against speed, task by task")
+
+
+class Standing(NamedTuple):
+    """How fast one strategy is at an accuracy.
+
+    Attributes:
+        label: Its name.
+        speed: Tokens per step.
+        oracle: Whether it was told the right answers: drawn hollow.
+    """
+
+    label: str
+    speed: SpeedEstimate
+    oracle: bool
+
+
+def speeds_figure(standings: Sequence[Standing], title: str, subtitle: str) -> Figure:
+    """Return strategies side by side: tokens per step, the fastest on top, a page wide.
+
+    Args:
+        standings: At least one; those that do not reach the accuracy come last, and say so.
+        title: In bold.
+        subtitle: What was run, below it.
+    """
+    ranked = sorted(standings, key=lambda each: each.speed.value or 0.0)
+    with _look():
+        height = _ROW * (len(ranked) + 1) + 4 * _LINE + _AXIS_TEXT
+        figure = Figure(figsize=(_PAGE, height))
+        figure.text(_BETWEEN / 2 / _PAGE, 1 - _LINE / height, title, weight="bold", size=_LARGE)
+        figure.text(
+            _BETWEEN / 2 / _PAGE, 1 - 2.2 * _LINE / height, subtitle, color=_QUIET, size=_SMALL
+        )
+        below, tall = _AXIS_TEXT / height, _ROW * (len(ranked) + 1) / height
+        axes = figure.add_axes((_NAMES / _PAGE, below, 1 - (_NAMES + 4 * _RIGHT) / _PAGE, tall))
+        axes.grid(visible=True, axis="x")
+        axes.set_axisbelow(True)
+        axes.set_yticks(range(len(ranked)), [each.label for each in ranked])
+        axes.set_ylim(-1, len(ranked))
+        for place, each in enumerate(ranked):
+            _draw_standing(axes, place, each)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("tokens per step (canvas tokens / model calls)")
+    return figure
+
+
+def _draw_standing(axes: Axes, place: int, each: Standing) -> None:
+    value, interval = each.speed.value, each.speed.interval
+    if value is None:
+        axes.text(0, place, " not reached", va="center", color=_QUIET, size=_SMALL)
+        return
+    if interval is not None:
+        axes.plot([interval.low, interval.high], [place, place], color=_QUIET)
+    inside = "none" if each.oracle else INK
+    axes.plot([value], [place], "o", color=INK, markerfacecolor=inside)
 
 
 def images(figure: Figure) -> Images:

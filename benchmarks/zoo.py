@@ -1,0 +1,79 @@
+"""The whole zoo: every strategy on the exact laws, beside the oracles; docs/zoo.md.
+
+    python benchmarks/zoo.py
+
+decodes every task whose law is known with the ideal model, by every strategy that needs no more
+than predictions, each under its default grid.  It may be interrupted; what is decoded is kept
+under ``runs/zoo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from mini import table, write
+
+from parallelbench import evaluate
+from parallelbench.analysis.cells import number, number_range
+from parallelbench.analysis.plots import Standing, images, speeds_figure
+from parallelbench.analysis.speed import speed_at
+from parallelbench.analysis.sweep import sweep_of
+from parallelbench.cluster import on_ray
+from parallelbench.record import Record
+
+PAGE = Path("docs/zoo.md")
+TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
+ACCURACY = 0.9
+
+
+def standings(records: Iterable[Record]) -> list[Standing]:
+    """Return every strategy's speed, the fastest first; what does not reach the accuracy last."""
+    strategies: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        strategies[record.decoder].append(record)
+    found = [
+        Standing(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
+        for name, own in strategies.items()
+    ]
+    return sorted(found, key=lambda each: -(each.speed.value or 0.0))
+
+
+def main() -> None:
+    """Write the figure and the table."""
+    parser = argparse.ArgumentParser(description="Run every strategy on the ideal model.")
+    parser.add_argument("--samples", type=int, default=20, help="of each task")
+    samples: int = parser.parse_args().samples
+    done = evaluate(
+        model="ideal",
+        tasks=TASKS,
+        decoders="*:*",
+        samples=samples,
+        out=Path("runs/zoo"),
+        executor=on_ray(),
+    )
+    ranked = standings(done.records)
+    tasks = len({record.task_label for record in done.records})
+    settings = len({record.decoder_label for record in done.records})
+    told = f"ideal; {tasks} tasks, {samples} samples each, {settings} settings; 95 % intervals"
+    title = f"speed at {ACCURACY:.0%} accuracy; hollow: told the right answers"
+    drawn = images(speeds_figure(ranked, title, told))
+    PAGE.with_suffix(".svg").write_bytes(drawn.light)
+    PAGE.with_name("zoo-dark.svg").write_bytes(drawn.dark)
+    lines = [
+        [
+            f"`{each.label}`" + (" (oracle)" if each.oracle else ""),
+            number(each.speed.value),
+            number_range(each.speed.interval),
+        ]
+        for each in ranked
+    ]
+    write(
+        PAGE, "speeds", f"{told}.\n\n" + table(["strategy", "tokens per step", "interval"], lines)
+    )
+
+
+if __name__ == "__main__":
+    main()
