@@ -13,7 +13,7 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -215,6 +215,7 @@ class _Asker:
     def tell(self, cohort: Cohort, call: Call) -> None:
         """Put what was said of the rows of ``call`` into it."""
         if not call.rows:
+            call.statistics = replace(call.statistics, uniform=call.uniform)
             return
         said = [self._said[row] for row in call.rows]
         extras: dict[str, Tensor] = {}

@@ -135,7 +135,9 @@ class Statistics:
         logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
             one token is possible.
         entropy: Entropy of the prediction at temperature 1, in nats.
-        uniform: A number in [0, 1) from the sample's own generator, fresh in every step.
+        uniform: Numbers in [0, 1) from each sample's own generator, fresh in every step, also
+            in one without a call: one line per *sample*, and one number per position of its
+            canvas unless ``draws`` of the decoder says otherwise.
         distribution: Probabilities over the whole vocabulary; 0 where not wanted.
         extras: What the model itself provides, by name; the first axis is the row.
     """
@@ -145,12 +147,12 @@ class Statistics:
     margin: Float[Tensor, "rows length"] | None = None
     logit_margin: Float[Tensor, "rows length"] | None = None
     entropy: Float[Tensor, "rows length"] | None = None
-    uniform: Float[Tensor, "rows length"] | None = None
+    uniform: Float[Tensor, "samples draws"] | None = None
     distribution: Float[Tensor, "rows length vocabulary"] | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def of(self, rows: slice) -> Statistics:
-        """Return the statistics of some rows only."""
+    def of(self, sample: int, rows: slice) -> Statistics:
+        """Return the statistics of one sample, to which ``rows`` belong."""
 
         def part(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[rows]
@@ -161,7 +163,7 @@ class Statistics:
             margin=part(self.margin),
             logit_margin=part(self.logit_margin),
             entropy=part(self.entropy),
-            uniform=part(self.uniform),
+            uniform=None if self.uniform is None else self.uniform[sample : sample + 1],
             distribution=part(self.distribution),
             extras={name: tensor[rows] for name, tensor in self.extras.items()},
         )
@@ -294,6 +296,10 @@ class Decoder(ABC):
             RequestError: Why it cannot.
         """
 
+    def draws(self, positions: int) -> int:
+        """Return how many uniform numbers each step of a sample takes, if ``needs`` name them."""
+        return positions
+
     def most_steps(self, positions: int) -> int:
         """Return after how many steps a decode of ``positions`` open positions is stalled."""
         return STEPS_PER_TOKEN * positions
@@ -321,8 +327,10 @@ class Decoder(ABC):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Return :meth:`step` for every sample of ``batch``; override it to vectorise."""
         updates = [
-            self.step(state, view, batch.statistics.of(rows))
-            for state, view, rows in zip(batch.states, batch.views, batch.rows, strict=True)
+            self.step(state, view, batch.statistics.of(sample, rows))
+            for sample, (state, view, rows) in enumerate(
+                zip(batch.states, batch.views, batch.rows, strict=True)
+            )
         ]
         return Updates(
             write=torch.stack([update.write for update in updates]),

@@ -111,7 +111,8 @@ class Call:
         slices: Which rows belong to each lane.
         wanted: Where predictions are asked for, one line per row, padded to the longest.
         draws: Uniform numbers in [0, 1) that draw the tokens; None at temperature 0.
-        uniform: Uniform numbers in [0, 1) for the decoder; None if it needs none.
+        uniform: Uniform numbers in [0, 1) for the decoder, one line per lane; None if it needs
+            none.
         statistics: What the decoder is told.
         off_law: Per row, whether no right answer fits it; None if the model does not know.
     """
@@ -133,7 +134,7 @@ class Call:
         self.slices = [slice(stop - n, stop) for stop, n in zip(stops, lengths, strict=True)]
         self.wanted = self.wanted[kept]
         self.draws = None if self.draws is None else self.draws[kept]
-        self.uniform = None if self.uniform is None else self.uniform[kept]
+        self.uniform = None if self.uniform is None else self.uniform[list(lanes)]
 
 
 class _Sight(NamedTuple):
@@ -227,8 +228,8 @@ class Cohort:
             rows=rows,
             slices=slices,
             wanted=_padded([row.wanted for row in rows], self._sight.open),
-            draws=self._random(rows, slices) if self.decoder.temperature > 0 else None,
-            uniform=self._random(rows, slices) if "uniform" in self.decoder.needs else None,
+            draws=self._draws(rows, slices) if self.decoder.temperature > 0 else None,
+            uniform=self._uniform() if "uniform" in self.decoder.needs else None,
             statistics=Statistics(token=self._canvas[:0]),
         )
 
@@ -422,14 +423,26 @@ class Cohort:
         ]
         return _Sight(is_open, views)
 
-    def _random(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
-        numbers = []
-        for lane, own in zip(self.lanes, slices, strict=True):
-            # Made when first needed: most strategies at temperature 0 never draw.
-            lane.rng = lane.rng or _generator(lane.job.key)
-            numbers += [torch.from_numpy(lane.rng.random(row.canvas.numel())) for row in rows[own]]
+    def _draws(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
+        """Return the numbers that draw the tokens of each row."""
+        numbers = [
+            self._random(lane, row.canvas.numel())
+            for lane, own in zip(self.lanes, slices, strict=True)
+            for row in rows[own]
+        ]
         none = torch.empty(self._canvas.shape, dtype=torch.float64)
         return _padded(numbers, none).to(self._device)
+
+    def _uniform(self) -> Tensor:
+        """Return the numbers that the decoder is told, for every lane, with or without a row."""
+        none = torch.empty((0, self.decoder.draws(self._canvas.shape[1])), dtype=torch.float64)
+        numbers = [self._random(lane, none.shape[1]) for lane in self.lanes]
+        return _padded(numbers, none).to(self._device)
+
+    def _random(self, lane: _Lane, count: int) -> Tensor:
+        # Made when first needed: most strategies at temperature 0 never draw.
+        lane.rng = lane.rng or _generator(lane.job.key)
+        return torch.from_numpy(lane.rng.random(count))
 
     def _note(self, lane: _Lane, ending: _Ending) -> str | None:
         # A decoder that failed may have left a state that it cannot speak of.

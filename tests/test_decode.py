@@ -10,7 +10,7 @@ import torch
 from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, STEPS_PER_TOKEN, Chooser, Decoder, Update
 from parallelbench.errors import NotEnumerableError
-from parallelbench.lanes import Job
+from parallelbench.lanes import Job, _generator
 from parallelbench.model import Blocks, Load, Prediction
 from parallelbench.setting import build, parse_settings
 from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts
@@ -281,6 +281,46 @@ def test_the_statistics_are_those_of_the_distribution():
     assert torch.allclose(statistics.entropy.double(), entropy, atol=1e-5)
     assert ((statistics.uniform >= 0) & (statistics.uniform < 1)).all()
     assert (statistics.uniform[0] != statistics.uniform[1]).all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noting(Resting):
+    """Makes a call in every other step, of two rows, and keeps its numbers."""
+
+    needs: ClassVar = frozenset({"token", "uniform"})
+    seen: ClassVar = []
+
+    def draws(self, positions):
+        return positions + 1
+
+    def plan(self, state, view):
+        return [*super().plan(state, view)] * 2
+
+    def step(self, state, view, statistics):
+        self.seen.append((view.prompt.sample.id, statistics.uniform.tolist()))
+        return super().step(state, view, statistics)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_strategy_is_told_its_numbers_per_sample_whatever_rows_it_sends(batch_size):
+    Noting.seen.clear()
+    done = outcomes(ToyNetwork(), [Noting()], batch_size=batch_size, count=3)
+    for key, outcome in done.items():
+        assert outcome.trace.rows == [2, 0] * 6
+        own = outcome.job.prompt.sample.id
+        found = [numbers for sample, numbers in Noting.seen if sample == own]
+        rng = _generator(key)
+        # One line of seven for a canvas of six, in every step, with or without a call.
+        assert found == [[rng.random(7).tolist()] for _ in range(12)]
+
+
+def test_the_numbers_of_a_decode_stay_its_own_when_another_has_no_prediction():
+    Noting.seen.clear()
+    done = outcomes(Poisoned(), [Noting()], batch_size=4, count=4)
+    assert [outcome.status for _, outcome in sorted(done.items())] == ["ok", "ok", "error", "ok"]
+    last = [numbers for sample, numbers in Noting.seen if sample.endswith("00003")]
+    rng = _generator("3/0")
+    assert last == [[rng.random(7).tolist()] for _ in range(12)]
 
 
 def test_temperature_draws_follow_the_tempered_distribution():
