@@ -1,7 +1,8 @@
-"""What strategies share that remember, revise, edit or slide: many samples as one tensor.
+"""What strategies share that remember, revise, edit, slide or suppose.
 
-A state belongs to its sample, so that samples may come and go; a rule is written for all of
-them at once.  A step gathers, computes, and hands each sample its line back.
+A state belongs to its sample, so that samples may come and go; most rules are written for all
+of them at once.  A step gathers, computes, and hands each sample its line back.  A rule that
+sends several rows for a sample *supposes*: it shows the model what is not written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import StepBatch, Updates, View
+from parallelbench.decoder import Row, StepBatch, Update, Updates, View
 
 
 def gathered(states: Sequence[Any], name: str) -> Tensor:
@@ -26,6 +27,30 @@ def handed_back(states: Sequence[Any], **values: Tensor) -> None:
     for name, lines in values.items():
         for state, line in zip(states, lines.unbind(), strict=True):
             setattr(state, name, line)
+
+
+def supposing(
+    view: View,
+    wanted: Bool[Tensor, " length"],
+    token: Int[Tensor, " length"],
+    positions: Sequence[int],
+) -> Row:
+    """Return the row of a sample as if ``token`` stood at ``positions``.
+
+    It asks for the part of ``wanted`` that is then still open.
+    """
+    canvas, left = view.canvas.clone(), wanted.clone()
+    at = torch.tensor(positions, dtype=torch.long, device=canvas.device)
+    canvas[at] = token[at]
+    left[at] = False
+    return Row(view.prompt, canvas, left)
+
+
+def writing(view: View, token: Int[Tensor, " length"], positions: Sequence[int]) -> Update:
+    """Return the update of a sample that writes ``token`` at ``positions``; none are fine."""
+    write = torch.zeros_like(view.open)
+    write[torch.tensor(positions, dtype=torch.long, device=write.device)] = True
+    return Update(write=write, tokens=token)
 
 
 def writable(view: View) -> Bool[Tensor, " length"]:

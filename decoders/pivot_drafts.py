@@ -118,7 +118,7 @@ class PivotDrafts(Certainty):
         left = view.open & ~write
         state.clear()
         if left.any():
-            said = statistics.of(slice(confirmed, confirmed + 1))
+            said = statistics.of(0, slice(confirmed, confirmed + 1))
             chosen = self._chosen(said, left, pivots=int(redrawn is None))
             self._draft(state, said, left & ~chosen)
             write, tokens = write | chosen, said.token[0].where(chosen, tokens)
@@ -138,7 +138,7 @@ class PivotDrafts(Certainty):
                 self._tempered(said),
                 state.drawn_from[place],
                 token,
-                float(computed(statistics.uniform)[place, position]),
+                float(computed(statistics.uniform)[0, position]),
             )
             if again is not None:
                 return place, (position, again)

@@ -103,7 +103,7 @@ class PivotGain(Certainty):
         """Commit the best candidates, and what is certain once the best of them stands."""
         gain = self._gain(state, view.open, statistics)
         best = int(gain.argmax()) if len(gain) else 0
-        said = statistics.of(slice(best, best + 1))
+        said = statistics.of(0, slice(best, best + 1))
         tried = self._together(state, view.open, statistics, gain)
         write, tokens = torch.zeros_like(view.open), said.token[0].clone()
         for place in tried:
@@ -160,7 +160,7 @@ class PivotGain(Certainty):
         for place in order:
             if apart[place, together].all():
                 together.append(place)
-        best = statistics.of(slice(order[0], order[0] + 1))
+        best = statistics.of(0, slice(order[0], order[0] + 1))
         left = open & ~self.sort(best, open[None]).certain[0]
         left[[state.positions[place] for place in together]] = False
         return together if len(together) > 2 or not left.any() else order[:1]

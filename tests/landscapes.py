@@ -87,18 +87,48 @@ class Script(Model):
         (row,) = rows
         said = self.calls[len(self.rows)]
         self.rows.append(row)
-        places = row.wanted.nonzero().flatten().tolist()
-        lines = torch.full((len(places), CODEC.size), -torch.inf)
-        for line, place in zip(lines, places, strict=True):
-            likely = dict([said[place]] if isinstance(said[place], tuple) else said[place])
-            rest = (1 - sum(likely.values())) / (len(WRITABLE) - len(likely))
-            line[WRITABLE] = torch.tensor(max(rest, 0.0)).log()
-            for token, probability in likely.items():
-                line[token] = torch.tensor(probability).log()
-        return Prediction(logits=lines)
+        return Prediction(logits=_lines(row, said))
 
     def facts(self):
         return {}
+
+
+class Tale(Model):
+    """Predicts for each canvas what is written for it, as a script does for each call.
+
+    Of any other canvas it says what it says of the empty one.
+    """
+
+    provides = Landscape.provides
+    digest = "tale"
+
+    def __init__(self, told):
+        self.codec = CODEC
+        self.told = told
+        self.calls = []
+
+    def predict(self, rows):
+        shown = [[None if i == MASK else i for i in row.canvas.tolist()] for row in rows]
+        self.calls.append(shown)
+        said = [self.told.get(tuple(canvas), self.told[None]) for canvas in shown]
+        return Prediction(
+            logits=torch.cat([_lines(*each) for each in zip(rows, said, strict=True)])
+        )
+
+    def facts(self):
+        return {}
+
+
+def _lines(row, said):
+    places = row.wanted.nonzero().flatten().tolist()
+    lines = torch.full((len(places), CODEC.size), -torch.inf)
+    for line, place in zip(lines, places, strict=True):
+        likely = dict([said[place]] if isinstance(said[place], tuple) else said[place])
+        rest = (1 - sum(likely.values())) / (len(WRITABLE) - len(likely))
+        line[WRITABLE] = torch.tensor(max(rest, 0.0)).log()
+        for token, probability in likely.items():
+            line[token] = torch.tensor(probability).log()
+    return lines
 
 
 def prompt_of(canvas):

@@ -304,9 +304,12 @@ INNER = ["margin", "entropy_bound", "confidence_threshold(threshold=0.8;comparis
 VALUES = {
     **dict.fromkeys(("k", "steps", "history", "reopened", "least", "window"), COUNTS),
     **dict.fromkeys(("exploration", "distance", "length", "radius"), COUNTS),
+    **dict.fromkeys(("drafts", "branches"), COUNTS),
     **dict.fromkeys(("after", "revisions", "stability"), st.integers(0, 10**6)),
     **dict.fromkeys(("floor", "skip_below", "low", "edit", "verify", "decay", "t_min"), SHARES),
-    **dict.fromkeys(("threshold", "relaxed", "reach", "draft"), st.floats(0, 1, exclude_min=True)),
+    **dict.fromkeys(
+        ("threshold", "relaxed", "reach", "draft", "lowest"), st.floats(0, 1, exclude_min=True)
+    ),
     **dict.fromkeys(("joins", "forces"), st.floats(0, 1, exclude_min=True)),
     **dict.fromkeys(
         ("bound", "certain", "strength", "exponent", "spread", "entropy_bound"), st.floats(0, 1e6)
@@ -314,8 +317,6 @@ VALUES = {
     **dict.fromkeys(("temperature", "alg_temp", "early", "middle", "late"), st.floats(0, 1e6)),
     **dict.fromkeys(("eta", "limit"), st.none() | SHARES),
     **dict.fromkeys(("plausible",), SHARES),
-    **dict.fromkeys(("drafts",), COUNTS),
-    "candidates": st.integers(2, 10**6),
     "confidence": st.none() | st.floats(0, 1, exclude_min=True),
     "moved": st.none() | st.floats(0, 1e6),
     "tolerance": st.floats(0, 1, exclude_max=True),
@@ -323,9 +324,11 @@ VALUES = {
     **dict.fromkeys(("table", "digest"), st.none()),
     "eps": st.floats(0, 8),
     "divergence": st.floats(0, 10, exclude_min=True),
-    "base": st.integers(2, 10**6),
-    **dict.fromkeys(("ceiling", "confidence", "t_max"), st.floats(0, 1e6, exclude_min=True)),
-    "factor": st.floats(0, 1e6, exclude_min=True),
+    **dict.fromkeys(("base", "candidates"), st.integers(2, 10**6)),
+    **dict.fromkeys(
+        ("factor", "ceiling", "position_temperature", "t_max"),
+        st.floats(0, 1e6, exclude_min=True),
+    ),
     "strategy": st.sampled_from(INNER),
 }
 

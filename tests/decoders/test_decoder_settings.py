@@ -52,6 +52,23 @@ DECLARED = {
     ),
     "dilated": ("confidence", True, {"strategy": INSIDE, "distance": 1}),
     "dsb": ("confidence", True, {"strategy": INSIDE, "length": 32, "longest": None}),
+    "free_dave": ("confidence", True, {"drafts": 4}),
+    "lopa": (
+        "confidence, entropy",
+        True,
+        {"threshold": 0.9, "branches": 3, "score": "confidence", "lowest": 1.0},
+    ),
+    "punt": ("confidence, distribution", True, {"threshold": 0.05}),
+    "info_gain": (
+        "confidence, entropy, uniform",
+        True,
+        {
+            "candidates": 8,
+            "threshold": 0.8,
+            "position_temperature": 0.2,
+            "objective": "info_gain",
+        },
+    ),
     "dream": (
         "uniform",
         False,
@@ -100,7 +117,8 @@ def test_the_table_of_strategies_has_a_row_for_each_with_what_it_declares():
     for line in (ROOT / "docs" / "decoders.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")]
         if cells[1:] and cells[1].startswith("`"):
-            rows[cells[1].strip("`")] = cells[4:8]
+            # What bounds a strategy stands behind it, in a table of its own.
+            rows.setdefault(cells[1].strip("`"), cells[4:8])
     for name, (statistic, adaptive, fields) in DECLARED.items():
         told = {field: "none" if value is None else value for field, value in fields.items()}
         written = ", ".join(f"{field}={value}" for field, value in told.items())
@@ -264,6 +282,22 @@ REFUSED = [
     ),
     *(("dream", {"eps": v}, r"eps must lie in \[0, 1\), got ") for v in (-0.1, 1.0, math.nan)),
     *(("dream", {"alg_temp": v}, "alg_temp must be 0 or more") for v in (-1.0, math.inf, math.nan)),
+    ("free_dave", {"drafts": 0}, "drafts must be at least 1 row, got "),
+    *(("lopa", {"branches": v}, "branches must be at least 1 row, got ") for v in (0, -1)),
+    *(
+        (name, {field: v}, rf"{field} must lie in \(0, 1\], got ")
+        for name, field in (("lopa", "threshold"), ("lopa", "lowest"), ("info_gain", "threshold"))
+        for v in (0.0, 1.01, math.nan)
+    ),
+    *(
+        ("punt", {"threshold": v}, r"threshold must lie in \[0, 1\], got ")
+        for v in (-0.1, 1.01, math.nan)
+    ),
+    *(("info_gain", {"candidates": v}, "candidates must be at least 2 rows, got ") for v in (1, 0)),
+    *(
+        ("info_gain", {"position_temperature": v}, r"position_temperature must lie in \(0, inf\)")
+        for v in (0.0, math.inf, math.nan)
+    ),
     ("dream", {"alg_temp": 0.5}, r"alg_temp needs an algorithm that ranks positions, got 0\.5"),
     *((name, {"block_length": 0}, "block_length must be at least 1") for name in DECLARED),
 ]
@@ -285,6 +319,8 @@ def test_a_value_out_of_range_is_refused_with_the_value_and_the_range(name, fiel
         ("llada", "score", "c", r"score must be one of \('confidence', .*\), got 'c'"),
         ("dream", "algorithm", "top", r"algorithm must be one of \('origin', .*\), got 'top'"),
         ("dream", "schedule", "float", "schedule must be 'exact' or 'published', got 'float'"),
+        ("lopa", "score", "margin", "score must be 'confidence' or 'entropy', got 'margin'"),
+        ("info_gain", "objective", "x", "objective must be 'info_gain' or 'lookum', got 'x'"),
         ("confidence_factor", "rule", "code", "rule must be 'paper' or 'published', got 'code'"),
     ],
 )

@@ -218,6 +218,22 @@ def test_neither_what_is_kept_nor_the_batch_changes_a_token(family, opened):
         assert anew[key].counts.nfe == outcome.counts.nfe
 
 
+@pytest.mark.parametrize("family", ["sdar", "nemotron"])
+def test_strategies_of_several_rows_or_calls_decode_block_by_block(family, opened):
+    decoders = strategies(
+        "one_by_one,free_dave,lopa:threshold=0.1,punt:threshold=0.3,info_gain:candidates=3"
+    )
+    kept = decoded(opened(family), decoders)
+    anew = decoded(opened(family, cache="none"), decoders, batch_size=3)
+    for key, outcome in kept.items():
+        assert outcome.status == "ok"
+        assert written(anew[key]) == written(outcome), key
+    for length in (13, 3):
+        one, drafted = kept[f"{length}/0"], kept[f"{length}/1"]
+        assert drafted.output_ids == one.output_ids
+        assert drafted.counts.auxiliary_calls == one.counts.auxiliary_calls
+
+
 # Counts and windows.
 
 

@@ -232,6 +232,21 @@ def test_strategies_that_remember_or_revise_are_decoded_alike_alone_and_in_a_bat
     assert {outcome.status for outcome in alone.values()} <= {"ok", "stalled"}
 
 
+def test_strategies_of_several_rows_or_calls_are_decoded_alike_alone_and_in_a_batch(folders):
+    model = opened(folders["llada"])
+    decoders = strategies(
+        "one_by_one,free_dave,lopa:threshold=0.1,punt:threshold=0.3,info_gain:candidates=3,"
+        "info_gain:objective=lookum,temperature=1"
+    )
+    alone = decoded(model, decoders, batch_size=1, lengths=(13, 2), canvas=8)
+    batched = decoded(model, decoders, lengths=(13, 2), canvas=8)
+    for key, outcome in alone.items():
+        assert told(outcome) == told(batched[key]), key
+        assert outcome.status == "ok"
+    for length in (13, 2):
+        assert alone[f"{length}/0"].output_ids == alone[f"{length}/1"].output_ids
+
+
 def loud(folder, target, ids):
     """Make the logits of ``ids`` the largest nearly everywhere."""
     for file in folder.iterdir():

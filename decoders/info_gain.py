@@ -1,0 +1,162 @@
+"""Info-Gain: write the token after which least is left uncertain.
+
+The surest position is the safest to write and often says little.  Here some candidates are
+tried, each as a row of one call, and the one is written that leaves the other positions
+least uncertain, weighed against its own uncertainty.
+
+Rule, with the predictions for the canvas as it stands:
+
+* if all open positions of the block have c >= ``threshold``, they are written without a call;
+* else the candidates are the surest of them and ``candidates`` - 1 drawn ones, with chances
+  softmax(c / ``position_temperature``), the same one possibly several times and tried once;
+* each row supposes one candidate; with H its entropy before and H' the mean entropy of all
+  that is then open on the canvas, the candidate with the greatest -H - H' is written; with
+  ``objective=lookum`` that with the greatest -H'; of equal ones the first;
+* that row's predictions are those for the next step.
+
+The first call of a block shows the canvas and writes nothing, so there is one call per token
+written one by one, and one per block; what is written without a call is free.  A call has up
+to ``candidates`` rows, which is its cost.
+Defaults: candidates = 8, threshold = 0.8, position_temperature = 0.2, objective = info_gain.
+
+Source: Info-Gain (2026, arXiv:2602.18176), and its code, which draws a candidate as the
+greatest sum of c / ``position_temperature`` and Gumbel noise: the same chances.
+Chosen here: H' is of the whole canvas and 0 where nothing is left open; the last token of a
+block is tried like every other, which the authors' count of calls implies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Decoder, Row, Statistics, Update, View
+from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.selection import computed
+
+
+@dataclass(slots=True, eq=False)
+class Outlook:
+    """What is predicted for the canvas as it stands, and what is tried next.
+
+    Attributes:
+        token: What is predicted at each open position.
+        entropy: How uncertain that is, in nats.
+        candidates: Positions, the surest first; none where the block is filled without a call.
+    """
+
+    token: Int[Tensor, " length"]
+    entropy: Float[Tensor, " length"]
+    candidates: list[int]
+
+
+@DECODERS.register("info_gain")
+@dataclass(frozen=True, kw_only=True)
+class InfoGain(Decoder):
+    """Write the candidate after which least is left uncertain.
+
+    Attributes:
+        candidates: Most rows of a call, at least 2.
+        threshold: From which confidence of all its open positions on a block is filled at
+            once, in (0, 1].
+        position_temperature: How little confidence counts when candidates are drawn, above 0.
+        objective: ``info_gain`` also charges a candidate its own entropy, ``lookum`` does not.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy", "uniform"})
+    adaptive: ClassVar[bool] = True
+    calls: ClassVar[str] = "0 or 1"
+    rows: ClassVar[str] = "1 to candidates"
+    labelled: ClassVar[tuple[str, ...]] = ("candidates",)
+    presets: ClassVar[Mapping[str, str]] = {
+        "info-gain": "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain",
+        "lookum": "candidates=8,threshold=0.8,position_temperature=0.2,objective=lookum",
+    }
+    grid: ClassVar[str] = "candidates=2|4|8"
+
+    candidates: int = 8
+    threshold: float = 0.8
+    position_temperature: float = 0.2
+    objective: Literal["info_gain", "lookum"] = "info_gain"
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if self.candidates < 2:
+            raise ValueError(f"candidates must be at least 2 rows, got {self.candidates}")
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if not 0 < self.position_temperature < float("inf"):
+            raise ValueError(
+                f"position_temperature must lie in (0, inf), got {self.position_temperature}"
+            )
+        if self.objective not in ("info_gain", "lookum"):
+            raise ValueError(f"objective must be 'info_gain' or 'lookum', got {self.objective!r}")
+
+    def draws(self, positions: int) -> int:  # noqa: ARG002  a candidate is one number
+        """Return one number for each candidate that is drawn."""
+        return self.candidates - 1
+
+    def start(self, view: View) -> Outlook:
+        """Return that nothing is predicted yet."""
+        return Outlook(view.canvas, view.canvas.double(), [])
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
+        """Show the canvas, then its candidates; nothing where the block is sure."""
+        anywhere = view.canvas == view.mask_id
+        if view.step == 0:
+            return [Row(view.prompt, view.canvas, anywhere)]
+        return [supposing(view, anywhere, state.token, [each]) for each in state.candidates]
+
+    def step(self, state: Any, view: View, statistics: Statistics) -> Update:
+        """Write the best candidate, or the whole block, and choose what to try next."""
+        token, left, best = state.token, view.open, 0
+        written: list[int] = []
+        if view.step and not state.candidates:
+            return writing(view, token, view.open.nonzero().flatten().tolist())
+        if view.step:
+            gains = self._gains(state, statistics)
+            best = gains.index(max(gains))
+            written = [state.candidates[best]]
+            left = left.clone()
+            left[written] = False
+        state.token = statistics.token[best]
+        state.entropy = computed(statistics.entropy)[best]
+        confidence = computed(statistics.confidence)[best]
+        state.candidates = self._candidates(confidence, left, computed(statistics.uniform)[0])
+        return writing(view, token, written)
+
+    def _gains(self, state: Outlook, statistics: Statistics) -> list[float]:
+        """Return how little each candidate leaves uncertain."""
+        after = computed(statistics.entropy).double()
+        open_ = computed(statistics.confidence) >= 0
+        mean = after.where(open_, 0).sum(dim=1) / open_.sum(dim=1).clamp(min=1)
+        own = state.entropy[state.candidates].double() if self.objective == "info_gain" else 0
+        gains: list[float] = (-own - mean).tolist()
+        return gains
+
+    def _candidates(
+        self,
+        confidence: Float[Tensor, " length"],
+        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        uniform: Float[Tensor, " draws"],
+    ) -> list[int]:
+        """Return the surest position and the drawn ones, each once; none if all are sure."""
+        positions = open.nonzero().flatten()
+        sure = confidence[positions].double()
+        if (sure >= self.threshold).all():
+            return []
+        # Of equal ones, the first is the greatest.
+        surest = sure.max(dim=0).indices
+        chances = torch.softmax(sure / self.position_temperature, dim=0).cumsum(dim=0)
+        # A sum of chances may round to less than a number below 1.
+        drawn = torch.searchsorted(chances, uniform, right=True).clamp(max=len(positions) - 1)
+        picked = positions[torch.cat([surest[None], drawn])]
+        return list(dict.fromkeys(picked.tolist()))

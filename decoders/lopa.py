@@ -1,0 +1,126 @@
+"""LoPA: try several next tokens in one call, and go on from the one that leaves least doubt.
+
+In which order positions are written decides how many can be written at a time later.  Beside
+the canvas itself, the *anchor*, a call shows some *branches*: the anchor with one more token,
+each at another of the surest open positions.  The row whose other positions are surest wins,
+and its token is kept.
+
+Rule, in each call after the first of a block:
+
+* rows: the anchor, and for each of the ``branches`` surest open positions the anchor with
+  that token; none where it would leave no open position to judge it by;
+* a row's score is the mean over the ``lowest`` share of its open positions of their
+  confidence, or, with ``score=entropy``, of -H; the best row wins, of equal ones the first;
+* from the winner's predictions commit ``{i : c_i >= threshold}`` and ``argmax c``, with the
+  token that made the branch; the surest of what is left make the next branches.
+
+The first call of a block shows the anchor alone.  n open positions take n calls at most; the
+cost is rows: 1 + branches in each call.
+Defaults: threshold = 0.9, branches = 3, score = confidence, lowest = 1.0: all of them.  The
+authors' scripts send 2 to 4 rows and judge by -H.
+
+Source: LoPA, "Lookahead Parallel Decoding" (2025, arXiv:2512.16229), and its code, which
+can also weigh in how sure a branch's token was; its scripts do not, and nor does this.
+Chosen here: the positions judged are those of the block, and their share is rounded down, to
+one at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from jaxtyping import Int
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Decoder, Row, Statistics, Update, View
+from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.selection import computed, passing_or_best, ranking
+
+
+@dataclass(slots=True, eq=False)
+class Branches:
+    """The positions at which the branches have one more token, and the tokens."""
+
+    positions: list[int]
+    token: Int[Tensor, " length"]
+
+
+@DECODERS.register("lopa")
+@dataclass(frozen=True, kw_only=True)
+class Lopa(Decoder):
+    """Commit by threshold in the branch that leaves least doubt.
+
+    Attributes:
+        threshold: From which confidence on positions are committed, in (0, 1].
+        branches: Rows of a call beside the anchor, at least 1.
+        score: What a row is judged by: ``confidence`` or ``entropy``.
+        lowest: The share of its open positions that is looked at, the most doubtful ones, in
+            (0, 1].
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy"})
+    adaptive: ClassVar[bool] = True
+    rows: ClassVar[str] = "1 + branches"
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "branches")
+    presets: ClassVar[Mapping[str, str]] = {
+        "lopa": "threshold=0.9,branches=3,score=entropy,lowest=1.0"
+    }
+    grid: ClassVar[str] = "threshold=0.9,branches=1|2|3"
+
+    threshold: float = 0.9
+    branches: int = 3
+    score: Literal["confidence", "entropy"] = "confidence"
+    lowest: float = 1.0
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        for name in ("threshold", "lowest"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
+        if self.branches < 1:
+            raise ValueError(f"branches must be at least 1 row, got {self.branches}")
+        if self.score not in ("confidence", "entropy"):
+            raise ValueError(f"score must be 'confidence' or 'entropy', got {self.score!r}")
+
+    def start(self, view: View) -> Branches:
+        """Return that there are no branches yet."""
+        return Branches(positions=[], token=view.canvas)
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
+        """Show the anchor and its branches."""
+        if view.step == 0:
+            state.positions = []
+        supposed = [[], *([position] for position in state.positions)]
+        return [supposing(view, view.open, state.token, positions) for positions in supposed]
+
+    def step(self, state: Any, view: View, statistics: Statistics) -> Update:
+        """Commit by threshold in the best row, and choose the next branches from the rest."""
+        scores = self._scores(statistics)
+        best = scores.index(max(scores))
+        branched = state.positions[best - 1 : best] if best else []
+        confidence = computed(statistics.confidence)[best : best + 1]
+        open_ = confidence >= 0
+        chosen = passing_or_best(confidence, confidence >= self.threshold, open_)
+        left = open_ & ~chosen
+        several = min(self.branches, int(left.sum())) if left.sum() > 1 else 0
+        token = statistics.token[best].clone()
+        token[branched] = state.token[branched]
+        state.positions = ranking(confidence, left)[0, :several].tolist()
+        state.token = statistics.token[best]
+        return writing(view, token, [*branched, *chosen[0].nonzero().flatten().tolist()])
+
+    def _scores(self, statistics: Statistics) -> list[float]:
+        """Return how little doubt each row leaves."""
+        confidence = computed(statistics.confidence)
+        sure = confidence if self.score == "confidence" else -computed(statistics.entropy)
+        scores = []
+        for line, open_ in zip(sure.double(), confidence >= 0, strict=True):
+            doubtful = line[open_].sort().values
+            count = max(1, int(self.lowest * len(doubtful)))
+            scores.append(float(doubtful[:count].mean()))
+        return scores
