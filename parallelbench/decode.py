@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import STATISTICS, Decoder, Row, Statistics
+from parallelbench.decoder import Decoder, Row, Statistics
 from parallelbench.errors import ModelError
 from parallelbench.lanes import Call, Cohort, Job, Outcome
 from parallelbench.model import Model
@@ -158,7 +158,6 @@ class _Asker:
         self._memory = memory
         self._tally = tally
         self._said: dict[Row, Said] = {}
-        self._extras: Mapping[str, Tensor] = {}
 
     def ask(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
         """Make the one model call of this step.
@@ -166,12 +165,12 @@ class _Asker:
         Returns:
             Why the model said nothing, for the rows of which it said nothing.
         """
-        self._said, self._extras = {}, {}
+        self._said = {}
         rows = [row for _, call in asked for row in call.rows]
         decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
         keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
         askers = self._askers(rows, keys, decoders)
-        sent = [rows[first] for first, *_ in askers]
+        sent = [_asking_for_all([rows[index] for index in alike]) for alike in askers]
         self._tally.add(rows, sent)
         if not sent:
             return {}
@@ -184,12 +183,10 @@ class _Asker:
             wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
         )
         told, failed = asking.ask()
-        if told is not None:
-            self._extras = told.extras
-            for index, said in told.said.items():
-                self._said[rows[index]] = said
-                if self._memory is not None and keys[index] is not None and reads(decoders[index]):
-                    self._memory.keep(rows[index], keys[index], said, asking.needs)
+        for index, said in told.items():
+            self._said[rows[index]] = said
+            if self._memory is not None and keys[index] is not None and reads(decoders[index]):
+                self._memory.keep(rows[index], keys[index], said, asking.needs)
         return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
 
     def _askers(
@@ -218,10 +215,11 @@ class _Asker:
             call.statistics = replace(call.statistics, uniform=call.uniform)
             return
         said = [self._said[row] for row in call.rows]
-        extras: dict[str, Tensor] = {}
-        if cohort.decoder.needs - STATISTICS:
-            places = [each.row for each in said]
-            extras = {name: value[places] for name, value in self._extras.items()}
+        extras = {
+            name: _stacked([each.extras[name] for each in said])
+            for name in sorted(cohort.decoder.extras)
+            if all(name in each.extras for each in said)
+        }
         call.statistics = _in_rows(call, together(said), extras, self._model.codec.mask_id)
         off_law = [each.off_law for each in said if each.off_law is not None]
         call.off_law = off_law or None
@@ -232,21 +230,13 @@ class _Asker:
         return self._memory.find(row, key, decoder)
 
 
-class _Told(NamedTuple):
-    """What the model said in one step: by the place of each asker, and the model's own."""
-
-    said: Mapping[int, Said]
-    extras: Mapping[str, Tensor]
-
-
 class _Part(NamedTuple):
-    """What the model said in one batch."""
+    """What the model said in one batch, the rows of each asker one after the other."""
 
     flat: FlatStatistics
     askers: list[int]
-    rows: list[int]
-    off_law: list[bool] | None
-    extras: Mapping[str, Tensor]
+    off_law: list[bool | None]
+    extras: list[Mapping[str, Tensor]]
 
 
 class _Asking(NamedTuple):
@@ -268,8 +258,13 @@ class _Asking(NamedTuple):
     drawing: Drawing | None
     wanted: np.ndarray
 
-    def ask(self) -> tuple[_Told | None, dict[int, str]]:
-        """Return what the model said, and why it said nothing of the rows that are missing."""
+    def ask(self) -> tuple[dict[int, Said], dict[int, str]]:
+        """Return what the model said, and why it said nothing of the rows that are missing.
+
+        Returns:
+            What each asker is told, by its place; and by the place of a row among those sent,
+            why there is nothing.
+        """
         waiting = deque(self.model.batches(self.rows))
         parts: list[_Part] = []
         failed: dict[int, str] = {}
@@ -285,7 +280,7 @@ class _Asking(NamedTuple):
                 else:
                     middle = len(batch) // 2
                     waiting.extendleft([batch[middle:], batch[:middle]])
-        return (self._joined(parts) if parts else None), failed
+        return (self._joined(parts) if parts else {}), failed
 
     def _about(self, batch: list[int]) -> _Part:
         askers = [asker for index in batch for asker in self.askers[index]]
@@ -301,28 +296,46 @@ class _Asking(NamedTuple):
             self.model.codec.size,
             lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
         )
-        off_law = None if prediction.off_law is None else prediction.off_law.tolist()
-        return _Part(flat, askers, rows, off_law, prediction.extras)
+        off_law: list[bool | None] = [None] * len(batch)
+        if prediction.off_law is not None:
+            off_law = prediction.off_law.tolist()
+        extras = [
+            {name: given[row] for name, given in prediction.extras.items() if name in asked}
+            for row, asked in enumerate(self.rows[index].extras for index in batch)
+        ]
+        return _Part(flat, askers, [off_law[row] for row in rows], [extras[row] for row in rows])
 
     def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
         """Return which line of a prediction each asker's positions read."""
         counts = self.wanted[[self.askers[index][0] for index in batch]]
         return ranges((counts.cumsum() - counts)[rows], counts[rows])
 
-    def _joined(self, parts: Sequence[_Part]) -> _Told:
+    def _joined(self, parts: Sequence[_Part]) -> dict[int, Said]:
         """Say of each asker where its part of what was said in several batches is."""
         flat = FlatStatistics.joined([part.flat for part in parts])
         said: dict[int, Said] = {}
-        line = row = 0
+        line = 0
         for part in parts:
-            for asker, own in zip(part.askers, part.rows, strict=True):
+            for asker, off_law, extras in zip(part.askers, part.off_law, part.extras, strict=True):
                 count = int(self.wanted[asker])
-                off_law = None if part.off_law is None else part.off_law[own]
-                said[asker] = Said(flat, line, count, row + own, off_law)
+                said[asker] = Said(flat, line, count, off_law, extras)
                 line += count
-            row += max(part.rows) + 1
-        extras = {name: torch.cat([p.extras[name] for p in parts]) for name in parts[0].extras}
-        return _Told(said, extras)
+        return said
+
+
+def _asking_for_all(rows: Sequence[Row]) -> Row:
+    """Return the first of some equal rows, asking for what any of them asks for."""
+    extras = frozenset[str]().union(*(row.extras for row in rows))
+    return rows[0] if extras == rows[0].extras else replace(rows[0], extras=extras)
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Return one tensor of what was given of some rows, with 0 behind those that are shorter."""
+    shape = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
+    full = parts[0].new_zeros((len(parts), *shape))
+    for row, part in zip(full, parts, strict=True):
+        row[tuple(slice(size) for size in part.shape)] = part
+    return full
 
 
 def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:

@@ -29,13 +29,7 @@ from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 
 #: What the loop itself can compute from logits.  Anything else that a decoder needs
-#: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model; so must
-#: obedience to a row's own ``"positions"`` and ``"attention_mask"``, understanding of
-#: ``"shorter_rows"``, which end before the sample's canvas does, and outputs that are
-#: ``"unshifted"``: that which predicts a position is computed at that position.
-#: ``"noise"`` is a network for which any token at an open position is noise, and which was
-#: trained on tokens below its mask id, all equally likely; ``"self_conditioning"`` one that
-#: reads a row's own ``conditioning``.
+#: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
     {
@@ -47,6 +41,23 @@ STATISTICS = frozenset(
         "uniform",
         "distribution",
         "answers",
+    }
+)
+
+#: What a model can do rather than give: obey a row's own ``"positions"`` and
+#: ``"attention_mask"``, understand ``"shorter_rows"``, which end before the sample's canvas
+#: does, and compute that which predicts a position at that position: ``"unshifted"``.
+#: ``"noise"`` is a network for which any token at an open position is noise, and which was
+#: trained on tokens below its mask id, all equally likely; ``"self_conditioning"`` one that
+#: reads a row's own ``conditioning``.
+ABILITIES = frozenset(
+    {
+        "positions",
+        "attention_mask",
+        "shorter_rows",
+        "unshifted",
+        "noise",
+        "self_conditioning",
     }
 )
 
@@ -75,6 +86,7 @@ class Row:
             it attends to all of them, as the model allows.
         window: The active window; filled in by the loop, for models that remember.
         entered: The canvas when that window became active; likewise.
+        extras: What the model is asked to give beside logits, by name; filled in by the loop.
     """
 
     prompt: Prompt
@@ -86,6 +98,7 @@ class Row:
     unseen: Bool[Tensor, " length"] | None = None
     window: tuple[int, int] | None = None
     entered: Int[Tensor, " length"] | None = None
+    extras: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +153,12 @@ class Statistics:
             canvas unless ``draws`` of the decoder says otherwise.
         distribution: Probabilities over the whole vocabulary; 0 where not wanted.
         extras: What the model itself provides, by name; the first axis is the row.
+            ``"attention"``, [rows, length, length] in float32, is how much the canvas position
+            of that row attends to that of that column, averaged over all heads and layers;
+            ``"attention_late"`` over all heads and the last 30 % of the layers, at least one.
+            What is attended to in the prompt is left out and the rest not scaled up for it,
+            so that a row sums to at most 1; positions that a model did not compute in this
+            call, because they stand outside of its block, have a row of 0.
     """
 
     token: Int[Tensor, "rows length"]
@@ -249,6 +268,7 @@ class Decoder(ABC):
         calls: Model calls in one step, in words where it is not 1.
         rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
+        hints: By what it needs, what to say where a model does not give that.
         presets: Its settings with the constants of a paper, by the name under which people ask
             for them: ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
         grid: The settings that a sweep covers where nobody says which, in the form that is
@@ -268,6 +288,7 @@ class Decoder(ABC):
     calls: ClassVar[str] = "1"
     rows: ClassVar[str] = "1"
     labelled: ClassVar[tuple[str, ...]] = ()
+    hints: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, str]] = {}
     grid: ClassVar[str] = ""
 
@@ -279,6 +300,11 @@ class Decoder(ABC):
             raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """What it needs that the model must give beside logits."""
+        return frozenset(self.needs - STATISTICS - ABILITIES)
 
     @property
     def deterministic(self) -> bool:

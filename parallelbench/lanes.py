@@ -217,7 +217,7 @@ class Cohort:
         slices: list[slice] = []
         try:
             for lane, view in zip(self.lanes, self._sight.views, strict=True):
-                planned = self._remembering(lane, self.decoder.plan(lane.state, view))
+                planned = self._told(lane, self.decoder.plan(lane.state, view))
                 slices.append(slice(len(rows), len(rows) + len(planned)))
                 rows.extend(planned)
         except RequestError:
@@ -363,10 +363,12 @@ class Cohort:
                 auxiliary_calls=int(grown > 0),
             )
 
-    def _remembering(self, lane: _Lane, rows: Sequence[Row]) -> Sequence[Row]:
-        if not self._model.remembers:
-            return rows
-        return [replace(row, window=lane.window, entered=lane.entered) for row in rows]
+    def _told(self, lane: _Lane, rows: Sequence[Row]) -> Sequence[Row]:
+        """Tell the model what it must know beside what the decoder planned."""
+        extras = self.decoder.extras
+        if self._model.remembers:
+            rows = [replace(row, window=lane.window, entered=lane.entered) for row in rows]
+        return [replace(row, extras=extras) for row in rows] if extras else rows
 
     def _lane(self, job: Job) -> _Lane:
         length, own = len(job.prompt.canvas), self._model.blocks

@@ -36,13 +36,14 @@ class Prediction:
             so that ties go to the lowest; columns whose logit is -inf may hold any id.
         off_law: True for a row whose canvas no right answer fits; None if the model does
             not know the law.
-        extras: What the model provides by name, one entry per row on the first axis.
+        extras: What the model provides by name: for each row one entry, of that row's own
+            shape.  Of rows that did not ask for it anything may stand there.
     """
 
     logits: Float[Tensor, "wanted columns"]
     token_ids: Int[Tensor, "wanted columns"] | None = None
     off_law: Bool[Tensor, " rows"] | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    extras: Mapping[str, Tensor | Sequence[Tensor]] = field(default_factory=dict)
 
 
 class Blocks(NamedTuple):
@@ -75,7 +76,8 @@ class Model(ABC):
     """A loaded model.
 
     Its prediction for a row depends on that row alone: not on the batch, not on what was
-    asked before.  Equal rows may therefore be sent once.
+    asked before.  Equal rows may therefore be sent once.  Its logits do not depend on what
+    a row asks for beside them.
 
     Attributes:
         codec: How it reads and writes text.

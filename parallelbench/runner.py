@@ -589,7 +589,8 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         decoder.check(model.codec)
         missing = decoder.lacks(model.provides)
         if missing:
+            hints = [decoder.hints[need] for need in missing if need in decoder.hints]
             raise RunFileError(
                 f"decoder {decoder_setting.label!r} needs {', '.join(missing)}, "
-                f"which model {setting.label!r} does not give"
+                + "; ".join([f"which model {setting.label!r} does not give", *hints])
             )

@@ -9,9 +9,9 @@ any decode changes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from weakref import WeakKeyDictionary
 
@@ -40,15 +40,15 @@ class Said:
         flat: Statistics of many rows.
         first: Its first line of them.
         count: How many lines it has.
-        row: Its place among the rows of the same model call.
         off_law: Whether no right answer fits it; None if the model does not know.
+        extras: What the model itself provides of it, by name.
     """
 
     flat: FlatStatistics
     first: int
     count: int
-    row: int
     off_law: bool | None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Memory:
@@ -68,7 +68,7 @@ class Memory:
         kept = self._said.setdefault(row.prompt, {})
         if key not in kept and len(kept) >= _MOST_CANVASES:
             del kept[next(iter(kept))]
-        kept[key] = (needs, replace(said, flat=said.flat.without_distribution()))
+        kept[key] = (needs, replace(said, flat=said.flat.without_distribution(), extras={}))
 
 
 def reads(decoder: Decoder) -> bool:
@@ -79,7 +79,8 @@ def reads(decoder: Decoder) -> bool:
 def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     """Return what decides the prediction of each row beside its prompt; None if no key does.
 
-    A row that brings its own positions, attention or conditioning is like no other.
+    A row that brings its own positions, attention or conditioning is like no other.  What is
+    asked for beside logits decides nothing: of equal rows, one is sent that asks for all of it.
     """
     canvases = _bytes_of([row.canvas for row in rows])
     wanted = _bytes_of([row.wanted for row in rows])

@@ -88,17 +88,36 @@ def logits(folder: Path, ids: Tensor, allowed: Tensor, positions: Tensor) -> Ten
     Raises:
         ValueError: A query has no key to attend to, or nobody taught this module the network.
     """
+    network = _read(folder)
+    hidden, _ = _passed(network, ids, allowed, positions)
+    return (_normalise(hidden, network.norm, network.epsilon) @ network.head.T).float()
+
+
+def attention(folder: Path, ids: Tensor, allowed: Tensor, positions: Tensor) -> Tensor:
+    """Return how much each token attends to each, [layers, H, T, T] float32.
+
+    The arguments are those of ``logits``, and so are the errors.
+    """
+    return _passed(_read(folder), ids, allowed, positions)[1].float()
+
+
+def _passed(
+    network: Network, ids: Tensor, allowed: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the last hidden states, [T, W], and who attends to whom, [layers, H, T, T]."""
     if not allowed.any(dim=1).all():
         alone = (~allowed.any(dim=1)).nonzero().flatten().tolist()
         raise ValueError(f"every query needs a key, but rows {alone} of allowed are empty")
-    network = _read(folder)
     hidden = network.embedding[ids]
+    each = []
     for layer in network.layers:
         seen = _normalise(hidden, layer.attention_norm, network.epsilon)
-        hidden = hidden + _attend(seen, layer, network, allowed, positions)
+        added, shares = _attend(seen, layer, network, allowed, positions)
+        each.append(shares)
+        hidden = hidden + added
         seen = _normalise(hidden, layer.feed_norm, network.epsilon)
         hidden = hidden + layer.feed_forward(seen)
-    return (_normalise(hidden, network.norm, network.epsilon) @ network.head.T).float()
+    return hidden, torch.stack(each)
 
 
 def _read(folder: Path) -> Network:
@@ -122,8 +141,8 @@ def _normalise(vectors: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
 def _attend(
     hidden: Tensor, layer: Layer, network: Network, allowed: Tensor, positions: Tensor
-) -> Tensor:
-    """Return what attention adds to the hidden states, [T, W]."""
+) -> tuple[Tensor, Tensor]:
+    """Return what attention adds to the hidden states, [T, W], and its shares, [H, T, T]."""
 
     def heads(weight: Tensor, bias: Tensor | None) -> Tensor:
         projected = hidden @ weight.T if bias is None else hidden @ weight.T + bias
@@ -139,7 +158,8 @@ def _attend(
     query = _turn(query, positions, network.rotary)
     query = query * network.rotary.query_gain(positions.double())[:, None, None]
     key = _turn(key, positions, network.rotary)
-    return _mix(query, key, value, allowed) @ layer.output.T
+    mixed, shares = _mix(query, key, value, allowed)
+    return mixed @ layer.output.T, shares
 
 
 def _turn(vectors: Tensor, positions: Tensor, rotary: Rotary) -> Tensor:
@@ -152,8 +172,8 @@ def _turn(vectors: Tensor, positions: Tensor, rotary: Rotary) -> Tensor:
     return torch.cat(turned, dim=-1)
 
 
-def _mix(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
-    """Return the values as the queries weigh them, [T, H D].
+def _mix(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values as the queries weigh them, [T, H D], and the weights, [H, T, T].
 
     Args:
         query: [T, H, D]; heads g H / G to (g + 1) H / G read keys of head g.
@@ -164,7 +184,7 @@ def _mix(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
     grouped = query.unflatten(1, (key.shape[1], -1))
     scores = torch.einsum("tgrd,sgd->grts", grouped, key) / math.sqrt(key.shape[-1])
     shares = scores.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
-    return torch.einsum("grts,sgd->tgrd", shares, value).flatten(1)
+    return torch.einsum("grts,sgd->tgrd", shares, value).flatten(1), shares.flatten(0, 1)
 
 
 # Feed-forward parts

@@ -135,6 +135,61 @@ def test_what_the_model_gives_beside_logits_reaches_whoever_asked():
     assert {status for _, status, *_ in alone.values()} == {"ok"}
 
 
+class Pairing(ToyNetwork):
+    """Gives of each row that asks a square of its own size; takes two rows at a time."""
+
+    provides = frozenset({"pairs"})
+
+    def batches(self, rows):
+        return [list(range(len(rows)))[first : first + 2] for first in range(0, len(rows), 2)]
+
+    def predict(self, rows):
+        self.asked = [*getattr(self, "asked", []), *("pairs" in row.extras for row in rows)]
+        pairs = [
+            torch.outer(row.canvas, row.canvas) if row.extras else torch.empty(0) for row in rows
+        ]
+        return Prediction(logits=super().predict(rows).logits, extras={"pairs": pairs})
+
+
+class PairReader(Decoder):
+    """Writes one token after another, and checks the square that it was given."""
+
+    needs = frozenset({"token", "pairs"})
+
+    def step(self, state, view, statistics):
+        assert set(statistics.extras) == {"pairs"}
+        assert torch.equal(statistics.extras["pairs"], torch.outer(view.canvas, view.canvas)[None])
+        write = torch.zeros_like(view.open)
+        write[view.open.nonzero()[0]] = True
+        return Update(write=write, tokens=statistics.token[0])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_what_the_model_gives_of_a_row_has_the_shape_of_that_row_whatever_is_beside_it(share):
+    model = Pairing()
+    held = [*prompts(model.codec, 2, canvas_length=6), *prompts(model.codec, 2, canvas_length=9)]
+    decoders = [*built("left_to_right:k=1|2"), PairReader(), PairReader(), *built("random:k=2")]
+    tally = Tally()
+    done = list(decode(jobs(held, decoders), model, share=share, tally=tally))
+    assert {(outcome.status, outcome.error) for outcome in done} == {("ok", None)}
+    if share:
+        # Every canvas that a reader asks of is sent once, for those who do not ask as well.
+        assert sum(model.asked) == 6 + 6 + 9 + 9
+        assert tally.sent < tally.asked
+    else:
+        assert sum(model.asked) == 2 * (6 + 6 + 9 + 9) < len(model.asked)
+
+
+def test_what_a_model_promises_and_does_not_give_reaches_nobody():
+    class Silent(Wordy):
+        def predict(self, rows):
+            return Prediction(logits=super().predict(rows).logits)
+
+    told = decoded(Silent(), [Reader(), *built("left_to_right")], count=1)
+    assert "KeyError: 'written'" in told[0, 0][2]
+    assert told[0, 1][1] == "ok"
+
+
 def test_what_was_said_is_forgotten_with_the_sample():
     model = ToyNetwork()
     memory = sharing.Memory()
@@ -142,7 +197,7 @@ def test_what_was_said_is_forgotten_with_the_sample():
     row = Row(held, held.canvas, held.open)
     (key,) = sharing.keys_of([row])
     (decoder,) = built("one_by_one")
-    said = sharing.Said(flat_of(row), 0, int(held.open.sum()), 0, None)
+    said = sharing.Said(flat_of(row), 0, int(held.open.sum()), None)
     memory.keep(row, key, said, frozenset({"token", "confidence"}))
     assert memory.find(row, key, decoder).count == said.count
     assert memory.find(row, key, built("entropy:k=1")[0]) is None
@@ -164,7 +219,7 @@ def test_what_is_kept_of_a_sample_is_bounded(monkeypatch):
         rows.append(Row(held, held.canvas, wanted))
     keys = sharing.keys_of(rows)
     for row, key in zip(rows, keys, strict=True):
-        memory.keep(row, key, sharing.Said(flat_of(row), 0, 5, 0, None), frozenset({"token"}))
+        memory.keep(row, key, sharing.Said(flat_of(row), 0, 5, None), frozenset({"token"}))
     found = [memory.find(row, key, decoder) for row, key in zip(rows, keys, strict=True)]
     assert [each is None for each in found] == [True, True, False, False]
 

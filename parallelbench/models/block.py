@@ -20,6 +20,7 @@ from torch import Tensor
 
 from parallelbench.decoder import Row
 from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
 from parallelbench.models.network import NetworkModel
@@ -42,6 +43,11 @@ class _Part(NamedTuple):
     end: int
     wanted: list[int]
 
+    @property
+    def unfinished(self) -> int:
+        """How many positions of the canvas are computed, the last before ``end``."""
+        return self.end - max(self.start, self.prompt)
+
 
 class BlockModel(NetworkModel):
     """A network that predicts block by block.
@@ -53,6 +59,7 @@ class BlockModel(NetworkModel):
     """
 
     stops = True
+    provides = Watch.NAMES
 
     def __init__(self, checkpoint: Checkpoint, *, block_length: int, keeps: bool = True) -> None:
         super().__init__(checkpoint, variant=f"block_length={block_length}")
@@ -73,14 +80,16 @@ class BlockModel(NetworkModel):
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
-        parts = [part for part in map(self._part, rows) if part.wanted]
-        if not parts:
+        asked = [(index, part) for index, part in enumerate(map(self._part, rows)) if part.wanted]
+        if not asked:
             return self.nothing()
+        numbers, parts = zip(*asked, strict=True)
         kept = self._kept(parts) if self._keeps else [NOTHING] * len(parts)
-        hidden, _ = self._pass(parts, kept, [part.end for part in parts])
+        watch = self.watch([rows[n] for n in numbers], max(part.unfinished for part in parts))
+        hidden, _ = self._pass(parts, kept, [part.end for part in parts], watch=watch)
         # The output before the computed part stands first: it describes that part's first
         # token where outputs are shifted.
-        width = hidden.shape[-1]
+        count, width = hidden.shape[1:]
         last = [hidden.new_zeros(width) if each.last is None else each.last for each in kept]
         hidden = torch.cat([torch.stack(last)[:, None], hidden], dim=1)
         lines = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
@@ -88,7 +97,11 @@ class BlockModel(NetworkModel):
             described = torch.tensor(part.wanted, device=self.device) - self._shift
             column = described - part.end + hidden.shape[1]
             lines[index, torch.where(described < kept[index].length, 0, column)] = True
-        return Prediction(logits=self.network.lm_head(hidden[lines]))
+        watched = watch.rows if watch else []
+        longest = max(each.length for each in kept)
+        places = [_place(parts[index], kept[index].length, longest, count) for index in watched]
+        extras = self.attended(watch, rows, [numbers[index] for index in watched], places)
+        return Prediction(logits=self.network.lm_head(hidden[lines]), extras=extras)
 
     def _part(self, row: Row) -> _Part:
         canvas = row.canvas.tolist()
@@ -138,6 +151,7 @@ class BlockModel(NetworkModel):
         ends: Sequence[int],
         *,
         finished: bool = False,
+        watch: Watch | None = None,
     ) -> tuple[Float[Tensor, "rows length width"], list[Kept]]:
         """Run the network over each sequence from what is kept to its end.
 
@@ -146,6 +160,7 @@ class BlockModel(NetworkModel):
             kept: What stands before.
             ends: Where each computed part ends.
             finished: Whether what is computed is finished, and to be kept.
+            watch: Looks on.
 
         Returns:
             The outputs, padded on the left; and what is kept now, if anything.
@@ -164,7 +179,8 @@ class BlockModel(NetworkModel):
         # Padding stands where its row begins, and sees what is seen from there: a row of
         # attention that sees nothing would be no number.
         allowed = self._allowed(parts, positions, places) & seen[:, None]
-        output = self.network.model(
+        output = self.run(
+            watch,
             input_ids=batch.ids,
             attention_mask=self.mask(allowed),
             position_ids=positions,
@@ -197,3 +213,19 @@ class BlockModel(NetworkModel):
             length, rounding_mode="floor"
         )
         return torch.where(query < start, key <= query, same)
+
+
+def _place(part: _Part, kept: int, longest: int, count: int) -> Place:
+    """Return where a canvas stands in a pass.
+
+    Args:
+        part: What of it is computed.
+        kept: How many of its leading tokens are not.
+        longest: Most that is kept of any row.
+        count: Most that is computed of any row.
+    """
+    token = torch.arange(part.prompt, part.end)
+    keys = torch.where(token < kept, longest - kept + token, longest + count - part.end + token)
+    first = max(part.start - part.prompt, 0)
+    length = len(part.ids) - part.prompt
+    return Place(length, slice(first, first + part.unfinished), keys)

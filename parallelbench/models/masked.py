@@ -21,6 +21,7 @@ from torch import Tensor
 
 from parallelbench.decoder import Row
 from parallelbench.model import Load, Prediction
+from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import Family
 from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
@@ -39,7 +40,7 @@ class MaskedModel(NetworkModel):
             window became active.
     """
 
-    provides = frozenset({"positions", "attention_mask", "shorter_rows"})
+    provides = frozenset({"positions", "attention_mask", "shorter_rows"}) | Watch.NAMES
 
     def __init__(self, checkpoint: Checkpoint, cache: Cache = "none") -> None:
         super().__init__(checkpoint, variant=f"cache={cache}")
@@ -69,7 +70,9 @@ class MaskedModel(NetworkModel):
         spans = [self._span(row) for row in rows]
         whole = [index for index, span in enumerate(spans) if span is None]
         if len(whole) == len(rows):
-            return Prediction(logits=self._head(self._whole(rows)[0]))
+            watch = self.watch(rows, max(len(row.canvas) for row in rows))
+            logits = self._head(self._whole(rows, watch)[0])
+            return Prediction(logits, extras=self._attended(watch, rows))
         parts = [index for index, span in enumerate(spans) if span is not None]
         computed = [(parts, self._parts([rows[index] for index in parts]))]
         if whole:
@@ -81,16 +84,21 @@ class MaskedModel(NetworkModel):
         return Prediction(logits=self._head(torch.cat([hidden[i] for i in range(len(rows))])))
 
     def _whole(
-        self, rows: Sequence[Row]
+        self, rows: Sequence[Row], watch: Watch | None = None
     ) -> tuple[Float[Tensor, "wanted width"], dict[Hashable, Kept]]:
         """Compute all positions.
+
+        Args:
+            rows: To compute.
+            watch: Looks on.
 
         Returns:
             The outputs that describe the wanted ones; and what is kept now, by key.
         """
         batch = self.padded(self.sequences(rows))
         cache, _ = cache_of([NOTHING] * len(rows), self.network.config)
-        output = self.network.model(
+        output = self.run(
+            watch,
             input_ids=batch.ids,
             attention_mask=self._mask(rows, batch),
             position_ids=self._positions(rows, batch),
@@ -104,6 +112,13 @@ class MaskedModel(NetworkModel):
                 self._store[_key(row)] = made[_key(row)]
         hidden: Tensor = output.last_hidden_state
         return hidden[self._describing(rows, hidden.shape[1])], made
+
+    def _attended(self, watch: Watch | None, rows: Sequence[Row]) -> dict[str, list[Tensor]]:
+        watched = watch.rows if watch else []
+        lengths = [len(rows[index].canvas) for index in watched]
+        # Every row ends with its canvas.
+        places = [Place(n, slice(0, n), torch.arange(-n, 0, device=self.device)) for n in lengths]
+        return self.attended(watch, rows, watched, places)
 
     def _parts(self, rows: Sequence[Row]) -> Float[Tensor, "wanted width"]:
         """Return the same, with only each row's span computed."""

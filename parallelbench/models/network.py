@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from parallelbench.decoder import Row
 from parallelbench.errors import CheckpointError
 from parallelbench.model import Load, Model, Prediction
+from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import Store
 from parallelbench.prompt import Prompt
@@ -50,19 +51,31 @@ class Padded(NamedTuple):
 
 
 class _Size(NamedTuple):
-    """What decides how much memory a row takes: each in tokens."""
+    """What decides how much memory a row takes: each in tokens.
+
+    Attributes:
+        tokens: Those that are computed.
+        stored: Those whose keys and values are kept.
+        canvas: Those of the canvas.
+        watched: Those of which somebody asks what they attend to.
+    """
 
     tokens: int
     stored: int
     canvas: int
+    watched: int
 
     @classmethod
     def of(cls, load: Load, row: Row) -> _Size:
-        return cls(load.tokens, load.stored, row.canvas.numel())
+        canvas = row.canvas.numel()
+        return cls(load.tokens, load.stored, canvas, canvas if row.extras & Watch.NAMES else 0)
 
     def beside(self, other: _Size) -> _Size:
         """Return the size to which both are padded."""
         return _Size(*map(max, self, other))
+
+
+_NO_SIZE = _Size(0, 0, 0, 0)
 
 
 class NetworkModel(Model):
@@ -103,7 +116,7 @@ class NetworkModel(Model):
         """Return rows of similar length together, as many as memory has room for."""
         sizes = [_Size.of(self.load(row), row) for row in rows]
         batches: list[list[int]] = [[]]
-        padded = _Size(0, 0, 0)
+        padded = _NO_SIZE
         for index in sorted(range(len(rows)), key=lambda index: sizes[index].tokens):
             padded = padded.beside(sizes[index])
             if batches[-1] and len(batches[-1]) >= self._fitting(padded):
@@ -127,7 +140,7 @@ class NetworkModel(Model):
 
     def shrink(self, rows: Sequence[Row]) -> None:
         """Take less room than ``rows``, which did not fit, were thought to need."""
-        padded = _Size(0, 0, 0)
+        padded = _NO_SIZE
         for row in rows:
             padded = padded.beside(_Size.of(self.load(row), row))
         self._bytes = min(self._bytes, len(rows) * self._bytes_of(padded) // 2)
@@ -135,6 +148,49 @@ class NetworkModel(Model):
     def store(self) -> Store:
         """Return an empty store of keys and values, with room beside that of a batch."""
         return Store(int(_STORE_SHARE * self._bytes))
+
+    def watch(self, rows: Sequence[Row], queries: int) -> Watch | None:
+        """Return what looks at the rows that ask what they attend to, if there is any.
+
+        Args:
+            rows: Of the batch.
+            queries: How many positions of each are looked at, counted from the last.
+        """
+        names = frozenset[str]().union(*(row.extras for row in rows)) & Watch.NAMES
+        if not names:
+            return None
+        watched = [index for index, row in enumerate(rows) if row.extras & names]
+        return Watch(self.network.config.num_hidden_layers, names, watched, queries)
+
+    def attended(
+        self,
+        watch: Watch | None,
+        rows: Sequence[Row],
+        watched: Sequence[int],
+        places: Sequence[Place],
+    ) -> dict[str, list[Tensor]]:
+        """Return what ``watch`` saw, with an entry for each of ``rows``.
+
+        Args:
+            watch: Looked on in a pass.
+            rows: Of which something is to be told.
+            watched: Which of them were watched.
+            places: Where the canvas of each watched one stood in that pass.
+        """
+        told: dict[str, list[Tensor]] = {}
+        for name, maps in (watch.maps(places) if watch else {}).items():
+            # One in whose canvas nothing was computed attends to nothing.
+            lengths = [len(row.canvas) if name in row.extras else 0 for row in rows]
+            told[name] = [torch.zeros((length, length), device=self.device) for length in lengths]
+            for index, seen in zip(watched, maps, strict=True):
+                told[name][index] = seen
+        return told
+
+    def run(self, watch: Watch | None, **inputs: Any) -> Any:
+        """Return the output of one pass, looked at by ``watch`` if there is one."""
+        if watch is None:
+            return self.network.model(**inputs)
+        return watch.over(self.network, **inputs)
 
     def nothing(self) -> Prediction:
         """Return what is said of rows that ask for nothing."""
@@ -217,7 +273,8 @@ class NetworkModel(Model):
         """Return what it takes to predict a row, roughly and rather too much."""
         logits = size.canvas * int(self.network.config.get_text_config().vocab_size)
         kept = size.stored * self._bytes_per_key
-        return size.tokens * self._bytes_per_token + kept + logits * _BYTES_PER_LOGIT
+        seen = size.watched * (size.tokens + size.stored) * self._bytes_per_weight
+        return size.tokens * self._bytes_per_token + kept + logits * _BYTES_PER_LOGIT + seen
 
     @cached_property
     def _bytes_per_token(self) -> int:
@@ -228,6 +285,13 @@ class NetworkModel(Model):
         inner = max(dense, expert * (getattr(config, "num_experts_per_tok", None) or 8))
         activations = (12 * config.hidden_size + 3 * inner) * self.network.dtype.itemsize
         return int(activations) + self._bytes_per_key
+
+    @cached_property
+    def _bytes_per_weight(self) -> int:
+        """What it takes to know how much a token attends to another."""
+        heads: int = self.network.config.get_text_config().num_attention_heads
+        # Scores and weights of one layer in float32, and the sums of all layers.
+        return 4 * (3 * heads + 2 * len(Watch.NAMES))
 
     @cached_property
     def _bytes_per_key(self) -> int:

@@ -181,7 +181,8 @@ def test_a_row_may_say_who_attends_to_whom_and_where_it_stands(folder, attention
         assert gap(logits, expected_of(folder, row)) > 0.01
     assert opened(folder, cache="prefix").provides == frozenset()
     unshifted = set() if shift_of(folder) else {"unshifted"}
-    assert model.provides == {"positions", "attention_mask", "shorter_rows"} | unshifted
+    given = {"positions", "attention_mask", "shorter_rows", "attention", "attention_late"}
+    assert model.provides == given | unshifted
 
 
 SETTINGS = "confidence:k=3,random:k=2,temperature=0.7,confidence:k=2,block_length=5"
@@ -293,8 +294,8 @@ def golden_from_memory(folder, now, entered, computed):
         new_query, new_key, new_value = attended(new, layer, network)
         kept = ~computed[:, None, None]
         new_key, new_value = torch.where(kept, key, new_key), torch.where(kept, value, new_value)
-        old = old + golden._mix(query, key, value, everybody) @ layer.output.T
-        new = new + golden._mix(new_query, new_key, new_value, everybody) @ layer.output.T
+        old = old + golden._mix(query, key, value, everybody)[0] @ layer.output.T
+        new = new + golden._mix(new_query, new_key, new_value, everybody)[0] @ layer.output.T
         old, new = (
             hidden + layer.feed_forward(golden._normalise(hidden, layer.feed_norm, network.epsilon))
             for hidden in (old, new)
