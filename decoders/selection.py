@@ -15,8 +15,15 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from parallelbench.decoder import Chooser, Decoder
+from parallelbench.decoder import Chooser, Decoder, Statistics
 from parallelbench.errors import DecoderError
+
+#: Which models give what positions attend to, for the sentence that refuses the others.
+ATTENTION_HINT = (
+    "masked and block models of hf, and mini, give attention, unless cache=prefix or dual"
+)
+#: How far a sum of rounded shares may lie outside of [0, 1].
+_SLACK = 1e-4
 
 
 def computed(
@@ -30,6 +37,32 @@ def computed(
     if statistic is None:
         raise DecoderError("a decoder reads a statistic that its needs do not name")
     return statistic
+
+
+def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
+    """Return a share that the model itself gives of each position, or of each pair of them.
+
+    Args:
+        statistics: One row per sample.
+        name: Of what is given.
+        square: Whether it is of pairs.
+
+    Raises:
+        DecoderError: It is not there, has another shape, or is no share.
+    """
+    length = statistics.token.shape[1]
+    shape = (len(statistics.token), *([length] * (1 + square)))
+    share = statistics.extras.get(name)
+    if share is None:
+        raise DecoderError(f"the model gave no {name!r}, or the decoder's needs do not name it")
+    if share.shape != shape:
+        raise DecoderError(
+            f"{name!r} must have the shape {shape} of rows and positions, got {tuple(share.shape)}"
+        )
+    # Not a number is in no range either.
+    if not bool(((share >= -_SLACK) & (share <= 1 + _SLACK)).all()):
+        raise DecoderError(f"{name!r} must hold numbers in [0, 1], got one that is not")
+    return share.float()
 
 
 def as_wide(
@@ -78,6 +111,28 @@ def passing_or_best(
     least one position, so a window of n takes at most n steps.
     """
     return (open & passing) | top(score, open, 1)
+
+
+def independent(
+    score: Float[Tensor, "samples length"],
+    among: Bool[Tensor, "samples length"],
+    joined: Bool[Tensor, "samples length length"],
+) -> Bool[Tensor, "samples length"]:
+    """Return what stays of ``among``, the best first, if none may be joined to one that stays.
+
+    Args:
+        score: Best is highest.
+        among: The candidates.
+        joined: True where the position of that row must not stay if that of the column does.
+    """
+    order = ranking(score, among)
+    kept = torch.zeros_like(among)
+    for rank in range(int(among.sum(dim=1).max())):
+        place = order[:, rank : rank + 1]
+        line = joined.take_along_dim(place[:, :, None], dim=1).squeeze(1)
+        free = ~(line & kept).any(dim=1, keepdim=True)
+        kept = kept.scatter(1, place, free & among.gather(1, place))
+    return kept
 
 
 def near(

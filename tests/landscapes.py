@@ -73,21 +73,25 @@ class Script(Model):
     """Predicts in each call what is written for it: per place some tokens and probabilities.
 
     The rest of the probability is spread evenly over all other tokens that may be written.
+    ``given`` is what it gives beside, by name, in every call or call by call.
     """
 
-    provides = Landscape.provides
     digest = "script"
 
-    def __init__(self, calls):
+    def __init__(self, calls, given=()):
         self.codec = CODEC
         self.calls = calls
+        self.given = [dict(given)] * len(calls) if isinstance(given, dict) else list(given)
+        self.provides = Landscape.provides.union(*self.given)
         self.rows = []
 
     def predict(self, rows):
         (row,) = rows
         said = self.calls[len(self.rows)]
+        given = self.given[len(self.rows)] if self.given else {}
         self.rows.append(row)
-        return Prediction(logits=_lines(row, said))
+        extras = {name: [each] for name, each in given.items()}
+        return Prediction(logits=_lines(row, said), extras=extras)
 
     def facts(self):
         return {}
@@ -143,9 +147,9 @@ def _plain():
     return prompt
 
 
-def played(decoder, calls, canvas=None):
+def played(decoder, calls, canvas=None, given=()):
     """Decode by a script; return the outcome and the rows that were asked."""
-    script = Script(calls)
+    script = Script(calls, given)
     canvas = [None] * len(calls[0]) if canvas is None else canvas
     (outcome,) = decode([Job(prompt_of(canvas), decoder, key="0")], script, share=False)
     return outcome, script.rows

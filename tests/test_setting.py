@@ -305,14 +305,18 @@ VALUES = {
     **dict.fromkeys(("k", "steps", "history", "reopened", "least", "window"), COUNTS),
     **dict.fromkeys(("exploration", "distance", "length", "radius"), COUNTS),
     **dict.fromkeys(("drafts", "branches"), COUNTS),
-    **dict.fromkeys(("after", "revisions", "stability"), st.integers(0, 10**6)),
+    **dict.fromkeys(("after", "revisions", "rounds", "stability"), st.integers(0, 10**6)),
     **dict.fromkeys(("floor", "skip_below", "low", "edit", "verify", "decay", "t_min"), SHARES),
+    **dict.fromkeys(("sink", "tail_below"), SHARES),
     **dict.fromkeys(
         ("threshold", "relaxed", "reach", "draft", "lowest"), st.floats(0, 1, exclude_min=True)
     ),
-    **dict.fromkeys(("joins", "forces"), st.floats(0, 1, exclude_min=True)),
     **dict.fromkeys(
-        ("bound", "certain", "strength", "exponent", "spread", "entropy_bound"), st.floats(0, 1e6)
+        ("joins", "forces", "edge", "induce", "tail"), st.floats(0, 1, exclude_min=True)
+    ),
+    **dict.fromkeys(
+        ("bound", "certain", "strength", "exponent", "spread", "entropy_bound", "budget"),
+        st.floats(0, 1e6),
     ),
     **dict.fromkeys(("temperature", "alg_temp", "early", "middle", "late"), st.floats(0, 1e6)),
     **dict.fromkeys(("eta", "limit"), st.none() | SHARES),

@@ -69,6 +69,30 @@ DECLARED = {
             "objective": "info_gain",
         },
     ),
+    "mean_field": (
+        "distribution, logit_margin",
+        True,
+        {"threshold": 0.5, "rounds": 2, "candidates": 8},
+    ),
+    "dapd": (
+        "confidence, attention_late",
+        True,
+        {"edge": 0.01, "tail": 0.9, "tail_below": 0.5},
+    ),
+    "dawn": (
+        "confidence, attention",
+        True,
+        {
+            "block_length": 32,
+            "threshold": 0.9,
+            "induce": 0.7,
+            "low": 0.75,
+            "edge": 0.07,
+            "sink": 0.01,
+        },
+    ),
+    "demask": ("confidence, head:demask", True, {"budget": 0.0}),
+    "learn2pd": ("confidence, head:learn2pd", True, {"block_length": 32, "threshold": 0.96}),
     "dream": (
         "uniform",
         False,
@@ -81,6 +105,8 @@ DECLARED = {
         },
     ),
 }
+#: What some model gives, or a plugin's may.
+GIVEN = {"attention", "attention_late", "head:demask", "head:learn2pd"}
 CHOOSERS = [name for name in DECLARED if issubclass(DECODERS[name], Chooser)]
 
 
@@ -101,7 +127,9 @@ def test_a_strategy_declares_what_it_reads_and_whether_it_adapts(name, declared)
     statistic, adaptive, _ = declared
     kind = DECODERS[name]()
     assert kind.needs == {"token", *(statistic.split(", ") if statistic else ())}
-    assert kind.needs <= STATISTICS
+    assert kind.needs <= STATISTICS | GIVEN
+    # Who cannot serve it is told more than the name of what is missing.
+    assert kind.hints.keys() == kind.needs - STATISTICS
     assert kind.adaptive is adaptive
     assert kind.remasks is False
 
@@ -145,6 +173,16 @@ def test_a_grid_of_strategies_inside_is_several_settings():
     assert [dsb.strategy for dsb in built] == ["confidence(k=1)", "entropy_bound(bound=0.1)"]
     assert [dsb.adaptive for dsb in built] == [False, True]
     assert [dsb.needs - {"token"} for dsb in built] == [{"confidence"}, {"entropy"}]
+
+
+@pytest.mark.parametrize("name", list(DECODERS))
+def test_presets_and_grids_are_settings_of_their_strategy(name):
+    kind = DECODERS[name]
+    for preset, fields in kind.presets.items():
+        assert preset == preset.lower().replace("_", "-")
+        assert len(parse_settings(f"{name}:{fields}", DECODERS)) == 1
+    if kind.grid:
+        assert len(parse_settings(f"{name}:{kind.grid}", DECODERS)) > 1
 
 
 def test_needs_follow_the_score_and_the_algorithm():
@@ -274,6 +312,34 @@ REFUSED = [
         )
     ),
     *((name, {"steps": v}, STEPS) for name in STEPPED for v in (0, -1)),
+    *(
+        (name, {field: v}, rf"{field} must lie in \[0, 1\], got ")
+        for name, field in (
+            ("mean_field", "threshold"),
+            ("dapd", "edge"),
+            ("dapd", "tail_below"),
+            ("dawn", "sink"),
+            ("learn2pd", "threshold"),
+        )
+        for v in (-0.1, 1.5, math.nan)
+    ),
+    *(
+        (name, {field: v}, rf"{field} must lie in \(0, 1\], got ")
+        for name, field in (
+            ("dapd", "tail"),
+            ("dawn", "threshold"),
+            ("dawn", "induce"),
+            ("dawn", "low"),
+            ("dawn", "edge"),
+        )
+        for v in (0.0, 1.5, math.nan)
+    ),
+    *(
+        ("demask", {"budget": v}, r"budget must lie in \[0, inf\), got ")
+        for v in (-0.1, math.inf, math.nan)
+    ),
+    ("mean_field", {"rounds": -1}, "rounds must be 0 or more, got "),
+    ("mean_field", {"candidates": 0}, "candidates must be at least 1 token, got "),
     *((name, {"floor": v}, FLOOR) for name in ("eoser", "ass") for v in (-0.1, 1.5, math.nan)),
     *(
         ("prophet_whole_canvas", {field: v}, rf"{field} must lie in \[0, inf\) nats, got ")

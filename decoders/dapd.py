@@ -1,0 +1,116 @@
+"""DAPD: commit together only what does not attend to each other.
+
+Two open positions of which one attends to the other may depend on each other, and their
+tokens should not be chosen in the same call.  So the open positions are a graph, and each
+call commits an independent set of it, greedily: what is central and sure comes first.
+
+Rule: ``a_ij`` is how much i attends to j, averaged over all heads and the last 30 % of the
+layers, for i and j open; ``s_ij = (a_ij + a_ji) / 2``, and i and j are joined if
+``s_ij > edge``.
+
+* While at least the share ``tail_below`` of the block is open: in descending order of
+  ``c_i sum_j s_ij`` add i to S unless it is joined to a member of S; one whose confidence is
+  exactly 1 is added in any case.
+* Afterwards ``S = {i open : c_i > tail}`` and ``argmax c``.
+
+Defaults: edge = 0.01, tail = 0.9, tail_below = 0.5, one block.
+
+Chosen here, where the descriptions are silent: the threshold does not change with time;
+attention is neither scaled up among the open positions nor cleared of sinks; the sum leaves
+out i itself; one that is added for its confidence of 1 keeps its neighbours away like any
+member; what is rounded to 1 in float32 is 1.
+
+Source: DAPD (2026, arXiv:2603.12996), as described in two notes on the paper; its code was
+not seen, and the value of ``edge`` is about that of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import (
+    ATTENTION_HINT,
+    computed,
+    given,
+    independent,
+    passing_or_best,
+)
+
+
+@DECODERS.register("dapd")
+@dataclass(frozen=True, kw_only=True)
+class Dapd(Chooser):
+    """Commit an independent set of the graph of attention; near the end, all that is sure.
+
+    Attributes:
+        edge: What two positions' mean attention to each other must exceed to join them, in
+            [0, 1].
+        tail: What a confidence must exceed near the end, in (0, 1].
+        tail_below: Below which open share of the block the end is near, in [0, 1].
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention_late"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("edge", "tail")
+    hints: ClassVar[Mapping[str, str]] = {"attention_late": ATTENTION_HINT}
+    presets: ClassVar[Mapping[str, str]] = {"dapd": "edge=0.01,tail=0.9,tail_below=0.5"}
+    grid: ClassVar[str] = "edge=0.002|0.005|0.01|0.02|0.05"
+
+    edge: float = 0.01
+    tail: float = 0.9
+    tail_below: float = 0.5
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        for name in ("edge", "tail_below"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.tail <= 1:
+            raise ValueError(f"tail must lie in (0, 1], got {self.tail}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,
+    ) -> Bool[Tensor, "samples length"]:
+        """Return an independent set of the open positions, or near the end the sure ones."""
+        confidence = computed(statistics.confidence)
+        near_end = open.sum(dim=1) < self.tail_below * progress.initial
+        return torch.where(
+            near_end[:, None],
+            passing_or_best(confidence, confidence > self.tail, open),
+            self._apart(confidence, _mutual(statistics, open), open),
+        )
+
+    def _apart(
+        self,
+        confidence: Float[Tensor, "samples length"],
+        mutual: Float[Tensor, "samples length length"],
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    ) -> Bool[Tensor, "samples length"]:
+        weight = mutual.sum(dim=2) * confidence.masked_fill(~open, 0)
+        # Nothing keeps away what is certain.
+        joined = (mutual > self.edge) & (confidence != 1)[:, :, None]
+        return independent(weight, open, joined)
+
+
+def _mutual(
+    statistics: Statistics,
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+) -> Float[Tensor, "samples length length"]:
+    """Return how much every two open positions attend to each other on average; 0 elsewhere."""
+    attention = given(statistics, "attention_late", square=True)
+    both = open[:, :, None] & open[:, None]
+    both = both & ~torch.eye(open.shape[1], dtype=torch.bool, device=open.device)
+    return ((attention + attention.mT) / 2).masked_fill(~both, 0)

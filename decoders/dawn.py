@@ -1,0 +1,129 @@
+"""DAWN: what is sure anchors what attends to it, and two that attend to each other wait.
+
+A token that the model would write again vouches for an open position that attends to it, so
+less is asked of that one.  Of the others, those that attend to each other are not written
+together.
+
+Rule: ``a_ij`` is how much i attends to j, averaged over all heads and layers; columns of
+sinks, to which positions attend by more than ``sink`` on average, count as 0, and so does
+what a position gives itself.  There is an edge from j to i if ``a_ij >= edge``.
+
+* sure: ``F = {i open : c_i >= threshold}``;
+* induced: ``I = {i open : c_i >= induce}`` with an edge from an anchor, which is a written
+  position whose token the model predicts again with at least ``threshold``;
+* the rest: of the open positions outside of F and I with ``c_i >= low`` and no edge, either
+  way, to one in both F and I, the surest first, each unless an edge joins it to one taken.
+
+``S`` is all three, or ``argmax c`` if that is nothing.
+Defaults, for LLaDA: sink = 0.01, edge = 0.07, induce = 0.7, low = 0.75 (the authors use 0.7
+to 0.8), threshold = 0.9, blocks of 32; for Dream the preset ``dawn-dream``.
+
+As in the authors' code, a position that is sure and not induced keeps nothing away.  Theirs
+falls back to the surest position in all samples of a batch or in none; ours in each by itself.
+
+Chosen here, where attention is given within the canvas only: the prompt is no anchor, and the
+mean of a column is over those positions of the canvas that were computed.  All written
+positions of the canvas may be anchors, pre-filled ones too.  For Dream, ``low`` was not found
+and is set to ``induce``.
+
+Source: "DAWN" (2026, arXiv:2602.06953), and its code for LLaDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoders.memory import canvases
+from parallelbench.decoders.selection import (
+    ATTENTION_HINT,
+    computed,
+    given,
+    independent,
+    top,
+)
+
+
+@DECODERS.register("dawn")
+@dataclass(frozen=True, kw_only=True)
+class Dawn(BatchDecoder):
+    """Commit what is sure, what an anchor vouches for, and others that are not joined.
+
+    Attributes:
+        threshold: What makes a position sure and a written one an anchor, in (0, 1].
+        induce: What a confidence must reach beside an anchor, in (0, 1].
+        low: What a confidence must reach elsewhere, in (0, 1].
+        edge: What attention must reach to be an edge, in (0, 1].
+        sink: What a position is attended to by at most, on average, in [0, 1].
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold", "induce", "low", "edge", "sink")
+    hints: ClassVar[Mapping[str, str]] = {"attention": ATTENTION_HINT}
+    presets: ClassVar[Mapping[str, str]] = {
+        "dawn": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
+        "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.75,block_length=32",
+    }
+    grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
+
+    block_length: int | None = 32
+    threshold: float = 0.9
+    induce: float = 0.7
+    low: float = 0.75
+    edge: float = 0.07
+    sink: float = 0.01
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        for name in ("threshold", "induce", "low", "edge"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
+        if not 0 <= self.sink <= 1:
+            raise ValueError(f"sink must lie in [0, 1], got {self.sink}")
+
+    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+        """Ask for what is open, and for what is written: would the model write it again?"""
+        return [Row(view.prompt, view.canvas, view.open | (view.canvas != view.mask_id))]
+
+    def step_batch(self, batch: StepBatch) -> Updates:
+        """Commit the three sets, or the surest position."""
+        confidence = computed(batch.statistics.confidence)
+        token, written = batch.statistics.token, canvases(batch)
+        edges = self._edges(given(batch.statistics, "attention", square=True))
+        is_written = written != batch.views[0].mask_id
+        anchors = is_written & (token == written) & (confidence >= self.threshold)
+        sure = batch.open & (confidence >= self.threshold)
+        induced = batch.open & (confidence >= self.induce) & _touches(edges, anchors)
+        joined = edges | edges.mT
+        rest = batch.open & (confidence >= self.low) & ~sure & ~induced
+        rest = rest & ~_touches(joined, sure & induced)
+        chosen = sure | induced | independent(confidence, rest, joined)
+        none = ~chosen.any(dim=1, keepdim=True)
+        return Updates(write=chosen | (top(confidence, batch.open, 1) & none), tokens=token)
+
+    def _edges(
+        self, attention: Float[Tensor, "samples length length"]
+    ) -> Bool[Tensor, "samples length length"]:
+        """Return where the position of a row attends to that of a column, and it is no sink."""
+        count = (attention.sum(dim=2) > 0).sum(dim=1).clamp(min=1)
+        incoming = attention.sum(dim=1) / count[:, None]
+        itself = torch.eye(attention.shape[1], dtype=torch.bool, device=attention.device)
+        is_sink = incoming > self.sink
+        return (attention >= self.edge) & ~itself & ~is_sink[:, None]
+
+
+def _touches(
+    edges: Bool[Tensor, "samples length length"], marked: Bool[Tensor, "samples length"]
+) -> Bool[Tensor, "samples length"]:
+    """Return which positions have an edge from a marked one."""
+    return (edges & marked[:, None]).any(dim=2)

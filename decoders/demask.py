@@ -1,0 +1,86 @@
+"""DEMASK: a trained head says how much each prediction hangs on each other position.
+
+The head reads the network's last hidden states and predicts for every two open positions how
+far, in total variation, the prediction of one would move if the other were written.  What is
+committed together may hang together by no more than a budget.
+
+Rule: take the open positions in descending order of confidence, the first in any case; add
+one if the predicted dependencies between all pairs of what is taken then sum to at most
+``budget``, else pass it over.
+
+The head belongs to a model, and none comes with this package: a model gives it as
+``"head:demask"``, for each row a square with, at (i, j), how much writing i would move the
+prediction of j, in [0, 1].  No value of ``budget`` is known to us, so there is no preset; at
+0, where it stands unless you say otherwise, only what is predicted to be wholly independent
+goes together.
+
+Chosen here, where the description is silent: of a pair, the dependency that counts is that of
+the less sure position on the surer one, which would have been written before it.
+
+Source: DEMASK (2026, arXiv:2604.02560), from notes on the paper; its code was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import computed, given, ranking
+
+
+@DECODERS.register("demask")
+@dataclass(frozen=True, kw_only=True)
+class Demask(Chooser):
+    """Commit the surest positions as long as a budget of predicted dependency lasts.
+
+    Attributes:
+        budget: What the predicted dependencies of all committed pairs may sum to, in
+            [0, inf).
+
+    Raises:
+        ValueError: ``budget`` is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "head:demask"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("budget",)
+    hints: ClassVar[Mapping[str, str]] = {
+        "head:demask": "it is the head that DEMASK (arXiv:2604.02560) trains for one checkpoint, "
+        "published for Dream 7B Instruct as liranringel/Dream-v0-Instruct-7B-Demask, which says "
+        "how much each position's prediction hangs on each other; a model of a plugin that has "
+        "it names 'head:demask' in provides and gives [length, length] of each row in "
+        "Prediction.extras (docs/models.md)"
+    }
+
+    budget: float = 0.0
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 <= self.budget < float("inf"):
+            raise ValueError(f"budget must lie in [0, inf), got {self.budget}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the surest open positions that the budget allows together."""
+        order = ranking(computed(statistics.confidence), open)
+        dependency = given(statistics, "head:demask", square=True)
+        taken = torch.zeros_like(open)
+        spent = dependency.new_zeros((len(open), 1))
+        for rank in range(int(open.sum(dim=1).max())):
+            place = order[:, rank : rank + 1]
+            on_it = dependency.take_along_dim(place[:, None], dim=2).squeeze(2)
+            total = spent + (on_it * taken).sum(dim=1, keepdim=True)
+            fits = open.gather(1, place) & (total <= self.budget)
+            spent = total.where(fits, spent)
+            taken = taken.scatter(1, place, fits)
+        return taken

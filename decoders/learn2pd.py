@@ -1,0 +1,72 @@
+"""Learn2PD: a trained filter says which predictions are already final.
+
+A small network looks at the confidences of a block and says of each open position how likely
+its present token is the one that the model would end with.
+
+Rule: with ``f_i`` that probability, ``S = {i open : f_i > threshold}``, or ``argmax c`` if
+that is empty.
+Defaults: threshold = 0.96, blocks of 32, for which the published filters were trained.
+
+The filter belongs to a model and a block length, and none comes with this package: a model
+gives ``f`` as ``"head:learn2pd"``, one number in [0, 1] for each canvas position.  The
+method's second part, which predicts the end of the text and cuts the canvas there, is not
+here: its rule was not found.
+
+Source: Learn2PD (2025, arXiv:2509.25188), from notes on the paper; its code was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import computed, given, top
+
+
+@DECODERS.register("learn2pd")
+@dataclass(frozen=True, kw_only=True)
+class Learn2pd(Chooser):
+    """Commit what a trained filter holds for final; the surest if there is nothing.
+
+    Attributes:
+        threshold: What the filter's probability must exceed, in [0, 1].
+
+    Raises:
+        ValueError: ``threshold`` is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "head:learn2pd"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    hints: ClassVar[Mapping[str, str]] = {
+        "head:learn2pd": "it is the filter that Learn2PD (arXiv:2509.25188) trains for one "
+        "checkpoint and block length, which says how likely each position's token is final; "
+        "a model of a plugin that has it names 'head:learn2pd' in provides and gives [length] "
+        "of each row in Prediction.extras (docs/models.md)"
+    }
+    presets: ClassVar[Mapping[str, str]] = {"learn2pd": "threshold=0.96,block_length=32"}
+    grid: ClassVar[str] = "threshold=0.8|0.9|0.96|0.99"
+
+    block_length: int | None = 32
+    threshold: float = 0.96
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the open positions that are held for final, or the surest."""
+        confidence = computed(statistics.confidence)
+        final = open & (given(statistics, "head:learn2pd", square=False) > self.threshold)
+        return final | (top(confidence, open, 1) & ~final.any(dim=1, keepdim=True))

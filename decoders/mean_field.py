@@ -1,0 +1,125 @@
+"""Mean field: each position's chance to be written is weighed against those like it.
+
+Positions with like predictions compete for the same tokens: two that both want "red" should
+not be written together, two that want different things may be.  How much each position is to
+be written is found by a few rounds of mutual inhibition.
+
+Rule: ``u_i = log p_i(first) - log p_i(second)``, in nats, and
+``D_ij = 1 - JSD(p_i, p_j) / ln 2`` for i and j open, i not j: 1 for equal predictions, 0 for
+predictions that share no token.  Begin with ``q_i = sigmoid(u_i)``; in each of ``rounds``
+rounds, all at once, ``q_i <- sigmoid(u_i - sum_j D_ij q_j)``.  ``S = {i open : q_i >
+threshold}``, or ``argmax q`` if that is empty.
+
+Defaults: rounds = 2; the others are chosen here, as the abstract names no values: threshold =
+0.5, and predictions are compared on the union of each sample's ``candidates`` = 8 likeliest
+tokens per open position.  Also chosen here: where q begins, that a position does not inhibit
+itself, and that what lies outside of the union counts as one more token, so that what is
+compared are distributions; that makes predictions more alike, never less.
+
+Source: "Mean-field parallel decoding" (2026, arXiv:2606.15805), from its abstract and notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoders.selection import computed, top
+
+
+@DECODERS.register("mean_field")
+@dataclass(frozen=True, kw_only=True)
+class MeanField(Chooser):
+    """Commit what holds its own against all open positions with like predictions.
+
+    Attributes:
+        threshold: What q must exceed to be committed, in [0, 1].
+        rounds: Of inhibition, 0 or more.
+        candidates: Tokens of each open position that are told apart, at least 1.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "distribution", "logit_margin"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    presets: ClassVar[Mapping[str, str]] = {"mean-field": "rounds=2"}
+    grid: ClassVar[str] = "threshold=0.3|0.5|0.7|0.9"
+
+    threshold: float = 0.5
+    rounds: int = 2
+    candidates: int = 8
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
+        if self.rounds < 0:
+            raise ValueError(f"rounds must be 0 or more, got {self.rounds}")
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1 token, got {self.candidates}")
+
+    def choose(
+        self,
+        statistics: Statistics,
+        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        progress: Progress,  # noqa: ARG002
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the open positions that are still likely to be written, one at least."""
+        margin = computed(statistics.logit_margin).masked_fill(~open, -torch.inf)
+        alike = _alike(computed(statistics.distribution), open, self.candidates)
+        chance = margin.sigmoid()
+        for _ in range(self.rounds):
+            chance = (margin - torch.einsum("sij,sj->si", alike, chance)).sigmoid()
+        passing = open & (chance > self.threshold)
+        return passing | (top(chance, open, 1) & ~passing.any(dim=1, keepdim=True))
+
+
+def _alike(
+    distribution: Float[Tensor, "samples length vocabulary"],
+    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    candidates: int,
+) -> Float[Tensor, "samples length length"]:
+    """Return ``D_ij`` for every two open positions; 0 elsewhere."""
+    alike = open.new_zeros((*open.shape, open.shape[1]), dtype=distribution.dtype)
+    places = open.any(dim=0).nonzero().flatten()
+    own = open[:, places]
+    # Nobody wants anything where it is not open.
+    said = _of_some(distribution[:, places] * own[:, :, None], candidates)
+    surprise = _surprise(said)
+    # One position against all others at a time: all pairs at once would take too much room.
+    for row, place in enumerate(places.tolist()):
+        middle = _surprise((said[:, row : row + 1] + said) / 2)
+        divergence = middle - (surprise[:, row : row + 1] + surprise) / 2
+        both = own[:, row : row + 1] & own
+        both[:, row] = False
+        alike[:, place, places] = (1 - divergence / log(2)).clamp(0, 1) * both
+    return alike
+
+
+def _of_some(
+    distribution: Float[Tensor, "samples places vocabulary"], candidates: int
+) -> Float[Tensor, "samples places tokens"]:
+    """Return the probabilities of the likeliest tokens of all places, and of all others."""
+    count = min(candidates, distribution.shape[2])
+    tokens = distribution.topk(count, dim=2).indices.flatten(1).sort(dim=1).values
+    again = torch.zeros_like(tokens, dtype=torch.bool)
+    again[:, 1:] = tokens[:, 1:] == tokens[:, :-1]
+    index = tokens[:, None].expand(-1, distribution.shape[1], -1)
+    some = distribution.gather(2, index).masked_fill(again[:, None], 0)
+    rest = (distribution.sum(dim=2) - some.sum(dim=2)).clamp(min=0)
+    return torch.cat([some, rest[:, :, None]], dim=2)
+
+
+def _surprise(shares: Float[Tensor, "samples places tokens"]) -> Float[Tensor, "samples places"]:
+    """Return the entropy in nats; 0 log 0 is 0."""
+    surprise: Tensor = torch.special.entr(shares)
+    return surprise.sum(dim=2)
