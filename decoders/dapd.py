@@ -63,7 +63,6 @@ class Dapd(Chooser):
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("edge", "tail")
     hints: ClassVar[Mapping[str, str]] = {"attention_late": ATTENTION_HINT}
-    presets: ClassVar[Mapping[str, str]] = {"dapd": "edge=0.01,tail=0.9,tail_below=0.5"}
     grid: ClassVar[str] = "edge=0.002|0.005|0.01|0.02|0.05"
 
     edge: float = 0.01

@@ -71,7 +71,7 @@ class Dawn(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "induce", "low", "edge", "sink")
     hints: ClassVar[Mapping[str, str]] = {"attention": ATTENTION_HINT}
     presets: ClassVar[Mapping[str, str]] = {
-        "dawn": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
+        "dawn-llada": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
         "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.75,block_length=32",
     }
     grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"

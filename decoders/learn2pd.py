@@ -49,7 +49,6 @@ class Learn2pd(Chooser):
         "a model of a plugin that has it names 'head:learn2pd' in provides and gives [length] "
         "of each row in Prediction.extras (docs/models.md)"
     }
-    presets: ClassVar[Mapping[str, str]] = {"learn2pd": "threshold=0.96,block_length=32"}
     grid: ClassVar[str] = "threshold=0.8|0.9|0.96|0.99"
 
     block_length: int | None = 32

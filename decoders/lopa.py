@@ -68,7 +68,7 @@ class Lopa(Decoder):
     rows: ClassVar[str] = "1 + branches"
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "branches")
     presets: ClassVar[Mapping[str, str]] = {
-        "lopa": "threshold=0.9,branches=3,score=entropy,lowest=1.0"
+        "lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"
     }
     grid: ClassVar[str] = "threshold=0.9,branches=1|2|3"
 
