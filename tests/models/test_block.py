@@ -260,6 +260,18 @@ def blocks_of(family, prompt, canvas, length):
 
 
 @pytest.mark.parametrize("prompt", [13, 16, 3])
+def test_sdar_makes_the_calls_of_its_authors_but_the_one_behind_the_last_block(prompt, opened):
+    # Nothing exceeds 1, so that every call writes half a block.
+    half = strategies(f"sdar:threshold=1,steps=2,block_length={LENGTH}")
+    (outcome,) = decoded(endless(opened("sdar")), half, lengths=[prompt], canvas=20).values()
+    calls = [-(-len(block) // (LENGTH // 2)) for block in blocks_of("sdar", prompt, 20, LENGTH)]
+    assert outcome.counts.nfe == sum(calls)
+    # The whole blocks of the prompt in one, and each block behind its last call.
+    theirs = int(prompt >= LENGTH) + sum(count + 1 for count in calls)
+    assert outcome.counts.nfe + outcome.counts.auxiliary_calls == theirs - 1
+
+
+@pytest.mark.parametrize("prompt", [13, 16, 3])
 @pytest.mark.parametrize("family", ["sdar", "nemotron"])
 def test_calls_and_tokens_are_counted_block_by_block(family, prompt, opened):
     one_by_one = strategies("left_to_right:k=1")
