@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from parallelbench.analysis.families import INK
 from parallelbench.analysis.judges import coverage
+from parallelbench.analysis.pictures import look
 
 #: Sensitivity and specificity, and what such a judge is like.
 JUDGES = (
@@ -75,9 +75,7 @@ def simulated() -> list[Simulated]:
 
 def coverage_figure(rows: Sequence[Simulated]) -> Figure:
     """Return the picture: mean rates above, coverage below, a column per judge."""
-    ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    settings = {"font.size": 7, "axes.facecolor": "none", "lines.linewidth": 1.1}
-    with style.context(["default", {**settings, **dict.fromkeys(ink, INK)}]):
+    with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
         grid = figure.subplots(2, len(JUDGES), sharex=True, sharey="row")
         for column, (sensitivity, specificity, name) in enumerate(JUDGES):

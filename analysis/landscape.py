@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -33,6 +32,7 @@ from parallelbench.analysis.closed_forms import (
 from parallelbench.analysis.dependence import entropy, total_correlation
 from parallelbench.analysis.families import INK
 from parallelbench.analysis.limits import law_of_sample
+from parallelbench.analysis.pictures import look
 from parallelbench.evaluation import evaluate
 from parallelbench.registry import load_plugins
 from parallelbench.runner import draw
@@ -147,7 +147,7 @@ def speed_limits() -> list[Needed]:
 
 def map_figure(places: Sequence[Place]) -> Figure:
     """Return the map; tasks at one place share a label."""
-    with _look():
+    with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
         axes = figure.subplots()
         marks = axes.scatter(
@@ -174,7 +174,7 @@ def map_figure(places: Sequence[Place]) -> Figure:
 
 def limits_figure(rows: Sequence[Needed]) -> Figure:
     """Return the speed limits: a panel per operation."""
-    with _look():
+    with look():
         figure = Figure(figsize=(7, 2.5), layout="constrained")
         grid = np.ravel(figure.subplots(1, len(LIMITED), sharex=True, sharey=True))
         for axes, task in zip(grid, LIMITED, strict=True):
@@ -296,10 +296,3 @@ def _labels(places: Sequence[Place]) -> list[tuple[str, Place]]:
     if certain:
         labels.append((f"copy, sort, sudoku ...: {len(certain)} tasks with one answer", certain[0]))
     return labels
-
-
-def _look() -> Any:
-    # In our own ink, which turns light on a dark page; matplotlib's black would not.
-    ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
-    settings = {"font.size": 7, "axes.facecolor": "none", "lines.linewidth": 1.1}
-    return style.context(["default", {**settings, **dict.fromkeys(ink, INK)}])

@@ -78,7 +78,8 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
         text: ``name``, ``preset`` or ``glob``, alone or followed by
             ``:field=value|value,field=value``, by ``:*`` for the class's own grid, or by
             ``:*,field=value`` for that grid with other values; for a class with an address
-            ``name:address``, followed by fields.
+            ``name:address``, followed by fields.  A glob leaves out such classes, unless it
+            gives the address as a field.
         registry: Where the names are looked up.
 
     Raises:
@@ -99,8 +100,13 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
         return _settings(pattern, _grid_behind_address(tail, text, address), registry)
     of_class = _asks_for_grid(tail)
     fields = _grid(tail.partition("*")[2] if of_class else tail, text)
+    names = registry.matching(pattern)
+    # What needs an address is not meant by a glob that gives none.
+    complete = [
+        name for name in names if getattr(registry[name], "address", None) in {None, *fields}
+    ]
     settings: list[Setting] = []
-    for name in registry.matching(pattern):
+    for name in complete or names:
         default = getattr(registry[name], "grid", "") if of_class else ""
         settings += _settings(name, {**_grid(default, text), **fields}, registry)
     return settings

@@ -3,9 +3,10 @@
 from parallelbench.tasks import (
     choices,
     list_operations,
+    original,
     puzzles,
     text_writing,
     waiting_line,
 )
 
-__all__ = ["choices", "list_operations", "puzzles", "text_writing", "waiting_line"]
+__all__ = ["choices", "list_operations", "original", "puzzles", "text_writing", "waiting_line"]

@@ -1,0 +1,195 @@
+"""The original benchmark's own samples, imported from a checkout of its repository.
+
+*Asked:* what its files ask, in its words, with its worked examples as turns of the chat.
+
+*How it is marked:* by the original's rules (:mod:`parallelbench.tasks.original_rules`), so that
+scores can be held against published ones.  The parts of the marks tell both: ``original``,
+and ``ours``, the same rule after our more careful reading of the reply.  Where they differ,
+the form of the reply decided.
+
+*Where the theory stands:* that of the task's namesake; the law of the right answers is
+enumerated where the rule leaves a choice among lists.
+
+None of its data is shipped, for it has no licence:
+``parallelbench import original CHECKOUT --out original.jsonl`` makes a bundle of a checkout.
+
+Source: Kang et al., ParallelBench (arXiv:2510.04767).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from parallelbench.answers import DEFAULT_LIMIT, Answers
+from parallelbench.errors import NotEnumerableError, RequestError
+from parallelbench.registry import unknown
+from parallelbench.sample import Message, Sample
+from parallelbench.score import (
+    Marks,
+    read_grid,
+    read_grid_strictly,
+    read_list,
+    read_list_strictly,
+)
+from parallelbench.task import TASKS, Problem, Task, refuse_over
+from parallelbench.tasks.operations import (
+    InsertedAnywhere,
+    Operation,
+    RemovedAnywhere,
+    ReplacedAnywhere,
+    Shuffled,
+    written,
+)
+from parallelbench.tasks.original_files import OriginalSample, read_bundle
+from parallelbench.tasks.original_rules import (
+    GRID_RULES,
+    LIST_RULES,
+    TEXT_METRICS,
+    original_mark,
+)
+
+
+@TASKS.register("original")
+@dataclass(frozen=True, kw_only=True)
+class Original(Task):
+    """Ask what the original benchmark's files ask, and mark by its rules.
+
+    Attributes:
+        path: Of a bundle, as ``parallelbench import original`` writes it.
+        task: Which of its tasks, ``group/task``; None if it holds one only.
+        digest: What the bundle's must be; None takes it as it is.
+        shots: Worked examples that are kept, if the files have so many.
+
+    Raises:
+        ValueError: The bundle cannot be read or is another one, it has no such task, or its
+            metric is one of free text.
+    """
+
+    name = "original"
+    address: ClassVar[str] = "path"
+    templates: ClassVar[Mapping[str, str]] = {"default": "{question}"}
+    scores: ClassVar[tuple[str, ...]] = ("original", "ours")
+    origin: ClassVar[str] = "files of the original benchmark, imported by you"
+    licence: ClassVar[str] = "none is stated there"
+
+    path: str
+    task: str | None = None
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        Task.__post_init__(self)
+        metric = self._samples[0].metric
+        if metric in TEXT_METRICS:
+            raise ValueError(
+                f"{self._samples[0].task} is marked by {metric}, which this version does not do "
+                "on imported data; leave the task out"
+            )
+
+    def count_samples(self) -> int:
+        """Return how many samples the bundle has of this task."""
+        return len(self._samples)
+
+    def draw(self, rng: random.Random, index: int) -> Sample:  # noqa: ARG002  the files say it
+        """Return the sample that stands in line ``index``, whatever the seed.
+
+        Raises:
+            RequestError: There are not so many.
+        """
+        count = self.count_samples()
+        if index >= count:
+            raise RequestError(
+                f"{self.path} has {count} samples of {self._samples[0].task}, but number "
+                f"{index + 1} was asked for: --samples {count} takes all of them"
+            )
+        sample = self._samples[index]
+        *examples, (role, question) = sample.messages
+        turns = [*examples[: 2 * self.shots], (role, question)]
+        return Sample(
+            id=f"original/{sample.task}/{index:05d}",
+            messages=tuple(_message(*turn) for turn in turns),
+            reference=sample.reference,
+            facts={**sample.facts, "metric": sample.metric},
+        )
+
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return the question that stands in line ``index``."""
+        sample = self.draw(rng, index)
+        return Problem({"question": sample.messages[-1].content}, sample.reference, sample.facts)
+
+    def score(self, sample: Sample, reply: str) -> Marks:
+        """Return 1 if the original's rule passes ``reply``, else 0.
+
+        The strict mark also wants the form that was asked for, exactly.
+        """
+        facts, metric = sample.facts, str(sample.facts["metric"])
+        passed = original_mark(metric, facts, reply)
+        strict, ours = _our_marks(metric, facts, reply)
+        return Marks(
+            strict=float(strict and passed),
+            lenient=float(passed),
+            problem=None if passed else "wrong",
+            parts={"original": float(passed), "ours": float(ours)},
+        )
+
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
+        """Return the uniform law over what the rule passes, for lists of different items.
+
+        Raises:
+            NotEnumerableError: The rule passes lists that cannot be listed, or squares.
+        """
+        metric, facts = str(sample.facts["metric"]), sample.facts
+        if metric in {"list_match_score", "sudoku_score"}:
+            return Answers.uniform([sample.reference])
+        operation = _operation(metric, facts)
+        if operation is None:
+            raise NotEnumerableError(
+                f"{sample.id}: what {metric} passes is not listed for this sample"
+            )
+        refuse_over(limit, operation.count, sample.id)
+        return Answers.uniform(map(written, operation.results()))
+
+    @cached_property
+    def _samples(self) -> tuple[OriginalSample, ...]:
+        digest, tasks = read_bundle(self.path)
+        if self.digest not in {None, digest}:
+            raise ValueError(
+                f"{self.path} has digest {digest}, not {self.digest}: it was made of other files"
+            )
+        task = self.task or (next(iter(tasks)) if len(tasks) == 1 else None)
+        if task is None:
+            raise ValueError(f"{self.path} holds {', '.join(tasks)}: add task=NAME")
+        if task not in tasks:
+            raise ValueError(f"{self.path}: {unknown('task', task, tasks)}")
+        return tasks[task]
+
+
+def _message(role: str, content: str) -> Message:
+    return Message("assistant" if role == "assistant" else "user", content)
+
+
+def _our_marks(metric: str, facts: Mapping[str, Any], reply: str) -> tuple[bool, bool]:
+    """Return whether the rule passes the reply in its exact form, and as we read it."""
+    if metric in LIST_RULES:
+        exact, found = read_list_strictly(reply), read_list(reply)
+        rule = LIST_RULES[metric]
+        return exact is not None and rule(facts, exact), found is not None and rule(facts, found)
+    grid = GRID_RULES[metric]
+    rows, shape = read_grid_strictly(reply), read_grid(reply, facts["symbols"])
+    return rows is not None and grid(facts, rows), shape is not None and grid(facts, shape)
+
+
+def _operation(metric: str, facts: Mapping[str, Any]) -> Operation | None:
+    items, new = tuple(facts.get("items", ())), facts.get("new")
+    if len(set(items)) < len(items) or facts.get("n_words") is not None:
+        return None
+    if metric == "list_shuffle_score":
+        return Shuffled(items)
+    if metric == "list_random_remove_score":
+        return RemovedAnywhere(items)
+    if metric == "list_random_insert_score":
+        return InsertedAnywhere(items, str(new))
+    return ReplacedAnywhere(items, str(new)) if metric == "list_random_replace_score" else None

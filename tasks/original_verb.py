@@ -1,0 +1,90 @@
+"""The verb ``import original``: a checkout of the original repository -> a bundle, a run file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from parallelbench.tasks.original_files import OriginalSample
+
+
+@click.command()
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The bundle to write, .jsonl; a run file of the same name, .yaml, stands beside it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the tasks as one JSON array.")
+def original(checkout: Path, out: Path, *, as_json: bool) -> None:
+    """Read the original benchmark's task files, and write them as one checked bundle.
+
+    CHECKOUT is the folder that holds <group>/<task>.jsonl and task_config.yaml.  Every line is
+    checked; nothing is written where one is at fault.
+
+    \b
+    Example:
+      parallelbench import original ParallelBench/dataset --out original.jsonl
+      parallelbench run original.yaml --model hf:GSAI-ML/LLaDA-8B-Instruct
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.tasks.original_files import read_checkout, write_bundle
+    from parallelbench.tasks.original_rules import TEXT_METRICS
+
+    if out.suffix != ".jsonl" or "," in str(out) or "|" in str(out):
+        raise click.UsageError(f"--out must end in .jsonl and have no ',' or '|', got {out}")
+    samples = read_checkout(checkout)
+    digest = write_bundle(samples, out)
+    tasks: dict[str, list[OriginalSample]] = {}
+    for sample in samples:
+        tasks.setdefault(sample.task, []).append(sample)
+    runnable = [own for own in tasks.values() if own[0].metric not in TEXT_METRICS]
+    if runnable:
+        _write_runfile(runnable, out, digest)
+    told = [
+        {"task": task, "samples": len(own), "metric": own[0].metric, "runs": own in runnable}
+        for task, own in tasks.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+    else:
+        for line in told:
+            note = "" if line["runs"] else ", imported but not marked by this version"
+            click.echo(f"{line['task']}: {line['samples']} samples, {line['metric']}{note}")
+    click.echo(f"bundle: {out}, digest {digest}", err=as_json)
+    if runnable:
+        click.echo(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
+
+
+def _write_runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> None:
+    import yaml
+
+    from parallelbench.errors import StorageError
+
+    content = {
+        "models": "mini",
+        "tasks": [
+            {
+                "name": "original",
+                "fields": {
+                    "path": str(out),
+                    "task": own[0].task,
+                    "digest": digest,
+                    "canvas_length": own[0].max_tokens,
+                },
+            }
+            for own in tasks
+        ],
+        "decoders": "one_by_one",
+        "samples": min(len(own) for own in tasks),
+    }
+    path = out.with_suffix(".yaml")
+    try:
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error}") from error

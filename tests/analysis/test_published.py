@@ -1,0 +1,137 @@
+"""The public board's files: its curves, its speeds by its own rule, a run beside them."""
+
+import csv
+import json
+
+import pytest
+
+from parallelbench.analysis.published import (
+    DrawnPoint,
+    PublishedError,
+    beside_figure,
+    read_published,
+)
+from parallelbench.cli import main
+from parallelbench.evaluation import evaluate
+from parallelbench.results import average_over_tasks
+
+ROWS = [("copy", 1, 100), ("avg", 1, 90), ("copy", 4, 80), ("avg", 2, 85), ("avg", 4, 65)]
+
+
+def write(path, rows=ROWS, header="task,tps,accuracy"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [header, *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_adaptive_strategy_is_read_between_its_points_and_a_fixed_one_at_them(tmp_path):
+    write(tmp_path / "llada15_confidence-threshold.csv")
+    write(tmp_path / "dream" / "confidence_topk.csv")
+    fixed, adaptive = sorted(read_published(tmp_path), key=lambda curve: curve.model)
+    assert (fixed.model, fixed.strategy) == ("dream", "confidence-topk")
+    assert fixed.speeds == {80: 2, 75: 2, 70: 2}
+    assert (adaptive.model, adaptive.strategy) == ("llada15", "confidence-threshold")
+    # From (2, 85) to (4, 65): a tenth of a step for each point of accuracy.
+    assert adaptive.speeds == pytest.approx({80: 2.5, 75: 3.0, 70: 3.5})
+
+
+def test_only_averages_make_the_curve_and_what_is_not_reached_is_0_as_on_the_board(tmp_path):
+    write(tmp_path / "m_klass.csv", [("copy", 9, 100), ("avg", 3, 72)])
+    (curve,) = read_published(tmp_path)
+    assert curve.points == ((3.0, 0.72),)
+    assert curve.speeds == {80: 0.0, 75: 0.0, 70: 3.0}
+
+
+def test_columns_may_come_in_any_order_among_others(tmp_path):
+    write(tmp_path / "m_wino.csv", [(50, "avg", "x", 2)], "accuracy,task,note,tps")
+    assert read_published(tmp_path)[0].points == ((2.0, 0.5),)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "header", "message"),
+    [
+        ("m_greedy.csv", ROWS, "task,tps,accuracy", "must be called MODEL_STRATEGY.csv"),
+        ("m_klass.csv", ROWS, "task,tps,score", "line 1 has no column 'accuracy'"),
+        (
+            "m_klass.csv",
+            [("avg", 1, 90), ("avg", "?", 80)],
+            "task,tps,accuracy",
+            "line 3: '\\?' is no",
+        ),
+        ("m_klass.csv", [("avg", 1)], "task,tps,accuracy", "line 2: None is no number"),
+        ("m_klass.csv", [("avg", 0, 90)], "task,tps,accuracy", "line 2: tps must be above 0"),
+        ("m_klass.csv", [("avg", 1, 101)], "task,tps,accuracy", "line 2: tps must be above 0"),
+        ("m_klass.csv", [("avg", 1, "nan")], "task,tps,accuracy", "'nan' is no number"),
+        ("m_klass.csv", [("copy", 1, 90)], "task,tps,accuracy", "no line with the task avg"),
+        ("m_klass.csv", [("avg", 1, 0.9)], "task,tps,accuracy", "must be in percent"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_with_its_line(tmp_path, name, rows, header, message):
+    write(tmp_path / name, rows, header)
+    with pytest.raises(PublishedError, match=message):
+        read_published(tmp_path)
+
+
+def test_no_file_or_the_same_curve_twice_is_refused(tmp_path):
+    with pytest.raises(PublishedError, match=r"holds no \.csv file"):
+        read_published(tmp_path)
+    write(tmp_path / "m_klass.csv")
+    write(tmp_path / "m" / "klass.csv")
+    with pytest.raises(PublishedError, match="are both klass of m"):
+        read_published(tmp_path)
+
+
+def test_the_verb_tells_the_speeds_as_a_table_and_as_json(tmp_path, capsys):
+    write(tmp_path / "m_klass.csv")
+    assert main(["import", "published", str(tmp_path)]) == 0
+    assert "2.5000" in capsys.readouterr().out
+    assert main(["import", "published", str(tmp_path), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["speed_at"] == pytest.approx({"80": 2.5, "75": 3.0, "70": 3.5})
+    assert told["points"][0] == {"tokens_per_step": 1.0, "accuracy": 0.9}
+
+
+def test_a_runs_curves_are_drawn_beside_the_published_ones_with_their_intervals(tmp_path, capsys):
+    write(tmp_path / "board" / "m_klass.csv")
+    write(tmp_path / "board" / "n_klass.csv")
+    evaluation = evaluate(
+        tasks="choices/city,choices/dice", decoders="random:k=1|4", samples=3, out=tmp_path / "run"
+    )
+    arguments = ["import", "published", str(tmp_path / "board"), "--beside", str(tmp_path / "run")]
+    assert main([*arguments, "--out", str(tmp_path / "drawn")]) == 0
+    rows = list(csv.DictReader((tmp_path / "drawn/published.csv").read_text().splitlines()))
+    own = [row for row in rows if row["source"] == "run"]
+    assert len(rows) == 2 * 3 + 2
+    assert {row["strategy"] for row in own} == {"random, varying k"}
+    averages = {
+        average.tokens_per_step: average for average in average_over_tasks(evaluation.results)
+    }
+    for row in own:
+        average = averages[float(row["tokens_per_step"])]
+        assert float(row["accuracy"]) == average.accuracy
+        assert float(row["low"]) == average.interval.low
+        assert int(row["count"]) == average.count == 6
+    files = {"published.csv", "published.svg", "published-dark.svg", "published.png"}
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == files
+
+
+def test_each_model_has_a_panel_with_its_own_curves_and_the_runs():
+    points = [
+        DrawnPoint("published", "m", "klass", 2.0, 0.9),
+        DrawnPoint("published", "n", "klass", 3.0, 0.8),
+        DrawnPoint("run", "ideal", "random", 4.0, 0.7, 0.6, 0.75, 10),
+    ]
+    first, second = beside_figure(points).axes
+    assert [line.get_xydata().tolist() for line in first.lines] == [
+        [[2.0, 90.0]],
+        [[4.0, 70.0]],
+        [[4.0, 60.0], [4.0, 75.0]],
+    ]
+    assert second.lines[0].get_xydata().tolist() == [[3.0, 80.0]]
+
+
+def test_beside_needs_a_place_for_the_picture(tmp_path, capsys):
+    write(tmp_path / "m_klass.csv")
+    assert main(["import", "published", str(tmp_path), "--beside", str(tmp_path)]) == 2
+    assert "--beside needs --out" in capsys.readouterr().err
