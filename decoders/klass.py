@@ -122,11 +122,13 @@ class Klass(BatchDecoder):
     def _calm(self, batch: StepBatch) -> Int[Tensor, "samples length"]:
         """Return for how many calls each position was calm, the present one included."""
         now = computed(batch.statistics.distribution)
-        logs = (now + _FLOOR).log()
+        logs = (now + _FLOOR).log_()
         # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
         zeros = torch.full_like(logs[0], math.log(_FLOOR))
         before = torch.stack([zeros if s.logs is None else s.logs for s in batch.states])
-        moved = (now * (logs - before)).sum(dim=-1)
+        # In the room that is there: as much again for each step of the formula would take longer
+        # to be had than to be filled.
+        moved = torch.sub(logs, before, out=before).mul_(now).sum(dim=-1)
         calm = torch.where(moved < self.divergence, gathered(batch.states, "calm") + 1, 0)
         handed_back(batch.states, logs=logs, calm=calm)
         return calm

@@ -297,14 +297,25 @@ def _fixed(runs: _Runs) -> Check:
     if not runs.decoder.adaptive and runs.decoder.deterministic:
         by_open: dict[tuple[bool, ...], list[int]] = {}
         for outcome in runs.together:
-            sizes = [len(positions) for positions in outcome.trace.positions]
-            same = by_open.setdefault(tuple(outcome.job.prompt.open.tolist()), sizes)
-            if sizes != same:
+            left = _left(outcome)
+            same = by_open.setdefault(tuple(outcome.job.prompt.open.tolist()), left)
+            if left != same:
                 problem = (
-                    f"steps of {same} and of {sizes} positions in samples with the same ones open; "
-                    "a strategy whose steps follow the predictions says adaptive = True"
+                    f"its steps leave {same} and {left} positions open in samples that begin "
+                    "alike; a strategy whose steps follow the predictions says adaptive = True"
                 )
     return Check("fixed", "writes as many in a step as it says beforehand, or is adaptive", problem)
+
+
+def _left(outcome: Outcome) -> list[int]:
+    """Return how many positions are open after each step."""
+    mask = outcome.job.prompt.codec.mask_id
+    canvas, left = outcome.job.prompt.canvas.tolist(), []
+    for positions, ids in zip(outcome.trace.positions, outcome.trace.ids, strict=True):
+        for position, token in zip(positions, ids, strict=True):
+            canvas[position] = token
+        left.append(canvas.count(mask))
+    return left
 
 
 def _counts(runs: _Runs) -> Check:
