@@ -368,8 +368,10 @@ def test_a_label_typed_again_gives_the_same_setting(name):
 
 
 @pytest.mark.parametrize("registry", [TASKS, DECODERS], ids=lambda each: each.kind)
-def test_everything_that_is_registered_can_be_asked_for_by_its_name_alone(registry):
-    assert [setting.name for setting in parse_settings("*", registry)] == list(registry)
+def test_everything_but_what_needs_an_address_can_be_asked_for_by_its_name_alone(registry):
+    without = [name for name in registry if not getattr(registry[name], "address", None)]
+    assert [setting.name for setting in parse_settings("*", registry)] == without
+    assert len(without) >= len(registry) - 1
 
 
 @given(st.text(max_size=12))
