@@ -350,8 +350,8 @@ def _check_oracles(setting: Setting, task: Task, decoders: list[tuple[Setting, D
     if oracles and not task.law_known:
         raise RunFileError(
             f"decoder {oracles[0]!r} must be told the right answers, and those to "
-            f"{setting.label!r} cannot be listed; name other decoders, such as --decoders "
-            "'confidence:k=1|2|4'"
+            f"{setting.label!r} cannot be listed; name other decoders, such as "
+            "--decoders 'confidence:k=1|2|4'"
         )
 
 

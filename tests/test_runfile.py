@@ -181,9 +181,9 @@ def test_the_standard_sweep_is_every_task_with_35_settings():
 
 
 def test_a_run_that_is_nowhere_is_refused_with_the_names_of_those_that_need_no_file():
-    with pytest.raises(RunFileError, match=r"sweeep cannot be read: .*: default, sweep"):
+    with pytest.raises(RunFileError, match=r"sweeep cannot be read: .*: default, sweep, paper"):
         read_content("sweeep")
-    assert set(EMBEDDED) == {"default", "sweep"}
+    assert set(EMBEDDED) == {"default", "sweep", "paper"}
 
 
 @pytest.mark.parametrize(
