@@ -26,7 +26,7 @@ from parallelbench.record import Record
 
 PAGE = Path("docs/zoo.md")
 TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
-ACCURACY = 0.9
+ACCURACY = 0.99
 
 
 def standings(records: Iterable[Record]) -> list[Standing]:
