@@ -47,7 +47,7 @@ class Draft:
     """What is predicted for the canvas as it stands.
 
     Attributes:
-        order: The open positions of the block, the surest first.
+        order: The open positions of the block, the surest first; none before its first call.
         token: What is predicted there.
     """
 
@@ -91,8 +91,6 @@ class FreeDave(Decoder):
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the canvas, and what it would be after each of the next tokens."""
-        if view.step == 0:
-            state.order = []
         drafted = range(min(self.drafts, len(state.order) or 1))
         return [supposing(view, view.open, state.token, state.order[:count]) for count in drafted]
 

@@ -41,7 +41,7 @@ from parallelbench.decoders.selection import computed, passing_or_best, ranking
 
 @dataclass(slots=True, eq=False)
 class Branches:
-    """The positions at which the branches have one more token, and the tokens."""
+    """Where the branches have one more token, none before a block's first call; and the tokens."""
 
     positions: list[int]
     token: Int[Tensor, " length"]
@@ -93,8 +93,6 @@ class Lopa(Decoder):
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the anchor and its branches."""
-        if view.step == 0:
-            state.positions = []
         supposed = [[], *([position] for position in state.positions)]
         return [supposing(view, view.open, state.token, positions) for positions in supposed]
 
