@@ -377,7 +377,7 @@ class Hearing(Landscape):
 rules = st.fixed_dictionaries(
     {
         "entropy_bound": st.sampled_from([0.0, 0.1, 0.5, 2.0]),
-        "steps": st.integers(1, 8),
+        "steps": st.integers(1, 5),
         "t_min": st.sampled_from([0.1, 0.4]),
         "t_max": st.sampled_from([0.4, 0.8]),
         "stability": st.integers(0, 2),
