@@ -228,6 +228,8 @@ def test_bleu_of_a_sentence_is_the_geometric_mean_of_its_precisions():
     assert found == pytest.approx(1 - expected)
     assert one_minus_bleu("The cat sat on the mat.", "The cat sat on the mat.") == 0
     assert one_minus_bleu("The cat sat on the mat.", "Dogs ran away") == 1
+    # Of two tokens none has more than 2 in a row; for the 5 that are missing it pays.
+    assert one_minus_bleu("The cat sat on the mat.", "The cat") == pytest.approx(1 - math.exp(-2.5))
 
 
 @pytest.mark.parametrize(
