@@ -69,7 +69,7 @@ class FreeDave(Decoder):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 to drafts"
+    rows: ClassVar[str] = "1 to 4"
     labelled: ClassVar[tuple[str, ...]] = ("drafts",)
     presets: ClassVar[Mapping[str, str]] = {
         "freedave": "drafts=4",

@@ -74,7 +74,7 @@ class InfoGain(Decoder):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy", "uniform"})
     adaptive: ClassVar[bool] = True
     calls: ClassVar[str] = "0 or 1"
-    rows: ClassVar[str] = "1 to candidates"
+    rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("candidates",)
     presets: ClassVar[Mapping[str, str]] = {
         "info-gain": "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain",

@@ -65,7 +65,7 @@ class Lopa(Decoder):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy"})
     adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 + branches"
+    rows: ClassVar[str] = "1 to 4"
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "branches")
     presets: ClassVar[Mapping[str, str]] = {
         "lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"

@@ -73,7 +73,7 @@ def decoder_table(entries: Sequence[Mapping[str, Any]], width: int) -> Table:
     drawn = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     drawn.add_column("strategy" if wide else "strategy\n  presets", no_wrap=True)
     for heading in ("adap-\ntive", "re-\nmasks", "deter-\nmin.", "calls\na step", "rows\na call"):
-        drawn.add_column(heading, overflow="fold")
+        drawn.add_column(heading, overflow="fold", max_width=6)
     drawn.add_column("needs", overflow="fold")
     drawn.add_column("fami-\nlies", justify="right", no_wrap=True)
     if wide:

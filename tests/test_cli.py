@@ -224,10 +224,10 @@ def test_doctor_says_what_a_checkpoint_is_and_what_it_lacks(call, tmp_path, monk
     from parallelbench.decoder import DECODERS
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Attentive(DECODERS["confidence"]):
-        needs: typing.ClassVar = frozenset({"token", "confidence", "attention"})
+    class Curious(DECODERS["confidence"]):
+        needs: typing.ClassVar = frozenset({"token", "confidence", "hidden"})
 
-    monkeypatch.setitem(DECODERS._entries, "attentive", Attentive)
+    monkeypatch.setitem(DECODERS._entries, "curious", Curious)
     folder = write_checkpoint("sdar", tmp_path / "sdar")
     status, output, errors = call("doctor", "--model", f"hf:{folder}", "--json")
     found = json.loads(output)
@@ -235,7 +235,7 @@ def test_doctor_says_what_a_checkpoint_is_and_what_it_lacks(call, tmp_path, monk
     assert (found["family"], found["network"]) == ("sdar", "Qwen3ForCausalLM")
     assert (found["dtype"], found["attention"]) == ("float32", "sdpa")
     assert found["memory_bytes"] > 10**6
-    assert found["decoders"]["attentive"] == "no: needs attention"
+    assert found["decoders"]["curious"] == "no: needs hidden"
     assert found["decoders"]["confidence"] == "yes"
 
 

@@ -45,10 +45,10 @@ def decoder_table(
       parallelbench decoder-table corpus.txt --model hf:GSAI-ML/LLaDA-8B-Instruct --out llada.json
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --decoders pc_sampler:table=llada.json
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.decoders.unigram_table import count_tokens
     from parallelbench.model import MODELS
     from parallelbench.registry import load_plugins
     from parallelbench.setting import build, make_setting, parse_settings
+    from parallelbench.unigram_table import count_tokens
 
     load_plugins()
     settings = []
