@@ -42,22 +42,13 @@ SHIPPED = Path(str(files("parallelbench.analysis"))) / "data" / "calibration.csv
 CLEAN = "clean"
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_PREPOSITIONS = frozenset(
-    {"about", "across", "after", "against", "along", "around", "at", "before"}
-)
-_PREPOSITIONS |= {
-    "behind",
-    "beneath",
-    "beside",
-    "by",
-    "during",
-    "for",
-    "from",
-    "in",
-    "into",
-    "near",
-}
-_PREPOSITIONS |= {"of", "off", "on", "over", "through", "to", "under", "with"}
+# fmt: off
+_PREPOSITIONS = frozenset({
+    "about", "across", "after", "against", "along", "around", "at", "before", "behind",
+    "beneath", "beside", "by", "during", "for", "from", "in", "into", "near", "of", "off",
+    "on", "over", "through", "to", "under", "with",
+})
+# fmt: on
 _AGREEMENT: Mapping[str, str] = {
     "is": "are",
     "are": "is",

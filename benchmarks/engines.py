@@ -1,0 +1,52 @@
+"""How far the grammar engines agree with the labels of the calibration set; docs/judges.md.
+
+    python benchmarks/engines.py [ENGINE ...]
+
+asks each engine, or all that are installed, about every labelled sentence, and writes what it
+judged rightly, kind by kind, into docs/judges.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mini import write
+
+from parallelbench.analysis.calibration_set import SHIPPED
+from parallelbench.analysis.verdicts import Item, agreement_table, by_kind, read_items
+from parallelbench.errors import EngineError
+from parallelbench.tasks.grammar import ENGINES, open_engine
+
+PAGE = Path("docs/judges.md")
+
+
+def judged(name: str, items: list[Item]) -> dict[str, list[Item]]:
+    """Return ``items`` with an engine's verdicts, by its name and release; nothing without it."""
+    try:
+        engine = open_engine(name)
+    except EngineError as error:
+        print(f"left out: {error}")
+        return {}
+    found = engine.problems([item.text or "" for item in items])
+    return {
+        f"{name} {engine.version}": [
+            replace(item, verdict=not each) for item, each in zip(items, found, strict=True)
+        ]
+    }
+
+
+def main() -> None:
+    """Write the table."""
+    items = read_items(SHIPPED)
+    judges: dict[str, list[Item]] = {}
+    for name in sys.argv[1:] or list(ENGINES):
+        judges |= judged(name, items)
+    content = agreement_table(by_kind(judges))
+    write(PAGE, "engines", content)
+    print(content)
+
+
+if __name__ == "__main__":
+    main()
