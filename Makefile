@@ -65,7 +65,14 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-for-tests: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BROWSER)
 	touch $@
+
+# The report is tested in a real browser, which only the system's packages bring; where it cannot
+# be installed, those tests say that they are skipped.
+BROWSER = @command -v chromium >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null \
+	|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	--no-install-recommends chromium fonts-dejavu-core; } >/dev/null 2>&1 || true
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

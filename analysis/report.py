@@ -1,12 +1,14 @@
 """One page per run: what parallel decoding cost, on average and task by task.
 
-The page stands alone: its style and figures are inside it, nothing is fetched, and all
-text that comes from a run is escaped.  The figures also lie beside it as files.
+The page stands alone: its style, its script, its figures and the replays are inside it, nothing
+is fetched, and all text that comes from a run is escaped.  The figures also lie beside it as
+files.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import json
 import re
@@ -16,16 +18,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.families import curves_of
+from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.errors import StorageError
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
 from parallelbench.rundir import RunDirectory
+
+#: Nothing to watch.
+_NOTHING = Gallery()
 
 
 def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
@@ -55,7 +62,8 @@ def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
         **run.facts(),
         "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
     }
-    return results, write_report(run.path, results, facts, aside)
+    gallery = gallery_of(run.runfile, records)
+    return results, write_report(run.path, results, facts, aside, gallery)
 
 
 def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
@@ -90,7 +98,11 @@ def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
 
 
 def write_report(
-    folder: Path, results: Sequence[Result], facts: Mapping[str, Any], aside: Beside
+    folder: Path,
+    results: Sequence[Result],
+    facts: Mapping[str, Any],
+    aside: Beside,
+    gallery: Gallery = _NOTHING,
 ) -> Path:
     """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
 
@@ -100,6 +112,7 @@ def write_report(
         facts: Where the results come from, by name, shown in this order; ``"state"`` is
             shown at the top as well.
         aside: What stands beside the results.
+        gallery: The decodes that can be watched.
 
     Raises:
         StorageError: A file cannot be written.
@@ -108,7 +121,8 @@ def write_report(
     shown = [*results, *aside.oracles]
     try:
         sections = _sections(folder / "figures", shown, average_over_tasks(shown))
-        page.write_text(_render(results, sections, facts, aside), encoding="utf-8", newline="\n")
+        text = _render(results, sections, facts, aside, gallery)
+        page.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise StorageError(f"the report cannot be written into {folder}: {error}") from error
     return page
@@ -216,22 +230,62 @@ def _render(
     sections: Sequence[_Section],
     facts: Mapping[str, Any],
     aside: Beside,
+    gallery: Gallery,
 ) -> str:
-    source = resources.files("parallelbench.analysis").joinpath("report.html.jinja")
+    source, script = _source("report.html.jinja"), _source("report.js")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["cells"] = cells
     environment.filters["fact"] = _fact
-    template = environment.from_string(source.read_text(encoding="utf-8"))
+    environment.filters["embedded"] = embedded
+    template = environment.from_string(source)
     return template.render(
         models=list(_grouped(results, "model")),
         tasks=len(_grouped(results, "task_label")),
         decoders=len(_grouped(results, "decoder_label")),
         sections=sections,
+        leading=sum(section.heading in _HEADINGS.values() for section in sections),
         facts=facts,
         aside=aside,
+        gallery=gallery,
+        lead=_lead(gallery.kinds),
+        orders={key: number for number, key in enumerate(gallery.orders)},
+        script=Markup(script),  # noqa: S704  our own
+        script_digest=_content_digest(script),
     )
+
+
+def _source(name: str) -> str:
+    return resources.files("parallelbench.analysis").joinpath(name).read_text(encoding="utf-8")
+
+
+def _content_digest(script: str) -> str:
+    """Return what a content security policy calls ``script``; no other is run then."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def embedded(content: Any) -> Markup:
+    r"""Return JSON that may stand in a ``script`` element, whatever text is in it.
+
+    Args:
+        content: JSON values, or a text that is JSON already, in ASCII.
+
+    Example:
+        >>> print(embedded(["</script>"]))
+        ["\u003c/script\u003e"]
+    """
+    text = content if isinstance(content, str) else json.dumps(content, separators=(",", ":"))
+    # These letters stand in no JSON but within its texts.
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704  nothing is left in it that could be markup
+
+
+def _lead(kinds: Sequence[Kind]) -> Kind | None:
+    """Return the failure that a reader is shown first: of a network, and told, if there is one."""
+    told = [kind for kind in kinds if kind.told is not None]
+    return next((kind for kind in told if not is_ideal(kind.model)), next(iter(told), None))
 
 
 def _fact(value: Any) -> str:

@@ -231,8 +231,11 @@ class ModelSource(ABC):
         """Return what each family of models that comes from here provides, by its name."""
         return {}
 
-    def open_codec(self) -> Codec:
+    def open_codec(self, *, fetch: bool = True) -> Codec:  # noqa: ARG002  most are all here
         """Return how the model reads and writes text, with no more loaded than that takes.
+
+        Args:
+            fetch: Whether what is not on this machine may be fetched.
 
         Raises:
             RequestError: It cannot be had as asked, or a server keeps it to itself.

@@ -150,13 +150,17 @@ def family_at(wanted: Wanted) -> Family:
     return _described(_located(wanted)[0], wanted)[1]
 
 
-def load_codec_alone(wanted: Wanted) -> Codec:
+def load_codec_alone(wanted: Wanted, *, fetch: bool) -> Codec:
     """Return how the checkpoint that ``wanted`` describes reads and writes text.
+
+    Args:
+        wanted: The checkpoint.
+        fetch: Whether what is not on this machine may be fetched.
 
     Raises:
         CheckpointError: It is not there, of no known family, damaged, or does not fit.
     """
-    folder, _ = _located(wanted)
+    folder = _located(wanted)[0] if fetch else _kept(wanted)
     config, family = _described(folder, wanted)
     rows = stock_config(family, config, str(folder)).get_text_config().vocab_size
     return load_codec(folder, config, family, rows, wanted)
@@ -165,6 +169,21 @@ def load_codec_alone(wanted: Wanted) -> Codec:
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     config = read_json(folder / "config.json", wanted.path)
     return config, family_of(config, wanted.family, wanted.path)
+
+
+def _kept(wanted: Wanted) -> Path:
+    """Return the folder of a checkpoint that is on this machine."""
+    from huggingface_hub import snapshot_download
+
+    if Path(wanted.path).expanduser().is_dir():
+        return _located(wanted)[0]
+    try:
+        return Path(snapshot_download(wanted.path, revision=wanted.revision, local_files_only=True))
+    except Exception as error:
+        # The hub's own errors have no common root that is promised.
+        raise CheckpointError(
+            f"{wanted.path!r} is neither a folder here nor among what was fetched from the hub"
+        ) from error
 
 
 def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

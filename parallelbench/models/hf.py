@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from parallelbench.errors import FieldError
 from parallelbench.model import MODELS, Model, ModelSource
+from parallelbench.prompt import Codec
 
 if TYPE_CHECKING:
     from parallelbench.models.checkpoint import Checkpoint, Wanted
@@ -98,15 +99,18 @@ class HuggingFace(ModelSource):
 
         return {family.name: _given_by(family, None) for family in FAMILIES}
 
-    def open_codec(self) -> Codec:
+    def open_codec(self, *, fetch: bool = True) -> Codec:
         """Return how the checkpoint reads and writes text, without a look at its weights.
+
+        Args:
+            fetch: Whether what is not on this machine may be fetched.
 
         Raises:
             CheckpointError: The checkpoint is not there, damaged, or of no known family.
         """
         from parallelbench.models.checkpoint import load_codec_alone
 
-        return load_codec_alone(self._wanted)
+        return load_codec_alone(self._wanted, fetch=fetch)
 
     @property
     def _wanted(self) -> Wanted:

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.models.hf import HuggingFace
+from parallelbench.prompt import Codec
 from parallelbench.task import Task
 
 FOLDER = Path(__file__).parent / "data" / "mini"
@@ -54,6 +55,10 @@ class Mini(ModelSource):
     def gives(self) -> frozenset[str]:
         """Return what it gives with this cache."""
         return self._checkpoint().gives()
+
+    def open_codec(self, *, fetch: bool = True) -> Codec:
+        """Return how it reads and writes text, without a look at its weights."""
+        return self._checkpoint().open_codec(fetch=fetch)
 
     def _checkpoint(self) -> HuggingFace:
         return HuggingFace(path=str(FOLDER), dtype="float32", device=self.device, cache=self.cache)

@@ -1,0 +1,364 @@
+"""Which decodes a report shows step by step: failures first, as many as fit on the page.
+
+The page holds every sample in a piece of its own, which is read when somebody opens it.  All
+decodes of a sample are in one piece, so that any two of them can be looked at side by side.
+Samples come in this order: one for each kind of failure on each task; then, task by task in
+turn, those that some decoder failed; then those that none did.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from parallelbench.analysis.replay import Replay, Replayer
+from parallelbench.record import Record
+from parallelbench.runfile import RunFile
+
+#: Of all replays of one page.
+DEFAULT_BYTES = 4_000_000
+#: The longest list of words that a sentence about a step names.
+_WORDS = 4
+
+
+class Kind(NamedTuple):
+    """One kind of failure on one task.
+
+    Attributes:
+        problem: Its name, as the task's marks have it.
+        task_label: The task's setting.
+        decodes: How many decodes failed so, of all that were made.
+        place: Where one of them is on the page, as ``chunk/decode``; None if none is there.
+        text: What it replied.
+        model: The model's setting; empty if none is there.
+        decoder_label: The decoder's setting; likewise.
+        told: What happened, in a sentence; None where that is not known.
+    """
+
+    problem: str
+    task_label: str
+    decodes: int
+    place: str | None
+    text: str
+    model: str
+    decoder_label: str
+    told: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What a report shows step by step.
+
+    Attributes:
+        index: What the page reads first: labels, and where each failure is.
+        chunks: One JSON text per sample.
+        kinds: The kinds of failures, most frequent first.
+        told: How many decodes of how many are shown, and why others are not.
+        orders: Per (model, task label) the mean place of each position in the order of writing:
+            a row per decoder setting, per cent of a decode's steps; None where never written.
+    """
+
+    index: Mapping[str, Any] = field(default_factory=dict)
+    chunks: Sequence[str] = ()
+    kinds: Sequence[Kind] = ()
+    told: Sequence[str] = ()
+    orders: Mapping[tuple[str, str], Sequence[tuple[str, Sequence[int | None]]]] = field(
+        default_factory=dict
+    )
+
+
+def gallery_of(
+    runfile: RunFile, records: Iterable[Record], most_bytes: int = DEFAULT_BYTES
+) -> Gallery:
+    """Return what a report of ``records`` shows step by step.
+
+    Args:
+        runfile: Of their run.
+        records: Of one run; of several of the same decode only the last counts.
+        most_bytes: Of all pieces together; the first piece is there whatever its size.
+    """
+    marked = [r for r in {r.key: r for r in records}.values() if r.marks is not None]
+    marked.sort(key=lambda record: _place(runfile, record))
+    steered = [record for record in marked if record.trace is not None]
+    replayer = Replayer(runfile)
+    labels = _Labels(runfile)
+    chunks: list[str] = []
+    shown: list[tuple[str, Replay]] = []
+    room = most_bytes
+    for sample in _in_turn(steered):
+        replays = [replayer.replay(record) for record in sample]
+        chunk = json.dumps(labels.chunk(replays), separators=(",", ":"))
+        if chunks and len(chunk) > room:
+            break
+        room -= len(chunk)
+        shown += [(f"{len(chunks)}/{number}", replay) for number, replay in enumerate(replays)]
+        chunks.append(chunk)
+    return Gallery(
+        index=labels.index(shown),
+        chunks=tuple(chunks),
+        kinds=tuple(_kinds(marked, shown)),
+        told=tuple(_told(marked, steered, shown)),
+        orders=_orders(steered),
+    )
+
+
+def _place(runfile: RunFile, record: Record) -> tuple[int, int, int, int, int]:
+    places = runfile.places
+    return (
+        places["task"][record.task_label],
+        record.index,
+        places["model"][record.model],
+        places["decoder"][record.decoder_label],
+        record.repeat,
+    )
+
+
+def _failed(record: Record) -> bool:
+    return record.marks is not None and record.marks.lenient < 1
+
+
+def _problem(record: Record) -> str | None:
+    return record.marks.problem if record.marks is not None else None
+
+
+def _in_turn(records: Sequence[Record]) -> list[Sequence[Record]]:
+    """Return the records sample by sample, those first that are most worth a look."""
+    samples: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    first: dict[tuple[str, str | None], tuple[str, int]] = {}
+    for record in records:
+        key = record.task_label, record.index
+        samples[key].append(record)
+        if _failed(record):
+            first.setdefault((record.task_label, _problem(record)), key)
+    failing = [key for key, own in samples.items() if any(map(_failed, own))]
+    right = [key for key in samples if key not in set(failing)]
+    order = dict.fromkeys([*first.values(), *_round_robin(failing), *_round_robin(right)])
+    return [samples[key] for key in order]
+
+
+def _round_robin(keys: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    by_task: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for key in keys:
+        by_task[key[0]].append(key)
+    for turn in itertools.zip_longest(*by_task.values()):
+        yield from (key for key in turn if key is not None)
+
+
+class _Labels:
+    """Numbers for the labels of a run, so that the page writes each of them once."""
+
+    def __init__(self, runfile: RunFile) -> None:
+        self._places = runfile.places
+        self._missing: dict[str, int] = {}
+        self._problems: dict[str, int] = {}
+
+    def index(self, shown: Sequence[tuple[str, Replay]]) -> dict[str, Any]:
+        """Return the labels, and of each decode that is shown what the filters ask for."""
+        failures = [
+            [
+                *map(int, place.split("/")),
+                self._places["task"][replay.record.task_label],
+                self._places["model"][replay.record.model],
+                self._places["decoder"][replay.record.decoder_label],
+                _number(self._problems, _problem(replay.record) or "wrong"),
+            ]
+            for place, replay in shown
+            if _failed(replay.record)
+        ]
+        samples = {
+            place.partition("/")[0]: [
+                self._places["task"][replay.record.task_label],
+                replay.record.index,
+            ]
+            for place, replay in shown
+        }
+        return {
+            "models": list(self._places["model"]),
+            "tasks": list(self._places["task"]),
+            "decoders": list(self._places["decoder"]),
+            "problems": list(self._problems),
+            "missing": list(self._missing),
+            "samples": list(samples.values()),
+            "failures": failures,
+        }
+
+    def chunk(self, replays: Sequence[Replay]) -> dict[str, Any]:
+        """Return all decodes of one sample as JSON values."""
+        first = replays[0]
+        tokens: dict[str, int] = {}
+        question = first.sample.messages[-1].content if first.sample is not None else None
+        return {
+            "question": question,
+            "decodes": [self._decode(replay, tokens) for replay in replays],
+            "tokens": list(tokens),
+        }
+
+    def _decode(self, replay: Replay, tokens: dict[str, int]) -> dict[str, Any]:
+        record = replay.record
+        _, _, output, mask_id, end_id = record.decoding
+        ends = {end_id, *record.stop_ids}
+
+        def numbered(token: int) -> int:
+            # Open positions and ends are the same for all models, whatever they call them.
+            if token == mask_id:
+                return -1
+            return -2 if token in ends else _number(tokens, replay.text(token))
+
+        given = record.initial_ids
+        return {
+            "model": self._places["model"][record.model],
+            "decoder": self._places["decoder"][record.decoder_label],
+            "repeat": record.repeat,
+            "problem": _problem(record) or ("wrong" if _failed(record) else None),
+            "status": record.status,
+            "oracle": record.oracle,
+            "text": record.text,
+            "length": len(output),
+            "given": None if given is None else [numbered(token) for token in given],
+            "answers": replay.answers,
+            "lost": replay.lost,
+            "told": None if replay.lost is None else what_was_lost(replay),
+            "missing": None if replay.missing is None else _number(self._missing, replay.missing),
+            "steps": [
+                [
+                    list(step.positions),
+                    [numbered(token) for token in step.ids],
+                    None if step.bits is None else round(step.bits, 3),
+                    step.answers,
+                ]
+                for step in replay.steps
+            ],
+        }
+
+
+def _number(numbers: dict[str, int], label: str) -> int:
+    return numbers.setdefault(label, len(numbers))
+
+
+def what_was_lost(replay: Replay) -> str | None:
+    """Return in a sentence how a wrong answer came about; None where that is not known.
+
+    Example: ``step 3 of 5 wrote "Farah" and "Carver" at once; they depend on each other by
+    1.58 bits, which it could not know``
+    """
+    lost = replay.lost
+    if lost is None:
+        return None
+    step = replay.steps[lost]
+    words = [replay.text(token).strip() for token in step.ids if _is_word(replay, token)]
+    listed = [
+        f"\N{LEFT DOUBLE QUOTATION MARK}{word}\N{RIGHT DOUBLE QUOTATION MARK}" for word in words
+    ]
+    if len(listed) > _WORDS:
+        listed = [*listed[:_WORDS], f"{len(listed) - _WORDS} more"]
+    said = " and ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]])) or "no word"
+    begun = f"step {lost + 1} of {len(replay.steps)} wrote {said}"
+    if step.bits is None:
+        return begun
+    if step.bits < 0.005:
+        return f"{begun}; all that it needed stood on the canvas, so the model itself erred"
+    return (
+        f"{begun} at once; they depend on each other by {step.bits:.2f} bits, which that step "
+        "could not know"
+    )
+
+
+def _is_word(replay: Replay, token: int) -> bool:
+    record = replay.record
+    special = {record.mask_id, record.end_id, *record.stop_ids}
+    return token not in special and any(letter.isalnum() for letter in replay.text(token))
+
+
+def _kinds(marked: Sequence[Record], shown: Sequence[tuple[str, Replay]]) -> list[Kind]:
+    failed = [record for record in marked if _failed(record)]
+    counts = Counter((_problem(record) or "wrong", record.task_label) for record in failed)
+    totals = Counter(_problem(record) or "wrong" for record in failed)
+    best: dict[tuple[str, str], tuple[str, Replay]] = {}
+    for place, replay in shown:
+        if not _failed(replay.record):
+            continue
+        key = _problem(replay.record) or "wrong", replay.record.task_label
+        if key not in best or _clarity(replay) > _clarity(best[key][1]):
+            best[key] = place, replay
+    return [
+        _kind(problem, task, count, best.get((problem, task)))
+        for (problem, task), count in sorted(
+            counts.items(), key=lambda item: (-totals[item[0][0]], item[0][0], -item[1], item[0][1])
+        )
+    ]
+
+
+def _clarity(replay: Replay) -> tuple[bool, bool, int]:
+    """Return how well a decode shows what went wrong: few dependent tokens, several steps."""
+    if replay.lost is None:
+        return (False, False, 0)
+    step = replay.steps[replay.lost]
+    words = sum(_is_word(replay, token) for token in step.ids)
+    return (bool(step.bits and step.bits >= 0.005), words > 1, -words)
+
+
+def _kind(problem: str, task: str, count: int, example: tuple[str, Replay] | None) -> Kind:
+    if example is None:
+        return Kind(problem, task, count, None, "", "", "", None)
+    place, replay = example
+    record, told = replay.record, what_was_lost(replay)
+    return Kind(problem, task, count, place, record.text, record.model, record.decoder_label, told)
+
+
+def _told(
+    marked: Sequence[Record], steered: Sequence[Record], shown: Sequence[tuple[str, Replay]]
+) -> Iterator[str]:
+    """Yield what the page holds of the run, and what it does not."""
+    if steered:
+        samples = len({(record.task_label, record.index) for record in steered})
+        held = len({(replay.record.task_label, replay.record.index) for _, replay in shown})
+        failed = sum(map(_failed, steered))
+        held_failed = sum(_failed(replay.record) for _, replay in shown)
+        yield (
+            f"{len(shown):,} of {len(steered):,} decodes can be watched here: those of {held:,} of "
+            f"{samples:,} samples, with {held_failed:,} of {failed:,} failures"
+            + ("." if held == samples else "; any other with parallelbench replay.")
+        )
+    served = Counter(record.model for record in marked if record.trace is None)
+    for model, count in served.items():
+        yield f"{count:,} decodes of {model} have no steps to watch: a server decoded them."
+    if not marked:
+        yield "Nothing is marked yet, so there is nothing to watch."
+
+
+def _orders(
+    records: Sequence[Record],
+) -> dict[tuple[str, str], list[tuple[str, list[int | None]]]]:
+    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.model, record.task_label, record.decoder_label].append(record)
+    orders: dict[tuple[str, str], list[tuple[str, list[int | None]]]] = defaultdict(list)
+    for (model, task, decoder), own in groups.items():
+        orders[model, task].append((decoder, _mean_places(own)))
+    return dict(orders)
+
+
+def _mean_places(records: Sequence[Record]) -> list[int | None]:
+    """Return when each position was first written, on average: per cent of a decode's steps."""
+    totals: dict[int, list[float]] = defaultdict(list)
+    length = 0
+    for record in records:
+        first = _first_commits(record)
+        length = max(length, len(first))
+        last = max((step for step in first if step is not None), default=0)
+        for position, step in enumerate(first):
+            if step is not None:
+                totals[position].append(step / last if last else 0.0)
+    return [
+        round(100 * sum(totals[place]) / len(totals[place])) if totals[place] else None
+        for place in range(length)
+    ]
+
+
+def _first_commits(record: Record) -> Sequence[int | None]:
+    trace, _, output, mask_id, _ = record.decoding
+    return trace.first_commit(len(output), mask_id)

@@ -1,0 +1,122 @@
+"""What a report shows step by step: failures first, as many as fit, and said so."""
+
+import dataclasses
+import json
+
+import pytest
+from fabricated import fabricated_record
+
+from parallelbench import evaluate
+from parallelbench.analysis.gallery import gallery_of
+from parallelbench.analysis.report import embedded
+
+
+@pytest.fixture(scope="module")
+def done():
+    return evaluate(
+        model="ideal",
+        tasks=["choices/city", "waiting_line/copy"],
+        decoders=["one_by_one", "random:k=32"],
+        samples=6,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(done):
+    return gallery_of(done.runfile, done.records)
+
+
+def test_every_decode_is_shown_where_there_is_room(done, whole):
+    assert len(whole.chunks) == 12
+    assert whole.told == (
+        (
+            "24 of 24 decodes can be watched here: those of 12 of 12 samples, with "
+            f"{failures(done)} of {failures(done)} failures."
+        ),
+    )
+
+
+def failures(done):
+    return sum(record.marks.lenient < 1 for record in done.records)
+
+
+def test_the_steps_on_the_page_make_the_reply(done, whole):
+    tokens_of = {}
+    for chunk in map(json.loads, whole.chunks):
+        for decode in chunk["decodes"]:
+            canvas = [-1] * decode["length"]
+            for positions, ids, _, _ in decode["steps"]:
+                for position, token in zip(positions, ids, strict=True):
+                    canvas[position] = token
+            words = [chunk["tokens"][token] for token in canvas if token >= 0]
+            tokens_of[decode["text"]] = words
+    for text, words in tokens_of.items():
+        assert "".join(words).replace(" ", "") == text.replace(" ", "")
+
+
+def test_failures_come_before_successes(done, whole):
+    failed = [any(d["problem"] for d in json.loads(c)["decodes"]) for c in whole.chunks]
+    assert failed == sorted(failed, reverse=True)
+    assert any(failed)
+
+
+def test_what_does_not_fit_is_counted(done):
+    small = gallery_of(done.runfile, done.records, most_bytes=1)
+    assert len(small.chunks) == 1
+    assert small.told[0].startswith("2 of 24 decodes can be watched here: those of 1 of 12")
+    assert "parallelbench replay" in small.told[0]
+    (kind,) = small.kinds
+    assert kind.decodes == failures(done)  # of all that were made, not of those shown
+
+
+def test_each_kind_of_failure_leads_to_one_that_shows_it(whole):
+    (kind,) = whole.kinds
+    assert (kind.problem, kind.task_label) == ("glued name", "choices/city")
+    chunk, decode = map(int, kind.place.split("/"))
+    shown = json.loads(whole.chunks[chunk])["decodes"][decode]
+    assert (shown["problem"], shown["text"]) == (kind.problem, kind.text)
+    assert "1.00 bits" in kind.told
+
+
+def test_every_failure_is_found_by_the_filters(whole):
+    index = whole.index
+    for chunk, decode, task, model, decoder, problem in index["failures"]:
+        shown = json.loads(whole.chunks[chunk])["decodes"][decode]
+        assert index["problems"][problem] == shown["problem"]
+        assert (shown["model"], shown["decoder"]) == (model, decoder)
+        assert index["samples"][chunk][0] == task
+
+
+def test_the_order_of_writing_is_a_share_of_the_steps(whole):
+    orders = dict(whole.orders["ideal", "choices/city"])
+    assert set(orders["random:k=32"]) == {0}
+    assert len(orders["one_by_one"]) == 32
+    assert all(0 <= share <= 100 for share in orders["one_by_one"])
+
+
+def test_replies_of_a_server_are_told_and_not_shown(done):
+    record = done.records[0].model_copy(update={"trace": None, "index": 5})
+    gallery = gallery_of(done.runfile, [record])
+    assert gallery.chunks == ()
+    assert gallery.told == ("1 decodes of ideal have no steps to watch: a server decoded them.",)
+
+
+def test_nothing_marked_is_nothing_to_watch(done):
+    broken = fabricated_record(right=None)
+    for records in ([], [broken]):
+        gallery = gallery_of(done.runfile, records)
+        assert gallery.told == ("Nothing is marked yet, so there is nothing to watch.",)
+        assert not gallery.chunks
+
+
+def test_only_the_last_record_of_a_decode_is_shown(done, whole):
+    twice = gallery_of(done.runfile, [*done.records, *done.records])
+    assert dataclasses.asdict(twice) == dataclasses.asdict(whole)
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028\u2029", "a & b", "\ud800"])
+def test_json_in_the_page_ends_no_element_and_reads_back(text):
+    told = str(embedded([text]))
+    assert told.isascii()
+    assert not set("<>&") & set(told)
+    assert json.loads(told) == [text]
