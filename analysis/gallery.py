@@ -321,7 +321,7 @@ def _told(
         yield (
             f"{len(shown):,} of {len(steered):,} decodes can be watched here: those of {held:,} of "
             f"{samples:,} samples, with {held_failed:,} of {failed:,} failures"
-            + ("." if held == samples else "; any other with parallelbench replay.")
+            + ("." if held == samples else "; failures were taken first.")
         )
     served = Counter(record.model for record in marked if record.trace is None)
     for model, count in served.items():
