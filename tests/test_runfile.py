@@ -104,10 +104,8 @@ def test_a_glob_leaves_out_what_the_model_cannot_serve_and_says_which_and_why(ev
     assert "wino" not in names(run.decoders)
     assert {"saber", "slow_fast", "random"} <= set(names(run.decoders))
     (remark,) = run.remarks
-    assert remark == (
-        f"model 'ideal' is run without what it cannot serve: {WINO} (needs attention_mask, "
-        "positions, unshifted)"
-    )
+    assert remark.startswith("model 'ideal' is run without what it cannot serve: ")
+    assert remark.endswith(f"{WINO} (needs attention_mask, positions, unshifted)")
 
 
 def test_what_is_left_out_is_not_part_of_the_run():
@@ -117,7 +115,7 @@ def test_what_is_left_out_is_not_part_of_the_run():
 
 
 def test_every_model_of_a_run_has_what_it_can_serve(tmp_path):
-    run = make(models=["ideal", "mini"], decoders="w*,s*")
+    run = make(models=["ideal", "mini"], decoders="w*,sa*,sl*")
     ideal, mini = run.models
     assert labels(run.decoders_of(mini)) == [WINO, "saber:least=2", "slow_fast:threshold=0.9"]
     assert labels(run.decoders_of(ideal)) == ["saber:least=2", "slow_fast:threshold=0.9"]
@@ -134,7 +132,7 @@ def test_every_model_of_a_run_has_what_it_can_serve(tmp_path):
 def test_what_is_asked_for_by_name_is_kept_so_that_the_run_refuses_it(decoders):
     run = make(decoders=decoders)
     assert "wino" in names(run.decoders)
-    assert run.remarks == ()
+    assert not any("wino" in remark for remark in run.remarks)
     with pytest.raises(RunFileError, match="needs attention_mask, positions, unshifted, which"):
         prepare(run)
 
