@@ -9,8 +9,16 @@ from matplotlib import rc_context
 from matplotlib.colors import to_hex
 
 from parallelbench.analysis.families import curves_of
-from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
-from parallelbench.results import average_over_tasks
+from parallelbench.analysis.plots import (
+    Standing,
+    average_figure,
+    images,
+    overview_figure,
+    speeds_figure,
+    task_figure,
+)
+from parallelbench.analysis.speed import SpeedEstimate
+from parallelbench.results import Interval, average_over_tasks
 
 
 @pytest.fixture
@@ -169,3 +177,20 @@ def test_a_reader_s_own_settings_change_no_figure(sweep, curves):
 def test_a_label_with_dollar_signs_is_shown_as_it_stands(make_result):
     results = [make_result("a$b^$:k=2", task="cost$/x_$")]
     assert images(task_figure(results, curves_of(results))).light
+
+
+def test_the_fastest_strategy_stands_on_top_and_one_that_is_not_fast_enough_says_so():
+    reached = SpeedEstimate(4.0, Interval(3.0, 5.0), reached=1.0, samples=9)
+    faster = SpeedEstimate(8.0, None, reached=1.0, samples=9)
+    never = SpeedEstimate(None, None, reached=0.0, samples=9)
+    standings = [
+        Standing("slow", reached, oracle=False),
+        Standing("never", never, oracle=False),
+        Standing("told", faster, oracle=True),
+    ]
+    (axes,) = speeds_figure(standings, "speed", "of three").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["never", "slow", "told"]
+    assert [text.get_text() for text in axes.texts] == [" not reached"]
+    points = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in points] == [4.0, 8.0]
+    assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]
