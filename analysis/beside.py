@@ -77,17 +77,14 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
 
 def _efficiencies(records: Iterable[Record]) -> Iterable[tuple[Key, Efficiency]]:
     models: dict[str, list[Record]] = defaultdict(list)
-    tasks: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         if not record.oracle:
             models[record.model].append(record)
-            tasks[record.model, record.task_label].append(record)
-    for (model, task), own in tasks.items():
-        for label, efficiency in _of_settings(sweep_of(own)):
-            yield (model, task, label), efficiency
     for model, own in models.items():
-        for label, efficiency in _of_settings(sweep_of(own)):
-            yield (model, "average", label), efficiency
+        sweep = sweep_of(own)
+        for task, part in {**sweep.by_task(), "average": sweep}.items():
+            for label, efficiency in _of_settings(part):
+                yield (model, task, label), efficiency
 
 
 def _of_settings(sweep: Sweep) -> Iterable[tuple[str, Efficiency]]:

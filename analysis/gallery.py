@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from parallelbench.analysis.replay import Replay, Replayer
 from parallelbench.record import Record
 from parallelbench.runfile import RunFile
@@ -344,18 +346,17 @@ def _orders(
 
 def _mean_places(records: Sequence[Record]) -> list[int | None]:
     """Return when each position was first written, on average: per cent of a decode's steps."""
-    totals: dict[int, list[float]] = defaultdict(list)
-    length = 0
-    for record in records:
-        first = _first_commits(record)
-        length = max(length, len(first))
-        last = max((step for step in first if step is not None), default=0)
-        for position, step in enumerate(first):
-            if step is not None:
-                totals[position].append(step / last if last else 0.0)
+    rows = [_first_commits(record) for record in records]
+    steps = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, first in zip(steps, rows, strict=True):
+        row[: len(first)] = np.array(first, dtype=float)
+    written = ~np.isnan(steps)
+    last = np.where(written, steps, 0.0).max(axis=1, keepdims=True)
+    shares = np.where(written, steps / np.maximum(last, 1), 0.0).sum(axis=0)
+    counts = written.sum(axis=0)
     return [
-        round(100 * sum(totals[place]) / len(totals[place])) if totals[place] else None
-        for place in range(length)
+        round(100 * float(share) / int(count)) if count else None
+        for share, count in zip(shares, counts, strict=True)
     ]
 
 

@@ -8,11 +8,13 @@ files.
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
 from parallelbench.errors import StorageError
+from parallelbench.record import Record
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
 from parallelbench.rundir import RunDirectory
 
@@ -49,21 +52,42 @@ def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
         RecordsError: A record is torn or was altered.
         StorageError: A file cannot be written.
     """
-    records = list(run.records())
-    results = _in_order(run, summarize(records))
-    run.write_text("results.json", to_json(results))
-    run.write_text("results.csv", to_csv(results))
-    aside = beside(records, [*results, *average_over_tasks(results)])
-    run.write_text("oracles.json", to_json(aside.oracles))
-    missing = shortfall(run, results)
-    facts = {
-        **({"state": missing} if missing else {}),
-        **({"oracles": aside.missing} if aside.missing else {}),
-        **run.facts(),
-        "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
-    }
-    gallery = gallery_of(run.runfile, records)
-    return results, write_report(run.path, results, facts, aside, gallery)
+    with _read(run) as records:
+        results = _in_order(run, summarize(records))
+        run.write_text("results.json", to_json(results))
+        run.write_text("results.csv", to_csv(results))
+        aside = beside(records, [*results, *average_over_tasks(results)])
+        run.write_text("oracles.json", to_json(aside.oracles))
+        missing = shortfall(run, results)
+        facts = {
+            **({"state": missing} if missing else {}),
+            **({"oracles": aside.missing} if aside.missing else {}),
+            **run.facts(),
+            "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
+        }
+        gallery = gallery_of(run.runfile, records)
+        return results, write_report(run.path, results, facts, aside, gallery)
+
+
+@contextmanager
+def _read(run: RunDirectory) -> Iterator[list[Record]]:
+    """Hold the records of ``run``.
+
+    All of them stay to the end and none is part of a cycle, so looking through them for
+    garbage again and again would take longer than reading them.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        records = list(run.records())
+        gc.freeze()
+    finally:
+        if collects:
+            gc.enable()
+    try:
+        yield records
+    finally:
+        gc.unfreeze()
 
 
 def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:

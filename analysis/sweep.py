@@ -97,6 +97,22 @@ class Sweep:
             tokens_per_step=self.tokens_per_step[rows],
         )
 
+    def by_task(self) -> dict[str, Sweep]:
+        """Return the columns of each task, by its label, in their order here."""
+        names = np.array(self.tasks)
+        parts = {task: np.flatnonzero(names == task) for task in dict.fromkeys(self.tasks)}
+        return {
+            task: replace(
+                self,
+                tasks=(task,) * len(columns),
+                indices=tuple(self.indices[column] for column in columns),
+                canvas=self.canvas[columns],
+                accuracy=self.accuracy[:, columns],
+                tokens_per_step=self.tokens_per_step[:, columns],
+            )
+            for task, columns in parts.items()
+        }
+
 
 def sweep_of(records: Iterable[Record]) -> Sweep:
     """Return the table of all decoder settings in ``records``.
@@ -174,14 +190,15 @@ def _columns(records: Sequence[Record]) -> dict[tuple[str, int], int]:
 
 
 def _refuse_gaps(records: Sequence[Record], labels: Sequence[str]) -> None:
-    wanted = dict.fromkeys(sorted((r.task_label, r.index, r.repeat) for r in records))
+    wanted: set[tuple[str, int, int]] = set()
+    held: dict[str, set[tuple[str, int, int]]] = {label: set() for label in labels}
+    for record in records:
+        decode = (record.task_label, record.index, record.repeat)
+        wanted.add(decode)
+        if speed_of(record) is not None:
+            held[record.decoder_label].add(decode)
     for label in labels:
-        held = {
-            (record.task_label, record.index, record.repeat)
-            for record in records
-            if record.decoder_label == label and speed_of(record) is not None
-        }
-        missing = [decode for decode in wanted if decode not in held]
+        missing = sorted(wanted - held[label])
         if missing:
             task, index, repeat = missing[0]
             raise IncompleteSweepError(

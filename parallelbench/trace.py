@@ -87,9 +87,10 @@ class Trace:
     def first_commit(self, length: int, mask_id: int) -> list[int | None]:
         """Return the step in which each position was first written; None where never."""
         steps: list[int | None] = [None] * length
-        for step, position, token in self._writes():
-            if token != mask_id and steps[position] is None:
-                steps[position] = step
+        for step, (positions, ids) in enumerate(zip(self.positions, self.ids, strict=True)):
+            for position, token in zip(positions, ids, strict=True):
+                if token != mask_id and steps[position] is None:
+                    steps[position] = step
         return steps
 
     def last_commit(self, length: int, mask_id: int) -> list[int | None]:
