@@ -44,13 +44,15 @@ from parallelbench.decoders.selection import computed, top
 _FLOOR = 1e-12
 #: Any prediction over fewer than e^17 tokens diverges from zeros by more nats than this.
 _MOST = 10.0
+#: More than the floor and float32 can change of a probability's greatest move.
+_SLACK = 0.01
 
 
 @dataclass(slots=True, eq=False)
 class Past:
-    """Logarithms of the prediction one call earlier, and for how many each position was calm."""
+    """The prediction one call earlier, and for how many calls each position was calm."""
 
-    logs: Float[Tensor, "length vocabulary"] | None
+    distribution: Float[Tensor, "length vocabulary"] | None
     calm: Int[Tensor, " length"]
 
 
@@ -97,7 +99,7 @@ class Klass(BatchDecoder):
 
     def start(self, view: View) -> Past:
         """Return that nothing was predicted yet."""
-        return Past(logs=None, calm=torch.zeros_like(view.canvas))
+        return Past(distribution=None, calm=torch.zeros_like(view.canvas))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
         """Ask for all open positions that are remembered."""
@@ -107,7 +109,7 @@ class Klass(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure and calm, and remember what was predicted."""
         token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
-        calm = self._calm(batch)
+        calm = self._calm(batch, confidence)
         ready = batch.open & (calm >= self.history) & self._sure(confidence)
         ready &= self._may_be_calm(batch)[:, None]
         none = ~ready.any(dim=1, keepdim=True)
@@ -119,19 +121,45 @@ class Klass(BatchDecoder):
     def _may_be_calm(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
         return batch.progress.step >= self.history - 1
 
-    def _calm(self, batch: StepBatch) -> Int[Tensor, "samples length"]:
-        """Return for how many calls each position was calm, the present one included."""
+    def _calm(
+        self, batch: StepBatch, confidence: Float[Tensor, "samples length"]
+    ) -> Int[Tensor, "samples length"]:
+        """Return for how many calls each position was calm, the present one included.
+
+        Positions that cannot be committed in the next ``history`` calls are left at 0.
+        """
         now = computed(batch.statistics.distribution)
-        logs = (now + _FLOOR).log_()
+        compared = self._near(confidence)
         # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
-        zeros = torch.full_like(logs[0], math.log(_FLOOR))
-        before = torch.stack([zeros if s.logs is None else s.logs for s in batch.states])
+        before = torch.cat(
+            [
+                here.new_zeros((int(which.sum()), here.shape[1]))
+                if state.distribution is None
+                else state.distribution[which]
+                for state, here, which in zip(batch.states, now, compared, strict=True)
+            ]
+        )
+        present = now[compared]
         # In the room that is there: as much again for each step of the formula would take longer
         # to be had than to be filled.
-        moved = torch.sub(logs, before, out=before).mul_(now).sum(dim=-1)
-        calm = torch.where(moved < self.divergence, gathered(batch.states, "calm") + 1, 0)
-        handed_back(batch.states, logs=logs, calm=calm)
+        moved = (present + _FLOOR).log_().sub_(before.add_(_FLOOR).log_()).mul_(present).sum(dim=1)
+        calm = gathered(batch.states, "calm") + 1
+        calm[compared] = calm[compared].where(moved < self.divergence, 0)
+        calm = calm.where(compared, 0)
+        handed_back(batch.states, distribution=now, calm=calm)
         return calm
+
+    def _near(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
+        """Return which positions may be sure by the time that they have been calm long enough.
+
+        A calm call moves no probability by more than sqrt(divergence / 2), says Pinsker's
+        inequality, so what is far from sure now cannot be both then.  Only a surest token's
+        probability is bounded so: at temperatures above 0 another one may be drawn.
+        """
+        if self.temperature > 0:
+            return confidence >= 0
+        furthest = (self.history - 1) * (math.sqrt(self.divergence / 2) + _SLACK)
+        return confidence >= self.threshold - furthest
 
 
 @DECODERS.register("klass_dream")

@@ -87,12 +87,23 @@ def canvases(batch: StepBatch) -> Int[Tensor, "samples length"]:
 
 
 def of_written(
-    batch: StepBatch, distribution: Float[Tensor, "samples length vocabulary"]
+    batch: StepBatch,
+    distribution: Float[Tensor, "samples shown vocabulary"],
+    place: Int[Tensor, "samples length"] | None = None,
 ) -> Float[Tensor, "samples length"]:
-    """Return the probability of what is written at each position; open ones mean nothing."""
+    """Return the probability of what is written at each position; open ones mean nothing.
+
+    Args:
+        batch: The samples.
+        distribution: Of every position that a row shows.
+        place: Which of these predicts each position; the same by default.
+    """
     # The mask's id may lie beyond the tokenizer.
     token = canvases(batch).clamp(max=distribution.shape[2] - 1)
-    return distribution.gather(2, token[:, :, None]).squeeze(2)
+    if place is None:
+        return distribution.gather(2, token[:, :, None]).squeeze(2)
+    line = torch.arange(len(token), device=token.device)[:, None]
+    return distribution[line, place, token]
 
 
 def revised(

@@ -156,4 +156,4 @@ def _left_out(batch: StepBatch) -> Float[Tensor, "samples length"]:
     said = computed(batch.statistics.distribution)
     length = batch.open.shape[1]
     place = (length + offsets(batch)).clamp(0, said.shape[1] - 1)
-    return of_written(batch, said[torch.arange(len(said), device=said.device)[:, None], place])
+    return of_written(batch, said, place)
