@@ -284,13 +284,13 @@ def _average(group: Sequence[Result]) -> Result:
         samples=sum(result.samples for result in group),
         count=sum(result.count for result in group),
         accuracy=_plain_mean([result.accuracy for result in group]),
-        interval=_mover([r.accuracy for r in group], [r.interval for r in group]),
+        interval=mover([r.accuracy for r in group], [r.interval for r in group]),
         accuracy_strict=_plain_mean([result.accuracy_strict for result in group]),
-        interval_strict=_mover(
+        interval_strict=mover(
             [r.accuracy_strict for r in group], [r.interval_strict for r in group]
         ),
         tokens_per_step=_plain_mean([result.tokens_per_step for result in group]),
-        tokens_per_step_interval=_mover(
+        tokens_per_step_interval=mover(
             [r.tokens_per_step for r in group], [r.tokens_per_step_interval for r in group]
         ),
         answer_tokens_per_step=_plain_mean([result.answer_tokens_per_step for result in group]),
@@ -307,7 +307,7 @@ def _plain_mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(present) / len(present) if len(present) == len(values) else None
 
 
-def _mover(means: Sequence[float | None], intervals: Sequence[Interval | None]) -> Interval | None:
+def mover(means: Sequence[float | None], intervals: Sequence[Interval | None]) -> Interval | None:
     """Combine the intervals of independent means into that of their mean.
 
     Source:

@@ -51,10 +51,19 @@ class RunDirectory:
         Raises:
             RunFileError: ``path`` holds no run, or its run file is malformed.
         """
+        content = cls.content(path)
+        return cls(path, make_runfile(content, where=str(path / _RUN_FILE)), _shard_in(path))
+
+    @classmethod
+    def content(cls, path: Path) -> dict[str, Any]:
+        """Return what the run file in ``path`` says, unchecked.
+
+        Raises:
+            RunFileError: ``path`` holds no run, or its run file is no mapping.
+        """
         if not cls.holds_run(path):
             raise RunFileError(f"{path} is not a run directory: it holds no {_RUN_FILE}")
-        file = path / _RUN_FILE
-        return cls(path, make_runfile(read_content(file), where=str(file)), _shard_in(path))
+        return read_content(path / _RUN_FILE)
 
     @staticmethod
     def holds_run(path: Path) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from parallelbench.analysis.statistics import (
+    bonett_price,
     bootstrap_mean,
     clopper_pearson,
     clustered_standard_error,
@@ -21,6 +22,7 @@ from parallelbench.analysis.statistics import (
     pair,
     paired_difference,
     percentile_interval,
+    sign_flips,
 )
 from parallelbench.analysis.sweep import IncompleteSweepError, speed_of
 from parallelbench.results import wilson
@@ -104,6 +106,57 @@ def test_mcnemar_is_the_share_of_coin_throws_at_least_as_far_apart(rows):
     )
     assert found.p_value == pytest.approx(wanted)
     assert mcnemar(second, first).p_value == pytest.approx(found.p_value)
+
+
+def test_the_interval_of_a_difference_by_hand():
+    # Six to one of eight: shares 7/10 and 2/10, so 0.5 and a variance of (0.9 - 0.25) / 10.
+    low, high = bonett_price(right("11111100"), right("00000010"))
+    half = 1.959964 * math.sqrt(0.065)
+    assert (low, high) == (pytest.approx(0.5 - half, abs=1e-6), pytest.approx(0.5 + half))
+
+
+@pytest.mark.parametrize("shares", [(0.1, 0.1), (0.3, 0.1), (0.02, 0.02), (0.5, 0.3)])
+def test_the_interval_of_a_difference_covers_as_often_as_it_says(shares):
+    count, covered = 40, 0.0
+    for first, second in itertools.product(range(count + 1), repeat=2):
+        if first + second > count:
+            continue
+        only_first = np.arange(count) < first
+        only_second = (np.arange(count) >= first) & (np.arange(count) < first + second)
+        low, high = bonett_price(only_first, only_second)
+        if low <= shares[0] - shares[1] <= high:
+            rest = count - first - second
+            covered += stats.multinomial.pmf(
+                [first, second, rest], count, [*shares, 1 - sum(shares)]
+            )
+    assert covered >= 0.94
+
+
+def test_decoders_that_agree_everywhere_may_still_differ_elsewhere():
+    low, high = bonett_price(right("1" * 100), right("1" * 100))
+    assert low == pytest.approx(-high)
+    assert 0.02 < high < 0.04
+
+
+def test_flipped_signs_test_what_mcnemar_tests():
+    first, second = right("1" * 12 + "0" * 20), right("0" * 9 + "1" * 8 + "0" * 15)
+    wanted = mcnemar(first, second).p_value
+    found = sign_flips(first.astype(float) - second)
+    assert found == pytest.approx(wanted, abs=0.015)
+    assert sign_flips(np.zeros(5)) == 1
+
+
+def test_flipped_signs_agree_with_scipy_on_graded_marks():
+    rng = np.random.default_rng(1)
+    first = rng.random(12)
+    second = first + rng.normal(0.1, 0.15, size=12)
+    wanted = stats.permutation_test(
+        (first, second),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    assert sign_flips(second - first) == pytest.approx(wanted.pvalue, abs=0.01)
 
 
 def test_a_paired_difference_sees_what_two_intervals_cannot():

@@ -1,0 +1,625 @@
+"""Two decoders, or two models, on the same samples: which is better, and can that be told?
+
+Decodes are paired by (task, sample, repeat), so that both sides met the same question.  Each
+line is one task, and one more is the mean over tasks, in which all tasks weigh alike; its test
+is of the pairs of all tasks together.
+
+Marks that are right or wrong, one per sample, are tested by McNemar's exact test, and their
+difference has Bonett and Price's interval.  Graded marks, and samples with repeats, are tested
+by flipping the signs of the samples' differences, and have a bootstrap over samples.  All
+p-values of a comparison are adjusted together, after Holm.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from parallelbench.analysis.joined import difference_of, open_runs
+from parallelbench.analysis.statistics import (
+    Estimate,
+    Pairs,
+    bonett_price,
+    holm,
+    mcnemar_of,
+    pair,
+    paired_difference,
+    sign_flips,
+)
+from parallelbench.analysis.sweep import speed_of
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import RecordsError, RunFileError, UnknownNameError
+from parallelbench.evaluation import Evaluation
+from parallelbench.model import MODELS
+from parallelbench.record import Record
+from parallelbench.registry import Registry, load_plugins, unknown
+from parallelbench.results import (
+    CONFIDENCE,
+    Interval,
+    Result,
+    average_over_tasks,
+    mover,
+    summarize,
+)
+from parallelbench.runfile import RunFile
+from parallelbench.setting import parse_settings, split_settings
+
+#: Where decodes come from: a run directory, or what ``evaluate`` gave.
+Source = str | Path | Evaluation
+
+RIGHT_TO_WRONG = "right to wrong"
+WRONG_TO_RIGHT = "wrong to right"
+AVERAGE = "average"
+
+
+class Side(NamedTuple):
+    """One of the two that are compared, by the labels of the report.
+
+    Attributes:
+        run: The folder of the run, or ``first run`` and ``second run``.
+        model: The model's setting.
+        decoder: The decoder's setting.
+    """
+
+    run: str
+    model: str
+    decoder: str
+
+
+class PairedDecode(NamedTuple):
+    """One sample as both sides decoded it.
+
+    Attributes:
+        task: The task's setting.
+        sample: The sample's id.
+        number: Its own, within the task.
+        repeat: Of the decode.
+        first_mark: Lenient, in [0, 1].
+        second_mark: Likewise.
+        first_reply: The text.
+        second_reply: Likewise.
+        first_problem: Why it is wrong; None if it is right.
+        second_problem: Likewise.
+        first_tokens_per_step: None where no steps are known.
+        second_tokens_per_step: Likewise.
+    """
+
+    task: str
+    sample: str
+    number: int
+    repeat: int
+    first_mark: float
+    second_mark: float
+    first_reply: str
+    second_reply: str
+    first_problem: str | None
+    second_problem: str | None
+    first_tokens_per_step: float | None
+    second_tokens_per_step: float | None
+
+    @property
+    def change(self) -> str | None:
+        """``right to wrong``, ``wrong to right``, or None if neither."""
+        right = self.first_mark == 1, self.second_mark == 1
+        return {(True, False): RIGHT_TO_WRONG, (False, True): WRONG_TO_RIGHT}.get(right)
+
+
+class Test(NamedTuple):
+    """Whether the two sides are right equally often, two-sided.
+
+    Attributes:
+        name: ``McNemar, exact`` or ``sign flips``.
+        p_value: Of this line alone.
+        adjusted: After Holm, over all lines.
+    """
+
+    name: str
+    p_value: float
+    adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Two sides on one task, or on the average over tasks.
+
+    Attributes:
+        task: The task's setting, or ``average``.
+        version: Of the task; None for the average.
+        first: One side.
+        second: The other.
+        pairs: Decodes that both sides have marked.
+        samples: Their distinct samples.
+        unpaired: Decodes of either side without a partner, or without a mark on a side.
+        first_accuracy: Of the pairs, in [0, 1]; None without a pair.
+        second_accuracy: Likewise.
+        difference: Second less first: above 0 the second is better.
+        test: None without a pair.
+        first_tokens_per_step: Of the pairs; None where no steps are known.
+        second_tokens_per_step: Likewise.
+        tokens_per_step_difference: Second less first; the interval is by paired bootstrap.
+        decodes: The pairs, by sample; none in the average, which has those of its tasks.
+    """
+
+    task: str
+    version: int | None
+    first: Side
+    second: Side
+    pairs: int
+    samples: int
+    unpaired: int
+    first_accuracy: Estimate | None
+    second_accuracy: Estimate | None
+    difference: Estimate | None
+    test: Test | None
+    first_tokens_per_step: float | None
+    second_tokens_per_step: float | None
+    tokens_per_step_difference: Estimate | None
+    decodes: tuple[PairedDecode, ...] = ()
+
+    @property
+    def changed(self) -> list[PairedDecode]:
+        """The pairs that are right on one side and wrong on the other."""
+        return [each for each in self.decodes if each.change is not None]
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of it, in words: A is the first, B the second."""
+        if self.test is None or self.difference is None:
+            return "nothing was marked on both sides"
+        if self.test.adjusted > 1 - CONFIDENCE:
+            plural = "s" if self.samples != 1 else ""
+            return f"no difference that {self.samples:,} sample{plural} can show"
+        return "B is better" if self.difference.value > 0 else "A is better"
+
+    @property
+    def speed_verdict(self) -> str | None:
+        """The same of the tokens per step, by their interval; None where they are not known."""
+        found = self.tokens_per_step_difference
+        if found is None:
+            return None
+        if found.interval is None or found.interval.low <= 0 <= found.interval.high:
+            return f"no difference in speed that {self.samples:,} samples can show"
+        return f"B is {'faster' if found.value > 0 else 'slower'}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the line as JSON values, with the pairs that changed."""
+        told: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            told[field.name] = value._asdict() if hasattr(value, "_asdict") else value
+        told |= {"verdict": self.verdict, "speed_verdict": self.speed_verdict}
+        del told["decodes"]
+        return {**told, "changed": [{"change": e.change, **e._asdict()} for e in self.changed]}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sides on everything that both have.
+
+    Attributes:
+        lines: One per pair of settings and task, then the average over tasks where there
+            are several.
+        remarks: What a reader must know beside, in sentences.
+    """
+
+    lines: Sequence[Line]
+    remarks: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON values."""
+        return {"lines": [line.as_dict() for line in self.lines], "remarks": list(self.remarks)}
+
+    def to_csv(self) -> str:
+        """Return every pair as CSV, from which each line can be computed again."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        sides = [f"{which}_{name}" for which in ("first", "second") for name in Side._fields]
+        writer.writerow([*sides, "change", *PairedDecode._fields])
+        for line in self.lines:
+            for each in line.decodes:
+                writer.writerow([*line.first, *line.second, each.change, *each])
+        return text.getvalue()
+
+
+def compare(
+    first: Source,
+    second: Source | None = None,
+    *,
+    models: str | Sequence[str] = (),
+    decoders: str | Sequence[str] = (),
+) -> Comparison:
+    """Compare two runs, or two decoders or models of one run, on the samples that both have.
+
+    Args:
+        first: A run.
+        second: Another; None compares within the first, and then two models or two decoders
+            must be named.
+        models: One, which both sides have; or two, the first side's and the second side's.
+            Without it every model that both runs have is compared with itself, or, if they
+            share none, the only model of one run with the only one of the other.
+        decoders: Likewise.
+
+    Raises:
+        RunFileError: The runs differ in seed or task version, share nothing, or a name is
+            missing.
+        UnknownNameError: A model or decoder is in neither run.
+        RecordsError: A record is torn or was altered, or marks are by different engines.
+        IncompleteSweepError: The two met different samples under the same number.
+
+    Example:
+        >>> from parallelbench import evaluate
+        >>> run = evaluate(
+        ...     tasks="choices/city", decoders="one_by_one,random:k=32", samples=50
+        ... )
+        >>> compare(run, decoders="one_by_one,random:k=32").lines[0].verdict
+        'A is better'
+    """
+    runs = _opened(first, second)
+    matches = itertools.product(
+        _matched(runs, "model", models), _matched(runs, "decoder", decoders)
+    )
+    sides = [
+        (Side(runs[0].name, model, decoder), Side(runs[-1].name, other_model, other_decoder))
+        for (model, other_model), (decoder, other_decoder) in matches
+    ]
+    if len(runs) == 1 and any(one == other for one, other in sides):
+        raise RunFileError(
+            f"{runs[0].name} alone is compared by naming two of its decoders or two of its models; "
+            f"it has the decoders {runs[0].listed('decoder')} and the models "
+            f"{runs[0].listed('model')}"
+        )
+    tasks = [task for task in runs[0].labels("task") if task in runs[-1].labels("task")]
+    if not tasks:
+        raise RunFileError(
+            f"{runs[0].name} and {runs[-1].name} share no task: one has {runs[0].listed('task')}, "
+            f"the other {runs[-1].listed('task')}"
+        )
+    decodes = [_decodes(run, sides) for run in runs]
+    _refuse_other_engines(runs, decodes)
+    found = [line for one, other in sides for line in _lines(one, other, tasks, decodes)]
+    if not found:
+        raise RunFileError(
+            f"{runs[0].name} and {runs[-1].name} share no sample: one has {_told(decodes[0])}, the "
+            f"other {_told(decodes[-1])}"
+        )
+    return Comparison(_adjusted(found), _remarks(runs, decodes))
+
+
+# The runs, and what of them is compared
+
+
+class _Run(NamedTuple):
+    """A run that is compared; its records can be read once."""
+
+    name: str
+    runfile: RunFile
+    records: Iterable[Record]
+
+    def labels(self, kind: str) -> list[str]:
+        """Return the labels of its models, tasks or decoders."""
+        return list(self.runfile.places[kind])
+
+    def listed(self, kind: str) -> str:
+        """Return the same as text."""
+        return ", ".join(self.labels(kind))
+
+
+#: The decodes of a run, without their traces, by (model, decoder, task).
+_Decodes = dict[tuple[str, str, str], list[Record]]
+
+
+def _opened(first: Source, second: Source | None) -> list[_Run]:
+    sources = [first] if second is None else [first, second]
+    advice = "compare runs with the same seed and versions"
+    paths = [Path(source) for source in sources if not isinstance(source, Evaluation)]
+    opened = iter(open_runs(paths, advice))
+    runs = []
+    for source, name in zip(sources, ("the first run", "the second run"), strict=False):
+        if isinstance(source, Evaluation):
+            runs.append(_Run(name, source.runfile, source.records))
+        else:
+            run = next(opened)
+            runs.append(_Run(str(run.path), run.runfile, run.records()))
+    if runs[0].runfile.seed != runs[-1].runfile.seed:
+        questions = [(run.runfile.seed, dict[str, int]()) for run in runs]
+        told = difference_of(runs[0].name, questions[0], runs[1].name, questions[1])
+        raise RunFileError(f"{told}; {advice}")
+    return runs
+
+
+def _matched(
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return which labels of the first run are compared with which of the last."""
+    first, last = runs[0], runs[-1]
+    named = _named(runs, kind, asked)
+    if len(named) > 2:
+        raise RunFileError(
+            f"at most two {kind}s are compared at a time, got {len(named)}: {', '.join(named)}"
+        )
+    if named:
+        for run, label in ((first, named[0]), (last, named[-1])):
+            if label not in run.labels(kind):
+                raise RunFileError(f"{run.name} has no {kind} {label!r}; it has {run.listed(kind)}")
+        return [(named[0], named[-1])]
+    common = [(label, label) for label in first.labels(kind) if label in last.labels(kind)]
+    alone = [(one, other) for one in first.labels(kind) for other in last.labels(kind)]
+    if common or len(alone) == 1:
+        return common or alone
+    raise RunFileError(
+        f"{first.name} and {last.name} share no {kind}, so name two of them: one has "
+        f"{first.listed(kind)}, the other {last.listed(kind)}"
+    )
+
+
+def _named(
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+) -> list[str]:
+    """Return the labels of the models or decoders that were asked for."""
+    load_plugins()
+    registry: Registry[type[Any]] = MODELS if kind == "model" else DECODERS
+    known = list(dict.fromkeys(label for run in runs for label in run.labels(kind)))
+    texts = [asked] if isinstance(asked, str) else asked
+    labels: list[str] = []
+    for text in (part for each in texts for part in split_settings(each)):
+        # As the report writes it, or as somebody may type the same setting.
+        found = [text] if text in known else [s.label for s in parse_settings(text, registry)]
+        for label in found:
+            if label not in known:
+                raise UnknownNameError(unknown(kind, label, known))
+        labels += found
+    return labels
+
+
+def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
+    wanted = {(side.model, side.decoder) for pair_of_sides in sides for side in pair_of_sides}
+    latest: dict[tuple[str, str, int, str, int], Record] = {}
+    for record in run.records:
+        if (record.model, record.decoder_label) in wanted:
+            # A trace is most of a record, and nothing here looks at it.
+            latest[record.key] = record.model_copy(update={"trace": None})
+    found: _Decodes = defaultdict(list)
+    for record in latest.values():
+        found[record.model, record.decoder_label, record.task_label].append(record)
+    return found
+
+
+def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
+    engines: dict[str, tuple[dict[str, str], str]] = {}
+    for run, found in zip(runs, decodes, strict=True):
+        for (_, _, task), records in found.items():
+            for record in records:
+                told, name = engines.setdefault(task, (record.engines, run.name))
+                if record.engines != told:
+                    raise RecordsError(
+                        f"{run.name} was marked by {record.engines} for task {task!r}, and {name} "
+                        f"by {told}: marks by different engines are different metrics; only the "
+                        "same can be compared"
+                    )
+
+
+def _told(decodes: _Decodes) -> str:
+    """Return which samples there are, in words."""
+    numbers = [record.index for records in decodes.values() for record in records]
+    return f"samples {min(numbers)} to {max(numbers)}" if numbers else "none yet"
+
+
+def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
+    digests = [
+        {record.model: record.model_digest for records in found.values() for record in records}
+        for found in decodes
+    ]
+    return [
+        f"{model} is not the same in {runs[0].name} and {runs[-1].name}: other weights, another "
+        "tokenizer, or other installed tasks"
+        for model, digest in digests[0].items()
+        if digests[-1].get(model, digest) != digest
+    ]
+
+
+# Pairs, and what they say
+
+
+class _Measured(NamedTuple):
+    """A task on both sides: its line, its pairs of marks, and both sides' results on them."""
+
+    line: Line
+    marks: Pairs
+    results: tuple[Result, Result]
+
+
+def _lines(
+    first: Side, second: Side, tasks: Sequence[str], decodes: Sequence[_Decodes]
+) -> list[Line]:
+    """Return a line for each task that both sides were asked, and the average over them."""
+    lines: list[Line] = []
+    measured: list[_Measured] = []
+    for task in tasks:
+        left = decodes[0].get((first.model, first.decoder, task), [])
+        right = decodes[-1].get((second.model, second.decoder, task), [])
+        if not _by_number(left).keys() & _by_number(right).keys():
+            continue
+        marks = pair(left, right)
+        line = _empty(task, left[0].task_version, first, second, marks.unpaired)
+        if len(marks.first):
+            measured.append(_measured(line, marks, left, right))
+            line = measured[-1].line
+        lines.append(line)
+    return [*lines, _average(measured)] if len(measured) > 1 else lines
+
+
+def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: int) -> Line:
+    return Line(
+        task=task,
+        version=version,
+        first=first,
+        second=second,
+        pairs=0,
+        samples=0,
+        unpaired=unpaired,
+        first_accuracy=None,
+        second_accuracy=None,
+        difference=None,
+        test=None,
+        first_tokens_per_step=None,
+        second_tokens_per_step=None,
+        tokens_per_step_difference=None,
+    )
+
+
+def _measured(
+    line: Line, marks: Pairs, left: Sequence[Record], right: Sequence[Record]
+) -> _Measured:
+    one, other = _by_number(left), _by_number(right)
+    numbers = sorted(n for n in one.keys() & other.keys() if one[n].marks and other[n].marks)
+    speeds = pair(left, right, speed_of)
+    results = (
+        summarize(one[number] for number in numbers)[0],
+        summarize(other[number] for number in numbers)[0],
+    )
+    filled = replace(
+        _with_results(line, results),
+        pairs=len(numbers),
+        difference=Estimate(*_difference(marks), results[0].samples),
+        test=_test(marks),
+        tokens_per_step_difference=(
+            paired_difference(speeds.second, speeds.first, speeds.cluster)
+            if len(speeds.first)
+            else None
+        ),
+        decodes=tuple(_paired(one[number], other[number]) for number in numbers),
+    )
+    return _Measured(filled, marks, results)
+
+
+def _average(measured: Sequence[_Measured]) -> Line:
+    """Return the mean over tasks, all of which weigh alike."""
+    lines = [each.line for each in measured]
+    first, second = (
+        average_over_tasks([each.results[side] for each in measured])[0] for side in (0, 1)
+    )
+    empty = _empty(
+        f"{AVERAGE} over {len(lines)} tasks",
+        None,
+        lines[0].first,
+        lines[0].second,
+        sum(line.unpaired for line in lines),
+    )
+    return replace(
+        _with_results(empty, (first, second)),
+        pairs=sum(line.pairs for line in lines),
+        difference=_mean([line.difference for line in lines]),
+        test=_test_of_all([each.marks for each in measured]),
+        tokens_per_step_difference=_mean([line.tokens_per_step_difference for line in lines]),
+    )
+
+
+def _with_results(line: Line, results: tuple[Result, Result]) -> Line:
+    accuracies = [
+        Estimate(result.accuracy, result.interval, result.samples)
+        for result in results
+        if result.accuracy is not None
+    ]
+    return replace(
+        line,
+        samples=results[0].samples,
+        first_accuracy=accuracies[0],
+        second_accuracy=accuracies[1],
+        first_tokens_per_step=results[0].tokens_per_step,
+        second_tokens_per_step=results[1].tokens_per_step,
+    )
+
+
+def _difference(marks: Pairs) -> tuple[float, Interval | None]:
+    found = paired_difference(marks.second, marks.first, marks.cluster)
+    if mcnemar_of(marks) is None:
+        return found.value, found.interval
+    return found.value, bonett_price(marks.second == 1, marks.first == 1)
+
+
+def _test(marks: Pairs) -> Test:
+    exact = mcnemar_of(marks)
+    if exact is not None:
+        return Test("McNemar, exact", exact.p_value, exact.p_value)
+    p_value = sign_flips(_by_sample(marks))
+    return Test("sign flips", p_value, p_value)
+
+
+def _test_of_all(marks: Sequence[Pairs]) -> Test:
+    by_task = [_by_sample(each) for each in marks]
+    if len({len(samples) for samples in by_task}) == 1:
+        return _test(_together(marks))
+    # A task weighs as much as any other, however many samples it has.
+    p_value = sign_flips(np.concatenate([samples / len(samples) for samples in by_task]))
+    return Test("sign flips", p_value, p_value)
+
+
+def _by_sample(marks: Pairs) -> Float[np.ndarray, " samples"]:
+    """Return by how much the second's mark of each sample is higher, its repeats averaged."""
+    sums = np.bincount(marks.cluster, marks.second - marks.first)
+    return sums / np.bincount(marks.cluster)
+
+
+def _mean(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """Return the mean of independent estimates; None if one is absent."""
+    present = [each for each in estimates if each is not None]
+    if len(present) < len(estimates):
+        return None
+    values = [each.value for each in present]
+    interval = mover(values, [each.interval for each in present])
+    return Estimate(sum(values) / len(values), interval, sum(each.samples for each in present))
+
+
+def _together(marks: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of several tasks, whose samples are not the same."""
+    before = itertools.accumulate((each.cluster.max() + 1 for each in marks), initial=0)
+    return Pairs(
+        np.concatenate([each.first for each in marks]),
+        np.concatenate([each.second for each in marks]),
+        np.concatenate([each.cluster + start for each, start in zip(marks, before, strict=False)]),
+        sum(each.unpaired for each in marks),
+    )
+
+
+def _adjusted(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines with their p-values adjusted for being several."""
+    tests = [line.test for line in lines if line.test is not None]
+    adjusted = iter(holm(np.array([test.p_value for test in tests])).tolist())
+    return [
+        line
+        if line.test is None
+        else replace(line, test=line.test._replace(adjusted=next(adjusted)))
+        for line in lines
+    ]
+
+
+def _by_number(records: Iterable[Record]) -> dict[tuple[int, int], Record]:
+    return {(record.index, record.repeat): record for record in records}
+
+
+def _paired(one: Record, other: Record) -> PairedDecode:
+    problems = [record.marks.problem if record.marks else None for record in (one, other)]
+    marks = [record.marks.lenient if record.marks else 0.0 for record in (one, other)]
+    return PairedDecode(
+        task=one.task_label,
+        sample=one.sample,
+        number=one.index,
+        repeat=one.repeat,
+        first_mark=marks[0],
+        second_mark=marks[1],
+        first_reply=one.text,
+        second_reply=other.text,
+        first_problem=problems[0],
+        second_problem=problems[1],
+        first_tokens_per_step=speed_of(one),
+        second_tokens_per_step=speed_of(other),
+    )
