@@ -37,8 +37,9 @@ from parallelbench.analysis.statistics import (
 )
 from parallelbench.analysis.sweep import speed_of
 from parallelbench.decoder import DECODERS
-from parallelbench.errors import RecordsError, RunFileError, UnknownNameError
+from parallelbench.errors import RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation
+from parallelbench.merge import refuse_other_engines
 from parallelbench.model import MODELS
 from parallelbench.record import Record
 from parallelbench.registry import Registry, load_plugins, unknown
@@ -396,15 +397,8 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
     engines: dict[str, tuple[dict[str, str], str]] = {}
     for run, found in zip(runs, decodes, strict=True):
-        for (_, _, task), records in found.items():
-            for record in records:
-                told, name = engines.setdefault(task, (record.engines, run.name))
-                if record.engines != told:
-                    raise RecordsError(
-                        f"{run.name} was marked by {record.engines} for task {task!r}, and {name} "
-                        f"by {told}: marks by different engines are different metrics; only the "
-                        "same can be compared"
-                    )
+        for record in itertools.chain.from_iterable(found.values()):
+            refuse_other_engines(record, run.name, engines, "only the same can be compared")
 
 
 def _told(decodes: _Decodes) -> str:

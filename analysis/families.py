@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from parallelbench.decoder import Decoder
 from parallelbench.results import Result
@@ -24,6 +24,8 @@ INK = "#1f2430"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 # Eight markers and seven colours: 56 curves before a pair of both comes again.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: Of models in one figure; dotted is the ideal model behind them.
+_LINES = ("-", (0, (5.0, 1.5)), (0, (5.0, 1.2, 1.0, 1.2)), (0, (2.0, 1.2)))
 
 #: Fields that every decoder has; a curve runs along them only if nothing else varies.
 _SHARED = frozenset(field.name for field in dataclasses.fields(Decoder))
@@ -38,12 +40,30 @@ class Curve:
         colour: Hexadecimal.
         marker: As matplotlib names it.
         oracle: Whether the decoder was told the right answers: drawn dashed and hollow.
+        line: As matplotlib names it; None for the usual one.
     """
 
     label: str
     colour: str
     marker: str
     oracle: bool
+    line: str | tuple[int, tuple[float, ...]] | None = None
+
+
+class Overlay(NamedTuple):
+    """How several models look in one figure.
+
+    Attributes:
+        curves: By model and ``decoder_label``.
+        behind: Of the ideal model behind them, by ``decoder_label``.
+        legend: What the figure explains.
+        apart: Whether each family of settings needs a panel of its own.
+    """
+
+    curves: Mapping[tuple[str, str], Curve]
+    behind: Mapping[str, Curve]
+    legend: Sequence[Curve]
+    apart: bool
 
 
 def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
@@ -62,6 +82,46 @@ def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
         for number, family in enumerate(families.values())
         for result in family
     }
+
+
+def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overlay:
+    """Return how the models of ``results`` are drawn into one figure.
+
+    A colour is a family of settings, and a marker with a line a model, as long as there are
+    colours enough.  Else each family has a panel, and a colour, marker and line are a model.
+
+    Args:
+        results: Of at least two models.
+        curves: Of the whole run; see :func:`curves_of`.
+    """
+    models = list(dict.fromkeys(result.model for result in results))
+    families = list(dict.fromkeys(curves[result.decoder_label] for result in results))
+    apart = len(families) > len(_COLOURS) or len(models) > len(_MARKERS)
+    of_models = {
+        model: Curve(
+            label=model,
+            colour=_COLOURS[number % len(_COLOURS)] if apart else INK,
+            marker=_MARKERS[number % len(_MARKERS)],
+            oracle=False,
+            line=_LINES[number % len(_LINES)],
+        )
+        for number, model in enumerate(models)
+    }
+    of_families = {
+        family: replace(family, colour=_COLOURS[number % len(_COLOURS)], marker="", line="-")
+        for number, family in enumerate(families)
+    }
+    drawn, behind = {}, {}
+    for result in results:
+        model, family = of_models[result.model], curves[result.decoder_label]
+        behind[result.decoder_label] = replace(family, colour=INK) if apart else of_families[family]
+        colour = model.colour if apart else of_families[family].colour
+        label = f"{model.label}: {family.label}"
+        drawn[result.model, result.decoder_label] = replace(
+            model, label=label, colour=colour, oracle=family.oracle
+        )
+    legend = [*([] if apart else of_families.values()), *of_models.values()]
+    return Overlay(drawn, behind, legend, apart)
 
 
 def _dials(settings: Iterable[Result]) -> dict[str, str | None]:

@@ -1,18 +1,26 @@
-"""Several runs side by side: which may be looked at together, and which may not.
+"""Several runs side by side: which may be looked at together, and all of them as one.
 
 Runs are comparable where they asked the same: a task in the same version and, with the same
-seed, the same samples.  Everything else is refused in a sentence that names both.
+seed, the same samples.  Everything else is refused in a sentence that names both, or kept
+apart.  A decode that two of them hold is the same decode: it is counted once where both say
+the same of it, and refused where they do not.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parallelbench.errors import RunFileError
+from parallelbench.errors import RecordsError, RunFileError, StorageError
+from parallelbench.merge import digest_of, refuse_other_engines, refuse_other_model
+from parallelbench.record import Record
 from parallelbench.rundir import RunDirectory
+from parallelbench.runfile import RunFile
+from parallelbench.setting import Setting
 
 #: What makes runs comparable: the seed, and the version of every task by its name.
 Question = tuple[int, Mapping[str, int]]
@@ -36,6 +44,24 @@ def open_runs(paths: Sequence[Path], advice: str) -> list[RunDirectory]:
         if told is not None:
             raise RunFileError(f"{told}; {advice}")
     return [RunDirectory.open(path) for path in paths]
+
+
+def open_apart(paths: Sequence[Path]) -> list[list[RunDirectory]]:
+    """Return the runs in ``paths`` in groups that ask the same, in any version of the tasks.
+
+    Raises:
+        RunFileError: A folder holds no run, or its run file is malformed.
+    """
+    groups: list[dict[Path, Question]] = []
+    for path in dict.fromkeys(paths):
+        question = question_of(path)
+        for group in groups:
+            if not any(difference_of("", question, "", other) for other in group.values()):
+                group[path] = question
+                break
+        else:
+            groups.append({path: question})
+    return [[RunDirectory.open(path, any_version=True) for path in group] for group in groups]
 
 
 def question_of(path: Path) -> Question:
@@ -71,3 +97,157 @@ def difference_of(first: str, before: Question, second: str, after: Question) ->
             "samples"
         )
     return None
+
+
+@dataclass(frozen=True)
+class JoinedRuns(RunDirectory):
+    """Several runs as one, whose report has a folder of its own.
+
+    Attributes:
+        path: Of that folder; nothing but the report is written into it.
+        runfile: All that any of the runs asks for.
+        runs: The runs, which ask the same of their models.
+    """
+
+    runs: tuple[RunDirectory, ...] = ()
+
+    @classmethod
+    def of(cls, runs: Sequence[RunDirectory], path: Path) -> JoinedRuns:
+        """Return ``runs`` as one.
+
+        Args:
+            runs: As :func:`open_runs` gives them.
+            path: Where the report goes.
+
+        Raises:
+            StorageError: ``path`` holds a run, whose own report would be lost.
+        """
+        if cls.holds_run(path):
+            raise StorageError(
+                f"{path} holds a run, whose own report would be lost; give another --out"
+            )
+        # A run that is given twice is one run.
+        distinct = {run.path.resolve(): run for run in runs}
+        return cls(path, _joined_runfile(list(distinct.values())), runs=tuple(distinct.values()))
+
+    @property
+    def decodes(self) -> int:
+        """How many decodes the runs do; one that several do counts once."""
+        wanted: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
+        for run in self.runs:
+            own = set(itertools.product(run.samples, range(run.runfile.repeats)))
+            for setting in _settings(run.runfile):
+                wanted.setdefault(setting, set()).update(own)
+        return sum(map(len, wanted.values()))
+
+    def is_going_on(self) -> bool:
+        """Return whether a process is writing the records of one of them right now."""
+        return any(run.is_going_on() for run in self.runs)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of runs that are looked at together, in sentences."""
+        told = []
+        if len({len(run.samples) for run in self.runs}) > 1:
+            counts = ", ".join(f"{len(run.samples)} in {run.path}" for run in self.runs)
+            told.append(f"samples of each task: {counts}")
+        held = Counter(task.label for run in self.runs for task in run.runfile.tasks)
+        missing = [task for task, count in held.items() if count < len(self.runs)]
+        if missing:
+            told.append(f"not every run has {', '.join(missing)}")
+        return told
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records of all runs, each decode of several once.
+
+        Raises:
+            RecordsError: As of one run; or two runs say different things of a decode, or have
+                different models of one name or marks by different engines.
+        """
+        counts = Counter(itertools.chain(*(_settings(run.runfile) for run in self.runs)))
+        models: dict[str, tuple[str, str]] = {}
+        engines: dict[str, tuple[dict[str, str], str]] = {}
+        known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]] = {}
+        for run in self.runs:
+            for record in run.records():
+                refuse_other_model(
+                    record, str(run.path), models, "report them apart, or see parallelbench compare"
+                )
+                refuse_other_engines(record, str(run.path), engines, "report them apart")
+                setting = (record.model, record.task_label, record.decoder_label)
+                if counts[setting] < 2 or _is_new(record, run, known):
+                    yield record
+
+    def facts(self) -> dict[str, Any]:
+        """Return where the numbers come from, run by run."""
+        places = self.runfile.places
+        return {
+            "runs": [str(run.path) for run in self.runs],
+            **{name: list(places[kind]) for name, kind in _KINDS.items()},
+            "seed": self.runfile.seed,
+            "of_each_run": {str(run.path): _own_facts(run) for run in self.runs},
+            "command": f"parallelbench report {' '.join(str(run.path) for run in self.runs)}",
+        }
+
+
+_KINDS = {"models": "model", "tasks": "task", "decoders": "decoder"}
+
+
+def _own_facts(run: RunDirectory) -> dict[str, Any]:
+    shared = {*_KINDS, "seed", "command"}
+    return {name: fact for name, fact in run.facts().items() if name not in shared}
+
+
+def _settings(runfile: RunFile) -> Iterator[tuple[str, str, str]]:
+    """Yield the labels of model, task and decoder of everything that a run does."""
+    for model in runfile.models:
+        for task, decoder in itertools.product(runfile.tasks, runfile.decoders_of(model)):
+            yield model.label, task.label, decoder.label
+
+
+def _is_new(
+    record: Record,
+    run: RunDirectory,
+    known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]],
+) -> bool:
+    """Return whether no run before said the same; note what this one says."""
+    digest = None if record.status == "error" else digest_of(record)
+    said, where = known.get(record.key, (None, run))
+    if said is not None and where is not run:
+        if digest not in {None, said}:
+            raise RecordsError(
+                f"{run.path} and {where.path} say different things of {record.sample} with "
+                f"{record.model} and {record.decoder_label}: the same decode must give the same "
+                "tokens everywhere; find out which is wrong, or report the runs apart"
+            )
+        return False
+    if digest is not None or record.key not in known:
+        known[record.key] = digest, run
+    return True
+
+
+def _joined_runfile(runs: Sequence[RunDirectory]) -> RunFile:
+    files = [run.runfile for run in runs]
+    models = _distinct(setting for file in files for setting in file.models)
+    decoders = _distinct(setting for file in files for setting in file.decoders)
+    done = {(model, decoder) for file in files for model, _, decoder in _settings(file)}
+    left_out = {
+        model.label: frozenset(d.label for d in decoders if (model.label, d.label) not in done)
+        for model in models
+    }
+    return RunFile(
+        models=models,
+        tasks=_distinct(setting for file in files for setting in file.tasks),
+        decoders=decoders,
+        samples=max(file.samples for file in files),
+        seed=files[0].seed,
+        repeats=max(file.repeats for file in files),
+        left_out={model: labels for model, labels in left_out.items() if labels},
+    )
+
+
+def _distinct(settings: Iterator[Setting]) -> tuple[Setting, ...]:
+    found: dict[str, Setting] = {}
+    for setting in settings:
+        found.setdefault(setting.label, setting)
+    return tuple(found.values())

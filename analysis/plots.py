@@ -10,8 +10,9 @@ same results always give the same bytes.
 from __future__ import annotations
 
 import io
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from parallelbench.analysis import cells
-from parallelbench.analysis.families import INK, Curve
+from parallelbench.analysis.families import INK, Curve, overlay_of
 from parallelbench.analysis.speed import SpeedEstimate
 from parallelbench.results import Interval, Result
 
@@ -33,9 +34,11 @@ _QUIET = "#5d6675"
 #: What each of our neutral colours becomes on a dark page.
 _ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
 
-# Inches; a paper's column is about 3.4 wide, its page about 7.
+#: Inches: the column of a paper, or a little less; a page is about 7 wide.
+COLUMN = 3.25
+# Inches.
 _LEFT, _RIGHT, _BETWEEN, _LINE = 0.48, 0.1, 0.14, 0.14
-_LARGE_PANEL, _SMALL_PANEL = (2.82, 1.9), (1.5, 1.1)
+_LARGE_PANEL, _SMALL_PANEL = (COLUMN - _LEFT - _RIGHT, 1.9), (1.5, 1.1)
 _AXIS_TEXT = 0.44
 _PAGE, _NAMES, _ROW = 7.0, 1.5, 0.15
 # Points.
@@ -95,7 +98,8 @@ def task_figure(
         ideal: What the ideal model reached on the same task, drawn dotted behind them: no
             model does better with the same decoder by being better trained.
     """
-    return _figure({"": results}, curves, results[0].task_label, {"": ideal})
+    look = _by_decoder(curves)
+    return _figure({"": results}, look, results[0].task_label, {"": ideal})
 
 
 def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], tasks: int) -> Figure:
@@ -106,7 +110,7 @@ def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], task
         curves: Of the whole run.
         tasks: How many tasks the mean is over.
     """
-    return _figure({"": averages}, curves, f"average over {tasks} tasks")
+    return _figure({"": averages}, _by_decoder(curves), f"average over {tasks} tasks")
 
 
 def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figure:
@@ -119,7 +123,44 @@ def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> F
     panels: dict[str, list[Result]] = {}
     for result in results:
         panels.setdefault(result.task_label, []).append(result)
-    return _figure(panels, curves, "accuracy against speed, task by task")
+    return _figure(panels, _by_decoder(curves), "accuracy against speed, task by task")
+
+
+def overlay_figure(
+    results: Sequence[Result],
+    curves: Mapping[str, Curve],
+    title: str,
+    ideal: Sequence[Result] = (),
+) -> Figure:
+    """Return the figure of several models on one task, a paper's column wide.
+
+    With more decoders than colours it is a page wide, with a panel for each decoder.
+
+    Args:
+        results: One per model and decoder setting, of at least two models.
+        curves: Of the whole run.
+        title: The task, or what else they have in common.
+        ideal: What the ideal model reached, drawn dotted behind them.
+    """
+    overlay = overlay_of(results, curves)
+    panels: dict[str, list[Result]] = {}
+    behind: dict[str, list[Result]] = {}
+    for sorted_out, every in ((panels, results), (behind, ideal)):
+        for result in every:
+            if result.decoder_label not in overlay.behind:
+                continue
+            name = curves[result.decoder_label].label if overlay.apart else ""
+            sorted_out.setdefault(name, []).append(result)
+
+    def look(result: Result) -> Curve:
+        own = overlay.curves.get((result.model, result.decoder_label))
+        return own or overlay.behind[result.decoder_label]
+
+    return _figure(panels, look, title, behind, overlay.legend)
+
+
+def _by_decoder(curves: Mapping[str, Curve]) -> Callable[[Result], Curve]:
+    return lambda result: curves[result.decoder_label]
 
 
 class Standing(NamedTuple):
@@ -207,22 +248,35 @@ def _look() -> Iterator[None]:
 
 def _figure(
     panels: Mapping[str, Sequence[Result]],
-    curves: Mapping[str, Curve],
+    look: Callable[[Result], Curve],
     title: str,
     ideal: Mapping[str, Sequence[Result]] | None = None,
+    legend: Sequence[Curve] | None = None,
 ) -> Figure:
-    points = {label: _points(results) for label, results in panels.items()}
+    """Draw one panel for each entry of ``panels``.
+
+    Args:
+        panels: Results by the label of their panel.
+        look: How a result is drawn.
+        title: In bold.
+        ideal: What is drawn dotted behind the panels of the same labels.
+        legend: What is explained; None for every curve that is drawn.
+    """
+    points = {label: _points(results, look) for label, results in panels.items()}
     every = [point for on_panel in points.values() for point in on_panel]
-    used = {curves[point.label] for point in every}
-    shown = [curve for curve in dict.fromkeys(curves.values()) if curve in used]
-    model = next(result.model for results in panels.values() for result in results)
-    behind = {label: _points(results) for label, results in (ideal or {}).items()}
-    told = f"{model}; {_counted(every)}" + ("; dotted: ideal" if any(behind.values()) else "")
+    used = {point.curve for point in every}
+    given = itertools.chain.from_iterable(panels.values())
+    curves = [curve for curve in dict.fromkeys(map(look, given)) if curve in used]
+    shown = curves if legend is None or not curves else legend
+    behind = {label: _points(results, look) for label, results in (ideal or {}).items()}
+    models = dict.fromkeys(result.model for results in panels.values() for result in results)
+    told = f"{', '.join(models)}; " if legend is None else ""
+    told += _counted(every, panels) + ("; dotted: ideal" if any(behind.values()) else "")
     with _look():
         layout = _layout(list(panels), title, told, shown)
         figure, grid = _frame(layout, shown)
         for axes, label in zip(grid, points, strict=True):
-            _draw_behind(axes, behind.get(label, []), curves)
+            _draw_behind(axes, behind.get(label, []))
         for axes, on_panel in zip(grid, points.values(), strict=True):
             _draw(axes, on_panel, curves)
         _share_axes(grid, layout.columns, [point.tokens_per_step for point in every])
@@ -232,18 +286,18 @@ def _figure(
 class _Point(NamedTuple):
     """A result that was measured; shares are per cent."""
 
-    label: str
+    curve: Curve
     tokens_per_step: float
     accuracy: float
     interval: Interval
     decodes: int
 
 
-def _points(results: Iterable[Result]) -> list[_Point]:
+def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_Point]:
     """Return the results that have something to draw, from slow to fast."""
     points = [
         _Point(
-            result.decoder_label,
+            look(result),
             result.tokens_per_step,
             100 * result.accuracy,
             Interval(100 * result.interval.low, 100 * result.interval.high),
@@ -255,7 +309,9 @@ def _points(results: Iterable[Result]) -> list[_Point]:
     return sorted(points, key=lambda point: point.tokens_per_step)
 
 
-def _counted(points: Sequence[_Point]) -> str:
+def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -> str:
+    if not points and any(r.count for results in panels.values() for r in results):
+        return "no point: a server shows no steps"
     if not points:
         return "nothing is marked"
     counts = sorted({point.decodes for point in points})
@@ -417,13 +473,13 @@ def _strokes(curve: Curve) -> dict[str, Any]:
         "marker": curve.marker,
         "markerfacecolor": "none" if curve.oracle else curve.colour,
         "markeredgewidth": 0.8 if curve.oracle else 0,
-        "linestyle": "--" if curve.oracle else "-",
+        "linestyle": curve.line or ("--" if curve.oracle else "-"),
     }
 
 
-def _draw(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> None:
-    for curve in dict.fromkeys(curves.values()):
-        family = [point for point in points if curves[point.label] == curve]
+def _draw(axes: Axes, points: Sequence[_Point], curves: Iterable[Curve]) -> None:
+    for curve in curves:
+        family = [point for point in points if point.curve == curve]
         if not family:
             continue
         below = [point.accuracy - point.interval.low for point in family]
@@ -440,9 +496,9 @@ def _draw(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> 
         )
 
 
-def _draw_behind(axes: Axes, points: Sequence[_Point], curves: Mapping[str, Curve]) -> None:
-    for curve in dict.fromkeys(curves.values()):
-        family = [point for point in points if curves[point.label] == curve]
+def _draw_behind(axes: Axes, points: Sequence[_Point]) -> None:
+    for curve in dict.fromkeys(point.curve for point in points):
+        family = [point for point in points if point.curve == curve]
         axes.plot(
             [point.tokens_per_step for point in family],
             [point.accuracy for point in family],

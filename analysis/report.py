@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -25,10 +26,20 @@ from matplotlib.figure import Figure
 
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
-from parallelbench.analysis.families import curves_of
+from parallelbench.analysis.captions import Asked, asked_by, caption
+from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
+from parallelbench.analysis.joined import JoinedRuns
 from parallelbench.analysis.losses import is_ideal
-from parallelbench.analysis.plots import average_figure, images, overview_figure, task_figure
+from parallelbench.analysis.plots import (
+    COLUMN,
+    Images,
+    average_figure,
+    images,
+    overlay_figure,
+    overview_figure,
+    task_figure,
+)
 from parallelbench.errors import StorageError
 from parallelbench.record import Record
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
@@ -36,6 +47,10 @@ from parallelbench.rundir import RunDirectory
 
 #: Nothing to watch.
 _NOTHING = Gallery()
+#: Kinds of errors that are told one by one.
+_ERRORS = 5
+#: Nothing to say of the tasks.
+_UNKNOWN = Asked()
 
 
 def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
@@ -53,20 +68,25 @@ def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
         StorageError: A file cannot be written.
     """
     with _read(run) as records:
-        results = _in_order(run, summarize(records))
-        run.write_text("results.json", to_json(results))
-        run.write_text("results.csv", to_csv(results))
-        aside = beside(records, [*results, *average_over_tasks(results)])
-        run.write_text("oracles.json", to_json(aside.oracles))
-        missing = shortfall(run, results)
-        facts = {
-            **({"state": missing} if missing else {}),
-            **({"oracles": aside.missing} if aside.missing else {}),
-            **run.facts(),
-            "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
-        }
-        gallery = gallery_of(run.runfile, records)
-        return results, write_report(run.path, results, facts, aside, gallery)
+        return _made(run, records)
+
+
+def _made(run: RunDirectory, records: Sequence[Record]) -> tuple[list[Result], Path]:
+    results = _in_order(run, summarize(records))
+    run.write_text("results.json", to_json(results))
+    run.write_text("results.csv", to_csv(results))
+    aside = beside(records, [*results, *average_over_tasks(results)])
+    run.write_text("oracles.json", to_json(aside.oracles))
+    missing, errors = shortfall(run, results), _errors(records)
+    facts = {
+        **({"state": missing} if missing else {}),
+        **({"errors": errors} if errors else {}),
+        **({"oracles": aside.missing} if aside.missing else {}),
+        **run.facts(),
+    }
+    gallery = gallery_of(run.runfile, records)
+    asked = asked_by(records, run.runfile.seed)
+    return results, write_report(run.path, results, facts, aside, gallery, asked=asked)
 
 
 @contextmanager
@@ -95,7 +115,7 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
 
     A decode that ended in an error is lacking: the run does it again when it is continued.
     """
-    told = []
+    told = list(run.remarks) if isinstance(run, JoinedRuns) else []
     if run.shard is not None:
         first, last = run.samples[0], run.samples[-1]
         told.append(
@@ -103,9 +123,33 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
             f"{run.runfile.samples}; parallelbench merge makes the whole"
         )
     done, expected = sum(result.count for result in results), run.decodes
+    failed = sum(result.statuses.get("error", 0) for result in results)
     if done != expected:
-        told.append(f"unfinished: {done} of {expected} decodes are marked")
+        going_on = run.is_going_on()
+        state = "still going on" if going_on else "unfinished"
+        told.append(f"{state}: {done} of {expected} decodes are marked")
+        told += [f"{failed} ended in an error and are not counted"] if failed else []
+        told += [] if going_on else [f"to go on: {'; '.join(_commands(run))}"]
     return "; ".join(told) or None
+
+
+def _commands(run: RunDirectory) -> list[str]:
+    """Return what finishes ``run``, which may be several."""
+    runs = run.runs if isinstance(run, JoinedRuns) else (run,)
+    commands = []
+    for each in runs:
+        part = "" if each.shard is None else f" --shard {each.shard}"
+        commands.append(f"parallelbench run {each.path / 'run.yaml'} --out {each.path}{part}")
+    return commands
+
+
+def _errors(records: Iterable[Record]) -> list[str]:
+    """Return what went wrong in decodes that ended in an error, most frequent first."""
+    latest = {record.key: record for record in records}
+    counts = Counter(record.error or "" for record in latest.values() if record.status == "error")
+    told = [f"{count} decodes: {error}" for error, count in counts.most_common(_ERRORS)]
+    rest = len(counts) - _ERRORS
+    return [*told, f"{rest} more kinds of errors"] if rest > 0 else told
 
 
 def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
@@ -121,12 +165,14 @@ def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
     )
 
 
-def write_report(
+def write_report(  # noqa: PLR0913  each is a part of the page
     folder: Path,
     results: Sequence[Result],
     facts: Mapping[str, Any],
     aside: Beside,
     gallery: Gallery = _NOTHING,
+    *,
+    asked: Asked = _UNKNOWN,
 ) -> Path:
     """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
 
@@ -137,6 +183,7 @@ def write_report(
             shown at the top as well.
         aside: What stands beside the results.
         gallery: The decodes that can be watched.
+        asked: What the captions of the figures say of the tasks.
 
     Raises:
         StorageError: A file cannot be written.
@@ -144,7 +191,7 @@ def write_report(
     page = folder / "report.html"
     shown = [*results, *aside.oracles]
     try:
-        sections = _sections(folder / "figures", shown, average_over_tasks(shown))
+        sections = _sections(folder / "figures", shown, average_over_tasks(shown), asked)
         text = _render(results, sections, facts, aside, gallery)
         page.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
@@ -157,26 +204,34 @@ _HEADINGS = {"average": "Average over tasks", "overview": "Every task at a glanc
 
 
 class _Block(NamedTuple):
-    """A figure of one model, and a table under it.
+    """A figure, and a table under it.
 
     Attributes:
         section: A task's label, or a key of ``_HEADINGS``.
-        model: The model's setting.
+        model: The model's setting; None where all are in one figure.
         figure: Not yet drawn.
-        results: Of the table; none for no table.
+        results: What is drawn.
+        tasks: The labels of their tasks.
+        behind: What the ideal model reached, drawn behind them.
+        tabled: Whether there is a table under it.
     """
 
     section: str
-    model: str
+    model: str | None
     figure: Figure
     results: Sequence[Result]
+    tasks: Sequence[str]
+    behind: Sequence[Result] = ()
+    tabled: bool = True
 
 
 class _Shown(NamedTuple):
     """A block as the page shows it; ``image`` is a data URI."""
 
-    model: str
+    model: str | None
     image: str
+    wide: bool
+    caption: str
     results: Sequence[Result]
 
 
@@ -189,7 +244,7 @@ class _Section(NamedTuple):
 
 
 def _sections(
-    folder: Path, results: Sequence[Result], averages: Sequence[Result]
+    folder: Path, results: Sequence[Result], averages: Sequence[Result], asked: Asked
 ) -> list[_Section]:
     """Draw every figure, write it into ``folder``, and return what the page shows."""
     folder.mkdir(exist_ok=True)
@@ -198,34 +253,88 @@ def _sections(
     sections: dict[str, _Section] = {}
     for block in _blocks(results, averages):
         name = names[block.section]
-        file = f"{name}--{models[block.model]}" if len(models) > 1 else name
+        apart = block.model is not None and len(models) > 1
         drawn = images(block.figure)
-        (folder / f"{file}.svg").write_bytes(drawn.light)
-        (folder / f"{file}-dark.svg").write_bytes(drawn.dark)
-        (folder / f"{file}.png").write_bytes(drawn.png)
+        told = caption(block.results, block.tasks, asked, ideal=bool(block.behind))
+        _write_figure(
+            folder / (f"{name}--{models[block.model]}" if apart else name), drawn, told, block
+        )
         image = "data:image/svg+xml;base64," + base64.b64encode(drawn.either).decode()
         heading = _HEADINGS.get(block.section, block.section)
         section = sections.setdefault(name, _Section(name, heading, []))
-        section.blocks.append(_Shown(block.model, image, block.results))
+        wide = block.figure.get_figwidth() > COLUMN
+        table = block.results if block.tabled else []
+        section.blocks.append(_Shown(block.model, image, wide, told, table))
     return list(sections.values())
+
+
+def _write_figure(stem: Path, drawn: Images, told: str, block: _Block) -> None:
+    """Write a figure in all its forms, its caption as text, and what is drawn as CSV."""
+    files = {
+        ".svg": drawn.light,
+        "-dark.svg": drawn.dark,
+        ".png": drawn.png,
+        ".csv": to_csv([*block.results, *block.behind]).encode(),
+        ".txt": f"{told}\n".encode(),
+    }
+    for end, content in files.items():
+        stem.with_name(stem.name + end).write_bytes(content)
 
 
 def _blocks(results: Sequence[Result], averages: Sequence[Result]) -> Iterator[_Block]:
     curves = curves_of(results)
     models = _grouped(results, "model")
-    tasks = {model: len(_grouped(own, "task_label")) for model, own in models.items()}
+    tasks = {model: list(_grouped(own, "task_label")) for model, own in models.items()}
+    ideal = [result for result in results if is_ideal(result.model)]
+    overlaid = _overlaid(models)
+    # Averages over other tasks are other quantities, and never share a figure.
+    alike = len({tuple(tasks[model]) for model in overlaid}) == 1
+    several = {model for model in models if len(tasks[model]) > 1}
+    if alike and several & set(overlaid):
+        own = [result for result in averages if result.model in overlaid]
+        every = tasks[overlaid[0]]
+        figure = overlay_figure(own, curves, f"average over {len(every)} tasks")
+        yield _Block("average", None, figure, own, every, tabled=False)
     for model, own in _grouped(averages, "model").items():
-        if tasks[model] > 1:
-            yield _Block("average", model, average_figure(own, curves, tasks[model]), own)
+        if model in several:
+            figure = average_figure(own, curves, len(tasks[model]))
+            yield _Block("average", model, figure, own, tasks[model])
     for model, own in models.items():
-        if tasks[model] > 1:
-            yield _Block("overview", model, overview_figure(own, curves), [])
+        if model in several:
+            figure = overview_figure(own, curves)
+            yield _Block("overview", model, figure, own, tasks[model], tabled=False)
     for task, of_task in _grouped(results, "task_label").items():
-        by_model = _grouped(of_task, "model")
-        ideal = next((own for model, own in by_model.items() if is_ideal(model)), [])
-        for model, own in by_model.items():
-            behind = [] if is_ideal(model) else ideal
-            yield _Block(task, model, task_figure(own, curves, behind), own)
+        behind = [result for result in ideal if result.task_label == task]
+        yield from _of_task(task, of_task, behind, overlaid, curves)
+
+
+def _of_task(
+    task: str,
+    results: Sequence[Result],
+    ideal: Sequence[Result],
+    overlaid: Sequence[str],
+    curves: Mapping[str, Curve],
+) -> Iterator[_Block]:
+    own = [result for result in results if result.model in overlaid]
+    if len(_grouped(own, "model")) > 1:
+        behind = [result for result in ideal if result.model not in overlaid]
+        figure = overlay_figure(own, curves, task, behind)
+        yield _Block(task, None, figure, own, [task], behind, tabled=False)
+    by_model = _grouped(results, "model")
+    first = next((of_model for model, of_model in by_model.items() if is_ideal(model)), [])
+    for model, of_model in by_model.items():
+        behind = [] if is_ideal(model) else first
+        yield _Block(task, model, task_figure(of_model, curves, behind), of_model, [task], behind)
+
+
+def _overlaid(models: Iterable[str]) -> list[str]:
+    """Return the models that are drawn into one figure, none if there is only one.
+
+    The ideal model stands behind every other one already, and competes only with its like.
+    """
+    every = list(models)
+    competing = [model for model in every if not is_ideal(model)] or every
+    return competing if len(competing) > 1 else []
 
 
 def _grouped(results: Sequence[Result], attribute: str) -> dict[str, list[Result]]:

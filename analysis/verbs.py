@@ -11,40 +11,71 @@ import click
 
 if TYPE_CHECKING:
     from parallelbench.analysis.limits import Caps, Limits
+    from parallelbench.results import Result
+    from parallelbench.rundir import RunDirectory
     from parallelbench.setting import Setting
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the report.  [default: RUN itself; report, of several]",
+)
+@click.option(
+    "--separate",
+    is_flag=True,
+    help="A page for each group of runs that ask the same, whatever the others ask.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
-def report(runs: Sequence[Path], *, as_json: bool) -> None:
-    """Print the results of each RUN, a run directory, and write its report.
+def report(runs: Sequence[Path], out: Path | None, *, separate: bool, as_json: bool) -> None:
+    """Print the results of RUN, a run directory, and write its report; several are overlaid.
 
-    Into the run directory go results.json, results.csv, figures/ and report.html, a page
-    that stands alone.  A run that is not finished is reported as far as it is.
+    The report is results.json, results.csv, figures/ and report.html, a page that stands
+    alone.  A run that is not finished is reported as far as it is.  Several runs must have the
+    same seed and the same versions of their tasks; a decode that two of them hold counts once.
 
-    Example: parallelbench report runs/3f2a9c1b7d04
-    """
+    \b
+    Examples:
+      parallelbench report runs/3f2a9c1b7d04
+      parallelbench report runs/llada runs/dream --out both
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.analysis.joined import JoinedRuns, open_apart, open_runs
+
+    if out is None and len(set(runs)) > 1:
+        out = Path("report")
+    if separate:
+        groups = open_apart(runs)
+    else:
+        groups = [open_runs(runs, "give --separate for a page of each")]
+    every: list[Result] = []
+    for number, group in enumerate(groups, start=1):
+        run = group[0]
+        if out is not None:
+            run = JoinedRuns.of(group, out if len(groups) == 1 else out / str(number))
+        every += _report(run, as_json=as_json)
+    if as_json:
+        from parallelbench.results import to_json
+
+        click.echo(to_json(every), nl=False)
+
+
+def _report(run: RunDirectory, *, as_json: bool) -> Sequence[Result]:
     from rich.console import Console
 
     from parallelbench.analysis.report import make_report, shortfall
     from parallelbench.analysis.table import table
-    from parallelbench.results import average_over_tasks, to_json
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.results import average_over_tasks
 
-    every = []
-    for path in runs:
-        run = RunDirectory.open(path)
-        results, page = make_report(run)
-        every.extend(results)
-        if not as_json:
-            Console().print(table(results, average_over_tasks(results)))
-        missing = shortfall(run, results)
-        if missing:
-            click.echo(f"{path}: {missing}", err=as_json)
-        click.echo(f"report: {page}", err=as_json)
-    if as_json:
-        click.echo(to_json(every), nl=False)
+    results, page = make_report(run)
+    if not as_json:
+        Console().print(table(results, average_over_tasks(results)))
+    missing = shortfall(run, results)
+    if missing:
+        click.echo(f"{run.path}: {missing}", err=as_json)
+    click.echo(f"report: {page}", err=as_json)
+    return results
 
 
 @click.command()

@@ -57,7 +57,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         with whole.appending() as writer:
             for shard in shards:
                 for record in shard.records():
-                    if found.kept.get(_place(record, runfile)) == _digest(record):
+                    if found.kept.get(_place(record, runfile)) == digest_of(record):
                         del found.kept[_place(record, runfile)]
                         writer.append(record)
         for shard in shards:
@@ -99,14 +99,18 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     """Read every record once; of a decode that failed and was done again, keep the last."""
     kept: dict[_Place, bytes] = {}
     failed: set[_Place] = set()
-    models: dict[str, tuple[str, RunDirectory]] = {}
-    engines: dict[str, tuple[dict[str, str], RunDirectory]] = {}
+    models: dict[str, tuple[str, str]] = {}
+    engines: dict[str, tuple[dict[str, str], str]] = {}
     duplicates = 0
     for shard in shards:
         for record in shard.records():
-            _refuse_other_model(record, shard, models)
-            _refuse_other_engines(record, shard, engines)
-            place, digest = _place(record, shard.runfile), _digest(record)
+            refuse_other_model(
+                record, str(shard.path), models, "only shards of the same model can be merged"
+            )
+            refuse_other_engines(
+                record, str(shard.path), engines, "only shards with the same can be merged"
+            )
+            place, digest = _place(record, shard.runfile), digest_of(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
                 if known is None:
@@ -128,27 +132,48 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     return _Found(kept, duplicates)
 
 
-def _refuse_other_model(
-    record: Record, shard: RunDirectory, models: dict[str, tuple[str, RunDirectory]]
+def refuse_other_model(
+    record: Record, run: str, seen: dict[str, tuple[str, str]], advice: str
 ) -> None:
-    digest, first = models.setdefault(record.model, (record.model_digest, shard))
+    """Refuse a record of another model than one of the same name before it.
+
+    Args:
+        record: To be looked at.
+        run: Where it stands.
+        seen: Digest and run of each model so far; this one is added.
+        advice: What to do about it: the end of the error's sentence.
+
+    Raises:
+        RecordsError: The model's digest is another.
+    """
+    digest, first = seen.setdefault(record.model, (record.model_digest, run))
     if record.model_digest != digest:
         raise RecordsError(
-            f"{shard.path} was decoded with another {record.model!r} than {first.path}: digest "
+            f"{run} was decoded with another {record.model!r} than {first}: digest "
             f"{record.model_digest[:12]} and not {digest[:12]} (other weights, another tokenizer, "
-            "or other installed tasks); only shards of the same model can be merged"
+            f"or other installed tasks); {advice}"
         )
 
 
-def _refuse_other_engines(
-    record: Record, shard: RunDirectory, engines: dict[str, tuple[dict[str, str], RunDirectory]]
+def refuse_other_engines(
+    record: Record, run: str, seen: dict[str, tuple[dict[str, str], str]], advice: str
 ) -> None:
-    told, first = engines.setdefault(record.task_label, (record.engines, shard))
+    """Refuse a record that other engines marked than one of the same task before it.
+
+    Args:
+        record: To be looked at.
+        run: Where it stands.
+        seen: Engines and run of each task so far; this one is added.
+        advice: What to do about it: the end of the error's sentence.
+
+    Raises:
+        RecordsError: Another engine, or another release, marked it.
+    """
+    told, first = seen.setdefault(record.task_label, (record.engines, run))
     if record.engines != told:
         raise RecordsError(
-            f"{shard.path} was marked by {record.engines} for task {record.task_label!r}, and "
-            f"{first.path} by {told}: marks by different engines are different metrics; only "
-            "shards with the same can be merged"
+            f"{run} was marked by {record.engines} for task {record.task_label!r}, and "
+            f"{first} by {told}: marks by different engines are different metrics; {advice}"
         )
 
 
@@ -193,8 +218,8 @@ def _place(record: Record, runfile: RunFile) -> _Place:
     )
 
 
-def _digest(record: Record) -> bytes:
-    # What a clock decides is no difference.
+def digest_of(record: Record) -> bytes:
+    """Return what tells two records of a decode apart; what a clock decides is no difference."""
     body = record.model_dump_json(exclude={"seconds"})
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
 

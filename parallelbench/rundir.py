@@ -21,7 +21,7 @@ from typing import Any
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, from_line, to_line
-from parallelbench.runfile import RunFile, differences, make_runfile, read_content
+from parallelbench.runfile import RunFile, differences, digest_of, make_runfile, read_content
 from parallelbench.shard import Shard
 
 _RUN_FILE = "run.yaml"
@@ -45,13 +45,21 @@ class RunDirectory:
     shard: Shard | None = None
 
     @classmethod
-    def open(cls, path: Path) -> RunDirectory:
+    def open(cls, path: Path, *, any_version: bool = False) -> RunDirectory:
         """Return the run in ``path``.
+
+        Args:
+            path: Of the folder.
+            any_version: Also if its tasks have changed since, for a look at what is recorded;
+                such a run cannot go on.
 
         Raises:
             RunFileError: ``path`` holds no run, or its run file is malformed.
         """
         content = cls.content(path)
+        if any_version:
+            tasks = [{**task, "version": None} for task in content.get("tasks", [])]
+            content = {**content, "tasks": tasks}
         return cls(path, make_runfile(content, where=str(path / _RUN_FILE)), _shard_in(path))
 
     @classmethod
@@ -143,7 +151,27 @@ class RunDirectory:
             _refuse_device(file)
             with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
                 for number, line in enumerate(lines, start=1):
+                    # The line that is being written is no record yet.
+                    if not line.endswith("\n") and self.is_going_on():
+                        return
                     yield self._checked(line, f"{file} line {number}")
+
+    def is_going_on(self) -> bool:
+        """Return whether a process is writing the records right now.
+
+        Raises:
+            StorageError: That cannot be seen.
+        """
+        file = self.path / _RECORDS
+        with storage(file):
+            if not file.is_file():
+                return False
+            with file.open("rb") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
 
     @contextmanager
     def appending(self) -> Iterator[RecordWriter]:
@@ -191,7 +219,7 @@ class RunDirectory:
     def facts(self) -> dict[str, Any]:
         """Return the run's provenance, for its report."""
         return {
-            "run_digest": self.runfile.digest,
+            "run_digest": digest_of(self.content(self.path)),
             "models": [setting.label for setting in self.runfile.models],
             "tasks": [setting.label for setting in self.runfile.tasks],
             "decoders": [setting.label for setting in self.runfile.decoders],
@@ -200,6 +228,7 @@ class RunDirectory:
             "repeats": self.runfile.repeats,
             **({} if self.shard is None else {"shard": str(self.shard)}),
             "environments": self.environments(),
+            "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
         }
 
     def write_text(self, name: str, text: str) -> Path:

@@ -150,7 +150,7 @@ class RunFile:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of :meth:`frozen`."""
-        return hashlib.sha256(json.dumps(self.frozen(), sort_keys=True).encode()).hexdigest()
+        return digest_of(self.frozen())
 
     def to_yaml(self) -> str:
         """Return the frozen run as YAML."""
@@ -227,6 +227,11 @@ def read_content(run: Path | str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunFileError(f"the run file {path} must hold keys such as models, tasks and decoders")
     return content
+
+
+def digest_of(frozen: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a frozen run file says."""
+    return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -225,7 +225,7 @@ def copied(folder, to, version):
     to.mkdir()
     for file in ("run.yaml", "records-0.jsonl"):
         (to / file).write_bytes((folder / file).read_bytes())
-    text = (to / "run.yaml").read_text().replace("version: 1", f"version: {version}")
+    text = (to / "run.yaml").read_text().replace("  version: 1", f"  version: {version}")
     (to / "run.yaml").write_text(text)
     return to
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from parallelbench.analysis.families import curves_of
 from parallelbench.analysis.plots import (
+    COLUMN,
     Standing,
     average_figure,
     images,
+    overlay_figure,
     overview_figure,
     speeds_figure,
     task_figure,
@@ -98,7 +101,9 @@ def test_nothing_covers_anything_else(figures, sweep, make_result):
         dataclasses.replace(r, task_label=f"{r.task_label}," + "field=value," * 4) for r in many
     ]
     crowded = task_figure(long, curves_of(long))
-    for figure in (*figures.values(), crowded):
+    models = of_models(make_result, ["random", "confidence"])
+    overlaid = overlay_figure(models, curves_of(models), "choices/city")
+    for figure in (*figures.values(), crowded, overlaid):
         figure.draw_without_rendering()
         texts = [text.get_window_extent() for text in figure.texts]
         boxes = [*texts, *(legend.get_window_extent() for legend in figure.legends)]
@@ -112,7 +117,7 @@ def test_nothing_covers_anything_else(figures, sweep, make_result):
 
 
 def test_a_task_figure_fits_the_column_of_a_paper(figures):
-    assert figures["task"].get_figwidth() == pytest.approx(3.4)
+    assert figures["task"].get_figwidth() == pytest.approx(COLUMN)
     assert figures["overview"].get_figwidth() <= 7
 
 
@@ -152,6 +157,61 @@ def test_the_ideal_model_stands_dotted_behind_another_model(make_result):
     assert "dotted: ideal" in " ".join(
         text.get_text() for text in task_figure(own, curves, ideal).texts
     )
+
+
+def of_models(make_result, decoders, models=("mini", "hf:ONE", "hf:OTHER")):
+    return [
+        make_result(f"{decoder}:k={k}", model=model, right=90 - 9 * place - k, speed=float(k))
+        for decoder in decoders
+        for place, model in enumerate(models)
+        for k in (1, 4)
+    ]
+
+
+def test_models_in_one_figure_differ_in_line_and_marker_and_decoders_in_colour(make_result):
+    results = of_models(make_result, ["random", "confidence"])
+    figure = overlay_figure(results, curves_of(results), "choices/city")
+    (axes,) = figure.axes
+    drawn = {bars.get_label(): bars.lines[0] for bars in axes.containers}
+    assert len(drawn) == 6
+    for part, wanted in ((0, 3), (1, 2)):
+        groups = {}
+        for label, line in drawn.items():
+            groups.setdefault(label.split(": ")[part], []).append(line)
+        assert len(groups) == wanted
+        for lines in groups.values():
+            looks = {(line.get_marker(), str(line._dash_pattern)) for line in lines}
+            colours = {line.get_color() for line in lines}
+            assert (len(looks), len(colours)) == ((1, 2) if part == 0 else (3, 1))
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["random, varying k", "confidence, varying k", "mini", "hf:ONE", "hf:OTHER"]
+    assert figure.get_figwidth() == pytest.approx(COLUMN)
+
+
+def test_with_more_decoders_than_colours_each_has_a_panel(make_result):
+    results = of_models(make_result, [f"strategy_{number}" for number in range(9)])
+    ideal = [dataclasses.replace(result, model="ideal") for result in results[::3]]
+    figure = overlay_figure(results, curves_of(results), "choices/city", ideal)
+    assert [axes.get_title(loc="left") for axes in figure.axes][:2] == [
+        "strategy_0, varying k",
+        "strategy_1, varying k",
+    ]
+    for axes in figure.axes:
+        assert len(axes.containers) == 3
+        assert len(set(looks(axes).values())) == 3
+        assert sum(line.get_linestyle() == ":" for line in axes.lines) == 1
+
+
+def test_a_server_s_figure_says_why_it_is_empty(make_result):
+    results = [make_result(tokens_per_step=None)]
+    words = [text.get_text() for text in task_figure(results, curves_of(results)).texts]
+    assert "ideal; no point: a server shows no steps" in words
+
+
+def test_letters_are_large_enough_for_a_column(figures):
+    for figure in figures.values():
+        sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= 6  # points, in the width in which it is printed
 
 
 def test_the_same_results_give_the_same_bytes(sweep, curves):

@@ -1,6 +1,8 @@
 """The page: whole, safe, and the same every time; and the verb that writes it."""
 
+import csv
 import dataclasses
+import html
 import json
 from html.parser import HTMLParser
 
@@ -11,7 +13,9 @@ from parallelbench.analysis.losses import Loss
 from parallelbench.analysis.report import write_report
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
+from parallelbench.record import from_line, to_line
 from parallelbench.results import Interval
+from parallelbench.rundir import RunDirectory
 
 EVIL = "<script>alert(1)</script>"
 
@@ -54,7 +58,9 @@ def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep
     assert text.count('<table class="sortable">') == 3
     assert sorted(page.links) == sorted(f"#{anchor}" for anchor in page.ids)
     assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == sorted(
-        f"{anchor}{end}" for anchor in anchors for end in (".svg", "-dark.svg", ".png")
+        f"{anchor}{end}"
+        for anchor in anchors
+        for end in (".svg", "-dark.svg", ".png", ".csv", ".txt")
     )
 
 
@@ -136,13 +142,13 @@ def test_labels_that_look_alike_as_file_names_are_kept_apart(tmp_path, make_resu
         written(tmp_path, [make_result(task=task) for task in tasks]).read_text(encoding="utf-8")
     )
     assert page.ids[2:6] == ["a-b", "a-b-2", "A-b-3", "unnamed"]
-    assert len(list((tmp_path / "figures").iterdir())) == 3 * 6
+    assert len(list((tmp_path / "figures").iterdir())) == 5 * 6
 
 
 def test_each_model_has_figures_and_tables_of_its_own(tmp_path, sweep):
     both = sweep + [dataclasses.replace(result, model="ideal:noise=0") for result in sweep]
     text = written(tmp_path, both).read_text(encoding="utf-8")
-    assert len(Page(text).sources) == 8
+    assert len(Page(text).sources) == 8 + 3  # two ideal models compete, so all have a figure
     assert (tmp_path / "figures" / "choices-city--ideal.svg").is_file()
     assert (tmp_path / "figures" / "choices-city--ideal-noise-0.svg").is_file()
 
@@ -187,19 +193,100 @@ def test_the_verb_prints_nothing_but_json_if_asked(run_folder, capsys):
     assert main(["report", str(run_folder), str(run_folder), "--json"]) == 0
     out, told = capsys.readouterr()
     results = json.loads(out)
-    assert len(results) == 2 * 6
-    assert results[:6] == json.loads((run_folder / "results.json").read_text())
-    assert told.count("report: ") == 2
+    assert results == json.loads((run_folder / "results.json").read_text())
+    assert len(results) == 6
+    assert told == f"report: {run_folder / 'report.html'}\n"  # a run given twice is one run
 
 
-def test_an_unfinished_run_is_reported_as_far_as_it_is(run_folder, tmp_path, capsys):
-    for name in ("run.yaml", "environment.json"):
-        (tmp_path / name).write_bytes((run_folder / name).read_bytes())
-    lines = (run_folder / "records-0.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "records-0.jsonl").write_text("".join(lines[:7]))
-    assert main(["report", str(tmp_path)]) == 0
-    assert f"{tmp_path}: unfinished: 7 of 18 decodes are marked" in capsys.readouterr().out
-    assert "unfinished: 7 of 18" in (tmp_path / "report.html").read_text(encoding="utf-8")
+@pytest.fixture
+def copied(run_folder, tmp_path):
+    """The same run with other records: some of its lines, after a change."""
+
+    def copy(lines=18, change=lambda record: record, end=""):
+        for name in ("run.yaml", "environment.json"):
+            (tmp_path / name).write_bytes((run_folder / name).read_bytes())
+        whole = (run_folder / "records-0.jsonl").read_text().splitlines(keepends=True)
+        records = [change(from_line(line, "here")) for line in whole[:lines]]
+        (tmp_path / "records-0.jsonl").write_text("".join(map(to_line, records)) + end)
+        return tmp_path
+
+    return copy
+
+
+def reported(folder, capsys):
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    return capsys.readouterr().out, html.unescape(page[: page.index("<nav")])
+
+
+def test_an_unfinished_run_is_reported_as_far_as_it_is(copied, capsys):
+    folder = copied(7)
+    out, top = reported(folder, capsys)
+    assert f"{folder}: unfinished: 7 of 18 decodes are marked" in out
+    assert "unfinished: 7 of 18" in top
+    assert f"to go on: parallelbench run {folder}/run.yaml --out {folder}" in top
+
+
+def test_a_run_that_is_going_on_is_reported_without_the_line_being_written(copied, capsys):
+    folder = copied(7)
+    records = folder / "records-0.jsonl"
+    with RunDirectory.open(folder).appending():
+        with records.open("a") as stream:
+            stream.write('{"half a record')
+        out, top = reported(folder, capsys)
+    assert f"{folder}: still going on: 7 of 18 decodes are marked" in out
+    assert "still going on: 7 of 18" in top
+    assert "to go on" not in top
+    assert main(["report", str(folder)]) == 2  # that process is gone, and the line is torn
+    assert "start the run again to drop that line" in capsys.readouterr().err
+
+
+def test_a_run_without_records_says_how_to_begin(copied, capsys):
+    folder = copied(0)
+    _, top = reported(folder, capsys)
+    assert "nothing is recorded yet" in top
+    assert f"0 of 18 decodes are marked; to go on: parallelbench run {folder}/run.yaml" in top
+    assert "0 decoder settings" not in top
+
+
+def test_a_run_with_nothing_but_errors_says_which(copied, capsys):
+    def failed(record):
+        why = "out of memory" if record.index else EVIL
+        gone = {"status": "error", "error": why, "marks": None}
+        return record.model_copy(update=gone)
+
+    folder = copied(change=failed)
+    _, top = reported(folder, capsys)
+    assert "0 of 18 decodes are marked; 18 ended in an error and are not counted" in top
+    assert "12 decodes: out of memory" in top
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "6 decodes: &lt;script&gt;" in page
+    assert "Nothing is marked yet, so there is nothing to watch." in page
+
+
+def test_a_run_that_a_server_decoded_says_why_it_shows_no_steps(copied, capsys):
+    def served(record):
+        nothing = dict.fromkeys(("trace", "counts", "output_ids", "mask_id", "end_id"))
+        return record.model_copy(update=nothing)
+
+    folder = copied(change=served)
+    reported(folder, capsys)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "18 decodes of ideal have no steps to watch: a server decoded them." in page
+    assert 'id="-index"' not in page
+
+
+def test_the_data_of_a_figure_are_what_it_shows(tmp_path, sweep):
+    ideal = [dataclasses.replace(result, model="mini") for result in sweep]
+    written(tmp_path, [*sweep, *ideal])
+    with (tmp_path / "figures" / "choices-city--mini.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    shown = [(row["model"], row["decoder_label"], float(row["accuracy_low"])) for row in rows]
+    own = [r for r in sweep if r.task_label == "choices/city"]
+    assert shown == [(m, r.decoder_label, r.interval.low) for m in ("mini", "ideal") for r in own]
+    told = (tmp_path / "figures" / "choices-city--mini.txt").read_text(encoding="utf-8")
+    page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f'<figcaption class="quiet">{told.strip()}</figcaption>' in page
 
 
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path, capsys):

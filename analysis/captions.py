@@ -1,0 +1,105 @@
+"""What stands under a figure, on the page and in a paper: enough to read its numbers rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parallelbench.record import Record
+from parallelbench.results import Result
+
+#: Settings or tasks that a caption names one by one.
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the results of a page were asked, as far as the results do not say it.
+
+    Attributes:
+        versions: Of each task, by its label.
+        seed: Of the samples; None if it is not known.
+    """
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    seed: int | None = None
+
+
+def asked_by(records: Iterable[Record], seed: int) -> Asked:
+    """Return what ``records`` were asked, of runs with one ``seed``."""
+    return Asked({record.task_label: record.task_version for record in records}, seed)
+
+
+def caption(
+    results: Sequence[Result],
+    tasks: Sequence[str],
+    asked: Asked,
+    *,
+    ideal: bool = False,
+) -> str:
+    """Return the caption of a figure of accuracy against tokens per step.
+
+    Args:
+        results: One per point, the ideal model's behind them left out.
+        tasks: The labels of the tasks; several where the points or the panels are of several.
+        asked: What the results were asked.
+        ideal: Whether the ideal model is drawn behind them.
+    """
+    average = any(result.task == "average" for result in results)
+    models = list(dict.fromkeys(result.model for result in results))
+    settings = list(dict.fromkeys(result.decoder_label for result in results))
+    told = [
+        "Accuracy against tokens per step"
+        + (f" on average over {len(tasks)} tasks, all of which weigh alike" if average else ""),
+        f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, asked)}",
+        f"Model{'s' * (len(models) > 1)}: {', '.join(models)}",
+        f"Decoder settings: {_listed(settings)}",
+        _counts(results, asked),
+        "Accuracy is the share of right answers, in the lenient reading, and its bars are 95 % "
+        + ("intervals of the tasks combined" if average else "Wilson intervals")
+        + (", in which repeats of a sample count for less" * _repeated(results)),
+        "Tokens per step are canvas tokens per model call, mean over samples",
+    ]
+    if ideal:
+        told.append("Dotted: the ideal model with the same decoder settings")
+    if any(result.oracle for result in results):
+        told.append("Hollow: oracles, which are told the right answers")
+    return ". ".join(told) + "."
+
+
+def _tasks(tasks: Sequence[str], asked: Asked) -> str:
+    versions = {asked.versions.get(task) for task in tasks}
+    if len(versions) == 1:
+        (version,) = versions
+        every = ", all of" if len(tasks) > 1 else ","
+        return _listed(tasks) + (f"{every} version {version}" if version is not None else "")
+    return ", ".join(
+        f"{task} (version {asked.versions[task]})" if task in asked.versions else task
+        for task in tasks
+    )
+
+
+def _counts(results: Sequence[Result], asked: Asked) -> str:
+    samples, decodes = (
+        _range(getattr(result, name) for result in results) for name in ("samples", "count")
+    )
+    seed = "" if asked.seed is None else f", seed {asked.seed}"
+    return f"Samples per point: {samples}, decodes per point: {decodes}{seed}"
+
+
+def _repeated(results: Sequence[Result]) -> bool:
+    return any(result.count > result.samples for result in results)
+
+
+def _range(counts: Iterable[int]) -> str:
+    different = sorted(set(counts))
+    if len(different) < 2:
+        return "".join(f"{count:,}" for count in different) or "none"
+    return f"{different[0]:,} to {different[-1]:,}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    if len(labels) <= _LISTED:
+        return ", ".join(labels)
+    rest = len(labels) - _LISTED
+    return f"{', '.join(labels[:_LISTED])} and {rest:,} more, which its data name"

@@ -1,0 +1,59 @@
+"""What a caption says: enough to read the figure without the page."""
+
+import dataclasses
+
+import pytest
+
+from parallelbench.analysis.captions import Asked, caption
+from parallelbench.results import average_over_tasks
+
+
+def test_a_caption_tells_task_version_model_settings_counts_and_intervals(make_result):
+    results = [make_result("random:k=1"), make_result("random:k=2")]
+    told = caption(results, ["choices/city"], Asked({"choices/city": 3}, 7), ideal=True)
+    for part in (
+        "Task: choices/city, version 3. Model: ideal. ",
+        "Decoder settings: random:k=1, random:k=2. ",
+        "Samples per point: 100, decodes per point: 100, seed 7. ",
+        "its bars are 95 % Wilson intervals. ",
+        "Dotted: the ideal model with the same decoder settings.",
+    ):
+        assert part in told
+    assert "Hollow" not in told
+    assert "repeats" not in told
+
+
+def test_versions_that_differ_are_told_task_by_task(make_result):
+    results = [make_result(task=task) for task in ("a", "b")]
+    told = caption(results, ["a", "b"], Asked({"a": 1, "b": 2}, 0))
+    assert "Tasks: a (version 1), b (version 2). " in told
+    assert "Tasks: a, b, all of version 2. " in caption(
+        results, ["a", "b"], Asked({"a": 2, "b": 2}, 0)
+    )
+    assert "version" not in caption(results, ["a", "b"], Asked())
+
+
+def test_an_average_has_other_intervals_and_says_so(make_result):
+    results = average_over_tasks([make_result(task=task) for task in ("a", "b")])
+    told = caption(results, ["a", "b"], Asked())
+    assert "on average over 2 tasks, all of which weigh alike" in told
+    assert "intervals of the tasks combined" in told
+
+
+def test_repeats_oracles_and_unequal_counts_are_told(make_result):
+    results = [
+        make_result(count=300),
+        make_result("label", oracle=True, count=90, samples=90),
+    ]
+    told = caption(results, ["choices/city"], Asked())
+    assert "Samples per point: 90 to 100, decodes per point: 90 to 300. " in told
+    assert "repeats of a sample count for less" in told
+    assert told.endswith("Hollow: oracles, which are told the right answers.")
+
+
+@pytest.mark.parametrize("count", [8, 9, 40])
+def test_a_long_list_is_cut_and_counted(make_result, count):
+    results = [make_result(f"strategy_{number}") for number in range(count)]
+    told = caption([dataclasses.replace(each) for each in results], ["a"], Asked())
+    assert ("more, which its data name" in told) == (count > 8)
+    assert f"and {count - 8} more" in told or count == 8
