@@ -151,6 +151,7 @@ class JoinedRuns(RunDirectory):
         if len({len(run.samples) for run in self.runs}) > 1:
             counts = ", ".join(f"{len(run.samples)} in {run.path}" for run in self.runs)
             told.append(f"samples of each task: {counts}")
+        told += [f"{run.path} is shard {run.shard} of a run" for run in self.runs if run.shard]
         held = Counter(task.label for run in self.runs for task in run.runfile.tasks)
         missing = [task for task, count in held.items() if count < len(self.runs)]
         if missing:

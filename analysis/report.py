@@ -32,7 +32,6 @@ from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
 from parallelbench.analysis.joined import JoinedRuns
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import (
-    COLUMN,
     Images,
     average_figure,
     images,
@@ -253,16 +252,15 @@ def _sections(
     sections: dict[str, _Section] = {}
     for block in _blocks(results, averages):
         name = names[block.section]
-        apart = block.model is not None and len(models) > 1
+        several = len(models) > 1 and block.model is not None
+        stem = f"{name}--{models[str(block.model)]}" if several else name
         drawn = images(block.figure)
         told = caption(block.results, block.tasks, asked, ideal=bool(block.behind))
-        _write_figure(
-            folder / (f"{name}--{models[block.model]}" if apart else name), drawn, told, block
-        )
+        _write_figure(folder / stem, drawn, told, block)
         image = "data:image/svg+xml;base64," + base64.b64encode(drawn.either).decode()
         heading = _HEADINGS.get(block.section, block.section)
         section = sections.setdefault(name, _Section(name, heading, []))
-        wide = block.figure.get_figwidth() > COLUMN
+        wide = len(block.figure.axes) > 1
         table = block.results if block.tabled else []
         section.blocks.append(_Shown(block.model, image, wide, told, table))
     return list(sections.values())

@@ -11,6 +11,7 @@ from parallelbench.record import from_line, to_line
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
+from parallelbench.shard import Shard
 
 ASKED = {
     "models": "ideal",
@@ -81,6 +82,17 @@ def test_a_decode_that_two_runs_hold_counts_once(runs, tmp_path):
     assert list(both.runfile.places["decoder"]) == ["random:k=4", "random:k=16", "one_by_one"]
 
 
+def test_a_part_of_a_run_in_a_folder_of_its_own_says_that_it_is_a_part(runs, tmp_path, capsys):
+    part = tmp_path / "part"
+    run(RunDirectory.open(runs["first"]).runfile, part, shard=Shard(2, 2))
+    assert main(["report", str(part), "--out", str(tmp_path / "out")]) == 0
+    assert f"{tmp_path / 'out'}: {part} is shard 2/2 of a run" in capsys.readouterr().out
+    assert "is shard 2/2" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert not (part / "report.html").exists()
+    both = joined([part, runs["first"]], tmp_path)
+    assert both.decodes == RunDirectory.open(runs["first"]).decodes
+
+
 def test_an_error_gives_way_to_the_decode_of_another_run(runs, tmp_path):
     def failed(record):
         gone = {"status": "error", "error": "it broke", "marks": None}
@@ -96,8 +108,12 @@ def test_runs_that_say_different_things_of_a_decode_are_refused(runs, tmp_path):
     other = changed(
         runs["first"], tmp_path / "other", lambda r: r.model_copy(update={"text": "else"})
     )
-    with pytest.raises(RecordsError, match=f"{other} and {runs['first']} say different things"):
-        list(joined([runs["first"], other], tmp_path / "out").records())
+    gone = {"status": "error", "error": "it broke", "marks": None}
+    broken = changed(runs["first"], tmp_path / "broken", lambda r: r.model_copy(update=gone))
+    for before in ([], [broken]):
+        every = joined([*before, runs["first"], other], tmp_path / "out")
+        with pytest.raises(RecordsError, match=f"{other} and {runs['first']} say different things"):
+            list(every.records())
 
 
 def test_other_weights_of_the_same_name_are_refused(runs, tmp_path):

@@ -180,9 +180,11 @@ def test_models_in_one_figure_differ_in_line_and_marker_and_decoders_in_colour(m
             groups.setdefault(label.split(": ")[part], []).append(line)
         assert len(groups) == wanted
         for lines in groups.values():
-            looks = {(line.get_marker(), str(line._dash_pattern)) for line in lines}
+            markers = {line.get_marker() for line in lines}
+            dashes = {str(line._dash_pattern) for line in lines}
             colours = {line.get_color() for line in lines}
-            assert (len(looks), len(colours)) == ((1, 2) if part == 0 else (3, 1))
+            found = (len(markers), len(dashes), len(colours))
+            assert found == ((1, 1, 2) if part == 0 else (3, 3, 1))
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words == ["random, varying k", "confidence, varying k", "mini", "hf:ONE", "hf:OTHER"]
     assert figure.get_figwidth() == pytest.approx(COLUMN)
