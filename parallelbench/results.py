@@ -9,11 +9,13 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from parallelbench.errors import RecordsError
 from parallelbench.record import Record
 
 #: Of every interval here.
@@ -27,6 +29,25 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the named parts of a result's marks.
+
+    Attributes:
+        value: Its mean over samples, in [0, 1]; a decode that stalled or ended unfinished
+            counts as 0.
+        interval: Of ``value``, at 95 %: Wilson's where every mark is 0 or 1, and where all
+            samples agree; else by bootstrap over samples.
+        samples: Distinct samples that have it.
+        count: Decodes that have it.
+    """
+
+    value: float
+    interval: Interval | None
+    samples: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +82,8 @@ class Result:
         off_law_share: Share of calls made on a canvas that no right answer fits; None for
             a model that does not know the law.
         seconds: Sum of the wall-clock times of the decodes; they overlap in a batch.
+        parts: The parts of the marks, by name; of an average over tasks none.
+        engines: What marked the replies beside our own rules: its version, by score.
     """
 
     model: str
@@ -85,6 +108,8 @@ class Result:
     problems: Mapping[str, int]
     off_law_share: float | None
     seconds: float
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    engines: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -95,6 +120,9 @@ def summarize(records: Iterable[Record]) -> list[Result]:
     """Return one result per (model, task, decoder setting), in order of first appearance.
 
     Of several records of the same decode only the last counts: it replaced an error.
+
+    Raises:
+        RecordsError: Replies of one result were marked by different engines.
     """
     latest = {record.key: record for record in records}
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
@@ -218,7 +246,45 @@ def _result(records: Sequence[Record]) -> Result:
         problems=_by_frequency(problems),
         off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
         seconds=sum(r.seconds for r in records),
+        parts=_parts(marked),
+        engines=_engines(marked),
     )
+
+
+def _parts(marked: Sequence[Record]) -> dict[str, Part]:
+    found = [(r, r.marks.parts, r.status == "ok") for r in marked if r.marks]
+    parts = {}
+    for name in dict.fromkeys(name for _, own, _ in found for name in own):
+        # A canvas with holes was not judged: it is no answer, whatever stands around them.
+        having = [(r, own.get(name, 0.0)) for r, own, ended in found if name in own or not ended]
+        values = [value for _, value in having]
+        by_sample = _by_sample([r for r, _ in having], values)
+        parts[name] = Part(
+            value=math.fsum(c.mean for c in by_sample) / len(by_sample),
+            interval=_part_interval(by_sample, set(values)),
+            samples=len(by_sample),
+            count=len(values),
+        )
+    return parts
+
+
+def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> Interval | None:
+    # Samples that agree show no spread to draw from; a share varies at most as a coin does.
+    plain = values <= {0.0, 1.0} or len({cluster.mean for cluster in clusters}) == 1
+    return _proportion_interval(clusters) if plain else _bootstrap(clusters)
+
+
+def _engines(marked: Sequence[Record]) -> dict[str, str]:
+    told = [record.engines for record in marked]
+    for other in told:
+        if other != told[0]:
+            raise RecordsError(
+                f"replies of {marked[0].model} to {marked[0].task_label} with "
+                f"{marked[0].decoder_label} were marked by {told[0]}, others by {other}: marks by "
+                "different engines are different metrics, and have no common mean; do the run "
+                "again in another folder"
+            )
+    return dict(told[0]) if told else {}
 
 
 def _by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
@@ -299,6 +365,8 @@ def _average(group: Sequence[Result]) -> Result:
         problems=_by_frequency(sum((Counter(result.problems) for result in group), Counter())),
         off_law_share=_plain_mean([result.off_law_share for result in group]),
         seconds=sum(result.seconds for result in group),
+        parts={},
+        engines={},
     )
 
 

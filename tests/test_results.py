@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from parallelbench.errors import RecordsError
 from parallelbench.record import Counts, Record, RecordedMarks
 from parallelbench.results import (
     Interval,
@@ -188,6 +189,62 @@ def test_problems_come_with_the_most_frequent_first_and_ties_by_name():
     assert list(result.problems.items()) == [("c", 2), ("a", 1), ("b", 1)]
 
 
+# The parts of the marks
+
+
+def parted(index, parts, *, status="ok", **changes):
+    marks = RecordedMarks(strict=0.0, lenient=0.0, problem="wrong", parts=parts)
+    return record(index, status=status, marks=marks, **changes)
+
+
+def test_a_part_of_the_marks_has_its_mean_its_interval_and_its_count():
+    records = [parted(n, {"grammar": float(n < 3), "rouge_l": n / 10}) for n in range(8)]
+    parts = only(records).parts
+    assert list(parts) == ["grammar", "rouge_l"]
+    assert (parts["grammar"].value, parts["grammar"].interval) == (3 / 8, wilson(3.0, 8.0))
+    assert parts["rouge_l"].value == pytest.approx(0.35)
+    assert {(part.samples, part.count) for part in parts.values()} == {(8, 8)}
+
+
+def test_a_graded_part_is_known_better_than_a_coin_is():
+    graded = only([parted(n, {"rouge_l": 0.4 + n % 3 / 10}) for n in range(30)]).parts["rouge_l"]
+    low, high = graded.interval
+    assert 0.4 < low < graded.value < high < 0.6
+    coin = wilson(graded.value * 30, 30.0)
+    assert high - low < (coin.high - coin.low) / 3
+
+
+def test_a_part_on_which_all_samples_agree_is_not_known_for_sure():
+    (alike,) = only([parted(n, {"rouge_l": 0.5}) for n in range(4)]).parts.values()
+    assert alike.interval == wilson(2.0, 4.0)
+
+
+def test_repeats_of_a_sample_are_averaged_before_the_samples_in_parts_too():
+    records = [*(parted(0, {"grammar": float(n == 0)}, repeat=n) for n in range(3))]
+    part = only([*records, parted(1, {"grammar": 1.0})]).parts["grammar"]
+    assert part.value == pytest.approx(2 / 3)
+    assert (part.samples, part.count) == (2, 4)
+
+
+@pytest.mark.parametrize("status", ["stalled", "unfinished"])
+def test_a_decode_that_did_not_end_well_has_none_of_any_part(status):
+    part = only([parted(0, {"grammar": 1.0}), parted(1, {}, status=status)]).parts["grammar"]
+    assert (part.value, part.samples) == (0.5, 2)
+
+
+def test_a_part_that_a_task_gives_only_now_and_then_is_the_mean_of_those_that_have_it():
+    part = only([parted(0, {"bonus": 0.5}), parted(1, {})]).parts["bonus"]
+    assert (part.value, part.samples) == (0.5, 1)
+    assert only([record(0)]).parts == {}
+
+
+def test_marks_by_different_engines_are_in_no_result_together():
+    old, new = {"grammar": "checker 1.0"}, {"grammar": "checker 2.0"}
+    assert only([record(n, engines=old) for n in range(2)]).engines == old
+    with pytest.raises(RecordsError, match="checker 1.0.*others by.*checker 2.0"):
+        only([record(0, engines=old), record(1, engines=new)])
+
+
 # Averages over tasks
 
 
@@ -348,6 +405,17 @@ def test_json_holds_every_field_and_comes_back_the_same():
         assert entry["accuracy"] == result.accuracy
         assert entry["interval"] == (list(result.interval) if result.interval else None)
         assert entry["fields"] == {"k": 4}
+
+
+def test_json_and_csv_hold_the_parts_and_what_marked_them():
+    engines = {"grammar": "checker 1.0"}
+    results = summarize([parted(n, {"grammar": float(n)}, engines=engines) for n in range(2)])
+    low, high = wilson(1.0, 2.0)
+    told = {"grammar": {"value": 0.5, "interval": [low, high], "samples": 2, "count": 2}}
+    (entry,) = json.loads(to_json(results))
+    assert (entry["parts"], entry["engines"]) == (told, engines)
+    (row,) = csv.DictReader(io.StringIO(to_csv(results)))
+    assert (json.loads(row["parts"]), json.loads(row["engines"])) == (told, engines)
 
 
 def test_csv_has_a_column_per_number_and_blanks_where_there_is_none():
