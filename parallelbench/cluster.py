@@ -46,6 +46,7 @@ from parallelbench.runner import (
     assemble,
     check,
     decode_jobs,
+    engines,
     jobs_of,
     loaded,
     planned,
@@ -98,6 +99,13 @@ class _News(NamedTuple):
     sent: int
 
 
+class _Opened(NamedTuple):
+    """What a worker decodes and marks with: the attributes of a :class:`Crew`."""
+
+    models: dict[str, Loaded]
+    engines: dict[str, dict[str, str]]
+
+
 class _Hand:
     """A worker, in its own process: models, and units to be done with them.
 
@@ -122,7 +130,7 @@ class _Hand:
         del told["started"]
         return told
 
-    def open(self, *, checking: bool) -> dict[str, Loaded]:
+    def open(self, *, checking: bool) -> _Opened:
         """Load the models, and show them what they will be asked if ``checking``."""
         load_plugins()
         torch.set_num_threads(self._threads)
@@ -130,7 +138,7 @@ class _Hand:
         if checking:
             check(self._runfile, parts)
         threading.Thread(target=self._work, args=(parts,), daemon=True).start()
-        return loaded(parts)
+        return _Opened(loaded(parts), engines(parts))
 
     def exchange(self, units: Sequence[Unit]) -> _News:
         """Take ``units``, and return what is finished, as soon as something is."""
@@ -285,6 +293,7 @@ class _Staff(Crew):
 
     def __init__(self, runfile: RunFile, batch_size: int, staffing: _Staffing) -> None:
         self.models: dict[str, Loaded] = {}
+        self.engines: dict[str, dict[str, str]] = {}
         self.tally = Tally()
         self._runfile = runfile
         self._batch_size = batch_size
@@ -426,17 +435,25 @@ class _Staff(Crew):
         checking = not (self._checked or any(worker.checking for worker in self._workers))
         self._workers.append(_Worker(handle, handle.arrive.remote(), checking))
 
-    def _welcome(self, worker: _Worker, models: Mapping[str, Loaded]) -> None:
+    def _welcome(self, worker: _Worker, opened: _Opened) -> None:
         worker.ready = True
         self._checked = self._checked or worker.checking
         self._stillborn = 0
-        for label, model in models.items():
+        for label, model in opened.models.items():
             first = self.models.setdefault(label, model).digest
             if model.digest != first:
                 raise RunFileError(
                     f"the workers have different models under the name {label!r}: one has digest "
                     f"{first[:12]}, another {model.digest[:12]} (other weights, another tokenizer, "
                     "or other installed tasks); give every machine the same files"
+                )
+        for label, told in opened.engines.items():
+            known = self.engines.setdefault(label, told)
+            if told != known:
+                raise RunFileError(
+                    f"the workers would mark task {label!r} by different engines: one by {known}, "
+                    f"another by {told}; marks by different engines are different metrics: install "
+                    "the same releases on every machine"
                 )
 
     def _bury(self, worker: _Worker, error: Exception) -> None:

@@ -103,10 +103,13 @@ class Crew(ABC):
 
     Attributes:
         models: What is loaded, by label.
+        engines: What marks replies beside our own rules: by task's label, its version by
+            score.
         tally: What sharing saved so far.
     """
 
     models: Mapping[str, Loaded]
+    engines: Mapping[str, Mapping[str, str]]
     tally: Tally
 
     @abstractmethod
@@ -172,10 +175,10 @@ def run(  # noqa: PLR0913  all but two are options
         writer = stack.enter_context(directory.appending())
         done: set[Key] = set()
         digests: dict[str, str] = {}
-        engines: dict[str, dict[str, str]] = {}
+        marked_by: dict[str, dict[str, str]] = {}
         for record in directory.records():
             digests[record.model] = record.model_digest
-            engines[record.task_label] = record.engines
+            marked_by[record.task_label] = record.engines
             if record.status != "error":
                 done.add(record.key)
         progress(len(done))
@@ -183,7 +186,7 @@ def run(  # noqa: PLR0913  all but two are options
             return directory
         crew = crew or stack.enter_context(executor(runfile, batch_size))
         _check_models(crew, digests, path)
-        _check_engines(runfile, engines, path)
+        _check_engines(crew, marked_by, path)
         models = {label: model.facts for label, model in crew.models.items()}
         directory.add_environment(
             {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
@@ -248,6 +251,11 @@ def check(runfile: RunFile, parts: Parts) -> None:
 def loaded(parts: Parts) -> dict[str, Loaded]:
     """Return what a run must know of its models, by label."""
     return {setting.label: Loaded(model.digest, model.facts()) for setting, model in parts.models}
+
+
+def engines(parts: Parts) -> dict[str, dict[str, str]]:
+    """Return what marks replies to each task beside our own rules, by label."""
+    return {setting.label: task.engines() for setting, task in parts.tasks}
 
 
 def execute(
@@ -360,6 +368,7 @@ class _Alone(Crew):
 
     def __init__(self, runfile: RunFile, parts: Parts, batch_size: int) -> None:
         self.models = loaded(parts)
+        self.engines = engines(parts)
         self.tally = Tally()
         self._runfile = runfile
         self._parts = parts
@@ -568,14 +577,13 @@ def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
             )
 
 
-def _check_engines(runfile: RunFile, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
+def _check_engines(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
     """Refuse to go on with other engines than those that marked the records of a run."""
-    for setting in runfile.tasks:
-        before = recorded.get(setting.label)
-        now = build(setting, TASKS).engines() if before else before
+    for label, now in crew.engines.items():
+        before = recorded.get(label, now)
         if before != now:
             raise RunFileError(
-                f"{path} was begun with other engines for task {setting.label!r}: {before}, and "
+                f"{path} was begun with other engines for task {label!r}: {before}, and "
                 f"now {now}; marks by different engines are different metrics: install those, or "
                 "give another --out"
             )

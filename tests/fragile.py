@@ -1,4 +1,4 @@
-"""A plugin whose decoder and model hurt the process that they are in, for tests of workers.
+"""A plugin whose parts hurt the process that they are in, or differ in each: for workers.
 
 A sample's decode kills its process as long as the file exists that ``FRAGILE`` names.
 """
@@ -12,7 +12,8 @@ from typing import Literal
 from parallelbench.decoder import DECODERS
 from parallelbench.model import MODELS, ModelSource
 from parallelbench.models.ideal import Ideal
-from toys import Surest
+from parallelbench.task import TASKS
+from toys import Colours, Surest
 
 #: The sample over which workers die.
 DEADLY = 2
@@ -45,3 +46,14 @@ class FragileModel(ModelSource):
         model = Ideal().open()
         model.digest = f"{os.getpid():064}"
         return model
+
+
+@TASKS.register("fragile")
+@dataclass(frozen=True, kw_only=True)
+class FragileTask(Colours):
+    """A task whose engine is another release in every process."""
+
+    name = "fragile"
+
+    def engines(self):
+        return {"colour": f"eye 1.{os.getpid()}"}

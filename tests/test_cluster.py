@@ -20,6 +20,7 @@ from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import execute, run
 from parallelbench.shard import Shard
+from parallelbench.task import TASKS
 from servers import Scripted, says
 
 ONE, TWO = on_ray(workers=1), on_ray(workers=2)
@@ -52,7 +53,9 @@ def two_cores(tmp_path_factory):
 
         yield place / "alive"
         ray.shutdown()
-        del DECODERS._entries["fragile"], MODELS._entries["fragile"], fragile
+        for registry in (DECODERS, MODELS, TASKS):
+            del registry._entries["fragile"]
+        del fragile
 
 
 def plan(**changes):
@@ -186,6 +189,25 @@ def test_workers_that_hold_different_weights_are_refused(two_cores, tmp_path):
     sentence = "the workers have different models under the name 'fragile': one has digest 0000"
     with pytest.raises(RunFileError, match=sentence):
         run(plan(models="fragile", samples=500), tmp_path, executor=TWO)
+    assert nobody_is_left()
+
+
+def test_workers_that_mark_by_different_releases_of_an_engine_are_refused(two_cores, tmp_path):
+    sentence = "would mark task 'fragile' by different engines: one by {'colour': 'eye 1"
+    with pytest.raises(RunFileError, match=sentence):
+        run(plan(tasks="fragile", samples=500), tmp_path, executor=TWO)
+    assert nobody_is_left()
+    # The second worker may come when the first has begun.
+    kept = RunDirectory.open(tmp_path).records() if RunDirectory.holds_run(tmp_path) else ()
+    assert len({record.engines["colour"] for record in kept}) <= 1
+
+
+def test_a_run_goes_on_only_where_the_workers_have_its_engines(two_cores, tmp_path):
+    asked = plan(tasks="fragile")
+    with RunDirectory.begin(tmp_path / "run", asked).appending() as writer:
+        writer.append(next(execute(asked)))
+    with pytest.raises(RunFileError, match="was begun with other engines for task 'fragile'"):
+        run(asked, tmp_path / "run", executor=ONE)
     assert nobody_is_left()
 
 

@@ -41,7 +41,7 @@ class Colours(Task):
     def score(self, sample, reply):
         first, _, second = reply.partition(", ")
         right = first in WORDS and second in WORDS and first != second
-        return Marks(strict=right, lenient=right, problem=None if right else "wrong")
+        return Marks(float(right), float(right), problem=None if right else "wrong")
 
     def answers(self, sample, limit=100_000):
         return Answers.uniform(f"{a}, {b}" for a in WORDS for b in WORDS if a != b)
