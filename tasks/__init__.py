@@ -4,9 +4,18 @@ from parallelbench.tasks import (
     choices,
     list_operations,
     original,
+    original_text,
     puzzles,
     text_writing,
     waiting_line,
 )
 
-__all__ = ["choices", "list_operations", "original", "puzzles", "text_writing", "waiting_line"]
+__all__ = [
+    "choices",
+    "list_operations",
+    "original",
+    "original_text",
+    "puzzles",
+    "text_writing",
+    "waiting_line",
+]

@@ -10,6 +10,8 @@ the form of the reply decided.
 *Where the theory stands:* that of the task's namesake; the law of the right answers is
 enumerated where the rule leaves a choice among lists.
 
+Its free text is asked for by :mod:`parallelbench.tasks.original_text`.
+
 None of its data is shipped, for it has no licence:
 ``parallelbench import original CHECKOUT --out original.jsonl`` makes a bundle of a checkout.
 
@@ -45,20 +47,16 @@ from parallelbench.tasks.operations import (
     written,
 )
 from parallelbench.tasks.original_files import OriginalSample, read_bundle
-from parallelbench.tasks.original_rules import (
-    GRID_RULES,
-    LIST_RULES,
-    TEXT_METRICS,
-    original_mark,
-)
+from parallelbench.tasks.original_rules import GRID_RULES, LIST_RULES, original_mark
 
 
-@TASKS.register("original")
 @dataclass(frozen=True, kw_only=True)
-class Original(Task):
-    """Ask what the original benchmark's files ask, and mark by its rules.
+class Imported(Task):
+    """Ask what one of the original benchmark's files asks.
 
     Attributes:
+        metrics: The original's, that are marked by this class.
+        other: The registered task for the others.
         path: Of a bundle, as ``parallelbench import original`` writes it.
         task: Which of its tasks, ``group/task``; None if it holds one only.
         digest: What the bundle's must be; None takes it as it is.
@@ -66,13 +64,13 @@ class Original(Task):
 
     Raises:
         ValueError: The bundle cannot be read or is another one, it has no such task, or its
-            metric is one of free text.
+            metric is for the ``other`` task.
     """
 
-    name = "original"
+    metrics: ClassVar[tuple[str, ...]]
+    other: ClassVar[str]
     address: ClassVar[str] = "path"
     templates: ClassVar[Mapping[str, str]] = {"default": "{question}"}
-    scores: ClassVar[tuple[str, ...]] = ("original", "ours")
     origin: ClassVar[str] = "files of the original benchmark, imported by you"
     licence: ClassVar[str] = "none is stated there"
 
@@ -82,12 +80,17 @@ class Original(Task):
 
     def __post_init__(self) -> None:
         Task.__post_init__(self)
-        metric = self._samples[0].metric
-        if metric in TEXT_METRICS:
+        if self.metric not in self.metrics:
+            task = self._samples[0].task
             raise ValueError(
-                f"{self._samples[0].task} is marked by {metric}, which this version does not do "
-                "on imported data; leave the task out"
+                f"{task} is marked by {self.metric}: ask for it by "
+                f"{self.other}:{self.path}:task={task}"
             )
+
+    @property
+    def metric(self) -> str:
+        """The original's name of what marks it."""
+        return self._samples[0].metric
 
     def count_samples(self) -> int:
         """Return how many samples the bundle has of this task."""
@@ -120,6 +123,36 @@ class Original(Task):
         sample = self.draw(rng, index)
         return Problem({"question": sample.messages[-1].content}, sample.reference, sample.facts)
 
+    @cached_property
+    def _samples(self) -> tuple[OriginalSample, ...]:
+        digest, tasks = read_bundle(self.path)
+        if self.digest not in {None, digest}:
+            raise ValueError(
+                f"{self.path} has digest {digest}, not {self.digest}: it was made of other files"
+            )
+        task = self.task or (next(iter(tasks)) if len(tasks) == 1 else None)
+        if task is None:
+            raise ValueError(f"{self.path} holds {', '.join(tasks)}: add task=NAME")
+        if task not in tasks:
+            raise ValueError(f"{self.path}: {unknown('task', task, tasks)}")
+        return tasks[task]
+
+
+@TASKS.register("original")
+@dataclass(frozen=True, kw_only=True)
+class Original(Imported):
+    """Ask what the original benchmark's files of lists and grids ask, and mark by its rules.
+
+    Raises:
+        ValueError: The bundle cannot be read or is another one, it has no such task, or that
+            is one of free text.
+    """
+
+    name = "original"
+    metrics: ClassVar[tuple[str, ...]] = (*LIST_RULES, *GRID_RULES)
+    other: ClassVar[str] = "original_text"
+    scores: ClassVar[tuple[str, ...]] = ("original", "ours")
+
     def score(self, sample: Sample, reply: str) -> Marks:
         """Return 1 if the original's rule passes ``reply``, else 0.
 
@@ -151,20 +184,6 @@ class Original(Task):
             )
         refuse_over(limit, operation.count, sample.id)
         return Answers.uniform(map(written, operation.results()))
-
-    @cached_property
-    def _samples(self) -> tuple[OriginalSample, ...]:
-        digest, tasks = read_bundle(self.path)
-        if self.digest not in {None, digest}:
-            raise ValueError(
-                f"{self.path} has digest {digest}, not {self.digest}: it was made of other files"
-            )
-        task = self.task or (next(iter(tasks)) if len(tasks) == 1 else None)
-        if task is None:
-            raise ValueError(f"{self.path} holds {', '.join(tasks)}: add task=NAME")
-        if task not in tasks:
-            raise ValueError(f"{self.path}: {unknown('task', task, tasks)}")
-        return tasks[task]
 
 
 def _message(role: str, content: str) -> Message:

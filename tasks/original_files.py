@@ -7,7 +7,7 @@ What is read is a folder with ``<group>/<task>.jsonl``, an object to a line, and
     What the template names: a text, a list, or a mapping of such; ``icl_examples`` in it are
     worked examples, each with ``input`` and ``answer``.
 ``answer``
-    A right answer: text, a list, or a list of rows.
+    A right answer: text, a list, or a list of rows; of free text also several, as a list.
 ``output_format``
     Words for the template, optional.
 ``metadata``
@@ -28,9 +28,10 @@ import hashlib
 import json
 import string
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -38,6 +39,9 @@ from parallelbench.errors import RequestError, StorageError
 from parallelbench.registry import unknown
 from parallelbench.tasks.operations import written
 from parallelbench.tasks.original_rules import GRID_RULES, LIST_RULES, METRICS, TEXT_METRICS
+from parallelbench.tasks.text_scores import share_of_substrings
+
+T = TypeVar("T")
 
 _CONFIG = "task_config.yaml"
 _EXAMPLES = "icl_examples"
@@ -167,13 +171,19 @@ def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:
     lines = _json_lines(str(file), _bytes_of(file))
     for index, (where, row) in enumerate(lines):
         _refuse_fields(row, where)
+        messages = tuple(_turns(template.replace("\\n", "\n"), row, where))
+        reference = _as_text(row["answer"])
+        if metric in TEXT_METRICS:
+            reference, facts = _of_text(metric, row, _named(template), where)
+        else:
+            facts = _facts(metric, row, where)
         yield OriginalSample(
             task=f"{group}/{task}",
             index=index,
             metric=metric,
-            messages=tuple(_turns(template.replace("\\n", "\n"), row, where)),
-            reference=_as_text(row["answer"]),
-            facts=_facts(metric, row, where),
+            messages=messages,
+            reference=reference,
+            facts=facts,
             max_tokens=tokens,
         )
 
@@ -234,8 +244,6 @@ def _worded(template: str, row: Mapping[str, Any], where: str) -> str:
 
 
 def _facts(metric: str, row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if metric in TEXT_METRICS:
-        return {"input": row["input"], "metadata": row.get("metadata") or {}}
     if metric in GRID_RULES:
         return _grid_facts(row, where)
     answer = _as_list(row["answer"])
@@ -265,11 +273,10 @@ def _facts(metric: str, row: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _given_list(row: Mapping[str, Any], where: str) -> list[str]:
-    asked = row["input"] if isinstance(row["input"], Mapping) else {"input": row["input"]}
     found = {
         name: value
-        for name, given in asked.items()
-        if name != _EXAMPLES and (value := _as_list(given)) is not None
+        for name, given in _inputs(row).items()
+        if (value := _as_list(given)) is not None
     }
     if len(found) != 1:
         raise OriginalDataError(
@@ -290,6 +297,61 @@ def _grid_facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if first_row is not None:
         facts["first_row"] = _as_list(first_row) or str(first_row).split()
     return facts
+
+
+def _named(template: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def _of_text(
+    metric: str, row: Mapping[str, Any], named: AbstractSet[str], where: str
+) -> tuple[str, dict[str, Any]]:
+    """Return a right answer, and the facts of our own task that has the same scores."""
+    answer = row["answer"]
+    references = list(answer) if isinstance(answer, list) else [answer]
+    if not references or not all(isinstance(each, str) for each in references):
+        raise OriginalDataError(f"{where}: {metric} needs a text as its answer, or several")
+    if metric == "summary_score":
+        return references[0], {"references": references}
+    if metric == "paraphrase_score":
+        texts = {name: value for name, value in _inputs(row).items() if isinstance(value, str)}
+        given = _the_one(texts, named, f"{where}: {metric} needs one text in its input")
+        return references[0], {"text": given, "references": references}
+    words = _given_words(row, named, where)
+    holding = [each for each in references if share_of_substrings(words, each) == 1]
+    if not holding and sorted(references) != sorted(words):
+        raise OriginalDataError(
+            f"{where}: by {metric} its own answer {_as_text(answer)!r} is wrong, for it has not "
+            f"all of the words {', '.join(words)}, so the file is read amiss or at fault"
+        )
+    # The words alone are no sentence that holds them.
+    return next(iter(holding), ""), {"words": words}
+
+
+def _given_words(row: Mapping[str, Any], named: AbstractSet[str], where: str) -> list[str]:
+    inputs = _inputs(row)
+    lists = {name: found for name, value in inputs.items() if (found := _as_list(value))}
+    if not lists:
+        texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
+        lists = {name: [word.strip() for word in text.split(",")] for name, text in texts.items()}
+    words = _the_one(lists, named, f"{where}: its input must hold one list of words")
+    if not all(words):
+        raise OriginalDataError(f"{where}: one of the words asked for is empty")
+    return words
+
+
+def _inputs(row: Mapping[str, Any]) -> dict[str, Any]:
+    asked = row["input"] if isinstance(row["input"], Mapping) else {"input": row["input"]}
+    return {name: value for name, value in asked.items() if name != _EXAMPLES}
+
+
+def _the_one(found: Mapping[str, T], named: AbstractSet[str], wanted: str) -> T:
+    """Return the only one, or of several the only one that the prompt template names."""
+    chosen = found if len(found) == 1 else {name: found[name] for name in found if name in named}
+    if len(chosen) != 1:
+        told = ", ".join(chosen or found) or "none"
+        raise OriginalDataError(f"{wanted} that its prompt template names, got {told}")
+    return next(iter(chosen.values()))
 
 
 def _as_list(value: Any) -> list[str] | None:

@@ -111,7 +111,7 @@ GRID_RULES: Mapping[str, Callable[[Mapping[str, Any], Sequence[Sequence[str]]], 
     "latin_square_score": latin_square,
     "sudoku_score": sudoku,
 }
-#: Metrics of free text: their samples are read, but have to be marked by text scores.
+#: Metrics of free text, which :mod:`parallelbench.tasks.original_text` has.
 TEXT_METRICS = ("sentence_to_words_score", "summary_score", "paraphrase_score")
 METRICS = (*LIST_RULES, *GRID_RULES, *TEXT_METRICS)
 

@@ -12,6 +12,9 @@ import click
 if TYPE_CHECKING:
     from parallelbench.tasks.original_files import OriginalSample
 
+#: Judges free text unless the run file is changed: it needs no Java.
+_GRAMMAR = "lingotweaker"
+
 
 @click.command()
 @click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -43,39 +46,42 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
     tasks: dict[str, list[OriginalSample]] = {}
     for sample in samples:
         tasks.setdefault(sample.task, []).append(sample)
-    runnable = [own for own in tasks.values() if own[0].metric not in TEXT_METRICS]
-    if runnable:
-        _write_runfile(runnable, out, digest)
+    _write_runfile(list(tasks.values()), out, digest)
     told = [
-        {"task": task, "samples": len(own), "metric": own[0].metric, "runs": own in runnable}
-        for task, own in tasks.items()
+        {"task": task, "samples": len(own), "metric": own[0].metric} for task, own in tasks.items()
     ]
     if as_json:
         click.echo(json.dumps(told, indent=1))
     else:
         for line in told:
-            note = "" if line["runs"] else ", imported but not marked by this version"
-            click.echo(f"{line['task']}: {line['samples']} samples, {line['metric']}{note}")
+            click.echo(f"{line['task']}: {line['samples']} samples, {line['metric']}")
     click.echo(f"bundle: {out}, digest {digest}", err=as_json)
-    if runnable:
-        click.echo(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
+    if any(own[0].metric in TEXT_METRICS for own in tasks.values()):
+        click.echo(
+            f"its free text is marked by grammar={_GRAMMAR}, which is another score than the "
+            "original's: for that, write grammar: languagetool in the run file",
+            err=as_json,
+        )
+    click.echo(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
 
 
 def _write_runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> None:
     import yaml
 
     from parallelbench.errors import StorageError
+    from parallelbench.tasks.original_rules import TEXT_METRICS
 
     content = {
         "models": "mini",
         "tasks": [
             {
-                "name": "original",
+                "name": "original_text" if own[0].metric in TEXT_METRICS else "original",
                 "fields": {
                     "path": str(out),
                     "task": own[0].task,
                     "digest": digest,
                     "canvas_length": own[0].max_tokens,
+                    **({"grammar": _GRAMMAR} if own[0].metric in TEXT_METRICS else {}),
                 },
             }
             for own in tasks

@@ -22,6 +22,14 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")  # noqa: RUF001  as in "don't"
 BLEU_TOKENIZATION = "13a"
 
 
+def plain_text(reply: str) -> str:
+    """Return ``reply`` without white space around it, in Unicode that any engine takes.
+
+    Half of a surrogate pair becomes a question mark.
+    """
+    return reply.encode(errors="replace").decode().strip()
+
+
 def words_of(text: str) -> list[str]:
     """Return the words of ``text`` in lower case, without punctuation."""
     return _WORD.findall(text.lower())

@@ -56,6 +56,7 @@ from parallelbench.tasks.text_scores import (
     check_bertscore,
     engine_versions,
     one_minus_bleu,
+    plain_text,
     rouge_l,
     share_of_substrings,
     share_of_words,
@@ -112,14 +113,13 @@ class TextTask(Task):
         Raises:
             EngineError: What marks it is not installed, or stopped answering.
         """
-        # Half of a surrogate pair is no Unicode text, and no engine would take it.
-        text = reply.encode(errors="replace").decode().strip()
+        text = plain_text(reply)
         problem = "empty"
         if words_of(text):
             (found,) = open_engine(self.grammar).problems([text])
             problem = "ungrammatical" if found else ""
         grammar = float(not problem)
-        strict, parts = self._fulfilled(sample, text, grammar)
+        strict, parts = self.fulfilled(sample, text, grammar)
         return Marks(
             strict=strict * grammar,
             lenient=grammar,
@@ -140,10 +140,16 @@ class TextTask(Task):
         )
 
     @abstractmethod
-    def _fulfilled(
+    def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
-        """Return how far ``text`` does what was asked, and the parts of the marks."""
+        """Return how far ``text`` does what was asked, and the parts of the marks.
+
+        Args:
+            sample: Of this task, or one with the same facts.
+            text: The reply, as :func:`~parallelbench.tasks.text_scores.plain_text` gives it.
+            grammar: The mark for grammar, by which the original's products are multiplied.
+        """
 
     def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:  # noqa: ARG002
         # Every text is asked for under its own number.
@@ -212,9 +218,10 @@ class Summarization(Rewriting):
         """Start the grammar engine; return the version of each score that is not our own."""
         return {**Rewriting.engines(self), **engine_versions(["rouge_l"])}
 
-    def _fulfilled(
+    def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
+        """Return ROUGE-L against the nearest reference, and the parts of the marks."""
         # The data set has one summary of each dialogue; of several the nearest counts.
         rouge = max(rouge_l(reference, text) for reference in sample.facts["references"])
         return rouge, {"rouge_l": rouge, "summary_score": rouge * grammar}
@@ -257,9 +264,10 @@ class Paraphrasing(Rewriting):
         (release,) = engine_versions(["bertscore_f1"]).values()
         return {**told, "bertscore_f1": f"{release}, {self.bertscore}"}
 
-    def _fulfilled(
+    def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
+        """Return the product of the scores against the text given, and the parts of the marks."""
         given = sample.facts["text"]
         parts = {"one_minus_bleu": one_minus_bleu(given, text)}
         if self.bertscore is not None:
@@ -321,9 +329,10 @@ class WordsToSentence(TextTask):
             facts={"words": list(asked)},
         )
 
-    def _fulfilled(
+    def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
+        """Return 1 if all words stand as whole words, else 0, and the parts of the marks."""
         asked = sample.facts["words"]
         whole, anywhere = share_of_words(asked, text), share_of_substrings(asked, text)
         return float(whole == 1), {

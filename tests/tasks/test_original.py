@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelbench.cli import main
-from parallelbench.errors import FieldError, NotEnumerableError, RequestError
+from parallelbench.errors import FieldError, NotEnumerableError, RequestError, RunFileError
 from parallelbench.evaluation import evaluate
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import draw
@@ -35,6 +35,8 @@ CONFIG = {
         "metric": "latin_square_score",
     },
     "words_to_sentence": {"prompt_template": "{input}", "metric": "sentence_to_words_score"},
+    "summary": {"prompt_template": "{dialogue}", "metric": "summary_score"},
+    "paraphrase": {"prompt_template": "{text}", "metric": "paraphrase_score"},
 }
 SHUFFLE = {
     "input": {
@@ -61,12 +63,34 @@ FILES = {
         }
     ],
     "text/words_to_sentence.jsonl": [{"input": ["cat", "mat"], "answer": "A cat sat on a mat."}],
+    "text/summary.jsonl": [
+        {"input": {"dialogue": "Ann: Tea?\nBob: Yes."}, "answer": "Bob wants some tea."}
+    ],
+    "text/paraphrase.jsonl": [
+        {
+            "input": {"text": "The clock stopped at midnight.", "id": "7"},
+            "answer": ["At midnight the clock stopped.", "The clock ended at midnight."],
+        }
+    ],
 }
+
+
+@pytest.fixture(scope="module")
+def text_tasks(tmp_path_factory):
+    """Two tasks of free text, a sample of each, and what their products are at most."""
+    folder = write_checkout(tmp_path_factory.mktemp("text") / "checkout")
+    path = folder.with_suffix(".jsonl")
+    assert main(["import", "original", str(folder), "--out", str(path)]) == 0
+    factors = {"words_to_sentence": "words_substring", "summary": "rouge_l"}
+    return [(*text_of(path, name, grammar="harper"), most) for name, most in factors.items()]
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    folder = tmp_path / "checkout"
+    return write_checkout(tmp_path / "checkout")
+
+
+def write_checkout(folder):
     for name, rows in FILES.items():
         write(folder / name, "".join(json.dumps(row) + "\n" for row in rows))
     write(folder / "task_config.yaml", yaml.safe_dump(CONFIG))
@@ -86,10 +110,15 @@ def bundle(checkout, tmp_path, capsys):
     return path
 
 
-def task_of(bundle, name, **fields):
+def task_of(bundle, name, *, kind="original", **fields):
     told = "".join(f",{field}={value}" for field, value in fields.items())
-    (setting,) = parse_settings(f"original:{bundle}:task={name}{told}", TASKS)
+    (setting,) = parse_settings(f"{kind}:{bundle}:task={name}{told}", TASKS)
     return build(setting, TASKS)
+
+
+def text_of(bundle, name, **fields):
+    task = task_of(bundle, f"text/{name}", kind="original_text", **fields)
+    return task, draw(task, 0, 0)
 
 
 # From files to samples
@@ -99,6 +128,8 @@ def test_every_line_becomes_a_sample_and_the_same_files_give_the_same_bytes(chec
     samples = read_checkout(checkout)
     assert [(sample.task, sample.index) for sample in samples] == [
         ("puzzle/latin_square", 0),
+        ("text/paraphrase", 0),
+        ("text/summary", 0),
         ("text/words_to_sentence", 0),
         ("waiting_line/copy", 0),
         ("waiting_line/insert_random", 0),
@@ -240,11 +271,17 @@ def test_another_bundle_is_not_written_over_and_the_same_one_may_be(checkout, bu
         ("original:BUNDLE", "add task=NAME"),
         ("original:BUNDLE:task=waiting_line/copi", "did you mean 'waiting_line/copy'"),
         ("original:BUNDLE:task=waiting_line/copy,digest=0123", "it was made of other files"),
-        ("original:BUNDLE:task=text/words_to_sentence", "sentence_to_words_score"),
+        (
+            "original:BUNDLE:task=text/words_to_sentence",
+            "marked by sentence_to_words_score: ask for it by original_text:BUNDLE:task=text/words",
+        ),
+        ("original_text:BUNDLE:task=waiting_line/copy", "ask for it by original:BUNDLE:task=wait"),
+        ("original_text:BUNDLE:task=text/summary,grammar=harpr", "did you mean 'harper'"),
+        ("original_text:BUNDLE:task=text/summary,bertscore=x", "bertscore=x is for paraphrase_sc"),
     ],
 )
 def test_a_bundle_that_is_not_what_was_asked_for_is_refused(bundle, asked, message):
-    with pytest.raises(FieldError, match=message):
+    with pytest.raises(FieldError, match=message.replace("BUNDLE", str(bundle))):
         parse_settings(asked.replace("BUNDLE", str(bundle)), TASKS)
 
 
@@ -257,7 +294,7 @@ def test_a_bundle_that_lost_a_line_is_refused(bundle):
 
 def test_a_glob_of_all_tasks_leaves_out_what_needs_a_file():
     names = {setting.name for setting in parse_settings("*", TASKS)}
-    assert "original" not in names
+    assert not {"original", "original_text"} & names
     assert "waiting_line/copy" in names
 
 
@@ -369,16 +406,167 @@ def test_the_law_holds_what_the_rule_passes_and_nothing_else(bundle):
         task.answers(draw(task, 0, 0))
 
 
-def test_the_run_file_that_is_written_asks_for_every_task_that_can_be_marked(bundle):
+def test_the_run_file_that_is_written_asks_for_every_task(bundle):
     plan = yaml.safe_load(bundle.with_suffix(".yaml").read_text())
-    assert [task["fields"]["task"] for task in plan["tasks"]] == [
-        "puzzle/latin_square",
-        "waiting_line/copy",
-        "waiting_line/insert_random",
-        "waiting_line/shuffle",
+    assert [(task["name"], task["fields"]["task"]) for task in plan["tasks"]] == [
+        ("original", "puzzle/latin_square"),
+        ("original_text", "text/paraphrase"),
+        ("original_text", "text/summary"),
+        ("original_text", "text/words_to_sentence"),
+        ("original", "waiting_line/copy"),
+        ("original", "waiting_line/insert_random"),
+        ("original", "waiting_line/shuffle"),
     ]
     assert plan["tasks"][0]["fields"]["canvas_length"] == 64
-    assert len(make_runfile(plan, where="plan").tasks) == 4
+    assert plan["tasks"][1]["fields"]["grammar"] == "lingotweaker"
+    assert len(make_runfile(plan, where="plan").tasks) == 7
+
+
+# Free text
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        (
+            "words_to_sentence",
+            {"input": ["cat", "mat"], "answer": "A cat sat."},
+            "its own answer 'A cat sat.' is wrong, for it has not all of the words cat, mat",
+        ),
+        ("words_to_sentence", {"input": "cat, , mat", "answer": "x"}, "one of the words .* empty"),
+        (
+            "words_to_sentence",
+            {"input": {"input": 3, "a": ["cat"], "b": ["mat"]}, "answer": "cat mat"},
+            "hold one list of words that its prompt template names, got a, b",
+        ),
+        (
+            "summary",
+            {"input": {"dialogue": "Hm."}, "answer": [1]},
+            "summary_score needs a text as its answer, or several",
+        ),
+        (
+            "paraphrase",
+            {"input": {"text": ["a"]}, "answer": "x"},
+            "paraphrase_score needs one text in its input that .* names, got none",
+        ),
+    ],
+)
+def test_free_text_that_lacks_what_its_metric_needs_is_refused_with_its_line(
+    checkout, name, row, message
+):
+    write(checkout / f"text/{name}.jsonl", json.dumps(row))
+    with pytest.raises(OriginalDataError, match=f"{name}.jsonl line 1.*{message}"):
+        read_checkout(checkout)
+
+
+@pytest.mark.parametrize(
+    ("row", "words", "reference"),
+    [
+        ({"input": "[cat, mat]", "answer": "A cat, a mat."}, ["cat", "mat"], "A cat, a mat."),
+        ({"input": "cat, mat", "answer": ["A cat.", "Mat cat."]}, ["cat", "mat"], "Mat cat."),
+        ({"input": {"input": ["cat"], "n": "1"}, "answer": "Cats."}, ["cat"], "Cats."),
+        ({"input": ["cat", "mat"], "answer": ["mat", "cat"]}, ["cat", "mat"], ""),
+    ],
+)
+def test_the_words_are_found_however_they_are_written(checkout, row, words, reference):
+    write(checkout / "text/words_to_sentence.jsonl", json.dumps(row))
+    (sample,) = [each for each in read_checkout(checkout) if each.task.endswith("sentence")]
+    assert (sample.facts, sample.reference) == ({"words": words}, reference)
+
+
+WORDS_SCORE = "sentence_to_words_score@lingotweaker"
+
+
+@pytest.mark.parametrize(
+    ("reply", "marks"),
+    [
+        # grammar, inclusion, the original's score, ours
+        ("A cat sat on a mat.", (1, 1, 1, 1)),
+        ("Two cats sat on mats.", (1, 1, 1, 0)),  # inside other words
+        ("A cat sat here.", (1, 0.5, 0, 0)),
+        ("A cat cat sat on a mat.", (0, 1, 0, 0)),
+        ("", (0, 0, 0, 0)),
+        (" \n", (0, 0, 0, 0)),
+    ],
+)
+def test_words_count_inside_others_by_the_originals_score_and_not_by_ours(bundle, reply, marks):
+    task, sample = text_of(bundle, "words_to_sentence")
+    found = task.score(sample, reply)
+    names = ("grammar@lingotweaker", "words_substring", WORDS_SCORE, "ours@lingotweaker")
+    assert tuple(found.parts[name] for name in names) == marks
+    assert (found.lenient, found.strict) == (marks[0], marks[3])
+    assert (found.problem is None) == bool(marks[0])
+
+
+def test_a_reply_without_a_word_passes_the_originals_grammar_and_is_nothing_by_ours(bundle):
+    task, sample = text_of(bundle, "paraphrase")
+    marks = task.score(sample, "!")
+    assert (marks.lenient, marks.strict) == (1, 0)
+    assert marks.parts["grammar@lingotweaker"] == 1
+
+
+def test_a_summary_is_rouge_l_times_grammar_of_the_nearest_answer(bundle, checkout):
+    task, sample = text_of(bundle, "summary")
+    parts = task.score(sample, "Bob wants tea.").parts
+    # 3 of 3 words written are 3 of the 4 in the answer, in its order.
+    assert parts["rouge_l"] == parts["summary_score@lingotweaker"] == pytest.approx(6 / 7)
+    assert task.score(sample, "Bob wants wants tea.").parts["summary_score@lingotweaker"] == 0
+    row = {"input": {"dialogue": "Hm."}, "answer": ["It rained.", "Bob wants tea."]}
+    write(checkout / "text/summary.jsonl", json.dumps(row))
+    main(["import", "original", str(checkout), "--out", str(bundle.with_name("two.jsonl"))])
+    task, sample = text_of(bundle.with_name("two.jsonl"), "summary")
+    assert task.score(sample, "Bob wants tea.").parts["rouge_l"] == 1
+    assert sample.reference == "It rained."
+
+
+def test_a_paraphrase_without_a_model_has_no_product(bundle):
+    task, sample = text_of(bundle, "paraphrase")
+    copied = task.score(sample, "The clock stopped at midnight.")
+    assert (copied.lenient, copied.strict) == (1, 0)
+    assert list(copied.parts) == [
+        "grammar@lingotweaker",
+        "one_minus_bleu",
+        "ours@lingotweaker",
+    ]
+    assert task.score(sample, sample.reference).strict > 0.5
+
+
+def test_other_engines_give_scores_of_other_names_and_the_originals_has_its_own(bundle):
+    harper, _ = text_of(bundle, "summary", grammar="harper")
+    assert list(harper.engines()) == ["grammar@harper", "rouge_l"]
+    assert harper.engines()["grammar@harper"].startswith("harper ")
+    theirs, _ = text_of(bundle, "summary", grammar="languagetool")
+    assert [theirs._named(score) for score in ("grammar", "summary_score", "rouge_l")] == [
+        "grammar",
+        "summary_score",
+        "rouge_l",
+    ]
+
+
+@settings(max_examples=40, deadline=None)  # the engine starts in the first
+@given(st.text(st.characters(exclude_categories=()), max_size=40))
+def test_no_reply_makes_a_text_score_raise_or_the_product_exceed_its_factors(text_tasks, reply):
+    for task, sample, factor in text_tasks:
+        parts = task.score(sample, reply).parts
+        product = parts[f"{task.metric}@harper"]
+        assert parts["ours@harper"] <= product <= min(parts[factor], parts["grammar@harper"])
+
+
+def test_oracles_and_the_ideal_model_cannot_be_asked_for_free_text(bundle):
+    task, sample = text_of(bundle, "summary")
+    with pytest.raises(NotEnumerableError, match="any good text is right"):
+        task.answers(sample)
+    asked = f"original_text:{bundle}:task=text/summary"
+    with pytest.raises(RunFileError, match="must be told the right answers"):
+        evaluate(model="mini", tasks=asked, decoders="label", samples=1)
+
+
+def test_imported_free_text_is_run_and_marked_by_the_originals_names(bundle):
+    asked = f"original_text:{bundle}:task=text/words_to_sentence,canvas_length=16"
+    (result,) = evaluate(model="mini", tasks=asked, decoders="random:k=16", samples=1).results
+    assert {WORDS_SCORE, "grammar@lingotweaker", "words_substring"} < set(result.parts)
+    assert result.parts["grammar@lingotweaker"].value == result.accuracy
+    assert result.engines["grammar@lingotweaker"].startswith("lingotweaker ")
 
 
 def test_the_ideal_model_answers_imported_questions(bundle):
