@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
@@ -39,6 +39,10 @@ from parallelbench.results import CONFIDENCE, Interval, wilson
 
 #: Calibration examples of one class beyond which nobody will go.
 _MOST_EXAMPLES = 10**8
+
+
+#: Successes and trials: whole, or effective ones where samples were repeated.
+Count: TypeAlias = float | int
 
 
 class JudgeError(RequestError, ValueError):
@@ -90,8 +94,9 @@ class Judged:
     """What a judge said of a system.
 
     Attributes:
-        passed: Replies that it passed, in [0, ``count``].
-        count: Replies that it judged, at least 1.
+        passed: Replies that it passed, in [0, ``count``]; not whole where it is the sum over
+            samples of the share of their repeats that passed.
+        count: Replies that it judged, or samples, at least 1.
         calibration: Of the same judge.
 
     Raises:
@@ -99,8 +104,8 @@ class Judged:
             its verdicts say nothing: its sensitivity and specificity add up to 1 or less.
     """
 
-    passed: int
-    count: int
+    passed: Count
+    count: Count
     calibration: Calibration
 
     def __post_init__(self) -> None:
@@ -184,7 +189,7 @@ class Coverage(NamedTuple):
 # Rates
 
 
-def corrected_rate(*, passed: int, count: int, calibration: Calibration) -> Corrected:
+def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> Corrected:
     r"""Return the share of good replies among those that a judge passed or failed.
 
     .. math:: \hat p = \frac{\hat q + \hat{sp} - 1}{\hat{se} + \hat{sp} - 1}
@@ -198,8 +203,8 @@ def corrected_rate(*, passed: int, count: int, calibration: Calibration) -> Corr
     two sides of the calibration, which keeps the variances v away from 0.
 
     Args:
-        passed: Replies that the judge passed, in [0, ``count``].
-        count: Replies that it judged, at least 1.
+        passed: Replies that the judge passed, as in :class:`Judged`.
+        count: Replies that it judged, or samples, at least 1.
         calibration: Of the same judge.
 
     Raises:
@@ -292,7 +297,8 @@ def calibration_needed(
         return Needed(None, None, least)
     total = _least(lambda total: plan.width(total, plan.count) <= width)
     good, bad = plan.shared_out(total)
-    return Needed(math.ceil(good), math.ceil(bad), None if judged is None else judged.count)
+    replies = None if judged is None else math.ceil(judged.count)
+    return Needed(math.ceil(good), math.ceil(bad), replies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +316,7 @@ class _Plan:
     rates: Sequence[float]
     sensitivity: float
     specificity: float
-    count: int
+    count: Count
     good_share: float
 
     @classmethod
@@ -321,19 +327,19 @@ class _Plan:
         se, sp = float(known.sensitivity), float(known.specificity)
         spread_good, spread_bad = math.sqrt(se * (1 - se)), math.sqrt(sp * (1 - sp))
         if judged is None:
-            rates, count = [step / 10 for step in range(11)], _MOST_EXAMPLES
+            rates, count = [step / 10 for step in range(11)], float(_MOST_EXAMPLES)
             good, bad = spread_good**2, spread_bad**2
         else:
             share = float(_moments_of(judged).passing)
             rate = min(1.0, max(0.0, (share + sp - 1) / (se + sp - 1)))
-            rates, count = [rate], judged.count
+            rates, count = [rate], float(judged.count)
             good, bad = rate * spread_good, (1 - rate) * spread_bad
         return cls(rates, se, sp, count, good / (good + bad))
 
     def shared_out(self, total: int) -> tuple[float, float]:
         return max(1.0, total * self.good_share), max(1.0, total * (1 - self.good_share))
 
-    def width(self, total: int, count: int) -> float:
+    def width(self, total: int, count: Count) -> float:
         """Return the widest interval, were every rate seen exactly as it is."""
         good, bad = self.shared_out(total)
         se, sp = self.sensitivity, self.specificity
@@ -503,10 +509,11 @@ def _quantile() -> float:
     return float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
-def _share(successes: int, count: int) -> Estimate:
-    return Estimate(successes / count, wilson(float(successes), float(count)), count)
+def _share(successes: Count, count: Count) -> Estimate:
+    interval = wilson(float(successes), float(count))
+    return Estimate(successes / count, interval, math.floor(count))
 
 
-def _refuse_no_share(successes: int, count: int, what: str) -> None:
+def _refuse_no_share(successes: Count, count: Count, what: str) -> None:
     if count < 1 or not 0 <= successes <= count:
         raise JudgeError(f"{what}: {successes} of {count} is no share of at least 1")

@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.captions import Asked, asked_by, caption
+from parallelbench.analysis.engine_calibration import Known, shipped_calibrations
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
 from parallelbench.analysis.joined import JoinedRuns
@@ -39,24 +40,34 @@ from parallelbench.analysis.plots import (
     overview_figure,
     task_figure,
 )
+from parallelbench.analysis.text_dependence import read_estimates
+from parallelbench.analysis.text_report import TextReport, judged_rates, text_report
 from parallelbench.errors import StorageError
 from parallelbench.record import Record
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
 from parallelbench.rundir import RunDirectory
 
-#: Nothing to watch.
+#: Nothing to watch, and no free text.
 _NOTHING = Gallery()
 #: Kinds of errors that are told one by one.
 _ERRORS = 5
 #: Nothing to say of the tasks.
 _UNKNOWN = Asked()
+_NO_TEXT = TextReport()
 
 
-def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
+def make_report(
+    run: RunDirectory, calibrations: Mapping[str, Known] | None = None
+) -> tuple[list[Result], Path]:
     """Write the results, what stands beside them, figures and the page into ``run``.
 
     The files are ``results.json``, ``results.csv``, ``oracles.json``, ``figures/`` and
-    ``report.html``.
+    ``report.html``; where grammar engines judged, also ``judges.json``.
+
+    Args:
+        run: Finished or not.
+        calibrations: What is known of grammar engines beside what is shipped, by engine and
+            release; it goes before that.
 
     Returns:
         One result per (model, task, decoder setting), in the order of the run file, and
@@ -67,10 +78,12 @@ def make_report(run: RunDirectory) -> tuple[list[Result], Path]:
         StorageError: A file cannot be written.
     """
     with _read(run) as records:
-        return _made(run, records)
+        return _made(run, records, {**shipped_calibrations(), **(calibrations or {})})
 
 
-def _made(run: RunDirectory, records: Sequence[Record]) -> tuple[list[Result], Path]:
+def _made(
+    run: RunDirectory, records: Sequence[Record], calibrations: Mapping[str, Known]
+) -> tuple[list[Result], Path]:
     results = _in_order(run, summarize(records))
     run.write_text("results.json", to_json(results))
     run.write_text("results.csv", to_csv(results))
@@ -84,8 +97,15 @@ def _made(run: RunDirectory, records: Sequence[Record]) -> tuple[list[Result], P
         **run.facts(),
     }
     gallery = gallery_of(run.runfile, records)
+    digests = {record.model: record.model_digest for record in records}
+    texts = text_report(results, calibrations, read_estimates(run), digests)
+    if texts.scores:
+        run.write_text("judges.json", json.dumps(judged_rates(texts.scores), indent=1) + "\n")
+    if texts.missing:
+        facts["dependence"] = texts.missing
     asked = asked_by(records, run.runfile.seed)
-    return results, write_report(run.path, results, facts, aside, gallery, asked=asked)
+    page = write_report(run.path, results, facts, aside, gallery, asked=asked, texts=texts)
+    return results, page
 
 
 @contextmanager
@@ -172,6 +192,7 @@ def write_report(  # noqa: PLR0913  each is a part of the page
     gallery: Gallery = _NOTHING,
     *,
     asked: Asked = _UNKNOWN,
+    texts: TextReport = _NO_TEXT,
 ) -> Path:
     """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
 
@@ -183,6 +204,7 @@ def write_report(  # noqa: PLR0913  each is a part of the page
         aside: What stands beside the results.
         gallery: The decodes that can be watched.
         asked: What the captions of the figures say of the tasks.
+        texts: What is said of free text.
 
     Raises:
         StorageError: A file cannot be written.
@@ -191,7 +213,7 @@ def write_report(  # noqa: PLR0913  each is a part of the page
     shown = [*results, *aside.oracles]
     try:
         sections = _sections(folder / "figures", shown, average_over_tasks(shown), asked)
-        text = _render(results, sections, facts, aside, gallery)
+        text = _render(results, sections, facts, aside, gallery, texts)
         page.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise StorageError(f"the report cannot be written into {folder}: {error}") from error
@@ -356,12 +378,13 @@ def _safe_names(labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _render(
+def _render(  # noqa: PLR0913, PLR0917  what stands on the page
     results: Sequence[Result],
     sections: Sequence[_Section],
     facts: Mapping[str, Any],
     aside: Beside,
     gallery: Gallery,
+    texts: TextReport,
 ) -> str:
     source, script = _source("report.html.jinja"), _source("report.js")
     environment = Environment(
@@ -380,6 +403,7 @@ def _render(
         facts=facts,
         aside=aside,
         gallery=gallery,
+        texts=texts,
         lead=_lead(gallery.kinds),
         orders={key: number for number, key in enumerate(gallery.orders)},
         script=Markup(script),  # noqa: S704  our own

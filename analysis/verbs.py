@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from parallelbench.asked import FILE
+
 if TYPE_CHECKING:
+    from parallelbench.analysis.engine_calibration import Known
     from parallelbench.analysis.limits import Caps, Limits
     from parallelbench.results import Result
     from parallelbench.rundir import RunDirectory
@@ -28,19 +31,36 @@ if TYPE_CHECKING:
     is_flag=True,
     help="A page for each group of runs that ask the same, whatever the others ask.",
 )
+@click.option(
+    "--calibration",
+    "calibrations",
+    multiple=True,
+    type=FILE,
+    help="Labelled sentences that a grammar engine judged: its pass rates are corrected by them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
-def report(runs: Sequence[Path], out: Path | None, *, separate: bool, as_json: bool) -> None:
+def report(
+    runs: Sequence[Path],
+    out: Path | None,
+    calibrations: Sequence[Path],
+    *,
+    separate: bool,
+    as_json: bool,
+) -> None:
     """Print the results of RUN, a run directory, and write its report; several are overlaid.
 
     The report is results.json, results.csv, figures/ and report.html, a page that stands
     alone.  A run that is not finished is reported as far as it is.  Several runs must have the
     same seed and the same versions of their tasks; a decode that two of them hold counts once.
+    Pass rates of grammar engines are corrected by what is known of that release, from the file
+    of --calibration (columns label, verdict and judge) or from the shipped calibration set.
 
     \b
     Examples:
       parallelbench report runs/3f2a9c1b7d04
       parallelbench report runs/llada runs/dream --out both
     """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.analysis.engine_calibration import read_calibrations, refuse_unused
     from parallelbench.analysis.joined import JoinedRuns, open_apart, open_runs
 
     if out is None and len(set(runs)) > 1:
@@ -49,26 +69,28 @@ def report(runs: Sequence[Path], out: Path | None, *, separate: bool, as_json: b
         groups = open_apart(runs)
     else:
         groups = [open_runs(runs, "give --separate for a page of each")]
+    known = read_calibrations(calibrations)
     every: list[Result] = []
     for number, group in enumerate(groups, start=1):
         run = group[0]
         if out is not None:
             run = JoinedRuns.of(group, out if len(groups) == 1 else out / str(number))
-        every += _report(run, as_json=as_json)
+        every += _report(run, known, as_json=as_json)
     if as_json:
         from parallelbench.results import to_json
 
         click.echo(to_json(every), nl=False)
+    refuse_unused(known, [engine for result in every for engine in result.engines.values()])
 
 
-def _report(run: RunDirectory, *, as_json: bool) -> Sequence[Result]:
+def _report(run: RunDirectory, known: Mapping[str, Known], *, as_json: bool) -> Sequence[Result]:
     from rich.console import Console
 
     from parallelbench.analysis.report import make_report, shortfall
     from parallelbench.analysis.table import table
     from parallelbench.results import average_over_tasks
 
-    results, page = make_report(run)
+    results, page = make_report(run, known)
     if not as_json:
         Console().print(table(results, average_over_tasks(results)))
     missing = shortfall(run, results)

@@ -3,7 +3,8 @@
     python benchmarks/engines.py [ENGINE ...]
 
 asks each engine, or all that are installed, about every labelled sentence, and writes what it
-judged rightly, kind by kind, into docs/judges.md.
+judged rightly, kind by kind, into docs/judges.md.  Its rates go into analysis/data/engines.csv,
+beside those of other releases: reports correct the pass rates of runs by them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from pathlib import Path
 from mini import write
 
 from parallelbench.analysis.calibration_set import SHIPPED
-from parallelbench.analysis.verdicts import Item, agreement_table, by_kind, read_items
+from parallelbench.analysis.engine_calibration import (
+    SHIPPED_ENGINES,
+    shipped_calibrations,
+    written_calibrations,
+)
+from parallelbench.analysis.verdicts import (
+    Item,
+    agreement_table,
+    by_kind,
+    calibration_of,
+    read_items,
+)
 from parallelbench.errors import EngineError
 from parallelbench.tasks.grammar import ENGINES, open_engine
 
@@ -38,13 +50,16 @@ def judged(name: str, items: list[Item]) -> dict[str, list[Item]]:
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the table and the rates."""
     items = read_items(SHIPPED)
     judges: dict[str, list[Item]] = {}
     for name in sys.argv[1:] or list(ENGINES):
         judges |= judged(name, items)
     content = agreement_table(by_kind(judges))
     write(PAGE, "engines", content)
+    known = {judge: known.calibration for judge, known in shipped_calibrations().items()}
+    known |= {judge: calibration_of(own) for judge, own in judges.items()}
+    SHIPPED_ENGINES.write_text(written_calibrations(known), encoding="utf-8")
     print(content)
 
 
