@@ -51,12 +51,8 @@ def dependence(  # noqa: PLR0913, PLR0917  each is an option
       parallelbench dependence runs/3f2a9c1b7d04 --samples 8
       parallelbench report runs/3f2a9c1b7d04
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.analysis.text_dependence import (
-        ORDERS,
-        Effort,
-        estimate_run,
-        write_estimates,
-    )
+    from parallelbench.analysis.estimate import ORDERS
+    from parallelbench.analysis.text_dependence import Effort, estimate_run, write_estimates
     from parallelbench.registry import load_plugins
     from parallelbench.rundir import RunDirectory
 

@@ -15,10 +15,10 @@ from parallelbench.analysis.engine_calibration import (
     shipped_calibrations,
     written_calibrations,
 )
+from parallelbench.analysis.estimate import ORDERS
 from parallelbench.analysis.judges import Calibration, JudgeError, corrected_rate
 from parallelbench.analysis.text_dependence import (
     KINDS,
-    ORDERS,
     Effort,
     belonging,
     estimate_run,
