@@ -129,7 +129,7 @@ def dependence(  # noqa: PLR0913  the last four have defaults
         ValueError: Too few completions, an order that is none, or a position that is not
             open on ``canvas``.
     """
-    context, chosen = _context(prompt, canvas, positions)
+    context, chosen = _context(model, prompt, canvas, positions)
     _check(order, count, "completions")
     asked = _Asked(model, batch_size)
     ((_, first),) = asked.each([_row(prompt, context, chosen)])
@@ -167,7 +167,7 @@ def pairwise_information(  # noqa: PLR0913  the last four have defaults
     Raises:
         ValueError: Too few draws, or a position that is not open on ``canvas``.
     """
-    context, chosen = _context(prompt, canvas, positions)
+    context, chosen = _context(model, prompt, canvas, positions)
     _check("random", count, "draws")
     asked = _Asked(model, batch_size)
     ((_, first),) = asked.each([_row(prompt, context, chosen)])
@@ -220,7 +220,7 @@ def data_dependence(
     asked = _Asked(model, batch_size)
     walks = []
     for prompt, answer in references:
-        context, chosen = _context(prompt, None, None)
+        context, chosen = _context(model, prompt, None, None)
         walks.append(_Walk(prompt, context.clone(), list(chosen), answer=answer.tolist()))
     at_once = np.zeros(len(walks))
     for number, logs in asked.each([walk.row(walk.left) for walk in walks]):
@@ -342,10 +342,13 @@ def _estimated(
 
 
 def _context(
-    prompt: Prompt, canvas: Int[Tensor, " length"] | None, positions: Sequence[int] | None
+    model: Model,
+    prompt: Prompt,
+    canvas: Int[Tensor, " length"] | None,
+    positions: Sequence[int] | None,
 ) -> tuple[Int[Tensor, " length"], tuple[int, ...]]:
-    """Return the canvas and the positions that are meant, ascending."""
-    context = prompt.canvas if canvas is None else canvas
+    """Return the canvas, where the model computes, and the positions that are meant, ascending."""
+    context = (prompt.canvas if canvas is None else canvas).to(model.device)
     still_open = (context == prompt.codec.mask_id).nonzero().flatten().tolist()
     chosen = tuple(still_open) if positions is None else tuple(sorted(set(positions)))
     if not chosen or not set(chosen) <= set(still_open):

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from checkpoints import write_checkpoint
+from parallelbench.analysis.beside import Beside
 from parallelbench.analysis.calibration_set import SHIPPED
 from parallelbench.analysis.engine_calibration import (
     SHIPPED_ENGINES,
@@ -17,15 +18,17 @@ from parallelbench.analysis.engine_calibration import (
 )
 from parallelbench.analysis.estimate import ORDERS
 from parallelbench.analysis.judges import Calibration, JudgeError, corrected_rate
+from parallelbench.analysis.report import write_report
 from parallelbench.analysis.text_dependence import (
     KINDS,
     Effort,
+    Estimated,
     belonging,
     estimate_run,
     read_estimates,
     write_estimates,
 )
-from parallelbench.analysis.text_report import judged_rates, score_tables
+from parallelbench.analysis.text_report import TextReport, judged_rates, score_tables
 from parallelbench.analysis.verdicts import read_items
 from parallelbench.cli import main
 from parallelbench.errors import RecordsError, RunFileError
@@ -122,6 +125,31 @@ def test_tasks_that_only_our_rules_mark_have_no_table_but_the_originals_have(mak
     parts = {"original": part(50), "ours": part(60)}
     table = table_of([make_result(parts=parts)], {})
     assert (table.grammar, table.judge, table.told) == (None, None, ())
+
+
+def test_names_of_scores_and_engines_and_reasons_are_never_markup(tmp_path, make_result):
+    evil = "<script>alert(1)</script>"
+    result = make_result(parts={f"grammar@{evil}": part(7)}, engines={f"grammar@{evil}": evil})
+    place = (result.model, result.task_label)
+    found = Estimated(result.model, evil, result.task_label, "model", "random", missing=evil)
+    texts = TextReport(score_tables([result], {}), {place: [found]})
+    page = write_report(tmp_path, [result], {}, Beside(), texts=texts).read_text(encoding="utf-8")
+    assert page.count("<script") == 1  # the page's own
+    assert "grammar<br>@&lt;script&gt;alert(1)" in page
+
+
+def test_what_was_not_corrected_has_no_column_of_zeros(tmp_path, make_text):
+    pages = []
+    for known in ({}, {ENGINE: FAIR}):
+        result = make_text(70)
+        texts = TextReport(score_tables([result], known))
+        page = write_report(tmp_path, [result], {}, Beside(), texts=texts)
+        pages.append(page.read_text(encoding="utf-8").partition("Score by score")[2])
+    without, corrected = pages
+    assert "grammar<br>corrected %" not in without
+    assert "grammar<br>corrected %" in corrected
+    assert "<td>70.0</td>" in without
+    assert "<td>70.0</td>\n<td>60.4\N{EN DASH}78.1</td>\n<td>71.4</td>" in corrected
 
 
 # What is known of engines
