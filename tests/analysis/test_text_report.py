@@ -51,8 +51,8 @@ def part(passed, samples=100, count=None):
 @pytest.fixture
 def make_text(make_result):
     def make(passed=70, *, engine=ENGINE, name="grammar", **changes):
-        parts = {name: part(passed), "words": part(40)}
-        return make_result(task=TASK, parts=parts, engines={name: engine}, **changes)
+        values = {"parts": {name: part(passed), "words": part(40)}, "engines": {name: engine}}
+        return make_result(task=TASK, **{**values, **changes})
 
     return make
 
@@ -109,7 +109,7 @@ def test_a_name_that_tells_the_engine_is_a_verdict_on_grammar_too(make_text):
 
 
 def test_repeats_of_a_sample_do_not_narrow_the_corrected_interval(make_text):
-    often = make_text(70, count=300)
+    often = make_text(parts={"grammar": part(70, count=300)})
     once = table_of([make_text(70)], {ENGINE: FAIR}).rows[0].corrected
     assert table_of([often], {ENGINE: FAIR}).rows[0].corrected.interval == once.interval
 
