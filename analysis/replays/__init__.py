@@ -1,0 +1,1 @@
+"""Where replays are shown: a terminal, an animated SVG, an animated GIF."""
