@@ -65,8 +65,14 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-for-tests: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(READERS)
 	$(BROWSER)
 	touch $@
+
+# Exported files are read back by the tools that they are for.  Without what those depend on: it
+# would replace versions of ours, and reading a file needs none of it, nor a newer Python.
+READERS = @$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python \
+	every-eval-ever==0.3.0 lm-eval==0.4.13
 
 # The report is tested in a real browser, which only the system's packages bring; where it cannot
 # be installed, those tests say that they are skipped.

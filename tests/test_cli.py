@@ -21,7 +21,7 @@ from servers import Scripted, fails, says
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
 VERBS = (
     *("run", "estimate", "report", "show", "list", "doctor", "bounds", "judge", "train", "merge"),
-    *("check-decoder", "decoder-table", "replay"),
+    *("check-decoder", "decoder-table", "export", "replay"),
 )
 
 

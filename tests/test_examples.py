@@ -15,6 +15,7 @@ PACKAGES = (
     "parallelbench.tasks",
     "parallelbench.decoders",
     "parallelbench.analysis",
+    "parallelbench.analysis.exports",
     "parallelbench.analysis.replays",
     "parallelbench.leaderboards",
 )

@@ -54,11 +54,11 @@ def to_gif(scene: Scene, delay: float) -> bytes:
 def _flattened(frame: Image.Image) -> Image.Image:
     """Return ``frame`` in the colours of :func:`_palette`, the nearest for each of its own."""
     palette = _palette()
-    pixels = np.asarray(frame, dtype=np.int64) @ [1 << 16, 1 << 8, 1]
-    colours, places = np.unique(pixels, return_inverse=True)
+    red, green, blue = np.moveaxis(np.asarray(frame, dtype=np.int64), 2, 0)
+    colours, places = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
     own = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
     nearest = ((own[:, None] - palette) ** 2).sum(axis=2).argmin(axis=1)
-    flat = Image.fromarray(nearest[places].reshape(pixels.shape).astype(np.uint8), "P")
+    flat = Image.fromarray(nearest[places].reshape(red.shape).astype(np.uint8), "P")
     flat.putpalette(palette.astype(np.uint8).tobytes())
     return flat
 

@@ -220,7 +220,7 @@ def drawable(text: str, letters: Container[int] | None) -> str:
 
 def said(panel: Panel, tick: int) -> list[tuple[str, str]]:
     """Return what is said under a canvas of a picture, line by line, with its kind."""
-    lines = [
+    lines: list[tuple[str, str]] = [
         (part, kind) for line, kind in panel.lines(tick) for part in textwrap.wrap(line, COLUMNS)
     ]
     return lines[:_SAID]

@@ -183,7 +183,7 @@ def _animations(whiles: dict[_While, str], last: int, ticks: int, delay: float) 
     for (begin, end), name in whiles.items():
         until = ticks if end == last else end
         rest = "visible" if end == last else "hidden"
-        frames = {0: "visible" if begin == 0 else "hidden"}
+        frames = {0.0: "visible" if begin == 0 else "hidden"}
         frames[100 * begin / ticks] = "visible"
         frames[100 * until / ticks] = "hidden" if until < ticks else "visible"
         steps = " ".join(f"{at:.4g}% {{ visibility: {how}; }}" for at, how in frames.items())

@@ -1,0 +1,173 @@
+"""As Parquet, through ``datasets``: ``records.parquet``, a row per decode, and ``results.parquet``.
+
+Nothing is left out: decodes that ended in an error have no marks, and those of oracles say so in
+the column ``oracle``.  What varies by task or decoder is JSON in a column of text; steps are lists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from parallelbench.analysis.export import Exported
+from parallelbench.errors import RequestError
+from parallelbench.record import Counts, Record
+from parallelbench.results import Interval, Result
+
+_TEXTS: tuple[str, ...] = (
+    "library_version",
+    "model",
+    "model_digest",
+    "weights_digest",
+    "task",
+    "task_label",
+)
+_TEXTS += ("decoder", "decoder_label", "sample", "sample_digest", "prompt_digest", "text")
+_TEXTS += ("status", "error", "note")
+_NUMBERS: tuple[str, ...] = (
+    "schema_version",
+    "task_version",
+    "index",
+    "seed",
+    "repeat",
+    "prompt_tokens",
+)
+_NUMBERS += ("mask_id", "end_id")
+_MAPPINGS = ("task_fields", "engines", "decoder_fields")
+_ID_LISTS = ("stop_ids", "initial_ids", "output_ids")
+_SHARES = ("tokens_per_step", "answer_tokens_per_step")
+_STEP_LISTS = ("positions", "ids")
+_STEP_NUMBERS = ("rows", "row_tokens", "auxiliary_calls")
+
+
+def write(exported: Exported, folder: Path) -> list[Path]:
+    """Write ``records.parquet`` and ``results.parquet``.
+
+    Raises:
+        RequestError: The package datasets is not installed.
+    """
+    try:
+        from datasets import Dataset, disable_progress_bars
+    except ImportError as error:
+        raise RequestError(
+            "--to parquet needs the package datasets: "
+            f"pip install 'parallelbench[datasets]' ({error})"
+        ) from error
+    disable_progress_bars()
+    digest = exported.run.runfile.digest
+    records = [_record(exported, record, digest) for record in exported.records]
+    results = [_result(exported, result, digest) for result in exported.results]
+    files = [folder / "records.parquet", folder / "results.parquet"]
+    Dataset.from_list(records, features=_record_features()).to_parquet(str(files[0]))
+    Dataset.from_list(results, features=_result_features()).to_parquet(str(files[1]))
+    return files
+
+
+def _record_features() -> Any:
+    from datasets import Features, List, Value
+
+    text, number, share = Value("string"), Value("int64"), Value("float64")
+    counts = {name: share if name in _SHARES else number for name in Counts.model_fields}
+    return Features(
+        {
+            "run_digest": text,
+            **dict.fromkeys(_TEXTS, text),
+            **dict.fromkeys(_NUMBERS, number),
+            **dict.fromkeys(_MAPPINGS, text),
+            **dict.fromkeys(_ID_LISTS, List(number)),
+            "oracle": Value("bool"),
+            "question": text,
+            "reference": text,
+            "strict": share,
+            "lenient": share,
+            "problem": text,
+            "parts": text,
+            **{f"counts_{name}": kind for name, kind in counts.items()},
+            **{f"trace_{name}": List(List(number)) for name in _STEP_LISTS},
+            **{f"trace_{name}": List(number) for name in _STEP_NUMBERS},
+            "trace_stopped": Value("bool"),
+            "served": text,
+            "seconds": share,
+        }
+    )
+
+
+def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
+    sample = exported.questions.of(record)
+    messages = None if sample is None else [each._asdict() for each in sample.messages]
+    marks, counts, trace, served = record.marks, record.counts, record.trace, record.served
+    return {
+        "run_digest": digest,
+        **{name: getattr(record, name) for name in (*_TEXTS, *_NUMBERS, *_ID_LISTS)},
+        **{name: _json(getattr(record, name)) for name in _MAPPINGS},
+        "oracle": record.oracle,
+        "question": None if messages is None else json.dumps(messages, ensure_ascii=False),
+        "reference": None if sample is None else sample.reference,
+        "strict": None if marks is None else marks.strict,
+        "lenient": None if marks is None else marks.lenient,
+        "problem": None if marks is None else marks.problem,
+        "parts": None if marks is None else _json(marks.parts),
+        **{
+            f"counts_{name}": None if counts is None else getattr(counts, name)
+            for name in Counts.model_fields
+        },
+        **{
+            f"trace_{name}": None if trace is None else getattr(trace, name)
+            for name in (*_STEP_LISTS, *_STEP_NUMBERS, "stopped")
+        },
+        "served": None if served is None else served.model_dump_json(),
+        "seconds": record.seconds,
+    }
+
+
+_RESULT_TEXTS = ("model", "task", "task_label", "decoder", "decoder_label")
+_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems")
+_RESULT_SHARES: tuple[str, ...] = (
+    "accuracy",
+    "accuracy_strict",
+    "tokens_per_step",
+    "answer_tokens_per_step",
+)
+_RESULT_SHARES += ("nfe", "off_law_share", "seconds")
+_INTERVALS = {
+    "accuracy": "interval",
+    "accuracy_strict": "interval_strict",
+    "tokens_per_step": "tokens_per_step_interval",
+}
+
+
+def _result_features() -> Any:
+    from datasets import Features, Value
+
+    ends = [f"{name}_{end}" for name in _INTERVALS for end in ("low", "high")]
+    texts = ("run_digest", *_RESULT_TEXTS, *_RESULT_MAPPINGS, "unfinished_run")
+    return Features(
+        {
+            **dict.fromkeys(texts, Value("string")),
+            "oracle": Value("bool"),
+            **dict.fromkeys(("samples", "count"), Value("int64")),
+            **dict.fromkeys((*_RESULT_SHARES, *ends), Value("float64")),
+        }
+    )
+
+
+def _result(exported: Exported, result: Result, digest: str) -> dict[str, Any]:
+    row = {
+        "run_digest": digest,
+        **{name: getattr(result, name) for name in (*_RESULT_TEXTS, *_RESULT_SHARES)},
+        **{name: _json(getattr(result, name)) for name in _RESULT_MAPPINGS},
+        "unfinished_run": exported.shortfall,
+        "oracle": result.oracle,
+        "samples": result.samples,
+        "count": result.count,
+    }
+    for name, attribute in _INTERVALS.items():
+        interval: Interval | None = getattr(result, attribute)
+        row[f"{name}_low"], row[f"{name}_high"] = interval or (None, None)
+    return row
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), sort_keys=True)
