@@ -92,6 +92,7 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Of ray; instead of one per GPU.")
 @click.option("--ray-address", help="HOST:PORT or auto: a cluster, instead of this machine.")
+@click.option("--track", "trackers", multiple=True, help="wandb or trackio, with :PROJECT or not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def run(  # noqa: PLR0913  each is an option
     *,
@@ -102,6 +103,7 @@ def run(  # noqa: PLR0913  each is an option
     executor: Literal["local", "ray"],
     workers: int | None,
     ray_address: str | None,
+    trackers: Sequence[str],
     as_json: bool,
 ) -> None:
     """Run the benchmark, or the rest of a run that was cut off.
@@ -123,10 +125,13 @@ def run(  # noqa: PLR0913  each is an option
                         --decoders random:k=5 --samples 2000
       parallelbench run sweep --model hf:GSAI-ML/LLaDA-8B-Instruct --executor ray
       parallelbench run sweep --shard 2/4
+      parallelbench run --model mini --track trackio:my-project
     """
+    from parallelbench.results import summarize
     from parallelbench.rundir import RunDirectory
     from parallelbench.runner import run as carry_out
     from parallelbench.shard import Shard
+    from parallelbench.tracking import tracking
 
     plan = asked.plan
     part = Shard.parse(shard) if shard else None
@@ -136,17 +141,25 @@ def run(  # noqa: PLR0913  each is an option
     for remark in _remarks(plan):
         click.echo(f"parallelbench: {remark}", err=True)
     failed: list[Record] = []
-    with _progress(total, folder) as progress:
-        carry_out(
-            plan,
-            folder,
-            batch_size=batch_size,
-            shard=part,
-            executor=_executor(executor, workers, ray_address),
-            progress=progress,
-            failed=failed.append,
-        )
-    _report(folder, as_json=as_json)
+    with tracking(trackers, plan, _warn) as told:
+        with _progress(total, folder) as progress:
+
+            def advance(count: int) -> None:
+                progress(count)
+                told.progress(count)
+
+            directory = carry_out(
+                plan,
+                folder,
+                batch_size=batch_size,
+                shard=part,
+                executor=_executor(executor, workers, ray_address),
+                progress=advance,
+                failed=failed.append,
+            )
+        _report(folder, as_json=as_json)
+        if trackers:
+            told.results(summarize(directory.records()), total)
     if asked.first_look:
         click.echo(
             f"this was a first look, with {plan.samples} samples of {len(plan.tasks)} tasks; every "
@@ -353,6 +366,10 @@ def _refuse(sentence: str) -> int:
     # What another library says may take many lines; a refusal takes one.
     click.echo(f"parallelbench: {' '.join(sentence.split())}", err=True)
     return 2
+
+
+def _warn(sentence: str) -> None:
+    click.echo(f"parallelbench: {sentence}", err=True)
 
 
 def _registries() -> dict[str, Any]:
