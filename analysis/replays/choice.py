@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
 from parallelbench.analysis.losses import is_ideal
@@ -24,7 +24,7 @@ class Wanted:
 
     Attributes:
         sample: ``TASK/NUMBER``, or a number where the run has one task.
-        decoders: Labels of at most :data:`MOST` settings.
+        decoders: Labels of at most :data:`MOST` settings, or names of which there is one setting.
         model: A label.
     """
 
@@ -46,7 +46,7 @@ def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
         RecordsError: What is asked for is not recorded, or has no steps.
         RequestError: The sample's number, or how many decoders are asked for.
     """
-    _check(run.runfile, wanted)
+    wanted = _looked_up(run.runfile, wanted)
     place = None if wanted.sample is None else _place(run, wanted.sample)
     records = {record.key: record for record in run.records() if _asked(record, wanted, place)}
     if not records:
@@ -68,17 +68,27 @@ def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
     return _with_companion(run.runfile, same, lead)
 
 
-def _check(runfile: RunFile, wanted: Wanted) -> None:
+def _looked_up(runfile: RunFile, wanted: Wanted) -> Wanted:
+    """Return ``wanted`` with labels of the run."""
     places = runfile.places
     if wanted.model is not None and wanted.model not in places["model"]:
         raise UnknownNameError(f"in this run {unknown('model', wanted.model, places['model'])}")
-    for label in wanted.decoders:
-        if label not in places["decoder"]:
-            raise UnknownNameError(f"in this run {unknown('decoder', label, places['decoder'])}")
-    if len(set(wanted.decoders)) != len(wanted.decoders) or len(wanted.decoders) > MOST:
+    labels = tuple(_decoder(runfile, asked) for asked in wanted.decoders)
+    if len(set(labels)) != len(labels) or len(labels) > MOST:
         raise RequestError(
-            f"--decoder {','.join(wanted.decoders)}: one setting or two different ones are shown"
+            f"--decoder {','.join(labels)}: one setting or two different ones are shown"
         )
+    return replace(wanted, decoders=labels)
+
+
+def _decoder(runfile: RunFile, asked: str) -> str:
+    labels = runfile.places["decoder"]
+    if asked in labels:
+        return asked
+    named = [setting.label for setting in runfile.decoders if setting.name == asked]
+    if len(named) != 1:
+        raise UnknownNameError(f"in this run {unknown('decoder', asked, labels)}")
+    return named[0]
 
 
 def _place(run: RunDirectory, asked: str) -> tuple[str, int]:

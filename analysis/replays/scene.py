@@ -59,6 +59,7 @@ class Moment(NamedTuple):
         new: Positions that were written or opened again.
         opened: Those of them that were opened again.
         words: What was written there, as far as it is shown.
+        written: How many positions were written, with those that are not shown.
         bits: What the steps could not know, together; None where that is not known.
         answers: Right answers that fit the canvas; None where they cannot be listed.
         lost: Whether a wrong answer was lost here.
@@ -70,6 +71,7 @@ class Moment(NamedTuple):
     new: frozenset[int]
     opened: frozenset[int]
     words: tuple[str, ...]
+    written: int
     bits: float | None
     answers: int | None
     lost: bool
@@ -87,7 +89,8 @@ class Moment(NamedTuple):
             named.append(f"{len(self.words) - _NAMED} more")
         if self.opened:
             named.append(f"{len(self.opened)} opened again")
-        did = f"+ {' '.join(named)}" if named else "only ends of text"
+        nothing = "only ends of text" if self.written else "nothing is written"
+        did = f"+ {' '.join(named)}" if named else nothing
         cost = "" if self.bits is None else f"; could not know {self.bits:.2f} bits"
         return f"{self.numbers} of {steps}: {did}{cost}{self._left()}"
 
@@ -333,7 +336,7 @@ def _cut(text: str) -> str:
 def _moments(replay: Replay, canvases: Sequence[Sequence[Cell]], shown: int) -> Iterator[Moment]:
     start = tuple(canvases[0][:shown])
     nothing: frozenset[int] = frozenset()
-    yield Moment(0, 0, start, nothing, nothing, (), None, replay.answers, lost=False)
+    yield Moment(0, 0, start, nothing, nothing, (), 0, None, replay.answers, lost=False)
 
     def quiet(number: int) -> bool:
         return number != replay.lost and all(p >= shown for p in replay.steps[number].positions)
@@ -356,6 +359,7 @@ def _moment(replay: Replay, canvas: Sequence[Cell], run: Sequence[int], shown: i
         new=frozenset(new),
         opened=frozenset(p for p in new if canvas[p].kind == "open"),
         words=tuple(canvas[p].text for p in new if canvas[p].kind != "open"),
+        written=sum(len(step.positions) for step in steps),
         bits=_total(bits),
         answers=steps[-1].answers,
         lost=replay.lost in run,

@@ -87,6 +87,8 @@ def _shown(console: Console, scene: Scene, tick: int) -> RenderableType:
 
 def _panel(panel: Panel, tick: int, width: int) -> RenderableType:
     moment = panel.at(tick)
+    # What was written last is no news any more while another decode goes on.
+    moment = moment if tick < len(panel.moments) else moment._replace(new=frozenset())
     lines = [Text(), Text(panel.title, style="bold"), *_canvas(panel, moment, width)]
     lines += [Text(line, style=_STYLES[kind]) for line, kind in panel.lines(tick)]
     return Group(*lines, *(Text(line, style="dim") for line in _remarks(panel)))

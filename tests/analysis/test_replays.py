@@ -88,6 +88,16 @@ def test_a_task_may_be_named_without_its_fields_as_in_the_name_of_a_sample(run):
     assert record.sample == "waiting_line/shuffle/00002"
 
 
+def test_a_decoder_may_be_named_without_its_fields_where_it_has_one_setting(tmp_path):
+    decoders = "random:k=1|2,confidence:k=4"
+    evaluate(tasks="choices/city", decoders=decoders, samples=1, out=tmp_path / "run")
+    run = RunDirectory.open(tmp_path / "run")
+    (record,) = choose(run, Wanted(decoders=("confidence",)))
+    assert record.decoder_label == "confidence:k=4"
+    with pytest.raises(UnknownNameError, match="did you mean 'random:k="):
+        choose(run, Wanted(decoders=("random",)))
+
+
 @pytest.mark.parametrize(
     ("wanted", "error", "told"),
     [
@@ -157,6 +167,11 @@ def test_steps_that_write_only_ends_behind_the_reply_are_one_moment():
     assert [(m.first, m.last) for m in panel.moments] == [(0, 0), (1, 1), (2, 2), (3, 4)]
     assert panel.hidden == 2
     assert panel.moments[-1].told(4) == "steps 3\N{EN DASH}4 of 4: only ends of text"
+
+
+def test_a_step_that_writes_nothing_says_so():
+    (panel,) = scene_of([made_up([([], []), ([0], [3])], ["word"])]).panels
+    assert panel.moments[1].told(2) == "step 1 of 2: nothing is written"
 
 
 def test_a_token_that_is_opened_again_is_marked_so():
