@@ -34,6 +34,7 @@ class Kept(Tracker):
             file.write(json.dumps(what) + "\\n")
 
     def log(self, metrics, step):
+        print("nor I")
         self.write(["log", step, metrics])
 
     def finish(self):

@@ -1,6 +1,7 @@
 """Exports, read back by the tools that they are for."""
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -195,7 +196,10 @@ def test_results_and_lines_belong_together(run, results, tmp_path):
     lines_file, aggregate_file = files
     aggregate = read(aggregate_file)
     lines = [json.loads(line) for line in lines_file.read_text(encoding="utf-8").splitlines()]
-    assert aggregate["detailed_evaluation_results"]["total_rows"] == len(lines)
+    beside = aggregate["detailed_evaluation_results"]
+    assert beside["total_rows"] == len(lines)
+    assert beside["checksum"] == hashlib.sha256(lines_file.read_bytes()).hexdigest()
+    assert tmp_path / "exported" / beside["file_path"] == lines_file
     assert aggregate["source_metadata"]["evaluator_relationship"] == "third_party"
     told = {each["evaluation_result_id"]: each for each in aggregate["evaluation_results"]}
     for (task, decoder), result in results.items():

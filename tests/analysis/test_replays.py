@@ -45,7 +45,7 @@ def scene(run):
     return scene_of([Replayer(run.runfile).replay(record) for record in choose(run, Wanted())])
 
 
-def made_up(steps, words, **changes):
+def made_up(steps, words, bits=None, **changes):
     """A replay whose tokens read as a test wants; 3 is the first of them."""
 
     class Worded(Replay):
@@ -53,7 +53,7 @@ def made_up(steps, words, **changes):
             return words[token - 3]
 
     record = traced_record([p for p, _ in steps], ids=[i for _, i in steps], **changes)
-    done = tuple(Step(tuple(p), tuple(i), None, None) for p, i in steps)
+    done = tuple(Step(tuple(p), tuple(i), bits, None) for p, i in steps)
     return Worded(record, None, done, None, None, None)
 
 
@@ -80,6 +80,13 @@ def test_what_is_named_is_shown_in_that_order(run):
     found = choose(run, wanted)
     assert [r.decoder_label for r in found] == ["random:k=32", "one_by_one"]
     assert {(r.task_label, r.index) for r in found} == {("choices/city", 4)}
+
+
+def test_a_sample_that_nobody_failed_is_shown_alone(tmp_path):
+    decoders = "one_by_one,random:k=1"
+    evaluate(tasks="choices/dice", decoders=decoders, samples=1, out=tmp_path / "run")
+    (record,) = choose(RunDirectory.open(tmp_path / "run"), Wanted())
+    assert record.marks.lenient == 1
 
 
 def test_a_task_may_be_named_without_its_fields_as_in_the_name_of_a_sample(run):
@@ -167,6 +174,13 @@ def test_steps_that_write_only_ends_behind_the_reply_are_one_moment():
     assert [(m.first, m.last) for m in panel.moments] == [(0, 0), (1, 1), (2, 2), (3, 4)]
     assert panel.hidden == 2
     assert panel.moments[-1].told(4) == "steps 3\N{EN DASH}4 of 4: only ends of text"
+
+
+def test_steps_that_are_told_together_have_their_bits_added_up():
+    steps = [([0], [3]), ([1], [END]), ([2], [END]), ([3], [END])]
+    (panel,) = scene_of([made_up(steps, ["word"], bits=0.5)]).panels
+    assert panel.moments[-1].bits == 1.0
+    assert "could not know 1.00 bits" in panel.moments[-1].told(4)
 
 
 def test_a_step_that_writes_nothing_says_so():
@@ -327,6 +341,9 @@ def test_the_verb_prints_every_step_where_nobody_watches(run, capsys):
 
 
 def test_the_verb_prints_one_step(run, capsys):
+    status, output, _ = call(capsys, run.path, "--step", 1)
+    titles = [line for line in output.splitlines() if " \N{MIDDLE DOT} random:k=" in line]
+    assert (status, len(titles)) == (0, 2)
     status, output, _ = call(
         capsys, run.path, "--sample", "choices/city/0", "--decoder", "one_by_one", "--step", 1
     )
