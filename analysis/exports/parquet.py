@@ -16,25 +16,15 @@ from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
 from parallelbench.results import Interval, Result
 
-_TEXTS: tuple[str, ...] = (
-    "library_version",
-    "model",
-    "model_digest",
-    "weights_digest",
-    "task",
-    "task_label",
+_TEXTS = (
+    *("library_version", "model", "model_digest", "weights_digest", "task", "task_label"),
+    *("decoder", "decoder_label", "sample", "sample_digest", "prompt_digest", "text"),
+    *("status", "error", "note"),
 )
-_TEXTS += ("decoder", "decoder_label", "sample", "sample_digest", "prompt_digest", "text")
-_TEXTS += ("status", "error", "note")
-_NUMBERS: tuple[str, ...] = (
-    "schema_version",
-    "task_version",
-    "index",
-    "seed",
-    "repeat",
-    "prompt_tokens",
+_NUMBERS = (
+    *("schema_version", "task_version", "index", "seed", "repeat", "prompt_tokens"),
+    *("mask_id", "end_id"),
 )
-_NUMBERS += ("mask_id", "end_id")
 _MAPPINGS = ("task_fields", "engines", "decoder_fields")
 _ID_LISTS = ("stop_ids", "initial_ids", "output_ids")
 _SHARES = ("tokens_per_step", "answer_tokens_per_step")
@@ -49,24 +39,30 @@ def write(exported: Exported, folder: Path) -> list[Path]:
         RequestError: The package datasets is not installed.
     """
     try:
-        from datasets import Dataset, disable_progress_bars
+        import datasets
     except ImportError as error:
         raise RequestError(
             "--to parquet needs the package datasets: "
             f"pip install 'parallelbench[datasets]' ({error})"
         ) from error
-    disable_progress_bars()
     digest = exported.run.runfile.digest
     records = [_record(exported, record, digest) for record in exported.records]
     results = [_result(exported, result, digest) for result in exported.results]
     files = [folder / "records.parquet", folder / "results.parquet"]
-    Dataset.from_list(records, features=_record_features()).to_parquet(str(files[0]))
-    Dataset.from_list(results, features=_result_features()).to_parquet(str(files[1]))
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # they are for rows by the million
+    try:
+        tables = (records, _record_features()), (results, _result_features())
+        for file, (rows, features) in zip(files, tables, strict=True):
+            datasets.Dataset.from_list(rows, features=features).to_parquet(str(file))
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
     return files
 
 
 def _record_features() -> Any:
-    from datasets import Features, List, Value
+    from datasets import Features, Value
 
     text, number, share = Value("string"), Value("int64"), Value("float64")
     counts = {name: share if name in _SHARES else number for name in Counts.model_fields}
@@ -76,7 +72,7 @@ def _record_features() -> Any:
             **dict.fromkeys(_TEXTS, text),
             **dict.fromkeys(_NUMBERS, number),
             **dict.fromkeys(_MAPPINGS, text),
-            **dict.fromkeys(_ID_LISTS, List(number)),
+            **{name: [number] for name in _ID_LISTS},
             "oracle": Value("bool"),
             "question": text,
             "reference": text,
@@ -85,8 +81,8 @@ def _record_features() -> Any:
             "problem": text,
             "parts": text,
             **{f"counts_{name}": kind for name, kind in counts.items()},
-            **{f"trace_{name}": List(List(number)) for name in _STEP_LISTS},
-            **{f"trace_{name}": List(number) for name in _STEP_NUMBERS},
+            **{f"trace_{name}": [[number]] for name in _STEP_LISTS},
+            **{f"trace_{name}": [number] for name in _STEP_NUMBERS},
             "trace_stopped": Value("bool"),
             "served": text,
             "seconds": share,
@@ -124,13 +120,10 @@ def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
 
 _RESULT_TEXTS = ("model", "task", "task_label", "decoder", "decoder_label")
 _RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems")
-_RESULT_SHARES: tuple[str, ...] = (
-    "accuracy",
-    "accuracy_strict",
-    "tokens_per_step",
-    "answer_tokens_per_step",
+_RESULT_SHARES = (
+    *("accuracy", "accuracy_strict", "tokens_per_step", "answer_tokens_per_step"),
+    *("nfe", "off_law_share", "seconds"),
 )
-_RESULT_SHARES += ("nfe", "off_law_share", "seconds")
 _INTERVALS = {
     "accuracy": "interval",
     "accuracy_strict": "interval_strict",
