@@ -6,8 +6,9 @@ the column ``oracle``.  What varies by task or decoder is JSON in a column of te
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
 from parallelbench.results import Interval, Result
 
+#: Rows that are Python objects at once.
+_AT_A_TIME = 2_000
 _TEXTS = (
     *("library_version", "model", "model_digest", "weights_digest", "task", "task_label"),
     *("decoder", "decoder_label", "sample", "sample_digest", "prompt_digest", "text"),
@@ -46,19 +49,26 @@ def write(exported: Exported, folder: Path) -> list[Path]:
             f"pip install 'parallelbench[datasets]' ({error})"
         ) from error
     digest = exported.run.runfile.digest
-    records = [_record(exported, record, digest) for record in exported.records]
-    results = [_result(exported, result, digest) for result in exported.results]
+    records = (_record(exported, record, digest) for record in exported.records)
+    results = (_result(exported, result, digest) for result in exported.results)
     files = [folder / "records.parquet", folder / "results.parquet"]
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # they are for rows by the million
     try:
-        tables = (records, _record_features()), (results, _result_features())
-        for file, (rows, features) in zip(files, tables, strict=True):
-            datasets.Dataset.from_list(rows, features=features).to_parquet(str(file))
+        _table(records, _record_features()).to_parquet(str(files[0]))
+        _table(results, _result_features()).to_parquet(str(files[1]))
     finally:
         if shown:
             datasets.enable_progress_bars()
     return files
+
+
+def _table(rows: Iterator[dict[str, Any]], features: Any) -> Any:
+    """Return ``rows`` as a data set; few of them at a time are Python objects, which are large."""
+    from datasets import Dataset, concatenate_datasets
+
+    parts = iter(lambda: list(itertools.islice(rows, _AT_A_TIME)), [])
+    return concatenate_datasets([Dataset.from_list(part, features=features) for part in parts])
 
 
 def _record_features() -> Any:

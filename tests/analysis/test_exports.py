@@ -270,8 +270,9 @@ def test_a_data_set_of_the_hub_must_be_named(run, tmp_path):
 # Parquet.
 
 
-def test_datasets_reads_every_record_back(run, tmp_path):
+def test_datasets_reads_every_record_back(run, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(parquet, "_AT_A_TIME", 7)
     files = written(run, parquet, tmp_path, everything=True).files
     rows = datasets.Dataset.from_parquet(str(files[0]), cache_dir=str(tmp_path / "cache"))
     records = in_order(run)
