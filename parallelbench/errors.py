@@ -14,6 +14,7 @@
     │   ├── CheckpointError     a checkpoint cannot be loaded, or is not what it seems
     │   ├── SourceError         texts to draw samples from cannot be had
     │   ├── EngineError         what marks replies is not installed, or does not answer
+    │   ├── SubmissionError     a leaderboard's entry is not what it claims to be
     │   ├── UnreachableError    a server answers nothing at all, so the run was ended
     │   └── WorkersError        workers cannot be had, or die over what they are given
     ├── DecoderError            a strategy broke its contract: the record says so
@@ -78,6 +79,18 @@ class SourceError(RequestError):
 
 class EngineError(RequestError):
     """What marks replies beside our own rules is not installed, or does not answer."""
+
+
+class SubmissionError(RequestError):
+    """An entry of a leaderboard is malformed, or claims what cannot be found again.
+
+    Attributes:
+        faults: Each names file and record, what was claimed, what was found, what to do.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 class UnreachableError(RequestError):

@@ -52,7 +52,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     runfile = _common_runfile(shards)
     found = _looked_through(shards)
     _refuse_gaps(shards, found)
-    with _appearing(out) as place:
+    with appearing(out) as place:
         whole = RunDirectory.begin(place, runfile)
         with whole.appending() as writer:
             for shard in shards:
@@ -225,8 +225,12 @@ def digest_of(record: Record) -> bytes:
 
 
 @contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes ``out`` when everything is written."""
+def appearing(out: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes ``out`` when everything is written.
+
+    Raises:
+        StorageError: It cannot be made, or ``out`` is there and not empty.
+    """
     with storage(out):
         place = out.parent / f".{out.name}-{secrets.token_hex(4)}"
         place.mkdir(parents=True)

@@ -217,7 +217,7 @@ def read_content(run: Path | str) -> dict[str, Any]:
     """
     path = EMBEDDED.get(str(run), Path(run))
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  a SafeLoader
+        content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506  a SafeLoader
     # YAML lets Python's own errors through, for the month 13 or a million brackets.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFileError(
@@ -252,10 +252,11 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return told
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Refuses a key that is given twice, which YAML's own loader would drop in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Return a mapping whose keys are given once each."""
         given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, times in Counter(given).items():
             if times > 1:

@@ -303,7 +303,7 @@ def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterato
         prompt = build_prompt(task, draw(task, runfile.seed, origins[0].index), model.codec)
         for origin in origins:
             decoder = decoders[origin.decoder.label]
-            yield Job(prompt=prompt, decoder=decoder, key=_job_key(runfile, origin), tag=origin)
+            yield Job(prompt=prompt, decoder=decoder, key=job_key(runfile, origin), tag=origin)
 
 
 def decode_jobs(
@@ -320,7 +320,7 @@ def decode_jobs(
     """
     with _threads(model.threads):
         for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
-            yield _record(outcome, runfile, model)
+            yield record_of(outcome, runfile, model.digest, model.weights_digest)
 
 
 def draw(task: Task, seed: int, index: int) -> Sample:
@@ -389,7 +389,7 @@ def _decoded(
         if isinstance(model, Server):
             questions = itertools.chain.from_iterable(_questions(runfile, parts, u) for u in own)
             for answered in serve(questions, model):
-                yield _served_record(answered, runfile, model)
+                yield served_record_of(answered, runfile, model.digest)
             continue
         jobs = itertools.chain.from_iterable(jobs_of(runfile, parts, model, u) for u in own)
         yield from decode_jobs(runfile, model, jobs, batch_size, tally)
@@ -399,46 +399,57 @@ def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
     return ((setting.label, part) for setting, part in parts)
 
 
-class _Reply(NamedTuple):
+class MarkedReply(NamedTuple):
     """A canvas as text, with its marks."""
 
     text: str
     marks: Marks
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What a server is asked, for its record."""
 
-    origin: _Origin
+    origin: Origin
     task: Task
     sample: Sample
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """Where a job comes from, for its record."""
+class Origin:
+    """Where a job comes from, for its record.
+
+    Attributes:
+        model: Its setting.
+        task: Likewise.
+        decoder: Likewise.
+        index: The sample's number.
+        repeat: Counted from 0.
+        replies: What canvases of this sample say, as far as they were marked; shared by jobs
+            with the same prompt, and filled as outcomes become records.
+    """
 
     model: Setting
     task: Setting
     decoder: Setting
     index: int
     repeat: int
-    replies: dict[tuple[int, ...], _Reply]
+    replies: dict[tuple[int, ...], MarkedReply]
 
     @property
     def key(self) -> Key:
+        """That of the record."""
         return (self.model.label, self.task.label, self.index, self.decoder.label, self.repeat)
 
 
-def _origins(runfile: RunFile, unit: Unit) -> Iterator[list[_Origin]]:
+def _origins(runfile: RunFile, unit: Unit) -> Iterator[list[Origin]]:
     """Yield what is asked for in ``unit`` and not done yet, sample by sample."""
     model = runfile.models[runfile.places["model"][unit.model]]
     task = runfile.tasks[runfile.places["task"][unit.task]]
     for index in unit.samples:
         # Many settings end in the same reply; it is read and marked once.
-        replies: dict[tuple[int, ...], _Reply] = {}
+        replies: dict[tuple[int, ...], MarkedReply] = {}
         origins = [
-            _Origin(model, task, decoder, index, repeat, replies)
+            Origin(model, task, decoder, index, repeat, replies)
             for repeat in range(runfile.repeats)
             for decoder in runfile.decoders_of(model)
         ]
@@ -450,23 +461,24 @@ def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]
     for origins in _origins(runfile, unit):
         for origin in origins:
             sample = draw(task, runfile.seed, origin.index)
-            asked = _Asked(origin, task, sample)
-            yield Question(tuple(sample.messages), _job_key(runfile, origin), tag=asked)
+            asked = Asked(origin, task, sample)
+            yield Question(tuple(sample.messages), job_key(runfile, origin), tag=asked)
 
 
-def _job_key(runfile: RunFile, origin: _Origin) -> str:
+def job_key(runfile: RunFile, origin: Origin) -> str:
+    """Return what all randomness of a decode is drawn from."""
     # The model is left out: two models meet the same random numbers.
     return f"{runfile.seed}/{origin.task.key}/{origin.index}/{origin.repeat}/{origin.decoder.key}"
 
 
 def _common(
-    origin: _Origin, runfile: RunFile, task: Task, sample: Sample, model: Model | Server
+    origin: Origin, runfile: RunFile, task: Task, sample: Sample, digest: str
 ) -> dict[str, Any]:
     """Return the fields of a record that do not depend on how the model was asked."""
     return {
         "library_version": _VERSION,
         "model": origin.model.label,
-        "model_digest": model.digest,
+        "model_digest": digest,
         "task": origin.task.name,
         "task_fields": dict(origin.task.fields),
         "task_label": origin.task.label,
@@ -483,19 +495,29 @@ def _common(
     }
 
 
-def _record(outcome: Outcome, runfile: RunFile, model: Model) -> Record:
-    origin: _Origin = outcome.job.tag
+def record_of(
+    outcome: Outcome, runfile: RunFile, digest: str, weights_digest: str | None
+) -> Record:
+    """Return what is written down of a decode.
+
+    Args:
+        outcome: Of a job whose tag is an :class:`Origin`.
+        runfile: What is run.
+        digest: Of the model.
+        weights_digest: Of its weights alone; None if it has none.
+    """
+    origin: Origin = outcome.job.tag
     prompt = outcome.job.prompt
     reply = _reply(outcome)
     return Record(
-        **_common(origin, runfile, prompt.task, prompt.sample, model),
-        weights_digest=model.weights_digest,
+        **_common(origin, runfile, prompt.task, prompt.sample, digest),
+        weights_digest=weights_digest,
         oracle="answers" in outcome.job.decoder.needs,
         prompt_digest=prompt.digest,
         prompt_tokens=len(prompt.ids),
-        mask_id=model.codec.mask_id,
-        end_id=model.codec.end_id,
-        stop_ids=sorted(model.codec.stop_ids),
+        mask_id=prompt.codec.mask_id,
+        end_id=prompt.codec.end_id,
+        stop_ids=sorted(prompt.codec.stop_ids),
         initial_ids=None if bool(prompt.open.all()) else prompt.canvas.tolist(),
         output_ids=outcome.output_ids,
         text=reply.text,
@@ -509,14 +531,21 @@ def _record(outcome: Outcome, runfile: RunFile, model: Model) -> Record:
     )
 
 
-def _served_record(answered: Answered, runfile: RunFile, server: Server) -> Record:
-    asked: _Asked = answered.question.tag
+def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Record:
+    """Return what is written down of a server's reply.
+
+    Args:
+        answered: The answer to a question whose tag is an :class:`Asked`.
+        runfile: What is run.
+        digest: Of the server.
+    """
+    asked: Asked = answered.question.tag
     reply = answered.reply
     status: Status = "error" if reply is None else "ok"
     text = "" if reply is None else reply.text
     messages = json.dumps([message._asdict() for message in asked.sample.messages])
     return Record(
-        **_common(asked.origin, runfile, asked.task, asked.sample, server),
+        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
         oracle=False,
         prompt_digest=hashlib.sha256(messages.encode()).hexdigest(),
         prompt_tokens=None,
@@ -542,13 +571,13 @@ def _served_record(answered: Answered, runfile: RunFile, server: Server) -> Reco
     )
 
 
-def _reply(outcome: Outcome) -> _Reply:
-    origin: _Origin = outcome.job.tag
+def _reply(outcome: Outcome) -> MarkedReply:
+    origin: Origin = outcome.job.tag
     ids = tuple(outcome.output_ids)
     if ids not in origin.replies:
         prompt = outcome.job.prompt
         text = prompt.codec.decode(ids)
-        origin.replies[ids] = _Reply(text, prompt.task.score(prompt.sample, text))
+        origin.replies[ids] = MarkedReply(text, prompt.task.score(prompt.sample, text))
     return origin.replies[ids]
 
 

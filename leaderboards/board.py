@@ -1,0 +1,147 @@
+"""A board: a folder of entries, each of which holds what it claims.
+
+What the board found of an entry stands beside its folder and not in it, so that no submitter
+can state how far an entry was checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from parallelbench.errors import StorageError, SubmissionError
+from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.folder import Folder, parsed, read_json
+from parallelbench.leaderboards.submission import Level
+from parallelbench.leaderboards.verify import Verified, verified
+from parallelbench.merge import appearing
+from parallelbench.rundir import storage
+
+#: Where the entries of this project stand.
+BOARD: Final = Path("leaderboards") / "submissions"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CHECK = "{}.check.json"
+_MOST_BYTES = 2**20
+_LEVELS: Final[tuple[Level, ...]] = get_args(Level)
+
+
+class _Check(BaseModel):
+    """What the board found of an entry, by whoever keeps it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    level: Level
+    date: str
+    library_version: str
+    records: int
+    remarks: list[str]
+
+
+def add(entry: Path, board: Path, *, name: str | None = None) -> Entry:
+    """Put an entry on a board, whole or not at all, if it holds what it claims.
+
+    Args:
+        entry: Its folder, which stays as it is.
+        board: The board's folder.
+        name: What the board calls it; None takes the folder's name.
+
+    Raises:
+        SubmissionError: It claims something that is not found again, or its name is taken or
+            strange.
+        StorageError: The board cannot be written.
+    """
+    name = name or entry.resolve().name
+    if not _NAME.fullmatch(name):
+        raise SubmissionError(
+            f"{name!r:.80} cannot be the name of an entry; give --name with up to 64 small "
+            "letters, digits, '-', '_' and '.', a letter or digit first"
+        )
+    with storage(board):
+        board.mkdir(parents=True, exist_ok=True)
+        taken = {each.name.lower() for each in board.iterdir()} & {name, _CHECK.format(name)}
+    if taken:
+        raise SubmissionError(
+            f"{board} has an entry {name!r} already, and an entry is never overwritten; give "
+            "another --name, or withdraw that one first"
+        )
+    folder = Folder.open(entry)
+    with appearing(board / name) as place:
+        # What is checked is what was copied, whatever happens to the original meanwhile.
+        with storage(place):
+            for file, content in folder.files.items():
+                (place / file).write_bytes(content)
+        found = verified(place, name)
+    write_check(board, found)
+    return found.entry
+
+
+def write_check(board: Path, found: Verified) -> None:
+    """Write down what was found of an entry of ``board``.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    entry = found.entry
+    content = {
+        "manifest_sha256": found.digest,
+        "level": entry.level,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "library_version": importlib.metadata.version("parallelbench"),
+        "records": len(entry.records),
+        "remarks": list(entry.remarks),
+    }
+    file = board / _CHECK.format(entry.name)
+    with storage(file):
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_board(folder: Path) -> Sequence[Entry]:
+    """Return the entries of a board in alphabetical order, each checked anew.
+
+    An entry whose keeper found more than that, and whose files are still the same, has the
+    level and the remarks of that check.
+
+    Raises:
+        SubmissionError: An entry does not hold what it claims.
+        StorageError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} is no board: there is no such folder; put an entry into it with "
+            "`parallelbench leaderboard add ENTRY --board FOLDER`"
+        )
+    with storage(folder):
+        names = sorted(each.name for each in folder.iterdir() if each.is_dir())
+    return [_read(folder, name) for name in names if not name.startswith(".")]
+
+
+def _read(board: Path, name: str) -> Entry:
+    if not _NAME.fullmatch(name):
+        raise SubmissionError(f"{board / name}: no entry may have that name; rename its folder")
+    try:
+        found = verified(board / name, name)
+    except SubmissionError as error:
+        raise SubmissionError(*(f"entry {name}: {fault}" for fault in error.faults)) from error
+    file = board / _CHECK.format(name)
+    if not file.is_file() or file.is_symlink():
+        return found.entry
+    check: _Check = parsed(_Check, _content(file), file.name)
+    higher = _LEVELS.index(check.level) > _LEVELS.index(found.entry.level)
+    if check.manifest_sha256 != found.digest or not higher:
+        return found.entry
+    return dataclasses.replace(found.entry, level=check.level, remarks=tuple(check.remarks))
+
+
+def _content(file: Path) -> Any:
+    with storage(file), file.open("rb") as stream:
+        return read_json(stream.read(_MOST_BYTES), file.name)

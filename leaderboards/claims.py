@@ -1,0 +1,143 @@
+"""What an entry claims to have run, and what it says of itself: of one form, and of one story."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import RequestError, SubmissionError
+from parallelbench.leaderboards.folder import RUN, SUBMISSION, hidden_characters, shown
+from parallelbench.leaderboards.pack import differing_samples, reads_a_file
+from parallelbench.leaderboards.season import Season
+from parallelbench.leaderboards.submission import Submission
+from parallelbench.runfile import RunFile, differences, make_runfile
+from parallelbench.setting import Setting
+from parallelbench.task import TASKS
+
+#: Decodes that one entry may claim.
+MOST_RECORDS: Final = 200_000
+_MOST_SETTINGS: Final = {"models": 16, "tasks": 100, "decoders": 300}
+
+
+def claimed_run(content: Any, season: Season) -> RunFile:
+    """Return the run that an entry claims, with nothing left in it that is to be looked up.
+
+    Args:
+        content: Of its ``run.yaml``.
+        season: Whose samples it should have decoded.
+
+    Raises:
+        SubmissionError: It is no run in its frozen form, not of that season, or too large.
+    """
+    _check_form(content)
+    _check_names(content, season)
+    try:
+        runfile = make_runfile(content, where=RUN)
+    except RequestError as error:
+        raise SubmissionError(
+            f"{error}; a strategy or model that is not part of this package must be installed, or "
+            "be added by the same pull request"
+        ) from error
+    told = differing_samples(runfile, season)
+    if told:
+        raise SubmissionError(f"{RUN}: not the samples of season {season.name}: {told}")
+    if runfile.frozen() != content:
+        changed = "; ".join(differences(runfile.frozen(), content))
+        raise SubmissionError(
+            f"{RUN} is not complete, or in another form than runs have: {changed:.500}"
+        )
+    if runfile.decodes > MOST_RECORDS:
+        raise SubmissionError(
+            f"{RUN} asks for {runfile.decodes:,} decodes, and an entry may have "
+            f"{MOST_RECORDS:,}; enter in parts"
+        )
+    return runfile
+
+
+def _check_form(content: Any) -> None:
+    """Refuse a run in which anything is not spelled out: grids and globs may stand for much."""
+    if not isinstance(content, dict):
+        raise SubmissionError(f"{RUN} must hold keys such as models, tasks and decoders")
+    for key, most in _MOST_SETTINGS.items():
+        entries = content.get(key)
+        if not isinstance(entries, list) or not 1 <= len(entries) <= most:
+            raise SubmissionError(f"{RUN}: {key} must be a list of 1 to {most} settings")
+        for each in entries:
+            if not isinstance(each, dict) or not isinstance(each.get("fields"), dict):
+                raise SubmissionError(
+                    f"{RUN}: {key} holds {reprlib.repr(each)[:80]}; in an entry every setting is "
+                    "spelled out with its name and all its fields, as a run directory has it"
+                )
+
+
+def _check_names(content: Mapping[str, Any], season: Season) -> None:
+    """Refuse what would open a file as soon as it is made."""
+    allowed = {setting.name for setting in season.tasks}
+    for each in content["tasks"]:
+        if each.get("name") not in allowed:
+            raise SubmissionError(
+                f"{RUN}: task {each.get('name')!r:.80} is none of season {season.name}"
+            )
+    for each in content["decoders"]:
+        asked = Setting(str(each.get("name")), each["fields"], "")
+        if reads_a_file(asked):
+            raise SubmissionError(
+                f"{RUN}: decoder {asked.name!r:.80} reads a file, which no entry holds"
+            )
+
+
+def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
+    """Yield where a submission does not say what its run says, or says it in hidden characters."""
+    for where, text, allowed in _texts(submission):
+        hidden = hidden_characters(text, allowed)
+        if hidden:
+            yield f"{SUBMISSION}: {where} holds {', '.join(hidden)[:200]}, which does not show"
+    labels = [setting.label for setting in runfile.models]
+    if [model.label for model in submission.models] != labels:
+        yield f"{SUBMISSION}: models are not those of {RUN}, which are {', '.join(labels)}"
+    theirs = [(each.label, each.name, each.fields) for each in submission.decoders]
+    ours = [(each.label, each.name, dict(each.fields)) for each in runfile.decoders]
+    for mine, claimed in zip(ours, theirs, strict=False):
+        if mine != claimed:
+            yield (
+                f"{SUBMISSION}: decoder {claimed[0]!r:.80} has {shown(claimed[2])}, and in {RUN} "
+                f"{mine[0]!r:.80} has {shown(mine[2])}"
+            )
+    if len(ours) != len(theirs):
+        yield f"{SUBMISSION} names {len(theirs)} decoders, and {RUN} {len(ours)}"
+    versions = {setting.label: TASKS[setting.name].version for setting in runfile.tasks}
+    if submission.task_versions != versions:
+        yield (
+            f"{SUBMISSION}: task_versions are {shown(submission.task_versions)}, and here they "
+            f"are {shown(versions)}; samples or marks differ between versions, so run it again"
+        )
+    if submission.division == "closed":
+        yield from _closed_faults(submission, runfile)
+
+
+def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
+    if submission.trained_on_suite == "yes":
+        yield f"{SUBMISSION}: weights trained on this suite belong in division open"
+    for setting in runfile.decoders:
+        if not DECODERS[setting.name].__module__.startswith("parallelbench."):
+            yield (
+                f"{SUBMISSION}: decoder {setting.label!r} is no part of this suite, which division "
+                "closed asks for"
+            )
+    for setting in runfile.models:
+        if setting.fields.get("peft") is not None:
+            yield f"{SUBMISSION}: model {setting.label!r:.80} is adapted, so it belongs in open"
+
+
+def _texts(submission: Submission) -> Iterator[tuple[str, str, str]]:
+    """Yield where each text stands, the text, and which control characters it may have."""
+    for name in ("title", "submitter", "contact", "link", "library_version"):
+        yield name, getattr(submission, name) or "", ""
+    yield "disclosure", submission.disclosure, "\n"
+    for model in submission.models:
+        for name in ("label", "name", "revision", "licence"):
+            yield f"models.{name}", getattr(model, name) or "", ""
+    for decoder in submission.decoders:
+        yield "decoders.label", decoder.label, ""

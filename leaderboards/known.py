@@ -1,0 +1,154 @@
+"""What is known of an entry's models without asking them: their codec and their digests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from parallelbench.errors import SubmissionError
+from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder
+from parallelbench.leaderboards.pack import BUILT_IN
+from parallelbench.leaderboards.submission import Submission, SubmittedModel
+from parallelbench.leaderboards.tokenizer_file import from_file
+from parallelbench.model import MODELS
+from parallelbench.prompt import Codec
+from parallelbench.runfile import RunFile
+from parallelbench.setting import Setting, build
+
+
+class Known(NamedTuple):
+    """What is known of a model without asking it.
+
+    Attributes:
+        codec: How it reads and writes text; None for a server.
+        digest: What its records must say.
+        weights_digest: Likewise.
+        built_in: Whether it is part of this package.
+        plain: As in :class:`~parallelbench.leaderboards.trace_rules.Conduct`.
+        stops: Likewise.
+        knows_law: Likewise.
+        unwritable: Likewise.
+    """
+
+    codec: Codec | None
+    digest: str
+    weights_digest: str | None
+    built_in: bool
+    plain: bool
+    stops: bool
+    knows_law: bool
+    unwritable: frozenset[int]
+
+
+def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, Known]:
+    """Return what is known of each model, by label.
+
+    Raises:
+        SubmissionError: A tokenizer is missing or not to be trusted.
+    """
+    environment = folder.json(ENVIRONMENT)
+    known = {}
+    for number, (setting, claimed) in enumerate(
+        zip(runfile.models, submission.models, strict=True)
+    ):
+        name = CODEC.format(number)
+        held = folder.json(name) if name in folder.files else None
+        known[setting.label] = _known(setting, claimed, held, name, environment)
+    beside = {name for name in folder.files if name.startswith("codec-")}
+    beside -= {CODEC.format(number) for number in range(len(runfile.models))}
+    if beside:
+        raise SubmissionError(f"{', '.join(sorted(beside))} belong to no model of this entry")
+    return known
+
+
+def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
+    """Yield which digests a submission claims that its models do not have."""
+    for claimed in submission.models:
+        own = known[claimed.label]
+        for what, theirs, ours in (
+            ("digest", claimed.digest, own.digest),
+            ("weights_digest", claimed.weights_digest, own.weights_digest),
+        ):
+            if theirs != ours:
+                yield (
+                    f"{SUBMISSION}: model {claimed.label!r} claims {what} {theirs!s:.12}, and here "
+                    f"it is {ours!s:.12}: other weights or another tokenizer, or another version "
+                    "of this package"
+                )
+
+
+def _known(
+    setting: Setting, claimed: SubmittedModel, held: Any, name: str, environment: Any
+) -> Known:
+    if MODELS[setting.name].serves:
+        if held is not None:
+            raise SubmissionError(f"{name} is there, and {setting.label!r:.80} is a server")
+        return Known(
+            codec=None,
+            digest=claimed.digest,
+            weights_digest=claimed.weights_digest,
+            built_in=False,
+            plain=False,
+            stops=False,
+            knows_law=False,
+            unwritable=frozenset(),
+        )
+    own = setting.name in BUILT_IN and setting.fields.get("tokenizer") is None
+    if own == (held is not None):
+        raise SubmissionError(
+            f"model {setting.label!r}: {name} must {'not ' if own else ''}be there"
+        )
+    if own:
+        model = _opened(setting)
+        return Known(
+            codec=model.codec,
+            digest=model.digest,
+            weights_digest=model.weights_digest,
+            built_in=True,
+            plain=setting.fields.get("cache") in (None, "none"),
+            stops=model.stops,
+            knows_law=setting.name == "ideal",
+            unwritable=frozenset(model.codec.unwritable),
+        )
+    codec = from_file(held, name)
+    facts = _facts(environment, setting.label)
+    if facts.get("tokenizer_digest", codec.digest) != codec.digest:
+        raise SubmissionError(
+            f"{name} has digest {codec.digest[:12]}, and {ENVIRONMENT} says that model "
+            f"{setting.label!r:.80} was run with {facts['tokenizer_digest']!s:.12}"
+        )
+    digest = claimed.digest
+    if setting.name == "ideal":
+        from parallelbench.models.ideal import IdealModel
+
+        fields: Mapping[str, Any] = setting.fields
+        digest = IdealModel(
+            codec, noise=fields["noise"], seed=fields["seed"], limit=fields["limit"]
+        ).digest
+    uncached = setting.fields.get("cache") in (None, "none")
+    return Known(
+        codec=codec,
+        digest=digest,
+        weights_digest=claimed.weights_digest,
+        built_in=False,
+        plain=setting.name == "ideal" or (uncached and facts.get("kind") == "masked"),
+        stops=setting.name != "ideal",
+        knows_law=setting.name == "ideal",
+        unwritable=frozenset(codec.unwritable),
+    )
+
+
+def _opened(setting: Setting) -> Any:
+    source = build(setting, MODELS)
+    if hasattr(source, "device"):  # what it predicts is not asked, and its digest is the same
+        source = dataclasses.replace(source, device="cpu")  # type: ignore[type-var]
+    return source.open()
+
+
+def _facts(environment: Any, label: str) -> Mapping[str, Any]:
+    """Return what the last start says of a model, as far as it has the usual form."""
+    start = environment[-1] if isinstance(environment, list) and environment else {}
+    models = start.get("models") if isinstance(start, dict) else None
+    facts = models.get(label) if isinstance(models, dict) else None
+    return facts if isinstance(facts, dict) else {}

@@ -1,0 +1,200 @@
+"""The verbs of an entry: ``pack`` a run, ``verify`` the folder, ``add`` it to a board."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from parallelbench.leaderboards.verify import Verified
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(name="run-file")
+@click.argument("season")
+@click.option("--model", "models", multiple=True, required=True, help="Such as hf:PATH.")
+@click.option(
+    "--decoders",
+    multiple=True,
+    default=("*:*",),
+    show_default=True,
+    help="Settings, presets, grids: 'confidence:k=1|2|4'.",
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True)
+def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
+    """Write the run file of a season: its tasks, samples and seed, your model and decoders.
+
+    \b
+    Examples:
+      parallelbench leaderboard run-file 2026-1 --model hf:PATH > run.yaml
+      parallelbench run run.yaml --out runs/mine
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.leaderboards.season import season as called
+    from parallelbench.runfile import make_runfile
+
+    of = called(season)
+    runfile = make_runfile(
+        {
+            "models": list(models),
+            "tasks": [{"name": task.name, "fields": dict(task.fields)} for task in of.tasks],
+            "decoders": list(decoders),
+            "samples": of.samples,
+            "seed": of.seed,
+            "repeats": repeats,
+        },
+        where=f"season {season}",
+    )
+    for remark in runfile.remarks:
+        click.echo(remark, err=True)
+    click.echo(runfile.to_yaml(), nl=False)
+
+
+@click.command()
+@click.argument("run", type=_PATH)
+@click.option("--submitter", required=True, help="Who stands for the entry: a person or group.")
+@click.option("--out", required=True, type=_PATH, help="The entry's folder, new or empty.")
+@click.option("--title", help="What the board calls it.  [default: submitter and models]")
+@click.option("--contact", help="How to reach you; everybody will see it.")
+@click.option("--link", help="A page about it: https://...")
+@click.option(
+    "--division",
+    type=click.Choice(["closed", "open"]),
+    default="open",
+    show_default=True,
+    help="closed: published weights and decoders of this suite, as they are.",
+)
+@click.option(
+    "--trained-on-suite",
+    type=click.Choice(["yes", "no", "unknown"]),
+    help="Whether the weights have seen answers of these tasks.  [default: unknown, or what is "
+    "known of a built-in model]",
+)
+@click.option("--disclosure", default="", help="What else a reader should know.")
+@click.option("--licence", help="Of the weights, as SPDX names it.")
+def pack(run: Path, out: Path, **said: Any) -> None:
+    """Make an entry of a finished run: all that is needed to compute its figures again.
+
+    \b
+    Examples:
+      parallelbench leaderboard pack runs/mine --submitter 'A. Person' --out entry
+      parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
+                                     --division closed --trained-on-suite no --licence MIT
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.leaderboards.pack import Statement
+    from parallelbench.leaderboards.pack import pack as carry_out
+
+    submission = carry_out(run, out, Statement(**said))
+    size = sum(file.stat().st_size for file in out.iterdir())
+    click.echo(
+        f"{out}: {submission.title}, season {submission.season}, division {submission.division}, "
+        f"trained on the suite: {submission.trained_on_suite}, {size / 1e6:.1f} MB; now: "
+        f"parallelbench leaderboard verify {out}"
+    )
+
+
+@click.command()
+@click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
+@click.option(
+    "--spot-check",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Decode K records again, chosen at random, with the named weights.",
+)
+@click.option("--reproduce", is_flag=True, help="Decode all of them again.")
+@click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def verify(
+    entries: Sequence[Path],
+    spot_check: int | None,
+    weights: str | None,
+    *,
+    reproduce: bool,
+    as_json: bool,
+) -> None:
+    """Compute every figure of an entry again from its folder, and refuse what differs.
+
+    Nothing is fetched and no model is asked, unless records are to be decoded again.  The exit
+    status is 2 where an entry is refused, with a sentence for each fault.
+
+    \b
+    Examples:
+      parallelbench leaderboard verify entry
+      parallelbench leaderboard verify entry --spot-check 20 --weights hf:checkpoints/mine
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.errors import SubmissionError
+    from parallelbench.leaderboards.regenerate import regenerated
+    from parallelbench.leaderboards.verify import verified
+
+    told: list[dict[str, Any]] = []
+    for path in entries:
+        try:
+            found = verified(path)
+            if spot_check or reproduce:
+                count = None if reproduce else spot_check
+                found = regenerated(found, count, weights=weights)
+        except SubmissionError as error:
+            told.append({"entry": str(path), "level": None, "faults": list(error.faults)})
+        else:
+            told.append(_told(path, found))
+        if not as_json:
+            _show(told[-1])
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+    click.get_current_context().exit(2 if any(each["faults"] for each in told) else 0)
+
+
+@click.command()
+@click.argument("entry", type=_PATH)
+@click.option(
+    "--board",
+    type=_PATH,
+    default=Path("leaderboards/submissions"),
+    show_default=True,
+    help="The board's folder.",
+)
+@click.option("--name", help="What the board calls it.  [default: the folder's name]")
+def add(entry: Path, board: Path, name: str | None) -> None:
+    """Check an entry and copy it to a board, whole or not at all.
+
+    \b
+    Example:
+      parallelbench leaderboard add entry --name my-model
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.leaderboards.board import add as carry_out
+
+    found = carry_out(entry, board, name=name)
+    click.echo(f"{board / found.name}: {found.level}, {len(found.records):,} records")
+
+
+def _told(path: Path, found: Verified) -> dict[str, Any]:
+    entry = found.entry
+    return {
+        "entry": str(path),
+        "title": entry.submission.title,
+        "season": entry.submission.season,
+        "division": entry.submission.division,
+        "level": entry.level,
+        "records": len(entry.records),
+        "manifest_sha256": found.digest,
+        "remarks": list(entry.remarks),
+        "faults": [],
+    }
+
+
+def _show(told: dict[str, Any]) -> None:
+    if told["faults"]:
+        click.echo(f"{told['entry']}: refused", err=True)
+        for fault in told["faults"]:
+            click.echo(f"  {fault}", err=True)
+        return
+    click.echo(
+        f"{told['entry']}: {told['level']}; {told['records']:,} records of season "
+        f"{told['season']} hold what they claim"
+    )
+    for remark in told["remarks"]:
+        click.echo(f"  {remark}")

@@ -1,0 +1,245 @@
+"""What a trace must obey, whatever the model said: the canvas, the loop, the strategy's promises.
+
+A trace that obeys all of this may still have been invented.  For a strategy whose speed is
+fixed the number of calls is proven by it; for one whose speed depends on the predictions only
+decoding again proves it, which is what the levels above ``recomputed`` are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, zip_longest
+
+from parallelbench.decoder import Chooser, Decoder
+from parallelbench.leaderboards.folder import shown
+from parallelbench.leaderboards.unseen import Course
+from parallelbench.prompt import Prompt
+from parallelbench.record import Record
+from parallelbench.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What is known of how a decode must have gone.
+
+    Attributes:
+        prompt: What was asked, and the canvas at the start.
+        decoder: The strategy.
+        course: How it goes whatever the model says; None if that depends on it.
+        unwritable: The ids below the tokenizer's size that stand for nothing.
+        plain: Whether the model is known to compute every row whole, to keep nothing between
+            calls and to have no grid of blocks of its own.
+        stops: Whether the model may end a decode behind the first end-of-text.
+        knows_law: Whether the model knows when no right answer fits any more.
+    """
+
+    prompt: Prompt
+    decoder: Decoder
+    course: Course | None
+    unwritable: frozenset[int]
+    plain: bool
+    stops: bool
+    knows_law: bool
+
+
+def broken_rules(record: Record, conduct: Conduct) -> Iterator[str]:
+    """Yield a sentence for each rule that the trace of ``record`` breaks, the first of a kind.
+
+    The record must have a trace and counts.
+    """
+    yield from _counted_rules(record, conduct)
+    told = next(_writing_rules(record, conduct), None)
+    if told is not None:  # what follows from there says nothing new
+        yield told
+        return
+    yield from _ending_rules(record, conduct)
+    yield from _calling_rules(record.decoding.trace, conduct)
+    if conduct.course is not None and conduct.plain:
+        yield from _course_rules(record, conduct.course)
+
+
+def _counted_rules(record: Record, conduct: Conduct) -> Iterator[str]:
+    trace, counts = record.decoding.trace, record.decoding.counts
+    if any(
+        n < 0 for column in (trace.rows, trace.row_tokens, trace.auxiliary_calls) for n in column
+    ):
+        yield "its trace has a count below 0"
+    known = counts.off_law_calls
+    if known is not None and not conduct.knows_law:
+        yield f"it claims off_law_calls={shown(known)}, which its model cannot know"
+    if known is None and conduct.knows_law and trace.nfe:
+        yield "it claims no off_law_calls, which its model always tells"
+    if known is not None and not 0 <= known <= trace.nfe:
+        yield f"it claims off_law_calls={shown(known)} of {trace.nfe} calls"
+    if record.seconds < 0:
+        yield f"it claims seconds={record.seconds}"
+
+
+def _writing_rules(record: Record, conduct: Conduct) -> Iterator[str]:
+    """Yield what is wrong with what is written where."""
+    trace = record.decoding.trace
+    canvas = conduct.prompt.canvas.tolist()
+    window = _Windows(conduct, len(canvas))
+    own = len(trace.rows) - trace.stopped
+    for step, (positions, ids) in enumerate(zip(trace.positions, trace.ids, strict=True)):
+        if any(low >= high for low, high in pairwise(positions)):
+            yield f"step {step} writes positions {_few(positions)}, not ascending or not once each"
+        for position, token in zip(positions, ids, strict=True):
+            told = _wrong_place(position, canvas, conduct) or _wrong_token(token, conduct)
+            if told:
+                yield f"step {step} writes {told}"
+        if step < own:
+            yield from window.leave(step, canvas, positions)
+        for position, token in zip(positions, ids, strict=True):
+            canvas[position] = token
+
+
+def _wrong_place(position: int, canvas: Sequence[int], conduct: Conduct) -> str | None:
+    """Return why nothing may be written there now; None if it may."""
+    if not 0 <= position < len(canvas):
+        return f"position {shown(position)} of a canvas of {len(canvas)}"
+    if not conduct.prompt.open[position]:
+        return f"position {position}, which is given by the question"
+    if canvas[position] != conduct.prompt.codec.mask_id and not conduct.decoder.remasks:
+        return f"position {position} a second time, which {_name(conduct.decoder)} never does"
+    return None
+
+
+def _wrong_token(token: int, conduct: Conduct) -> str | None:
+    """Return why that may not be written; None if it may."""
+    codec, decoder = conduct.prompt.codec, conduct.decoder
+    if token == codec.mask_id:
+        told = f"the mask, which opens a position again, and {_name(decoder)} never does"
+        return None if decoder.remasks else told
+    if not 0 <= token < codec.size or token in conduct.unwritable:
+        return f"id {shown(token)}, which is no token"
+    return None
+
+
+class _Windows:
+    """The blocks of a strategy that writes in the first with an open position, and nowhere else."""
+
+    def __init__(self, conduct: Conduct, length: int) -> None:
+        decoder = conduct.decoder
+        kept = isinstance(decoder, Chooser) and _is_own(decoder, "step_batch", Chooser)
+        self._decoder = decoder
+        self._mask = conduct.prompt.codec.mask_id
+        block = decoder.block_length or length
+        self._ends = range(block, length + block, block) if kept and conduct.plain else range(0)
+
+    def leave(self, step: int, canvas: list[int], positions: list[int]) -> Iterator[str]:
+        """Yield what a step writes that it must not, or that it writes nothing."""
+        if not self._ends:
+            return
+        if not positions:
+            yield f"step {step} writes nothing, and {_name(self._decoder)} always writes"
+            return
+        if self._mask not in canvas:
+            yield f"step {step} comes after everything was written"
+            return
+        first = canvas.index(self._mask)
+        end = next(each for each in self._ends if each > first)
+        if positions[-1] >= end:
+            yield (
+                f"step {step} writes position {positions[-1]}, behind the end {end} of the block "
+                f"that {_name(self._decoder)} fills at that time"
+            )
+
+
+def _ending_rules(record: Record, conduct: Conduct) -> Iterator[str]:
+    """Yield what is wrong with how the decode ended."""
+    prompt, trace = conduct.prompt, record.decoding.trace
+    mask = prompt.codec.mask_id
+    end = trace.replay(prompt.canvas.tolist())
+    left = sum(token == mask for token in end)
+    own = len(trace.rows) - trace.stopped
+    budget = conduct.decoder.most_steps(int(prompt.open.sum()))
+    if record.status == "ok" and left:
+        yield f"it claims status ok, and {left} positions are open at the end"
+    if record.status == "unfinished" and not left:
+        yield "it claims status unfinished, and no position is open at the end"
+    if own > budget:
+        yield f"it takes {own} steps, over the budget of {budget}"
+    if record.status == "stalled" and own != budget:
+        yield f"it claims status stalled after {own} steps, and the budget is {budget}"
+    if trace.stopped:
+        yield from _stopping_rules(trace, conduct)
+
+
+def _stopping_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
+    if not conduct.stops:
+        yield "its trace was stopped at an end-of-text, which its model never does"
+        return
+    codec = conduct.prompt.codec
+    canvas = trace.replay(conduct.prompt.canvas.tolist())
+    filled, ids = trace.positions[-1], trace.ids[-1]
+    written = {position for step in trace.positions[:-1] for position in step}
+    left = [
+        p for p, is_open in enumerate(conduct.prompt.open.tolist()) if is_open and p not in written
+    ]
+    if filled != left or set(ids) - {codec.end_id} or trace.rows[-1] or not filled:
+        yield "its last step is no stop: that fills what is open with end-of-text, without a call"
+    elif codec.ends.isdisjoint(canvas[: filled[0]]):
+        yield "its trace was stopped where no end-of-text was written before"
+
+
+def _calling_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
+    """Yield what is wrong with what was sent."""
+    decoder, prompt = conduct.decoder, conduct.prompt
+    own = len(trace.rows) - trace.stopped
+    whole = len(prompt.ids) + len(prompt.canvas)
+    simple = decoder.rows == "1" and _is_own(decoder, "plan", Decoder)
+    for step in range(own):
+        rows, tokens, aside = trace.rows[step], trace.row_tokens[step], trace.auxiliary_calls[step]
+        if rows == 0 and (tokens or aside):
+            yield f"step {step} sends no row, and {shown(tokens)} tokens"
+        elif rows == 0 and decoder.calls == "1":
+            yield f"step {step} makes no call, and {_name(decoder)} makes one in every step"
+        elif rows > 1 and decoder.rows == "1":
+            yield f"step {step} sends {shown(rows)} rows, and {_name(decoder)} sends one"
+        elif rows and tokens < rows:
+            yield f"step {step} sends {shown(rows)} rows of {shown(tokens)} tokens"
+        elif conduct.plain and aside:
+            yield f"step {step} makes {shown(aside)} auxiliary calls, which its model never does"
+        elif conduct.plain and simple and tokens != whole:
+            yield f"step {step} claims {shown(tokens)} tokens, and prompt and canvas have {whole}"
+        elif aside not in (0, 1):
+            yield f"step {step} claims {shown(aside)} auxiliary calls; there is one or none"
+        else:
+            continue
+        return
+    if not trace.nfe:
+        yield "it makes no call at all"
+
+
+def _course_rules(record: Record, course: Course) -> Iterator[str]:
+    claimed = Course.of(record.decoding.trace, record.prompt_tokens or 0)
+    label = record.decoder_label
+    for what, ours, theirs in (
+        ("writes {} tokens", claimed.writes, course.writes),
+        ("sends {} rows", claimed.rows, course.rows),
+        ("sends {} tokens of canvas", claimed.tokens, course.tokens),
+    ):
+        if ours != theirs:
+            pairs = zip_longest(ours, theirs)
+            step = next(step for step, (one, other) in enumerate(pairs) if one != other)
+            yield (
+                f"it {what.format(_few(ours[step:]))} from step {step} on, and {label} always "
+                f"{_few(theirs[step:])}"
+            )
+            return
+
+
+def _is_own(decoder: Decoder, method: str, of: type[Decoder]) -> bool:
+    """Return whether ``decoder`` does this as ``of`` does."""
+    return getattr(type(decoder), method) is getattr(of, method)
+
+
+def _name(decoder: Decoder) -> str:
+    return type(decoder).__name__
+
+
+def _few(numbers: Sequence[int]) -> str:
+    told = ", ".join(shown(number) for number in numbers[:8])
+    return f"{told}, ..." if len(numbers) > 8 else told or "none"

@@ -1,0 +1,90 @@
+"""A model that nobody has here: it stands in where what it would say does not matter.
+
+How many tokens a strategy of fixed speed writes in each step does not depend on predictions,
+so that a decode with any model tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+
+from parallelbench.decode import decode
+from parallelbench.decoder import Decoder, Row
+from parallelbench.lanes import Job
+from parallelbench.model import Model, Prediction
+from parallelbench.prompt import Codec, Prompt
+from parallelbench.trace import Trace
+
+
+class Unseen(Model):
+    """Finds two ordinary tokens alike everywhere.
+
+    Args:
+        codec: How the model that it stands for reads and writes text.
+    """
+
+    threads = 1
+    provides: ClassVar[frozenset[str]] = frozenset(
+        {"positions", "attention_mask", "shorter_rows", "unshifted"}
+    )
+    digest = "unseen"
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def predict(self, rows: Sequence[Row]) -> Prediction:
+        """Return the same for every wanted position."""
+        wanted = int(sum(row.wanted.sum() for row in rows))
+        return Prediction(torch.zeros((wanted, 2)), self._ordinary.expand(wanted, 2))
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing: there is nothing to know."""
+        return {}
+
+    @cached_property
+    def _ordinary(self) -> torch.Tensor:
+        unwritable = {*self.codec.unwritable, *self.codec.ends, self.codec.mask_id}
+        found = (token for token in range(self.codec.size) if token not in unwritable)
+        return torch.tensor([next(found), next(found)])
+
+
+class Course(NamedTuple):
+    """What a decode writes and sends in each step, but not where, and not which tokens.
+
+    Attributes:
+        writes: Positions written.
+        rows: Sequences sent.
+        tokens: Of the canvases of those, without the prompt.
+    """
+
+    writes: list[int]
+    rows: list[int]
+    tokens: list[int]
+
+    @classmethod
+    def of(cls, trace: Trace, prompt_tokens: int) -> Course:
+        """Return the course of ``trace``, which does not tell the length of its prompt."""
+        pairs = zip(trace.rows, trace.row_tokens, strict=True)
+        return cls(
+            [len(positions) for positions in trace.positions],
+            trace.rows,
+            [tokens - rows * prompt_tokens for rows, tokens in pairs],
+        )
+
+
+def course_of(prompt: Prompt, decoder: Decoder) -> Course | None:
+    """Return how a decode by a strategy of fixed speed goes, whatever the model says.
+
+    Returns:
+        None where that depends on the model, or the strategy needs more than it says.
+    """
+    if decoder.adaptive or decoder.remasks or decoder.lacks(Unseen.provides):
+        return None
+    if "answers" in decoder.needs:
+        return None
+    (outcome,) = decode([Job(prompt, decoder, key="unseen")], Unseen(prompt.codec))
+    return Course.of(outcome.trace, len(prompt.ids)) if outcome.status == "ok" else None
