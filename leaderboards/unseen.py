@@ -76,8 +76,13 @@ class Course(NamedTuple):
         )
 
 
-def course_of(prompt: Prompt, decoder: Decoder) -> Course | None:
+def course_of(prompt: Prompt, decoder: Decoder, key: str) -> Course | None:
     """Return how a decode by a strategy of fixed speed goes, whatever the model says.
+
+    Args:
+        prompt: What is asked, and the canvas.
+        decoder: The strategy.
+        key: What its randomness is drawn from.
 
     Returns:
         None where that depends on the model, or the strategy needs more than it says.
@@ -86,5 +91,36 @@ def course_of(prompt: Prompt, decoder: Decoder) -> Course | None:
         return None
     if "answers" in decoder.needs:
         return None
-    (outcome,) = decode([Job(prompt, decoder, key="unseen")], Unseen(prompt.codec))
+    (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec))
     return Course.of(outcome.trace, len(prompt.ids)) if outcome.status == "ok" else None
+
+
+class Courses:
+    """Knows the course of every decode, and finds out as few of them as will do."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, bytes], Course | None] = {}
+        self._drawn: set[tuple[str, str, bytes]] = set()
+
+    def find(
+        self, prompt: Prompt, decoder: Decoder, of: tuple[str, str], key: str
+    ) -> Course | None:
+        """Return the course of one decode, as :func:`course_of` does.
+
+        Args:
+            prompt: What is asked, and the canvas.
+            decoder: The strategy.
+            of: The labels of model and decoder.
+            key: What its randomness is drawn from.
+        """
+        place = (*of, prompt.open.numpy().tobytes())
+        if place not in self._known and place not in self._drawn:
+            course = course_of(prompt, decoder, "one")
+            # Some strategies draw how many tokens they write, others only where.
+            if decoder.deterministic or course == course_of(prompt, decoder, "another"):
+                self._known[place] = course
+            else:
+                self._drawn.add(place)
+        if place in self._drawn:
+            return course_of(prompt, decoder, key)
+        return self._known[place]

@@ -36,7 +36,7 @@ from parallelbench.leaderboards.season import seasons
 from parallelbench.leaderboards.submission import Submission
 from parallelbench.leaderboards.tokenizer_file import longest_words
 from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
-from parallelbench.leaderboards.unseen import Course, course_of
+from parallelbench.leaderboards.unseen import Courses
 from parallelbench.model import MODELS, Reply
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record, from_line, to_line
@@ -49,6 +49,7 @@ from parallelbench.runner import (
     MarkedReply,
     Origin,
     draw,
+    job_key,
     record_of,
     served_record_of,
 )
@@ -159,7 +160,7 @@ class _Check:
         default_factory=dict
     )
     _prompts: dict[tuple[str, str, int], Prompt] = field(default_factory=dict)
-    _courses: dict[tuple[str, str, bytes], Course | None] = field(default_factory=dict)
+    _courses: Courses = field(default_factory=Courses)
     _written: dict[str, set[int]] = field(default_factory=dict)
     _alone: list[str] = field(default_factory=list)
 
@@ -294,11 +295,14 @@ class _Check:
             self.faults.add(f"{where}: {error}, but its model is none")
             return None
         prompt = self._prompt(record, codec)
-        decoder = self._decoders[record.decoder_label]
+        decoder, origin = self._decoders[record.decoder_label], self._origin(record)
+        key = job_key(self.runfile, origin)
         conduct = Conduct(
             prompt=prompt,
             decoder=decoder,
-            course=self._course(record, prompt, decoder) if known.plain else None,
+            course=self._courses.find(prompt, decoder, (record.model, record.decoder_label), key)
+            if known.plain
+            else None,
             unwritable=known.unwritable,
             plain=known.plain,
             stops=known.stops,
@@ -309,7 +313,7 @@ class _Check:
             self.faults.add(f"{where}: {'; '.join(broken)}")
             return None
         outcome = Outcome(
-            job=Job(prompt, decoder, key="", tag=self._origin(record)),
+            job=Job(prompt, decoder, key, tag=origin),
             output_ids=trace.replay(prompt.canvas.tolist()),
             status=record.status,
             error=None,
@@ -361,12 +365,6 @@ class _Check:
                     f"{record.task_label}: {' '.join(str(error).split()):.200}"
                 ) from error
         return self._prompts[key]
-
-    def _course(self, record: Record, prompt: Prompt, decoder: Decoder) -> Course | None:
-        key = (record.model, record.decoder_label, prompt.open.numpy().tobytes())
-        if key not in self._courses:
-            self._courses[key] = course_of(prompt, decoder)
-        return self._courses[key]
 
     @cached_property
     def _expected(self) -> dict[Key, None]:
