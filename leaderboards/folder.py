@@ -321,19 +321,25 @@ def _bytes(file: Path, most: int, read: Read) -> bytes:
             f"{file.name} cannot be read as a regular file: {error.strerror}; an entry holds no "
             "links, pipes or devices"
         ) from error
-    with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise SubmissionError(f"{file.name} is no regular file, so it is no part of an entry")
-        if status.st_nlink > 1:
-            raise SubmissionError(
-                f"{file.name} is a hard link to a file that has another name too; copy it instead"
-            )
-        content = stream.read(most + 1)
+    try:
+        _check_file(file.name, os.fstat(handle))
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            content = stream.read(most + 1)
+    finally:
+        os.close(handle)
     read.bytes += len(content)
     if len(content) > most:
         raise SubmissionError(f"{file.name} is larger than the {most:,} bytes that it may have")
     return content
+
+
+def _check_file(name: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SubmissionError(f"{name} is no regular file, so it is no part of an entry")
+    if status.st_nlink > 1:
+        raise SubmissionError(
+            f"{name} is a hard link to a file that has another name too; copy it instead"
+        )
 
 
 def _decompressed(content: bytes, name: str, most: int, read: Read) -> Iterator[bytes]:

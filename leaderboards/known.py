@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,10 +13,10 @@ from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Fo
 from parallelbench.leaderboards.pack import BUILT_IN
 from parallelbench.leaderboards.submission import Submission, SubmittedModel
 from parallelbench.leaderboards.tokenizer_file import from_file
-from parallelbench.model import MODELS
+from parallelbench.model import MODELS, Model
 from parallelbench.prompt import Codec
 from parallelbench.runfile import RunFile
-from parallelbench.setting import Setting, build
+from parallelbench.setting import Setting, build, make_setting
 
 
 class Known(NamedTuple):
@@ -139,11 +141,18 @@ def _known(
     )
 
 
-def _opened(setting: Setting) -> Any:
-    source = build(setting, MODELS)
+def _opened(setting: Setting) -> Model:
+    return _opened_once(setting.name, json.dumps(dict(setting.fields)))
+
+
+# A board has many entries of the same few models.
+@functools.lru_cache(maxsize=8)
+def _opened_once(name: str, fields: str) -> Model:
+    source: Any = build(make_setting(name, json.loads(fields), MODELS), MODELS)
     if hasattr(source, "device"):  # what it predicts is not asked, and its digest is the same
-        source = dataclasses.replace(source, device="cpu")  # type: ignore[type-var]
-    return source.open()
+        source = dataclasses.replace(source, device="cpu")
+    model: Model = source.open()
+    return model
 
 
 def _facts(environment: Any, label: str) -> Mapping[str, Any]:

@@ -1,0 +1,49 @@
+"""A small entry that holds what it claims, made once, and what is needed to spoil a copy of it."""
+
+import shutil
+from types import MappingProxyType
+
+import pytest
+
+from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
+from parallelbench.leaderboards import folder, pack, verify
+from parallelbench.leaderboards.season import Season
+from parallelbench.setting import parse_settings
+from parallelbench.task import TASKS
+
+
+@pytest.fixture(scope="session")
+def tiny_season(_registered):
+    """A season of three samples of two tasks, which takes the place of all others."""
+    settings = tuple(setting for text in TASKS_OF_SEASON for setting in parse_settings(text, TASKS))
+    known = MappingProxyType({"tiny": Season("tiny", "Tiny", SEED, settings, 3, 1)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "seasons", lambda: known)
+        patch.setattr(verify, "seasons", lambda: known)
+        yield known["tiny"]
+
+
+@pytest.fixture(scope="session")
+def good(tiny_season, tmp_path_factory):
+    """The entry; not to be changed."""
+    return make_entry(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture
+def entry(good, tmp_path):
+    """A copy to spoil."""
+    return Spoilt(shutil.copytree(good, tmp_path / "entry"))
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """What verification reads, as it reads it."""
+    seen = []
+
+    class Seen(folder.Read):
+        def __init__(self):
+            super().__init__()
+            seen.append(self)
+
+    monkeypatch.setattr(folder, "Read", Seen)
+    return seen
