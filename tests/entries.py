@@ -11,7 +11,7 @@ from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
 
 SEED = 20261125
-TASKS_OF_SEASON = ("waiting_line/copy:length=3", "choices/sum")
+TASKS_OF_SEASON = ("choices/sum", "waiting_line/copy:length=3,canvas_length=64")
 DECODERS = "one_by_one,confidence:k=4,confidence_threshold:threshold=0.9,rcr:k=4,label,random:k=32"
 
 

@@ -1,0 +1,62 @@
+"""How long an entry of more than 20,000 records takes to be verified, and how much memory.
+
+    python benchmarks/verify.py [FOLDER]
+
+The entry is that of every decoder setting that the ideal model serves, on the samples of the season
+``practice``; it is made first, which takes a minute or two, and kept in FOLDER (by default
+``runs/verify``), where the next start finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from parallelbench.leaderboards.pack import Statement, pack
+from parallelbench.leaderboards.season import season
+from parallelbench.runfile import make_runfile
+from parallelbench.runner import run
+
+DECODERS = ["*:*", "one_by_one", "confidence:k=2|4|8"]
+
+
+def made(place: Path) -> Path:
+    """Return the entry, which is made if it is not there."""
+    entry = place / "entry"
+    if not entry.exists():
+        of = season("practice")
+        content = {
+            "models": "ideal",
+            "tasks": [{"name": task.name, "fields": dict(task.fields)} for task in of.tasks],
+            "decoders": DECODERS,
+            "samples": of.samples,
+            "seed": of.seed,
+        }
+        run(make_runfile(content), place / "run")
+        pack(place / "run", entry, Statement(submitter="benchmark"))
+    return entry
+
+
+def main() -> None:
+    """Verify in a process of its own, and print what that took."""
+    place = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/verify")
+    entry = made(place)
+    command = [sys.executable, "-m", "parallelbench", "leaderboard", "verify", str(entry), "--json"]
+    began = time.perf_counter()
+    told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own
+    seconds = time.perf_counter() - began
+    (found,) = json.loads(told.stdout)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    size = sum(file.stat().st_size for file in entry.iterdir())
+    print(
+        f"{found['records']:,} records, {found['level']}, {size / found['records']:.0f} bytes each"
+    )
+    print(f"{seconds:.1f} s, {found['records'] / seconds:,.0f} records a second, {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""From a run to an entry, and from an entry to a board."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+import checkpoints
+from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run
+from parallelbench.cli import main
+from parallelbench.errors import RequestError, SubmissionError
+from parallelbench.leaderboards.board import add, read_board
+from parallelbench.leaderboards.pack import Statement, differing_samples, pack
+from parallelbench.leaderboards.regenerate import regenerated
+from parallelbench.leaderboards.season import season
+from parallelbench.leaderboards.verify import verified, verify_folder
+from parallelbench.rundir import RunDirectory
+from parallelbench.runfile import make_runfile, read_content
+from parallelbench.shard import Shard
+
+
+@pytest.fixture(scope="module")
+def foreign(tiny_season, tmp_path_factory):
+    """An entry of a checkpoint that is no part of this package."""
+    place = tmp_path_factory.mktemp("foreign")
+    path = checkpoints.write_checkpoint("llada", place / "checkpoint")
+    return make_entry(
+        place, models=[f"hf:{path}"], decoders="one_by_one,confidence_threshold:threshold=0.5"
+    )
+
+
+def test_an_entry_holds_the_records_of_its_run(good):
+    entry = verify_folder(good)
+    run = {record.key: record for record in RunDirectory.open(good.parent / "run").records()}
+    assert entry.level == "recomputed"
+    assert {record.key: record for record in entry.records} == run
+
+
+def test_an_entry_names_no_place_and_no_key(foreign):
+    text = (foreign / "environment.json").read_text()
+    assert "/" not in text.replace("://", "")
+    assert "host" not in text
+
+
+def test_a_checkpoints_replies_are_read_again_without_it(foreign):
+    shutil.move(foreign.parent / "checkpoint", foreign.parent / "away")
+    try:
+        found = verify_folder(foreign)
+    finally:
+        shutil.move(foreign.parent / "away", foreign.parent / "checkpoint")
+    assert found.level == "recomputed"
+    assert any("the submitter's word" in remark for remark in found.remarks)
+
+
+def test_the_right_weights_make_an_entry_spot_checked_or_reproduced(good, foreign):
+    rng = random.Random(0)  # noqa: S311  not for secrets
+    assert regenerated(verified(good), 5, rng=rng).entry.level == "spot-checked"
+    assert regenerated(verified(good), None).entry.level == "reproduced"
+    found = regenerated(verified(foreign), 4, rng=rng, weights=f"hf:{foreign.parent}/checkpoint")
+    assert found.entry.level == "spot-checked"
+    assert "4 records were decoded again; 4 gave the very same tokens" in found.entry.remarks[-1]
+
+
+def test_other_weights_do_not_spot_check_an_entry(foreign, tmp_path):
+    other = checkpoints.write_checkpoint("llada", tmp_path / "other", seed=1)
+    with pytest.raises(SubmissionError, match="they are not those that decoded this entry"):
+        regenerated(verified(foreign), 2, weights=f"hf:{other}")
+
+
+def test_an_invented_decode_passes_the_rules_and_fails_when_decoded_again(entry):
+    # One call that writes the right answer: nothing but the model shows that it never happened.
+    def invent(record):
+        trace = record["trace"]
+        ids = record["output_ids"]
+        record["trace"] |= {
+            "positions": [list(range(len(ids)))],
+            "ids": [ids],
+            "rows": [1],
+            "row_tokens": trace["row_tokens"][:1],
+            "auxiliary_calls": [0],
+        }
+        record["counts"] |= {
+            "nfe": 1,
+            "rows": 1,
+            "token_positions": trace["row_tokens"][0],
+            "steps": 1,
+            "off_law_calls": 0,
+            "tokens_per_step": float(len(ids)),
+            "answer_tokens_per_step": float(record["counts"]["answer_tokens"]),
+        }
+
+    records = entry.records()
+    invent(
+        next(
+            each
+            for each in records
+            if each["decoder"] == "confidence_threshold" and each["counts"]["nfe"] > 1
+        )
+    )
+    entry.write_records(records)
+    with pytest.raises(SubmissionError) as refusal:
+        verified(entry.path)
+    assert all("results.json" in fault for fault in refusal.value.faults)
+    entry.write("results.json", results_of(records))
+    found = verified(entry.path)
+    assert any("adaptive" in remark for remark in found.entry.remarks)
+    with pytest.raises(SubmissionError, match="1 of 36 records came out otherwise"):
+        regenerated(found, None)
+
+
+def results_of(records):
+    from entries import digested
+    from parallelbench.record import from_line
+    from parallelbench.results import summarize
+
+    read = [from_line(digested(record), "here") for record in records]
+    return json.dumps([result.as_dict() for result in summarize(read)])
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda codec: codec.update(end_id=300, digest="0"), "which is the ordinary token"),
+        (lambda codec: codec["stop_ids"].append(300), "which is the ordinary token"),
+        (lambda codec: codec.update(tokenizer="{}"), "no tokenizer can be made of it"),
+        (lambda codec: codec.update(chat_template="{{ 1 / 0 }}"), "claims digest"),
+        (lambda codec: codec.update(remote_code="x"), "no key is called 'remote_code'"),
+        (lambda codec: codec["special_tokens"].update(auto_map="x"), "is none of"),
+    ],
+)
+def test_a_tokenizer_that_hides_or_runs_something_is_refused(foreign, tmp_path, edit, words):
+    import lzma
+
+    spoilt = Spoilt(shutil.copytree(foreign, tmp_path / "entry"))
+    codec = json.loads(lzma.decompress((spoilt.path / "codec-00.json.xz").read_bytes()))
+    edit(codec)
+    spoilt.write("codec-00.json.xz", lzma.compress(json.dumps(codec).encode()))
+    with pytest.raises(SubmissionError, match=words):
+        verified(spoilt.path)
+
+
+def test_a_tokenizer_is_read_with_a_bound(foreign, tmp_path, monkeypatch):
+    from parallelbench.leaderboards import folder
+
+    monkeypatch.setattr(folder, "_MOST_CODEC_BYTES", 1000)
+    with pytest.raises(SubmissionError, match="holds more than 1,000 bytes when decompressed"):
+        verified(foreign)
+
+
+def test_forged_weights_of_mini_are_refused(tiny_season, tmp_path):
+    made = Spoilt(make_entry(tmp_path, models=["mini"], decoders="random:k=32"))
+    assert verify_folder(made.path).submission.trained_on_suite == "yes"
+    made.change_yaml(
+        "submission.yaml", lambda said: said["models"][0].update(weights_digest="4" * 64)
+    )
+    with pytest.raises(SubmissionError, match="model 'mini' claims weights_digest 444444444444"):
+        verified(made.path)
+
+
+def test_an_unfinished_run_is_not_packed(tiny_season, tmp_path):
+    run = make_run(tmp_path / "run", decoders="random:k=32")
+    file = run / "records-0.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(RequestError, match="is not finished: 1 of 6 decodes are missing"):
+        pack(run, tmp_path / "entry", Statement(submitter="us"))
+    assert not (tmp_path / "entry").exists()
+
+
+def test_a_shard_is_not_packed(tiny_season, tmp_path):
+    from parallelbench.runner import run
+
+    content = {"models": "ideal", "tasks": list(TASKS_OF_SEASON), "decoders": "random:k=32"}
+    plan = make_runfile({**content, "samples": 3, "seed": SEED})
+    run(plan, tmp_path / "run", shard=Shard(1, 3))
+    with pytest.raises(RequestError, match="is shard 1/3 of a run; merge all shards first"):
+        pack(tmp_path / "run", tmp_path / "entry", Statement(submitter="us"))
+
+
+def test_a_run_of_no_season_is_not_packed(tiny_season, tmp_path):
+    run = make_run(tmp_path / "run", decoders="random:k=32", seed=1)
+    with pytest.raises(RequestError, match=f"tiny: seed is 1 and must be {SEED}"):
+        pack(run, tmp_path / "entry", Statement(submitter="us"))
+
+
+def test_the_default_run_is_one_of_the_practice_season():
+    plan = make_runfile({**read_content("default"), "models": "ideal"})
+    assert not differing_samples(plan, season("practice"))
+
+
+def test_a_seasons_run_file_asks_for_its_samples(tmp_path, capsys):
+    assert (
+        main(["leaderboard", "run-file", "2026-1", "--model", "ideal", "--decoders", "label"]) == 0
+    )
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    plan = make_runfile(read_content(tmp_path / "run.yaml"))
+    assert (plan.seed, plan.samples, plan.tasks) == (
+        season("2026-1").seed,
+        season("2026-1").samples,
+        season("2026-1").tasks,
+    )
+
+
+def test_a_board_takes_an_entry_whole_or_not_at_all(good, entry, tmp_path):
+    board = tmp_path / "board"
+    assert add(good, board, name="ours").name == "ours"
+    assert sorted(file.name for file in (board / "ours").iterdir()) == sorted(
+        file.name for file in good.iterdir()
+    )
+    entry.change(lambda record: record.update(text="another"))
+    with pytest.raises(SubmissionError, match="claims text"):
+        add(entry.path, board, name="theirs")
+    assert sorted(each.name for each in board.iterdir()) == ["ours", "ours.check.json"]
+
+
+@pytest.mark.parametrize("name", ["ours", "../ours", "Ours", "", "a" * 65, ".hidden"])
+def test_a_name_that_is_taken_or_strange_is_refused(good, tmp_path, name):
+    add(good, tmp_path / "board", name="ours")
+    with pytest.raises(SubmissionError, match=r"already|cannot be the name"):
+        add(good, tmp_path / "board", name=name or " ")
+
+
+def test_a_board_believes_its_own_check_of_the_same_files_only(good, tmp_path):
+    board = tmp_path / "board"
+    add(good, board, name="ours")
+    check = board / "ours.check.json"
+    content = json.loads(check.read_text())
+    check.write_text(json.dumps({**content, "level": "reproduced"}))
+    assert [entry.level for entry in read_board(board)] == ["reproduced"]
+    check.write_text(json.dumps({**content, "level": "reproduced", "manifest_sha256": "5" * 64}))
+    assert [entry.level for entry in read_board(board)] == ["recomputed"]
+
+
+def test_a_board_names_the_entry_that_does_not_hold(good, tmp_path):
+    board = tmp_path / "board"
+    add(good, board, name="ours")
+    Spoilt(board / "ours").change(lambda record: record.update(text="another"))
+    with pytest.raises(SubmissionError, match=r"entry ours: records-000.jsonl.xz line 1"):
+        read_board(board)
+
+
+def test_a_newcomer_types_three_commands(tiny_season, good, tmp_path, capsys):
+    entry, board = str(tmp_path / "mine"), str(tmp_path / "board")
+    command = ["leaderboard", "pack", str(good.parent / "run"), "--submitter", "A. Person"]
+    assert main([*command, "--out", entry]) == 0
+    assert main(["leaderboard", "verify", entry]) == 0
+    assert main(["leaderboard", "add", entry, "--board", board]) == 0
+    assert "recomputed, 36 records" in capsys.readouterr().out
+
+
+def test_verify_tells_every_fault_and_leaves_with_2(entry, capsys):
+    entry.change(lambda record: record.update(text="another"))
+    assert main(["leaderboard", "verify", str(entry.path), "--json"]) == 2
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["level"] is None
+    assert "claims text 'another'" in told["faults"][0]
