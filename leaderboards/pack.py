@@ -282,7 +282,8 @@ def _write_records(place: Path, records: Sequence[Record]) -> None:
 
 
 def _chunks(records: Sequence[Record]) -> Iterator[bytes]:
-    lines, size = [], 0
+    lines: list[bytes] = []
+    size = 0
     for record in records:
         line = to_line(record).encode()
         if lines and size + len(line) > _CHUNK_BYTES:

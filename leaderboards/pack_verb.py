@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +108,19 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     help="Decode K records again, chosen at random, with the named weights.",
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="How long an entry may take: a stranger's chat template might never end.",
+)
 @click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def verify(
+def verify(  # noqa: PLR0913  each is an option
     entries: Sequence[Path],
     spot_check: int | None,
+    seconds: int,
     weights: str | None,
     *,
     reproduce: bool,
@@ -133,7 +143,8 @@ def verify(
     told: list[dict[str, Any]] = []
     for path in entries:
         try:
-            found = verified(path)
+            with _within(seconds):
+                found = verified(path)
             if spot_check or reproduce:
                 count = None if reproduce else spot_check
                 found = regenerated(found, count, weights=weights)
@@ -169,6 +180,26 @@ def add(entry: Path, board: Path, name: str | None) -> None:
 
     found = carry_out(entry, board, name=name)
     click.echo(f"{board / found.name}: {found.level}, {len(found.records):,} records")
+
+
+@contextmanager
+def _within(seconds: int) -> Iterator[None]:
+    """Refuse what is not done in time."""
+    from parallelbench.errors import SubmissionError
+
+    def refuse(_number: int, _frame: object) -> None:
+        raise SubmissionError(
+            f"it was not checked within {seconds} s; give more --seconds, or look at its chat "
+            "template and its tokenizer"
+        )
+
+    before = signal.signal(signal.SIGALRM, refuse)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _told(path: Path, found: Verified) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from parallelbench.decoder import DECODERS
 from parallelbench.errors import SubmissionError
 from parallelbench.lanes import Job
 from parallelbench.leaderboards.pack import BUILT_IN
+from parallelbench.leaderboards.submission import Level
 from parallelbench.leaderboards.verify import Verified
 from parallelbench.model import MODELS, Model
 from parallelbench.prompt import build_prompt
@@ -71,7 +72,7 @@ def regenerated(
                 exact=setting.name == "ideal",
             )
         )
-    level = "reproduced" if len(chosen) == len(records) else "spot-checked"
+    level: Level = "reproduced" if len(chosen) == len(records) else "spot-checked"
     return replace(found, entry=replace(found.entry, level=level, remarks=tuple(remarks)))
 
 

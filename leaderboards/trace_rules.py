@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
+from typing import Any
 
 from parallelbench.decoder import Chooser, Decoder
 from parallelbench.leaderboards.folder import shown
@@ -231,7 +232,7 @@ def _course_rules(record: Record, course: Course) -> Iterator[str]:
             return
 
 
-def _is_own(decoder: Decoder, method: str, of: type[Decoder]) -> bool:
+def _is_own(decoder: Decoder, method: str, of: type[Any]) -> bool:
     """Return whether ``decoder`` does this as ``of`` does."""
     return getattr(type(decoder), method) is getattr(of, method)
 

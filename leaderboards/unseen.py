@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,7 +28,7 @@ class Unseen(Model):
     """
 
     threads = 1
-    provides: ClassVar[frozenset[str]] = frozenset(
+    provides = frozenset(
         {"positions", "attention_mask", "shorter_rows", "unshifted"}
     )
     digest = "unseen"

@@ -1,6 +1,8 @@
 """From a run to an entry, and from an entry to a board."""
 
+import dataclasses
 import json
+import lzma
 import random
 import shutil
 
@@ -10,6 +12,7 @@ import checkpoints
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, SubmissionError
+from parallelbench.leaderboards import folder, tokenizer_file
 from parallelbench.leaderboards.board import add, read_board
 from parallelbench.leaderboards.pack import Statement, differing_samples, pack
 from parallelbench.leaderboards.regenerate import regenerated
@@ -38,9 +41,11 @@ def test_an_entry_holds_the_records_of_its_run(good):
 
 
 def test_an_entry_names_no_place_and_no_key(foreign):
-    text = (foreign / "environment.json").read_text()
-    assert "/" not in text.replace("://", "")
-    assert "host" not in text
+    starts = json.loads((foreign / "environment.json").read_text())
+    # A model's setting stays as it was typed: it is its name in every record.
+    (facts,) = starts[0]["models"].values()
+    assert "/" not in json.dumps([facts, {**starts[0], "models": None}])
+    assert "host" not in json.dumps(starts)
 
 
 def test_a_checkpoints_replies_are_read_again_without_it(foreign):
@@ -130,8 +135,6 @@ def results_of(records):
     ],
 )
 def test_a_tokenizer_that_hides_or_runs_something_is_refused(foreign, tmp_path, edit, words):
-    import lzma
-
     spoilt = Spoilt(shutil.copytree(foreign, tmp_path / "entry"))
     codec = json.loads(lzma.decompress((spoilt.path / "codec-00.json.xz").read_bytes()))
     edit(codec)
@@ -140,9 +143,21 @@ def test_a_tokenizer_that_hides_or_runs_something_is_refused(foreign, tmp_path, 
         verified(spoilt.path)
 
 
-def test_a_tokenizer_is_read_with_a_bound(foreign, tmp_path, monkeypatch):
-    from parallelbench.leaderboards import folder
+def test_a_chat_template_without_end_is_refused_in_time(foreign, tmp_path, capsys):
+    spoilt = Spoilt(shutil.copytree(foreign, tmp_path / "entry"))
+    codec = json.loads(lzma.decompress((spoilt.path / "codec-00.json.xz").read_bytes()))
+    loops = "{% for a in range(99999) %}" * 3 + "{% endfor %}" * 3
+    template = loops + codec["chat_template"]
+    like = tokenizer_file.from_file(codec, "it")
+    digest = dataclasses.replace(like, chat_template=template).digest
+    codec |= {"chat_template": template, "digest": digest}
+    spoilt.write("codec-00.json.xz", lzma.compress(json.dumps(codec).encode()))
+    spoilt.change_json("environment.json", lambda starts: starts.clear())
+    assert main(["leaderboard", "verify", str(spoilt.path), "--seconds", "1"]) == 2
+    assert "within 1 s" in capsys.readouterr().err
 
+
+def test_a_tokenizer_is_read_with_a_bound(foreign, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_MOST_CODEC_BYTES", 1000)
     with pytest.raises(SubmissionError, match="holds more than 1,000 bytes when decompressed"):
         verified(foreign)

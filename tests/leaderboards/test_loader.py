@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,10 +25,14 @@ EDITS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.fixture(scope="module")
+def original(good):
+    return verify_folder(good, "entry")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edits=st.lists(EDITS, min_size=1, max_size=3), inside=st.booleans(), sealed=st.booleans())
-def test_a_changed_byte_never_changes_what_an_entry_holds(good, edits, inside, sealed):
-    original = verify_folder(good, "entry")
+def test_a_changed_byte_never_changes_what_an_entry_holds(good, original, edits, inside, sealed):
     with tempfile.TemporaryDirectory() as place:
         entry = Path(shutil.copytree(good, Path(place) / "entry"))
         for name, share, cut, put in edits:
