@@ -29,7 +29,7 @@ def foreign(tiny_season, tmp_path_factory):
     place = tmp_path_factory.mktemp("foreign")
     path = checkpoints.write_checkpoint("llada", place / "checkpoint")
     return make_entry(
-        place, models=[f"hf:{path}"], decoders="one_by_one,confidence_threshold:threshold=0.5"
+        place, models=[f"hf:{path}"], decoders="confidence:k=16,random:k=32"
     )
 
 

@@ -30,7 +30,7 @@ def original(good):
     return verify_folder(good, "entry")
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(edits=st.lists(EDITS, min_size=1, max_size=3), inside=st.booleans(), sealed=st.booleans())
 def test_a_changed_byte_never_changes_what_an_entry_holds(good, original, edits, inside, sealed):
     with tempfile.TemporaryDirectory() as place:
