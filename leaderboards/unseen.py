@@ -28,9 +28,7 @@ class Unseen(Model):
     """
 
     threads = 1
-    provides = frozenset(
-        {"positions", "attention_mask", "shorter_rows", "unshifted"}
-    )
+    provides = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
     digest = "unseen"
 
     def __init__(self, codec: Codec) -> None:

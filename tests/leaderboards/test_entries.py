@@ -28,9 +28,7 @@ def foreign(tiny_season, tmp_path_factory):
     """An entry of a checkpoint that is no part of this package."""
     place = tmp_path_factory.mktemp("foreign")
     path = checkpoints.write_checkpoint("llada", place / "checkpoint")
-    return make_entry(
-        place, models=[f"hf:{path}"], decoders="confidence:k=16,random:k=32"
-    )
+    return make_entry(place, models=[f"hf:{path}"], decoders="confidence:k=16,random:k=32")
 
 
 def test_an_entry_holds_the_records_of_its_run(good):
