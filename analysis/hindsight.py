@@ -144,7 +144,23 @@ class Frontier:
             accuracy: In [0, 1]; one for all, or one for each resample.
             weights: What each sample counts, one row per resample.
         """
-        needed = accuracy - weights @ self.accuracy
+        wanted = np.broadcast_to(np.asarray(accuracy, dtype=float), (len(weights),))
+        return self._speeds(wanted[:, None], weights)[:, 0]
+
+    def speeds_along(
+        self,
+        accuracies: Float[np.ndarray, " accuracies"],
+        weights: Float[np.ndarray, "resamples samples"],
+    ) -> Float[np.ndarray, "resamples accuracies"]:
+        """Return the tokens per step at each of several accuracies, as :meth:`speeds_at` does."""
+        return self._speeds(np.tile(accuracies, (len(weights), 1)), weights)
+
+    def _speeds(
+        self,
+        accuracy: Float[np.ndarray, "resamples accuracies"],
+        weights: Float[np.ndarray, "resamples samples"],
+    ) -> Float[np.ndarray, "resamples accuracies"]:
+        needed = accuracy - (weights @ self.accuracy)[:, None]
         fastest = weights @ self.tokens_per_step
         start = np.zeros((len(weights), 1))
         own = weights[:, self.sample]
@@ -153,7 +169,7 @@ class Frontier:
         # Beyond either end ``interp`` holds the end's value: a lower accuracy than the
         # fastest choice has buys no more speed.
         paid = np.array([np.interp(*row) for row in zip(needed, gains, losses, strict=True)])
-        return np.where(needed <= gains[:, -1] + TOLERANCE, fastest - paid, np.nan)
+        return np.where(needed <= gains[:, -1:] + TOLERANCE, fastest[:, None] - paid, np.nan)
 
 
 def frontier_of(sweep: Sweep) -> Frontier:

@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -269,8 +269,8 @@ def _sections(
 ) -> list[_Section]:
     """Draw every figure, write it into ``folder``, and return what the page shows."""
     folder.mkdir(exist_ok=True)
-    names = _safe_names([*_HEADINGS, *_grouped(results, "task_label")])
-    models = _safe_names(_grouped(results, "model"))
+    names = safe_names([*_HEADINGS, *_grouped(results, "task_label")])
+    models = safe_names(_grouped(results, "model"))
     sections: dict[str, _Section] = {}
     for block in _blocks(results, averages):
         name = names[block.section]
@@ -364,7 +364,7 @@ def _grouped(results: Sequence[Result], attribute: str) -> dict[str, list[Result
     return groups
 
 
-def _safe_names(labels: Iterable[str]) -> dict[str, str]:
+def safe_names(labels: Iterable[str]) -> dict[str, str]:
     """Return a name for each label that fits file systems and anchors, no two alike.
 
     A name has no ``--``, which may therefore join two of them.
@@ -386,14 +386,8 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
     gallery: Gallery,
     texts: TextReport,
 ) -> str:
-    source, script = _source("report.html.jinja"), _source("report.js")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["cells"] = cells
-    environment.filters["fact"] = _fact
-    environment.filters["embedded"] = embedded
-    template = environment.from_string(source)
+    template = page_template("parallelbench.analysis", "report.html.jinja")
+    script = source_of("parallelbench.analysis", "report.js")
     return template.render(
         models=list(_grouped(results, "model")),
         tasks=len(_grouped(results, "task_label")),
@@ -407,15 +401,36 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
         lead=_lead(gallery.kinds),
         orders={key: number for number, key in enumerate(gallery.orders)},
         script=Markup(script),  # noqa: S704  our own
-        script_digest=_content_digest(script),
+        script_digest=content_digest(script),
     )
 
 
-def _source(name: str) -> str:
-    return resources.files("parallelbench.analysis").joinpath(name).read_text(encoding="utf-8")
+def page_template(package: str, name: str) -> Template:
+    """Return the template of a page whose text is escaped; it may extend the report's.
+
+    Args:
+        package: Where its source is.
+        name: Of the file.
+    """
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda parent: source_of("parallelbench.analysis", parent)),
+    )
+    environment.globals["cells"] = cells
+    environment.filters["fact"] = _fact
+    environment.filters["embedded"] = embedded
+    return environment.from_string(source_of(package, name))
 
 
-def _content_digest(script: str) -> str:
+def source_of(package: str, name: str) -> str:
+    """Return the text of a file that ships with ``package``."""
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def content_digest(script: str) -> str:
     """Return what a content security policy calls ``script``; no other is run then."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 

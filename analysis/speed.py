@@ -116,7 +116,7 @@ def speed_at(
         ValueError: ``accuracy`` is not in [0, 1].
     """
     _refuse_no_share(accuracy)
-    speeds = _speeds_at(accuracy, curve, _weights(curve, resamples, seed))
+    speeds = _speeds_at(accuracy, curve, drawn_weights(curve, resamples, seed))
     return _speed_estimate(speeds, curve.samples)
 
 
@@ -141,7 +141,7 @@ def hindsight_efficiency(
     """
     _refuse_no_share(accuracy)
     _refuse_other_columns(curve, candidates)
-    weights = _weights(curve, resamples, seed)
+    weights = drawn_weights(curve, resamples, seed)
     best = frontier_of(candidates).speeds_at(accuracy, weights)
     return _speed_estimate(_speeds_at(accuracy, curve, weights) / best, curve.samples)
 
@@ -166,7 +166,7 @@ def oracle_efficiency(
     """
     _refuse_no_share(accuracy)
     _refuse_other_columns(curve, oracle)
-    weights = _weights(curve, resamples, seed)
+    weights = drawn_weights(curve, resamples, seed)
     best = _speeds_at(accuracy, oracle, weights)
     return _speed_estimate(_speeds_at(accuracy, curve, weights) / best, curve.samples)
 
@@ -179,15 +179,25 @@ def _refuse_other_columns(curve: Sweep, other: Sweep) -> None:
         )
 
 
-def _weights(curve: Sweep, resamples: int, seed: int) -> Float[np.ndarray, "draws samples"]:
-    """Return what each sample counts: as observed in the first row, then resampled."""
+def drawn_weights(
+    curve: Sweep, resamples: int = RESAMPLES, seed: int = 0
+) -> Float[np.ndarray, "draws samples"]:
+    """Return what each sample counts: as observed in the first row, then resampled.
+
+    Curves on the same samples get the same draws, which keeps their comparison paired.
+    """
     return np.vstack([curve.weights, curve.resampled_weights(resamples, seed)])
 
 
-def _means(
+def drawn_means(
     curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Return tokens per step and accuracy of every setting, without the dust of rounding."""
+    """Return tokens per step and accuracy of every setting, without the dust of rounding.
+
+    Args:
+        curve: Settings of one model.
+        weights: As :func:`drawn_weights` gives them.
+    """
     speeds, marks = (
         np.round(weights @ table.T, 12) for table in (curve.tokens_per_step, curve.accuracy)
     )
@@ -198,15 +208,58 @@ def _speeds_at(
     accuracy: float, curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> Float[np.ndarray, " draws"]:
     """Return the interpolated speed in every draw; NaN where it is not reached."""
-    speeds, marks = _means(curve, weights)
-    found = (
-        published_speed_at(
-            accuracy, itertools.starmap(Point, zip(*row, strict=True)), adaptive=True
-        )
-        for row in zip(speeds.tolist(), marks.tolist(), strict=True)
-    )
+    return speeds_at(np.array([accuracy]), *drawn_means(curve, weights))[:, 0]
+
+
+def speeds_at(
+    accuracies: Float[np.ndarray, " accuracies"],
+    speeds: Float[np.ndarray, "draws settings"],
+    marks: Float[np.ndarray, "draws settings"],
+) -> Float[np.ndarray, "draws accuracies"]:
+    """Return the interpolated tokens per step of many curves at many accuracies.
+
+    The rule is that of adaptive strategies in :func:`published_speed_at`, for all draws of a
+    bootstrap at once.
+
+    Args:
+        accuracies: Shares in [0, 1].
+        speeds: Tokens per step of each setting in each draw, as :func:`drawn_means` gives them.
+        marks: Accuracy, likewise.
+
+    Returns:
+        NaN where the accuracy is not reached.
+    """
+    speeds, marks = _merged_draws(speeds, marks)
+    best = np.zeros((len(speeds), len(accuracies)))
+    for setting in range(speeds.shape[1]):
+        speed, mark = speeds[:, setting, None], marks[:, setting, None]
+        reached = mark >= accuracies - TOLERANCE
+        np.maximum(best, np.where(reached, speed, 0.0), out=best)
+        if setting + 1 < speeds.shape[1]:
+            speed_after, mark_after = speeds[:, setting + 1, None], marks[:, setting + 1, None]
+            falls = (mark >= accuracies) & (accuracies > mark_after)
+            fall = np.where(falls, mark - mark_after, 1.0)
+            crossing = speed + (mark - accuracies) / fall * (speed_after - speed)
+            np.maximum(best, np.where(falls, crossing, 0.0), out=best)
     # No speed is 0, so here 0 says "not reached" and nothing else.
-    return np.array([speed or math.nan for speed in found])
+    return np.where(best > 0, best, np.nan)
+
+
+def _merged_draws(
+    speeds: Float[np.ndarray, "draws settings"], marks: Float[np.ndarray, "draws settings"]
+) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
+    """Sort every draw by speed; settings of equal speed all get the best of their marks."""
+    order = np.lexsort((marks, speeds), axis=1)
+    speeds, marks = (np.take_along_axis(table, order, axis=1) for table in (speeds, marks))
+    for setting in range(1, speeds.shape[1]):
+        before, own = speeds[:, setting - 1], speeds[:, setting]
+        same = np.isclose(before, own, rtol=TOLERANCE, atol=0.0)
+        speeds[:, setting] = np.where(same, before, own)
+    for setting in reversed(range(speeds.shape[1] - 1)):
+        same = speeds[:, setting] == speeds[:, setting + 1]
+        best = np.maximum(marks[:, setting], marks[:, setting + 1])
+        marks[:, setting] = np.where(same, best, marks[:, setting])
+    return speeds, marks
 
 
 def _speed_estimate(speeds: Float[np.ndarray, " draws"], samples: int) -> SpeedEstimate:
@@ -277,38 +330,61 @@ def area_under(points: Iterable[Point], *, low: float, high: float) -> float | N
         >>> area_under([Point(1.0, 1.0), Point(4.0, 0.5)], low=1.0, high=8.0)
         1.5
     """
+    held = list(points)
+    speeds, marks = np.array(held, dtype=float).reshape(1, -1, 2).transpose(2, 0, 1)
+    areas = areas_under(speeds, marks, low=low, high=high)
+    return float(areas[0]) if held else None
+
+
+def areas_under(
+    speeds: Float[np.ndarray, "draws settings"],
+    marks: Float[np.ndarray, "draws settings"],
+    *,
+    low: float,
+    high: float,
+) -> Float[np.ndarray, " draws"]:
+    """Return :func:`area_under` of many curves at once; 0 without a setting.
+
+    Args:
+        speeds: Tokens per step of each setting in each draw.
+        marks: Accuracy, likewise.
+        low: Where the range begins.
+        high: Where it ends.
+
+    Raises:
+        ValueError: The range is none.
+    """
     if not 0 < low < high:
         raise ValueError(f"an area needs 0 < low < high, got low={low}, high={high}")
-    curve = _merged(points)
-    if not curve:
-        return None
-    speeds = np.log2([point.tokens_per_step for point in curve])
-    marks = np.array([point.accuracy for point in curve])
-    start, end = math.log2(low), min(math.log2(high), float(speeds[-1]))
-    if end <= start:
-        return 0.0
-    inside = speeds[(speeds > start) & (speeds < end)]
-    grid = np.array([start, *inside, end])
-    heights = np.interp(grid, speeds, marks)
-    return float((np.diff(grid) * (heights[1:] + heights[:-1]) / 2).sum())
+    speeds, marks = _merged_draws(speeds, marks)
+    places = np.log2(speeds)
+    inside = np.clip(places, math.log2(low), math.log2(high))
+    areas = np.zeros(len(speeds))
+    for setting in range(speeds.shape[1]):
+        if setting == 0:
+            areas += (inside[:, 0] - math.log2(low)) * marks[:, 0]
+            continue
+        before, width = setting - 1, places[:, setting] - places[:, setting - 1]
+        slope = (marks[:, setting] - marks[:, before]) / np.where(width > 0, width, 1.0)
+        middle = (inside[:, setting] + inside[:, before]) / 2
+        height = marks[:, before] + slope * (middle - places[:, before])
+        areas += (inside[:, setting] - inside[:, before]) * height
+    return areas
 
 
 def area_estimate(
     curve: Sweep, *, low: float, high: float, resamples: int = RESAMPLES, seed: int = 0
-) -> Estimate | None:
+) -> Estimate:
     """Return :func:`area_under` of a curve, with a bootstrap interval over samples.
 
     Raises:
         ValueError: The range is none.
     """
-
-    def area(
-        speeds: Float[np.ndarray, " settings"], marks: Float[np.ndarray, " settings"]
-    ) -> float | None:
-        points = itertools.starmap(Point, zip(speeds.tolist(), marks.tolist(), strict=True))
-        return area_under(points, low=low, high=high)
-
-    return _estimate(curve, area, resamples, seed)
+    areas = areas_under(
+        *drawn_means(curve, drawn_weights(curve, resamples, seed)), low=low, high=high
+    )
+    interval = percentile_interval(areas[1:]) if curve.samples > 1 else None
+    return Estimate(float(areas[0]), interval, curve.samples)
 
 
 def parallelizability(
@@ -426,8 +502,8 @@ def _estimate(
     curve: Sweep, figure: Callable[..., float | None], resamples: int, seed: int
 ) -> Estimate | None:
     """Return ``figure`` of the mean speeds and marks; resamples without it are passed over."""
-    weights = _weights(curve, resamples, seed)
-    speeds, marks = _means(curve, weights)
+    weights = drawn_weights(curve, resamples, seed)
+    speeds, marks = drawn_means(curve, weights)
     found = [figure(*row) for row in zip(speeds, marks, strict=True)]
     if found[0] is None:
         return None

@@ -251,3 +251,13 @@ def test_the_frontier_gives_up_speed_where_it_costs_least():
     assert frontier.sample.tolist() == [0, 1]
     speeds = [speed_on(frontier, a, sweep) for a in (0.0, 0.5, 1.0)]
     assert speeds == pytest.approx([8, 6, 2.5])
+
+
+def test_many_accuracies_at_once_are_read_as_one_by_one():
+    sweep = sweep_of(by_hand())
+    frontier, weights = frontier_of(sweep), np.vstack([sweep.weights, sweep.resampled_weights(5)])
+    accuracies = np.array([0.0, 0.4, 2 / 3, 0.9])
+    along = frontier.speeds_along(accuracies, weights)
+    for accuracy, column in zip(accuracies.tolist(), along.T, strict=True):
+        np.testing.assert_array_equal(column, frontier.speeds_at(accuracy, weights))
+    assert np.isnan(along[0]).tolist() == [False, False, False, True]

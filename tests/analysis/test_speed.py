@@ -14,6 +14,7 @@ from parallelbench.analysis.speed import (
     Point,
     area_estimate,
     area_under,
+    areas_under,
     hindsight_efficiency,
     oracle_efficiency,
     order_preference,
@@ -23,6 +24,7 @@ from parallelbench.analysis.speed import (
     points_of,
     published_speed_at,
     speed_at,
+    speeds_at,
 )
 from parallelbench.analysis.sweep import sweep_of
 
@@ -36,6 +38,20 @@ def adaptive(accuracy, *points):
 
 def fixed(accuracy, *points):
     return published_speed_at(accuracy, itertools.starmap(Point, points), adaptive=False)
+
+
+@given(st.lists(curves.filter(len), min_size=1, max_size=4), st.lists(shares, min_size=1))
+def test_many_curves_at_once_are_read_as_one_by_one(many, accuracies):
+    size = min(map(len, many))
+    speeds, marks = np.array([curve[:size] for curve in many]).transpose(2, 0, 1)
+    found = speeds_at(np.array(accuracies), speeds, marks)
+    areas = areas_under(speeds, marks, low=2.0, high=16.0)
+    for row, area, curve in zip(found, areas, many, strict=True):
+        one_by_one = [
+            published_speed_at(accuracy, curve[:size], adaptive=True) for accuracy in accuracies
+        ]
+        assert np.nan_to_num(row, nan=0.0) == pytest.approx(one_by_one)
+        assert area == pytest.approx(area_under(curve[:size], low=2.0, high=16.0))
 
 
 # The published rule (decoders.md, section 1.4)

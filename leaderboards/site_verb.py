@@ -1,0 +1,145 @@
+"""The commands ``leaderboard build`` and ``leaderboard serve``: entries -> pages."""
+
+from __future__ import annotations
+
+import http.server
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from parallelbench.leaderboards.standings import Section, Standings
+
+#: Of the brief table in the terminal: its rows, and at which accuracy they are compared.
+_ROWS, _PERCENT = 10, 80
+
+
+def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
+    path = click.Path(path_type=Path, file_okay=False)
+    for option in (
+        click.option(
+            "--out", type=path, default="runs/board", show_default=True, help="Of the pages."
+        ),
+        click.option(
+            "--board",
+            type=path,
+            default="leaderboards/submissions",
+            show_default=True,
+            help="Folder of the verified entries.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_asks_for_folders
+def build(board: Path, out: Path) -> None:
+    """Make the pages of the board, which open from disk, and print who leads.
+
+    Example: parallelbench leaderboard build
+    """
+    _build(board, out)
+
+
+@click.command()
+@_asks_for_folders
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
+)
+def serve(board: Path, out: Path, port: int) -> None:
+    """Make the pages of the board and show them to this machine, until interrupted.
+
+    Example: parallelbench leaderboard serve --port 8000
+    """
+    _build(board, out)
+    with server_of(out, port) as server:
+        click.echo(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            click.echo()
+
+
+def server_of(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
+    """Return a server of the files in ``folder`` that only this machine can reach.
+
+    Raises:
+        StorageError: The port is taken, or may not be had.
+    """
+    from parallelbench.errors import StorageError
+
+    handler = partial(_Quiet, directory=str(folder))
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise StorageError(
+            f"port {port} of 127.0.0.1 cannot be had: {error}; ask for another with --port"
+        ) from error
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says nothing of every file that it sends."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its base's name
+        """Say nothing."""
+
+
+def _build(board: Path, out: Path) -> None:
+    from rich.console import Console
+
+    from parallelbench.leaderboards.board import read_board
+    from parallelbench.leaderboards.site import build_site
+
+    entries = read_board(board)
+    boards, index = build_site(entries, out)
+    for each in boards:
+        for section in each.sections:
+            Console().print(leaders(each, section))
+    if not entries:
+        click.echo(f"{board} holds no entry yet; the page says how to enter")
+    click.echo(f"board: {index}")
+
+
+def leaders(board: Standings, section: Section) -> Table:
+    """Return the fastest rows of a section over all tasks, for the terminal."""
+    from rich.table import Table
+
+    from parallelbench.analysis import cells
+
+    scope = board.scopes[0].label
+    table = Table(title=_plain(f"{section.title} ({board.season.title})"), title_justify="left")
+    for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
+        table.add_column(head, justify="right")
+    for head in ("strategy", "model", "entry"):
+        table.add_column(head, overflow="fold")
+    found = [
+        (row.figures[scope].at.get(_PERCENT) if scope in row.figures else None, row)
+        for row in section.rows
+    ]
+    found.sort(key=lambda each: -(each[0].speed if each[0] else 0.0))
+    for at, row in found[:_ROWS]:
+        table.add_row(
+            cells.ABSENT if at is None or at.rank is None else str(at.rank),
+            cells.number(at.speed if at else None),
+            cells.number_range(at.interval if at else None),
+            *map(_plain, (row.strategy, row.model, row.entry.name)),
+        )
+    if len(found) > _ROWS:
+        table.caption = f"and {len(found) - _ROWS} more"
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Return text of others that can neither colour nor command a terminal."""
+    from rich.text import Text
+
+    return Text(
+        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+    )

@@ -1,0 +1,792 @@
+"""Who is how fast at which accuracy, and whose difference is more than chance.
+
+A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ
+in one dial, see :mod:`parallelbench.analysis.families`.  Strategies with a fixed and with an
+adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`; the
+public board's rule stands beside it and ranks nobody.  All figures are of the test part of the
+season; a row that lacks a decode of it has no figures and says what is missing.
+
+**Sections.**  Rows are ranked with their like only: networks of one division, or the ideal model.
+Oracles were told the right answers, so they have speeds and no rank; an entry that reported
+itself has an accuracy and nothing else.  What was drawn or marked by different versions of a
+task, or marked by different engines, is never in one section.
+
+**Ranks.**  At an accuracy A, rows are sorted by ``speed_at(A)``.  Any two rows are compared on the
+same samples: both are resampled together, and the p-value of their order is the greater of twice
+the share of resamples that do not confirm it, and that of the difference over its bootstrap
+standard error under the normal law, which speaks for the tail that resamples are too few to show.
+A resample that does not reach A counts as 0.  Holm's procedure covers all pairs of a section.
+From the top, a row shares the rank of the rows before it unless one of them is surely faster (5 %);
+then it begins a new group, whose rank is one more than the rows above it.  So no two rows of one
+rank can be told apart.  A row that does not reach A has no rank there.
+
+**Oracle efficiency** at A is the row's speed over that of the oracle that the entry ran with the
+same model: ``label``, which goes by the model's predictions, or for the ideal model
+``information``, which goes by their law.  Without one it is
+that of choosing a setting for each sample afterwards, among all that the board has of that model.
+
+Source: Holm (1979); the paired bootstrap is Efron's (1979).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from parallelbench.analysis.families import Curve, curves_of
+from parallelbench.analysis.hindsight import frontier_of
+from parallelbench.analysis.losses import LABEL, is_ideal
+from parallelbench.analysis.speed import (
+    areas_under,
+    drawn_means,
+    drawn_weights,
+    points_of,
+    published_speed_at,
+    speeds_at,
+)
+from parallelbench.analysis.statistics import Estimate, holm, percentile_interval
+from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import RequestError
+from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.season import Season, season
+from parallelbench.record import Record
+from parallelbench.results import CONFIDENCE, Interval, Result, average_over_tasks, summarize
+from parallelbench.setting import Setting, build
+from parallelbench.task import TASKS
+
+#: Per cent at which rows are compared; the first three are the board's headline.
+PERCENTS = range(50, 101)
+HEADLINE = (90, 80, 70)
+
+#: Of the bootstrap behind speeds, areas and ranks, and of that behind hindsight.
+RESAMPLES = 1000
+_HINDSIGHT_RESAMPLES = 200
+
+INFORMATION = "information"
+HINDSIGHT = "hindsight"
+
+Kind = Literal["network", "ideal", "self-reported", "oracle"]
+
+#: Kinds in the order of the board, with what their sections are called.
+_TITLES: Mapping[Kind, str] = {
+    "network": "Networks, {division} division",
+    "ideal": "The ideal model",
+    "self-reported": "Self-reported: accuracy only",
+    "oracle": "Oracles, told the right answers",
+}
+
+
+class Scope(NamedTuple):
+    """What a figure is a mean over.
+
+    Attributes:
+        kind: Every task, those of one family, or one.
+        label: ``all tasks``, the family's name, or the task's setting.
+        tasks: Labels; they weigh alike.
+    """
+
+    kind: Literal["all", "category", "task"]
+    label: str
+    tasks: tuple[str, ...]
+
+
+class At(NamedTuple):
+    """What a row is at one accuracy that it reaches.
+
+    Attributes:
+        speed: Tokens per step.
+        interval: Its interval; the low end is 0 if more than 2.5 % of the resamples do not
+            reach the accuracy.  None with a single sample of each task.
+        efficiency: The speed over that of the oracle; None if that does not reach it.
+        efficiency_interval: Its interval.
+        rank: In its section; None where the section has no ranks.
+    """
+
+    speed: float
+    interval: Interval | None
+    efficiency: float | None
+    efficiency_interval: Interval | None
+    rank: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """What a row reached in one scope.
+
+    Attributes:
+        points: One result per setting; means over the tasks of the scope.
+        adaptive: How the public board's rule reads them.
+        at: By per cent; what is not reached is absent.
+        area: Under accuracy over log2(tokens per step), as a share of the greatest possible,
+            which is a right answer in a single step; None without steps.
+    """
+
+    points: tuple[Result, ...]
+    adaptive: bool
+    at: Mapping[int, At]
+    area: Estimate | None
+
+    @cached_property
+    def best(self) -> Result:
+        """The most accurate setting; the fastest of equally accurate ones."""
+        return max(
+            self.points, key=lambda each: (each.accuracy or 0.0, each.tokens_per_step or 0.0)
+        )
+
+    def published(self, percent: int) -> float:
+        """Return the speed by the public board's rule, where never reached is 0.0."""
+        return published_speed_at(percent / 100, points_of(self.points), adaptive=self.adaptive)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One strategy of an entry with one model.
+
+    Attributes:
+        entry: Whose.
+        model: The model's setting.
+        strategy: What the settings have in common.
+        kind: What it may be compared with.
+        settings: Labels of the decoder settings.
+        oracle: Against what its oracle efficiency is: ``label``, ``information`` or
+            ``hindsight``; None where it has none.
+        oracle_told: The same in words.
+        missing: Why it has no figures and no rank; None if it has.
+        figures: By the scope's label.
+    """
+
+    entry: Entry
+    model: str
+    strategy: str
+    kind: Kind
+    settings: tuple[str, ...]
+    oracle: str | None
+    oracle_told: str | None
+    missing: str | None
+    figures: Mapping[str, Figures]
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """Rows that may be compared with each other.
+
+    Attributes:
+        title: What they are.
+        kind: Of all of them.
+        rows: In the order of the entries.
+    """
+
+    title: str
+    kind: Kind
+    rows: tuple[Row, ...]
+
+
+class Line(NamedTuple):
+    """The greatest speed at every accuracy, of an oracle or of a bound.
+
+    Attributes:
+        title: What it is.
+        speeds: By the scope's label: tokens per step at 0, 1, ..., 100 %; NaN where not reached.
+    """
+
+    title: str
+    speeds: Mapping[str, Float[np.ndarray, " percents"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Standings:
+    """The board of one season.
+
+    Attributes:
+        season: Whose samples.
+        scopes: All tasks, then each family of tasks, then each task.
+        sections: In the order of the board.
+        oracles: What stands beside the rows of each (entry, model), by these.
+        bound: The ideal model under the information oracle: the fastest without an error where
+            predictions are the exact law.  A network that has settled on one of several right
+            answers may go beyond.  None if no entry ran it.
+        results: By the entry's name, what every setting reached on every task.
+    """
+
+    season: Season
+    scopes: tuple[Scope, ...]
+    sections: tuple[Section, ...]
+    oracles: Mapping[tuple[str, str], Line]
+    bound: Line | None
+    results: Mapping[str, Sequence[Result]]
+
+
+def standings(entries: Sequence[Entry]) -> list[Standings]:
+    """Return the board of every season that has an entry, in alphabetical order.
+
+    Raises:
+        RequestError: An entry names a season that is not known.
+        IncompleteSweepError: Two entries hold different samples under the same number.
+    """
+    seasons: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        seasons[entry.submission.season].append(entry)
+    return [_standings(season(name), own) for name, own in sorted(seasons.items())]
+
+
+def scopes_of(of_season: Season) -> tuple[Scope, ...]:
+    """Return what figures of a season are means over."""
+    labels = tuple(task.label for task in of_season.tasks)
+    families: dict[str, list[str]] = {}
+    for task in of_season.tasks:
+        families.setdefault(task.name.partition("/")[0], []).append(task.label)
+    categories = [Scope("category", name, tuple(own)) for name, own in families.items()]
+    return (
+        Scope("all", "all tasks", labels),
+        *(categories if len(categories) > 1 else ()),
+        *(Scope("task", label, (label,)) for label in labels),
+    )
+
+
+# One entry with one model
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What one model of an entry decoded of the test part.
+
+    Attributes:
+        entry: Whose.
+        model: The model's setting.
+        records: Those of the test part, in the order of the season.
+        curves: By decoder label.
+        missing: Why a setting has no figures, by decoder label.
+        results: Of every (task, decoder setting).
+        sweep: The settings that lack nothing; None without one, or without steps.
+    """
+
+    entry: Entry
+    model: str
+    records: tuple[Record, ...]
+    curves: Mapping[str, Curve]
+    missing: Mapping[str, str]
+    results: tuple[Result, ...]
+    sweep: Sweep | None
+
+    @cached_property
+    def families(self) -> Mapping[Curve, tuple[str, ...]]:
+        """The labels of each strategy's settings."""
+        families: dict[Curve, list[str]] = {}
+        for label, curve in self.curves.items():
+            families.setdefault(curve, []).append(label)
+        return {curve: tuple(labels) for curve, labels in families.items()}
+
+    @cached_property
+    def oracle(self) -> str | None:
+        """The name of the complete oracle that its efficiency is against."""
+        names = (INFORMATION, LABEL) if is_ideal(self.model) else (LABEL, INFORMATION)
+        whole = {r.decoder for r in self.records if r.oracle and r.decoder_label in self._measured}
+        return next((name for name in names if name in whole), None)
+
+    @cached_property
+    def others(self) -> tuple[str, ...]:
+        """The settings with figures that were not told the answers."""
+        return tuple(label for label in self._measured if not self.curves[label].oracle)
+
+    @cached_property
+    def _measured(self) -> tuple[str, ...]:
+        return tuple(each.label for each in self.sweep.settings) if self.sweep else ()
+
+    @cached_property
+    def deviations(self) -> tuple[str, ...]:
+        """What sets its figures apart from those of the present task versions."""
+        found = {(r.task_label, r.task, r.task_version) for r in self.records}
+        engines = {
+            f"{score} by {engine}" for r in self.records for score, engine in r.engines.items()
+        }
+        older = [
+            f"{label} at version {version}"
+            for label, task, version in sorted(found)
+            if TASKS[task].version != version
+        ]
+        return (*older, *sorted(engines))
+
+    def why_missing(self, curve: Curve) -> str | None:
+        """Return why a strategy has no figures; None if it has."""
+        reasons = [self.missing[each] for each in self.families[curve] if each in self.missing]
+        return "; ".join(reasons) or None
+
+    def kind(self, curve: Curve) -> Kind:
+        """Return what a strategy may be compared with."""
+        if self.entry.level == "self-reported" or any(r.trace is None for r in self.records):
+            return "self-reported"
+        if curve.oracle:
+            return "oracle"
+        return "ideal" if is_ideal(self.model) else "network"
+
+    def points(self, scope: Scope, curve: Curve) -> tuple[Result, ...]:
+        """Return one result per setting of a strategy: means over the tasks of ``scope``."""
+        labels = self.families[curve]
+        own = [
+            each
+            for each in self.results
+            if each.decoder_label in labels and each.task_label in scope.tasks
+        ]
+        return tuple(own if len(scope.tasks) == 1 else average_over_tasks(own))
+
+
+def _decoded(entry: Entry, of_season: Season) -> list[_Decoded]:
+    places = {task.label: place for place, task in enumerate(of_season.tasks)}
+    models: dict[str, list[Record]] = defaultdict(list)
+    # Of several records of the same decode only the last counts: it replaced an error.
+    for record in {record.key: record for record in entry.records}.values():
+        if record.index in of_season.test and record.task_label in places:
+            models[record.model].append(record)
+    return [
+        _of_model(entry, sorted(own, key=lambda r: (places[r.task_label], r.index)), of_season)
+        for own in models.values()
+    ]
+
+
+def _of_model(entry: Entry, records: Sequence[Record], of_season: Season) -> _Decoded:
+    results = summarize(records)
+    missing = _missing(records, of_season)
+    whole = [record for record in records if record.decoder_label not in missing]
+    steered = bool(whole) and all(record.trace is not None for record in whole)
+    return _Decoded(
+        entry=entry,
+        model=records[0].model,
+        records=tuple(records),
+        curves=curves_of(results),
+        missing=missing,
+        results=tuple(results),
+        sweep=sweep_of(whole) if steered and entry.level != "self-reported" else None,
+    )
+
+
+def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
+    """Return why a setting has no figures, by its label, for those that lack a decode."""
+    repeats = range(1 + max(record.repeat for record in records))
+    wanted = [
+        (task.label, index, repeat)
+        for task in of_season.tasks
+        for index in of_season.test
+        for repeat in repeats
+    ]
+    held: dict[str, set[tuple[str, int, int]]] = {r.decoder_label: set() for r in records}
+    for record in records:
+        # A server shows no steps, so a mark is all that it can give.
+        measured = record.marks if record.trace is None else speed_of(record)
+        if measured is not None:
+            held[record.decoder_label].add((record.task_label, record.index, record.repeat))
+    reasons = {}
+    for label, own in held.items():
+        lacking = [decode for decode in wanted if decode not in own]
+        if lacking:
+            task, index, _ = lacking[0]
+            reasons[label] = (
+                f"{label} has no mark and speed for {len(lacking):,} of {len(wanted):,} decodes of "
+                f"the test part, the first of them {task} sample {index}"
+            )
+    return reasons
+
+
+# A season
+
+
+class _Pool(NamedTuple):
+    """What rows must have in common to be compared."""
+
+    kind: Kind
+    division: str
+    deviations: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What their section is called."""
+        return ", ".join([_TITLES[self.kind].format(division=self.division), *self.deviations])
+
+    @property
+    def place(self) -> tuple[int, str, int, tuple[str, ...]]:
+        """Where their section stands."""
+        return (
+            list(_TITLES).index(self.kind),
+            self.division,
+            len(self.deviations),
+            self.deviations,
+        )
+
+
+class _Contender(NamedTuple):
+    """A row before it has figures; ``adaptive`` as :attr:`Figures.adaptive`."""
+
+    decoded: _Decoded
+    curve: Curve
+    pool: _Pool
+    adaptive: bool
+
+
+def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
+    decoded = [each for entry in entries for each in _decoded(entry, of_season)]
+    _refuse_other_samples(decoded)
+    contenders = [_contender(each, curve) for each in decoded for curve in each.families]
+    scopes = scopes_of(of_season)
+    figures: list[dict[str, Figures]] = [{} for _ in contenders]
+    lines: dict[tuple[str, str], dict[str, Float[np.ndarray, " percents"]]] = defaultdict(dict)
+    for scope in scopes:
+        drawn = _draw(decoded, scope)
+        for own in drawn.values():
+            lines[own.decoded.entry.name, own.decoded.model][scope.label] = own.oracle_line
+        for place, found in enumerate(_figures(contenders, drawn, scope, len(of_season.test))):
+            if found is not None:
+                figures[place][scope.label] = found
+    oracles = {
+        (each.entry.name, each.model): Line(_oracle_told(each), lines[each.entry.name, each.model])
+        for each in decoded
+        if each.sweep is not None
+    }
+    results: dict[str, list[Result]] = defaultdict(list)
+    for each in decoded:
+        results[each.entry.name] += each.results
+    return Standings(
+        season=of_season,
+        scopes=scopes,
+        sections=_sections(contenders, figures),
+        oracles=oracles,
+        bound=_bound(decoded, oracles),
+        results=results,
+    )
+
+
+def _refuse_other_samples(decoded: Iterable[_Decoded]) -> None:
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
+    for each in decoded:
+        if each.entry.level != "self-reported":
+            groups[each.deviations] += each.records
+    for records in groups.values():
+        refuse_other_samples(records)
+
+
+def _contender(decoded: _Decoded, curve: Curve) -> _Contender:
+    kind = decoded.kind(curve)
+    division = decoded.entry.submission.division if kind == "network" else ""
+    pool = _Pool(kind, division, decoded.deviations)
+    return _Contender(decoded, curve, pool, _is_adaptive(decoded, curve))
+
+
+def _is_adaptive(decoded: _Decoded, curve: Curve) -> bool:
+    """Return whether the public board would read a strategy between its settings, too."""
+    label = decoded.families[curve][0]
+    result = next(each for each in decoded.results if each.decoder_label == label)
+    try:
+        decoder = build(Setting(result.decoder, result.fields, label), DECODERS)
+    except RequestError:  # a strategy of somebody's own, which is not installed here
+        return True
+    return decoder.adaptive
+
+
+def _oracle_told(decoded: _Decoded) -> str:
+    if decoded.oracle is not None:
+        return f"the {decoded.oracle} oracle of {decoded.model}"
+    return f"hindsight over every setting of {decoded.model} on the board"
+
+
+def _bound(decoded: Sequence[_Decoded], oracles: Mapping[tuple[str, str], Line]) -> Line | None:
+    for each in decoded:
+        if is_ideal(each.model) and each.oracle == INFORMATION and not each.deviations:
+            line = oracles[each.entry.name, each.model]
+            return line._replace(
+                title="bound of the exact law: the ideal model under the information oracle"
+            )
+    return None
+
+
+def _sections(
+    contenders: Sequence[_Contender], figures: Sequence[Mapping[str, Figures]]
+) -> tuple[Section, ...]:
+    pools: dict[_Pool, list[Row]] = defaultdict(list)
+    for contender, own in zip(contenders, figures, strict=True):
+        decoded, curve, pool, _ = contender
+        steered = decoded.sweep is not None and pool.kind != "self-reported"
+        pools[pool].append(
+            Row(
+                entry=decoded.entry,
+                model=decoded.model,
+                strategy=curve.label,
+                kind=pool.kind,
+                settings=decoded.families[curve],
+                oracle=(decoded.oracle or HINDSIGHT) if own and steered else None,
+                oracle_told=_oracle_told(decoded) if own and steered else None,
+                missing=decoded.why_missing(curve),
+                figures=own,
+            )
+        )
+    return tuple(
+        Section(pool.title, pool.kind, tuple(pools[pool]))
+        for pool in sorted(pools, key=lambda pool: pool.place)
+    )
+
+
+# A scope
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """The settings of one model in one scope, as observed in the first draw, then resampled.
+
+    Attributes:
+        decoded: Of which entry and model.
+        labels: Of the settings.
+        speeds: Tokens per step.
+        marks: Accuracy.
+        highest: The tokens per step of a canvas written at once.
+        oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
+        oracle_line: At 0, 1, ..., 100 %, as observed.
+    """
+
+    decoded: _Decoded
+    labels: tuple[str, ...]
+    speeds: Float[np.ndarray, "draws settings"]
+    marks: Float[np.ndarray, "draws settings"]
+    highest: float
+    oracle: Float[np.ndarray, "oracle_draws accuracies"]
+    oracle_line: Float[np.ndarray, " percents"]
+
+
+_ACCURACIES = np.array(PERCENTS) / 100
+_WHOLE_RANGE = np.arange(101) / 100
+
+
+def _draw(decoded: Sequence[_Decoded], scope: Scope) -> dict[int, _Drawn]:
+    """Return the draws of everything that has figures, by the identity of what was decoded."""
+    parts = {id(each): _part(each.sweep, scope.tasks) for each in decoded if each.sweep is not None}
+    weights: dict[object, Float[np.ndarray, "draws samples"]] = {}
+    hindsight: dict[object, tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]] = {}
+    drawn: dict[int, _Drawn] = {}
+    for each in decoded:
+        if each.sweep is None:
+            continue
+        part = parts[id(each)]
+        columns = part.tasks, part.indices
+        if columns not in weights:
+            weights[columns] = drawn_weights(part, RESAMPLES)
+        speeds, marks = drawn_means(part, weights[columns])
+        labels = tuple(setting.label for setting in part.settings)
+        if each.oracle is not None:
+            own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
+            told = speeds[:, own], marks[:, own]
+            oracle = speeds_at(_ACCURACIES, *told)
+            line = speeds_at(_WHOLE_RANGE, told[0][:1], told[1][:1])[0]
+        else:
+            key = each.records[0].model_digest, each.deviations
+            if key not in hindsight:
+                same = [
+                    parts[id(other)].of(other.others)
+                    for other in decoded
+                    if other.sweep is not None
+                    and (other.records[0].model_digest, other.deviations) == key
+                ]
+                hindsight[key] = _hindsight(same, weights[columns])
+            oracle, line = hindsight[key]
+        highest = float(part.weights @ part.canvas)
+        drawn[id(each)] = _Drawn(each, labels, speeds, marks, highest, oracle, line)
+    return drawn
+
+
+def _part(sweep: Sweep, tasks: Iterable[str]) -> Sweep:
+    columns = np.flatnonzero(np.isin(sweep.tasks, list(tasks)))
+    return replace(
+        sweep,
+        tasks=tuple(sweep.tasks[column] for column in columns),
+        indices=tuple(sweep.indices[column] for column in columns),
+        canvas=sweep.canvas[columns],
+        accuracy=sweep.accuracy[:, columns],
+        tokens_per_step=sweep.tokens_per_step[:, columns],
+    )
+
+
+def _hindsight(
+    parts: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"]
+) -> tuple[Float[np.ndarray, "fewer_draws accuracies"], Float[np.ndarray, " percents"]]:
+    """Return the speeds of choosing a setting for each sample afterwards."""
+    every = replace(
+        parts[0],
+        settings=tuple(setting for part in parts for setting in part.settings),
+        accuracy=np.vstack([part.accuracy for part in parts]),
+        tokens_per_step=np.vstack([part.tokens_per_step for part in parts]),
+    )
+    draws = weights[: 1 + _HINDSIGHT_RESAMPLES]
+    if not every.settings:  # all that was run was told the answers
+        return np.full((len(draws), len(_ACCURACIES)), np.nan), np.full(len(_WHOLE_RANGE), np.nan)
+    frontier = frontier_of(every)
+    speeds = frontier.speeds_along(_ACCURACIES, draws)
+    return speeds, frontier.speeds_along(_WHOLE_RANGE, draws[:1])[0]
+
+
+def _figures(
+    contenders: Sequence[_Contender], drawn: Mapping[int, _Drawn], scope: Scope, test: int
+) -> list[Figures | None]:
+    """Return what each contender reached in ``scope``; None where a decode is missing.
+
+    Args:
+        contenders: All rows of a season.
+        drawn: By the identity of what was decoded.
+        scope: What the figures are means over.
+        test: Samples of each task.
+    """
+    speeds = {
+        place: _speeds(drawn[id(each.decoded)], each)
+        for place, each in enumerate(contenders)
+        if id(each.decoded) in drawn and each.decoded.why_missing(each.curve) is None
+    }
+    ranks: dict[int, list[int | None]] = {}
+    pools: dict[_Pool, list[int]] = defaultdict(list)
+    for place in speeds:
+        pools[contenders[place].pool].append(place)
+    for pool, places in pools.items():
+        # A single sample tells nothing of the spread.
+        if pool.kind in {"network", "ideal"} and test > 1:
+            table = np.array([speeds[place] for place in places])
+            columns = [tied_ranks(table[:, :, column]) for column in range(table.shape[2])]
+            ranks |= {
+                place: list(own)
+                for place, own in zip(places, zip(*columns, strict=True), strict=True)
+            }
+    found: list[Figures | None] = []
+    for place, each in enumerate(contenders):
+        if each.decoded.why_missing(each.curve) is not None:
+            found.append(None)
+            continue
+        points = each.decoded.points(scope, each.curve)
+        if place not in speeds:
+            found.append(Figures(tuple(map(_without_steps, points)), each.adaptive, {}, None))
+            continue
+        own = drawn[id(each.decoded)]
+        at = _at(speeds[place], own.oracle, ranks.get(place), spread=test > 1)
+        area = _area(own, each, scope, test)
+        found.append(Figures(points, each.adaptive, at, area))
+    return found
+
+
+def _columns_of(own: _Drawn, contender: _Contender) -> list[int]:
+    settings = contender.decoded.families[contender.curve]
+    return [column for column, label in enumerate(own.labels) if label in settings]
+
+
+def _speeds(own: _Drawn, contender: _Contender) -> Float[np.ndarray, "draws accuracies"]:
+    columns = _columns_of(own, contender)
+    return speeds_at(_ACCURACIES, own.speeds[:, columns], own.marks[:, columns])
+
+
+def _area(own: _Drawn, contender: _Contender, scope: Scope, test: int) -> Estimate | None:
+    if own.highest <= 1:
+        return None
+    columns = _columns_of(own, contender)
+    areas = areas_under(
+        own.speeds[:, columns], own.marks[:, columns], low=1.0, high=own.highest
+    ) / np.log2(own.highest)
+    interval = percentile_interval(areas[1:]) if test > 1 else None
+    return Estimate(float(areas[0]), interval, test * len(scope.tasks))
+
+
+def _without_steps(result: Result) -> Result:
+    return replace(
+        result,
+        tokens_per_step=None,
+        tokens_per_step_interval=None,
+        answer_tokens_per_step=None,
+        nfe=None,
+    )
+
+
+def _at(
+    speeds: Float[np.ndarray, "draws accuracies"],
+    oracle: Float[np.ndarray, "oracle_draws accuracies"],
+    ranks: Sequence[int | None] | None,
+    *,
+    spread: bool,
+) -> dict[int, At]:
+    ratios = speeds[: len(oracle)] / oracle
+    speed_ends, ratio_ends = _ends(speeds), _ends(ratios)
+    return {
+        percent: At(
+            speed=float(speeds[0, column]),
+            interval=Interval(*speed_ends[:, column].tolist()) if spread else None,
+            efficiency=float(ratios[0, column]) if np.isfinite(ratios[0, column]) else None,
+            efficiency_interval=(
+                Interval(*ratio_ends[:, column].tolist())
+                if spread and np.isfinite(ratios[0, column])
+                else None
+            ),
+            rank=ranks[column] if ranks else None,
+        )
+        for column, percent in enumerate(PERCENTS)
+        if np.isfinite(speeds[0, column])
+    }
+
+
+def _ends(draws: Float[np.ndarray, "draws accuracies"]) -> Float[np.ndarray, "ends accuracies"]:
+    """Return both ends of the interval at every accuracy; what is not reached counts as 0."""
+    tail = (1 - CONFIDENCE) / 2
+    ends: Float[np.ndarray, "ends accuracies"] = np.quantile(
+        np.nan_to_num(draws[1:], nan=0.0), [tail, 1 - tail], axis=0
+    )
+    return ends
+
+
+# Ranks
+
+
+def tied_ranks(speeds: Float[np.ndarray, "rows draws"]) -> list[int | None]:
+    """Return the rank of each row, by the rule that stands at the top of this module.
+
+    Args:
+        speeds: Tokens per step: as observed in the first column, then in resamples that are the
+            same for all rows.  NaN where the accuracy is not reached.
+
+    Returns:
+        From 1; None for a row that does not reach the accuracy.
+
+    Example:
+        Nothing is sure about the first two, and the third is slower in every resample:
+
+        >>> tied_ranks(np.array([[4.0, 5.0, 3.0], [3.9, 4.0, 5.0], [1.0, 1.1, 0.9]]))
+        [1, 1, 3]
+    """
+    reached = np.flatnonzero(np.isfinite(speeds[:, 0]))
+    order = reached[np.argsort(-speeds[reached, 0], kind="stable")]
+    surely = _surely_faster(np.nan_to_num(speeds[order], nan=0.0))
+    ranks: list[int | None] = [None] * len(speeds)
+    first = 0
+    for place, row in enumerate(order):
+        if surely[first:place, place].any():
+            first = place
+        ranks[row] = first + 1
+    return ranks
+
+
+def _surely_faster(speeds: Float[np.ndarray, "rows draws"]) -> Bool[np.ndarray, "rows rows"]:
+    """Return which row is faster than which, beyond doubt; the fastest rows come first."""
+    rows = len(speeds)
+    above, below = np.triu_indices(rows, k=1)
+    p_values = np.concatenate([_p_values(speeds, row) for row in range(rows)] or [np.empty(0)])
+    surely = np.zeros((rows, rows), dtype=bool)
+    surely[above, below] = holm(p_values) <= 1 - CONFIDENCE
+    return surely
+
+
+def _p_values(speeds: Float[np.ndarray, "rows draws"], row: int) -> Float[np.ndarray, " pairs"]:
+    """Return the p-value of the order of ``row`` and each row behind it."""
+    from scipy.stats import norm
+
+    gaps = speeds[row] - speeds[row + 1 :]
+    observed, draws = gaps[:, 0], gaps[:, 1:]
+    against = np.minimum(1.0, 2 * (draws <= 0).mean(axis=1))
+    error = draws.std(axis=1)
+    # Rows that no resample moves apart or together differ surely, or not at all.
+    steps = np.where(error > 0, observed / np.where(error > 0, error, 1.0), np.inf)
+    tail = np.where(observed > 0, 2 * norm.sf(steps), 1.0)
+    p_values: Float[np.ndarray, " pairs"] = np.maximum(against, tail)
+    return p_values
