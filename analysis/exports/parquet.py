@@ -129,7 +129,7 @@ def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
 
 
 _RESULT_TEXTS = ("model", "task", "task_label", "decoder", "decoder_label")
-_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems")
+_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems", "parts", "engines")
 _RESULT_SHARES = (
     *("accuracy", "accuracy_strict", "tokens_per_step", "answer_tokens_per_step"),
     *("nfe", "off_law_share", "seconds"),
@@ -157,10 +157,11 @@ def _result_features() -> Any:
 
 
 def _result(exported: Exported, result: Result, digest: str) -> dict[str, Any]:
+    values = result.as_dict()
     row = {
         "run_digest": digest,
-        **{name: getattr(result, name) for name in (*_RESULT_TEXTS, *_RESULT_SHARES)},
-        **{name: _json(getattr(result, name)) for name in _RESULT_MAPPINGS},
+        **{name: values[name] for name in (*_RESULT_TEXTS, *_RESULT_SHARES)},
+        **{name: _json(values[name]) for name in _RESULT_MAPPINGS},
         "unfinished_run": exported.shortfall,
         "oracle": result.oracle,
         "samples": result.samples,

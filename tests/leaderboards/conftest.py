@@ -7,20 +7,21 @@ import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
 from parallelbench.leaderboards import folder, pack, verify
-from parallelbench.leaderboards.season import Season
+from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
 
 
 @pytest.fixture(scope="session")
 def tiny_season(_registered):
-    """A season of three samples of two tasks, which takes the place of all others."""
+    """A season of three samples of two tasks, beside those that there are."""
     settings = tuple(setting for text in TASKS_OF_SEASON for setting in parse_settings(text, TASKS))
-    known = MappingProxyType({"tiny": Season("tiny", "Tiny", SEED, settings, 3, 1)})
+    tiny = Season("tiny", "Tiny", SEED, settings, 3, 1)
+    known = MappingProxyType({**seasons(), "tiny": tiny})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "seasons", lambda: known)
         patch.setattr(verify, "seasons", lambda: known)
-        yield known["tiny"]
+        yield tiny
 
 
 @pytest.fixture(scope="session")

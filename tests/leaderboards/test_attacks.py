@@ -472,6 +472,11 @@ def a_forged_result(entry):
     entry.change_json("results.json", lambda results: results[0].update(accuracy=1.5))
 
 
+@refused("results.json: ideal on .* claims 'speedup', which is no figure of this release")
+def a_figure_of_ones_own(entry):
+    entry.change_json("results.json", lambda results: results[0].update(speedup=3.0))
+
+
 @refused("results.json must have 12 results")
 def a_result_left_out(entry):
     entry.change_json("results.json", list.pop)

@@ -38,6 +38,11 @@ def test_an_entry_holds_the_records_of_its_run(good):
     assert {record.key: record for record in entry.records} == run
 
 
+def test_an_entry_of_an_earlier_release_may_claim_fewer_figures(entry):
+    entry.change_json("results.json", lambda results: [each.pop("parts") for each in results])
+    assert verify_folder(entry.path).level == "recomputed"
+
+
 def test_an_entry_names_no_place_and_no_key(foreign):
     starts = json.loads((foreign / "environment.json").read_text())
     # A model's setting stays as it was typed: it is its name in every record.
