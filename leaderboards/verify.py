@@ -444,7 +444,8 @@ def _result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
             if name not in ours:
                 yield f"{where} claims {shown(name)}, which is no figure of this release"
             elif not _alike(ours[name], claim):
-                yield f"{where} claims {name} {shown(claim)}, and the records make {shown(ours[name])}"
+                found_now = shown(ours[name])
+                yield f"{where} claims {name} {shown(claim)}, and the records make {found_now}"
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
