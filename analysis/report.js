@@ -12,6 +12,9 @@
     return element;
   };
 
+  const answers = (count, still = "") =>
+    count === 1 ? `1 right answer${still} fits` : `${count} right answers${still} fit`;
+
   const option = (value, text) => make("option", { value }, text);
 
   // --- tables -------------------------------------------------------------------------------
@@ -164,13 +167,13 @@
     const of = decode.steps.length;
     if (!now) {
       const open = decode.given ? decode.given.filter((t) => t === -1).length : decode.length;
-      const fits = decode.answers === null ? "" : `; ${decode.answers} right answers fit`;
+      const fits = decode.answers === null ? "" : `; ${answers(decode.answers)}`;
       return `Before step 1 of ${of}: ${open} positions are open${fits}.`;
     }
     const [, , cost, left] = decode.steps[now - 1];
     const said = [`Step ${now} of ${of} wrote ${written(decode, now - 1, tokens)}.`];
     if (cost !== null) said.push(`It could not know ${bits(cost)}.`);
-    if (left !== null) said.push(left ? `${left} right answers still fit.` : "No right answer fits any more.");
+    if (left !== null) said.push(left ? `${answers(left, " still")}.` : "No right answer fits any more.");
     return said.join(" ");
   };
 

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.captions import Asked, asked_by, caption
 from parallelbench.analysis.engine_calibration import Known, shipped_calibrations
 from parallelbench.analysis.families import Curve, curves_of
-from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
+from parallelbench.analysis.gallery import DEFAULT_BYTES, Gallery, Kind, gallery_of
 from parallelbench.analysis.joined import JoinedRuns
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import (
@@ -49,6 +49,8 @@ from parallelbench.rundir import RunDirectory
 
 #: Nothing to watch, and no free text.
 _NOTHING = Gallery()
+#: Bytes of a page without its tables and script, so that all of it stays below 10 MB.
+_FIGURES_AND_REPLAYS = 8_500_000
 #: Kinds of errors that are told one by one.
 _ERRORS = 5
 #: Nothing to say of the tasks.
@@ -57,7 +59,9 @@ _NO_TEXT = TextReport()
 
 
 def make_report(
-    run: RunDirectory, calibrations: Mapping[str, Known] | None = None
+    run: RunDirectory,
+    calibrations: Mapping[str, Known] | None = None,
+    most_bytes: int | None = None,
 ) -> tuple[list[Result], Path]:
     """Write the results, what stands beside them, figures and the page into ``run``.
 
@@ -68,6 +72,8 @@ def make_report(
         run: Finished or not.
         calibrations: What is known of grammar engines beside what is shipped, by engine and
             release; it goes before that.
+        most_bytes: Of the decodes that can be watched; None for what keeps the page below
+            10 MB, and for 4 MB at most.
 
     Returns:
         One result per (model, task, decoder setting), in the order of the run file, and
@@ -78,11 +84,15 @@ def make_report(
         StorageError: A file cannot be written.
     """
     with _read(run) as records:
-        return _made(run, records, {**shipped_calibrations(), **(calibrations or {})})
+        known = {**shipped_calibrations(), **(calibrations or {})}
+        return _made(run, records, known, most_bytes)
 
 
 def _made(
-    run: RunDirectory, records: Sequence[Record], calibrations: Mapping[str, Known]
+    run: RunDirectory,
+    records: Sequence[Record],
+    calibrations: Mapping[str, Known],
+    most_bytes: int | None,
 ) -> tuple[list[Result], Path]:
     results = _in_order(run, summarize(records))
     run.write_text("results.json", to_json(results))
@@ -96,7 +106,6 @@ def _made(
         **({"oracles": aside.missing} if aside.missing else {}),
         **run.facts(),
     }
-    gallery = gallery_of(run.runfile, records)
     digests = {record.model: record.model_digest for record in records}
     texts = text_report(results, calibrations, read_estimates(run), digests)
     if texts.scores:
@@ -104,7 +113,15 @@ def _made(
     if texts.missing:
         facts["dependence"] = texts.missing
     asked = asked_by(records, run.runfile.seed)
-    page = write_report(run.path, results, facts, aside, gallery, asked=asked, texts=texts)
+    page = write_report(
+        run.path,
+        results,
+        facts,
+        aside,
+        lambda room: gallery_of(run.runfile, records, room if most_bytes is None else most_bytes),
+        asked=asked,
+        texts=texts,
+    )
     return results, page
 
 
@@ -189,7 +206,7 @@ def write_report(  # noqa: PLR0913  each is a part of the page
     results: Sequence[Result],
     facts: Mapping[str, Any],
     aside: Beside,
-    gallery: Gallery = _NOTHING,
+    watched: Callable[[int], Gallery] = lambda _: _NOTHING,
     *,
     asked: Asked = _UNKNOWN,
     texts: TextReport = _NO_TEXT,
@@ -202,7 +219,8 @@ def write_report(  # noqa: PLR0913  each is a part of the page
         facts: Where the results come from, by name, shown in this order; ``"state"`` is
             shown at the top as well.
         aside: What stands beside the results.
-        gallery: The decodes that can be watched.
+        watched: Returns the decodes that can be watched, in as many bytes as it is told that
+            the figures leave.
         asked: What the captions of the figures say of the tasks.
         texts: What is said of free text.
 
@@ -213,7 +231,9 @@ def write_report(  # noqa: PLR0913  each is a part of the page
     shown = [*results, *aside.oracles]
     try:
         sections = _sections(folder / "figures", shown, average_over_tasks(shown), asked)
-        text = _render(results, sections, facts, aside, gallery, texts)
+        drawn = sum(len(block.image) for section in sections for block in section.blocks)
+        room = max(0, min(DEFAULT_BYTES, _FIGURES_AND_REPLAYS - drawn))
+        text = _render(results, sections, facts, aside, watched(room), texts)
         page.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise StorageError(f"the report cannot be written into {folder}: {error}") from error

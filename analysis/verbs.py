@@ -38,11 +38,17 @@ if TYPE_CHECKING:
     type=FILE,
     help="Labelled sentences that a grammar engine judged: its pass rates are corrected by them.",
 )
+@click.option(
+    "--replays",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Megabytes of replays in the page.  [default: 4, or what figures leave of 10]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
-def report(
+def report(  # noqa: PLR0913  each is an option
     runs: Sequence[Path],
     out: Path | None,
     calibrations: Sequence[Path],
+    replays: float | None,
     *,
     separate: bool,
     as_json: bool,
@@ -75,7 +81,7 @@ def report(
         run = group[0]
         if out is not None:
             run = JoinedRuns.of(group, out if len(groups) == 1 else out / str(number))
-        every += _report(run, known, as_json=as_json)
+        every += _report(run, known, replays, as_json=as_json)
     if as_json:
         from parallelbench.results import to_json
 
@@ -83,14 +89,16 @@ def report(
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
 
 
-def _report(run: RunDirectory, known: Mapping[str, Known], *, as_json: bool) -> Sequence[Result]:
+def _report(
+    run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
+) -> Sequence[Result]:
     from rich.console import Console
 
     from parallelbench.analysis.report import make_report, shortfall
     from parallelbench.analysis.table import table
     from parallelbench.results import average_over_tasks
 
-    results, page = make_report(run, known)
+    results, page = make_report(run, known, None if replays is None else int(replays * 1e6))
     if not as_json:
         Console().print(table(results, average_over_tasks(results)))
     missing = shortfall(run, results)

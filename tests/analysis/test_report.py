@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from parallelbench.analysis import report
 from parallelbench.analysis.beside import Beside, Efficiency
+from parallelbench.analysis.gallery import Gallery
 from parallelbench.analysis.losses import Loss
 from parallelbench.analysis.report import write_report
 from parallelbench.cli import main
@@ -62,6 +64,21 @@ def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep
         for anchor in anchors
         for end in (".svg", "-dark.svg", ".png", ".csv", ".txt")
     )
+
+
+def test_replays_fill_what_figures_leave_of_ten_megabytes(tmp_path, sweep, monkeypatch):
+    asked = []
+
+    def watched(room):
+        asked.append(room)
+        return Gallery()
+
+    for name, limit in [("few", report._FIGURES_AND_REPLAYS), ("many", 1_000_000), ("all", 1)]:
+        monkeypatch.setattr(report, "_FIGURES_AND_REPLAYS", limit)
+        (tmp_path / name).mkdir()
+        page = write_report(tmp_path / name, sweep, {}, Beside(), watched)
+    drawn = sum(map(len, Page(page.read_text(encoding="utf-8")).sources))
+    assert asked == [4_000_000, 1_000_000 - drawn, 0]
 
 
 def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, sweep):

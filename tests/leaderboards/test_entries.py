@@ -206,6 +206,13 @@ def test_the_default_run_is_one_of_the_practice_season():
     assert not differing_samples(plan, season("practice"))
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/leaderboard.md"])
+def test_the_commands_for_a_newcomer_name_the_folder_of_the_default_run(page):
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    digest = make_runfile(read_content("default")).digest
+    assert f"leaderboard pack runs/{digest[:12]} " in text
+
+
 def test_a_seasons_run_file_asks_for_its_samples(tmp_path, capsys):
     assert (
         main(["leaderboard", "run-file", "2026-1", "--model", "ideal", "--decoders", "label"]) == 0

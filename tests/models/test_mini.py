@@ -1,7 +1,6 @@
 """The network that ships: what it is made of, and that it does what its card says."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -102,24 +101,3 @@ def test_it_does_what_its_card_says_in_parallel():
         right = round(result.accuracy * SAMPLES)
         told = (result.task, result.decoder_label)
         assert within(card[result.task], result.decoder_label, right, SAMPLES), told
-
-
-def test_the_replay_of_the_readme_is_what_it_does():
-    block = (ROOT / "README.md").read_text().split("<!-- replay -->")[1].split("<!-- end -->")[0]
-    (line,) = re.findall(r"asked to shuffle\s+(\[.*\])", block)
-    slow, fast = (
-        re.findall(r"in the end (\[.*\])", part)[-1] for part in block.split("two tokens a step")
-    )
-    done = evaluate(
-        model="mini",
-        tasks="waiting_line/shuffle:length=3",
-        decoders=["left_to_right:k=1", "left_to_right:k=2"],
-        samples=50,
-    )
-    task = build(done.runfile.tasks[0], TASKS)
-    index = next(n for n in range(50) if line in draw(task, 0, n).messages[-1].content)
-    texts = [each.text for each in done.records if each.index == index]
-    assert texts == [slow, fast]
-    people = set(line.strip("[]").split(", "))
-    assert set(slow.strip("[]").split(", ")) == people
-    assert not set(fast.strip("[]").split(", ")) <= people
