@@ -5,6 +5,7 @@ import json
 import lzma
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
