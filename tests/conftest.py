@@ -1,12 +1,15 @@
 """What every test runs under."""
 
 import os
+import signal
 
 import pytest
 
 # Before torch is loaded: more threads than cores make small products many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A shell that starts tests in the background has interrupts ignored by them and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
