@@ -138,9 +138,16 @@ def statistics_of(
         distribution=(
             None
             if said.probabilities is None
-            else _spread(prediction, said.probabilities, vocabulary_size)[read]
+            else _read(_spread(prediction, said.probabilities, vocabulary_size), lines)
         ),
     )
+
+
+def _read(
+    distribution: Float[Tensor, "lines vocabulary"], lines: Int[Tensor, " wanted"] | None
+) -> Float[Tensor, "wanted vocabulary"]:
+    # A copy of so much costs as much as a pass over the logits.
+    return distribution if lines is None else distribution[lines]
 
 
 class _Said(NamedTuple):
