@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.replay import Replay, Replayer
 from parallelbench.record import Record
 from parallelbench.runfile import RunFile
@@ -71,6 +72,15 @@ class Gallery:
     orders: Mapping[tuple[str, str], Sequence[tuple[str, Sequence[int | None]]]] = field(
         default_factory=dict
     )
+
+    @property
+    def lead(self) -> Kind | None:
+        """The failure to show first: one that can be told, of a network, if there is one.
+
+        None if none can be watched.
+        """
+        shown = [kind for kind in self.kinds if kind.place is not None]
+        return min(shown, key=lambda kind: (kind.told is None, is_ideal(kind.model)), default=None)
 
 
 def gallery_of(

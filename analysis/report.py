@@ -29,7 +29,7 @@ from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.captions import Asked, asked_by, caption
 from parallelbench.analysis.engine_calibration import Known, shipped_calibrations
 from parallelbench.analysis.families import Curve, curves_of
-from parallelbench.analysis.gallery import DEFAULT_BYTES, Gallery, Kind, gallery_of
+from parallelbench.analysis.gallery import DEFAULT_BYTES, Gallery, gallery_of
 from parallelbench.analysis.joined import JoinedRuns
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import (
@@ -408,6 +408,7 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
 ) -> str:
     template = page_template("parallelbench.analysis", "report.html.jinja")
     script = source_of("parallelbench.analysis", "report.js")
+    lead = gallery.lead
     return template.render(
         models=list(_grouped(results, "model")),
         tasks=len(_grouped(results, "task_label")),
@@ -418,7 +419,7 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
         aside=aside,
         gallery=gallery,
         texts=texts,
-        lead=_lead(gallery.kinds),
+        lead=lead if lead is not None and lead.told is not None else None,
         orders={key: number for number, key in enumerate(gallery.orders)},
         script=Markup(script),  # noqa: S704  our own
         script_digest=content_digest(script),
@@ -470,12 +471,6 @@ def embedded(content: Any) -> Markup:
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704  nothing is left in it that could be markup
-
-
-def _lead(kinds: Sequence[Kind]) -> Kind | None:
-    """Return the failure that a reader is shown first: of a network, and told, if there is one."""
-    told = [kind for kind in kinds if kind.told is not None]
-    return next((kind for kind in told if not is_ideal(kind.model)), next(iter(told), None))
 
 
 def _fact(value: Any) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from parallelbench.analysis.gallery import Gallery, Kind, gallery_of
-from parallelbench.analysis.losses import is_ideal
+from parallelbench.analysis.gallery import Gallery, gallery_of
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
 from parallelbench.record import Record
 from parallelbench.registry import unknown
@@ -138,15 +137,9 @@ def _lead(runfile: RunFile, records: Sequence[Record]) -> Record:
     gallery = gallery_of(runfile, records)
     if not gallery.chunks:
         return records[0]  # nothing is marked: decodes that ended in an error
-    kind = _first(gallery.kinds)
+    kind = gallery.lead
     chunk, decode = (kind.place if kind is not None and kind.place else "0/0").split("/")
     return _found(gallery, int(chunk), int(decode), records)
-
-
-def _first(kinds: Iterable[Kind]) -> Kind | None:
-    """Return the failure to show first: one that can be told, of a network."""
-    shown = [kind for kind in kinds if kind.place is not None]
-    return min(shown, key=lambda kind: (kind.told is None, is_ideal(kind.model)), default=None)
 
 
 def _found(gallery: Gallery, chunk: int, decode: int, records: Sequence[Record]) -> Record:
