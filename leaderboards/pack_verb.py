@@ -116,6 +116,11 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     help="How long an entry may take: a stranger's chat template might never end.",
 )
 @click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Write down beside an entry of a board how far it was checked, as the board's keeper.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def verify(  # noqa: PLR0913  each is an option
     entries: Sequence[Path],
@@ -124,6 +129,7 @@ def verify(  # noqa: PLR0913  each is an option
     weights: str | None,
     *,
     reproduce: bool,
+    record: bool,
     as_json: bool,
 ) -> None:
     """Compute every figure of an entry again from its folder, and refuse what differs.
@@ -135,8 +141,10 @@ def verify(  # noqa: PLR0913  each is an option
     Examples:
       parallelbench leaderboard verify entry
       parallelbench leaderboard verify entry --spot-check 20 --weights hf:checkpoints/mine
+      parallelbench leaderboard verify leaderboards/submissions/mini --reproduce --record
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.errors import SubmissionError
+    from parallelbench.leaderboards.board import write_check
     from parallelbench.leaderboards.regenerate import regenerated
     from parallelbench.leaderboards.verify import verified
 
@@ -148,6 +156,8 @@ def verify(  # noqa: PLR0913  each is an option
             if spot_check or reproduce:
                 count = None if reproduce else spot_check
                 found = regenerated(found, count, weights=weights)
+            if record:
+                write_check(path.resolve().parent, found)
         except SubmissionError as error:
             told.append({"entry": str(path), "level": None, "faults": list(error.faults)})
         else:

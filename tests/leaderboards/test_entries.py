@@ -257,6 +257,19 @@ def test_a_board_believes_its_own_check_of_the_same_files_only(good, tmp_path):
     assert [entry.level for entry in read_board(board)] == ["recomputed"]
 
 
+def test_the_keeper_writes_down_how_far_an_entry_was_checked(good, tmp_path, capsys):
+    board = tmp_path / "board"
+    add(good, board, name="ours")
+    asked = ["leaderboard", "verify", str(board / "ours"), "--spot-check", "2"]
+    assert main(asked) == 0
+    assert [entry.level for entry in read_board(board)] == ["recomputed"]
+    assert main([*asked, "--record"]) == 0
+    (entry,) = read_board(board)
+    assert entry.level == "spot-checked"
+    assert "2 records were decoded again" in entry.remarks[-1]
+    capsys.readouterr()
+
+
 def test_a_board_names_the_entry_that_does_not_hold(good, tmp_path):
     board = tmp_path / "board"
     add(good, board, name="ours")
