@@ -86,42 +86,56 @@ def _known(
     if MODELS[setting.name].serves:
         if held is not None:
             raise SubmissionError(f"{name} is there, and {setting.label!r:.80} is a server")
-        return Known(
-            codec=None,
-            digest=claimed.digest,
-            weights_digest=claimed.weights_digest,
-            built_in=False,
-            plain=False,
-            stops=False,
-            knows_law=False,
-            unwritable=frozenset(),
-        )
+        return _server(claimed)
     own = setting.name in BUILT_IN and setting.fields.get("tokenizer") is None
     if own == (held is not None):
         raise SubmissionError(
             f"model {setting.label!r}: {name} must {'not ' if own else ''}be there"
         )
     if own:
-        model = _opened(setting)
-        return Known(
-            codec=model.codec,
-            digest=model.digest,
-            weights_digest=model.weights_digest,
-            built_in=True,
-            plain=setting.fields.get("cache") in (None, "none"),
-            stops=model.stops,
-            knows_law=setting.name == "ideal",
-            unwritable=frozenset(model.codec.unwritable),
-        )
-    codec = from_file(held, name)
-    facts = _facts(environment, setting.label)
+        return _built_in(setting)
+    codec, facts = from_file(held, name), _facts(environment, setting.label)
     if facts.get("tokenizer_digest", codec.digest) != codec.digest:
         raise SubmissionError(
             f"{name} has digest {codec.digest[:12]}, and {ENVIRONMENT} says that model "
             f"{setting.label!r:.80} was run with {facts['tokenizer_digest']!s:.12}"
         )
-    digest = claimed.digest
-    if setting.name == "ideal":
+    return _brought(setting, claimed, codec, facts)
+
+
+def _server(claimed: SubmittedModel) -> Known:
+    return Known(
+        codec=None,
+        digest=claimed.digest,
+        weights_digest=claimed.weights_digest,
+        built_in=False,
+        plain=False,
+        stops=False,
+        knows_law=False,
+        unwritable=frozenset(),
+    )
+
+
+def _built_in(setting: Setting) -> Known:
+    model = _opened(setting)
+    return Known(
+        codec=model.codec,
+        digest=model.digest,
+        weights_digest=model.weights_digest,
+        built_in=True,
+        plain=setting.fields.get("cache") in (None, "none"),
+        stops=model.stops,
+        knows_law=setting.name == "ideal",
+        unwritable=frozenset(model.codec.unwritable),
+    )
+
+
+def _brought(
+    setting: Setting, claimed: SubmittedModel, codec: Codec, facts: Mapping[str, Any]
+) -> Known:
+    """Return what is known of a model whose tokenizer the entry brings."""
+    digest, ideal = claimed.digest, setting.name == "ideal"
+    if ideal:
         from parallelbench.models.ideal import IdealModel
 
         fields: Mapping[str, Any] = setting.fields
@@ -134,9 +148,9 @@ def _known(
         digest=digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
-        plain=setting.name == "ideal" or (uncached and facts.get("kind") == "masked"),
-        stops=setting.name != "ideal",
-        knows_law=setting.name == "ideal",
+        plain=ideal or (uncached and facts.get("kind") == "masked"),
+        stops=not ideal,
+        knows_law=ideal,
         unwritable=frozenset(codec.unwritable),
     )
 

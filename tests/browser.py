@@ -3,12 +3,23 @@
 import shutil
 from contextlib import contextmanager
 
+import pytest
+
+#: A text of a model or a user that would run, were it not shown as text.
+EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028"
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def executable():
     """Where the browser is; None where none is installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+NEEDED = pytest.mark.skipif(
+    executable() is None,
+    reason="no Chromium is installed here; `make test` installs Debian's as root",
+)
 
 
 @contextmanager

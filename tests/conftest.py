@@ -17,3 +17,12 @@ def _registered():
     from parallelbench.registry import load_plugins
 
     load_plugins()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; who asks for it carries the mark ``browser.NEEDED``."""
+    from browser import running
+
+    with running() as started:
+        yield started

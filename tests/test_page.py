@@ -5,23 +5,13 @@ import json
 import pytest
 
 import browser as chromium
+from browser import EVIL
 from parallelbench.analysis.beside import Beside
 from parallelbench.analysis.gallery import gallery_of
 from parallelbench.analysis.report import write_report
 from parallelbench.evaluation import evaluate
 
-pytestmark = pytest.mark.skipif(
-    chromium.executable() is None,
-    reason="no Chromium is installed here; `make test` installs Debian's as root",
-)
-
-EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.running() as started:
-        yield started
+pytestmark = chromium.NEEDED
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,10 @@ import pytest
 
 import browser as chromium
 from board_entries import called, decoded, entry_of
+from browser import EVIL
 from parallelbench.leaderboards.site import build_site
 
-pytestmark = pytest.mark.skipif(
-    chromium.executable() is None,
-    reason="no Chromium is installed here; `make test` installs Debian's as root",
-)
-
-EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.running() as started:
-        yield started
+pytestmark = chromium.NEEDED
 
 
 @pytest.fixture(scope="module")
