@@ -190,7 +190,7 @@ def pairwise_information(  # noqa: PLR0913  the last four have defaults
 
 def data_dependence(
     model: Model,
-    references: Sequence[tuple[Prompt, Int[Tensor, " length"]]],
+    references: Sequence[tuple[Prompt, Int[Tensor, " _"]]],
     rng: np.random.Generator,
     *,
     order: Order = "left_to_right",

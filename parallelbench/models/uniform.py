@@ -151,7 +151,7 @@ class UniformModel(NetworkModel):
         self,
         parts: Sequence[_Part],
         kept: Sequence[Kept],
-        conditioning: Sequence[Float[Tensor, "wanted known"] | None],
+        conditioning: Sequence[Float[Tensor, "_ known"] | None],
     ) -> Float[Tensor, "rows length width"]:
         """Return the outputs at the shown tokens, padded on the left."""
         batch = self.padded([part.shown for part in parts])
@@ -174,7 +174,7 @@ class UniformModel(NetworkModel):
     def _conditions(
         self,
         parts: Sequence[_Part],
-        conditioning: Sequence[Float[Tensor, "wanted known"] | None],
+        conditioning: Sequence[Float[Tensor, "_ known"] | None],
         length: int,
     ) -> dict[str, Tensor]:
         """Return what the network is told of its earlier predictions, as its class takes it."""
