@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 import browser as chromium
 from browser import EVIL
@@ -92,7 +93,7 @@ def test_the_first_link_leads_to_a_failure_with_its_step_and_bits(page):
     assert "wrong: glued name" in panel.locator(".verdict").first.inner_text()
     assert "which that step could not know" in panel.locator(".told").first.inner_text()
     assert "bits" in panel.locator(".log .lost").first.inner_text()
-    assert page.evaluate("document.activeElement.id") == "-replay"
+    expect(panel).to_be_focused()
 
 
 def test_buttons_walk_through_a_decode(page, gallery, browser, report):
@@ -205,14 +206,15 @@ def test_failures_are_filtered(page, gallery):
     first = page.locator("#-failure-list a").first
     reply = first.inner_text()
     first.click()
-    assert page.locator(".side .reply").first.inner_text() == reply
+    expect(page.locator(".side .reply").first).to_have_text(reply)
 
 
 def test_the_order_of_writing_opens(page):
     details = page.locator("#choices-city details")
     details.locator("summary").click()
-    assert details.locator(".heat tr").count() == 3
-    assert details.locator(".heat tr").first.locator("td").count() == 32
+    # The browser tells of the opening after the click has returned.
+    expect(details.locator(".heat tr")).to_have_count(3)
+    expect(details.locator(".heat tr").first.locator("td")).to_have_count(32)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

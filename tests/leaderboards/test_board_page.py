@@ -70,9 +70,16 @@ def shared(browser, built):
 
 @pytest.fixture
 def page(shared):
-    shared.evaluate("location.hash = '#at=80'")
-    shared.locator("#-at-told").filter(has_text="80 %").wait_for()
+    shared.evaluate(RESET)
     return shared
+
+
+#: Return only after the page has followed the address, which it does some time after the change.
+RESET = """() => new Promise((done) => {
+  if (location.hash === "#at=80") return done();
+  addEventListener("hashchange", () => done(), { once: true });
+  location.hash = "#at=80";
+})"""
 
 
 def rows(page):
