@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder
+from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
 from parallelbench.leaderboards.pack import BUILT_IN
 from parallelbench.leaderboards.submission import Submission, SubmittedModel
 from parallelbench.leaderboards.tokenizer_file import from_file
-from parallelbench.model import MODELS, Model
+from parallelbench.model import MODELS, Blocks, Model
 from parallelbench.prompt import Codec
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
@@ -27,7 +27,8 @@ class Known(NamedTuple):
         digest: What its records must say.
         weights_digest: Likewise.
         built_in: Whether it is part of this package.
-        plain: As in :class:`~parallelbench.leaderboards.trace_rules.Conduct`.
+        blocks: As in :class:`~parallelbench.leaderboards.trace_rules.Conduct`.
+        plain: Likewise.
         stops: Likewise.
         knows_law: Likewise.
         unwritable: Likewise.
@@ -37,6 +38,7 @@ class Known(NamedTuple):
     digest: str
     weights_digest: str | None
     built_in: bool
+    blocks: Blocks | None
     plain: bool
     stops: bool
     knows_law: bool
@@ -109,6 +111,7 @@ def _server(claimed: SubmittedModel) -> Known:
         digest=claimed.digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
+        blocks=None,
         plain=False,
         stops=False,
         knows_law=False,
@@ -123,6 +126,7 @@ def _built_in(setting: Setting) -> Known:
         digest=model.digest,
         weights_digest=model.weights_digest,
         built_in=True,
+        blocks=model.blocks,
         plain=setting.fields.get("cache") in (None, "none"),
         stops=model.stops,
         knows_law=setting.name == "ideal",
@@ -148,11 +152,35 @@ def _brought(
         digest=digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
+        blocks=None if ideal else _blocks(setting, facts),
         plain=ideal or (uncached and facts.get("kind") == "masked"),
-        stops=not ideal,
+        stops=not ideal and facts.get("stops") is True,
         knows_law=ideal,
         unwritable=frozenset(codec.unwritable),
     )
+
+
+def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:
+    """Return the grid that the submitter states for a model.
+
+    Raises:
+        SubmissionError: It is none, or another than the model was asked for.
+    """
+    told = facts.get("blocks")
+    if told is None:
+        return None
+    asked = setting.fields.get("block_length")
+    length = told.get("length") if isinstance(told, dict) else None
+    if type(length) is not int or length < 1 or type(told.get("from_prompt")) is not bool:
+        raise SubmissionError(
+            f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(told)}, which is "
+            "no grid with a length and whether it begins in the prompt"
+        )
+    if asked is not None and asked != length:
+        raise SubmissionError(
+            f"{ENVIRONMENT}: model {setting.label!r:.80} is said to have blocks of {shown(length)}"
+        )
+    return Blocks(length, told["from_prompt"])
 
 
 def _opened(setting: Setting) -> Model:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
 
 _PATH = click.Path(path_type=Path)
+_LIMITED = click.option(
+    "--seconds",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="How long an entry may take: a stranger's chat template might never end.",
+)
 
 
 @click.command(name="run-file")
@@ -108,13 +115,7 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     help="Decode K records again, chosen at random, with the named weights.",
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
-@click.option(
-    "--seconds",
-    type=click.IntRange(min=1),
-    default=600,
-    show_default=True,
-    help="How long an entry may take: a stranger's chat template might never end.",
-)
+@_LIMITED
 @click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
 @click.option(
     "--record",
@@ -179,7 +180,8 @@ def verify(  # noqa: PLR0913  each is an option
     help="The board's folder.",
 )
 @click.option("--name", help="What the board calls it.  [default: the folder's name]")
-def add(entry: Path, board: Path, name: str | None) -> None:
+@_LIMITED
+def add(entry: Path, board: Path, name: str | None, seconds: int) -> None:
     """Check an entry and copy it to a board, whole or not at all.
 
     \b
@@ -188,7 +190,8 @@ def add(entry: Path, board: Path, name: str | None) -> None:
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.leaderboards.board import add as carry_out
 
-    found = carry_out(entry, board, name=name)
+    with _within(seconds):
+        found = carry_out(entry, board, name=name)
     click.echo(f"{board / found.name}: {found.level}, {len(found.records):,} records")
 
 

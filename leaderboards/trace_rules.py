@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 from typing import Any
 
 from parallelbench.decoder import Chooser, Decoder
+from parallelbench.lanes import block_ends, window_ends
 from parallelbench.leaderboards.folder import shown
 from parallelbench.leaderboards.unseen import Course
+from parallelbench.model import Blocks
 from parallelbench.prompt import Prompt
 from parallelbench.record import Record
 from parallelbench.trace import Trace
@@ -27,11 +29,13 @@ class Conduct:
     Attributes:
         prompt: What was asked, and the canvas at the start.
         decoder: The strategy.
-        course: How it goes whatever the model says; None if that depends on it.
+        course: How it goes whatever the model says, unless that ends it earlier; None if that
+            depends on it.
         unwritable: The ids below the tokenizer's size that stand for nothing.
-        plain: Whether the model is known to compute every row whole, to keep nothing between
-            calls and to have no grid of blocks of its own.
-        stops: Whether the model may end a decode behind the first end-of-text.
+        blocks: The grid of the model.
+        plain: Whether the model is known to compute every row whole, and to keep nothing
+            between calls.
+        stops: Whether the model ends a decode behind the block with the first end-of-text.
         knows_law: Whether the model knows when no right answer fits any more.
     """
 
@@ -39,6 +43,7 @@ class Conduct:
     decoder: Decoder
     course: Course | None
     unwritable: frozenset[int]
+    blocks: Blocks | None
     plain: bool
     stops: bool
     knows_law: bool
@@ -56,8 +61,8 @@ def broken_rules(record: Record, conduct: Conduct) -> Iterator[str]:
         return
     yield from _ending_rules(record, conduct)
     yield from _calling_rules(record.decoding.trace, conduct)
-    if conduct.course is not None and conduct.plain:
-        yield from _course_rules(record, conduct.course)
+    if conduct.course is not None:
+        yield from _course_rules(record, conduct.course, plain=conduct.plain)
 
 
 def _counted_rules(record: Record, conduct: Conduct) -> Iterator[str]:
@@ -81,7 +86,7 @@ def _writing_rules(record: Record, conduct: Conduct) -> Iterator[str]:
     """Yield what is wrong with what is written where."""
     trace = record.decoding.trace
     canvas = conduct.prompt.canvas.tolist()
-    window = _Windows(conduct, len(canvas))
+    window = _Windows(conduct)
     own = len(trace.rows) - trace.stopped
     for step, (positions, ids) in enumerate(zip(trace.positions, trace.ids, strict=True)):
         if any(low >= high for low, high in pairwise(positions)):
@@ -121,13 +126,12 @@ def _wrong_token(token: int, conduct: Conduct) -> str | None:
 class _Windows:
     """The blocks of a strategy that writes in the first with an open position, and nowhere else."""
 
-    def __init__(self, conduct: Conduct, length: int) -> None:
-        decoder = conduct.decoder
+    def __init__(self, conduct: Conduct) -> None:
+        prompt, decoder = conduct.prompt, conduct.decoder
         kept = isinstance(decoder, Chooser) and _is_own(decoder, "step_batch", Chooser)
         self._decoder = decoder
-        self._mask = conduct.prompt.codec.mask_id
-        block = decoder.block_length or length
-        self._ends = range(block, length + block, block) if kept and conduct.plain else range(0)
+        self._mask = prompt.codec.mask_id
+        self._ends = window_ends(prompt, conduct.blocks, decoder) if kept else []
 
     def leave(self, step: int, canvas: list[int], positions: list[int]) -> Iterator[str]:
         """Yield what a step writes that it must not, or that it writes nothing."""
@@ -172,16 +176,20 @@ def _stopping_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
     if not conduct.stops:
         yield "its trace was stopped at an end-of-text, which its model never does"
         return
-    codec = conduct.prompt.codec
-    canvas = trace.replay(conduct.prompt.canvas.tolist())
+    prompt, codec = conduct.prompt, conduct.prompt.codec
     filled, ids = trace.positions[-1], trace.ids[-1]
-    written = {position for step in trace.positions[:-1] for position in step}
-    left = [
-        p for p, is_open in enumerate(conduct.prompt.open.tolist()) if is_open and p not in written
-    ]
+    canvas = prompt.canvas.tolist()
+    for position, token in chain(*map(zip, trace.positions[:-1], trace.ids[:-1])):
+        canvas[position] = token
+    left = [position for position, token in enumerate(canvas) if token == codec.mask_id]
     if filled != left or set(ids) - {codec.end_id} or trace.rows[-1] or not filled:
         yield "its last step is no stop: that fills what is open with end-of-text, without a call"
-    elif codec.ends.isdisjoint(canvas[: filled[0]]):
+        return
+    written = [place for place in prompt.open.nonzero().flatten().tolist() if place not in left]
+    ended = [end for end in block_ends(prompt, conduct.blocks) if end <= left[0]]
+    if not written or not ended or written[-1] >= ended[-1]:
+        yield f"its trace was stopped within a block, before position {left[0]}"
+    elif codec.ends.isdisjoint(canvas[place] for place in written):
         yield "its trace was stopped where no end-of-text was written before"
 
 
@@ -214,14 +222,18 @@ def _calling_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
         yield "it makes no call at all"
 
 
-def _course_rules(record: Record, course: Course) -> Iterator[str]:
-    claimed = Course.of(record.decoding.trace, record.prompt_tokens or 0)
-    label = record.decoder_label
-    for what, ours, theirs in (
+def _course_rules(record: Record, course: Course, *, plain: bool) -> Iterator[str]:
+    trace, label = record.decoding.trace, record.decoder_label
+    # Where the model ended the decode, only what the strategy did before that can be compared.
+    own = slice(len(trace.rows) - 1 if trace.stopped else None)
+    claimed = Course(*(column[own] for column in Course.of(trace, record.prompt_tokens or 0)))
+    course = Course(*(column[own] for column in course))
+    compared = [
         ("writes {} tokens", claimed.writes, course.writes),
         ("sends {} rows", claimed.rows, course.rows),
         ("sends {} tokens of canvas", claimed.tokens, course.tokens),
-    ):
+    ]
+    for what, ours, theirs in compared if plain else compared[:2]:
         if ours != theirs:
             pairs = zip_longest(ours, theirs)
             step = next(step for step, (one, other) in enumerate(pairs) if one != other)

@@ -14,8 +14,8 @@ import torch
 
 from parallelbench.decode import decode
 from parallelbench.decoder import Decoder, Row
-from parallelbench.lanes import Job
-from parallelbench.model import Model, Prediction
+from parallelbench.lanes import Job, block_ends
+from parallelbench.model import Blocks, Model, Prediction
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.trace import Trace
 
@@ -25,14 +25,16 @@ class Unseen(Model):
 
     Args:
         codec: How the model that it stands for reads and writes text.
+        blocks: Its grid.
     """
 
     threads = 1
     provides = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
     digest = "unseen"
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, blocks: Blocks | None) -> None:
         self.codec = codec
+        self.blocks = blocks
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the same for every wanted position."""
@@ -74,13 +76,16 @@ class Course(NamedTuple):
         )
 
 
-def course_of(prompt: Prompt, decoder: Decoder, key: str) -> Course | None:
+def course_of(
+    prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None = None
+) -> Course | None:
     """Return how a decode by a strategy of fixed speed goes, whatever the model says.
 
     Args:
         prompt: What is asked, and the canvas.
         decoder: The strategy.
         key: What its randomness is drawn from.
+        blocks: The grid of the model.
 
     Returns:
         None where that depends on the model, or the strategy needs more than it says.
@@ -89,19 +94,28 @@ def course_of(prompt: Prompt, decoder: Decoder, key: str) -> Course | None:
         return None
     if "answers" in decoder.needs:
         return None
-    (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec))
+    (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec, blocks))
     return Course.of(outcome.trace, len(prompt.ids)) if outcome.status == "ok" else None
+
+
+#: Decodes of one model and strategy whose canvases have the same places to fill.
+_Place = tuple[str, str, bytes, int]
 
 
 class Courses:
     """Knows the course of every decode, and finds out as few of them as will do."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, bytes], Course | None] = {}
-        self._drawn: set[tuple[str, str, bytes]] = set()
+        self._known: dict[_Place, Course | None] = {}
+        self._drawn: set[_Place] = set()
 
     def find(
-        self, prompt: Prompt, decoder: Decoder, of: tuple[str, str], key: str
+        self,
+        prompt: Prompt,
+        decoder: Decoder,
+        of: tuple[str, str],
+        key: str,
+        blocks: Blocks | None,
     ) -> Course | None:
         """Return the course of one decode, as :func:`course_of` does.
 
@@ -110,15 +124,16 @@ class Courses:
             decoder: The strategy.
             of: The labels of model and decoder.
             key: What its randomness is drawn from.
+            blocks: The grid of the model.
         """
-        place = (*of, prompt.open.numpy().tobytes())
+        place = (*of, prompt.open.numpy().tobytes(), block_ends(prompt, blocks)[0])
         if place not in self._known and place not in self._drawn:
-            course = course_of(prompt, decoder, "one")
+            course = course_of(prompt, decoder, "one", blocks)
             # Some strategies draw how many tokens they write, others only where.
-            if decoder.deterministic or course == course_of(prompt, decoder, "another"):
+            if decoder.deterministic or course == course_of(prompt, decoder, "another", blocks):
                 self._known[place] = course
             else:
                 self._drawn.add(place)
         if place in self._drawn:
-            return course_of(prompt, decoder, key)
+            return course_of(prompt, decoder, key, blocks)
         return self._known[place]

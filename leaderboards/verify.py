@@ -216,9 +216,10 @@ class _Check:
                 )
                 continue
             if not known.built_in:
+                grid = f", its blocks of {known.blocks.length} tokens" if known.blocks else ""
                 yield (
-                    f"{label}: its tokenizer, special ids and weights digest are the submitter's "
-                    "word, until somebody opens the checkpoint"
+                    f"{label}: its tokenizer, special ids{grid} and weights digest are the "
+                    "submitter's word, until somebody opens the checkpoint"
                 )
                 several = longest_words(known.codec, self._written.get(label, set()))
                 if several:
@@ -228,8 +229,8 @@ class _Check:
                     )
             if not known.plain:
                 yield (
-                    f"{label} keeps keys and values or has a grid of its own: what its calls sent, "
-                    "and how many tokens a step may write, is the submitter's word"
+                    f"{label} does not compute every row whole: how many tokens went through it is "
+                    "the submitter's word"
                 )
         adaptive = sorted({each.name for each in self.runfile.decoders if _is_adaptive(each)})
         if adaptive and any(known.codec for known in self.models.values()):
@@ -300,10 +301,11 @@ class _Check:
         conduct = Conduct(
             prompt=prompt,
             decoder=decoder,
-            course=self._courses.find(prompt, decoder, (record.model, record.decoder_label), key)
-            if known.plain
-            else None,
+            course=self._courses.find(
+                prompt, decoder, (record.model, record.decoder_label), key, known.blocks
+            ),
             unwritable=known.unwritable,
+            blocks=known.blocks,
             plain=known.plain,
             stops=known.stops,
             knows_law=known.knows_law,

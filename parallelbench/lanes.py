@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from parallelbench.decoder import Decoder, Progress, Row, Statistics, StepBatch, Updates, View
 from parallelbench.errors import DecoderError, RequestError
-from parallelbench.model import Model
+from parallelbench.model import Blocks, Model
 from parallelbench.prompt import Prompt
 from parallelbench.record import Counts, Status
 from parallelbench.trace import Trace
@@ -168,6 +168,32 @@ class _Lane:
     off_law_calls: int | None = None
     trace: Trace = field(default_factory=Trace)
     started: float = field(default_factory=time.perf_counter)
+
+
+def block_ends(prompt: Prompt, blocks: Blocks | None) -> list[int]:
+    """Return where the blocks of a model's grid end in the canvas of ``prompt``."""
+    length = len(prompt.canvas)
+    if blocks is None:
+        return [length]
+    return [*range(_start(prompt, blocks) + blocks.length, length, blocks.length), length]
+
+
+def window_ends(prompt: Prompt, blocks: Blocks | None, decoder: Decoder) -> list[int]:
+    """Return where the windows of a decode end, ascending, if its strategy moves none.
+
+    The blocks of a strategy lie within those of the model's grid.
+    """
+    block = decoder.block_length
+    ends: list[int] = []
+    for low, high in itertools.pairwise([_start(prompt, blocks), *block_ends(prompt, blocks)]):
+        ends += range(low + block, high, block) if block else ()
+        ends.append(high)
+    return [end for end in ends if end > 0]
+
+
+def _start(prompt: Prompt, blocks: Blocks | None) -> int:
+    """Return where the block of the canvas's first token begins; in the prompt that is below 0."""
+    return -(len(prompt.ids) % blocks.length) if blocks and blocks.from_prompt else 0
 
 
 class Cohort:
@@ -371,15 +397,12 @@ class Cohort:
         return [replace(row, extras=extras) for row in rows] if extras else rows
 
     def _lane(self, job: Job) -> _Lane:
-        length, own = len(job.prompt.canvas), self._model.blocks
-        # The model's grid may begin in the prompt; a decoder's blocks lie within its blocks.
-        start = -(len(job.prompt.ids) % own.length) if own and own.from_prompt else 0
-        ends = {*range(start, length, own.length if own else length - start), length} - {start}
-        cuts = _cuts(sorted(ends), start, self.decoder.block_length)
+        own = block_ends(job.prompt, self._model.blocks)
+        ends = window_ends(job.prompt, self._model.blocks, self.decoder)
         return _Lane(
             job=job,
-            blocks=list(itertools.pairwise([0, *cuts])),
-            stops=frozenset(ends if self._model.stops else ()),
+            blocks=list(itertools.pairwise([0, *ends])),
+            stops=frozenset(own if self._model.stops else ()),
             budget=self.decoder.most_steps(int(job.prompt.open.sum())),
         )
 
@@ -478,15 +501,6 @@ class Cohort:
 def _generator(key: str) -> np.random.Generator:
     digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-
-
-def _cuts(ends: Sequence[int], start: int, block_length: int | None) -> list[int]:
-    """Return where windows end: at the ends of the model's blocks and of the decoder's."""
-    cuts: list[int] = []
-    for low, high in itertools.pairwise([start, *ends]):
-        cuts += range(low + block_length, high, block_length) if block_length else ()
-        cuts.append(high)
-    return [cut for cut in cuts if cut > 0]
 
 
 def _padded(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

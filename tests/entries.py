@@ -78,3 +78,14 @@ def digested(record):
     content = {key: value for key, value in record.items() if key != "digest"}
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1]
     return f'{body},"digest":"{_digest_of(body)}"}}\n'
+
+
+def merge_steps(record, first):
+    """Make two steps of a record one, as if the model had been called once less."""
+    trace = record["trace"]
+    both = [[*trace[column][first], *trace[column][first + 1]] for column in ("positions", "ids")]
+    pairs = sorted(zip(*both, strict=True))
+    for column, values in zip(("positions", "ids"), zip(*pairs, strict=True), strict=True):
+        trace[column][first : first + 2] = [list(values)]
+    for column in ("rows", "row_tokens", "auxiliary_calls"):
+        del trace[column][first + 1]

@@ -110,7 +110,13 @@ class NetworkModel(Model):
 
     def facts(self) -> dict[str, Any]:
         """Return what was loaded, from where, and how it is computed."""
-        return {**self._facts, "batch_bytes": self._bytes, "digest": self.digest}
+        return {
+            **self._facts,
+            "blocks": self.blocks and self.blocks._asdict(),
+            "stops": self.stops,
+            "batch_bytes": self._bytes,
+            "digest": self.digest,
+        }
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Return rows of similar length together, as many as memory has room for."""

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
-from parallelbench.leaderboards import folder, pack, verify
+from parallelbench.leaderboards import folder, pack, season, verify
 from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
@@ -19,8 +19,8 @@ def tiny_season(_registered):
     tiny = Season("tiny", "Tiny", SEED, settings, 3, 1)
     known = MappingProxyType({**seasons(), "tiny": tiny})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack, "seasons", lambda: known)
-        patch.setattr(verify, "seasons", lambda: known)
+        for module in (pack, season, verify):
+            patch.setattr(module, "seasons", lambda: known)
         yield tiny
 
 

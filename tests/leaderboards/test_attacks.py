@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from entries import digested
+from entries import digested, merge_steps
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards import folder
 from parallelbench.leaderboards.verify import MOST_FAULTS, verified
@@ -189,16 +189,6 @@ def a_record_without_a_trace(entry):
 
 
 # A trace that never happened.
-
-
-def merge_steps(record, first):
-    trace = record["trace"]
-    both = [[*trace[column][first], *trace[column][first + 1]] for column in ("positions", "ids")]
-    pairs = sorted(zip(*both, strict=True))
-    for column, values in zip(("positions", "ids"), zip(*pairs, strict=True), strict=True):
-        trace[column][first : first + 2] = [list(values)]
-    for column in ("rows", "row_tokens", "auxiliary_calls"):
-        del trace[column][first + 1]
 
 
 @refused("it writes 2, 1, 1")

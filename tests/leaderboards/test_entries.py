@@ -157,8 +157,12 @@ def test_a_chat_template_without_end_is_refused_in_time(foreign, tmp_path, capsy
     codec |= {"chat_template": template, "digest": digest}
     spoilt.write("codec-00.json.xz", lzma.compress(json.dumps(codec).encode()))
     spoilt.change_json("environment.json", lambda starts: starts.clear())
-    assert main(["leaderboard", "verify", str(spoilt.path), "--seconds", "1"]) == 2
-    assert "within 1 s" in capsys.readouterr().err
+    for verb in ("verify", "add"):
+        command = ["leaderboard", verb, str(spoilt.path), "--seconds", "1"]
+        board = tmp_path / "board"
+        assert main([*command, *(["--board", str(board)] if verb == "add" else [])]) == 2
+        assert "within 1 s" in capsys.readouterr().err
+    assert list(board.iterdir()) == []
 
 
 def test_a_tokenizer_is_read_with_a_bound(foreign, tmp_path, monkeypatch):
