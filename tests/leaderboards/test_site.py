@@ -118,11 +118,13 @@ def test_an_incomplete_row_says_what_is_missing(tmp_path):
         assert "has no mark and speed for 1 of 100 decodes" in (tmp_path / page).read_text()
 
 
-def test_a_self_reported_entry_is_not_replayed(tmp_path):
-    build_site([entry_of(RECORDS, "one", level="self-reported")], tmp_path)
+def test_the_page_of_a_server_says_why_nothing_is_replayed(tmp_path):
+    hidden = {"trace": None, "counts": None, "output_ids": None, "mask_id": None, "end_id": None}
+    served = [record.model_copy(update=hidden) for record in RECORDS]
+    build_site([entry_of(served, "one", level="self-reported")], tmp_path)
     text = (tmp_path / "entries" / "one.html").read_text()
-    assert "Nothing of this entry was checked, so nothing of it is replayed." in text
-    assert "Nothing was checked" in text
+    assert "a server decoded them" in text
+    assert "replies marked again; the speed" in text
 
 
 def test_an_empty_board_says_how_to_enter(tmp_path):
