@@ -248,7 +248,7 @@ def _curve(file: Path) -> PublishedCurve:
         if speed <= 0 or not 0 <= accuracy <= 100:
             raise PublishedError(f"{where}: tps must be above 0 and accuracy 0 to 100 percent")
         highest = max(highest, accuracy)
-        if row["task"].strip() == _AVERAGE:
+        if (row["task"] or "").strip() == _AVERAGE:
             points.append(Point(speed, accuracy / 100))
     if not points:
         raise PublishedError(f"{file} has no line with the task {_AVERAGE}")

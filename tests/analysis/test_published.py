@@ -60,6 +60,7 @@ def test_columns_may_come_in_any_order_among_others(tmp_path):
             "line 3: '\\?' is no",
         ),
         ("m_klass.csv", [("avg", 1)], "task,tps,accuracy", "line 2: None is no number"),
+        ("m_klass.csv", [(1, 90)], "tps,accuracy,task", "has no line with the task avg"),
         ("m_klass.csv", [("avg", 0, 90)], "task,tps,accuracy", "line 2: tps must be above 0"),
         ("m_klass.csv", [("avg", 1, 101)], "task,tps,accuracy", "line 2: tps must be above 0"),
         ("m_klass.csv", [("avg", 1, "nan")], "task,tps,accuracy", "'nan' is no number"),
