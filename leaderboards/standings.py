@@ -16,6 +16,7 @@ same samples: both are resampled together, and the p-value of their order is the
 the share of resamples that do not confirm it, and that of the difference over its bootstrap
 standard error under the normal law, which speaks for the tail that resamples are too few to show.
 A resample that does not reach A counts as 0.  Holm's procedure covers all pairs of a section.
+A row whose interval begins at 0 does not surely reach A, and is surely faster than none.
 From the top, a row shares the rank of the rows before it unless one of them is surely faster (5 %);
 then it begins a new group, whose rank is one more than the rows above it.  So no two rows of one
 rank can be told apart.  A row that does not reach A has no rank there.
@@ -48,6 +49,7 @@ from parallelbench.analysis.speed import (
     drawn_weights,
     points_of,
     published_speed_at,
+    resampled_means,
     speeds_at,
 )
 from parallelbench.analysis.statistics import Estimate, holm, percentile_interval
@@ -540,7 +542,8 @@ class _Drawn:
         decoded: Of which entry and model.
         labels: Of the settings.
         speeds: Tokens per step.
-        marks: Accuracy.
+        marks: Accuracy, doubted where all samples are right.
+        plain: Accuracy, as resampled.
         highest: The tokens per step of a canvas written at once.
         oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
         oracle_line: At 0, 1, ..., 100 %, as observed.
@@ -550,6 +553,7 @@ class _Drawn:
     labels: tuple[str, ...]
     speeds: Float[np.ndarray, "draws settings"]
     marks: Float[np.ndarray, "draws settings"]
+    plain: Float[np.ndarray, "draws settings"]
     highest: float
     oracle: Float[np.ndarray, "oracle_draws accuracies"]
     oracle_line: Float[np.ndarray, " percents"]
@@ -573,6 +577,7 @@ def _draw(decoded: Sequence[_Decoded], scope: Scope) -> dict[int, _Drawn]:
         if columns not in weights:
             weights[columns] = drawn_weights(part, RESAMPLES)
         speeds, marks = drawn_means(part, weights[columns])
+        _, plain = resampled_means(part, weights[columns])
         labels = tuple(setting.label for setting in part.settings)
         if each.oracle is not None:
             own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
@@ -591,7 +596,7 @@ def _draw(decoded: Sequence[_Decoded], scope: Scope) -> dict[int, _Drawn]:
                 hindsight[key] = _hindsight(same, weights[columns])
             oracle, line = hindsight[key]
         highest = float(part.weights @ part.canvas)
-        drawn[id(each)] = _Drawn(each, labels, speeds, marks, highest, oracle, line)
+        drawn[id(each)] = _Drawn(each, labels, speeds, marks, plain, highest, oracle, line)
     return drawn
 
 
@@ -636,11 +641,12 @@ def _figures(
         scope: What the figures are means over.
         test: Samples of each task.
     """
-    speeds = {
-        place: _speeds(drawn[id(each.decoded)], each)
+    having = {
+        place: (drawn[id(each.decoded)], _columns_of(drawn[id(each.decoded)], each))
         for place, each in enumerate(contenders)
         if id(each.decoded) in drawn and each.decoded.why_missing(each.curve) is None
     }
+    speeds = {place: _speeds(own.speeds, own.marks, c) for place, (own, c) in having.items()}
     ranks: dict[int, list[int | None]] = {}
     pools: dict[_Pool, list[int]] = defaultdict(list)
     for place in speeds:
@@ -648,8 +654,13 @@ def _figures(
     for pool, places in pools.items():
         # A single sample tells nothing of the spread.
         if pool.kind in {"network", "ideal"} and test > 1:
-            table = np.array([speeds[place] for place in places])
-            columns = [tied_ranks(table[:, :, column]) for column in range(table.shape[2])]
+            plain = [
+                _speeds(own.speeds, own.plain, c) for own, c in map(having.__getitem__, places)
+            ]
+            table, sure = np.array(plain), np.array([_ends(speeds[p])[0] > 0 for p in places])
+            columns = [
+                tied_ranks(table[:, :, column], sure[:, column]) for column in range(table.shape[2])
+            ]
             ranks |= {
                 place: list(own)
                 for place, own in zip(places, zip(*columns, strict=True), strict=True)
@@ -675,9 +686,12 @@ def _columns_of(own: _Drawn, contender: _Contender) -> list[int]:
     return [column for column, label in enumerate(own.labels) if label in settings]
 
 
-def _speeds(own: _Drawn, contender: _Contender) -> Float[np.ndarray, "draws accuracies"]:
-    columns = _columns_of(own, contender)
-    return speeds_at(_ACCURACIES, own.speeds[:, columns], own.marks[:, columns])
+def _speeds(
+    speeds: Float[np.ndarray, "draws settings"],
+    marks: Float[np.ndarray, "draws settings"],
+    columns: Sequence[int],
+) -> Float[np.ndarray, "draws accuracies"]:
+    return speeds_at(_ACCURACIES, speeds[:, columns], marks[:, columns])
 
 
 def _area(own: _Drawn, contender: _Contender, scope: Scope, test: int) -> Estimate | None:
@@ -739,12 +753,15 @@ def _ends(draws: Float[np.ndarray, "draws accuracies"]) -> Float[np.ndarray, "en
 # Ranks
 
 
-def tied_ranks(speeds: Float[np.ndarray, "rows draws"]) -> list[int | None]:
+def tied_ranks(
+    speeds: Float[np.ndarray, "rows draws"], sure: Bool[np.ndarray, " rows"] | None = None
+) -> list[int | None]:
     """Return the rank of each row, by the rule that stands at the top of this module.
 
     Args:
         speeds: Tokens per step: as observed in the first column, then in resamples that are the
             same for all rows.  NaN where the accuracy is not reached.
+        sure: Which rows surely reach it; None for all.
 
     Returns:
         From 1; None for a row that does not reach the accuracy.
@@ -758,6 +775,8 @@ def tied_ranks(speeds: Float[np.ndarray, "rows draws"]) -> list[int | None]:
     reached = np.flatnonzero(np.isfinite(speeds[:, 0]))
     order = reached[np.argsort(-speeds[reached, 0], kind="stable")]
     surely = _surely_faster(np.nan_to_num(speeds[order], nan=0.0))
+    if sure is not None:
+        surely &= sure[order, None]
     ranks: list[int | None] = [None] * len(speeds)
     first = 0
     for place, row in enumerate(order):

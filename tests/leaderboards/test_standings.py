@@ -313,6 +313,19 @@ def test_a_difference_that_three_samples_make_is_a_tie():
     assert {name: each.rank for name, each in at.items()} == {"fast": 1, "lucky": 2, "plain": 2}
 
 
+def test_twenty_samples_that_are_all_right_rank_nobody_at_nine_in_ten():
+    (section,) = board_of(
+        entry_of(decodes("confidence:k=2", 1.0, 16), "slow"),
+        entry_of(decodes("confidence:k=2", 1.0, 8), "fast"),
+    ).sections
+    slow, fast = (row.figures[next(iter(TASKS))].at for row in section.rows)
+    assert (fast[80].rank, slow[80].rank, fast[80].interval.low) == (1, 2, fast[80].speed)
+    assert (fast[90].rank, slow[90].rank, fast[90].interval.low) == (1, 1, 0)
+    # A hundred samples, twenty of each task, do.
+    slow, fast = (figures(row).at for row in section.rows)
+    assert (fast[90].rank, slow[90].rank, fast[90].interval.low) == (1, 2, fast[90].speed)
+
+
 def draws(observed, spread, seed):
     noise = np.random.default_rng(seed).normal(0, spread, 1000)
     return np.concatenate([[observed], observed + noise])
@@ -336,7 +349,10 @@ def test_resamples_that_do_not_reach_the_accuracy_speak_against_a_row():
     often_out = draws(4.0, 0.01, 0)
     often_out[1:31] = np.nan  # 3 %: the normal law alone would call it sure
     assert tied_ranks(np.array([often_out, draws(2.0, 0.01, 1)])) == [1, 1]
-    assert tied_ranks(np.array([draws(4.0, 0.01, 0), draws(2.0, 0.01, 1)])) == [1, 2]
+    sure = np.array([draws(4.0, 0.01, 0), draws(2.0, 0.01, 1)])
+    assert tied_ranks(sure) == [1, 2]
+    assert tied_ranks(sure, np.array([True, False])) == [1, 2]
+    assert tied_ranks(sure, np.array([False, True])) == [1, 1]
 
 
 def test_many_comparisons_ask_for_more_than_one():
