@@ -76,9 +76,7 @@ class Course(NamedTuple):
         )
 
 
-def course_of(
-    prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None = None
-) -> Course | None:
+def course_of(prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None) -> Course | None:
     """Return how a decode by a strategy of fixed speed goes, whatever the model says.
 
     Args:
