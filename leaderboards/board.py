@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
@@ -95,7 +95,7 @@ def write_check(board: Path, found: Verified) -> None:
     content = {
         "manifest_sha256": found.digest,
         "level": entry.level,
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
         "library_version": importlib.metadata.version("parallelbench"),
         "records": len(entry.records),
         "remarks": list(entry.remarks),

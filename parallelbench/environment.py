@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 _PACKAGES = ("parallelbench", "torch", "transformers", "tokenizers", "numpy", "scipy")
@@ -16,7 +16,7 @@ def environment() -> dict[str, Any]:
     import torch
 
     return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "system": platform.system(),

@@ -1,15 +1,10 @@
 """The house rules that the tree must keep, read from its source."""
 
 import ast
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {

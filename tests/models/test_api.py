@@ -205,7 +205,7 @@ def test_a_server_that_asks_for_a_pause_gets_it_up_to_a_minute(connect, header, 
 
 @pytest.mark.parametrize(("ahead", "least", "most"), [(30, 10, 30), (9000, 60, 60), (-30, 0, 0.5)])
 def test_a_server_may_name_the_time_when_to_come_back(connect, ahead, least, most):
-    time_then = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=ahead)
+    time_then = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ahead)
     header = email.utils.format_datetime(time_then, usegmt=True)
     pauses = []
     with Scripted(fails(503, b"", retry_after=header), says()) as there:
