@@ -226,6 +226,11 @@ class Cost:
         """Return it as JSON values."""
         return {name: getattr(self, name).as_dict() for name in self.__dataclass_fields__}
 
+    def scaled(self, factor: float) -> Cost:
+        """Return the cost of ``factor`` times as much work of the same kind, without intervals."""
+        names = self.__dataclass_fields__
+        return Cost(**{n: Expected(factor * getattr(self, n).value, None) for n in names})
+
 
 @dataclass(frozen=True, slots=True)
 class TaskCost:
@@ -295,6 +300,17 @@ class ModelCost:
         """On every task; None if that of some is unknown."""
         return None if self.unseen else self.seen
 
+    @property
+    def assumed(self) -> Cost | None:
+        """The cost on every task if those not seen cost as much as the mean of the others.
+
+        It has no interval where a task was not seen: nothing is known of the error.  None if no
+        task was seen.
+        """
+        if self.seen is None or not self.unseen:
+            return self.seen
+        return self.seen.scaled(len(self.tasks) / (len(self.tasks) - len(self.unseen)))
+
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
@@ -302,6 +318,7 @@ class ModelCost:
             "decodes": self.decodes,
             "requests": self.requests,
             "total": None if self.total is None else self.total.as_dict(),
+            "assumed_total": None if self.assumed is None else self.assumed.as_dict(),
             "seen_tasks": None if self.seen is None else self.seen.as_dict(),
             "unseen_tasks": self.unseen,
             "tasks": [

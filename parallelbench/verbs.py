@@ -111,10 +111,14 @@ def _as_dict(plan: RunFile, costs: Sequence[ModelCost]) -> dict[str, object]:
 
 
 def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
-    """Return the time of all models; None if that of some is unknown."""
+    """Return the time of all models, with tasks not seen taken as the mean of the others.
+
+    Returns:
+        None if no task of some model was seen.
+    """
     from parallelbench.estimate import together
 
-    known = [cost.total.seconds for cost in costs if cost.total is not None]
+    known = [cost.assumed.seconds for cost in costs if cost.assumed is not None]
     return together(known) if len(known) == len(costs) else None
 
 
@@ -131,6 +135,8 @@ def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
             click.echo(sentence)
         click.echo()
     click.echo(f"all of the run: {plan.decodes:,} decodes, {_told_time(_time_of_all(costs))}")
+    if any(cost.unseen for cost in costs) and _time_of_all(costs) is not None:
+        click.echo("(if the tasks that were not reached cost as much as the others)")
 
 
 def _tasks(cost: ModelCost) -> Table:
@@ -207,7 +213,8 @@ def _sentences(cost: ModelCost) -> list[str]:
         told.append("samples differ, and tasks were seen once, so there is no interval for all")
     if cost.unseen:
         told.append(
-            f"not seen, so not in these sums: {', '.join(cost.unseen)}; give more --seconds"
+            f"not reached in this time, so not in these sums: {', '.join(cost.unseen)}; "
+            "give more --seconds"
         )
     if cost.errors:
         told.append(f"{len(cost.errors)} decodes ended in an error; the first: {cost.errors[0]}")

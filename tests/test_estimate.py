@@ -345,13 +345,16 @@ def test_a_task_that_was_not_seen_is_unknown_and_not_zero():
     assert cost.unseen == [task.label for task in asked.tasks[1:]]
     assert cost.total is None
     assert cost.seen.calls.value == first.cost.calls.value
+    # One task of three was seen: the others are taken to be like it, with no claim of how near.
+    assert cost.assumed.calls == Expected(3 * first.cost.calls.value, None)
+    assert cost.assumed.seconds.interval is None
     assert [each.decodes for each in cost.decoders] == [6] * 5
 
 
 def test_if_nothing_was_seen_nothing_is_known():
     told = json.loads(json.dumps(cost_of(plan(), plan().models[0], []).as_dict()))
     assert told["decodes"] == plan().decodes
-    assert told["total"] is told["seen_tasks"] is None
+    assert told["total"] is told["seen_tasks"] is told["assumed_total"] is None
     assert [task["cost"] for task in told["tasks"]] == [None] * 3
     assert {each["calls"] for each in told["decoders"]} == {None}
 
@@ -407,7 +410,7 @@ def test_json_says_all_of_it(call):
     told = json.loads(output)
     (model,) = told["models"]
     assert (status, told["decodes"]) == (0, 12)
-    assert model["total"] == model["seen_tasks"]
+    assert model["total"] == model["seen_tasks"] == model["assumed_total"]
     assert set(model["total"]) == {"calls", "rows_asked", "rows_sent", "positions", "seconds"}
     assert model["unseen_tasks"] == []
     assert model["decoders"][0]["decoder"] == "random:k=4"
@@ -431,8 +434,23 @@ def test_tasks_that_were_not_seen_are_named(call):
     status, output, _ = call(*tasks, "--samples", 2, "--seconds", 1e-9)
     assert status == 0
     assert "0 of 12 samples (0.0 %) were decoded" in output
-    assert "not seen, so not in these sums: choices/capital, choices/city, choices/date" in output
+    assert "not in these sums: choices/capital, choices/city, choices/date" in output
     assert "24 decodes, how long it takes is unknown" in output
+
+
+def test_a_time_that_is_too_short_for_all_tasks_still_gives_a_figure(call, monkeypatch):
+    from parallelbench import calibration
+
+    original = calibration.calibrate
+
+    def slowly(*args, **named):
+        return original(*args, **{**named, "clock": Clock(), "seconds": 8.0})
+
+    monkeypatch.setattr(calibration, "calibrate", slowly)
+    tasks = ("--tasks", "choices/*", "--decoders", "random:k=4|8")
+    _, output, _ = call(*tasks, "--samples", 2)
+    assert "24 decodes, about " in output
+    assert output.endswith("(if the tasks that were not reached cost as much as the others)\n")
 
 
 def test_a_server_is_not_asked_anything(call):
