@@ -9,15 +9,15 @@ beside those of other releases: reports correct the pass rates of runs by them.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
 from mini import write
+from smoke import add_smoke_option, workplace
 
 from parallelbench.analysis.calibration_set import SHIPPED
 from parallelbench.analysis.engine_calibration import (
-    SHIPPED_ENGINES,
     shipped_calibrations,
     written_calibrations,
 )
@@ -32,6 +32,7 @@ from parallelbench.errors import EngineError
 from parallelbench.tasks.grammar import ENGINES, open_engine
 
 PAGE = Path("docs/judges.md")
+RATES = Path("analysis/data/engines.csv")
 
 
 def judged(name: str, items: list[Item]) -> dict[str, list[Item]]:
@@ -51,15 +52,20 @@ def judged(name: str, items: list[Item]) -> dict[str, list[Item]]:
 
 def main() -> None:
     """Write the table and the rates."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engines", nargs="*", metavar="ENGINE", help="all if none is given")
+    add_smoke_option(parser)
+    options = parser.parse_args()
     items = read_items(SHIPPED)
     judges: dict[str, list[Item]] = {}
-    for name in sys.argv[1:] or list(ENGINES):
-        judges |= judged(name, items)
+    for name in options.engines or list(ENGINES):
+        judges |= judged(name, items[:: 7 if options.smoke else 1])
     content = agreement_table(by_kind(judges))
-    write(PAGE, "engines", content)
     known = {judge: known.calibration for judge, known in shipped_calibrations().items()}
     known |= {judge: calibration_of(own) for judge, own in judges.items()}
-    SHIPPED_ENGINES.write_text(written_calibrations(known), encoding="utf-8")
+    with workplace(smoke=options.smoke):
+        write(PAGE, "engines", content)
+        RATES.write_text(written_calibrations(known), encoding="utf-8")
     print(content)
 
 

@@ -9,11 +9,13 @@ The floor printed is the time that torch takes for just those two matrix product
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from smoke import add_smoke_option
 
 from parallelbench.decoder import Row
 from parallelbench.models.ideal import Ideal
@@ -32,10 +34,10 @@ CASES = (
 )
 
 
-def milliseconds(action: Callable[[], object]) -> float:
+def milliseconds(action: Callable[[], object], repeats: int) -> float:
     """Return the median time of ``action``, in milliseconds."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         began = time.perf_counter()
         action()
         times.append(time.perf_counter() - began)
@@ -44,6 +46,9 @@ def milliseconds(action: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print one line per case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_smoke_option(parser)
+    repeats = 1 if parser.parse_args().smoke else REPEATS
     load_plugins()
     torch.set_num_threads(1)
     model = Ideal().open()
@@ -56,8 +61,8 @@ def main() -> None:
         answers, entries = len(law.rows), law.entries
         table = torch.rand(answers, entries)
         hits, weights = torch.rand(count, entries), torch.rand(count, answers)
-        called = milliseconds(lambda rows=rows: model.predict(rows))
-        floor = milliseconds(lambda h=hits, w=weights, t=table: (h @ t.T, w @ t))
+        called = milliseconds(lambda rows=rows: model.predict(rows), repeats)
+        floor = milliseconds(lambda h=hits, w=weights, t=table: (h @ t.T, w @ t), repeats)
         print(f"{text:46} {answers:8,} {count:5} {called:10.2f} {floor:9.3f}")
 
 

@@ -3,9 +3,8 @@
     python benchmarks/mini.py
 
 decodes 400 samples of every task one by one, and of some tasks in parallel, on every core.
-Both tables, and how mini was trained, go into ``parallelbench/models/data/mini/README.md``;
-into ``README.md`` goes a sample that two tokens a step spoil.  It may be interrupted; what
-is decoded is kept under ``runs/mini``.
+Both tables, and how mini was trained, go into ``parallelbench/models/data/mini/README.md``.  It
+may be interrupted; what is decoded is kept under ``runs/mini``.
 """
 
 from __future__ import annotations
@@ -13,26 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
 from parallelbench.cluster import on_ray
 from parallelbench.models.mini import FOLDER
-from parallelbench.record import Record
 from parallelbench.results import Result
-from parallelbench.runner import draw
-from parallelbench.setting import build
-from parallelbench.task import TASKS
+from parallelbench.runner import Executor, local
 
-CARD = FOLDER / "README.md"
+CARD = Path("parallelbench/models/data/mini/README.md")
 WEIGHTS = "model.safetensors"
-#: Samples that are looked through for the replay.
-REPLAYED = 50
 RUNS = Path("runs/mini")
 ALL_TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
 #: One token a step.
@@ -67,36 +61,56 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def one_by_one(samples: int) -> str:
+class Scale(NamedTuple):
+    """How much is decoded.
+
+    Attributes:
+        samples: Samples of each task.
+        tasks: Tasks that are decoded one by one.
+        parallel_tasks: Tasks that are decoded in parallel too.
+        executor: What decodes.
+    """
+
+    samples: int
+    tasks: str
+    parallel_tasks: Sequence[str]
+    executor: Executor
+
+
+def one_by_one(scale: Scale) -> str:
     """Return what mini reaches when it writes one token at a time, in two orders."""
     done = evaluate(
         model="mini",
-        tasks=ALL_TASKS,
+        tasks=scale.tasks,
         decoders=list(ORDERS),
-        samples=samples,
+        samples=scale.samples,
         out=RUNS / "one_by_one",
-        executor=on_ray(),
+        executor=scale.executor,
     )
     found = {(each.task_label, each.decoder_label): each for each in done.results}
     tasks = dict.fromkeys(each.task_label for each in done.results)
     return table(
         ["task", "samples", *(f"{order}, right in % (95 % interval)" for order in ORDERS.values())],
         (
-            [f"`{task}`", str(samples), *(percent(found[task, decoder]) for decoder in ORDERS)]
+            [
+                f"`{task}`",
+                str(scale.samples),
+                *(percent(found[task, decoder]) for decoder in ORDERS),
+            ]
             for task in tasks
         ),
     )
 
 
-def in_parallel(samples: int) -> str:
+def in_parallel(scale: Scale) -> str:
     """Return how accuracy falls with the number of tokens a step."""
     done = evaluate(
         model="mini",
-        tasks=list(PARALLEL_TASKS),
+        tasks=list(scale.parallel_tasks),
         decoders=list(PARALLEL_DECODERS),
-        samples=samples,
+        samples=scale.samples,
         out=RUNS / "parallel",
-        executor=on_ray(),
+        executor=scale.executor,
     )
     found = {(each.task_label, each.decoder_label): each for each in done.results}
     head = ["task", "samples", *(f"`{decoder}`" for decoder in PARALLEL_DECODERS)]
@@ -105,15 +119,15 @@ def in_parallel(samples: int) -> str:
         (
             [
                 f"`{task}`",
-                str(samples),
+                str(scale.samples),
                 *(f"{100 * (found[task, each].accuracy or 0):.1f}" for each in PARALLEL_DECODERS),
             ]
-            for task in PARALLEL_TASKS
+            for task in scale.parallel_tasks
         ),
     )
 
 
-def training(_: int) -> str:
+def training(_: Scale) -> str:
     """Return how mini was trained, as its two trainings noted it."""
     first, second = (_noted(FOLDER / name) for name in ("training-first.json", "training.json"))
     rows = [(name, first[name], second[name]) for name in first]
@@ -138,64 +152,6 @@ def _noted(file: Path) -> dict[str, str]:
     }
 
 
-def replay(_: int) -> str:
-    """Return the first sample in which two tokens a step glue the names of two people.
-
-    One token a step must get the same sample right.
-    """
-    done = evaluate(
-        model="mini",
-        tasks="waiting_line/shuffle:length=3",
-        decoders=["left_to_right:k=1", "left_to_right:k=2"],
-        samples=REPLAYED,
-    )
-    of = {(each.index, each.decoder_fields["k"]): each for each in done.records}
-    for index in range(REPLAYED):
-        right, wrong = of[index, 1], of[index, 2]
-        task = build(done.runfile.tasks[0], TASKS)
-        asked = draw(task, done.runfile.seed, index).messages[-1].content
-        line = re.search(r"\[.*\]", asked)[0]
-        people = line.strip("[]").split(", ")
-        glued = [each for each in wrong.text.strip("[]").split(", ") if each not in people]
-        # Nobody was left out or named twice: the two halves of names were just mixed up.
-        whole = sorted(re.findall(r"\w+", wrong.text)) == sorted(re.findall(r"\w+", line))
-        if right.marks.lenient == 1 and glued and whole:
-            return "\n".join(
-                [
-                    "```text",
-                    f"asked to shuffle   {line}",
-                    "",
-                    "one token a step",
-                    *steps(right),
-                    f"    in the end {right.text}",
-                    "",
-                    "two tokens a step",
-                    *steps(wrong),
-                    f"    in the end {wrong.text}",
-                    f"    nobody is called {' or '.join(glued)}",
-                    "```",
-                ]
-            )
-    raise SystemExit(f"two tokens a step glued no names in {REPLAYED} samples")
-
-
-def steps(record: Record) -> Iterator[str]:
-    """Yield the canvas after each step in which a name was written."""
-    tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    canvas = [record.mask_id] * len(record.output_ids)
-    for number, (positions, ids) in enumerate(
-        zip(record.trace.positions, record.trace.ids, strict=True), start=1
-    ):
-        for position, token in zip(positions, ids, strict=True):
-            canvas[position] = token
-        names = [word for word in map(tokenizer.id_to_token, ids) if word.isalpha()]
-        if names:
-            text = tokenizer.decode(canvas, skip_special_tokens=False)
-            shown = text.replace("<|endoftext|>", "").replace("<|mask|>", "____").strip()
-            shown = re.sub(r"( ____)+$", " ____ ...", shown)
-            yield f"    step {number:2}    {shown:52} + {', '.join(names)}"
-
-
 def write(card: Path, name: str, content: str) -> None:
     """Put ``content`` between the marks called ``name`` in the file ``card``."""
     text = card.read_text()
@@ -211,18 +167,22 @@ def write(card: Path, name: str, content: str) -> None:
 def main() -> None:
     """Write all that is measured."""
     parser = argparse.ArgumentParser(description="Measure mini and write its model card.")
-    parser.add_argument("--samples", type=int, default=400, help="of each task")
-    samples: int = parser.parse_args().samples
+    parser.add_argument("--samples", type=int, default=400, help="samples of each task")
+    add_smoke_option(parser)
+    options = parser.parse_args()
+    scale = Scale(options.samples, ALL_TASKS, PARALLEL_TASKS, on_ray())
+    if options.smoke:
+        scale = Scale(2, "choices/city", ("choices/dice",), local)
     parts = {
         "training": (CARD, training),
-        "replay": (Path("README.md"), replay),
         "one by one": (CARD, one_by_one),
         "in parallel": (CARD, in_parallel),
     }
-    for name, (file, measure) in parts.items():
-        content = measure(samples)
-        write(file, name, content)
-        print(f"{file}, {name}:\n{content}\n")
+    with workplace(smoke=options.smoke):
+        for name, (file, measure) in parts.items():
+            content = measure(scale)
+            write(file, name, content)
+            print(f"{file}, {name}:\n{content}\n")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
+from smoke import add_smoke_option
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from parallelbench.decode import look
@@ -41,11 +43,16 @@ SHAPE = {
     "rope_theta": 500000.0,
     "tie_word_embeddings": False,
 }
+#: A network for a smoke run.
+SMALL = {**SHAPE, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2}
+SMALL |= {"num_key_value_heads": 2, "vocab_size": 2048}
 
 
-def network(layers: int, device: torch.device, dtype: torch.dtype) -> LlamaForCausalLM:
-    """Return a network of LLaDA's width with random weights."""
-    config = LlamaConfig(**SHAPE, num_hidden_layers=layers, is_causal=False)
+def network(
+    layers: int, device: torch.device, dtype: torch.dtype, shape: Mapping[str, Any] = SHAPE
+) -> LlamaForCausalLM:
+    """Return a network with random weights, by default of LLaDA's width."""
+    config = LlamaConfig(**shape, num_hidden_layers=layers, is_causal=False)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -95,7 +102,7 @@ def seconds(action: Callable[[], object], device: torch.device, repeats: int = 5
 
 def floor(made: LlamaForCausalLM, tokens: int, device: torch.device) -> float:
     """Return the seconds that the multiply-adds of one call take in plain products."""
-    width = SHAPE["hidden_size"]
+    width = made.config.hidden_size
     weight = torch.randn(width, 3 * width, device=device, dtype=made.dtype)
     rows = torch.randn(tokens, width, device=device, dtype=made.dtype)
     product = seconds(lambda: rows @ weight, device)
@@ -108,7 +115,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default=None)
     parser.add_argument("--layers", type=int, default=32)
+    add_smoke_option(parser)
     asked = parser.parse_args()
+    if asked.smoke:
+        asked.device, asked.layers = "cpu", 1
     found = torch.accelerator.current_accelerator(check_available=True)
     if asked.device is None and found is None:
         print("no accelerator here: nothing is measured; --device cpu --layers 2 runs a slice")
@@ -117,14 +127,14 @@ def main() -> int:
     load_plugins()
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     began = time.perf_counter()
-    made = network(asked.layers, device, dtype)
+    made = network(asked.layers, device, dtype, SMALL if asked.smoke else SHAPE)
     opened = time.perf_counter() - began
     model = MaskedModel(checkpoint_of(made, device))
     parameters = sum(parameter.numel() for parameter in made.parameters())
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     print(f"{name}, {dtype}, {asked.layers} layers, {parameters / 1e9:.2f} G parameters")
     print(f"made in {opened:.1f} s")
-    for batch in BATCHES:
+    for batch in BATCHES[:1] if asked.smoke else BATCHES:
         rows = [
             Row(prompt, prompt.canvas.to(device), prompt.open.to(device))
             for prompt in prompts(model.codec, batch)

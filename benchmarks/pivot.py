@@ -11,12 +11,14 @@ what is decoded is kept under ``runs/pivot``.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mini import percent, table, write
+from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
 from parallelbench.analysis.families import curves_of
@@ -25,6 +27,7 @@ from parallelbench.analysis.plots import overview_figure
 from parallelbench.cluster import on_ray
 from parallelbench.evaluation import Evaluation
 from parallelbench.results import Result, average_over_tasks
+from parallelbench.runner import Executor, local
 
 PAGE = Path("docs/pivot.md")
 RUNS = Path("runs/pivot")
@@ -58,9 +61,31 @@ HOT = ("pivot", "pivot_drafts", "pivot_gain", "entropy_bound")
 FIGURE = ("one_by_one", "confidence_threshold", "entropy_bound", "pivot", "pivot_gain", "label")
 
 
+class Scale(NamedTuple):
+    """How much is decoded.
+
+    Attributes:
+        samples: Samples of each task.
+        dependent: Tasks whose tokens depend on each other; means are over these.
+        independent: Tasks whose tokens do not.
+        executor: What decodes.
+    """
+
+    samples: int
+    dependent: Sequence[str]
+    independent: Sequence[str]
+    executor: Executor
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks, in the order of the tables."""
+        return (*self.dependent, *self.independent)
+
+
 class Measured(NamedTuple):
     """Decodes of one model: results and mean rows by task and decoder, means over tasks."""
 
+    scale: Scale
     results: dict[tuple[str, str], Result]
     rows: dict[tuple[str, str], float]
     means: dict[str, Result]
@@ -88,28 +113,29 @@ def heat(temperature: int) -> str:
     return f"temperature={temperature}" if temperature else ""
 
 
-def measured(model: str, temperature: int, seed: int, samples: int) -> Measured:
+def measured(model: str, temperature: int, seed: int, scale: Scale) -> Measured:
     """Decode all tasks with one model."""
     done: Evaluation = evaluate(
         model=model,
-        tasks=",".join((*DEPENDENT, *INDEPENDENT)),
+        tasks=",".join(scale.tasks),
         decoders=decoders(temperature),
-        samples=samples,
+        samples=scale.samples,
         seed=seed,
         out=RUNS / f"{model}-{temperature}-{seed}",
-        executor=on_ray(),
+        executor=scale.executor,
     )
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
     for record in done.records:
         if record.counts is not None:
             rows[record.task_label, record.decoder_label].append(record.counts.rows)
     return Measured(
+        scale,
         {(result.task_label, result.decoder_label): result for result in done.results},
         {key: sum(counts) / len(counts) for key, counts in rows.items()},
         {
             mean.decoder_label: mean
             for mean in average_over_tasks(
-                [result for result in done.results if result.task_label in DEPENDENT]
+                [result for result in done.results if result.task_label in scale.dependent]
             )
         },
     )
@@ -122,7 +148,8 @@ def chosen(seen: Measured) -> list[Chosen]:
         strategies[mean.decoder].append(mean)
 
     def worth(mean: Result) -> tuple[int, float]:
-        return sum(keeps(task, mean.decoder_label, seen) for task in DEPENDENT), -calls(mean)
+        kept = sum(keeps(task, mean.decoder_label, seen) for task in seen.scale.dependent)
+        return kept, -calls(mean)
 
     return [
         Chosen(name, max(settings, key=worth).decoder_label)
@@ -154,7 +181,7 @@ def calls(result: Result) -> float:
 
 def comparison(picked: Sequence[Chosen], seen: Measured) -> str:
     """Return what the strategies reach: accuracy in per cent at calls, and rows in brackets."""
-    tasks = (*DEPENDENT, *INDEPENDENT)
+    tasks = seen.scale.tasks
     head = ["setting", *map(short, tasks), "mean"]
     lines = []
     for each in picked:
@@ -171,11 +198,11 @@ def comparison(picked: Sequence[Chosen], seen: Measured) -> str:
 def efficiency(picked: Sequence[Chosen], seen: Measured) -> str:
     """Return calls of the policy that loses nothing over a strategy's, where it is right enough."""
     lines = [
-        [f"`{each.label}`", *(share(task, each.label, seen) for task in DEPENDENT)]
+        [f"`{each.label}`", *(share(task, each.label, seen) for task in seen.scale.dependent)]
         for each in picked
         if each.strategy not in (*ALONE, *ORACLES)
     ]
-    return table(["setting", *map(short, DEPENDENT)], lines)
+    return table(["setting", *map(short, seen.scale.dependent)], lines)
 
 
 def share(task: str, label: str, seen: Measured) -> str:
@@ -197,7 +224,7 @@ def short(task: str) -> str:
 def figure(seen: Measured) -> None:
     """Write the figure: accuracy against speed of some strategies, task by task."""
     results = [seen.results[key] for key in seen.results if seen.results[key].decoder in FIGURE]
-    results.sort(key=lambda result: (*DEPENDENT, *INDEPENDENT).index(result.task_label))
+    results.sort(key=lambda result: seen.scale.tasks.index(result.task_label))
     drawn = overview_figure(results, curves_of(results))
     for file in write_picture("pivot", results, drawn, RUNS / "figure"):
         if file.suffix == ".svg":
@@ -207,13 +234,20 @@ def figure(seen: Measured) -> None:
 def main() -> None:
     """Write all that is measured."""
     parser = argparse.ArgumentParser(description="Measure the pivot strategies.")
-    parser.add_argument("--samples", type=int, default=100, help="of each task")
-    samples: int = parser.parse_args().samples
-    for model in ("ideal", "mini"):
-        for temperature in (0, 1):
-            picked = chosen(measured(model, temperature, CHOOSE, samples))
-            seen = measured(model, temperature, REPORT, samples)
-            write(PAGE, f"{model} {temperature}", comparison(picked, seen))
+    parser.add_argument("--samples", type=int, default=100, help="samples of each task")
+    add_smoke_option(parser)
+    options = parser.parse_args()
+    scale = Scale(options.samples, DEPENDENT, INDEPENDENT, on_ray())
+    if options.smoke:
+        scale = Scale(1, ("choices/city",), ("choices/dice",), local)
+    with workplace(smoke=options.smoke):
+        models = ("mini",) if options.smoke else ("ideal", "mini")
+        for model, temperature in itertools.product(models, (0, 1)):
+            picked = chosen(measured(model, temperature, CHOOSE, scale))
+            seen = measured(model, temperature, REPORT, scale)
+            reached = comparison(picked, seen)
+            write(PAGE, f"{model} {temperature}", reached)
+            print(f"{model}, temperature {temperature}:\n{reached}\n")
             if temperature == 0:
                 write(PAGE, f"{model} efficiency", efficiency(picked, seen))
             if (model, temperature) == ("mini", 0):

@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mini import write
+from smoke import add_smoke_option, workplace
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Progress, Row, Statistics, StepBatch, View
@@ -84,15 +86,16 @@ class Bench:
 
     Args:
         dtype: Of hidden states, head and logits.
-        repeats: Of every timing; the fastest counts.
+        repeats: Number of runs that are timed; the fastest counts.
+        vocabulary: Number of tokens.
     """
 
-    def __init__(self, dtype: torch.dtype, repeats: int) -> None:
+    def __init__(self, dtype: torch.dtype, repeats: int, vocabulary: int = VOCABULARY) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.repeats = repeats
+        self.repeats, self.vocabulary = repeats, vocabulary
         self.prompt = prompt_of()
         hidden = torch.randn(PART, HIDDEN, generator=generator).to(dtype)
-        head = torch.randn(VOCABULARY, HIDDEN, generator=generator).to(dtype)
+        head = torch.randn(vocabulary, HIDDEN, generator=generator).to(dtype)
         head *= SPREAD / HIDDEN**0.5
         self.projection = least(lambda: hidden @ head.T, repeats)
         self.logits = hidden @ head.T
@@ -111,7 +114,7 @@ class Bench:
             def compute() -> FlatStatistics:
                 prediction = Prediction(logits=self.logits)
                 return statistics_of(
-                    prediction, decoder.needs, drawing if hot else None, VOCABULARY
+                    prediction, decoder.needs, drawing if hot else None, self.vocabulary
                 )
 
             self._known[key] = least(compute, self.repeats), compute()
@@ -211,24 +214,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--document", type=Path, default=DOCUMENT)
+    add_smoke_option(parser)
     asked = parser.parse_args()
+    if asked.smoke:
+        asked.repeats = 1
     torch.set_num_threads(asked.threads)
     load_plugins()
     with torch.inference_mode():
-        bench = Bench(getattr(torch, asked.dtype), asked.repeats)
+        vocabulary = 2048 if asked.smoke else VOCABULARY
+        bench = Bench(getattr(torch, asked.dtype), asked.repeats, vocabulary)
         costs = {name: bench.cost(decoder) for name, decoder in chosen(asked.decoders).items()}
     whole = bench.projection * SAMPLES * CANVAS / PART
     where = f"{asked.threads} threads, {asked.dtype}, torch {torch.__version__}"
     told = (
-        f"{datetime.now(timezone.utc).date()}, {where}: the projection of {SAMPLES * CANVAS:,} "
-        f"positions takes {whole:.1f} s.\n\n{table(costs)}\n"
+        f"{datetime.now(UTC).date()}, {where}: the projection of {SAMPLES * CANVAS:,} "
+        f"positions takes {whole:.1f} s.\n\n{table(costs)}"
     )
     print(told)
-    text = asked.document.read_text(encoding="utf-8")
-    before, marker, rest = text.partition("<!-- step time -->\n")
-    if marker and not asked.decoders:
-        behind = rest[rest.index("<!-- end -->") :]
-        asked.document.write_text(f"{before}{marker}{told}{behind}", encoding="utf-8")
+    if not asked.decoders:
+        with workplace(smoke=asked.smoke):
+            write(asked.document, "step time", told)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from mini import table, write
 from network import SHAPE, checkpoint_of
 from network import network as network_of
 from safetensors.torch import load_file, save_file
+from smoke import add_smoke_option, workplace
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -129,6 +130,8 @@ TAKEN = (
     Way(title="ours, logits of every position", everywhere=True),
     Way(title="ours, one decode at a time", batch_size=1),
 )
+#: The ways of a smoke run; the one that replaces a part of the loop comes last.
+SMOKED = (PLAIN, ADDED[-1], WHOLE, ADDED[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,7 @@ class Work:
         decoders: As a run takes them.
         threads: Of torch.
         spread: Of a random network's logits, their standard deviation.
+        smoke: Whether figures mean nothing, so that all may run in one process.
     """
 
     shape: str
@@ -154,6 +158,7 @@ class Work:
     decoders: tuple[str, ...]
     threads: int
     spread: float = SPREAD
+    smoke: bool = False
 
 
 class Key(NamedTuple):
@@ -400,7 +405,7 @@ def watch(clock: Clock, model: MaskedModel) -> None:
     for each in {type(build(setting, DECODERS)) for setting in settings_of(sweep())}:
         clock.watch(each, "choice", "choose")
     clock.watch(runner, "prompts", "build_prompt", "draw")
-    clock.watch(runner, "records", "_record")
+    clock.watch(runner, "records", "record_of")
     clock.watch(RecordWriter, "records", "append")
 
 
@@ -442,7 +447,7 @@ def measure(work: Work, way: Way) -> Measured:
     load_plugins()
     torch.set_num_threads(work.threads)
     model = opened(work)
-    rate = products_per_second(model)
+    rate = products_per_second(model, 256 if work.smoke else None)
     if way.everywhere:
         model = EveryPosition(model.checkpoint)
         loop.statistics_of = model.statistics_of(loop.statistics_of)
@@ -503,9 +508,14 @@ def memory(device: torch.device, *, at_most: bool) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
 
 
-def products_per_second(model: MaskedModel) -> float:
-    """Return how many floating-point operations a second a large matrix product does."""
-    width = 2048 if model.device.type == "cpu" else 8192
+def products_per_second(model: MaskedModel, width: int | None = None) -> float:
+    """Return the floating-point operations per second of a large matrix product.
+
+    Args:
+        model: Whose device and precision are measured.
+        width: Rows and columns of the matrices; None for as many as fill the device.
+    """
+    width = width or (2048 if model.device.type == "cpu" else 8192)
     left, right = torch.randn(2, width, width, device=model.device, dtype=model.network.dtype)
     best = 0.0
     for _ in range(8):
@@ -544,10 +554,12 @@ def operators(work: Work) -> list[tuple[str, int, float]]:
     return [(name, calls, spent / total) for name, calls, spent in found]
 
 
-def alone(action: Callable[..., Any], *args: Any) -> Any:
-    """Return what ``action`` returns in a process of its own."""
+def alone(action: Callable[..., Any], work: Work, *args: Any) -> Any:
+    """Return what ``action`` returns in a process of its own; of a smoke run, in this one."""
+    if work.smoke:
+        return action(work, *args)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(action, args)
+        return pool.apply(action, (work, *args))
 
 
 def sweep() -> tuple[str, ...]:
@@ -643,7 +655,7 @@ def conditions(work: Work, plain: Measured, most: Measured) -> str:
     tasks = ", ".join(f"`{task}`" for task in work.tasks)
     random = "" if work.shape == "mini" else f", logits of standard deviation {work.spread:g}"
     return (
-        f"{datetime.now(timezone.utc):%Y-%m-%d}, {plain.device}, {work.threads} threads, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {plain.device}, {work.threads} threads, "
         f"{plain.dtype}{random}; Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {version('transformers')}. {settings} settings of {tasks}; samples of "
         f"each task: {work.samples}, and {samples} where it says more samples."
@@ -693,7 +705,11 @@ def main() -> None:
     parser.add_argument("--device", default=None)
     parser.add_argument("--spread", type=float, default=SPREAD, help="of a random network's logits")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
+    add_smoke_option(parser)
     asked = parser.parse_args()
+    if asked.smoke:
+        asked.shape, asked.tasks, asked.more, asked.threads = "mini", ["choices/city"], 1, 1
+        asked.decoders = ["confidence:k=2|8", "random:k=2"]
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if asked.shape == "8b" and asked.device is None and accelerator is None:
         print("no accelerator here: LLaDA-8B's shape is not measured")
@@ -711,18 +727,20 @@ def main() -> None:
             decoders=tuple(asked.decoders),
             threads=asked.threads,
             spread=asked.spread,
+            smoke=asked.smoke,
         )
-        found: dict[Way, Measured] = {}
-        for way in (PLAIN, *ADDED, *TAKEN, WHOLE):
-            found[way] = alone(measure, work, way)
-            print(f"{way.title}: {found[way].seconds:.1f} s", flush=True)
+        operators_told = profile_of(work)
         samples = asked.more or (20 if asked.shape == "mini" else 4) * asked.samples
         larger = {way: alone(measure, replace(work, samples=samples), way) for way in (OURS, WHOLE)}
+        found: dict[Way, Measured] = {}
+        for way in SMOKED if work.smoke else (PLAIN, *ADDED, *TAKEN, WHOLE):
+            found[way] = alone(measure, work, way)
+            print(f"{way.title}: {found[way].seconds:.1f} s", flush=True)
         content = report(work, found, larger)
-        operators_told = profile_of(work)
     for name, part in {asked.shape: content, f"{asked.shape} operators": operators_told}.items():
         print(f"\n{part}")
-        write(asked.document, name, part)
+        with workplace(smoke=asked.smoke):
+            write(asked.document, name, part)
 
 
 if __name__ == "__main__":

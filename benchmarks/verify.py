@@ -1,6 +1,6 @@
 """How long an entry of more than 20,000 records takes to be verified, and how much memory.
 
-    python benchmarks/verify.py [FOLDER]
+    python benchmarks/verify.py [--folder FOLDER]
 
 The entry is that of every decoder setting that the ideal model serves, on the samples of the season
 ``practice``; it is made first, which takes a minute or two, and kept in FOLDER (by default
@@ -9,6 +9,7 @@ The entry is that of every decoder setting that the ideal model serves, on the s
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from smoke import add_smoke_option, workplace
 
 from parallelbench.leaderboards.pack import Statement, pack
 from parallelbench.leaderboards.season import season
@@ -25,13 +28,13 @@ from parallelbench.runner import run
 DECODERS = ["*:*", "one_by_one", "confidence:k=2|4|8"]
 
 
-def make(place: Path) -> None:
+def make(place: Path, decoders: list[str]) -> None:
     """Decode the entry and pack it."""
     of = season("practice")
     content = {
         "models": "ideal",
         "tasks": [{"name": task.name, "fields": dict(task.fields)} for task in of.tasks],
-        "decoders": DECODERS,
+        "decoders": decoders,
         "samples": of.samples,
         "seed": of.seed,
     }
@@ -40,14 +43,26 @@ def make(place: Path) -> None:
 
 
 def main() -> None:
+    """Make the entry if there is none, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=Path("runs/verify"))
+    add_smoke_option(parser)
+    options = parser.parse_args()
+    with workplace(smoke=options.smoke):
+        entry = options.folder / "entry"
+        if options.smoke:
+            make(options.folder, ["one_by_one"])
+        elif not entry.exists():
+            make(options.folder, DECODERS)
+            # Linux counts the memory of whoever starts a process as that process's own.
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  itself
+        measure(entry)
+
+
+def measure(entry: Path) -> None:
     """Verify in a process of its own, and print what that took."""
-    place = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("runs/verify")
-    entry = place / "entry"
-    if not entry.exists():
-        make(place)
-        # Linux counts the memory of whoever starts a process as that process's own.
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  itself
-    command = [sys.executable, "-m", "parallelbench", "leaderboard", "verify", str(entry), "--json"]
+    verify = ["parallelbench", "leaderboard", "verify", str(entry), "--json"]
+    command = [sys.executable, "-P", "-m", *verify]  # -P: a folder here may be called parallelbench
     began = time.perf_counter()
     told = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own
     seconds = time.perf_counter() - began

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mini import table, write
+from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
 from parallelbench.analysis.cells import number, number_range
@@ -23,6 +24,7 @@ from parallelbench.analysis.speed import speed_at
 from parallelbench.analysis.sweep import sweep_of
 from parallelbench.cluster import on_ray
 from parallelbench.record import Record
+from parallelbench.runner import Executor, local
 
 PAGE = Path("docs/zoo.md")
 TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
@@ -42,22 +44,38 @@ def standings(records: Iterable[Record]) -> list[Standing]:
 
 
 def main() -> None:
-    """Write the figure and the table."""
+    """Read the options, and measure."""
     parser = argparse.ArgumentParser(description="Run every strategy on the ideal model.")
-    parser.add_argument("--samples", type=int, default=20, help="of each task")
-    samples: int = parser.parse_args().samples
+    parser.add_argument("--samples", type=int, default=20, help="samples of each task")
+    add_smoke_option(parser)
+    options = parser.parse_args()
+    with workplace(smoke=options.smoke):
+        measure(
+            tasks="choices/city" if options.smoke else TASKS,
+            samples=1 if options.smoke else options.samples,
+            executor=local if options.smoke else on_ray(),
+        )
+
+
+def measure(tasks: str, samples: int, executor: Executor) -> None:
+    """Decode, and write the figure and the table.
+
+    Args:
+        tasks: Tasks to decode.
+        samples: Samples of each task.
+        executor: What decodes.
+    """
     done = evaluate(
         model="ideal",
-        tasks=TASKS,
+        tasks=tasks,
         decoders="*:*",
         samples=samples,
         out=Path("runs/zoo"),
-        executor=on_ray(),
+        executor=executor,
     )
     ranked = standings(done.records)
-    tasks = len({record.task_label for record in done.records})
-    settings = len({record.decoder_label for record in done.records})
-    told = f"ideal; {tasks} tasks, {samples} samples each, {settings} settings; 95 % intervals"
+    count, settings = len(done.runfile.tasks), len({each.decoder_label for each in done.records})
+    told = f"ideal; {count} tasks, {samples} samples each, {settings} settings; 95 % intervals"
     title = f"speed at {ACCURACY:.0%} accuracy; hollow: told the right answers"
     drawn = images(speeds_figure(ranked, title, told))
     PAGE.with_suffix(".svg").write_bytes(drawn.light)
@@ -70,9 +88,9 @@ def main() -> None:
         ]
         for each in ranked
     ]
-    write(
-        PAGE, "speeds", f"{told}.\n\n" + table(["strategy", "tokens per step", "interval"], lines)
-    )
+    speeds = f"{told}.\n\n" + table(["strategy", "tokens per step", "interval"], lines)
+    write(PAGE, "speeds", speeds)
+    print(speeds)
 
 
 if __name__ == "__main__":
