@@ -1,10 +1,14 @@
 """The house rules that the tree must keep, read from its source."""
 
 import ast
+import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -72,3 +76,18 @@ def test_only_the_loop_calls_a_model():
             calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
             predicting = [c for c in calls if getattr(c.func, "attr", "") == "predict"]
             assert not predicting, f"{path.relative_to(ROOT)} runs a model"
+
+
+def test_the_supported_versions_of_python_are_the_same_everywhere_and_can_be_installed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: 3."
+    classified = [f"3.{c.removeprefix(prefix)}" for c in project["classifiers"] if prefix in c]
+    first, *between, last = classified
+    assert project["requires-python"] == f">={first}"
+    readme = (ROOT / "README.md").read_text()
+    assert f"Python {', '.join((first, *between))} or {last}" in readme
+    assert not re.findall(r"Python 3\.(?:10|9)\b", readme)
+    for dependency in map(Requirement, project["dependencies"]):
+        needed = importlib.metadata.metadata(dependency.name)["Requires-Python"] or ""
+        refused = [each for each in classified if f"{each}.99" not in SpecifierSet(needed)]
+        assert not refused, f"{dependency.name} needs Python {needed}, so not {refused}"
