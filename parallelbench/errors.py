@@ -8,6 +8,7 @@
     │   ├── FieldError          a field's value is of the wrong kind or out of range
     │   ├── NotEnumerableError  the right answers are too many, or cannot be listed
     │   ├── CanvasError         an answer does not fit the canvas or the tokenizer
+    │   ├── ChatTemplateError   a chat template has an error, or refuses a chat
     │   ├── RunFileError        a run file is malformed, or changed since its run began
     │   ├── RecordsError        a line of records is torn, corrupted or from elsewhere
     │   ├── StorageError        a folder cannot be read or written, or the disk is full
@@ -55,6 +56,10 @@ class NotEnumerableError(RequestError):
 
 class CanvasError(RequestError):
     """An answer does not fit the canvas, or the tokenizer cannot express it."""
+
+
+class ChatTemplateError(RequestError):
+    """A chat template cannot be used, or refuses the turns of a prompt."""
 
 
 class RunFileError(RequestError):

@@ -91,6 +91,7 @@ class Model(ABC):
         pads: Whether rows that go through the network together take the time of the longest.
         remembers: Whether its rows must say what the canvas was when their window became
             active, because it computes some positions from that.
+        context_length: Most tokens of prompt and canvas together; None for any number.
     """
 
     codec: Codec
@@ -103,6 +104,7 @@ class Model(ABC):
     stops: bool = False
     pads: bool = False
     remembers: bool = False
+    context_length: int | None = None
 
     @abstractmethod
     def predict(self, rows: Sequence[Row]) -> Prediction:

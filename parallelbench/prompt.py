@@ -21,7 +21,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
-from parallelbench.errors import CanvasError
+from parallelbench.chat_template import TEMPLATE_DATE, asks_for_date, render_chat
+from parallelbench.errors import CanvasError, ChatTemplateError
 from parallelbench.sample import Message, Sample
 from parallelbench.task import Task
 
@@ -53,6 +54,16 @@ class Codec:
     template_arguments: Mapping[str, Any] = field(default_factory=dict)
     stop_ids: frozenset[int] = frozenset()
 
+    def __post_init__(self) -> None:
+        # Saved state that would cut, pad or vary a text in silence.  It is dropped before the
+        # digest is taken: a tokenizer is the same with such state and without.
+        backend = self.tokenizer.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = False
+        if getattr(backend.model, "dropout", None) is not None:
+            backend.model.dropout = None
+
     @cached_property
     def size(self) -> int:
         """One more than the tokenizer's highest id; ids from here on are never written."""
@@ -76,6 +87,8 @@ class Codec:
         template = self.chat_template or self.tokenizer.chat_template
         content: list[Any] = [self.tokenizer.backend_tokenizer.to_str(), self.mask_id]
         content += [self.end_id, template, dict(self.template_arguments), sorted(self.stop_ids)]
+        if asks_for_date(str(template)):
+            content.append(TEMPLATE_DATE.isoformat())
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @cached_property
@@ -84,17 +97,29 @@ class Codec:
         return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Return the chat as the model reads it, up to where its reply begins."""
-        chat = [{"role": message.role, "content": message.content} for message in messages]
-        return str(
-            self.tokenizer.apply_chat_template(
-                chat,
-                tokenize=False,
-                add_generation_prompt=True,
-                chat_template=self.chat_template,
-                **self.template_arguments,
-            )
-        )
+        """Return the chat as the model reads it, up to where its reply begins.
+
+        Raises:
+            ChatTemplateError: There is no template, or it cannot write these messages.
+        """
+        variables = {**self.tokenizer.special_tokens_map, **self.template_arguments}
+        return render_chat(self._template, messages, variables)
+
+    @cached_property
+    def template_date(self) -> str | None:
+        """The date that the chat template is told as today's; None if it asks for none."""
+        asks = asks_for_date(self._template)
+        return TEMPLATE_DATE.date().isoformat() if asks else None
+
+    @cached_property
+    def _template(self) -> str:
+        try:
+            return str(self.tokenizer.get_chat_template(self.chat_template))
+        except ValueError as error:
+            # None at all, or several under names of their own and none of them the default.
+            raise ChatTemplateError(
+                f"the tokenizer has no chat template to take: {' '.join(str(error).split())}"
+            ) from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without special tokens."""
@@ -177,8 +202,15 @@ def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
     Raises:
         CanvasError: The reference does not fit the canvas, the tokenizer cannot write it,
             or nothing is left to write.
+        ChatTemplateError: The chat template cannot write the sample's messages.
     """
-    text = codec.render(sample.messages)
+    try:
+        text = codec.render(sample.messages)
+    except ChatTemplateError as error:
+        fewer = ", or ask without worked examples (shots=0)" if len(sample.messages) > 1 else ""
+        raise ChatTemplateError(
+            f"{task.name}: {error}; give another template with --template FILE{fewer}"
+        ) from error
     (ids,) = codec.encode([text])
     canvas = (
         _free_canvas(task, sample, codec)

@@ -22,7 +22,7 @@ from parallelbench.environment import environment
 from parallelbench.errors import RunFileError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
-from parallelbench.prompt import build_prompt
+from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record, RecordedMarks, Served, Status, from_line, to_line
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile
@@ -43,6 +43,9 @@ Key = tuple[str, str, int, str, int]
 #: Samples of each task that are tried before a run starts: enough for every length of the
 #: tasks whose lengths take turns.
 _TRIED = 4
+#: All are measured, at about a millisecond each, unless the model's context holds this many
+#: times the longest of those: the samples of no task differ so much.
+_MARGIN = 4
 
 
 class Parts(NamedTuple):
@@ -245,7 +248,7 @@ def check(runfile: RunFile, parts: Parts) -> None:
             continue
         _check_needs(runfile, setting, model, parts)
         with _threads(model.threads):
-            _check_samples(runfile, model, parts)
+            _check_samples(runfile, setting.label, model, parts)
 
 
 def loaded(parts: Parts) -> dict[str, Loaded]:
@@ -301,6 +304,7 @@ def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterato
         if not origins:
             continue
         prompt = build_prompt(task, draw(task, runfile.seed, origins[0].index), model.codec)
+        _check_length(unit.model, prompt, model)
         for origin in origins:
             decoder = decoders[origin.decoder.label]
             yield Job(prompt=prompt, decoder=decoder, key=job_key(runfile, origin), tag=origin)
@@ -338,10 +342,30 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_samples(runfile: RunFile, model: Model, parts: Parts) -> None:
+def _check_samples(runfile: RunFile, label: str, model: Model, parts: Parts) -> None:
+    room = model.context_length
     for _, task in parts.tasks:
-        for index in range(min(_TRIED, runfile.samples)):
-            model.check(build_prompt(task, draw(task, runfile.seed, index), model.codec))
+        longest = 0
+        for index in range(runfile.samples):
+            if index >= _TRIED and (room is None or _MARGIN * longest <= room):
+                break
+            prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
+            longest = max(longest, _check_length(label, prompt, model))
+            if index < _TRIED:
+                model.check(prompt)
+
+
+def _check_length(label: str, prompt: Prompt, model: Model) -> int:
+    """Return how many tokens prompt and canvas have, if the model's context holds them."""
+    tokens, canvas = len(prompt.ids), len(prompt.canvas)
+    if model.context_length is not None and tokens + canvas > model.context_length:
+        raise RunFileError(
+            f"model {label!r} has a context of {model.context_length} tokens, and sample "
+            f"{prompt.sample.id} of task {prompt.task.name} needs {tokens + canvas}: a prompt of "
+            f"{tokens} and a canvas of {canvas}; ask for less (the task's canvas_length, shots or "
+            "length), or, if the network was trained on more, correct its config.json"
+        )
+    return tokens + canvas
 
 
 def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:

@@ -20,9 +20,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from parallelbench.chat_template import TEMPLATE_DATE, asks_for_date
 from parallelbench.errors import CheckpointError
 from parallelbench.models.codec import load_codec
-from parallelbench.models.families import Family, family_of, stock_class, stock_config
+from parallelbench.models.config_numbers import check_parameters
+from parallelbench.models.families import (
+    Family,
+    context_length,
+    family_of,
+    stock_class,
+    stock_config,
+)
 from parallelbench.prompt import Codec
 
 #: What is fetched from a hub: never a line of Python.
@@ -74,6 +82,7 @@ class Checkpoint:
         device: Where the network is.
         weights_digest: SHA-256 of the weight files' SHA-256, adapter included.
         facts: Its provenance as JSON values.
+        context_length: Most tokens it was made for; None if it declares no number.
     """
 
     network: nn.Module
@@ -83,6 +92,7 @@ class Checkpoint:
     device: torch.device
     weights_digest: str
     facts: Mapping[str, Any]
+    context_length: int | None = None
 
 
 def load_checkpoint(
@@ -101,6 +111,10 @@ def load_checkpoint(
     config, family = _described(folder, wanted)
     accept(family)
     weights = _weight_files(folder, wanted.path)
+    made = stock_config(family, config, str(folder))
+    codec = load_codec(folder, config, family, made.get_text_config().vocab_size, wanted)
+    held = sum(file.stat().st_size for file in weights)
+    check_parameters(stock_class(family, config), made, config, held, wanted.path)
     device = _device(wanted.device)
     dtype = _dtype(wanted.dtype, device)
     network = _network(folder, config, family, wanted, dtype)
@@ -110,8 +124,6 @@ def load_checkpoint(
 
         network, adapter = merge_adapter(network, Path(wanted.peft), family)
         digests |= {f"peft/{name}": digest for name, digest in _digests(adapter).items()}
-    rows = network.get_input_embeddings().num_embeddings
-    codec = load_codec(folder, config, family, rows, wanted)
     network = network.to(device).eval().requires_grad_(requires_grad=False)
     if wanted.compile:
         network.base_model.compile(dynamic=True)
@@ -123,6 +135,7 @@ def load_checkpoint(
         config=config,
         device=device,
         weights_digest=weights_digest,
+        context_length=context_length(family, config, made),
         facts={
             "family": family.name,
             "kind": family.kind,
@@ -135,6 +148,7 @@ def load_checkpoint(
             "compiled": wanted.compile,
             "thinking": wanted.thinking,
             "tokenizer_digest": codec.digest,
+            "chat_template_date": codec.template_date,
             "mask_id": codec.mask_id,
             "end_ids": sorted(codec.ends),
         },
@@ -164,6 +178,26 @@ def load_codec_alone(wanted: Wanted, *, fetch: bool) -> Codec:
     config, family = _described(folder, wanted)
     rows = stock_config(family, config, str(folder)).get_text_config().vocab_size
     return load_codec(folder, config, family, rows, wanted)
+
+
+def date_remark(wanted: Wanted) -> str | None:
+    """Return what should be known of a chat template that asks for the date, if it does."""
+    if wanted.template is not None:
+        files = [Path(wanted.template)]
+    else:
+        try:
+            folder = _kept(wanted)
+        except CheckpointError:
+            return None  # opening it says so
+        files = [folder / name for name in ("chat_template.jinja", "tokenizer_config.json")]
+    texts = [file.read_text(encoding="utf-8", errors="ignore") for file in files if file.is_file()]
+    if not any(map(asks_for_date, texts)):
+        return None
+    return (
+        f"the chat template of {wanted.template or wanted.path} asks for today's date; it is told "
+        f"{TEMPLATE_DATE.date().isoformat()}, so that every run and every verifier reads the same "
+        "prompts"
+    )
 
 
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parallelbench.errors import CheckpointError
+from parallelbench.errors import ChatTemplateError, CheckpointError
+from parallelbench.models.config_numbers import check_ids
 from parallelbench.prompt import Codec
 from parallelbench.sample import Message
 
@@ -46,15 +47,21 @@ def load_codec(
             f"{wanted.path}: tokenizer and network disagree: the tokenizer's highest id is "
             f"{highest}, but the network has {rows} embeddings"
         )
+    generation = _told(folder / "generation_config.json")
+    check_ids(generation, rows, wanted.path, "generation_config.json")
+    if family.kind == "autoregressive" and wanted.family is None:
+        _check_no_mask(config, vocabulary, wanted.path)
     ends = _ends(folder, config, family, tokenizer, vocabulary)
     if not ends:
         raise CheckpointError(
             f"{wanted.path}: neither config.json nor tokenizer name an end-of-text"
         )
     padding = config.get("pad_token_id")
+    mask_id = _mask_id(config, family, tokenizer, vocabulary, rows, wanted.path)
+    _check_mask(mask_id, ends, tokenizer, vocabulary, wanted.path)
     codec = Codec(
         tokenizer=tokenizer,
-        mask_id=_mask_id(config, family, tokenizer, vocabulary, rows, wanted.path),
+        mask_id=mask_id,
         # What fills a canvas behind its answer is the padding, where that ends a reply too.
         end_id=padding if padding in ends else ends[0],
         chat_template=_template(tokenizer, wanted),
@@ -103,17 +110,61 @@ def _mask_id(  # noqa: PLR0913, PLR0917  each may hold it
 ) -> int:
     if family.kind in {"uniform", "autoregressive"}:
         return rows  # marks open positions for us; the network never sees it
-    names = [name for name in family.mask_tokens if name in vocabulary]
-    found = config.get("mask_token_id")
-    if found is None:
-        found = vocabulary[names[0]] if names else tokenizer.mask_token_id
-    if not isinstance(found, int) or not 0 <= found < rows:
+    names = [tokenizer.mask_token, *family.mask_tokens]
+    named = {name: vocabulary[name] for name in names if name in vocabulary}
+    declared = config.get("mask_token_id")
+    found = set(named.values()) if declared is None else {declared}
+    if not found:
         raise CheckpointError(
-            f"{asked}: family {family.name} needs the id of its mask token, but config.json has "
-            f"mask_token_id={found!r} (the network has {rows} embeddings) and the tokenizer none "
-            f"of {', '.join(family.mask_tokens)}"
+            f"{asked}: family {family.name} needs the id of its mask token, but config.json has no "
+            f"mask_token_id and the tokenizer none of {', '.join(family.mask_tokens)}"
         )
-    return found
+    if len(found) > 1 or (named and not found & set(named.values())):
+        tokens = " and ".join(f"{name} ({token})" for name, token in named.items())
+        raise CheckpointError(
+            f"{asked}: which token is the mask cannot be told: config.json has mask_token_id="
+            f"{'null' if declared is None else declared}, and the tokenizer has {tokens}; correct "
+            "mask_token_id in config.json, or mask_token in tokenizer_config.json, to the token "
+            "that the weights were trained with"
+        )
+    (mask_id,) = found
+    return int(mask_id)
+
+
+def _check_mask(
+    mask_id: int, ends: Iterable[int], tokenizer: Any, vocabulary: Mapping[str, int], asked: str
+) -> None:
+    """Refuse a mask that also means something else."""
+    token = next((token for token, number in vocabulary.items() if number == mask_id), None)
+    if mask_id in ends:
+        raise CheckpointError(
+            f"{asked}: mask and end-of-text are one id, {mask_id} ({token}), so no reply could "
+            "end; correct mask_token_id or eos_token_id in config.json"
+        )
+    if token is not None and mask_id not in tokenizer.added_tokens_decoder:
+        raise CheckpointError(
+            f"{asked}: mask_token_id={mask_id} in config.json is the ordinary token {token!r}, "
+            "which replies could then not hold; write the id of the mask token there"
+        )
+
+
+def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], asked: str) -> None:
+    """Refuse to take a diffusion model for a causal one where its tokenizer gives it away."""
+    from parallelbench.models.families import FAMILIES
+
+    # Tokenizers of causal models have a plain <mask> too.
+    masks = {name for each in FAMILIES for name in each.mask_tokens} - {"<mask>"}
+    names = sorted(masks & vocabulary.keys())
+    if not names:
+        return
+    families = [each for each in FAMILIES if set(names) & set(each.mask_tokens)]
+    alike = [each for each in families if each.network in config["architectures"]]
+    choices = " or ".join(f"family={each.name}" for each in alike or families)
+    raise CheckpointError(
+        f"{asked}: config.json names the causal class {config['architectures'][0]}, and the "
+        f"tokenizer has {', '.join(names)}, as that of a diffusion model has; say {choices} to "
+        "decode it as one, or family=autoregressive to write one token after another"
+    )
 
 
 def _ends(
@@ -169,11 +220,13 @@ def _template(tokenizer: Any, wanted: Wanted) -> str | None:
 
 
 def _check_template(codec: Codec, wanted: Wanted) -> None:
+    question, path = "What is 2 + 2?", wanted.template or wanted.path
     try:
-        codec.render([Message("user", "?")])
-    except Exception as error:
-        # A template is a program, and may fail in any way.
+        text = codec.render([Message("user", question)])
+    except ChatTemplateError as error:
+        raise CheckpointError(f"{path}: {error}; give another one with --template FILE") from error
+    if question not in text:
         raise CheckpointError(
-            f"the chat template of {wanted.template or wanted.path} cannot be used: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+            f"{path}: the chat template writes a prompt without the question, as a template for "
+            "other forms of message does; give another one with --template FILE"
+        )

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from parallelbench.errors import CheckpointError
+from parallelbench.models.config_numbers import check_numbers
+from parallelbench.models.diffusion_signs import diffusion_signs, remote_classes, stem
 from parallelbench.registry import unknown
 
 Config = Mapping[str, Any]
@@ -94,12 +96,17 @@ def family_of(config: Config, asked: str | None, path: str) -> Family:
         family = known[asked]
     else:
         family = _found(config, path)
+    check_numbers(config, path)
     _check_covered(config, family, path)
     return family
 
 
 def _found(config: Config, path: str) -> Family:
     named = config.get("architectures") or []
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise CheckpointError(
+            f"{path}: architectures={named!r:.80} in config.json is no list of class names"
+        )
     # Some uploads of LLaDA-MoE carry the name of the dense model.
     if "LLaDAModelLM" in named and config.get("num_experts"):
         return _LLADA_MOE
@@ -107,6 +114,7 @@ def _found(config: Config, path: str) -> Family:
         if set(named) & set(family.architectures):
             return family
     if any(_is_causal_language_model(name) for name in named):
+        _check_causal(config, path)
         return AUTOREGRESSIVE
     names = ", ".join(name for family in FAMILIES for name in family.architectures)
     raise CheckpointError(
@@ -114,6 +122,26 @@ def _found(config: Config, path: str) -> Family:
         f"are {names} and every causal language model of transformers; if it is one of them "
         f"under another name, say family=NAME ({', '.join(each.name for each in FAMILIES)})"
     )
+
+
+def _check_causal(config: Config, path: str) -> None:
+    """Refuse to take a diffusion model for a causal one because of its class name alone."""
+    own = stock_class(AUTOREGRESSIVE, config)
+    diffusion = [family for family in FAMILIES if family.architectures]
+    stems = {stem(name): family for family in diffusion for name in family.architectures}
+    fields = sorted({family.block_field for family in diffusion if family.block_field})
+    signs = list(diffusion_signs(config, own.config_class, stems, fields))
+    if signs:
+        seen = {stem(name) for name in (*remote_classes(config), str(config.get("model_type")))}
+        likely = [stems[name].name for name in stems if name in seen] or [
+            family.name for family in diffusion if family.network == own.__name__
+        ]
+        choices = " or ".join(f"family={name}" for name in dict.fromkeys(likely)) or "family=NAME"
+        raise CheckpointError(
+            f"{path}: config.json names the causal class {own.__name__}, and also has "
+            f"{', '.join(signs)}, as a diffusion model has; say {choices} to decode it as one, or "
+            "family=autoregressive to write one token after another"
+        )
 
 
 def _check_covered(config: Config, family: Family, path: str) -> None:
@@ -485,12 +513,37 @@ def stock_config(family: Family, config: Config, folder: str) -> Any:
     except Exception as error:
         # What checks a configuration raises errors of its own.
         raise CheckpointError(
-            f"{folder}: config.json does not fit {family.name}: {error}"
+            f"{folder}: config.json does not fit {family.name}: {' '.join(str(error).split())}"
         ) from error
     if family.kind in {"masked", "block"}:
         # On the configuration, not on the layers: only then are padding masks right too.
         made.is_causal = False
     return made
+
+
+def context_length(family: Family, config: Config, made: Any) -> int | None:
+    """Return the most tokens that a checkpoint was made for; None if it declares no number.
+
+    Args:
+        family: Its family.
+        config: Its ``config.json``.
+        made: The configuration of its stock class.
+    """
+    if family.translate is not None and not {*config} & {
+        "max_position_embeddings",
+        "max_sequence_length",
+    }:
+        return None  # what the stock class has is a default of its own
+    text = made.get_text_config()
+    length = getattr(text, "max_position_embeddings", None)
+    if not isinstance(length, int) or length < 1:
+        return None
+    # Scaled rotations reach farther than the length that some checkpoints go on to declare.
+    rope = getattr(text, "rope_parameters", None) or {}
+    factor = rope.get("factor") if isinstance(rope, Mapping) else None
+    if not isinstance(factor, (int, float)):
+        return length
+    return max(length, int(factor * (rope.get("original_max_position_embeddings") or length)))
 
 
 def stock_class(family: Family, config: Config) -> Any:

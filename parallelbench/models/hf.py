@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from parallelbench.errors import FieldError
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.prompt import Codec
+from parallelbench.task import Task
 
 if TYPE_CHECKING:
     from parallelbench.models.checkpoint import Checkpoint, Wanted
@@ -70,6 +72,12 @@ class HuggingFace(ModelSource):
     def __post_init__(self) -> None:
         if self.block_length is not None and self.block_length < 1:
             raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
+
+    def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  true of any
+        """Return which date its chat template is told, if it asks for one."""
+        from parallelbench.models.checkpoint import date_remark
+
+        return date_remark(self._wanted)
 
     def open(self) -> Model:
         """Return the model, ready to predict.

@@ -388,7 +388,10 @@ def _codec_from(folder: str) -> Codec:
         raise CanvasError(
             f"the tokenizer in {folder!r} must be a fast one with an end-of-text token"
         )
-    # Any id that the tokenizer does not use will do: the ideal model reads no embedding.
-    mask_id = tokenizer.mask_token_id if tokenizer.mask_token_id is not None else len(tokenizer)
+    mask_id = tokenizer.mask_token_id
+    if mask_id is None or mask_id == tokenizer.eos_token_id:
+        # Any id that the tokenizer does not use will do: the ideal model reads no embedding.
+        used = set(tokenizer.get_vocab().values())
+        mask_id = len(tokenizer) if len(tokenizer) not in used else 1 + max(used)
     template = None if tokenizer.chat_template else PLAIN_CHAT_TEMPLATE
     return Codec(tokenizer, mask_id, tokenizer.eos_token_id, template)

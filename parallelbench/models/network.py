@@ -94,6 +94,7 @@ class NetworkModel(Model):
         self.codec = checkpoint.codec
         self.device = checkpoint.device
         self.weights_digest = checkpoint.weights_digest
+        self.context_length = checkpoint.context_length
         facts = checkpoint.facts
         self._facts = {**facts, "variant": variant or None}
         decisive = [
@@ -114,6 +115,7 @@ class NetworkModel(Model):
             **self._facts,
             "blocks": self.blocks and self.blocks._asdict(),
             "stops": self.stops,
+            "context_length": self.context_length,
             "batch_bytes": self._bytes,
             "digest": self.digest,
         }
