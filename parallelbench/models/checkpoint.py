@@ -23,6 +23,7 @@ from torch import nn
 from parallelbench.errors import CheckpointError
 from parallelbench.models.codec import load_codec
 from parallelbench.models.families import Family, family_of, stock_class, stock_config
+from parallelbench.models.files import read_json, weight_files
 from parallelbench.prompt import Codec
 
 #: What is fetched from a hub: never a line of Python.
@@ -100,10 +101,11 @@ def load_checkpoint(
     folder, revision = _located(wanted)
     config, family = _described(folder, wanted)
     accept(family)
-    weights = _weight_files(folder, wanted.path)
+    weights = weight_files(folder, wanted.path)
     device = _device(wanted.device)
     dtype = _dtype(wanted.dtype, device)
-    network = _network(folder, config, family, wanted, dtype)
+    safe = weights[0].suffix == ".safetensors"
+    network = _network(folder, config, family, wanted, dtype, safe=safe)
     digests = _digests(weights)
     if wanted.peft is not None:
         from parallelbench.models.adapter import merge_adapter
@@ -198,21 +200,6 @@ def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[st
     }
 
 
-def read_json(path: Path, asked: str) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
-
-    Raises:
-        CheckpointError: There is no such file, or it holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{asked} is no checkpoint: {path.name}: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{asked} is no checkpoint: {path.name} holds no JSON object")
-    return content
-
-
 def _located(wanted: Wanted) -> tuple[Path, str | None]:
     """Return the folder of a checkpoint, and the commit if it came from a hub."""
     folder = Path(wanted.path).expanduser()
@@ -253,16 +240,6 @@ def _fetched(wanted: Wanted) -> tuple[Path, str]:
     return folder, folder.name
 
 
-def _weight_files(folder: Path, asked: str) -> list[Path]:
-    safe = sorted(folder.glob("*.safetensors"))
-    files = safe or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise CheckpointError(
-            f"{asked} holds no weights: neither *.safetensors nor pytorch_model*.bin"
-        )
-    return files
-
-
 def _digests(files: list[Path]) -> dict[str, str]:
     def digest(path: Path) -> str:
         found = hashlib.sha256()
@@ -276,10 +253,15 @@ def _digests(files: list[Path]) -> dict[str, str]:
         return dict(zip((path.name for path in files), pool.map(digest, files), strict=True))
 
 
-def _network(
-    folder: Path, config: Mapping[str, Any], family: Family, wanted: Wanted, dtype: torch.dtype
+def _network(  # noqa: PLR0913  what is loaded, and how
+    folder: Path,
+    config: Mapping[str, Any],
+    family: Family,
+    wanted: Wanted,
+    dtype: torch.dtype,
+    *,
+    safe: bool,
 ) -> Any:
-    safe = any(folder.glob("*.safetensors"))
     made = stock_config(family, config, str(folder))
     report: list[str] = []
     try:
