@@ -23,6 +23,7 @@ from torch import nn
 from parallelbench.errors import CheckpointError
 from parallelbench.models.codec import load_codec
 from parallelbench.models.families import Family, family_of, stock_class, stock_config
+from parallelbench.models.fields import without_ignored
 from parallelbench.models.files import read_json, weight_files
 from parallelbench.prompt import Codec
 
@@ -49,6 +50,7 @@ class Wanted:
         template: File of a Jinja chat template; None takes the checkpoint's own.
         thinking: Whether the template is told that the model may think aloud.
         compile: Whether ``torch.compile`` compiles the network.
+        ignore: Fields of ``config.json`` that are refused, and are to have no effect.
     """
 
     path: str
@@ -61,6 +63,7 @@ class Wanted:
     template: str | None = None
     thinking: bool = False
     compile: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,6 +139,7 @@ def load_checkpoint(
             "attention": wanted.attention,
             "compiled": wanted.compile,
             "thinking": wanted.thinking,
+            "ignored_fields": list(wanted.ignore),
             "tokenizer_digest": codec.digest,
             "mask_id": codec.mask_id,
             "end_ids": sorted(codec.ends),
@@ -170,7 +174,8 @@ def load_codec_alone(wanted: Wanted, *, fetch: bool) -> Codec:
 
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     config = read_json(folder / "config.json", wanted.path)
-    return config, family_of(config, wanted.family, wanted.path)
+    family = family_of(config, wanted.family, wanted.path)
+    return without_ignored(config, family, wanted.ignore, wanted.path), family
 
 
 def _kept(wanted: Wanted) -> Path:
