@@ -31,6 +31,8 @@ from parallelbench.models.families import (
     stock_class,
     stock_config,
 )
+from parallelbench.models.fields import without_ignored
+from parallelbench.models.files import read_json, weight_files
 from parallelbench.prompt import Codec
 
 #: What is fetched from a hub: never a line of Python.
@@ -56,6 +58,7 @@ class Wanted:
         template: File of a Jinja chat template; None takes the checkpoint's own.
         thinking: Whether the template is told that the model may think aloud.
         compile: Whether ``torch.compile`` compiles the network.
+        ignore: Fields of ``config.json`` that are refused, and are to have no effect.
     """
 
     path: str
@@ -68,6 +71,7 @@ class Wanted:
     template: str | None = None
     thinking: bool = False
     compile: bool = False
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,14 +114,15 @@ def load_checkpoint(
     folder, revision = _located(wanted)
     config, family = _described(folder, wanted)
     accept(family)
-    weights = _weight_files(folder, wanted.path)
+    weights = weight_files(folder, wanted.path)
     made = stock_config(family, config, str(folder))
     codec = load_codec(folder, config, family, made.get_text_config().vocab_size, wanted)
     held = sum(file.stat().st_size for file in weights)
     check_parameters(stock_class(family, config), made, config, held, wanted.path)
     device = _device(wanted.device)
     dtype = _dtype(wanted.dtype, device)
-    network = _network(folder, config, family, wanted, dtype)
+    safe = weights[0].suffix == ".safetensors"
+    network = _network(folder, config, family, wanted, dtype, safe=safe)
     digests = _digests(weights)
     if wanted.peft is not None:
         from parallelbench.models.adapter import merge_adapter
@@ -147,6 +152,7 @@ def load_checkpoint(
             "attention": wanted.attention,
             "compiled": wanted.compile,
             "thinking": wanted.thinking,
+            "ignored_fields": list(wanted.ignore),
             "tokenizer_digest": codec.digest,
             "chat_template_date": codec.template_date,
             "mask_id": codec.mask_id,
@@ -202,7 +208,8 @@ def date_remark(wanted: Wanted) -> str | None:
 
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     config = read_json(folder / "config.json", wanted.path)
-    return config, family_of(config, wanted.family, wanted.path)
+    family = family_of(config, wanted.family, wanted.path)
+    return without_ignored(config, family, wanted.ignore, wanted.path), family
 
 
 def _kept(wanted: Wanted) -> Path:
@@ -230,21 +237,6 @@ def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[st
         # Its last bits may depend on what stands beside a row.
         "batch_invariant": False,
     }
-
-
-def read_json(path: Path, asked: str) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
-
-    Raises:
-        CheckpointError: There is no such file, or it holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{asked} is no checkpoint: {path.name}: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{asked} is no checkpoint: {path.name} holds no JSON object")
-    return content
 
 
 def _located(wanted: Wanted) -> tuple[Path, str | None]:
@@ -287,16 +279,6 @@ def _fetched(wanted: Wanted) -> tuple[Path, str]:
     return folder, folder.name
 
 
-def _weight_files(folder: Path, asked: str) -> list[Path]:
-    safe = sorted(folder.glob("*.safetensors"))
-    files = safe or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise CheckpointError(
-            f"{asked} holds no weights: neither *.safetensors nor pytorch_model*.bin"
-        )
-    return files
-
-
 def _digests(files: list[Path]) -> dict[str, str]:
     def digest(path: Path) -> str:
         found = hashlib.sha256()
@@ -310,10 +292,15 @@ def _digests(files: list[Path]) -> dict[str, str]:
         return dict(zip((path.name for path in files), pool.map(digest, files), strict=True))
 
 
-def _network(
-    folder: Path, config: Mapping[str, Any], family: Family, wanted: Wanted, dtype: torch.dtype
+def _network(  # noqa: PLR0913  what is loaded, and how
+    folder: Path,
+    config: Mapping[str, Any],
+    family: Family,
+    wanted: Wanted,
+    dtype: torch.dtype,
+    *,
+    safe: bool,
 ) -> Any:
-    safe = any(folder.glob("*.safetensors"))
     made = stock_config(family, config, str(folder))
     report: list[str] = []
     try:

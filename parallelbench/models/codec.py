@@ -5,13 +5,13 @@ Tokenizers that bring Python of their own are built from their vocabulary files 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parallelbench.errors import ChatTemplateError, CheckpointError
 from parallelbench.models.config_numbers import check_ids
+from parallelbench.models.files import check_plain, read_optional_json
 from parallelbench.prompt import Codec
 from parallelbench.sample import Message
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 
 _OF_QWEN2 = ("vocab.json", "merges.txt")
+#: What the tokenizers library and transformers read by themselves.
+_READ_BY_LIBRARIES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    *_OF_QWEN2,
+)
 
 
 def load_codec(
@@ -47,11 +56,11 @@ def load_codec(
             f"{wanted.path}: tokenizer and network disagree: the tokenizer's highest id is "
             f"{highest}, but the network has {rows} embeddings"
         )
-    generation = _told(folder / "generation_config.json")
+    generation = read_optional_json(folder / "generation_config.json", wanted.path)
     check_ids(generation, rows, wanted.path, "generation_config.json")
     if family.kind == "autoregressive" and wanted.family is None:
         _check_no_mask(config, vocabulary, wanted.path)
-    ends = _ends(folder, config, family, tokenizer, vocabulary)
+    ends = _ends(folder, config, family, tokenizer, vocabulary, wanted.path)
     if not ends:
         raise CheckpointError(
             f"{wanted.path}: neither config.json nor tokenizer name an end-of-text"
@@ -75,10 +84,12 @@ def load_codec(
 def _tokenizer(folder: Path, family: Family, asked: str) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
+    for name in _READ_BY_LIBRARIES:
+        check_plain(folder / name, asked)
     # By their files and not by their class: published classes are often Python of their own.
     if (folder / "tokenizer.json").is_file():
         kind: Any = PreTrainedTokenizerFast
-    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family):
+    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family, asked):
         kind = Qwen2Tokenizer
     else:
         raise CheckpointError(
@@ -92,11 +103,11 @@ def _tokenizer(folder: Path, family: Family, asked: str) -> Any:
         raise CheckpointError(f"the tokenizer of {asked} cannot be loaded: {error}") from error
 
 
-def _is_qwen2(folder: Path, family: Family) -> bool:
+def _is_qwen2(folder: Path, family: Family, asked: str) -> bool:
     """Return whether text is split as Qwen 2 splits it; other tokenizers have such files too."""
     if family.network == "Qwen2ForCausalLM":
         return True
-    told = _told(folder / "tokenizer_config.json").get("tokenizer_class")
+    told = read_optional_json(folder / "tokenizer_config.json", asked).get("tokenizer_class")
     return told in {"Qwen2Tokenizer", "Qwen2TokenizerFast"}
 
 
@@ -167,12 +178,13 @@ def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], ask
     )
 
 
-def _ends(
+def _ends(  # noqa: PLR0913, PLR0917  each may name some
     folder: Path,
     config: Mapping[str, Any],
     family: Family,
     tokenizer: Any,
     vocabulary: Mapping[str, int],
+    asked: str,
 ) -> list[int]:
     """Return every id that ends a reply, declared ones first."""
     text_config = config.get("text_config") or {}
@@ -180,20 +192,11 @@ def _ends(
         config.get("eos_token_id"),
         text_config.get("eos_token_id"),
         # Many checkpoints have none, and the others declare it elsewhere too.
-        _told(folder / "generation_config.json").get("eos_token_id"),
+        read_optional_json(folder / "generation_config.json", asked).get("eos_token_id"),
         tokenizer.eos_token_id,
         *(vocabulary[name] for name in family.stop_tokens if name in vocabulary),
     ]
     return list(dict.fromkeys(_integers(declared)))
-
-
-def _told(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing, if there is none or it holds no object."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _integers(values: Iterable[Any]) -> Iterable[int]:

@@ -42,6 +42,9 @@ class Family:
             as they are.
         covers: What published fields must be, if they are there at all: anything else
             would need another network.
+        idle: Published fields that change no prediction, beside those of every family: the
+            published code does not read them, or the tensors' names and shapes say the same.
+        aliases: Fields that say what another says under its own name; they must agree.
         renames: Regular expressions over tensor names, each with one group at most, and
             what they become.
         shift: 1 if the output at a position describes the token after it.
@@ -62,6 +65,8 @@ class Family:
     network: str | None = None
     translate: Callable[[Config], dict[str, Any]] | None = None
     covers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    idle: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
     renames: Mapping[str, str] = field(default_factory=dict)
     shift: Literal[0, 1] = 0
     mask_tokens: tuple[str, ...] = ()
@@ -87,7 +92,7 @@ def family_of(config: Config, asked: str | None, path: str) -> Family:
         path: Of the checkpoint, for the error's sentence.
 
     Raises:
-        CheckpointError: Nobody knows that family, or a field is not covered by it.
+        CheckpointError: Nobody knows that family.
     """
     if asked is not None:
         known = {family.name: family for family in FAMILIES}
@@ -97,7 +102,6 @@ def family_of(config: Config, asked: str | None, path: str) -> Family:
     else:
         family = _found(config, path)
     check_numbers(config, path)
-    _check_covered(config, family, path)
     return family
 
 
@@ -142,16 +146,6 @@ def _check_causal(config: Config, path: str) -> None:
             f"{', '.join(signs)}, as a diffusion model has; say {choices} to decode it as one, or "
             "family=autoregressive to write one token after another"
         )
-
-
-def _check_covered(config: Config, family: Family, path: str) -> None:
-    for name, allowed in family.covers.items():
-        if name in config and config[name] not in allowed:
-            raise CheckpointError(
-                f"{path}: {name}={config[name]!r} in config.json needs another network than "
-                f"{family.network}, which family {family.name} is loaded into; covered: "
-                f"{', '.join(repr(value) for value in allowed)}"
-            )
 
 
 def _is_causal_language_model(name: str) -> bool:
@@ -235,7 +229,7 @@ def _llada_moe(config: Config) -> dict[str, Any]:
 
 
 def _qwen2(config: Config) -> dict[str, Any]:
-    taken = _taken(config, "intermediate_size")
+    taken = _taken(config, "intermediate_size", "head_dim")
     return {name: value for name, value in taken.items() if name != "attention_bias"}
 
 
@@ -257,6 +251,13 @@ def _qwen3_moe(config: Config) -> dict[str, Any]:
 
 
 def _llada2(config: Config) -> dict[str, Any]:
+    width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    rotated, share = config.get("rotary_dim"), config["partial_rotary_factor"]
+    if rotated is not None and rotated != int(width * share):
+        raise CheckpointError(
+            f"rotary_dim={rotated!r} in config.json is not the share partial_rotary_factor="
+            f"{share!r} of head_dim={width}; one of them is wrong"
+        )
     return _taken(
         config,
         "intermediate_size",
@@ -286,6 +287,12 @@ def _ministral3(config: Config) -> dict[str, Any]:
 
 _ABSENT = (None, False)
 
+#: Read only where ``use_sliding_window`` is true, which no family covers.
+_WINDOW = frozenset({"sliding_window", "max_window_layers"})
+
+#: Every layer sees everything.
+_FULL = ("full_attention", None)
+
 _LLADA_MOE = Family(
     name="llada-moe",
     members="LLaDA-MoE-7B-A1B Base, Instruct",
@@ -305,17 +312,24 @@ _LLADA_MOE = Family(
         "hidden_act": ("silu",),
         "attention_bias": _ABSENT,
         "tie_word_embeddings": _ABSENT,
+        "use_sliding_window": _ABSENT,
     },
+    # Without groups, their number that is kept decides nothing; shapes of tensors tell the other.
+    idle=_WINDOW | {"router_topk_group", "head_dim"},
     mask_tokens=("<|mask|>",),
     stop_tokens=("<|role_end|>", "<|endoftext|>"),
     evidence="golden forward; published file, within 1.2e-6",
 )
 
-_QWEN2_COVERS: Mapping[str, tuple[Any, ...]] = {
+_QWEN_COVERS: Mapping[str, tuple[Any, ...]] = {
     "use_sliding_window": _ABSENT,
+    "layer_types": _FULL,
     "hidden_act": ("silu",),
     "use_mrope": _ABSENT,
 }
+
+#: Whether there are biases is told by the tensors.
+_QWEN2_IDLE = _WINDOW | {"attention_bias"}
 
 AUTOREGRESSIVE = Family(
     name="autoregressive",
@@ -350,6 +364,26 @@ FAMILIES: tuple[Family, ...] = (
             "scale_logits": _ABSENT,
             "multi_query_attention": _ABSENT,
             "weight_tying": _ABSENT,
+            "tie_word_embeddings": _ABSENT,
+            "layer_norm_with_affine": (True, None),
+        },
+        # The first is read with alibi, the second with attention_layer_norm, the third without
+        # mlp_hidden_size, the fourth without embedding_size; shapes of tensors tell the last.
+        idle=frozenset(
+            {
+                "alibi_bias_max",
+                "attention_layer_norm_with_affine",
+                "mlp_ratio",
+                "vocab_size",
+                "head_dim",
+            }
+        ),
+        aliases={
+            "hidden_size": "d_model",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "num_key_value_heads": "n_kv_heads",
+            "intermediate_size": "mlp_hidden_size",
         },
         renames={
             r"^model\.transformer\.wte\.": "model.embed_tokens.",
@@ -378,7 +412,7 @@ FAMILIES: tuple[Family, ...] = (
         kind="masked",
         network="LlamaForCausalLM",
         translate=_illada,
-        covers={"layer_norm_eps": (None,), "hidden_act": ("silu",)},
+        covers={"layer_norm_eps": (None,), "hidden_act": ("silu",), "layer_types": _FULL},
         mask_tokens=("<|mdm_mask|>",),
         stop_tokens=("<|eot_id|>", "<|endoftext|>"),
         evidence="golden forward; published file read, its config.json not seen: if it is not "
@@ -392,7 +426,8 @@ FAMILIES: tuple[Family, ...] = (
         kind="masked",
         network="Qwen2ForCausalLM",
         translate=_qwen2,
-        covers=_QWEN2_COVERS,
+        covers=_QWEN_COVERS,
+        idle=_QWEN2_IDLE,
         shift=1,
         mask_tokens=("<|mask|>",),
         stop_tokens=("<|im_end|>", "<|endoftext|>", "<|dlm_pad|>"),
@@ -405,7 +440,8 @@ FAMILIES: tuple[Family, ...] = (
         kind="block",
         network="Qwen3ForCausalLM",
         translate=_qwen3,
-        covers={"use_sliding_window": _ABSENT, "hidden_act": ("silu",)},
+        covers=_QWEN_COVERS,
+        idle=_WINDOW,
         mask_tokens=("<|MASK|>", "<MASK>"),
         stop_tokens=("<|im_end|>", "<|endoftext|>"),
         block_length=4,
@@ -419,7 +455,8 @@ FAMILIES: tuple[Family, ...] = (
         kind="block",
         network="Qwen3MoeForCausalLM",
         translate=_qwen3_moe,
-        covers={"use_sliding_window": _ABSENT, "hidden_act": ("silu",)},
+        covers=_QWEN_COVERS,
+        idle=_WINDOW,
         mask_tokens=("<|MASK|>", "<MASK>"),
         stop_tokens=("<|im_end|>", "<|endoftext|>"),
         block_length=4,
@@ -442,7 +479,16 @@ FAMILIES: tuple[Family, ...] = (
             "tie_word_embeddings": _ABSENT,
             "hidden_act": ("silu",),
             "use_sliding_window": _ABSENT,
+            "layer_types": _FULL,
+            "use_qk_norm": (True, None),
+            "norm_head": _ABSENT,
+            "norm_softmax": _ABSENT,
+            "topk_method": ("noaux_tc", None),
+            "moe_router_enable_routed_scaling": (True, None),
+            "moe_router_enable_shared_expert": (True, None),
         },
+        # The translation compares the first; the shapes of tensors tell the second.
+        idle=_WINDOW | {"rotary_dim", "moe_shared_expert_intermediate_size"},
         mask_tokens=("<|mask|>",),
         stop_tokens=("<|role_end|>", "<|endoftext|>"),
         block_length=32,
@@ -457,7 +503,8 @@ FAMILIES: tuple[Family, ...] = (
         kind="block",
         network="Qwen2ForCausalLM",
         translate=_qwen2,
-        covers=_QWEN2_COVERS,
+        covers=_QWEN_COVERS,
+        idle=_QWEN2_IDLE,
         shift=1,
         mask_tokens=("|<MASK>|",),
         stop_tokens=("<|im_end|>", "<|endoftext|>"),
@@ -472,7 +519,16 @@ FAMILIES: tuple[Family, ...] = (
         kind="block",
         network="Ministral3ForCausalLM",
         translate=_ministral3,
-        covers={"sliding_window": (None,), "hidden_act": ("silu",), "attention_bias": _ABSENT},
+        covers={
+            "sliding_window": (None,),
+            "hidden_act": ("silu",),
+            "attention_bias": _ABSENT,
+            "mlp_bias": _ABSENT,
+            "layer_types": _FULL,
+            "dlm_paradigm": ("bidirectional", "block_diff", None),
+        },
+        # Of training.
+        idle=frozenset({"dp_varying_mask_ratio"}),
         renames={r"^encoder\.": "model.", r"^diffusion_head\.": "lm_head."},
         mask_tokens=("<mask>", "<|mask|>"),
         block_length=32,

@@ -48,6 +48,8 @@ class HuggingFace(ModelSource):
         template: File of a Jinja chat template; None takes the checkpoint's own.
         thinking: Whether the template is told that the model may think aloud.
         compile: Whether ``torch.compile`` compiles the network.
+        ignore: Fields of ``config.json`` that are refused because they may need another
+            network, and are to have no effect, separated by ``+``.
 
     Raises:
         ValueError: ``block_length`` is below 1.
@@ -68,6 +70,7 @@ class HuggingFace(ModelSource):
     template: str | None = None
     thinking: bool = False
     compile: bool = False
+    ignore: str | None = None
 
     def __post_init__(self) -> None:
         if self.block_length is not None and self.block_length < 1:
@@ -135,6 +138,7 @@ class HuggingFace(ModelSource):
             template=self.template,
             thinking=self.thinking,
             compile=self.compile,
+            ignore=tuple(filter(None, (self.ignore or "").split("+"))),
         )
 
     def _model(self, checkpoint: Checkpoint) -> Model:

@@ -236,7 +236,7 @@ class NetworkModel(Model):
         like any other.
 
         Raises:
-            CheckpointError: It does not.
+            CheckpointError: It does not, or the network gives no numbers.
         """
         # Two sequences that differ in the last token; the first column is padding.
         ids = torch.tensor([[0, 0, 1, 2], [0, 0, 1, 3]], device=self.device)
@@ -260,7 +260,39 @@ class NetworkModel(Model):
         hidden = self.network.model(
             input_ids=ids, attention_mask=mask, position_ids=positions[None], use_cache=False
         ).last_hidden_state
+        # Not at the padding, whose numbers nobody reads.
+        self.check_numbers(self.network.get_output_embeddings()(hidden[:, -1]), hidden[:, 1:])
         return not torch.equal(hidden[0, 1], hidden[1, 1])
+
+    def check_numbers(self, *outputs: Tensor) -> None:
+        """Refuse a network that gives no numbers, with the cause.
+
+        Args:
+            outputs: What it gave, logits and others, without a position that sees nothing.
+
+        Raises:
+            CheckpointError: One of them holds NaN or infinity.
+        """
+        if all(bool(output.isfinite().all()) for output in outputs):
+            return
+        network = type(self.network).__name__
+        dtype = self._facts["dtype"]
+        # The weights are only read when something is wrong: that takes as long as a pass.
+        for name, weight in self.network.named_parameters():
+            if bool(weight.isnan().any()):
+                raise CheckpointError(
+                    f"the weights give no numbers: {name}, as {network} calls it, holds NaN; "
+                    "the file is damaged, or its training diverged"
+                )
+        name = next(
+            (name for name, weight in self.network.named_parameters() if weight.isinf().any()), None
+        )
+        where = f"{name} holds infinity" if name else "no weight holds NaN or infinity"
+        if dtype == "float16":
+            raise CheckpointError(
+                f"{network} overflows in float16 ({where}); try dtype=bfloat16 or dtype=float32"
+            )
+        raise CheckpointError(f"{network} gives no numbers in {dtype}: {where}")
 
     def _prompt_ids(self, prompt: Prompt) -> Int[Tensor, " prompt"]:
         if prompt not in self._prompts:

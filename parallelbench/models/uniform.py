@@ -78,7 +78,7 @@ class UniformModel(NetworkModel):
         checkpoint: As loaded.
 
     Raises:
-        CheckpointError: Its encoder is not causal.
+        CheckpointError: Its encoder is not causal, or it gives no numbers.
     """
 
     provides = frozenset({"noise", "self_conditioning"})
@@ -103,6 +103,8 @@ class UniformModel(NetworkModel):
         }
         self._nothing = self._empty()
         self._store = self.store()
+        self._check_pass()
+        self._store = self.store()
 
     def facts(self) -> dict[str, Any]:
         """Return what was loaded, and in which form it is asked."""
@@ -126,6 +128,14 @@ class UniformModel(NetworkModel):
         logits = self.network.lm_head(hidden[lines]).float()
         cap = self.network.final_logit_softcapping
         return Prediction(logits=torch.tanh(logits / cap) * cap)
+
+    @torch.inference_mode()
+    def _check_pass(self) -> None:
+        """Try whether a short context and canvas give numbers."""
+        shown = torch.arange(2, device=self.device)
+        part = _Part((0, 1), shown, torch.ones_like(shown, dtype=torch.bool))
+        hidden = self._denoised([part], self._encoded([part.context]), [None])
+        self.check_numbers(self.network.lm_head(hidden[:, -1]), hidden)
 
     def _span(self, row: Row) -> tuple[int, int]:
         """Return which part of a canvas is shown: from the first unfinished block on."""

@@ -364,7 +364,10 @@ def test_a_folder_without_a_checkpoint_is_refused(folders, tmp_path):
     copied(folders["sdar"], tmp_path)
     for file in tmp_path.glob("*.safetensors"):
         file.unlink()
-    with pytest.raises(CheckpointError, match=r"holds no weights: neither \*\.safetensors nor"):
+    with pytest.raises(CheckpointError, match=r"index\.json names 2 file\(s\) that are not in"):
+        loaded(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds no weights: neither model\.safetensors nor"):
         loaded(tmp_path)
 
 

@@ -1,0 +1,195 @@
+"""Fields of a ``config.json``: which a family reads, which change no prediction, which are refused.
+
+A field that is not read would change nothing here, whatever it does in the published network.
+So a field is let through only where it is known to change no prediction, or holds what means
+"without it"; any other is refused by its name, and a user who knows better says ``ignore=NAME``.
+
+Sources: the published configurations, and the configuration classes that come with the
+checkpoints and with transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from parallelbench.errors import CheckpointError, FieldError
+
+if TYPE_CHECKING:
+    from parallelbench.models.families import Family
+
+#: Names and bookkeeping; how weights are stored; lengths, which no table of positions depends on;
+#: what ``generate`` of transformers is told; kernels and layouts that compute the same.
+_IDLE = frozenset(
+    """
+    architectures auto_map model_type transformers_version torch_dtype dtype use_cache
+    name_or_path tokenizer_class prefix id2label label2id num_labels problem_type
+    finetuning_task task_specific_params keys_to_ignore_at_inference return_dict torchscript
+    gradient_checkpointing use_bfloat16 chunk_size_feed_forward pretraining_tp license language
+    unsloth_version unsloth_fixed transformers.js_config
+    max_position_embeddings model_max_length max_sequence_length max_seq_len seq_length n_ctx
+    temperature top_k top_p typical_p do_sample num_beams num_beam_groups diversity_penalty
+    repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size
+    early_stopping max_length min_length max_new_tokens num_return_sequences bad_words_ids
+    suppress_tokens begin_suppress_tokens exponential_decay_length_penalty
+    remove_invalid_values return_dict_in_generate
+    attn_implementation flash_attention use_flash_attn use_flash_attention use_flash_attention_2
+    precision rope_full_precision router_dtype fuse_cross_entropy fuse_norm fuse_swiglu
+    cache_implementation tokenizer_name is_llama_config rotary scale_attn_weights
+    attention_softmax_in_fp32 masked_softmax_fusion offset_alibi skip_bias_add
+    ep_size micro_forward skip_checkpoint debug seq_aux router_jitter_noise
+    """.split()
+)
+#: The same by form: private names, ids of tokens, what only training and initialisation read.
+_IDLE_FORMS = re.compile(
+    r"^_|_token_ids?$|dropout|_pdrop$|layerdrop|loss|^init_|^initializer_|^summary_"
+    r"|^output_(attentions|hidden_states|router_logits|scores)$"
+)
+#: What published configurations hold for classes of transformers that are written for that one
+#: value: how the checkpoints of DeepSeek route and predict ahead, and a head that is always there.
+_FIXED = frozenset({"scoring_func", "topk_method", "moe_layer_freq", "num_nextn_predict_layers"})
+#: Fields that transformers reads for every class.
+_BY_TRANSFORMERS = frozenset({"quantization_config", "rope_scaling", "rope_theta"})
+
+
+_UNREAD = "it is a field that nothing here reads, and covered are null and false"
+
+
+class _Recording(dict[str, Any]):
+    """A configuration that remembers which of its fields were read."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+
+def without_ignored(
+    config: Mapping[str, Any], family: Family, ignored: Iterable[str], path: str
+) -> dict[str, Any]:
+    """Return a configuration without the fields that its user says to ignore.
+
+    Args:
+        config: Its ``config.json``.
+        family: The family that it is loaded as.
+        ignored: Names of fields, such as ``clip_qkv``.
+        path: The checkpoint as the user named it, for the error's sentence.
+
+    Raises:
+        FieldError: One of them is not in ``config``, or would not be refused.
+        CheckpointError: Another field may change the network, and is not covered.
+    """
+    refused = {**_uncovered(config, family), **_unknown(config, family)}
+    for name in ignored:
+        if name not in refused:
+            choices = f"refused are: {', '.join(refused)}" if refused else "none is refused"
+            raise FieldError(
+                f"model 'hf': ignore={name}: config.json of {path} has no field {name!r} that is "
+                f"refused; {choices}"
+            )
+    left = {name: reason for name, reason in refused.items() if name not in ignored}
+    if left:
+        name, reason = next(iter(left.items()))
+        others = ", ".join([*left][1:])
+        others = others and f"; so {'does' if len(left) == 2 else 'do'} {others}"  # noqa: PLR2004
+        value = config["text_config"][name.partition(".")[2]] if "." in name else config[name]
+        raise CheckpointError(
+            f"{path}: {name}={value!r} in config.json needs another network than "
+            f"{family.network or 'its class of transformers'}, which family {family.name} is "
+            f"loaded into, or may need one; {reason}{others}; to load it all the same, say "
+            f"ignore={'+'.join([*ignored, *left])}, which is recorded"
+        )
+    return {name: value for name, value in config.items() if name not in ignored}
+
+
+def _uncovered(config: Mapping[str, Any], family: Family) -> dict[str, str]:
+    """Return why each field is refused that the family knows with other values."""
+    return {
+        name: f"covered: {', '.join(repr(value) for value in allowed)}"
+        for name, allowed in family.covers.items()
+        if name in config and not _is_allowed(config[name], allowed)
+    }
+
+
+def _unknown(config: Mapping[str, Any], family: Family) -> dict[str, str]:
+    """Return why each field is refused that nothing is known of."""
+    if family.translate is None:
+        return _unread_by_class(config, family)
+    read = _read_by_translation(config, family)
+    if read is None:
+        return {}
+    known = read | set(family.covers) | family.idle | {family.block_field}
+    return {
+        name: _UNREAD
+        for name, value in config.items()
+        if name not in known
+        and not _is_absent(value)
+        and not _is_idle(name)
+        and (name not in family.aliases or value != config.get(family.aliases[name]))
+    }
+
+
+def _is_allowed(value: Any, allowed: tuple[Any, ...]) -> bool:
+    """Return whether a value is covered; a list is if each of its entries is."""
+    if isinstance(value, list):
+        return all(entry in allowed for entry in value)
+    return value in allowed
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or value is False or value == 0 or value in ([], {}, "")
+
+
+def _is_idle(name: str) -> bool:
+    return name in _IDLE or _IDLE_FORMS.search(name) is not None
+
+
+def _read_by_translation(config: Mapping[str, Any], family: Family) -> set[str] | None:
+    """Return the fields that a family's translation reads; None if it cannot be translated."""
+    recording = _Recording(config)
+    assert family.translate is not None
+    try:
+        family.translate(recording)
+    except Exception:  # noqa: BLE001  stock_config tells the same error in a sentence
+        return None
+    return recording.read
+
+
+def _unread_by_class(config: Mapping[str, Any], family: Family) -> dict[str, str]:
+    """Return why each field is refused that a class of transformers does not read.
+
+    Each class stands with its configuration in files of its own, so a field whose name is not
+    in them is read by nobody.
+    """
+    from parallelbench.models.families import stock_class
+
+    network = stock_class(family, config)
+    nested = set(getattr(network.config_class, "sub_configs", {}))
+    sources = _source(network) + _source(network.config_class)
+    known = _BY_TRANSFORMERS | _FIXED | nested
+    parts = {"": config}
+    if isinstance(config.get("text_config"), dict):
+        parts["text_config."] = config["text_config"]
+    return {
+        f"{prefix}{name}": _UNREAD
+        for prefix, part in parts.items()
+        for name, value in part.items()
+        if name not in known
+        and not _is_absent(value)
+        and not _is_idle(name)
+        and not re.search(rf"\b{re.escape(name)}\b", sources)
+    }
+
+
+def _source(kind: Any) -> str:
+    return inspect.getsource(sys.modules[kind.__module__])

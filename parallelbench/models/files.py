@@ -1,0 +1,174 @@
+"""The files of a checkpoint's folder: which hold its weights, and what is none of what it says.
+
+Nothing here needs torch or transformers to be told what is wrong: a file that was not
+downloaded, two sets of weights in one folder, JSON that no reader takes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from parallelbench.errors import CheckpointError
+
+_INDEX = ".index.json"
+#: The names that transformers reads weights from, in the order in which it looks for them.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+#: A pointer of git-lfs: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/.*^size (\d+)$", re.S | re.M)
+_LONGEST_POINTER = 1024
+
+
+def read_json(path: Path, asked: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds; a byte-order mark before it has no effect.
+
+    Args:
+        path: The file.
+        asked: The checkpoint as the user named it, for the error's sentence.
+
+    Raises:
+        CheckpointError: There is no such file, or it holds something else.
+    """
+    check_downloaded(path, asked)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{asked} is no checkpoint: {path.name}: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{asked} is no checkpoint: {path.name} holds no JSON object")
+    return content
+
+
+def read_optional_json(path: Path, asked: str) -> dict[str, Any]:
+    """Return the object that a JSON file holds, and nothing if there is no such file.
+
+    Raises:
+        CheckpointError: It holds something else, or cannot be read.
+    """
+    return read_json(path, asked) if path.exists() else {}
+
+
+def check_downloaded(path: Path, asked: str) -> None:
+    """Refuse a file that stands for one which was never downloaded.
+
+    Raises:
+        CheckpointError: It is a pointer of git-lfs.
+    """
+    if not path.is_file() or path.stat().st_size > _LONGEST_POINTER:
+        return
+    if found := _POINTER.match(path.read_bytes()):
+        raise CheckpointError(
+            f"{asked}: {path.name} is a git-lfs pointer to a file of {int(found[1]):,} bytes that "
+            "was not downloaded; run git lfs pull in the folder"
+        )
+
+
+def check_plain(path: Path, asked: str) -> None:
+    """Refuse a file that a library could not read, with the way to mend it.
+
+    Raises:
+        CheckpointError: It is a pointer of git-lfs, or begins with a byte-order mark.
+    """
+    check_downloaded(path, asked)
+    if path.is_file():
+        with path.open("rb") as file:
+            marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+        if marked:
+            raise CheckpointError(
+                f"{asked}: {path.name} begins with a byte-order mark, which its reader does not "
+                "take; save it as UTF-8 without one"
+            )
+
+
+def weight_files(folder: Path, asked: str) -> list[Path]:
+    """Return the files that the weights are read from; others in the folder have no effect.
+
+    Args:
+        folder: The folder of the checkpoint.
+        asked: The checkpoint as the user named it, for the error's sentence.
+
+    Raises:
+        CheckpointError: There are none, two sets that differ, a left-over adapter, or files
+            that were not downloaded.
+    """
+    if (folder / "adapter_config.json").exists():
+        # transformers would add it to the weights in silence, if peft is installed.
+        raise CheckpointError(
+            f"{asked} holds a LoRA adapter (adapter_config.json) beside its weights; move it to "
+            "a folder of its own and say peft=FOLDER, or remove it"
+        )
+    for name in _WEIGHTS:
+        whole, index = folder / name, folder / f"{name}{_INDEX}"
+        shards = _shards(index, asked, alone=not whole.is_file())
+        for path in (*shards, whole):
+            check_downloaded(path, asked)
+        if whole.is_file() and shards:
+            _check_same(whole, index, shards, asked)
+        if whole.is_file():
+            return [whole]
+        if shards:
+            return shards
+    raise CheckpointError(
+        f"{asked} holds no weights: neither model.safetensors nor pytorch_model.bin, whole or as "
+        f"shards with their {_INDEX.removeprefix('.')}"
+    )
+
+
+def _shards(index: Path, asked: str, *, alone: bool) -> list[Path]:
+    """Return the files that an index names; none, if there is no index.
+
+    Args:
+        index: The index.
+        asked: The checkpoint as the user named it, for the error's sentence.
+        alone: Whether the weights can only be in these files; else an index whose files are
+            all gone is left over.
+    """
+    check_plain(index, asked)
+    places = read_optional_json(index, asked).get("weight_map", {})
+    if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
+        raise CheckpointError(
+            f"{asked} is no checkpoint: weight_map in {index.name} must name a file for each tensor"
+        )
+    files = [index.parent / name for name in sorted(set(places.values()))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing and len(missing) == len(files) and not alone:
+        return []
+    if missing:
+        raise CheckpointError(
+            f"{asked}: {index.name} names {len(missing)} file(s) that are not in the folder: "
+            f"{', '.join(missing[:3])}; download them again"
+        )
+    return files
+
+
+def _check_same(whole: Path, index: Path, shards: list[Path], asked: str) -> None:
+    """Refuse a file and shards beside it, unless they hold the same tensors."""
+    if whole.suffix == ".safetensors" and _tensors_agree(whole, shards):
+        return
+    raise CheckpointError(
+        f"{asked} holds two sets of weights, {whole.name} and the {len(shards)} shard(s) of "
+        f"{index.name}, and they are not the same; remove the one that is left over"
+    )
+
+
+def _tensors_agree(whole: Path, shards: list[Path]) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(whole, framework="pt") as one:
+            names = set(one.keys())
+            for shard in shards:
+                with safe_open(shard, framework="pt") as part:
+                    for name in part.keys():  # noqa: SIM118  no mapping
+                        if name not in names:
+                            return False
+                        first, second = one.get_tensor(name), part.get_tensor(name)
+                        if first.dtype != second.dtype or not first.equal(second):
+                            return False
+                        names.remove(name)
+    except SafetensorError:
+        return False
+    return not names
