@@ -489,9 +489,8 @@ class _Staff(Crew):
             share.deaths += 1
             if share.deaths >= _DEATHS:
                 raise WorkersError(
-                    f"{_DEATHS} workers died over {share}, the last with: {reason}; what is "
-                    "finished is recorded, and the same command goes on from there; if memory ran "
-                    "out, a smaller --batch-size or fewer --workers take less"
+                    f"{_DEATHS} workers died over {share}, the last with: {reason}; if "
+                    "memory ran out, a smaller --batch-size or fewer --workers take less"
                 )
             share.unit = replace(share.unit, done=share.unit.done | share.told)
             # Behind all others: if it is these samples, the rest is finished first.

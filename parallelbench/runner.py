@@ -19,7 +19,7 @@ import torch
 from parallelbench.decode import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.environment import environment
-from parallelbench.errors import RunFileError
+from parallelbench.errors import RequestError, RunFileError, UnreachableError, WorkersError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import build_prompt
@@ -208,14 +208,26 @@ def run(  # noqa: PLR0913  all but two are options
             {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
         )
         finished = crew.finish(directory.samples, done)
-        for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
-            writer.append_line(line)
-            progress(count)
-            if error is not None:
-                failed(from_line(line, "a record"))
+        kept = len(done)
+        try:
+            for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
+                writer.append_line(line)
+                progress(count)
+                kept += error is None
+                if error is not None:
+                    failed(from_line(line, "a record"))
+        except (UnreachableError, WorkersError) as error:
+            raise type(error)(f"{error}; {_kept(kept)}") from error
         asked, sent = crew.tally.asked, crew.tally.sent
         directory.note(rows_asked=asked, rows_sent=sent, shared_calls=asked - sent, **crew.facts())
     return directory
+
+
+def _kept(count: int) -> str:
+    """Return in words what a run that broke off has for its next start."""
+    if not count:
+        return "no decode was finished"
+    return f"{count} finished decodes are recorded, and the same command goes on from there"
 
 
 def prepare(runfile: RunFile) -> Parts:
@@ -377,17 +389,18 @@ def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:
 
 def _check_draws(runfile: RunFile, setting: Setting, task: Task) -> None:
     """Draw every sample once: a task that cannot must not end a run in its middle."""
-    for index in range(runfile.samples):
-        try:
+    index = 0
+    try:
+        for index in range(runfile.samples):  # noqa: B007  named where it fails
             draw(task, runfile.seed, index)
-        except RequestError:
-            raise
-        except Exception as error:  # another package's task may raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise RunFileError(
-                f"task {setting.label!r} cannot draw sample {index} with seed {runfile.seed}: it "
-                f"raised {reason}; correct the task, or leave it out"
-            ) from error
+    except RequestError:
+        raise
+    except Exception as error:  # another package's task may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunFileError(
+            f"task {setting.label!r} cannot draw sample {index} with seed {runfile.seed}: it "
+            f"raised {reason}; correct the task, or leave it out"
+        ) from error
 
 
 def _check_oracles(setting: Setting, task: Task, decoders: list[tuple[Setting, Decoder]]) -> None:
@@ -692,8 +705,8 @@ def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: 
         if before != now:
             raise RunFileError(
                 f"{path} was begun with other contents of what task {label!r} reads: "
-                f"{shown_sources(before)}, and now {shown_sources(now)}; put the old contents back, "
-                "or give another --out"
+                f"{shown_sources(before)}, and now {shown_sources(now)}; put the old contents "
+                "back, or give another --out"
             )
 
 

@@ -269,8 +269,11 @@ def _is_exempt(host: str, proxies: dict[str, str]) -> bool:
     if urllib.request.proxy_bypass_environment(host, proxies):
         return True
     for entry in proxies.get("no", "").split(","):
+        if entry.strip() == "*":
+            return True
         with contextlib.suppress(ValueError):
-            network = ipaddress.ip_network(entry.strip().replace("[", "").replace("]", ""), False)
+            written = entry.strip().replace("[", "").replace("]", "")
+            network = ipaddress.ip_network(written, strict=False)
             if ipaddress.ip_address(host) in network:
                 return True
     return False
