@@ -391,7 +391,7 @@ def _check_draws(runfile: RunFile, setting: Setting, task: Task) -> None:
     """Draw every sample once: a task that cannot must not end a run in its middle."""
     index = 0
     try:
-        for index in range(runfile.samples):  # noqa: B007  named where it fails
+        for index in range(runfile.samples):
             draw(task, runfile.seed, index)
     except RequestError:
         raise

@@ -172,7 +172,7 @@ def _refuse_kinds(sample: OriginalSample) -> None:
         and all(isinstance(number, int) for number in numbers)
         and isinstance(sample.facts, Mapping)
     ):
-        raise ValueError("a field has a value of another kind")  # noqa: TRY004  the file's
+        raise ValueError("a field has a value of another kind")
 
 
 def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:
@@ -235,8 +235,8 @@ def _turns(template: str, row: Mapping[str, Any], where: str) -> Iterator[tuple[
     examples = asked.get(_EXAMPLES, []) if isinstance(asked, Mapping) else []
     if not isinstance(examples, list):
         raise OriginalDataError(
-            f"{where}: {_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; leave "
-            "it out where there are none"
+            f"{where}: {_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; "
+            "leave it out where there are none"
         )
     for number, example in enumerate(examples, 1):
         place = f"{where}, example {number}"
@@ -313,9 +313,7 @@ def _reference(answer: Any, facts: Mapping[str, Any], where: str) -> str:
     return _as_text(answer, f"{where}: its answer")
 
 
-def _refuse_unreadable(
-    metric: str, facts: Mapping[str, Any], reference: str, where: str
-) -> None:
+def _refuse_unreadable(metric: str, facts: Mapping[str, Any], reference: str, where: str) -> None:
     """Refuse what nobody could be right about: the metric reads another answer than is written."""
     items = [*facts["answer"], *facts.get("items", ())] if metric in LIST_RULES else []
     for item in items:
@@ -387,8 +385,8 @@ def _of_text(
     holding = [each for each in references if share_of_substrings(words, each) == 1]
     if not holding and sorted(references) != sorted(words):
         raise OriginalDataError(
-            f"{where}: by {metric} its own answer {' / '.join(references)!r} is wrong, for it has not "
-            f"all of the words {', '.join(words)}, so the file is read amiss or at fault"
+            f"{where}: by {metric} its own answer {' / '.join(references)!r} is wrong, for it has "
+            f"not all of the words {', '.join(words)}, so the file is read amiss or at fault"
         )
     # The words alone are no sentence that holds them.
     return next(iter(holding), ""), {"words": words}

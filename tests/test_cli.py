@@ -7,6 +7,7 @@ import subprocess
 import sys
 import typing
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -435,7 +436,7 @@ def test_an_interruption_ends_in_one_line_and_its_own_status(call, monkeypatch):
 
 @pytest.mark.parametrize("command", [["list", "tasks"], ["list", "decoders"], ["--help"]])
 def test_output_that_cannot_be_written_is_one_sentence(command, capsys, monkeypatch):
-    with open("/dev/full", "w", encoding="utf-8") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr("sys.stdout", full)
         status = main(command)
     assert status == 1
