@@ -41,9 +41,14 @@ def number_range(interval: Interval | None) -> str:
 
 
 def decodes(result: Result) -> str:
-    """Return how many decodes ended how, such as ``98 ok, 2 stalled``; ``ok`` comes first."""
+    """Return how many decodes ended how, such as ``98 ok, 2 stalled``; ``ok`` comes first.
+
+    Replies that a server cut off are told last; they are among those before.
+    """
     ordered = sorted(result.statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
-    return ", ".join(f"{count} {status}" for status, count in ordered) or ABSENT
+    listed = ", ".join(f"{count} {status}" for status, count in ordered) or ABSENT
+    cut = result.finishes.get("length", 0)
+    return f"{listed} ({cut} cut off)" if cut else listed
 
 
 def problems(result: Result, most: int = 3) -> str:

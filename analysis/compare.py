@@ -41,7 +41,7 @@ from parallelbench.errors import RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation
 from parallelbench.merge import refuse_other_engines
 from parallelbench.model import MODELS
-from parallelbench.record import Record
+from parallelbench.record import Record, refuse_other_samples
 from parallelbench.registry import Registry, load_plugins, unknown
 from parallelbench.results import (
     CONFIDENCE,
@@ -396,9 +396,12 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
 
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
     engines: dict[str, tuple[dict[str, str], str]] = {}
+    samples: dict[Any, tuple[Any, str]] = {}
     for run, found in zip(runs, decodes, strict=True):
         for record in itertools.chain.from_iterable(found.values()):
             refuse_other_engines(record, run.name, engines, "only the same can be compared")
+            if record.sources:
+                refuse_other_samples(record, run.name, samples, "only the same can be compared")
 
 
 def _told(decodes: _Decodes) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.merge import digest_of, refuse_other_engines, refuse_other_model
-from parallelbench.record import Record
+from parallelbench.record import Record, refuse_other_samples
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting
@@ -163,11 +163,13 @@ class JoinedRuns(RunDirectory):
 
         Raises:
             RecordsError: As of one run; or two runs say different things of a decode, or have
-                different models of one name or marks by different engines.
+                different models of one name, marks by different engines or different samples
+                under one number.
         """
         counts = Counter(itertools.chain(*(_settings(run.runfile) for run in self.runs)))
         models: dict[str, tuple[str, str]] = {}
         engines: dict[str, tuple[dict[str, str], str]] = {}
+        samples: dict[Any, tuple[Any, str]] = {}
         known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]] = {}
         for run in self.runs:
             for record in run.records():
@@ -175,6 +177,7 @@ class JoinedRuns(RunDirectory):
                     record, str(run.path), models, "report them apart, or see parallelbench compare"
                 )
                 refuse_other_engines(record, str(run.path), engines, "report them apart")
+                refuse_other_samples(record, str(run.path), samples, "report them apart")
                 setting = (record.model, record.task_label, record.decoder_label)
                 if counts[setting] < 2 or _is_new(record, run, known):
                     yield record

@@ -102,6 +102,7 @@ def _made(
     missing, errors = shortfall(run, results), _errors(records)
     facts = {
         **({"state": missing} if missing else {}),
+        **({"cut_off": cut} if (cut := cut_off(results)) else {}),
         **({"errors": errors} if errors else {}),
         **({"oracles": aside.missing} if aside.missing else {}),
         **run.facts(),
@@ -167,6 +168,18 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
         told += [f"{failed} ended in an error and are not counted"] if failed else []
         told += [] if going_on else [f"to go on: {'; '.join(_commands(run))}"]
     return "; ".join(told) or None
+
+
+def cut_off(results: Sequence[Result]) -> str | None:
+    """Return in one line the number of replies that servers cut off; None if they cut off none."""
+    cut = sum(result.finishes.get("length", 0) for result in results)
+    if not cut:
+        return None
+    replies = sum(sum(result.finishes.values()) for result in results)
+    return (
+        f"{cut} of {replies} replies ended with finish_reason length: the server cut them off; a "
+        "larger max_tokens leaves room"
+    )
 
 
 def _commands(run: RunDirectory) -> list[str]:

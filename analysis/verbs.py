@@ -94,7 +94,7 @@ def _report(
 ) -> Sequence[Result]:
     from rich.console import Console
 
-    from parallelbench.analysis.report import make_report, shortfall
+    from parallelbench.analysis.report import cut_off, make_report, shortfall
     from parallelbench.analysis.table import table
     from parallelbench.results import average_over_tasks
 
@@ -104,6 +104,9 @@ def _report(
     missing = shortfall(run, results)
     if missing:
         click.echo(f"{run.path}: {missing}", err=as_json)
+    cut = cut_off(results)
+    if cut:
+        click.echo(f"{run.path}: {cut}", err=as_json)
     click.echo(f"report: {page}", err=as_json)
     return results
 

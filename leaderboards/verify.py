@@ -57,6 +57,7 @@ from parallelbench.sample import Sample
 from parallelbench.serve import Answered, Question
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS, Task
+from parallelbench.thinking import answer_of
 
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20
@@ -285,7 +286,11 @@ class _Check:
             drafts=record.served.drafts,
             attempts=record.served.attempts,
             seconds=record.seconds,
+            content=record.served.content,
+            reasoning=record.served.reasoning,
         )
+        if reply.content is not None and (answer_of(reply.content) or "") != reply.text:
+            self.faults.add(f"{where}: its text is not the answer in what its server wrote")
         answered = Answered(Question(sample.messages, "", tag=asked), reply, None, record.seconds)
         return served_record_of(answered, self.runfile, self.models[record.model].digest)
 

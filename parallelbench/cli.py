@@ -3,22 +3,24 @@
 The core's verbs stand here; the wings and other packages bring theirs through the entry
 point group ``parallelbench.verbs``.  A verb's docstring is its help text.
 
-Exit status: 0 done, 1 our fault (with a traceback) or decodes that ended in an error, 2 the
-request is at fault (one line on stderr), 130 interrupted.
+Exit status: 0 done, 1 our fault (with a traceback), decodes that ended in an error or output
+that cannot be written, 2 the request is at fault (one line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
@@ -141,10 +143,13 @@ def run(  # noqa: PLR0913  each is an option
     for remark in _remarks(plan):
         click.echo(f"parallelbench: {remark}", err=True)
     failed: list[Record] = []
-    with tracking(trackers, plan, _warn) as told:
+    recorded = 0
+    with _interruptible(lambda: recorded), tracking(trackers, plan, _warn) as told:
         with _progress(total, folder) as progress:
 
             def advance(count: int) -> None:
+                nonlocal recorded
+                recorded = count
                 progress(count)
                 told.progress(count)
 
@@ -343,22 +348,29 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
+    if sys.stdout is None:  # closed by who started this process
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for good
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What the terminal's encoding lacks is shown as "?".
         sys.stdout.reconfigure(errors="replace")
+    output = _Output(sys.stdout)
     try:
-        status = cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
+        with contextlib.redirect_stdout(cast("TextIO", output)):
+            status = cli.main(args=arguments, prog_name="parallelbench", standalone_mode=False)
+            output.flush()
     except RequestError as error:
         return _refuse(str(error))
     except click.ClickException as error:
         return _refuse(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "parallelbench: interrupted; every finished decode is recorded, "
-            "and the same command goes on from there",
-            err=True,
-        )
+        _warn("interrupted")
         return 130
+    except BrokenPipeError:
+        return 1
+    except _UnwrittenError as error:
+        output.give_up()
+        _warn(f"standard output cannot be written: {error}")
+        return 1
     return status if isinstance(status, int) else 0
 
 
@@ -366,6 +378,55 @@ def _refuse(sentence: str) -> int:
     # What another library says may take many lines; a refusal takes one.
     click.echo(f"parallelbench: {' '.join(sentence.split())}", err=True)
     return 2
+
+
+class _UnwrittenError(Exception):
+    """Standard output takes no more."""
+
+
+class _Output:
+    """Standard output, whose faults are told apart from those of other files."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._told():
+            written: int = self._stream.write(text)
+        return written
+
+    def flush(self) -> None:
+        with self._told():
+            self._stream.flush()
+
+    def give_up(self) -> None:
+        """Send what is left in the buffer nowhere: else the interpreter fails on it at its end."""
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.give_up()
+            raise  # whoever reads has read enough, which click and rich expect
+        except OSError as error:
+            raise _UnwrittenError((error.strerror or str(error)).lower()) from error
+
+
+@contextmanager
+def _interruptible(recorded: Callable[[], int]) -> Iterator[None]:
+    """End with status 130 on an interrupt, and say what a run has recorded by then."""
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        kept = "every finished decode is recorded, and the same command goes on from there"
+        _warn(f"interrupted; {kept if recorded() else 'no decode was finished'}")
+        click.get_current_context().exit(130)
 
 
 def _warn(sentence: str) -> None:

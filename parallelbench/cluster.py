@@ -33,6 +33,7 @@ from parallelbench.environment import environment
 from parallelbench.errors import RequestError, RunFileError, WorkersError
 from parallelbench.lanes import Job
 from parallelbench.model import MODELS, Model
+from parallelbench.record import shown_sources
 from parallelbench.registry import load_plugins
 from parallelbench.runfile import RunFile
 from parallelbench.runner import (
@@ -50,6 +51,7 @@ from parallelbench.runner import (
     jobs_of,
     loaded,
     planned,
+    sources,
 )
 
 #: Workers that may die over the same samples, or one after the other before they could begin.
@@ -104,6 +106,7 @@ class _Opened(NamedTuple):
 
     models: dict[str, Loaded]
     engines: dict[str, dict[str, str]]
+    sources: dict[str, dict[str, str]]
 
 
 class _Hand:
@@ -138,7 +141,7 @@ class _Hand:
         if checking:
             check(self._runfile, parts)
         threading.Thread(target=self._work, args=(parts,), daemon=True).start()
-        return _Opened(loaded(parts), engines(parts))
+        return _Opened(loaded(parts), engines(parts), sources(parts))
 
     def exchange(self, units: Sequence[Unit]) -> _News:
         """Take ``units``, and return what is finished, as soon as something is."""
@@ -294,6 +297,7 @@ class _Staff(Crew):
     def __init__(self, runfile: RunFile, batch_size: int, staffing: _Staffing) -> None:
         self.models: dict[str, Loaded] = {}
         self.engines: dict[str, dict[str, str]] = {}
+        self.sources: dict[str, dict[str, str]] = {}
         self.tally = Tally()
         self._runfile = runfile
         self._batch_size = batch_size
@@ -455,6 +459,14 @@ class _Staff(Crew):
                     f"another by {told}; marks by different engines are different metrics: install "
                     "the same releases on every machine"
                 )
+        for label, read in opened.sources.items():
+            held = self.sources.setdefault(label, read)
+            if read != held:
+                raise RunFileError(
+                    f"the workers read different contents for task {label!r}: one "
+                    f"{shown_sources(held)}, another {shown_sources(read)}; give every machine "
+                    "the same files"
+                )
 
     def _bury(self, worker: _Worker, error: Exception) -> None:
         """Hire another worker for one that died, and put back what it had in hand."""
@@ -477,9 +489,8 @@ class _Staff(Crew):
             share.deaths += 1
             if share.deaths >= _DEATHS:
                 raise WorkersError(
-                    f"{_DEATHS} workers died over {share}, the last with: {reason}; what is "
-                    "finished is recorded, and the same command goes on from there; if memory ran "
-                    "out, a smaller --batch-size or fewer --workers take less"
+                    f"{_DEATHS} workers died over {share}, the last with: {reason}; if "
+                    "memory ran out, a smaller --batch-size or fewer --workers take less"
                 )
             share.unit = replace(share.unit, done=share.unit.done | share.told)
             # Behind all others: if it is these samples, the rest is finished first.

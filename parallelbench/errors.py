@@ -33,6 +33,11 @@ tree is a fault of ours and keeps its traceback.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from parallelbench.model import Reply
+
 
 class ParallelBenchError(Exception):
     """Any error that this package raises on purpose."""
@@ -115,4 +120,12 @@ class ModelError(ParallelBenchError, ValueError):
 
 
 class ServerError(ParallelBenchError):
-    """A server gave no usable reply to one request, after every attempt."""
+    """A server gave no usable reply to one request, after every attempt.
+
+    Attributes:
+        fragment: What it wrote all the same, such as thinking without an end; None for nothing.
+    """
+
+    def __init__(self, sentence: str, fragment: Reply | None = None) -> None:
+        super().__init__(sentence)
+        self.fragment = fragment

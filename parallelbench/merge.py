@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record
+from parallelbench.record import Record, refuse_other_samples
 from parallelbench.rundir import RunDirectory, storage
 from parallelbench.runfile import RunFile, differences
 from parallelbench.shard import Shard
@@ -101,6 +101,7 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     failed: set[_Place] = set()
     models: dict[str, tuple[str, str]] = {}
     engines: dict[str, tuple[dict[str, str], str]] = {}
+    samples: dict[Any, tuple[Any, str]] = {}
     duplicates = 0
     for shard in shards:
         for record in shard.records():
@@ -109,6 +110,9 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
             )
             refuse_other_engines(
                 record, str(shard.path), engines, "only shards with the same can be merged"
+            )
+            refuse_other_samples(
+                record, str(shard.path), samples, "only shards with the same can be merged"
             )
             place, digest = _place(record, shard.runfile), digest_of(record)
             known = kept.get(place) if place not in failed else None

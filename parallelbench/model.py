@@ -145,12 +145,14 @@ class Reply:
     """What a server wrote for one sample.
 
     Attributes:
-        text: The reply.
+        text: The answer, without the thinking before it.
         finish: Why it ended, in the server's word; None if it did not say.
         completion_tokens: Its length as the server counts it; None if it did not say.
         drafts: How many whole drafts it streamed before the last; None if it streams none.
         attempts: Requests made until one was answered.
         seconds: From the request that was answered to the end of its reply.
+        content: All that it wrote, where that is more than ``text``; else None.
+        reasoning: What it thought, if that came in a field of its own.
     """
 
     text: str
@@ -159,6 +161,8 @@ class Reply:
     drafts: int | None
     attempts: int
     seconds: float
+    content: str | None = None
+    reasoning: str | None = None
 
 
 class Server(ABC):

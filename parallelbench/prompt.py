@@ -25,6 +25,7 @@ from parallelbench.chat_template import TEMPLATE_DATE, asks_for_date, render_cha
 from parallelbench.errors import CanvasError, ChatTemplateError
 from parallelbench.sample import Message, Sample
 from parallelbench.task import Task
+from parallelbench.thinking import MARKS, answer_of, opens_thinking
 
 #: For a tokenizer that brings no chat template, where the model does not read the prompt.
 PLAIN_CHAT_TEMPLATE = (
@@ -129,11 +130,36 @@ class Codec:
         )
         return [encoding.ids for encoding in encoded]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ``ids`` up to the first end-of-text, without special tokens."""
+    def decode(self, ids: Sequence[int], *, thinking: bool = False) -> str:
+        """Return the answer that ``ids`` write: their text up to the first end-of-text.
+
+        Special tokens are left out, and so is the thinking before the answer; thinking that
+        has no end leaves nothing.
+
+        Args:
+            ids: Of a canvas.
+            thinking: Whether the canvas begins within a block of thinking that the prompt
+                opened.
+        """
         written = self.before_end(ids)
         readable = [token for token in written if token != self.mask_id and token < self.size]
-        return str(self.tokenizer.decode(readable, skip_special_tokens=True))
+        text = str(self.tokenizer.decode(readable, skip_special_tokens=True))
+        if not self._special_marks:
+            return answer_of(text, opened=thinking) or ""
+        # Without its special tokens the text would not show where the thinking ends.
+        whole = str(self.tokenizer.decode(readable, skip_special_tokens=False))
+        answer = answer_of(whole, opened=thinking)
+        if answer == whole:
+            return text
+        for token in self.tokenizer.all_special_tokens:
+            answer = (answer or "").replace(token, "")
+        return answer or ""
+
+    @cached_property
+    def _special_marks(self) -> bool:
+        """Whether a mark of thinking holds a special token."""
+        special = set(self.tokenizer.all_special_tokens)
+        return any(token in mark for token in special for pair in MARKS for mark in pair)
 
     def before_end(self, ids: Sequence[int]) -> list[int]:
         """Return what of ``ids`` stands before the first that ends a reply."""
@@ -194,6 +220,12 @@ class Prompt:
     def answers(self) -> Answers:
         """The law of the sample's right answers, if they are no more than the default limit."""
         return self.task.answers(self.sample)
+
+    def read(self, ids: Sequence[int]) -> str:
+        """Return the answer that a canvas with ``ids`` holds."""
+        # An infilled canvas begins with a part of the answer, whatever the prompt opened.
+        begins_within = self.sample.open_spans is None and opens_thinking(self.text)
+        return self.codec.decode(ids, thinking=begins_within)
 
 
 def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:

@@ -7,6 +7,7 @@ and never becomes a wrong number.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -70,7 +71,10 @@ class Counts(BaseModel):
 
 
 class Served(BaseModel):
-    """What a server said of a reply: :class:`~parallelbench.model.Reply`, without its text."""
+    """What a server said of a reply: :class:`~parallelbench.model.Reply`, without its text.
+
+    ``content`` and ``reasoning`` are written down only where there is something to write.
+    """
 
     model_config = _CONFIG
 
@@ -78,6 +82,8 @@ class Served(BaseModel):
     completion_tokens: int | None
     drafts: int | None
     attempts: int
+    content: _ForeignText | None = None
+    reasoning: _ForeignText | None = None
 
 
 class RecordedMarks(BaseModel):
@@ -118,6 +124,8 @@ class Record(BaseModel):
         task_label: The task's setting, as typed.
         task_version: Of its samples and marks.
         engines: What marked the reply beside our own rules: its version, by score.
+        sources: Digests of what task and decoder read from outside the package, by field, such
+            as ``source`` or ``table``; written down only where there is one.
         decoder: Registered name; ``server`` if the model decodes by itself.
         decoder_fields: All its fields.
         decoder_label: The decoder's setting, as typed.
@@ -135,7 +143,8 @@ class Record(BaseModel):
         stop_ids: Further ids that end a reply.
         initial_ids: The canvas at the start; None if every position was open.
         output_ids: The canvas at the end, raw.
-        text: The reply: ``output_ids`` up to the first end-of-text, decoded.
+        text: The reply: ``output_ids`` up to the first end-of-text, decoded, or what a server
+            wrote; without the thinking before the answer.
         status: ``ok``; ``stalled`` (call budget spent), ``unfinished`` (the decoder ended
             with open positions): both count as wrong; ``error``: not counted at all.
         error: What went wrong, for status ``error``.
@@ -143,7 +152,8 @@ class Record(BaseModel):
         marks: What the reply is worth; None for status ``error``.
         counts: What it cost.
         trace: Every step.
-        served: What the server said of its reply; None if there is no server.
+        served: What the server said of its reply; None if there is no server, or nothing
+            came.
         seconds: Wall-clock time while this sample was live; depends on the batch.
     """
 
@@ -159,6 +169,7 @@ class Record(BaseModel):
     task_label: str
     task_version: int
     engines: dict[str, str] = {}
+    sources: dict[str, str] = {}
     decoder: str
     decoder_fields: dict[str, Any]
     decoder_label: str
@@ -215,13 +226,59 @@ class Record(BaseModel):
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
+def refuse_other_samples(
+    record: Record, run: str, seen: dict[Any, tuple[Any, str]], advice: str
+) -> None:
+    """Refuse a record of another sample than one of the same task and number before it.
+
+    Args:
+        record: The record to check.
+        run: Where it stands.
+        seen: Sources of each task and digests of each sample so far, with their run; those of
+            ``record`` are added.
+        advice: What to do about it: the end of the error's sentence.
+
+    Raises:
+        RecordsError: The sample, or what the task's samples were drawn from, is another.
+    """
+    label = record.task_label
+    if record.sources:
+        sources, first = seen.setdefault(label, (record.sources, run))
+        if record.sources != sources:
+            raise RecordsError(
+                f"{run} has samples of task {label!r} from {shown_sources(record.sources)}, and "
+                f"{first} from {shown_sources(sources)}; {advice}"
+            )
+    digest, first = seen.setdefault((label, record.index), (record.sample_digest, run))
+    if record.sample_digest != digest:
+        raise RecordsError(
+            f"{run} has another sample {record.index} of task {label!r} than {first}: digest "
+            f"{record.sample_digest[:12]} and not {digest[:12]} (what it was drawn from has "
+            f"changed); {advice}"
+        )
+
+
+def shown_sources(sources: Mapping[str, str]) -> str:
+    """Return sources with the first digits of their digests, for a sentence."""
+    return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(sources.items())) or "none"
+
+
 _DIGEST = ',"digest":"'
 
 
 def to_line(record: Record) -> str:
     """Return ``record`` as one line of JSON, its digest last."""
-    body = record.model_dump_json()[:-1]
+    body = record.model_dump_json(exclude=_unsaid(record))[:-1]
     return f'{body}{_DIGEST}{_digest_of(body)}"}}\n'
+
+
+def _unsaid(record: Record) -> dict[str, Any]:
+    """Return the later fields that say nothing: without them lines stay as they always were."""
+    unsaid: dict[str, Any] = {} if record.sources else {"sources": True}
+    if record.served is not None:
+        later = {"content": record.served.content, "reasoning": record.served.reasoning}
+        unsaid["served"] = {name for name, value in later.items() if value is None}
+    return unsaid
 
 
 def from_line(line: str, where: str) -> Record:

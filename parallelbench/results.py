@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Record
+from parallelbench.record import Record, refuse_other_samples
 
 #: Of every interval here.
 CONFIDENCE = 0.95
@@ -84,6 +84,8 @@ class Result:
         seconds: Sum of the wall-clock times of the decodes; they overlap in a batch.
         parts: The parts of the marks, by name; of an average over tasks none.
         engines: What marked the replies beside our own rules: its version, by score.
+        finishes: Number of replies of a server by the reason that it gave for their end, those
+            without an answer included.
     """
 
     model: str
@@ -110,6 +112,7 @@ class Result:
     seconds: float
     parts: Mapping[str, Part] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
+    finishes: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
@@ -122,9 +125,14 @@ def summarize(records: Iterable[Record]) -> list[Result]:
     Of several records of the same decode only the last counts: it replaced an error.
 
     Raises:
-        RecordsError: Replies of one result were marked by different engines.
+        RecordsError: Replies of one result were marked by different engines, or decodes of one
+            task met different samples under the same number.
     """
     latest = {record.key: record for record in records}
+    samples: dict[Any, tuple[Any, str]] = {}
+    for record in latest.values():
+        decode = f"the decode of {record.model} with {record.decoder_label}"
+        refuse_other_samples(record, decode, samples, "do the run again in another folder")
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in latest.values():
         groups[record.model, record.task_label, record.decoder_label].append(record)
@@ -248,6 +256,9 @@ def _result(records: Sequence[Record]) -> Result:
         seconds=sum(r.seconds for r in records),
         parts=_parts(marked),
         engines=_engines(marked),
+        finishes=_by_frequency(
+            Counter(r.served.finish for r in records if r.served and r.served.finish)
+        ),
     )
 
 
@@ -367,6 +378,7 @@ def _average(group: Sequence[Result]) -> Result:
         seconds=sum(result.seconds for result in group),
         parts={},
         engines={},
+        finishes=_by_frequency(sum((Counter(result.finishes) for result in group), Counter())),
     )
 
 

@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from parallelbench.errors import RecordsError, RunFileError, StorageError
+from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.runfile import RunFile, differences, digest_of, make_runfile, read_content
 from parallelbench.shard import Shard
@@ -100,7 +100,7 @@ class RunDirectory:
         directory = cls(path, runfile, shard)
         if cls.holds_run(path):
             before, after = read_content(path / _RUN_FILE), runfile.frozen()
-            if before != after:
+            if before != after and _completed(before) != after:
                 raise RunFileError(
                     f"{path} holds another run: now asked for "
                     f"{'; '.join(differences(before, after))}; "
@@ -302,10 +302,23 @@ class RecordWriter:
         Raises:
             StorageError: The disk is full or the file cannot be written any more.
         """
-        left = line.encode()
-        with storage(self._file):
-            while left:  # a nearly full disk takes part of a line, and raises at the next
-                left = left[self._stream.write(left) :]
+        content = left = line.encode()
+        try:
+            with storage(self._file):
+                while left:  # a nearly full disk takes part of a line, and raises at the next
+                    left = left[self._stream.write(left) :]
+        except StorageError as error:
+            if self._file.stat().st_size <= len(content) - len(left):
+                raise
+            raise StorageError(f"{error}; what is already recorded is safe") from error
+
+
+def _completed(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a frozen run with the fields that models and decoders have gained since."""
+    try:
+        return make_runfile(frozen).frozen()
+    except RequestError:
+        return frozen
 
 
 def _is_beginning(name: str) -> bool:
@@ -369,6 +382,6 @@ def storage(place: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
-            f"{place} cannot be used: {reason.lower()}; what is already recorded is safe, "
-            "so mend that, or give another folder as --out, and start again"
+            f"{place} cannot be used: {reason.lower()}; correct that or name another place, and "
+            "start again"
         ) from error

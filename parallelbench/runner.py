@@ -19,11 +19,19 @@ import torch
 from parallelbench.decode import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.environment import environment
-from parallelbench.errors import RunFileError
+from parallelbench.errors import RequestError, RunFileError, UnreachableError, WorkersError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import Prompt, build_prompt
-from parallelbench.record import Record, RecordedMarks, Served, Status, from_line, to_line
+from parallelbench.record import (
+    Record,
+    RecordedMarks,
+    Served,
+    Status,
+    from_line,
+    shown_sources,
+    to_line,
+)
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile
 from parallelbench.sample import Sample
@@ -108,11 +116,13 @@ class Crew(ABC):
         models: What is loaded, by label.
         engines: What marks replies beside our own rules: by task's label, its version by
             score.
+        sources: Digests of what tasks read from outside the package: by task's label, by field.
         tally: What sharing saved so far.
     """
 
     models: Mapping[str, Loaded]
     engines: Mapping[str, Mapping[str, str]]
+    sources: Mapping[str, Mapping[str, str]]
     tally: Tally
 
     @abstractmethod
@@ -179,9 +189,13 @@ def run(  # noqa: PLR0913  all but two are options
         done: set[Key] = set()
         digests: dict[str, str] = {}
         marked_by: dict[str, dict[str, str]] = {}
+        drawn_from: dict[str, dict[str, str]] = {}
+        samples: dict[tuple[str, int], str] = {}
         for record in directory.records():
             digests[record.model] = record.model_digest
             marked_by[record.task_label] = record.engines
+            drawn_from[record.task_label] = record.sources
+            samples[record.task_label, record.index] = record.sample_digest
             if record.status != "error":
                 done.add(record.key)
         progress(len(done))
@@ -190,19 +204,33 @@ def run(  # noqa: PLR0913  all but two are options
         crew = crew or stack.enter_context(executor(runfile, batch_size))
         _check_models(crew, digests, path)
         _check_engines(crew, marked_by, path)
+        _check_sources(crew, drawn_from, path)
+        _check_recorded_samples(runfile, samples, path)
         models = {label: model.facts for label, model in crew.models.items()}
         directory.add_environment(
             {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
         )
         finished = crew.finish(directory.samples, done)
-        for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
-            writer.append_line(line)
-            progress(count)
-            if error is not None:
-                failed(from_line(line, "a record"))
+        kept = len(done)
+        try:
+            for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
+                writer.append_line(line)
+                progress(count)
+                kept += error is None
+                if error is not None:
+                    failed(from_line(line, "a record"))
+        except (UnreachableError, WorkersError) as error:
+            raise type(error)(f"{error}; {_kept(kept)}") from error
         asked, sent = crew.tally.asked, crew.tally.sent
         directory.note(rows_asked=asked, rows_sent=sent, shared_calls=asked - sent, **crew.facts())
     return directory
+
+
+def _kept(count: int) -> str:
+    """Return in words what a run that broke off has for its next start."""
+    if not count:
+        return "no decode was finished"
+    return f"{count} finished decodes are recorded, and the same command goes on from there"
 
 
 def prepare(runfile: RunFile) -> Parts:
@@ -242,6 +270,7 @@ def check(runfile: RunFile, parts: Parts) -> None:
     """
     for setting, task in parts.tasks:
         _check_supply(runfile, setting, task)
+        _check_draws(runfile, setting, task)
         _check_oracles(setting, task, parts.decoders)
     for setting, model in parts.models:
         if isinstance(model, Server):
@@ -259,6 +288,11 @@ def loaded(parts: Parts) -> dict[str, Loaded]:
 def engines(parts: Parts) -> dict[str, dict[str, str]]:
     """Return what marks replies to each task beside our own rules, by label."""
     return {setting.label: task.engines() for setting, task in parts.tasks}
+
+
+def sources(parts: Parts) -> dict[str, dict[str, str]]:
+    """Return the digests of what tasks read from outside the package, by label."""
+    return {setting.label: task.sources() for setting, task in parts.tasks}
 
 
 def execute(
@@ -377,6 +411,22 @@ def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:
         )
 
 
+def _check_draws(runfile: RunFile, setting: Setting, task: Task) -> None:
+    """Draw every sample once: a task that cannot must not end a run in its middle."""
+    index = 0
+    try:
+        for index in range(runfile.samples):
+            draw(task, runfile.seed, index)
+    except RequestError:
+        raise
+    except Exception as error:  # another package's task may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunFileError(
+            f"task {setting.label!r} cannot draw sample {index} with seed {runfile.seed}: it "
+            f"raised {reason}; correct the task, or leave it out"
+        ) from error
+
+
 def _check_oracles(setting: Setting, task: Task, decoders: list[tuple[Setting, Decoder]]) -> None:
     oracles = [each.label for each, decoder in decoders if "answers" in decoder.needs]
     if oracles and not task.law_known:
@@ -393,6 +443,7 @@ class _Alone(Crew):
     def __init__(self, runfile: RunFile, parts: Parts, batch_size: int) -> None:
         self.models = loaded(parts)
         self.engines = engines(parts)
+        self.sources = sources(parts)
         self.tally = Tally()
         self._runfile = runfile
         self._parts = parts
@@ -424,10 +475,11 @@ def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
 
 
 class MarkedReply(NamedTuple):
-    """A canvas as text, with its marks."""
+    """A reply as text, with its marks, or what its task's score raised."""
 
     text: str
-    marks: Marks
+    marks: RecordedMarks | None
+    error: str | None
 
 
 class Asked(NamedTuple):
@@ -508,6 +560,7 @@ def _common(
         "task_label": origin.task.label,
         "task_version": task.version,
         "engines": task.engines(),
+        "sources": task.sources(),
         "decoder": origin.decoder.name,
         "decoder_fields": dict(origin.decoder.fields),
         "decoder_label": origin.decoder.label,
@@ -533,6 +586,7 @@ def record_of(
     origin: Origin = outcome.job.tag
     prompt = outcome.job.prompt
     reply = _reply(outcome)
+    status, error, marks = _ended(outcome.status, outcome.error, reply)
     return Record(
         **_common(origin, runfile, prompt.task, prompt.sample, digest),
         weights_digest=weights_digest,
@@ -545,10 +599,10 @@ def record_of(
         initial_ids=None if bool(prompt.open.all()) else prompt.canvas.tolist(),
         output_ids=outcome.output_ids,
         text=reply.text,
-        status=outcome.status,
-        error=outcome.error,
+        status=status,
+        error=error,
         note=outcome.note,
-        marks=_marks(outcome.status, reply.marks),
+        marks=marks,
         counts=outcome.counts,
         trace=outcome.trace,
         seconds=outcome.seconds,
@@ -565,9 +619,11 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
     """
     asked: Asked = answered.question.tag
     reply = answered.reply
-    status: Status = "error" if reply is None else "ok"
     text = "" if reply is None else reply.text
+    came: Status = "error" if reply is None else "ok"
+    status, error, marks = _ended(came, answered.error, _marked(asked.task, asked.sample, text))
     messages = json.dumps([message._asdict() for message in asked.sample.messages])
+    said = reply or answered.fragment
     return Record(
         **_common(asked.origin, runfile, asked.task, asked.sample, digest),
         oracle=False,
@@ -579,17 +635,19 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
         output_ids=None,
         text=text,
         status=status,
-        error=answered.error,
-        marks=_marks(status, asked.task.score(asked.sample, text)),
+        error=error,
+        marks=marks,
         counts=None,
         trace=None,
         served=None
-        if reply is None
+        if said is None
         else Served(
-            finish=reply.finish,
-            completion_tokens=reply.completion_tokens,
-            drafts=reply.drafts,
-            attempts=reply.attempts,
+            finish=said.finish,
+            completion_tokens=said.completion_tokens,
+            drafts=said.drafts,
+            attempts=said.attempts,
+            content=said.content,
+            reasoning=said.reasoning,
         ),
         seconds=answered.seconds if reply is None else reply.seconds,
     )
@@ -600,23 +658,44 @@ def _reply(outcome: Outcome) -> MarkedReply:
     ids = tuple(outcome.output_ids)
     if ids not in origin.replies:
         prompt = outcome.job.prompt
-        text = prompt.codec.decode(ids)
-        origin.replies[ids] = MarkedReply(text, prompt.task.score(prompt.sample, text))
+        origin.replies[ids] = _marked(prompt.task, prompt.sample, prompt.read(ids))
     return origin.replies[ids]
 
 
-def _marks(status: Status, marks: Marks) -> RecordedMarks | None:
-    if status == "error":
-        return None
-    if status != "ok":
-        # A canvas with holes is no answer, even if what stands around them reads well.
-        marks = Marks(strict=0.0, lenient=0.0, problem=status)
+def _marked(task: Task, sample: Sample, text: str) -> MarkedReply:
+    """Return the marks of a reply; where its task's score raises, what it raised.
+
+    Raises:
+        RequestError: What marks replies beside our own rules stopped answering.
+    """
+    try:
+        return MarkedReply(text, _recorded(task.score(sample, text)), None)
+    except RequestError:
+        raise
+    except Exception as error:  # noqa: BLE001  another package's score may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return MarkedReply(text, None, f"the score of task {task.name!r} raised {reason}")
+
+
+def _recorded(marks: Marks) -> RecordedMarks:
     return RecordedMarks(
         strict=float(marks.strict),
         lenient=float(marks.lenient),
         problem=marks.problem,
         parts=dict(marks.parts),
     )
+
+
+def _ended(
+    status: Status, error: str | None, reply: MarkedReply
+) -> tuple[Status, str | None, RecordedMarks | None]:
+    """Return how a decode ended once its reply is marked: status, error and marks."""
+    if status == "error":
+        return status, error, None
+    if status != "ok":
+        # A canvas with holes is no answer, even if what stands around them reads well.
+        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, problem=status))
+    return ("ok" if reply.error is None else "error"), error or reply.error, reply.marks
 
 
 def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
@@ -639,6 +718,34 @@ def _check_engines(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: 
                 f"{path} was begun with other engines for task {label!r}: {before}, and "
                 f"now {now}; marks by different engines are different metrics: install those, or "
                 "give another --out"
+            )
+
+
+def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
+    """Refuse to go on where something that a run reads from outside the package has changed."""
+    for label, now in crew.sources.items():
+        # Earlier releases noted no sources; their samples are compared.
+        before = recorded.get(label) or now
+        if before != now:
+            raise RunFileError(
+                f"{path} was begun with other contents of what task {label!r} reads: "
+                f"{shown_sources(before)}, and now {shown_sources(now)}; put the old contents "
+                "back, or give another --out"
+            )
+
+
+def _check_recorded_samples(
+    runfile: RunFile, recorded: Mapping[tuple[str, int], str], path: Path
+) -> None:
+    """Refuse to go on where a task no longer draws the samples that are recorded."""
+    tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
+    for (label, index), digest in recorded.items():
+        now = draw(tasks[label], runfile.seed, index).digest
+        if now != digest:
+            raise RunFileError(
+                f"{path} was begun with another sample {index} of task {label!r}: its digest was "
+                f"{digest[:12]} and is now {now[:12]} (the installed task, or what it reads, has "
+                "changed); give another --out"
             )
 
 

@@ -45,12 +45,14 @@ class Answered:
         reply: What the server wrote; None if it gave no usable reply.
         error: Why there is no reply; None if there is one.
         seconds: Wall-clock time with every attempt and the waits between them.
+        fragment: What the server wrote though it is no reply; None for nothing.
     """
 
     question: Question
     reply: Reply | None
     error: str | None
     seconds: float
+    fragment: Reply | None = None
 
 
 def serve(
@@ -89,8 +91,7 @@ def serve(
             # A reply that is here already shows that the server is not gone.
             if failures >= patience and not crew.has_answers:
                 raise UnreachableError(
-                    f"{failures} requests in a row failed, the last with: {answered.error}; the "
-                    "finished ones are recorded, and the same command goes on from there"
+                    f"{failures} requests in a row failed, the last with: {answered.error}"
                 )
     finally:
         crew.dismiss()
@@ -152,7 +153,8 @@ def _answered(question: Question, server: Server) -> Answered | BaseException:
     try:
         reply = server.reply(question.messages, key=question.key)
     except ServerError as error:
-        return Answered(question, None, str(error), time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        return Answered(question, None, str(error), seconds, fragment=error.fragment)
     except BaseException as error:  # noqa: BLE001  raised where answers are awaited
         return error
     return Answered(question, reply, None, time.perf_counter() - begun)

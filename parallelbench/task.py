@@ -121,6 +121,16 @@ class Task(ABC):
         """
         return {}
 
+    def sources(self) -> dict[str, str]:
+        """Return the digests of what is read from outside the package, by the field that names it.
+
+        A run in which one of them changed does not go on.
+
+        Raises:
+            RequestError: Something cannot be read.
+        """
+        return {}
+
     @abstractmethod
     def pose(self, rng: random.Random, index: int) -> Problem:
         """Return a problem of this task, using no randomness but ``rng``."""

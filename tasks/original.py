@@ -96,6 +96,10 @@ class Imported(Task):
         """Return how many samples the bundle has of this task."""
         return len(self._samples)
 
+    def sources(self) -> dict[str, str]:
+        """Return the digest of the bundle."""
+        return {f"path={self.path}": self._bundle[0]}
+
     def draw(self, rng: random.Random, index: int) -> Sample:  # noqa: ARG002  the files say it
         """Return the sample that stands in line ``index``, whatever the seed.
 
@@ -124,8 +128,12 @@ class Imported(Task):
         return Problem({"question": sample.messages[-1].content}, sample.reference, sample.facts)
 
     @cached_property
+    def _bundle(self) -> tuple[str, Mapping[str, tuple[OriginalSample, ...]]]:
+        return read_bundle(self.path)
+
+    @cached_property
     def _samples(self) -> tuple[OriginalSample, ...]:
-        digest, tasks = read_bundle(self.path)
+        digest, tasks = self._bundle
         if self.digest not in {None, digest}:
             raise ValueError(
                 f"{self.path} has digest {digest}, not {self.digest}: it was made of other files"

@@ -25,20 +25,28 @@ A bundle is JSON Lines with sorted keys: the same files always give the same byt
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.registry import unknown
 from parallelbench.tasks.operations import written
-from parallelbench.tasks.original_rules import GRID_RULES, LIST_RULES, METRICS, TEXT_METRICS
+from parallelbench.tasks.original_rules import (
+    GRID_RULES,
+    LIST_RULES,
+    METRICS,
+    TEXT_METRICS,
+    original_mark,
+    read_list,
+)
 from parallelbench.tasks.text_scores import share_of_substrings
 
 T = TypeVar("T")
@@ -138,8 +146,9 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
     tasks: dict[str, list[OriginalSample]] = {}
     for where, fields in _json_lines(str(path), content):
         try:
-            turns = tuple((str(role), str(text)) for role, text in fields["messages"])
+            turns = tuple((role, text) for role, text in fields["messages"])
             sample = OriginalSample(**{**fields, "messages": turns})
+            _refuse_kinds(sample)
         except (TypeError, KeyError, ValueError) as error:
             raise OriginalDataError(f"{where} is no sample of a bundle: {error}") from error
         _refuse_metric(sample.metric, where)
@@ -155,6 +164,17 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
     return digest_of(content), {task: tuple(own) for task, own in tasks.items()}
 
 
+def _refuse_kinds(sample: OriginalSample) -> None:
+    texts = (sample.task, sample.metric, sample.reference, *itertools.chain(*sample.messages))
+    numbers = (sample.index, sample.max_tokens)
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and isinstance(sample.facts, Mapping)
+    ):
+        raise ValueError("a field has a value of another kind")
+
+
 def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:
     group, task = file.parent.name, file.stem
     config, config_file = _config_of(folder, group, task)
@@ -166,17 +186,18 @@ def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:
     _refuse_metric(metric, f"{config_file}: {group}/{task}")
     default = 32 if group == "waiting_line" else 64
     tokens = config.get("max_tokens", default)
-    if not isinstance(tokens, int) or tokens < 1:
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
         raise OriginalDataError(f"{config_file}: {group}/{task}: max_tokens must be 1 or more")
     lines = _json_lines(str(file), _bytes_of(file))
     for index, (where, row) in enumerate(lines):
         _refuse_fields(row, where)
         messages = tuple(_turns(template.replace("\\n", "\n"), row, where))
-        reference = _as_text(row["answer"])
         if metric in TEXT_METRICS:
             reference, facts = _of_text(metric, row, _named(template), where)
         else:
             facts = _facts(metric, row, where)
+            reference = _reference(row["answer"], facts, where)
+            _refuse_unreadable(metric, facts, reference, where)
         yield OriginalSample(
             task=f"{group}/{task}",
             index=index,
@@ -194,7 +215,8 @@ def _config_of(folder: Path, group: str, task: str) -> tuple[Mapping[str, Any], 
             continue
         try:
             content = yaml.safe_load(_bytes_of(file))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # YAML lets Python's own errors through, for the month 13 or a million brackets.
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise OriginalDataError(f"{file} is no YAML: {error}") from error
         content = content if isinstance(content, Mapping) else {}
         below = content.get(group)
@@ -211,12 +233,17 @@ def _config_of(folder: Path, group: str, task: str) -> tuple[Mapping[str, Any], 
 def _turns(template: str, row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
     asked = row["input"]
     examples = asked.get(_EXAMPLES, []) if isinstance(asked, Mapping) else []
+    if not isinstance(examples, list):
+        raise OriginalDataError(
+            f"{where}: {_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; "
+            "leave it out where there are none"
+        )
     for number, example in enumerate(examples, 1):
         place = f"{where}, example {number}"
         if not isinstance(example, Mapping) or not {"input", "answer"} <= set(example):
             raise OriginalDataError(f"{place} must have input and answer")
         yield "user", _worded(template, {**row, **example}, place)
-        yield "assistant", _as_text(example["answer"])
+        yield "assistant", _as_text(example["answer"], f"{place}: its answer")
     yield "user", _worded(template, row, where)
 
 
@@ -239,7 +266,7 @@ def _worded(template: str, row: Mapping[str, Any], where: str) -> str:
                     f"{where} lacks what its prompt template names: "
                     f"{unknown('field', name, present)}"
                 )
-            text += _as_text(present[name])
+            text += _as_text(present[name], f"{where}: its field {name!r}")
     return text
 
 
@@ -248,13 +275,20 @@ def _facts(metric: str, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         return _grid_facts(row, where)
     answer = _as_list(row["answer"])
     if answer is None:
-        raise OriginalDataError(f"{where}: {metric} needs a list as its answer")
+        raise OriginalDataError(
+            f"{where}: {metric} needs a list of texts or numbers as its answer, got "
+            f"{_brief(row['answer'])}"
+        )
     if metric == "list_match_score":
         return {"answer": answer}
     items = _given_list(row, where)
     facts: dict[str, Any] = {"answer": answer, "items": items}
     n_words = (row.get("metadata") or {}).get("n_words")
     if metric == "list_random_replace_score" and n_words is not None:
+        if not isinstance(n_words, int) or isinstance(n_words, bool):
+            raise OriginalDataError(
+                f"{where}: n_words must be a whole number, got {_brief(n_words)}"
+            )
         facts["n_words"] = n_words
     elif metric in {"list_random_replace_score", "list_random_insert_score"}:
         new = [item for item in answer if item not in items]
@@ -270,6 +304,30 @@ def _facts(metric: str, row: Mapping[str, Any], where: str) -> dict[str, Any]:
             f"{written(items)}, so the file is read amiss or at fault"
         )
     return facts
+
+
+def _reference(answer: Any, facts: Mapping[str, Any], where: str) -> str:
+    """Return the right answer of a list or a grid, as text."""
+    if "symbols" in facts and not isinstance(answer, str):
+        return "\n".join(" ".join(line) for line in facts["answer"])
+    return _as_text(answer, f"{where}: its answer")
+
+
+def _refuse_unreadable(metric: str, facts: Mapping[str, Any], reference: str, where: str) -> None:
+    """Refuse what nobody could be right about: the metric reads another answer than is written."""
+    items = [*facts["answer"], *facts.get("items", ())] if metric in LIST_RULES else []
+    for item in items:
+        if read_list(written([item])) != [item]:
+            raise OriginalDataError(
+                f"{where}: {metric} reads the item {item!r} as "
+                f"{', '.join(map(repr, read_list(written([item]))))}, so no answer that holds it "
+                "could be right; write it without commas, brackets, quotes or spaces at its ends"
+            )
+    if not original_mark(metric, facts, reference):
+        raise OriginalDataError(
+            f"{where}: by {metric} its own answer {reference!r} is wrong, so the file is read "
+            "amiss or at fault"
+        )
 
 
 def _given_list(row: Mapping[str, Any], where: str) -> list[str]:
@@ -289,13 +347,19 @@ def _given_list(row: Mapping[str, Any], where: str) -> list[str]:
 def _grid_facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     answer = row["answer"]
     lines = answer.splitlines() if isinstance(answer, str) else answer
-    grid = [list(map(str, line.split() if isinstance(line, str) else line)) for line in lines]
+    rows = lines if isinstance(lines, list) else []
+    grid = [line.split() if isinstance(line, str) else _as_list(line) or [] for line in rows]
     if not grid or any(len(line) != len(grid) for line in grid):
         raise OriginalDataError(f"{where}: its answer must be a square grid, got {answer!r}")
     facts: dict[str, Any] = {"answer": grid, "symbols": sorted(grid[0])}
     first_row = (row.get("metadata") or {}).get("first_row")
     if first_row is not None:
-        facts["first_row"] = _as_list(first_row) or str(first_row).split()
+        row_read = _as_list(first_row)
+        if row_read is None and not isinstance(first_row, str):
+            raise OriginalDataError(
+                f"{where}: first_row must be a text or a list of symbols, got {_brief(first_row)}"
+            )
+        facts["first_row"] = row_read or str(first_row).split()
     return facts
 
 
@@ -321,8 +385,8 @@ def _of_text(
     holding = [each for each in references if share_of_substrings(words, each) == 1]
     if not holding and sorted(references) != sorted(words):
         raise OriginalDataError(
-            f"{where}: by {metric} its own answer {_as_text(answer)!r} is wrong, for it has not "
-            f"all of the words {', '.join(words)}, so the file is read amiss or at fault"
+            f"{where}: by {metric} its own answer {' / '.join(references)!r} is wrong, for it has "
+            f"not all of the words {', '.join(words)}, so the file is read amiss or at fault"
         )
     # The words alone are no sentence that holds them.
     return next(iter(holding), ""), {"words": words}
@@ -356,21 +420,35 @@ def _the_one(found: Mapping[str, T], named: AbstractSet[str], wanted: str) -> T:
 
 def _as_list(value: Any) -> list[str] | None:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        flat = all(isinstance(item, str | int | float) for item in value)
-        return [str(item) for item in value] if flat else None
+        return [str(item) for item in value] if all(map(_is_plain, value)) else None
     text = value.strip() if isinstance(value, str) else ""
     if not (text.startswith("[") and text.endswith("]")):
         return None
     return [item.strip().strip("\"'").strip() for item in text[1:-1].split(",")]
 
 
-def _as_text(value: Any) -> str:
-    items = None if isinstance(value, str) else _as_list(value)
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _as_text(value: Any, what: str) -> str:
+    if _is_plain(value):
+        return str(value)
+    items = _as_list(value)
     if items is not None:
         return written(items)
-    if isinstance(value, list):
-        return "\n".join(" ".join(map(str, line)) for line in value)
-    return str(value)
+    lines = [_as_list(line) for line in value] if isinstance(value, list) else [None]
+    if None in lines:
+        raise OriginalDataError(
+            f"{what} must be a text, a number, a list of those or a list of such lists, got "
+            f"{_brief(value)}"
+        )
+    return "\n".join(" ".join(line) for line in lines if line is not None)
+
+
+def _brief(value: Any) -> str:
+    """Return a value as JSON, cut to what a sentence can hold."""
+    return json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -385,12 +463,18 @@ def _json_lines(name: str, content: bytes) -> Iterator[tuple[str, dict[str, Any]
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except ValueError as error:
+            fields = json.loads(line, parse_constant=_refuse_constant)
+            # Half of a surrogate pair can be read, and never written.
+            json.dumps(fields, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
             raise OriginalDataError(f"{name} line {number} is no JSON: {error}") from error
         if not isinstance(fields, dict):
             raise OriginalDataError(f"{name} line {number} must be a JSON object")
         yield f"{name} line {number}", fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _refuse_fields(row: Mapping[str, Any], where: str) -> None:

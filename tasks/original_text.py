@@ -42,7 +42,7 @@ from parallelbench.score import Marks
 from parallelbench.task import TASKS
 from parallelbench.tasks.grammar import open_engine
 from parallelbench.tasks.original import Imported
-from parallelbench.tasks.text_scores import plain_text, words_of
+from parallelbench.tasks.text_scores import bertscore_source, plain_text, words_of
 from parallelbench.tasks.text_writing import Paraphrasing, RelatedWords, Summarization, TextTask
 
 #: Our own task that has the same scores, by the original's metric.
@@ -92,6 +92,10 @@ class OriginalText(Imported):
     def engines(self) -> dict[str, str]:
         """Start the grammar engine; return the version of each score that is not our own."""
         return {self._named(name): told for name, told in self._alike.engines().items()}
+
+    def sources(self) -> dict[str, str]:
+        """Return the digests of the bundle and of the model for BERTScore."""
+        return {**Imported.sources(self), **bertscore_source(self.bertscore)}
 
     def score(self, sample: Sample, reply: str) -> Marks:
         """Return the original's mark for grammar and, strictly, ours for doing what was asked.

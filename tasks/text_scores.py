@@ -6,6 +6,7 @@ own splitting into words, and :func:`engine_versions` says which release of it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable
 from functools import cache
@@ -123,6 +124,19 @@ def check_bertscore(folder: str) -> None:
         raise FieldError(
             f"bertscore={folder} cannot be used by bert-score: {type(error).__name__}: {error}"
         ) from error
+
+
+@cache
+def bertscore_source(folder: str | None) -> dict[str, str]:
+    """Return the digest of the files of a model for BERTScore, by the field that names it."""
+    if folder is None:
+        return {}
+    content = hashlib.sha256()
+    for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        content.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return {f"bertscore={folder}": content.hexdigest()}
 
 
 def engine_versions(names: Iterable[str]) -> dict[str, str]:

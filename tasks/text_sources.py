@@ -21,6 +21,7 @@ the data set ``humarin/chatgpt-paraphrases``.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -84,7 +85,6 @@ SAMSUM = Columns("dialogue", "summary", "test", "dialogues.jsonl")
 PARAPHRASES = Columns("text", "paraphrases", "train", "paraphrases.jsonl")
 
 
-@cache
 def read_texts(source: str, columns: Columns, grammar: str) -> tuple[Text, ...]:
     """Return the texts of ``source``: all of our own, or the first hundred clean ones.
 
@@ -97,6 +97,29 @@ def read_texts(source: str, columns: Columns, grammar: str) -> tuple[Text, ...]:
         SourceError: It cannot be read, lacks a column, or has too few clean texts.
         EngineError: The package datasets, or the engine, is not installed.
     """
+    return _read(source, columns, grammar, _state_of(source))
+
+
+def digest_of(texts: Iterable[Text]) -> str:
+    """Return the SHA-256 of ``texts`` and their references."""
+    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+
+
+def _state_of(source: str) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size in bytes and time of change in nanoseconds of every file of ``source``."""
+    place = Path(source)
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    states = [(file, file.stat()) for file in files if file.is_file()]
+    return tuple((str(file), state.st_size, state.st_mtime_ns) for file, state in states)
+
+
+@cache
+def _read(
+    source: str,
+    columns: Columns,
+    grammar: str,
+    state: tuple[tuple[str, int, int], ...],  # noqa: ARG001  files that changed are read again
+) -> tuple[Text, ...]:
     if source == OWN:
         return tuple(_texts(_own_rows(columns.own), columns, source))
     clean = _clean(_texts(_rows(source, columns), columns, source), grammar)

@@ -42,6 +42,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NoReturn
 
 from parallelbench.answers import DEFAULT_LIMIT
@@ -53,6 +54,7 @@ from parallelbench.task import TASKS, Problem, Task
 from parallelbench.tasks.grammar import ENGINES, open_engine
 from parallelbench.tasks.text_scores import (
     bertscore_f1,
+    bertscore_source,
     check_bertscore,
     engine_versions,
     one_minus_bleu,
@@ -70,6 +72,7 @@ from parallelbench.tasks.text_sources import (
     SAMSUM,
     Columns,
     Text,
+    digest_of,
     read_texts,
     read_word_sets,
 )
@@ -177,11 +180,19 @@ class Rewriting(TextTask):
 
     def count_samples(self) -> int:
         """Return how many texts there are."""
-        return len(self._texts())
+        return len(self._texts)
+
+    def sources(self) -> dict[str, str]:
+        """Return the digest of the texts that are taken from ``source``, unless they are our own.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        return {} if self.source == OWN else {f"source={self.source}": digest_of(self._texts)}
 
     def pose(self, rng: random.Random, index: int) -> Problem:
         """Return the text numbered ``index``; behind the last comes the first again."""
-        texts = self._texts()
+        texts = self._texts
         text, references = texts[index % len(texts)]
         return Problem(
             slots={"text": text},
@@ -189,7 +200,9 @@ class Rewriting(TextTask):
             facts={"text": text, "references": list(references)},
         )
 
+    @cached_property
     def _texts(self) -> tuple[Text, ...]:
+        # Kept: a file that is edited during a run does not mix two versions.
         return read_texts(self.source, self.columns, self.grammar)
 
 
@@ -263,6 +276,10 @@ class Paraphrasing(Rewriting):
         check_bertscore(self.bertscore)
         (release,) = engine_versions(["bertscore_f1"]).values()
         return {**told, "bertscore_f1": f"{release}, {self.bertscore}"}
+
+    def sources(self) -> dict[str, str]:
+        """Return the digests of texts that are not our own and of the model for BERTScore."""
+        return {**Rewriting.sources(self), **bertscore_source(self.bertscore)}
 
     def fulfilled(
         self, sample: Sample, text: str, grammar: float

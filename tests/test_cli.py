@@ -7,6 +7,7 @@ import subprocess
 import sys
 import typing
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
@@ -427,10 +428,34 @@ def test_an_interruption_ends_in_one_line_and_its_own_status(call, monkeypatch):
     monkeypatch.setattr("parallelbench.runner.run", interrupt)
     status, _, errors = call("run", *SMALL, "--out", "run")
     assert status == 130
-    assert errors.strip() == (
-        "parallelbench: interrupted; every finished decode is recorded, "
-        "and the same command goes on from there"
+    assert errors.strip() == "parallelbench: interrupted; no decode was finished"
+    monkeypatch.setattr("parallelbench.merge.merge", interrupt)
+    status, _, errors = call("merge", "run", "--out", "whole")
+    assert (status, errors.strip()) == (130, "parallelbench: interrupted")
+
+
+@pytest.mark.parametrize("command", [["list", "tasks"], ["list", "decoders"], ["--help"]])
+def test_output_that_cannot_be_written_is_one_sentence(command, capsys, monkeypatch):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        status = main(command)
+    assert status == 1
+    assert capsys.readouterr().err == (
+        "parallelbench: standard output cannot be written: no space left on device\n"
     )
+
+
+def test_a_reader_that_leaves_and_a_closed_output_are_no_crash(capsys, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as left:
+        monkeypatch.setattr("sys.stdout", left)
+        with pytest.raises(SystemExit) as ended:
+            main(["list", "tasks"])
+    assert ended.value.code == 1
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["list", "decoders"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_what_another_library_says_in_many_lines_is_put_in_one(refused, monkeypatch):

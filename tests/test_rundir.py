@@ -6,6 +6,7 @@ import resource
 from contextlib import contextmanager
 
 import pytest
+import yaml
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, to_line
@@ -164,6 +165,25 @@ def test_records_are_never_sent_to_a_device(begun, device):
         list(begun.records())
     with pytest.raises(StorageError, match="is not a file"), begun.appending():
         raise AssertionError
+
+
+def test_nothing_is_said_of_records_where_there_are_none(plan, tmp_path, records):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as caught:
+        RunDirectory.begin(tmp_path / "file" / "run", plan)
+    assert "recorded" not in str(caught.value)
+    directory = RunDirectory.begin(tmp_path / "run", plan)
+    with directory.appending() as writer, pytest.raises(StorageError) as caught, room_for(100):
+        writer.append(records[0])
+    assert "recorded" not in str(caught.value)
+
+
+def test_a_run_begun_before_a_field_was_added_goes_on(begun, plan):
+    file = begun.path / "run.yaml"
+    content = yaml.safe_load(file.read_text())
+    del content["models"][0]["fields"]["noise"]
+    file.write_text(yaml.safe_dump(content))
+    assert RunDirectory.begin(begun.path, plan).path == begun.path
 
 
 def test_a_second_process_is_kept_from_writing(begun):

@@ -1,19 +1,26 @@
 """The runner: the same records whatever the batch, the interruptions and the order."""
 
 import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
 import torch
 
 from parallelbench.decoder import DECODERS, STATISTICS
-from parallelbench.errors import CanvasError, NotEnumerableError, RequestError, RunFileError
+from parallelbench.errors import (
+    CanvasError,
+    NotEnumerableError,
+    RequestError,
+    RunFileError,
+    UnreachableError,
+)
 from parallelbench.model import MODELS
 from parallelbench.models.ideal import IdealModel
 from parallelbench.registry import load_plugins
@@ -23,6 +30,7 @@ from parallelbench.runfile import make_runfile
 from parallelbench.runner import draw, execute, run
 from parallelbench.setting import build
 from parallelbench.task import TASKS
+from parallelbench.tasks.choices import City
 from servers import Scripted, fails, says
 from toys import Surest
 
@@ -287,6 +295,97 @@ def test_an_error_is_tried_again_at_the_next_start_and_the_last_record_wins(
     assert statuses == {"moody": {"ok": 3}, "random": {"ok": 3}}
     run(moody, tmp_path / "run")
     assert len(list(directory.records())) == moody.decodes + 3
+
+
+class Unmarked(City):
+    """Marks no reply: what it does instead is said by its mood."""
+
+    mood: ClassVar[str] = "raise"
+
+    def score(self, sample, reply):
+        if Unmarked.mood == "raise" and sample.id.endswith("1"):
+            raise ZeroDivisionError("no\nmark")
+        if Unmarked.mood == "nothing":
+            return None
+        marks = super().score(sample, reply)
+        return replace(marks, parts={"n": math.nan}) if Unmarked.mood == "nan" else marks
+
+    def draw(self, rng, index):
+        if Unmarked.mood == "drawless" and index == 9:
+            raise KeyError("no sample")
+        return super().draw(rng, index)
+
+
+@pytest.fixture
+def unmarked(monkeypatch):
+    monkeypatch.setitem(TASKS._entries, "unmarked", Unmarked)
+    monkeypatch.setattr(Unmarked, "mood", "raise")
+    return plan(tasks="unmarked,choices/dice")
+
+
+def test_a_score_that_raises_ends_no_run_and_is_asked_again(unmarked, tmp_path, monkeypatch):
+    failed = []
+    directory = run(unmarked, tmp_path / "run", failed=failed.append)
+    (record,) = failed
+    assert (record.status, record.marks, record.index) == ("error", None, 1)
+    assert record.error == "the score of task 'choices/city' raised ZeroDivisionError: no mark"
+    # What was decoded stays, and can be looked at.
+    assert record.text and record.output_ids and record.trace.replay(record.canvas)
+    assert [each.status for each in directory.records()].count("ok") == 5
+    monkeypatch.setattr(Unmarked, "mood", "well")
+    run(unmarked, tmp_path / "run")
+    latest = {each.key: each.status for each in directory.records()}
+    assert set(latest.values()) == {"ok"}
+
+
+@pytest.mark.parametrize(("mood", "words"), [("nothing", "None"), ("nan", "finite")])
+def test_marks_that_are_none_are_an_error_of_that_decode(unmarked, monkeypatch, mood, words):
+    monkeypatch.setattr(Unmarked, "mood", mood)
+    errors = [record.error for record in execute(unmarked) if record.status == "error"]
+    assert len(errors) == 3
+    assert all(words in error for error in errors)
+
+
+def test_a_score_that_raises_on_a_servers_reply_keeps_the_reply(unmarked):
+    with Scripted(says("<think>hm</think>New York", reasoning="so")) as server:
+        asked = plan(models=f"api:{server.url}:model=m", tasks="unmarked")
+        records = sorted(execute(asked), key=lambda record: record.index)
+    assert [record.status for record in records] == ["ok", "error", "ok"]
+    assert {record.text for record in records} == {"New York"}
+    assert {record.served.content for record in records} == {"<think>hm</think>New York"}
+    assert {record.served.reasoning for record in records} == {"so"}
+
+
+def test_a_task_that_cannot_draw_is_refused_before_anything_is_written(
+    unmarked, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Unmarked, "mood", "drawless")
+    asked = plan(tasks="unmarked", samples=10)
+    with pytest.raises(RunFileError, match="'unmarked' cannot draw sample 9 .*KeyError: 'no s"):
+        run(asked, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_replies_that_a_server_cut_off_are_counted(tmp_path):
+    behaviours = says("New York", finish="length"), says("<think>", finish="length"), says("City")
+    with Scripted(*behaviours) as server:
+        directory = run(
+            plan(models=f"api:{server.url}:model=m,concurrency=1", tasks="choices/city"), tmp_path
+        )
+    (result,) = summarize(directory.records())
+    assert result.finishes == {"length": 2, "stop": 1}
+    assert result.statuses == {"ok": 2, "error": 1}
+    records = [record for record in directory.records() if record.status == "error"]
+    assert [(record.text, record.served.content) for record in records] == [("", "<think>")]
+
+
+@pytest.mark.parametrize(("finished", "words"), [(2, "2 finished decodes are"), (0, "no decode")])
+def test_a_run_that_breaks_off_says_what_is_recorded(tmp_path, finished, words):
+    gone = [says("New York")] * finished + [fails(400, b"tired")]
+    with Scripted(*gone) as server:
+        model = f"api:{server.url}:model=m,concurrency=1,attempts=1"
+        with pytest.raises(UnreachableError, match=f"20 requests in a row failed.*; {words}"):
+            run(plan(models=model, tasks="choices/city", samples=50), tmp_path)
 
 
 def test_a_decoder_that_needs_what_the_model_lacks_is_refused_first(monkeypatch, tmp_path):

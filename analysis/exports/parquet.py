@@ -28,7 +28,7 @@ _NUMBERS = (
     *("schema_version", "task_version", "index", "seed", "repeat", "prompt_tokens"),
     *("mask_id", "end_id"),
 )
-_MAPPINGS = ("task_fields", "engines", "decoder_fields")
+_MAPPINGS = ("task_fields", "engines", "sources", "decoder_fields")
 _ID_LISTS = ("stop_ids", "initial_ids", "output_ids")
 _SHARES = ("tokens_per_step", "answer_tokens_per_step")
 _STEP_LISTS = ("positions", "ids")
@@ -129,7 +129,7 @@ def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
 
 
 _RESULT_TEXTS = ("model", "task", "task_label", "decoder", "decoder_label")
-_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems", "parts", "engines")
+_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems", "parts", "engines", "finishes")
 _RESULT_SHARES = (
     *("accuracy", "accuracy_strict", "tokens_per_step", "answer_tokens_per_step"),
     *("nfe", "off_law_share", "seconds"),

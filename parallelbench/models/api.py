@@ -8,17 +8,22 @@ piece is the *whole* draft as it stands, not what was added, and the last one is
 How many drafts there were is told, but it is no count of model calls.
 
 A reply is never scored unless it is whole: what is cut off, garbled or late is asked for
-again, after a growing random pause.
+again, after a growing random pause.  Thinking is no part of the answer, whether it comes in a
+field of its own or in a block before the answer (:mod:`parallelbench.thinking`); where no
+answer follows, there is no reply.
 
 The key of a provider is read from an environment variable when the server is opened.  It
 goes into the header of the requests and nowhere else; redirects are not followed, lest it
 travel to another host.
 
-Source: Inception Labs, API documentation, on streams of whole drafts (``diffusing``).
+Source: Inception Labs, API documentation, on streams of whole drafts (``diffusing``); the
+documentation of vLLM and SGLang on ``reasoning`` and ``reasoning_content``; WHATWG, HTML Living
+Standard, section 9.2 "Server-sent events".
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import email.utils
 import hashlib
@@ -31,6 +36,7 @@ import random
 import re
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
@@ -40,6 +46,7 @@ from pydantic import BaseModel, ValidationError
 from parallelbench.errors import RequestError, ServerError
 from parallelbench.model import MODELS, ModelSource, Reply, Server
 from parallelbench.sample import Message
+from parallelbench.thinking import answer_of
 
 if TYPE_CHECKING:
     from httpx import Client, Response
@@ -48,12 +55,24 @@ else:
     Client = Response = Any
 
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+_DEFAULT_MAX_TOKENS = 256
 #: The name of an environment variable, as they are written.
 _VARIABLE = re.compile(r"[A-Z_][A-Z\d_]{0,63}")
 #: A key that could be taken for one.
 _LIKELY_KEY = re.compile(r"(?=.*\d)[A-Z\d]{20,}")
 #: Statuses that another try may not meet; so may any from 500 on.
 _PASSING = frozenset({408, 409, 425, 429})
+#: Statuses of a request that the server does not take as it stands.
+_REFUSING = frozenset({400, 422})
+#: What to ask for where a server does not take a field of the requests.
+_WITHOUT = {
+    "max_tokens": "max_completion_tokens=N or max_tokens=none",
+    "max_completion_tokens": "max_tokens=N in its place",
+    "temperature": "temperature=none",
+    "seed": "seed=false",
+    "reasoning_effort": "no reasoning_effort",
+}
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 #: Bytes of one reply, all its drafts included.
 _LARGEST_REPLY = 16 * 2**20
 #: Characters of what a server says that are quoted in an error.
@@ -74,13 +93,16 @@ class Api(ModelSource):
         model: Its name there.
         key_env: Name of the environment variable that holds the key; if there is no such
             variable, no key is sent.
-        max_tokens: Longest reply, in the server's tokens, at least 1.
-        temperature: Of its draws, 0 or more; 0 asks for the likeliest.
+        max_tokens: Longest reply, in the server's tokens, at least 1; None does not say.
+        max_completion_tokens: The same under the name that OpenAI's reasoning models take;
+            ``max_tokens`` is not sent then.
+        temperature: Of its draws, 0 or more; 0 asks for the likeliest, None does not say.
         stream: Whether the reply comes in pieces; a server may time out without.
         diffusing: Whether the pieces are whole drafts; they are streamed then.
         reasoning_effort: How long it thinks, in its own words; None does not say.
         seed: Whether a request with a temperature above 0 carries a seed made from the key
-            of its decode.  At temperature 0 none is sent: some servers refuse the two.
+            of its decode, also if the temperature is left to the server.  At temperature 0
+            none is sent: some servers refuse the two.
         concurrency: Requests at a time, in [1, 1024].
         timeout: Seconds for one request, in (0, 86400].  After so long a silence, and at
             the first sign of life after so long a time, it has failed.
@@ -97,8 +119,8 @@ class Api(ModelSource):
     url: str
     model: str | None = None
     key_env: str = _DEFAULT_KEY_ENV
-    max_tokens: int = 256
-    temperature: float = 0.0
+    max_tokens: int | None = _DEFAULT_MAX_TOKENS
+    temperature: float | None = 0.0
     stream: bool = False
     diffusing: bool = False
     reasoning_effort: str | None = None
@@ -106,6 +128,7 @@ class Api(ModelSource):
     concurrency: int = 8
     timeout: float = 120.0
     attempts: int = 5
+    max_completion_tokens: int | None = None
 
     def __post_init__(self) -> None:
         _check_url(self.url)
@@ -124,9 +147,19 @@ class Api(ModelSource):
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1 token, got {self.max_tokens}")
-        if not 0 <= self.temperature < math.inf:
+        for name in ("max_tokens", "max_completion_tokens"):
+            tokens = getattr(self, name)
+            if tokens is not None and tokens < 1:
+                raise ValueError(f"{name} must be at least 1 token, got {tokens}")
+        if self.max_completion_tokens is not None and self.max_tokens not in {
+            None,
+            _DEFAULT_MAX_TOKENS,
+        }:
+            raise ValueError(
+                "max_tokens and max_completion_tokens are two names of one limit; give one, got "
+                f"{self.max_tokens} and {self.max_completion_tokens}"
+            )
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
             raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
         if not 1 <= self.concurrency <= 1024:
             raise ValueError(f"concurrency must be 1 to 1024 requests, got {self.concurrency}")
@@ -138,13 +171,15 @@ class Api(ModelSource):
     @property
     def request(self) -> dict[str, Any]:
         """What every request says, beside its messages and its seed."""
-        fields: dict[str, Any] = {
-            "model": self.model,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "stream": self.stream or self.diffusing,
-        }
+        fields: dict[str, Any] = {"model": self.model}
         # Many servers refuse a field that they do not know.
+        if self.max_completion_tokens is not None:
+            fields["max_completion_tokens"] = self.max_completion_tokens
+        elif self.max_tokens is not None:
+            fields["max_tokens"] = self.max_tokens
+        if self.temperature is not None:
+            fields["temperature"] = self.temperature
+        fields["stream"] = self.stream or self.diffusing
         if self.diffusing:
             fields["diffusing"] = True
         if self.reasoning_effort is not None:
@@ -154,7 +189,7 @@ class Api(ModelSource):
     @property
     def seeded(self) -> bool:
         """Whether requests carry a seed."""
-        return self.seed and self.temperature > 0
+        return self.seed and (self.temperature is None or self.temperature > 0)
 
     def open(self) -> ApiServer:
         """Return the server; nothing is sent to it yet.
@@ -216,6 +251,34 @@ def _is_loopback(url: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def _proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for ``url``; None to ask it directly."""
+    import httpx
+
+    parsed = httpx.URL(url)
+    proxies = urllib.request.getproxies()
+    address = proxies.get(parsed.scheme) or proxies.get("all")
+    # A proxy cannot reach this machine's own loopback addresses.
+    if not address or _is_loopback(url) or _is_exempt(parsed.host, proxies):
+        return None
+    return address if "://" in address else f"http://{address}"
+
+
+def _is_exempt(host: str, proxies: dict[str, str]) -> bool:
+    """Return whether NO_PROXY names ``host``, its domain, or a network with its address."""
+    if urllib.request.proxy_bypass_environment(host, proxies):
+        return True
+    for entry in proxies.get("no", "").split(","):
+        if entry.strip() == "*":
+            return True
+        with contextlib.suppress(ValueError):
+            written = entry.strip().replace("[", "").replace("]", "")
+            network = ipaddress.ip_network(written, strict=False)
+            if ipaddress.ip_address(host) in network:
+                return True
+    return False
+
+
 class ApiServer(Server):
     """Asks for replies over one set of connections, shared by all threads.
 
@@ -251,6 +314,7 @@ class ApiServer(Server):
         body = {**self._source.request, "messages": [message._asdict() for message in messages]}
         if self._source.seeded:
             body["seed"] = _seed(key)
+        begun = time.monotonic()
         with self._connected() as line:
             for attempt in itertools.count(1):
                 outcome = self._attempt(line.client, body, attempt)
@@ -258,7 +322,7 @@ class ApiServer(Server):
                     return outcome
                 last = attempt == self._source.attempts or not outcome.again
                 if last or self._wait(line.ended, _pause(attempt, outcome.after)):
-                    self._give_up(outcome, attempt)
+                    self._give_up(outcome, attempt, time.monotonic() - begun)
         raise AssertionError("attempts are counted without end")
 
     def facts(self) -> dict[str, Any]:
@@ -302,6 +366,7 @@ class ApiServer(Server):
         headers = {"accept-encoding": "identity", "user-agent": "parallelbench"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
+        proxy = _proxy_for(source.url)
         try:
             return httpx.Client(
                 headers=headers,
@@ -312,15 +377,18 @@ class ApiServer(Server):
                     max_connections=self.concurrency, max_keepalive_connections=self.concurrency
                 ),
                 follow_redirects=False,
-                # A proxy cannot reach this machine's own loopback addresses.
-                trust_env=not _is_loopback(source.url),
+                verify=httpx.create_ssl_context(),
+                proxy=proxy,
+                # The proxy is chosen here: the library's own reading of NO_PROXY fails on
+                # networks of IPv6 addresses.
+                trust_env=False,
             )
         except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
             # What is said of an address may hold the password of a proxy.
-            told = str(error) if isinstance(error, ImportError | OSError) else "not an address"
+            reason = str(error) if isinstance(error, ImportError | OSError) else "not an address"
             raise RequestError(
                 "the proxy or the certificates that the environment names (HTTPS_PROXY, "
-                f"SSL_CERT_FILE and the like) cannot be used: {told}"
+                f"SSL_CERT_FILE and the like) cannot be used: {reason}"
             ) from None
 
     def _attempt(self, client: Client, body: dict[str, Any], attempt: int) -> Reply | _FailedError:
@@ -338,14 +406,7 @@ class ApiServer(Server):
         # A host name that no address book can hold fails with an error of its own.
         except (httpx.HTTPError, UnicodeError) as error:
             return _FailedError("the connection failed", quote=str(error))
-        return Reply(
-            text=said.text,
-            finish=said.finish,
-            completion_tokens=said.tokens,
-            drafts=said.drafts,
-            attempts=attempt,
-            seconds=time.monotonic() - begun,
-        )
+        return said.reply(attempt, time.monotonic() - begun)
 
     def _ask(self, client: Client, body: dict[str, Any], begun: float) -> _Said:
         url = f"{self._source.url}/chat/completions"
@@ -374,21 +435,25 @@ class ApiServer(Server):
                 f" (no key was sent: the environment variable {self._source.key_env} is not set; "
                 "key_env=NAME names another)"
             )
+        quote = _message(b"".join(pieces))
+        if status in _REFUSING:
+            hint += _advice(quote, self._source.request)
         raise _FailedError(
             f"it answered {status}{hint}",
-            quote=_message(b"".join(pieces)),
+            quote=quote,
             again=status in _PASSING or status >= 500,
             after=_asked_pause(response.headers.get("retry-after", "")),
         )
 
-    def _give_up(self, failed: _FailedError, attempts: int) -> NoReturn:
+    def _give_up(self, failed: _FailedError, attempts: int, seconds: float) -> NoReturn:
         # First the key is taken out, then it is cut: half a key would not be found.
         quote = " ".join(self._without_key(failed.quote).split())
         shown = "".join(c if c.isprintable() else "\ufffd" for c in quote[:_LONGEST_QUOTE])
         tries = "1 try" if attempts == 1 else f"{attempts} tries"
         told = f"{failed.why}: {shown}" if shown else failed.why
         sentence = f"{self._source.url} gave no usable reply in {tries}; {told}"
-        raise ServerError(sentence) from failed
+        fragment = None if failed.said is None else failed.said.reply(attempts, seconds)
+        raise ServerError(sentence, fragment) from failed
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
@@ -431,16 +496,33 @@ class _FailedError(Exception):
         quote: In the words of others, who may repeat the key.
         again: Whether another request may do better.
         after: Seconds that the server asks to be left alone.
+        said: What came back all the same; None for nothing.
     """
 
     def __init__(
-        self, why: str, *, quote: str = "", again: bool = True, after: float = 0.0
+        self,
+        why: str,
+        *,
+        quote: str = "",
+        again: bool = True,
+        after: float = 0.0,
+        said: _Said | None = None,
     ) -> None:
         super().__init__(why)
         self.why = why
         self.quote = quote
         self.again = again
         self.after = after
+        self.said = said
+
+
+def _advice(quote: str, request: dict[str, Any]) -> str:
+    """Return how to ask without the field of the request that a refusal names, if it names one."""
+    named = [name for name in _WITHOUT if re.search(rf"\b{name}\b", quote)]
+    field = next((name for name in named if name in request or name == "seed"), None)
+    if field is None:
+        return ""
+    return f" (if the server does not take the field {field}, ask with {_WITHOUT[field]})"
 
 
 def _seed(key: str) -> int:
@@ -486,10 +568,30 @@ def _in_bounds(pieces: Iterable[bytes], begun: float, timeout: float) -> Iterato
 class _Said(NamedTuple):
     """What came back: see :class:`~parallelbench.model.Reply`."""
 
-    text: str
+    content: str | None
     finish: str | None
     tokens: int | None
     drafts: int | None
+    reasoning: str | None
+
+    @property
+    def answer(self) -> str | None:
+        """The content without its thinking; None if there is none."""
+        return None if self.content is None else answer_of(self.content)
+
+    def reply(self, attempts: int, seconds: float) -> Reply:
+        """Return what came back as a reply, empty if it holds no answer."""
+        text = self.answer or ""
+        return Reply(
+            text=text,
+            finish=self.finish,
+            completion_tokens=self.tokens,
+            drafts=self.drafts,
+            attempts=attempts,
+            seconds=seconds,
+            content=None if self.content == text else self.content,
+            reasoning=self.reasoning,
+        )
 
 
 class _Words(BaseModel):
@@ -497,6 +599,17 @@ class _Words(BaseModel):
 
     content: str | None = None
     refusal: str | None = None
+    # The names of vLLM and SGLang: the newer one first.
+    reasoning: Any = None
+    reasoning_content: Any = None
+
+    @property
+    def thought(self) -> str:
+        """What the model thought, from a field of its own."""
+        for said in (self.reasoning, self.reasoning_content):
+            if said and isinstance(said, str):
+                return said
+        return ""
 
 
 class _Choice(BaseModel):
@@ -522,23 +635,26 @@ class _Answer(BaseModel):
 
 
 def _read_answer(body: bytes) -> _Said:
-    answer = _parsed(body)
+    answer = _parsed(body.removeprefix(codecs.BOM_UTF8))
     if not answer.choices or answer.choices[0].message is None:
         raise _FailedError("its answer holds no message", quote=_message(body))
     choice, words = answer.choices[0], answer.choices[0].message
-    if words.content is None:
-        _refuse_silence(choice.finish_reason, answer.tokens, words.refusal)
-    return _Said(words.content, choice.finish_reason, answer.tokens, None)
+    said = _Said(words.content, choice.finish_reason, answer.tokens, None, words.thought or None)
+    _refuse_silence(said, words.refusal)
+    return said
 
 
 def _read_stream(pieces: Iterable[bytes], *, whole: bool) -> _Said:
     contents: list[str] = []
+    thoughts: list[str] = []
     refusal = finish = tokens = None
     done = False
-    for data in _events(pieces):
-        if done := data == b"[DONE]":
+    for kind, data in _events(pieces):
+        if done := data.strip() == b"[DONE]":
             break
-        answer = _parsed(data)
+        if not data.strip():
+            continue  # keeps the connection open, and says nothing
+        answer = _Answer(error=True) if kind == b"error" else _parsed(data)
         if answer.error is not None:
             raise _FailedError("it broke off with an error", quote=_message(data))
         tokens = answer.tokens if answer.tokens is not None else tokens
@@ -546,58 +662,99 @@ def _read_stream(pieces: Iterable[bytes], *, whole: bool) -> _Said:
             finish = choice.finish_reason or finish
             words = choice.delta or choice.message or _Words()
             contents += [] if words.content is None else [words.content]
+            thoughts.append(words.thought)
             refusal = words.refusal or refusal
     # Some servers leave out the one, some the other; without both a reply is cut off.
     if not done and finish is None:
         raise _FailedError("its stream broke off before the end of the reply")
     # A reply may be empty: the model ended it at once, and no piece had anything to tell.
-    if refusal or not (contents or finish == "stop"):
-        _refuse_silence(finish, tokens, refusal)
-    return (
-        _last_draft(contents, finish, tokens)
-        if whole
-        else _Said("".join(contents), finish, tokens, None)
-    )
+    content = "".join(contents) if contents or finish == "stop" else None
+    said = _Said(content, finish, tokens, None, "".join(thoughts) or None)
+    if whole and content is not None:
+        said = _last_draft(contents, said)
+    _refuse_silence(said, refusal)
+    return said
 
 
-def _last_draft(contents: Sequence[str], finish: str | None, tokens: int | None) -> _Said:
+def _last_draft(contents: Sequence[str], said: _Said) -> _Said:
     # The first and the last piece often carry no text: they are no drafts.
     drafts = [content for content in contents if content] or [""]
     # A token has a byte at least, save the few that are not written.
-    if tokens is not None and tokens > len(drafts[-1].encode()) + 8:
+    if said.tokens is not None and said.tokens > len(drafts[-1].encode()) + 8:
         raise _FailedError(
-            f"its last draft is shorter than the {tokens} tokens that it counted, so these are "
-            "no whole drafts; set diffusing=false",
+            f"its last draft is shorter than the {said.tokens} tokens that it counted, so these "
+            "are no whole drafts; set diffusing=false",
             quote=drafts[-1],
             again=False,
         )
-    return _Said(drafts[-1], finish, tokens, len(drafts) - 1)
+    return said._replace(content=drafts[-1], drafts=len(drafts) - 1)
 
 
-def _refuse_silence(finish: str | None, tokens: int | None, refusal: str | None) -> NoReturn:
-    told = [f"finish_reason {finish}"] if finish else []
-    told += [f"{tokens} tokens"] if tokens is not None else []
-    # The same question would meet the same silence.
+def _refuse_silence(said: _Said, refusal: str | None) -> None:
+    """Refuse a reply without an answer: the same question would meet the same silence."""
+    answer = said.answer
+    # A model may end its reply at once; for any other reason nothing is no answer.
+    ended = said.finish in {None, "stop"}
+    if answer is not None and (answer or ended) and not refusal:
+        return
+    details = [f"finish_reason {said.finish}"] if said.finish else []
+    details += [f"{said.tokens} tokens"] if said.tokens is not None else []
+    why = "its reply has no content: it refused, or thought too long"
+    if said.content and answer is None:
+        why = (
+            "its reply has no answer: its thinking has no end (a larger max_tokens leaves room "
+            "for it)"
+        )
     raise _FailedError(
-        "it refused" if refusal else "its reply has no content: it refused, or thought too long",
-        quote=refusal or ", ".join(told),
+        "it refused" if refusal else why,
+        quote=refusal or ", ".join(details),
         again=False,
+        said=said,
     )
 
 
-def _events(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the data of each event in a stream of server-sent events.
+def _events(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield type and data of each event in a stream of server-sent events.
 
-    Lines end at line feeds alone: ``str.splitlines`` also cuts at characters that JSON
-    allows within a string.  No server of this kind spreads an event over several lines.
+    An event at the end of the stream counts without its empty line, which many servers leave
+    out: a reply that is cut off is found by its content.
+
+    Source: WHATWG, HTML Living Standard, section 9.2.6, "Interpreting an event stream".
+    """
+    kind, data = b"", list[bytes]()
+    for line in itertools.chain(_lines(pieces), [b""]):
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            kind = value
+        elif not line:
+            if data:
+                yield kind, b"\n".join(data)
+            kind, data = b"", []
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a stream, which end at CR LF, LF or CR and at nothing else.
+
+    ``str.splitlines`` also cuts at characters that JSON allows within a string.
     """
     rest = b""
-    for piece in itertools.chain(pieces, [b"\n"]):
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            name, _, data = line.partition(b":")
-            if name == b"data":
-                yield data.strip()
+    begun = False
+    for piece in pieces:
+        rest += piece
+        if not begun:
+            if len(rest) < len(codecs.BOM_UTF8) and codecs.BOM_UTF8.startswith(rest):
+                continue
+            rest = rest.removeprefix(codecs.BOM_UTF8)
+            begun = True
+        # A CR at the end may be the first half of a CR LF.
+        whole, held = (rest[:-1], b"\r") if rest.endswith(b"\r") else (rest, b"")
+        *lines, rest = _LINE_END.split(whole)
+        rest += held
+        yield from lines
+    yield from _LINE_END.split(rest)
 
 
 def _parsed(body: bytes) -> _Answer:

@@ -309,6 +309,117 @@ def test_a_server_that_does_not_stream_is_understood_all_the_same(connect):
     assert (reply.text, reply.drafts) == ("4, 3", None)
 
 
+def test_an_event_stream_is_read_as_the_standard_says(connect):
+    halves = piece("4, 3", finish="stop").rstrip().partition(b', "finish_reason"')
+    stream = (
+        b"\xef\xbb\xbf"
+         b"data\n\ndata:\n\n: comment\n\nid: 7\nretry: 5\n\n"
+         b"event: message\ndata: "
+        + halves[0][6:]
+        + b"\ndata: "
+        + b"".join(halves[1:])
+        + b"\n\n"
+        + b"data:  [DONE]\n\n"
+    )
+    for end in (b"\n", b"\r\n", b"\r"):
+        content = stream.replace(b"\n", end)
+        for size in (1, 2, 7, len(content)):
+            pieces = [content[i : i + size] for i in range(0, len(content), size)]
+            assert api._read_stream(pieces, whole=False).content == "4, 3"
+
+
+def test_a_mark_of_byte_order_counts_at_the_start_alone():
+    events = list(api._events([b"\xef\xbb", b"\xbfdata: a\n\n", b"\xef\xbb\xbfdata: b\n\ndata: c"]))
+    assert events == [(b"", b"a"), (b"", b"c")]
+    said = api._read_answer(b'\xef\xbb\xbf{"choices": [{"message": {"content": "4"}}]}')
+    assert said.content == "4"
+
+
+def test_an_event_of_type_error_is_told(connect):
+    with Scripted(streams(b'event: error\ndata: {"message": "out of memory"}\n\n')) as there:
+        told = refusal(connect(there, stream=True, attempts=1))
+    assert told.endswith("it broke off with an error: out of memory")
+
+
+# Thinking
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("content", "finish", "text"),
+    [
+        ("4, 3", "stop", "4, 3"),
+        ("<think>\n\n</think>\n\n4, 3", "stop", "4, 3"),
+        ("<think>3, 4?</think>4, 3", "length", "4, 3"),
+        ("3, 4?</think>\n4, 3", "stop", "4, 3"),
+        ("<think>no end", "length", None),
+        ("<think>all</think>\n", "length", None),
+        ("<think>all</think>\n", "stop", ""),
+        ("", "stop", ""),
+        ("", "length", None),
+        ("", "content_filter", None),
+    ],
+)
+def test_thinking_is_no_part_of_the_answer(connect, content, finish, text, stream):
+    behaviour = streams(piece(content), piece(finish=finish), DONE)
+    with Scripted(behaviour if stream else says(content, finish=finish)) as there:
+        server = connect(there, stream=stream)
+        if text is not None:
+            reply = ask(server)
+            assert (reply.text, reply.content) == (text, None if text == content else content)
+            return
+        with pytest.raises(ServerError) as caught:
+            ask(server)
+    assert len(there.requests) == 1
+    fragment = caught.value.fragment
+    assert (fragment.content or fragment.text, fragment.finish) == (content, finish)
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_what_is_thought_in_a_field_of_its_own_is_kept_apart(connect, field):
+    with Scripted(
+        says("4, 3", **{field: "3, 4?"}),
+        streams(piece(**{field: "3, "}), piece(**{field: "4?"}), piece("4, 3", finish="stop")),
+    ) as there:
+        replies = [ask(connect(there, stream=stream)) for stream in (False, True)]
+    assert [(reply.text, reply.reasoning) for reply in replies] == [("4, 3", "3, 4?")] * 2
+
+
+# Fields that a server does not take
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        ({"max_completion_tokens": 9}, {"max_completion_tokens": 9, "temperature": 0.0}),
+        ({"max_tokens": None}, {"temperature": 0.0}),
+        ({"temperature": None, "seed": False}, {"max_tokens": 256}),
+    ],
+)
+def test_fields_are_renamed_or_left_out_where_that_is_asked_for(connect, fields, sent):
+    with Scripted(says()) as there:
+        ask(connect(there, **fields))
+    (request,) = there.requests
+    assert request["body"].items() >= sent.items()
+    assert request["body"].keys() == {"model", "messages", "stream", *sent}
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "max_completion_tokens=N or max_tokens=none",
+        ),
+        ("'temperature' does not support 0.0 with this model", "temperature=none"),
+    ],
+)
+def test_a_refusal_that_names_a_field_says_how_to_ask_without_it(connect, message, advice):
+    with Scripted(fails(400, {"error": {"message": message}})) as there:
+        told = refusal(connect(there))
+    assert f"ask with {advice}): {message}" in told
+
+
 # Whole drafts
 
 
@@ -528,6 +639,28 @@ def test_other_machines_are_asked_through_the_proxy_that_the_environment_names(
     assert proxy.requests[0]["path"] == "http://far.invalid/v1/chat/completions"
 
 
+@pytest.mark.parametrize(
+    ("entry", "host", "direct"),
+    [
+        ("localhost,::1/128,far.invalid", "far.invalid", True),
+        ("::1/128", "far.invalid", False),
+        ("fd00::/8", "[fd00::7]", True),
+        ("[fd00::]/8", "[fe80::7]", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("a b, http://[, *", "far.invalid", True),
+        (".invalid", "far.invalid", True),
+    ],
+)
+def test_any_entry_of_no_proxy_is_understood(connect, monkeypatch, entry, host, direct):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, entry)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1:9")
+    connect(f"https://{host}/v1")
+    assert api._proxy_for(f"https://{host}/v1") == (None if direct else "http://127.0.0.1:9")
+
+
 @pytest.mark.parametrize("proxy", ["gopher://me:s3cret@h", "http://me:s3/cret@h"])
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(connect, monkeypatch, proxy):
     monkeypatch.setenv("all_proxy", proxy)
@@ -616,6 +749,8 @@ def test_a_server_is_asked_for_in_one_line():
         ({"max_tokens": 0}, "max_tokens must be at least 1 token, got 0"),
         ({"temperature": -0.1}, "temperature must be 0 or more, got -0.1"),
         ({"temperature": math.nan}, "temperature must be 0 or more, got nan"),
+        ({"max_tokens": 3, "max_completion_tokens": 4}, "give one, got 3 and 4"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens must be at least 1 token, got 0"),
         ({"concurrency": 0}, "concurrency must be 1 to 1024 requests, got 0"),
         ({"timeout": 0.0}, r"timeout must lie in \(0, 86400\] seconds, got 0.0"),
         ({"timeout": math.inf}, r"timeout must lie in \(0, 86400\] seconds, got inf"),

@@ -1,6 +1,8 @@
 """The original's data: what is read, what is refused with its line, and marks by its rules."""
 
+import hashlib
 import json
+import re
 
 import pytest
 import yaml
@@ -8,10 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelbench.cli import main
-from parallelbench.errors import FieldError, NotEnumerableError, RequestError, RunFileError
+from parallelbench.errors import (
+    FieldError,
+    NotEnumerableError,
+    RecordsError,
+    RequestError,
+    RunFileError,
+)
 from parallelbench.evaluation import evaluate
+from parallelbench.record import to_line
+from parallelbench.results import summarize
+from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
-from parallelbench.runner import draw
+from parallelbench.runner import draw, execute, run
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from parallelbench.tasks import original_rules as rules
@@ -215,6 +226,74 @@ def test_a_configuration_may_stand_in_the_group_and_a_grid_be_a_list_of_rows(tmp
             json.dumps({"input": {"size": 2, "letters": ""}, "answer": "A B\nB"}),
             "its answer must be a square grid",
         ),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": ["A"], "icl_examples": null}, "answer": ["A"]}',
+            "copy.jsonl line 1: icl_examples must be a list of worked examples, got null",
+        ),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": ["A"]}, "answer": [null, "B"]}',
+            'copy.jsonl line 1: list_match_score needs a list .* got \\[null, "B"\\]',
+        ),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": {"a": 1}}, "answer": ["A"]}',
+            "line 1: its field 'items' must be a text, a number, a list of those",
+        ),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": ["A"]}, "answer": [NaN]}',
+            "line 1 is no JSON: NaN is no number",
+        ),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": ["A"]}, "answer": ["\\ud800"]}',
+            "line 1 is no JSON: .*surrogates",
+        ),
+        ("waiting_line/copy.jsonl", "[" * 100_000, "line 1 is no JSON"),
+        (
+            "waiting_line/copy.jsonl",
+            '{"input": {"items": ["Moss, Ada"]}, "answer": ["Moss, Ada", "Ben"]}',
+            "line 1: list_match_score reads the item 'Moss, Ada' as 'Moss', 'Ada', so no answer",
+        ),
+        (
+            "waiting_line/shuffle.jsonl",
+            json.dumps({**SHUFFLE, "input": {"items": [*LINE[:2], "Hill' "]}}).replace(
+                '"Cy Hill"', '"Hill\' "'
+            ),
+            "line 1: list_shuffle_score reads the item \"Hill' \" as 'Hill'",
+        ),
+        *(
+            (
+                "puzzle/latin_square.jsonl",
+                json.dumps({"input": {"size": 2, "letters": ""}, "answer": answer}),
+                "line 1: its answer must be a square grid",
+            )
+            for answer in ([1, 2], 5, True, {"rows": [["A", "B"], ["B", "A"]]}, [None], [["A"], 5])
+        ),
+        (
+            "puzzle/latin_square.jsonl",
+            json.dumps({"input": {"size": 2, "letters": ""}, "answer": ["A B", "A B"]}),
+            "line 1: by latin_square_score its own answer .* is wrong",
+        ),
+        (
+            "puzzle/latin_square.jsonl",
+            json.dumps(
+                {
+                    "input": {"size": 2, "letters": ""},
+                    "answer": ["A B", "B A"],
+                    "metadata": {"first_row": {"A": "B"}},
+                }
+            ),
+            "line 1: first_row must be a text or a list of symbols",
+        ),
+        ("task_config.yaml", "made: 2024-13-45", "is no YAML: month must be in 1..12"),
+        (
+            "task_config.yaml",
+            "latin_square: {prompt_template: x, metric: latin_square_score, max_tokens: true}",
+            "max_tokens must be 1 or more",
+        ),
         ("task_config.yaml", "{", "is no YAML"),
         ("task_config.yaml", "{}", "says anything of puzzle/latin_square"),
         (
@@ -290,6 +369,51 @@ def test_a_bundle_that_lost_a_line_is_refused(bundle):
     bundle.write_text("".join(lines[:-2] + lines[-1:]))
     with pytest.raises(FieldError, match="has lost or gained lines"):
         task_of(bundle, "waiting_line/copy")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("reference", None), ("index", "0"), ("facts", []), ("messages", [["user", None]])],
+)
+def test_a_bundle_with_a_value_of_another_kind_is_refused(bundle, field, value):
+    first, *rest = bundle.read_text().splitlines()
+    bundle.write_text("\n".join([json.dumps({**json.loads(first), field: value}), *rest]))
+    with pytest.raises(FieldError, match="line 1 is no sample of a bundle"):
+        task_of(bundle, "waiting_line/copy")
+
+
+def test_a_run_whose_bundle_changed_does_not_go_on(bundle, checkout, tmp_path):
+    asked = make_runfile(
+        {
+            "models": "ideal",
+            "tasks": f"original:{bundle}:task=waiting_line/shuffle",
+            "decoders": "random:k=32",
+            "samples": 2,
+        }
+    )
+    first, *_ = execute(asked)
+    with RunDirectory.begin(tmp_path / "run", asked).appending() as writer:
+        writer.append(first)
+    (before,) = first.sources.values()
+    lines = bundle.read_text()
+    bundle.write_text(lines.replace("[A, B]", "[A, C]"))
+    after = hashlib.sha256(bundle.read_bytes()).hexdigest()[:12]
+    told = f"path={re.escape(str(bundle))} {before}, and now path=.* {after}; put the old"
+    with pytest.raises(RunFileError, match=told):
+        run(asked, tmp_path / "run")
+    # A release that noted no sources is told by its samples.
+    old = first.model_copy(update={"sources": {}})
+    assert '"sources"' not in to_line(old)
+    with RunDirectory.begin(tmp_path / "old", asked).appending() as writer:
+        writer.append(old)
+    with pytest.raises(RunFileError, match=f"begun with another sample {first.index} of task"):
+        run(asked, tmp_path / "old")
+    # Nor are records from both looked at together.
+    other = first.model_copy(update={"sources": {"path": after}, "repeat": 1})
+    with pytest.raises(RecordsError, match="has samples of task"):
+        summarize([first, other])
+    bundle.write_text(lines)
+    assert len(list(run(asked, tmp_path / "run").records())) == 2
 
 
 def test_a_glob_of_all_tasks_leaves_out_what_needs_a_file():

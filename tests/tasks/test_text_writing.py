@@ -30,7 +30,7 @@ from parallelbench.models.mini import Mini
 from parallelbench.record import from_line, to_line
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.runner import draw, run
 from parallelbench.setting import parse_settings
 from parallelbench.shard import Shard
 from parallelbench.task import TASKS, sample_rng
@@ -44,6 +44,7 @@ from parallelbench.tasks.text_scores import (
     words_of,
 )
 from parallelbench.tasks.text_sources import PARAPHRASES, SAMSUM, read_texts, read_word_sets
+from parallelbench.tasks.text_writing import Summarization
 from parallelbench.training.data import make_example
 
 TEXT = TASKS.matching("text_writing/*")
@@ -65,6 +66,28 @@ def asked(sample):
 
 
 @pytest.mark.parametrize("name", TEXT)
+def test_an_edited_source_is_read_again_and_has_another_digest(tmp_path):
+    file = tmp_path / "texts.jsonl"
+
+    def task_of(drink):
+        row = {
+            "dialogue": f"Ann: Do you want {drink}?\nBob: Yes.",
+            "summary": f"Bob wants {drink}.",
+        }
+        file.write_text(json.dumps(row) + "\n")
+        return Summarization(source=str(file))
+
+    one = task_of("some tea")
+    before, first = one.sources(), draw(one, 0, 0).digest
+    other = task_of("some coffee")
+    assert before.keys() == other.sources().keys() == {f"source={file}"}
+    assert before != other.sources()
+    assert first != draw(other, 0, 0).digest
+    # A task that has begun keeps what it read.
+    assert (one.sources(), draw(one, 0, 0).digest) == (before, first)
+    assert Summarization().sources() == {}
+
+
 def test_a_task_has_a_hundred_samples_whose_references_are_right(name):
     task = TASKS[name]()
     questions = set()

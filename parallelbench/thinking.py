@@ -1,0 +1,60 @@
+"""Thinking aloud: the text that a model writes before its answer, and that is not part of it.
+
+Servers that do not separate the two send both as one text; checkpoints write both onto one
+canvas.  A block that was opened and never closed leaves no answer.
+
+Source: the chat templates and model cards of the models that are named with each pair of marks,
+and the documentation of the reasoning parsers of vLLM (docs.vllm.ai) for the same models.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Opening and closing mark of each known kind of block.
+MARKS: Final = (
+    ("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM-4.5, SmolLM3
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),  # EXAONE Deep
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),  # Magistral
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),  # Kimi
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),  # OpenThinker
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
+    ("<|channel>thought", "<channel|>"),  # Gemma 4, DiffusionGemma
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
+)
+
+
+def answer_of(text: str, *, opened: bool = False) -> str | None:
+    """Return the answer in ``text``: what follows the thinking at its start.
+
+    Args:
+        text: A whole reply.
+        opened: Whether the prompt ends in an opening mark, so that the reply begins within a
+            block.  A closing mark without an opening one shows the same.
+
+    Returns:
+        ``text`` itself if it does not begin with thinking; None if the thinking has no end.
+
+    Example:
+        >>> answer_of("<think>Four cities.</think> New York")
+        'New York'
+        >>> answer_of("<think>Four cities. Maybe") is None
+        True
+    """
+    start = text.lstrip()
+    for opening, closing in MARKS:
+        thought, closed, rest = start.partition(closing)
+        if closed and (thought.startswith(opening) or opening not in thought):
+            # Some models think again before they answer.
+            return answer_of(rest.lstrip())
+        if start.startswith(opening):
+            return None
+    return None if opened else text
+
+
+def opens_thinking(prompt: str) -> bool:
+    """Return whether a rendered prompt ends in an opening mark."""
+    return prompt.rstrip().endswith(tuple(opening for opening, _ in MARKS))
