@@ -13,9 +13,7 @@ import dataclasses
 import io
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,8 +125,10 @@ def run(  # noqa: PLR0913  each is an option
       parallelbench run sweep --shard 2/4
       parallelbench run --model mini --track trackio:my-project
     """
+    from parallelbench.progress import shown
     from parallelbench.results import summarize
     from parallelbench.rundir import RunDirectory
+    from parallelbench.runner import following, loading
     from parallelbench.runner import run as carry_out
     from parallelbench.shard import Shard
     from parallelbench.tracking import tracking
@@ -142,10 +142,12 @@ def run(  # noqa: PLR0913  each is an option
         click.echo(f"parallelbench: {remark}", err=True)
     failed: list[Record] = []
     with tracking(trackers, plan, _warn) as told:
-        with _progress(total, folder) as progress:
+        with shown(loading(plan)) as progress:
+            begins, reach = _begins(total, folder), following(progress, total)
 
             def advance(count: int) -> None:
-                progress(count)
+                begins(count)
+                reach(count)
                 told.progress(count)
 
             directory = carry_out(
@@ -444,57 +446,16 @@ def _count_answers(task: Any, sample: Any) -> str:
         return str(error)
 
 
-@contextmanager
-def _progress(total: int, folder: Path) -> Iterator[Callable[[int], None]]:
-    """Show how far a run is: a bar with an ETA on a terminal, plain lines otherwise."""
-    if sys.stderr.isatty():
-        with _bar(total) as advance:
-            yield advance
-    else:
-        yield _lines(total, folder)
+def _begins(total: int, folder: Path) -> Callable[[int], None]:
+    """Return what tells at its first call how much of a run there is, for logs without a bar."""
+    first = not sys.stderr.isatty()
 
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("decoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("decoding", total=total)
-        yield lambda count: bar.update(task, completed=count)
-
-
-def _lines(total: int, folder: Path) -> Callable[[int], None]:
-    began = told = 0.0
-    first: int | None = None
-
-    def advance(count: int) -> None:
-        nonlocal began, first, told
-        now = time.monotonic()
-        if first is None:
-            # Loading a model takes time that says nothing of what is left.
-            began, first, told = now, count, now
+    def tell(count: int) -> None:
+        nonlocal first
+        if first:
             known = f", {count} recorded before" if count else ""
             nothing = ": nothing is left to decode" if count == total else ""
             click.echo(f"{total} decodes into {folder}{known}{nothing}", err=True)
-        elif now - told >= 10 or count == total:
-            told = now
-            left = (now - began) / (count - first) * (total - count)
-            click.echo(f"{count} of {total} decodes, about {left:.0f} s left", err=True)
+        first = False
 
-    return advance
+    return tell
