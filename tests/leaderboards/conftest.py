@@ -12,6 +12,12 @@ from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """What a test verifies is no finding of whoever runs it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_season(_registered):
     """A season of three samples of two tasks, beside those that there are."""
