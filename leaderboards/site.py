@@ -85,8 +85,7 @@ def build_site(
     progress.begin("making the pages", len(entries), "entries")
     pages = safe_names(entry.name for entry in entries)
     texts = {
-        f"{pages[entry.name]}.html": _entry_page(entry, boards)
-        for entry in progress.count(entries)
+        f"{pages[entry.name]}.html": _entry_page(entry, boards) for entry in progress.count(entries)
     }
     index = folder / "index.html"
     own = folder / "entries"

@@ -143,9 +143,7 @@ def verified(
     return Verified(entry, runfile, folder.digest, finding.content, folder.read)
 
 
-def known_records(
-    folder: Folder, runfile: RunFile, progress: Progress = SILENT
-) -> list[Record]:
+def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT) -> list[Record]:
     """Return the records of an entry as they stand there, in the order of its run.
 
     Args:

@@ -1,15 +1,16 @@
 """Progress: the time left follows the last minute, and something is said within five seconds."""
 
 import io
+import json
 import sys
 import time
 
 import pytest
 
 from parallelbench import progress
+from parallelbench.cli import main
 from parallelbench.evaluation import evaluate
 from parallelbench.progress import Progress, duration, shown
-
 
 #: Before the tests' own setting.
 SOON = progress.FIRST_SECONDS
@@ -137,7 +138,7 @@ def test_what_takes_no_time_says_nothing(monkeypatch):
 
 def test_a_reader_that_went_away_ends_no_work(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
-    stream = errors_into(monkeypatch, Gone())
+    errors_into(monkeypatch, Gone())
     with shown("loading"):
         time.sleep(0.05)
 
@@ -160,8 +161,13 @@ def until(holds):
 # Who shows it.
 
 
-def test_an_evaluation_shows_its_progress_and_can_be_silenced(monkeypatch, capsys):
+@pytest.fixture
+def at_once(monkeypatch):
+    """The first line is told at once."""
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+
+
+def test_an_evaluation_shows_its_progress_and_can_be_silenced(at_once, capsys):
     asked = {"tasks": "waiting_line/shuffle", "decoders": "one_by_one", "samples": 9}
     evaluate(**asked)
     captured = capsys.readouterr()
@@ -169,3 +175,21 @@ def test_an_evaluation_shows_its_progress_and_can_be_silenced(monkeypatch, capsy
     assert captured.err.startswith("loading ideal, 0 s so far\n")
     evaluate(**asked, progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_verbs_show_their_progress_and_leave_stdout_to_results(
+    at_once, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    asked = ("--tasks", "waiting_line/shuffle", "--samples", "9", "--decoders", "one_by_one")
+    for command, said in (
+        (("run", *asked, "--out", "one", "--json"), ["loading ideal", "reading one"]),
+        (("report", "one", "--json"), ["reading one"]),
+        (("compare", "one", "one", "--json"), ["comparing one with one"]),
+        (("merge", "one", "--out", "two", "--json"), ["merging 1 shards into two"]),
+    ):
+        assert main(command) == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)
+        for sentence in said:
+            assert f"\n{sentence}, 0 s so far\n" in f"\n{captured.err}", command

@@ -36,6 +36,12 @@ def good(tiny_season, tmp_path_factory):
     return make_entry(tmp_path_factory.mktemp("good"))
 
 
+@pytest.fixture(scope="session")
+def small(tiny_season, tmp_path_factory):
+    """An entry of six records, verified in no time; not to be changed."""
+    return make_entry(tmp_path_factory.mktemp("small"), decoders="random:k=32")
+
+
 @pytest.fixture
 def entry(good, tmp_path):
     """A copy to spoil."""

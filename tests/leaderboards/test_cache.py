@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt
+from parallelbench import progress
 from parallelbench.cli import main
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards import cache, verify
@@ -37,9 +38,14 @@ def kept(tmp_path):
     return VerificationCache(tmp_path / "kept")
 
 
-def test_a_board_is_read_again_without_verifying_and_says_the_same(good, tmp_path, kept, checks):
+@pytest.fixture
+def copy(small, tmp_path):
+    return Spoilt(shutil.copytree(small, tmp_path / "entry"))
+
+
+def test_a_board_is_read_again_without_verifying_and_says_the_same(small, tmp_path, kept, checks):
     board = tmp_path / "board"
-    add(good, board, name="ours", cache=kept)
+    add(small, board, name="ours", cache=kept)
     assert len(checks) == 1
     (first,) = read_board(board, cache=kept)
     assert len(checks) == 1
@@ -51,26 +57,26 @@ def test_a_board_is_read_again_without_verifying_and_says_the_same(good, tmp_pat
     assert again == anew
 
 
-def test_records_that_were_verified_in_another_order_come_in_that_of_the_run(entry, kept, checks):
-    entry.write_records(list(reversed(entry.records())))
-    before = verified(entry.path, cache=kept)
-    after = verified(entry.path, cache=kept)
+def test_records_that_were_verified_in_another_order_come_in_that_of_the_run(copy, kept, checks):
+    copy.write_records(list(reversed(copy.records())))
+    before = verified(copy.path, cache=kept)
+    after = verified(copy.path, cache=kept)
     assert len(checks) == 1
     assert [r.key for r in after.entry.records] == [r.key for r in before.entry.records]
 
 
-def test_an_entry_that_changed_is_verified_again(entry, kept, checks):
-    verified(entry.path, cache=kept)
-    entry.change(lambda record: record["marks"].update(lenient=0.5))
+def test_an_entry_that_changed_is_verified_again(copy, kept, checks):
+    verified(copy.path, cache=kept)
+    copy.change(lambda record: record["marks"].update(lenient=0.5))
     for _ in range(2):  # and a refusal is never kept
         with pytest.raises(SubmissionError, match=r"claims marks\.lenient 0\.5"):
-            verified(entry.path, cache=kept)
+            verified(copy.path, cache=kept)
     assert len(checks) == 3
 
 
-def test_build_takes_what_add_found_and_fresh_verifies_again(good, tmp_path, checks, capsys):
+def test_build_takes_what_add_found_and_fresh_verifies_again(small, tmp_path, checks, capsys):
     board = ["--board", str(tmp_path / "board")]
-    assert main(["leaderboard", "add", str(good), "--name", "ours", *board]) == 0
+    assert main(["leaderboard", "add", str(small), "--name", "ours", *board]) == 0
     build = ["leaderboard", "build", *board, "--out", str(tmp_path / "out")]
     assert main(build) == 0
     assert len(checks) == 1
@@ -123,7 +129,7 @@ def test_what_is_no_part_of_this_package_is_verified_every_time(tiny_season, mon
         pass
 
     Mine.__module__ = "somebody.tasks"
-    monkeypatch.setitem(TASKS._items, "choices/sum", Mine)
+    monkeypatch.setitem(TASKS._entries, "choices/sum", Mine)
     assert key_of("1" * 64, tiny_season, a_run()) is None
 
 
@@ -148,16 +154,49 @@ def test_a_folder_that_others_can_write_is_not_believed(kept, tmp_path):
     assert VerificationCache(tmp_path / "link").find("3" * 64) is None
 
 
-def test_where_nothing_can_be_written_nothing_is_kept(good, tmp_path):
+def test_where_nothing_can_be_written_nothing_is_kept(small, tmp_path):
     (tmp_path / "file").write_text("")
-    found = verified(good, cache=VerificationCache(tmp_path / "file" / "below"))
+    found = verified(small, cache=VerificationCache(tmp_path / "file" / "below"))
     assert found.entry.level == "recomputed"
 
 
-def test_nothing_is_kept_within_an_entry_or_a_board(good, tmp_path, capsys):
+def test_nothing_is_kept_within_an_entry_or_a_board(small, tmp_path, capsys):
     board = tmp_path / "board"
-    assert main(["leaderboard", "add", str(good), "--name", "a", "--board", str(board)]) == 0
+    assert main(["leaderboard", "add", str(small), "--name", "a", "--board", str(board)]) == 0
     assert {each.name for each in board.iterdir()} == {"a", "a.check.json"}
     (file,) = (tmp_path / "cache" / "parallelbench" / "verified").iterdir()
     assert json.loads(file.read_text())["level"] == "recomputed"
     capsys.readouterr()
+
+
+def test_the_board_shows_its_progress(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    board = ["--board", str(tmp_path / "board")]
+    for command, said in (
+        (["pack", str(small.parent / "run"), "--submitter", "us", "--out"], "packing"),
+        (["verify"], "verifying"),
+        (["add", *board], "verifying"),
+    ):
+        assert main(["leaderboard", *command, str(tmp_path / "entry")]) == 0
+        assert capsys.readouterr().err.startswith(f"{said} "), command
+    assert main(["leaderboard", "build", *board, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.startswith(f"reading {tmp_path / 'board'}, 0 s so far\n")
+
+
+def test_every_record_of_an_entry_is_counted(small, tmp_path, kept):
+    stages = []
+
+    class Noted(progress.Progress):
+        def begin(self, doing, total=None, unit="", done=0):
+            if self.total is not None:
+                stages.append((self.doing, self.done, self.total, self.unit))
+            super().begin(doing, total, unit, done)
+
+    for _ in range(2):
+        told = Noted()
+        verified(small, "ours", cache=kept, progress=told)
+        told.begin("")
+    assert stages == [
+        ("verifying ours", 6, 6, "records"),
+        ("reading ours, verified before", 6, 6, "records"),
+    ]

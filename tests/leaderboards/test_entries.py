@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import checkpoints
-from entries import DECODERS, SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run
+from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards import folder, tokenizer_file
@@ -286,38 +286,32 @@ def test_a_board_names_the_entry_that_does_not_hold(good, tmp_path):
 # The same records once more.
 
 
-def submitted_by_another(entry):
+def disguise(entry):
+    """Submit the records of an entry by another name, in another order, with other times."""
     entry.change_yaml("submission.yaml", lambda said: said.update(submitter="them", title="Theirs"))
-
-
-def in_another_order(entry):
-    entry.write_records(list(reversed(entry.records())))
-
-
-def at_another_speed(entry):
     records = entry.records()
     for record in records:
         record["seconds"] += 1.5
-    entry.write_records(records)
+    entry.write("results.json", results_of(records))
+    entry.write_records(reversed(records))
 
 
-@pytest.mark.parametrize(
-    "disguise", [submitted_by_another, in_another_order, at_another_speed, lambda _: None]
-)
-def test_the_same_records_under_two_names_are_refused(good, entry, tmp_path, disguise):
+@pytest.mark.parametrize("change", [disguise, lambda _: None])
+def test_the_same_records_under_two_names_are_refused(small, tmp_path, change):
     board = tmp_path / "board"
-    add(good, board, name="one")
-    disguise(entry)
+    add(small, board, name="one")
+    other = Spoilt(shutil.copytree(small, tmp_path / "other"))
+    change(other)
     with pytest.raises(SubmissionError, match="two holds the same records as one, which is on"):
-        add(entry.path, board, name="two")
+        add(other.path, board, name="two")
     assert sorted(each.name for each in board.iterdir()) == ["one", "one.check.json"]
-    shutil.copytree(entry.path, board / "two")  # past `add`, as in a pull request
+    shutil.copytree(other.path, board / "two")  # past `add`, as in a pull request
     with pytest.raises(SubmissionError, match="two holds the same records as one"):
         read_board(board)
 
 
-def test_a_label_that_is_spelled_otherwise_is_no_other_record(good):
-    records = verify_folder(good).records
+def test_a_label_that_is_spelled_otherwise_is_no_other_record(small):
+    records = verify_folder(small).records
     spelled = [
         record.model_copy(update={"model": "ideal:seed=0", "library_version": "9", "seconds": 0.1})
         for record in records
@@ -328,11 +322,10 @@ def test_a_label_that_is_spelled_otherwise_is_no_other_record(good):
     assert content_of([other, *records[1:]]) != content_of(records)
 
 
-def test_other_records_of_as_many_decodes_enter_beside_them(good, tiny_season, tmp_path):
+def test_other_records_of_as_many_decodes_enter_beside_them(small, tmp_path):
     board = tmp_path / "board"
-    add(good, board, name="one")
-    other = DECODERS.replace("random:k=32", "random:k=16")
-    add(make_entry(tmp_path, decoders=other), board, name="two")
+    add(small, board, name="one")
+    add(make_entry(tmp_path, decoders="random:k=16"), board, name="two")
     assert [entry.name for entry in read_board(board)] == ["one", "two"]
 
 
@@ -388,10 +381,8 @@ def brought(place, edit):
 
 
 def name_the_templates(path):
-    template = (path / "chat_template.jinja").read_text()
-    (path / "chat_template.jinja").unlink()
     config = json.loads((path / "tokenizer_config.json").read_text())
-    named = {"default": template, "tool_use": "{{ tools }}"}
+    named = {"default": config["chat_template"], "tool_use": "{{ tools }}"}
     config["chat_template"] = [{"name": n, "template": each} for n, each in named.items()]
     (path / "tokenizer_config.json").write_text(json.dumps(config))
 
@@ -417,11 +408,11 @@ def test_an_impossible_id_makes_no_entry(tiny_season, tmp_path):
     assert not (tmp_path / "entry").exists()
 
 
-def test_what_a_board_would_refuse_is_not_packed(good, tmp_path, monkeypatch):
+def test_what_a_board_would_refuse_is_not_packed(small, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_MOST_YAML_BYTES", 100)
     out = tmp_path / "entry"
     with pytest.raises(SubmissionError, match=r"no entry was made, .* refuse it: submission\.yaml"):
-        pack(good.parent / "run", out, Statement(submitter="us"))
+        pack(small.parent / "run", out, Statement(submitter="us"))
     assert list(tmp_path.glob("*entry*")) == []
 
 
