@@ -43,6 +43,7 @@ from parallelbench.analysis.plots import (
 from parallelbench.analysis.text_dependence import read_estimates
 from parallelbench.analysis.text_report import TextReport, judged_rates, text_report
 from parallelbench.errors import StorageError
+from parallelbench.progress import SILENT, Progress
 from parallelbench.record import Record
 from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
 from parallelbench.rundir import RunDirectory
@@ -62,6 +63,7 @@ def make_report(
     run: RunDirectory,
     calibrations: Mapping[str, Known] | None = None,
     most_bytes: int | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[list[Result], Path]:
     """Write the results, what stands beside them, figures and the page into ``run``.
 
@@ -74,6 +76,7 @@ def make_report(
             release; it goes before that.
         most_bytes: Of the decodes that can be watched; None for what keeps the page below
             10 MB, and for 4 MB at most.
+        progress: Shows how far it is.
 
     Returns:
         One result per (model, task, decoder setting), in the order of the run file, and
@@ -83,7 +86,8 @@ def make_report(
         RecordsError: A record is torn or was altered.
         StorageError: A file cannot be written.
     """
-    with _read(run) as records:
+    with _read(run, progress) as records:
+        progress.begin(f"making the report of {run.path}")
         known = {**shipped_calibrations(), **(calibrations or {})}
         return _made(run, records, known, most_bytes)
 
@@ -127,7 +131,7 @@ def _made(
 
 
 @contextmanager
-def _read(run: RunDirectory) -> Iterator[list[Record]]:
+def _read(run: RunDirectory, progress: Progress) -> Iterator[list[Record]]:
     """Hold the records of ``run``.
 
     All of them stay to the end and none is part of a cycle, so looking through them for
@@ -136,7 +140,8 @@ def _read(run: RunDirectory) -> Iterator[list[Record]]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        records = list(run.records())
+        progress.begin(f"reading {run.path}", run.decodes, "records")
+        records = list(progress.count(run.records()))
         gc.freeze()
     finally:
         if collects:

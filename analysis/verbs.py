@@ -96,9 +96,12 @@ def _report(
 
     from parallelbench.analysis.report import cut_off, make_report, shortfall
     from parallelbench.analysis.table import table
+    from parallelbench.progress import shown
     from parallelbench.results import average_over_tasks
 
-    results, page = make_report(run, known, None if replays is None else int(replays * 1e6))
+    most_bytes = None if replays is None else int(replays * 1e6)
+    with shown(f"reading {run.path}") as progress:
+        results, page = make_report(run, known, most_bytes, progress)
     if not as_json:
         Console().print(table(results, average_over_tasks(results)))
     missing = shortfall(run, results)

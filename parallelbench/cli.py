@@ -15,7 +15,6 @@ import io
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
@@ -26,6 +25,7 @@ import click
 
 from parallelbench.asked import FILE, Asked, asks_for_a_run, with_template
 from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.progress import shown
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
@@ -131,6 +131,7 @@ def run(  # noqa: PLR0913  each is an option
     """
     from parallelbench.results import summarize
     from parallelbench.rundir import RunDirectory
+    from parallelbench.runner import following, loading
     from parallelbench.runner import run as carry_out
     from parallelbench.shard import Shard
     from parallelbench.tracking import tracking
@@ -145,12 +146,14 @@ def run(  # noqa: PLR0913  each is an option
     failed: list[Record] = []
     recorded = 0
     with _interruptible(lambda: recorded), tracking(trackers, plan, _warn) as told:
-        with _progress(total, folder) as progress:
+        with shown(loading(plan)) as progress:
+            begins, reach = _begins(total, folder), following(progress, total)
 
             def advance(count: int) -> None:
                 nonlocal recorded
                 recorded = count
-                progress(count)
+                begins(count)
+                reach(count)
                 told.progress(count)
 
             directory = carry_out(
@@ -196,7 +199,8 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """
     from parallelbench.merge import merge as carry_out
 
-    merged = carry_out(shards, out)
+    with shown(f"merging {len(shards)} shards into {out}"):
+        merged = carry_out(shards, out)
     if merged.duplicates:
         click.echo(f"{merged.duplicates} records stood in several shards, alike", err=True)
     _report(out, as_json=as_json)
@@ -261,7 +265,8 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
     """
     from parallelbench.conformance import check_decoder as carry_out
 
-    found = carry_out(decoder)
+    with shown(f"checking {decoder}"):
+        found = carry_out(decoder)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "passed": found.passed}, indent=1))
     else:
@@ -337,7 +342,8 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
 
     load_plugins()
     (asked,) = with_template([model], template)
-    findings = examine(asked)
+    with shown(f"examining {model}"):
+        findings = examine(asked)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
     else:
@@ -505,57 +511,16 @@ def _count_answers(task: Any, sample: Any) -> str:
         return str(error)
 
 
-@contextmanager
-def _progress(total: int, folder: Path) -> Iterator[Callable[[int], None]]:
-    """Show how far a run is: a bar with an ETA on a terminal, plain lines otherwise."""
-    if sys.stderr.isatty():
-        with _bar(total) as advance:
-            yield advance
-    else:
-        yield _lines(total, folder)
+def _begins(total: int, folder: Path) -> Callable[[int], None]:
+    """Return what tells at its first call how much of a run there is, for logs without a bar."""
+    first = not sys.stderr.isatty()
 
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("decoding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("decoding", total=total)
-        yield lambda count: bar.update(task, completed=count)
-
-
-def _lines(total: int, folder: Path) -> Callable[[int], None]:
-    began = told = 0.0
-    first: int | None = None
-
-    def advance(count: int) -> None:
-        nonlocal began, first, told
-        now = time.monotonic()
-        if first is None:
-            # Loading a model takes time that says nothing of what is left.
-            began, first, told = now, count, now
+    def tell(count: int) -> None:
+        nonlocal first
+        if first:
             known = f", {count} recorded before" if count else ""
             nothing = ": nothing is left to decode" if count == total else ""
             click.echo(f"{total} decodes into {folder}{known}{nothing}", err=True)
-        elif now - told >= 10 or count == total:
-            told = now
-            left = (now - began) / (count - first) * (total - count)
-            click.echo(f"{count} of {total} decodes, about {left:.0f} s left", err=True)
+        first = False
 
-    return advance
+    return tell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -106,10 +105,17 @@ def _decoders(model: Model) -> dict[str, str]:
     }
 
 
-def _memory(model: Model) -> int:
-    """Return the most memory that was in use so far, in bytes, where the model computes."""
+def _memory(model: Model) -> int | None:
+    """Return the most memory that was in use so far, in bytes, where the model computes.
+
+    None on a processor under Windows, which does not tell it this way.
+    """
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
     # In kilobytes, except on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

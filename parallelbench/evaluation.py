@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from parallelbench.progress import SILENT, shown
 from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize
 from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Executor, local, run
+from parallelbench.runner import Executor, following, loading, local, run
 
 #: Globs of the tasks that every model can be asked, the ideal one too.
 LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
@@ -52,6 +54,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     out: str | Path | None = None,
     batch_size: int = 512,
     executor: Executor = local,
+    progress: bool = True,
 ) -> Evaluation:
     """Decode ``tasks`` with ``model`` and ``decoders``, and mark the replies.
 
@@ -67,6 +70,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         batch_size: Most decodes at a time; changes no record.
         executor: Where decodes are done; ``parallelbench.cluster.on_ray()`` is one worker per
             GPU or core.
+        progress: Whether stderr shows how far it is, if it takes more than two seconds.
 
     Raises:
         RequestError: Something cannot be done as asked.
@@ -89,13 +93,22 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
             "repeats": repeats,
         }
     )
-    if out is None:
-        with executor(runfile, batch_size) as crew:
-            lines = [each.line for each in crew.finish(range(runfile.samples), frozenset())]
-        records = (from_line(line, "a record") for line in lines)
-        return Evaluation(runfile, _in_order(runfile, records), None)
-    directory = run(runfile, Path(out), batch_size=batch_size, executor=executor)
-    return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
+    with shown(loading(runfile)) if progress else nullcontext(SILENT) as display:
+        if out is None:
+            with executor(runfile, batch_size) as crew:
+                display.begin("decoding", runfile.decodes, "decodes")
+                finished = crew.finish(range(runfile.samples), frozenset())
+                lines = [each.line for each in display.count(finished)]
+            records = [from_line(line, "a record") for line in lines]
+            return Evaluation(runfile, _in_order(runfile, records), None)
+        directory = run(
+            runfile,
+            Path(out),
+            batch_size=batch_size,
+            executor=executor,
+            progress=following(display, runfile.decodes),
+        )
+        return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
 
 
 def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:

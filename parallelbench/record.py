@@ -285,13 +285,15 @@ def from_line(line: str, where: str) -> Record:
     """Return the record that ``line`` holds.
 
     Args:
-        line: As :func:`to_line` made it.
+        line: As :func:`to_line` made it; its end may have become one of Windows on the way.
         where: File and line number, for the error's sentence.
 
     Raises:
         RecordsError: The line is torn, was altered, or has another schema.
     """
-    body, found, digest = line.rstrip("\n").rpartition(_DIGEST)
+    # The digest covers what the line says, so an end that was converted can hide nothing.
+    content = line.rstrip("\n").removesuffix("\r")
+    body, found, digest = content.rpartition(_DIGEST)
     if not line.endswith("\n") or not found or not digest.endswith('"}'):
         raise RecordsError(f"{where} is torn: it ends in the middle of a record")
     if _digest_of(body) != digest[:-2]:

@@ -2,22 +2,24 @@
 
 ``run.yaml`` says what the run is; ``environment.json`` where it ran, one entry per start;
 ``records-0.jsonl`` holds one finished decode per line and is only ever appended to;
-``shard.json``, if there is one, says which part of the run this directory is for.
+``shard.json``, if there is one, says which part of the run this directory is for;
+``records-0.jsonl.lock`` is empty, and locked by the process that writes the records.
 Everything else in the directory can be made again from these.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
 from parallelbench.record import Record, from_line, to_line
@@ -28,6 +30,8 @@ _RUN_FILE = "run.yaml"
 _SHARD = "shard.json"
 _ENVIRONMENT = "environment.json"
 _RECORDS = "records-0.jsonl"
+#: A file of its own: where locks bind everybody, as on Windows, a locked file cannot be read.
+_LOCK = f"{_RECORDS}.lock"
 
 
 @dataclass(frozen=True)
@@ -162,16 +166,13 @@ class RunDirectory:
         Raises:
             StorageError: That cannot be seen.
         """
-        file = self.path / _RECORDS
+        file = self.path / _LOCK
         with storage(file):
             if not file.is_file():
                 return False
+            # For reading only: the folder may be somebody else's.
             with file.open("rb") as stream:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return True
-        return False
+                return not _locked(stream)
 
     @contextmanager
     def appending(self) -> Iterator[RecordWriter]:
@@ -181,13 +182,19 @@ class RunDirectory:
             StorageError: They cannot be written, or another process is writing them.
         """
         file = self.path / _RECORDS
-        with storage(file):
-            # Unbuffered: a record is with the operating system, or it raised.
-            stream = file.open("ab", buffering=0)
-        with stream:
+        with ExitStack() as stack:
             with storage(file):
+                # Unbuffered: a record is with the operating system, or it raised.
+                stream = stack.enter_context(file.open("ab", buffering=0))
                 _refuse_device(file)
-                _lock(stream, file)
+            with storage(self.path / _LOCK):
+                # Closed at the end, as by the system if the process is killed: then it is free.
+                lock = stack.enter_context((self.path / _LOCK).open("ab"))
+                if not _locked(lock):
+                    raise StorageError(
+                        f"another process is writing {file}; wait for it or give another --out"
+                    )
+            with storage(file):
                 _drop_torn_line(file, stream)
             yield RecordWriter(stream, file)
 
@@ -242,7 +249,7 @@ class RunDirectory:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
                     stream.write(text)
                 # mkstemp keeps the file to its owner; a report is for everybody.
                 umask = os.umask(0)
@@ -349,13 +356,9 @@ def _refuse_device(file: Path) -> None:
         raise StorageError(f"{file} is not a file that can keep records; give another --out")
 
 
-def _lock(stream: FileIO, file: Path) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise StorageError(
-            f"another process is writing {file}; wait for it or give another --out"
-        ) from error
+def _locked(stream: BinaryIO) -> bool:
+    """Lock a file until it is closed; return whether nobody else has locked it."""
+    return lock_descriptor(stream.fileno(), blocking=False)
 
 
 def _drop_torn_line(file: Path, stream: FileIO) -> None:

@@ -22,6 +22,7 @@ from parallelbench.environment import environment
 from parallelbench.errors import RequestError, RunFileError, UnreachableError, WorkersError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
+from parallelbench.progress import Progress
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import (
     Record,
@@ -224,6 +225,27 @@ def run(  # noqa: PLR0913  all but two are options
         asked, sent = crew.tally.asked, crew.tally.sent
         directory.note(rows_asked=asked, rows_sent=sent, shared_calls=asked - sent, **crew.facts())
     return directory
+
+
+def loading(runfile: RunFile) -> str:
+    """Return the name of a run's first stage, for :meth:`Progress.begin`."""
+    return f"loading {', '.join(setting.label for setting in runfile.models)}"
+
+
+def following(progress: Progress, decodes: int) -> Callable[[int], None]:
+    """Return what :func:`run` is to call, so that ``progress`` shows how far it is.
+
+    Args:
+        progress: Of a run that is in the stage :func:`loading`.
+        decodes: How many decodes there are in all.
+    """
+
+    def reach(count: int) -> None:
+        if progress.total is None:  # its first call, once the models are loaded
+            progress.begin("decoding", decodes, "decodes", done=count)
+        progress.reach(count)
+
+    return reach
 
 
 def _kept(count: int) -> str:

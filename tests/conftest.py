@@ -19,6 +19,14 @@ def _registered():
     load_plugins()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_progress_on_a_slow_machine():
+    """What is told of long work depends on the clock, and tests look at all that is told."""
+    from parallelbench import progress
+
+    progress.FIRST_SECONDS = 3600.0
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; who asks for it carries the mark ``browser.NEEDED``."""

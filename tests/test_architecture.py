@@ -68,6 +68,19 @@ def test_nothing_but_the_command_line_prints():
             assert not printing, f"{path.relative_to(ROOT)} prints"
 
 
+def test_every_file_can_be_imported_on_every_system():
+    elsewhere = {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios", "winreg"}
+    for folder in MAY_IMPORT:
+        for path in (ROOT / folder).rglob("*.py"):
+            imported = set()
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                if isinstance(node, ast.ImportFrom):
+                    imported.add((node.module or "").partition(".")[0])
+            assert not imported & elsewhere, f"{path.relative_to(ROOT)} imports {imported}"
+
+
 def test_only_the_loop_calls_a_model():
     for folder in MAY_IMPORT:
         for path in (ROOT / folder).rglob("*.py"):

@@ -66,7 +66,7 @@ def test_a_run_leaves_a_run_directory_and_prints_its_results(call, tmp_path):
     status, output, errors = call("run", *SMALL, "--out", "run")
     assert status == 0
     assert "choices/city" in output
-    assert errors.splitlines()[:2] == ["3 decodes into run", "3 of 3 decodes, about 0 s left"]
+    assert errors.splitlines()[0] == "3 decodes into run"
     assert {"run.yaml", "environment.json", "records-0.jsonl", "results.json", "report.html"} <= {
         path.name for path in (tmp_path / "run").iterdir()
     }

@@ -1,12 +1,15 @@
 """The run directory: what is written stays, and what is not right is refused and kept."""
 
-import fcntl
+import errno
 import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
 import yaml
+from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, to_line
@@ -186,16 +189,91 @@ def test_a_run_begun_before_a_field_was_added_goes_on(begun, plan):
     assert RunDirectory.begin(begun.path, plan).path == begun.path
 
 
-def test_a_second_process_is_kept_from_writing(begun):
-    with lines_of(begun).open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+@pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
+def test_records_whose_line_ends_were_converted_are_read_and_added_to(begun, records, ends):
+    whole = lines_of(begun).read_bytes().replace(b"\n", ends)
+    lines_of(begun).write_bytes(whole)
+    assert list(begun.records()) == records[:3]
+    with begun.appending() as writer:
+        writer.append(records[3])
+    assert list(begun.records()) == records[:4]
+
+
+def test_a_converted_line_that_was_altered_too_is_refused(begun):
+    spoilt = lines_of(begun).read_bytes().replace(b'"strict":1.0', b'"strict":0.0', 1)
+    lines_of(begun).write_bytes(spoilt.replace(b"\n", b"\r\n"))
+    with pytest.raises(RecordsError, match="line 1 was altered"):
+        list(begun.records())
+
+
+#: Locks a file as a run does, says so, and waits to be killed.
+WRITER = """
+import sys, time
+from filelock import lock_descriptor
+stream = open(sys.argv[1], "ab")
+print(lock_descriptor(stream.fileno(), blocking=False), flush=True)
+time.sleep(60)
+"""
+
+
+def lock_of(directory):
+    return directory.path / "records-0.jsonl.lock"
+
+
+@contextmanager
+def another_process_writing(directory):
+    command = [sys.executable, "-c", WRITER, str(lock_of(directory))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "True\n"
+        yield
+        writer.kill()  # no chance to tidy up
+
+
+def test_a_second_process_is_kept_from_writing_until_the_first_is_killed(begun, records):
+    torn = to_line(records[3])[:100]
+    with lines_of(begun).open("a") as stream:
+        stream.write(torn)
+    with another_process_writing(begun):
+        assert begun.is_going_on()
+        assert list(begun.records()) == records[:3]  # the line that is being written is none yet
         with (
-            pytest.raises(StorageError, match=r"another process is writing .*records-0\.jsonl"),
+            pytest.raises(StorageError, match=r"another process is writing .*records-0\.jsonl;"),
             begun.appending(),
         ):
             raise AssertionError
-    with begun.appending():
-        pass
+        assert lines_of(begun).read_text().endswith(torn)
+    assert not begun.is_going_on()
+    with begun.appending() as writer:
+        writer.append(records[3])
+    assert list(begun.records()) == records[:4]
+
+
+def test_a_run_that_ended_or_was_copied_without_its_lock_is_not_going_on(begun):
+    assert not begun.is_going_on()
+    lock_of(begun).unlink()
+    assert not begun.is_going_on()
+
+
+def test_whether_a_run_goes_on_is_seen_in_a_folder_that_may_only_be_read(begun):
+    lock_of(begun).chmod(0o400)
+    begun.path.chmod(0o500)
+    with lock_of(begun).open("rb") as stream:
+        assert lock_descriptor(stream.fileno(), blocking=False)
+        assert begun.is_going_on()
+    assert not begun.is_going_on()
+    begun.path.chmod(0o700)
+
+
+def test_a_file_system_without_locks_is_told(begun, monkeypatch):
+    def without_locks(_descriptor, *, blocking):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("parallelbench.rundir.lock_descriptor", without_locks)
+    with (
+        pytest.raises(StorageError, match=r"records-0\.jsonl\.lock cannot be used: no locks avail"),
+        begun.appending(),
+    ):
+        raise AssertionError
 
 
 def test_one_run_cannot_be_written_twice_at_a_time(begun, plan):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from parallelbench.progress import duration
+
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch
     from parallelbench.training.trainer import Progress
@@ -206,10 +208,6 @@ def _tell(progress: Progress, out: Path) -> None:
     floor = f" (floor {sum(known) / len(known):.2f})" if len(known) == len(floors) else ""
     click.echo(
         f"step {progress.step} of {progress.steps}: {entry.loss:.2f} nats an answer{floor}, "
-        f"{progress.samples_per_second:.0f} samples/s, about {_time(progress.left or 0.0)} left",
+        f"{progress.samples_per_second:.0f} samples/s, {duration(progress.left or 0.0)} left",
         err=True,
     )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

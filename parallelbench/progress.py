@@ -1,0 +1,221 @@
+"""How far long work is, and when it will be done.
+
+Work that may take more than seconds is given a :class:`Progress`, and says in which stage it is
+and how much of that is done.  Whoever asked for the work decides with :func:`shown` whether
+anybody sees it: on a terminal as a bar that goes at the end, elsewhere as a line every half
+minute, always on stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+T = TypeVar("T")
+
+#: Seconds until the first line, counted from when the command line has read its arguments: with
+#: what Python needs to start, something shows within five.
+FIRST_SECONDS = 2.0
+#: Seconds between two lines.
+LINE_SECONDS = 30.0
+#: Seconds of the past that the time left is computed from.
+WINDOW_SECONDS: Final = 60.0
+#: Seconds between two points of the past that are kept.
+_POINT_SECONDS = 0.5
+_BAR_WIDTH = 30
+
+
+class _Point(NamedTuple):
+    """How much of a stage was done at a time."""
+
+    seconds: float
+    done: int
+
+
+class Progress:
+    """How far one piece of work is: a stage after another, each counted where it can be.
+
+    Nothing is shown unless :func:`shown` made it.  It may be read while another thread works.
+
+    Args:
+        clock: Seconds that never go back.
+
+    Attributes:
+        doing: The stage, as a noun phrase or participle; empty before the first.
+        unit: What is counted.
+        total: How many there are; None if that is unknown.
+        done: How many are done.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.doing = ""
+        self.unit = ""
+        self.total: int | None = None
+        self.done = 0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = clock()
+        self._points: deque[_Point] = deque([_Point(self._began, 0)])
+
+    def begin(self, doing: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        """Begin a stage.
+
+        Args:
+            doing: What is done in it, such as ``verifying mini``.
+            total: How many units it has, with those that were done before; None if unknown.
+            unit: What is counted, such as ``records``.
+            done: How many were done before: they say nothing of the speed.
+        """
+        with self._lock:
+            self.doing, self.total, self.unit, self.done = doing, total, unit, done
+            self._began = self._clock()
+            self._points = deque([_Point(self._began, done)])
+
+    def reach(self, done: int) -> None:
+        """Note that ``done`` units of the stage are done by now."""
+        with self._lock:
+            self.done = done
+            now = self._clock()
+            if len(self._points) > 1 and now - self._points[-2].seconds < _POINT_SECONDS:
+                self._points.pop()
+            self._points.append(_Point(now, done))
+            self._forget(now)
+
+    def advance(self, count: int = 1) -> None:
+        """Note that ``count`` more units are done."""
+        self.reach(self.done + count)
+
+    def count(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield ``items``, and note each as done when the next is asked for."""
+        for item in items:
+            yield item
+            self.advance()
+
+    def seconds_left(self) -> float | None:
+        """Return how long the rest of the stage takes at the speed of the last minute.
+
+        Where nothing was finished in that minute, the past back to the last unit counts.  None if
+        nothing was finished yet, or the number of units is unknown.
+        """
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            seconds, done = self._points[0]
+            if self.total is None or self.done <= done:
+                return None
+            return max(0, self.total - self.done) * (now - seconds) / (self.done - done)
+
+    def sentence(self) -> str:
+        """Return in words how far the stage is, such as ``decoding: 3 of 9 decodes, 5 s left``."""
+        left = self.seconds_left()
+        time_told = (
+            f"{duration(self._clock() - self._began)} so far"
+            if left is None
+            else f"{duration(left)} left"
+        )
+        if self.total is None:
+            return f"{self.doing}, {time_told}"
+        counted = f"{self.done:,} of {self.total:,} {self.unit}".rstrip()
+        return f"{self.doing}: {counted}, {time_told}"
+
+    def _forget(self, now: float) -> None:
+        """Drop the points before the last minute, as long as one is left with less done."""
+        while (
+            len(self._points) > 1
+            and self._points[1].seconds <= now - WINDOW_SECONDS
+            and self._points[1].done < self.done
+        ):
+            self._points.popleft()
+
+
+#: For work that nobody follows.
+SILENT: Final = Progress()
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in whole units, such as ``40 s``, ``12 min`` or ``2 h 05 min``."""
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} days {hours} h"
+
+
+@contextmanager
+def shown(doing: str) -> Iterator[Progress]:
+    """Show on stderr how far the work inside is, until it ends.
+
+    Args:
+        doing: Its first stage.
+    """
+    progress = Progress()
+    progress.begin(doing)
+    with _bar(progress) if sys.stderr.isatty() else _lines(progress):
+        yield progress
+
+
+@contextmanager
+def _bar(progress: Progress) -> Iterator[None]:
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(
+        get_renderable=lambda: _drawn(progress),
+        console=Console(stderr=True),
+        transient=True,
+        # What is printed for another program must not go where the bar is.
+        redirect_stdout=False,
+    ):
+        yield
+
+
+def _drawn(progress: Progress) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    row = Table.grid(padding=(0, 1))
+    bar = ProgressBar(
+        total=progress.total,
+        completed=progress.done,
+        width=_BAR_WIDTH,
+        pulse=progress.total is None,
+    )
+    row.add_row(bar, Text(progress.sentence(), overflow="ellipsis", no_wrap=True))
+    return row
+
+
+@contextmanager
+def _lines(progress: Progress) -> Iterator[None]:
+    ended, stream = threading.Event(), sys.stderr
+
+    def tell() -> None:
+        wait = FIRST_SECONDS
+        while not ended.wait(wait):
+            # Nobody may be listening any more; the work goes on.
+            with suppress(OSError, ValueError):
+                stream.write(f"{progress.sentence()}\n")
+                stream.flush()
+            wait = LINE_SECONDS
+
+    # A thread of its own: while a model is loaded, nothing else could say so.
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
