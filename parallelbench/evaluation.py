@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from parallelbench.record import Record, from_line
-from parallelbench.results import Result, summarize
+from parallelbench.results import Result, summarize, with_throughput
+from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Executor, local, run
+from parallelbench.runner import Executor, local, measured_by, run
+from parallelbench.throughput import Throughput, throughput_of
 
 #: Globs of the tasks that every model can be asked, the ideal one too.
 LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
@@ -25,16 +27,23 @@ class Evaluation:
         runfile: What was run.
         records: One per decode, in the order of the run file.
         folder: The run directory; None if the records were kept in memory only.
+        environments: Where it was run, one for each session.
     """
 
     runfile: RunFile
     records: Sequence[Record]
     folder: Path | None
+    environments: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
     def results(self) -> list[Result]:
         """One result per (model, task, decoder setting)."""
-        return summarize(self.records)
+        return with_throughput(summarize(self.records), self.environments)
+
+    @cached_property
+    def throughput(self) -> list[Throughput]:
+        """Measured speed of decoding, one for each model and machine."""
+        return throughput_of(self.environments)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the results as JSON values; ``pandas.DataFrame(...)`` takes them as they are."""
@@ -91,11 +100,22 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     )
     if out is None:
         with executor(runfile, batch_size) as crew:
-            lines = [each.line for each in crew.finish(range(runfile.samples), frozenset())]
+            stopwatch, session = crew.stopwatch(), crew.session(batch_size)
+            finished = crew.finish(range(runfile.samples), frozenset())
+            lines = [each.line for each in measured_by(stopwatch, finished)]
+            session |= crew.noted(stopwatch)
         records = (from_line(line, "a record") for line in lines)
-        return Evaluation(runfile, _in_order(runfile, records), None)
-    directory = run(runfile, Path(out), batch_size=batch_size, executor=executor)
-    return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
+        return Evaluation(runfile, _in_order(runfile, records), None, [session])
+    return _evaluation_of(run(runfile, Path(out), batch_size=batch_size, executor=executor))
+
+
+def _evaluation_of(directory: RunDirectory) -> Evaluation:
+    return Evaluation(
+        directory.runfile,
+        _in_order(directory.runfile, directory.records()),
+        directory.path,
+        directory.environments(),
+    )
 
 
 def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:

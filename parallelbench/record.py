@@ -144,7 +144,9 @@ class Record(BaseModel):
         counts: What it cost.
         trace: Every step.
         served: What the server said of its reply; None if there is no server.
-        seconds: Wall-clock time while this sample was live; depends on the batch.
+        seconds: Wall-clock time from its first step to its last, in which other decodes went
+            on: these times overlap, and their sum means nothing.  Of a server, the time of the
+            reply, from request to end.
     """
 
     model_config = _CONFIG
