@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from parallelbench.errors import RequestError
 from parallelbench.record import Record, from_line
-from parallelbench.results import Result, summarize, with_throughput
+from parallelbench.results import Result, summarize, to_row, with_throughput
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile, make_runfile
 from parallelbench.runner import Executor, local, measured_by, run
 from parallelbench.throughput import Throughput, throughput_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Globs of the tasks that every model can be asked, the ideal one too.
 LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
@@ -45,8 +49,37 @@ class Evaluation:
         """Measured speed of decoding, one for each model and machine."""
         return throughput_of(self.environments)
 
+    def __repr__(self) -> str:
+        done = sum(record.status != "error" for record in self.records)
+        folder = "" if self.folder is None else f", in {self.folder}"
+        return f"Evaluation({done} of {self.runfile.decodes} decodes of {self.runfile}{folder})"
+
+    def _repr_html_(self) -> str:
+        """Return the results as a table, which notebooks show instead of the text."""
+        from parallelbench.notebook import table_of
+
+        return table_of(self.results, repr(self), [str(each) for each in self.throughput])
+
+    def frame(self) -> pd.DataFrame:
+        """Return the results as a data frame of pandas, one row per result.
+
+        The columns are those of ``results.csv``: an interval is two columns, ``_low`` and
+        ``_high``.  Fields, statuses and problems are dictionaries.
+
+        Raises:
+            RequestError: The package pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise RequestError(
+                "Evaluation.frame() needs the package pandas, which comes with pip install "
+                f"'parallelbench[datasets]'; results are also in to_dicts() ({error})"
+            ) from error
+        return pd.DataFrame([to_row(result) for result in self.results])
+
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the results as JSON values; ``pandas.DataFrame(...)`` takes them as they are."""
+        """Return the results as JSON values; ``pd.DataFrame(...)`` takes them as they are."""
         return [result.as_dict() for result in self.results]
 
 
@@ -107,6 +140,20 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         records = (from_line(line, "a record") for line in lines)
         return Evaluation(runfile, _in_order(runfile, records), None, [session])
     return _evaluation_of(run(runfile, Path(out), batch_size=batch_size, executor=executor))
+
+
+def load_run(path: str | Path) -> Evaluation:
+    """Return what a run directory holds, finished or not; nothing is decoded.
+
+    Args:
+        path: The run directory, also one that is being written, a shard, or a run of an earlier
+            version of a task.
+
+    Raises:
+        RunFileError: There is no run, or its run file is malformed.
+        RecordsError: A record is torn or was altered.
+    """
+    return _evaluation_of(RunDirectory.open(Path(path), any_version=True))
 
 
 def _evaluation_of(directory: RunDirectory) -> Evaluation:

@@ -187,6 +187,18 @@ class Record(BaseModel):
     served: Served | None = None
     seconds: float
 
+    def __repr__(self) -> str:
+        place = f"{self.task_label} sample {self.index}"
+        place += f" repeat {self.repeat}" if self.repeat else ""
+        told: list[str] = [self.status]
+        if self.marks is not None:
+            told.append(f"{100 * self.marks.lenient:.4g} % right")
+        if self.counts is not None:
+            told.append(f"{self.counts.nfe} model calls")
+        return f"Record({self.model}, {place}, {self.decoder_label}: {', '.join(told)})"
+
+    __str__ = __repr__
+
     @property
     def key(self) -> tuple[str, str, int, str, int]:
         """What no two records of one run share."""

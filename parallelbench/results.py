@@ -113,6 +113,16 @@ class Result:
     engines: Mapping[str, str] = field(default_factory=dict)
     throughput: Throughput | None = None
 
+    def __repr__(self) -> str:
+        told = [f"{self.samples} samples"]
+        if self.accuracy is not None:
+            told.append(f"{100 * self.accuracy:.1f} % right")
+        if self.tokens_per_step is not None:
+            told.append(f"{self.tokens_per_step:.2f} tokens per step")
+        oracle = " (oracle)" if self.oracle else ""
+        setting = f"{self.model}, {self.task_label}, {self.decoder_label}{oracle}"
+        return f"Result({setting}: {', '.join(told)})"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
         return {
@@ -214,7 +224,13 @@ def to_json(results: Sequence[Result]) -> str:
 
 def to_csv(results: Sequence[Result]) -> str:
     """Return ``results`` as CSV: one column per scalar, JSON in the columns of mappings."""
-    rows = [_flat(result) for result in results]
+    rows = [
+        {
+            name: json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+            for name, value in to_row(result).items()
+        }
+        for result in results
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -222,15 +238,14 @@ def to_csv(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def _flat(result: Result) -> dict[str, Any]:
+def to_row(result: Result) -> dict[str, Any]:
+    """Return ``result`` as one row: each interval in two columns, ``_low`` and ``_high``."""
     row: dict[str, Any] = {}
     for name, value in result.as_dict().items():
         if name.startswith("interval") or name.endswith("interval"):
             stem = name.replace("interval_strict", "accuracy_strict").removesuffix("_interval")
             stem = "accuracy" if stem == "interval" else stem
             row[f"{stem}_low"], row[f"{stem}_high"] = value or (None, None)
-        elif isinstance(value, Mapping):
-            row[name] = json.dumps(value, sort_keys=True)
         else:
             row[name] = value
     return row
