@@ -164,8 +164,11 @@ def _with_oracles(records: Iterable[Record]) -> list[_Pair]:
 
 def _on_the_same(records: Sequence[Record], settings: Sweep) -> Sweep | None:
     """Return the settings of an oracle; None if it lacks a sample that the others have."""
+    # Records come as they were finished, and columns in the order of the tasks' first record.
+    places = {task: place for place, task in enumerate(dict.fromkeys(settings.tasks))}
+    ordered = sorted(records, key=lambda record: places.get(record.task_label, len(places)))
     try:
-        oracle = sweep_of(records)
+        oracle = sweep_of(ordered)
     except IncompleteSweepError:
         return None
     same = (oracle.tasks, oracle.indices) == (settings.tasks, settings.indices)

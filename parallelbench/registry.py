@@ -59,6 +59,8 @@ class Registry(Mapping[str, T]):
         """
 
         def file(entry: T) -> T:
+            if getattr(entry, "__module__", None) == "__main__":
+                load_plugins()  # a name that the suite has is refused here, and not at first use
             held = self._entries.get(name, entry)
             if held is not entry and not _is_former_version(held, entry):
                 raise ValueError(f"{self.kind} {name!r} is already {held!r}")

@@ -180,6 +180,17 @@ def test_at_a_prompt_what_a_package_registered_is_not_replaced(interactive):
     assert registry["random"] is held
 
 
+def test_a_name_of_the_suite_is_refused_where_it_is_taken_and_not_later(interactive, monkeypatch):
+    registry = Registry("fruit")
+
+    def load():
+        registry.register("random")(defined(module="parallelbench.decoders.random"))
+
+    monkeypatch.setattr("parallelbench.registry.load_plugins", load)
+    with pytest.raises(ValueError, match="fruit 'random' is already"):
+        registry.register("random")(defined())
+
+
 def test_in_a_script_a_name_is_taken_once(script):
     registry = Registry("fruit")
     held = registry.register("mine")(defined(presets={"mine-fast": "k=2"}))

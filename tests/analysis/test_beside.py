@@ -84,6 +84,20 @@ def test_an_oracle_that_lacks_a_sample_is_not_compared_with():
     assert aside.efficiency["mini", "shuffle", "one_by_one:k=1"].value == pytest.approx(1)
 
 
+def test_the_order_in_which_decodes_were_finished_changes_nothing():
+    records = [
+        record.model_copy(update={"task": task, "task_label": task})
+        for task in ("shuffle", "copy")
+        for record in one_by_one_and_an_oracle()
+    ]
+    first = around(records)
+    assert {each.oracle for each in first.references.values()} == {"label"}
+    other = around(sorted(records, key=lambda record: (record.oracle, record.task_label)))
+    another = around(sorted(records, key=lambda record: (not record.oracle, record.task_label)))
+    assert other.efficiency == another.efficiency == first.efficiency
+    assert other.references == another.references == first.references
+
+
 def test_an_accuracy_that_resamples_often_miss_has_no_interval():
     marks = [[1] * 24 + [0] * 6, [1] * 30]
     aside = around(fabricated_records(marks, [[4] * 30, [8] * 30]))
