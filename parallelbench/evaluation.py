@@ -79,7 +79,7 @@ class Evaluation:
         return pd.DataFrame([to_row(result) for result in self.results])
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return the results as JSON values; ``pd.DataFrame(...)`` takes them as they are."""
+        """Return the results as JSON values; ``pandas.DataFrame(...)`` takes them as they are."""
         return [result.as_dict() for result in self.results]
 
 

@@ -53,7 +53,7 @@ class Span(BaseModel):
     settings: int = Field(ge=1)
     task: str | None
     decoder: str | None
-    decodes: int = Field(ge=0)
+    decodes: int = Field(ge=1)
     answer_tokens: int | None = Field(ge=0)
     seconds: float = Field(ge=0)
     calls: int = Field(ge=0)
@@ -68,7 +68,8 @@ class Conditions(NamedTuple):
         device: Such as ``cpu`` or the name of a GPU.
         dtype: Number format of the weights.
         attention: Kernel of the attention.
-        batch_size: Most decodes at a time, of each worker.
+        batch_size: Most decodes at a time, of each worker; None for a server.
+        concurrency: Requests that a server is sent at a time; None for other models.
         workers: Number of Ray workers; None for one process.
         cores: Processor cores of the machine.
     """
@@ -77,10 +78,13 @@ class Conditions(NamedTuple):
     dtype: str | None
     attention: str | None
     batch_size: int | None
+    concurrency: int | None
     workers: int | None
     cores: int | None
 
     def __str__(self) -> str:
+        if self.concurrency is not None:
+            return f"a server ({self.concurrency} requests at a time)"
         kernel = [f"{self.attention} attention"] if self.attention else []
         batch = [f"batch size {self.batch_size}"] if self.batch_size else []
         cores = [f"{self.cores} cores"] if self.cores and self.device == "cpu" else []
@@ -96,7 +100,7 @@ class Throughput:
 
     Attributes:
         models: Labels of the models.
-        settings: Number of (task, decoder) settings that shared the calls.
+        settings: Number of (task, decoder) settings that shared the time, at least.
         sessions: Number of measurements that were added up.
         decodes: Number of finished decodes; a sample counts once for each setting and repeat.
         answer_tokens: Their tokens before the first end-of-text; None if not all are known.
@@ -226,9 +230,11 @@ def _added_up(
 
 def _sum(spans: Sequence[Span], where: Conditions) -> Throughput:
     tokens = [span.answer_tokens for span in spans if span.answer_tokens is not None]
+    alone = {(span.task, span.decoder) for span in spans if span.settings == 1}
     return Throughput(
         models=tuple(spans[0].models),
-        settings=max(span.settings for span in spans),
+        # Which settings shared a span is not written down; it had at least so many.
+        settings=max(len(alone), *(span.settings for span in spans)),
         sessions=len(spans),
         decodes=sum(span.decodes for span in spans),
         answer_tokens=sum(tokens) if len(tokens) == len(spans) else None,
@@ -244,15 +250,14 @@ def _measured(environments: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Span,
     for environment in environments:
         try:
             spans = [Span.model_validate(each) for each in environment.get(SPANS, [])]
-        except (ValidationError, TypeError) as error:
+            found = [(span, _conditions(environment, span.models)) for span in spans]
+        except (ValidationError, TypeError, AttributeError) as error:
             raise RecordsError(
                 f"environment.json was altered: its entry {SPANS!r} is not of the form that a run "
                 f"writes ({' '.join(str(error).split())[:200]}); delete that entry, the records do "
                 "not need it"
             ) from error
-        for span in spans:
-            if span.decodes:
-                yield span, _conditions(environment, span.models)
+        yield from found
 
 
 def _conditions(environment: Mapping[str, Any], models: Sequence[str]) -> Conditions:
@@ -262,11 +267,14 @@ def _conditions(environment: Mapping[str, Any], models: Sequence[str]) -> Condit
         values = [next((str(own[n]) for n in names if own.get(n)), None) for own in facts]
         return None if None in values else ", ".join(dict.fromkeys(map(str, values)))
 
+    # Servers are asked one after the other, so that a span has one of them or none.
+    concurrency = facts[0].get("concurrency")
     return Conditions(
         device=joined("device_name", "device"),
         dtype=joined("dtype"),
         attention=joined("attention"),
-        batch_size=environment.get("batch_size"),
+        batch_size=environment.get("batch_size") if concurrency is None else None,
+        concurrency=concurrency,
         workers=environment.get("workers"),
         cores=environment.get("cores"),
     )

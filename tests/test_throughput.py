@@ -84,12 +84,15 @@ def test_an_error_takes_time_and_is_no_finished_decode():
 
 def test_tokens_that_a_server_did_not_count_are_absent_and_its_calls_are_replies():
     (span,) = timed([(2.0, 0, finished(tokens=3)), (2.0, 0, finished(tokens=None))])
-    (server,) = throughput_of([environment({**span, "calls": 2, "call_seconds": 6.0})])
+    models = {"ideal": {"concurrency": 8}}
+    (server,) = throughput_of(
+        [environment({**span, "calls": 2, "call_seconds": 6.0}, models=models)]
+    )
     assert server.answer_tokens_per_second is None
     assert server.decodes_per_second == 0.5
     assert server.seconds_per_call == 3.0
     assert server.rows_per_call is None
-    assert "measured 0.500 decodes per second" in str(server)
+    assert "measured 0.500 decodes per second on a server (8 requests at a time)" in str(server)
     assert str(server).endswith("3.00 s per reply")
 
 
@@ -160,7 +163,7 @@ def test_a_long_session_is_noted_while_it_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "altered",
-    [[{"models": ["ideal"]}], {"seconds": 1}, [{"seconds": float("nan")}], "fast", 3],
+    [[{"models": ["ideal"]}], {"seconds": 1}, [{"seconds": float("nan")}], "fast", 3, None],
 )
 def test_an_altered_measurement_is_refused_in_a_sentence(altered):
     with pytest.raises(RecordsError, match=r"environment\.json was altered: its entry 'decoding'"):
@@ -173,6 +176,13 @@ def test_an_altered_measurement_is_refused_in_a_sentence(altered):
 def test_a_setting_has_a_speed_of_its_own_only_where_it_was_decoded_alone(tmp_path):
     shared = evaluate(tasks="choices/city", decoders="random:k=8|32", samples=5)
     assert [result.throughput for result in shared.results] == [None, None]
+    assert shared.throughput[0].settings == 2
+    (one,) = timed([(2.0, 1, finished())])
+    (other,) = timed([(1.0, 1, finished(decoder="wino"))])
+    assert throughput_of([environment(one), environment(other)])[0].settings == 2
+    assert [each.settings for each in throughput_of_settings([environment(one)] * 2).values()] == [
+        1
+    ]
     alone = evaluate(tasks="choices/city", decoders="random:k=8", samples=5)
     (result,) = alone.results
     assert result.throughput == alone.throughput[0]
