@@ -1,27 +1,36 @@
 """What stands beside every result: oracles, oracle efficiency, and where accuracy was lost.
 
-*Oracle efficiency* of a decoder setting is its tokens per step over those of the best choice
-of a setting for each sample, made afterwards among all settings that were run, at the same
-accuracy.  It is at most 1; 1 says that this run holds no better schedule at that accuracy.
+*Oracle efficiency* of a decoder setting is its tokens per step over those of an oracle at
+:data:`~parallelbench.analysis.speed.EFFICIENCY_ACCURACY`, by the rule of the board: the oracle is
+the one that was run with the same model (:func:`~parallelbench.analysis.speed.oracle_for`), else
+the best choice of a setting for each sample, made afterwards.  A setting that is less often right
+has none.  It compares speeds only: writing one by one has 1 over the oracle's speed, however right
+it is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from parallelbench.analysis.hindsight import frontier_of, sweep_oracle, threshold_oracle
+from parallelbench.analysis.hindsight import sweep_oracle, threshold_oracle
 from parallelbench.analysis.losses import Loss, losses
-from parallelbench.analysis.statistics import percentile_interval
+from parallelbench.analysis.speed import (
+    EFFICIENCY_ACCURACY,
+    efficiencies_of_settings,
+    oracle_for,
+    oracle_speed,
+)
 from parallelbench.analysis.sweep import IncompleteSweepError, Sweep, sweep_of
 from parallelbench.record import Record
-from parallelbench.results import Interval, Result
+from parallelbench.results import CONFIDENCE, Interval, Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
 RESAMPLES = 200
+
+_PERCENT = round(100 * EFFICIENCY_ACCURACY)
 
 #: Model, task label (or ``"average"``), decoder label.
 Key = tuple[str, str, str]
@@ -29,15 +38,50 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """A decoder's speed over that of hindsight at the same accuracy.
+    """A decoder setting's tokens per step over those of an oracle, both at the same accuracy.
 
     Attributes:
-        value: In (0, 1].
-        interval: 95 %, by bootstrap over samples; None with one sample.
+        value: Above 0; at most 1 against hindsight.
+        interval: 95 %, by bootstrap over samples; None with one sample, and where more than
+            2.5 % of the resamples do not reach the accuracy.
+        reached: Share of the resamples in which setting and oracle reach it.
     """
 
     value: float
     interval: Interval | None
+    reached: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the efficiencies of a model on a task are against.
+
+    Attributes:
+        oracle: Name of the oracle; None for the choice of a setting for each sample, made
+            afterwards among the settings of the run.
+        speed: Its tokens per step at the accuracy; None if it does not reach that.
+    """
+
+    oracle: str | None
+    speed: float | None
+
+    def __str__(self) -> str:
+        name = (
+            "the best choice of a setting for each sample, made afterwards,"
+            if self.oracle is None
+            else f"the oracle {self.oracle}"
+        )
+        if self.speed is None:
+            return (
+                f"Oracle efficiency is absent: {name} has fewer than {_PERCENT} % of the answers "
+                "right."
+            )
+        return (
+            f"Oracle efficiency compares speed at {_PERCENT} % right answers, where {name} writes "
+            f"{self.speed:.2f} tokens per step. A setting with fewer right answers has none; "
+            f"writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, however right it "
+            "is."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +90,16 @@ class Beside:
 
     Attributes:
         oracles: The hindsight oracles' points, one per (model, task) each.
-        efficiency: Of each decoder setting that was not told the answers.
+        efficiency: Of each decoder setting that was not told the answers and reaches the
+            accuracy.
+        references: What it is against, by model and task label (or ``"average"``).
         losses: Where each result's accuracy was lost.
         missing: Why there are no oracles and no efficiency; None if there are.
     """
 
     oracles: Sequence[Result] = ()
     efficiency: dict[Key, Efficiency] = field(default_factory=dict)
+    references: dict[tuple[str, str], Reference] = field(default_factory=dict)
     losses: dict[Key, Loss] = field(default_factory=dict)
     missing: str | None = None
 
@@ -69,31 +116,76 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
     steered = [record for record in records if record.trace is not None]
     try:
         oracles = [*threshold_oracle(steered), *sweep_oracle(steered)]
-        efficiency = dict(_efficiencies(steered))
+        pairs = _with_oracles(steered)
     except IncompleteSweepError as error:
         return Beside(losses=split, missing=str(error))
-    return Beside(oracles=oracles, efficiency=efficiency, losses=split)
+    aside = Beside(oracles=oracles, losses=split)
+    for settings, name, oracle in pairs:
+        for task, own, against in _by_task(settings, oracle):
+            key = settings.model, task
+            speed = oracle_speed(EFFICIENCY_ACCURACY, own, against)
+            aside.references[key] = Reference(name, speed)
+            aside.efficiency.update(
+                {(*key, label): each for label, each in _efficiencies(own, against)}
+            )
+    return aside
 
 
-def _efficiencies(records: Iterable[Record]) -> Iterable[tuple[Key, Efficiency]]:
+class _Pair(NamedTuple):
+    """The settings of one model, and the oracle that they are compared with.
+
+    Attributes:
+        settings: Those that were not told the answers.
+        name: Of the oracle; None for hindsight.
+        oracle: Its settings on the same samples; None for hindsight.
+    """
+
+    settings: Sweep
+    name: str | None
+    oracle: Sweep | None
+
+
+def _with_oracles(records: Iterable[Record]) -> list[_Pair]:
     models: dict[str, list[Record]] = defaultdict(list)
+    told: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if not record.oracle:
+        if record.oracle:
+            told[record.model][record.decoder].append(record)
+        else:
             models[record.model].append(record)
+    pairs = []
     for model, own in models.items():
-        sweep = sweep_of(own)
-        for task, part in {**sweep.by_task(), "average": sweep}.items():
-            for label, efficiency in _of_settings(part):
-                yield (model, task, label), efficiency
+        settings = sweep_of(own)
+        oracles = {name: _on_the_same(each, settings) for name, each in told[model].items()}
+        name = oracle_for(model, [name for name, oracle in oracles.items() if oracle is not None])
+        pairs.append(_Pair(settings, name, None if name is None else oracles[name]))
+    return pairs
 
 
-def _of_settings(sweep: Sweep) -> Iterable[tuple[str, Efficiency]]:
-    frontier = frontier_of(sweep)
-    # As observed in the first row, then resampled.
-    weights = np.vstack([sweep.weights, sweep.resampled_weights(RESAMPLES)])
-    speeds, marks = weights @ sweep.tokens_per_step.T, weights @ sweep.accuracy.T
-    for row, setting in enumerate(sweep.settings):
-        # Each resample compares at the accuracy that the setting has in it.
-        ratios = speeds[:, row] / frontier.speeds_at(marks[:, row], weights)
-        interval = percentile_interval(ratios[1:]) if sweep.samples > 1 else None
-        yield setting.label, Efficiency(float(ratios[0]), interval)
+def _on_the_same(records: Sequence[Record], settings: Sweep) -> Sweep | None:
+    """Return the settings of an oracle; None if it lacks a sample that the others have."""
+    # Records come as they were finished, and columns in the order of the tasks' first record.
+    places = {task: place for place, task in enumerate(dict.fromkeys(settings.tasks))}
+    ordered = sorted(records, key=lambda record: places.get(record.task_label, len(places)))
+    try:
+        oracle = sweep_of(ordered)
+    except IncompleteSweepError:
+        return None
+    same = (oracle.tasks, oracle.indices) == (settings.tasks, settings.indices)
+    return oracle if same else None
+
+
+def _by_task(settings: Sweep, oracle: Sweep | None) -> Iterator[tuple[str, Sweep, Sweep | None]]:
+    against = {} if oracle is None else oracle.by_task()
+    for task, own in settings.by_task().items():
+        yield task, own, against.get(task)
+    yield "average", settings, oracle
+
+
+def _efficiencies(settings: Sweep, oracle: Sweep | None) -> Iterator[tuple[str, Efficiency]]:
+    found = efficiencies_of_settings(EFFICIENCY_ACCURACY, settings, oracle, resamples=RESAMPLES)
+    for label, (value, interval, reached, _) in found.items():
+        if value is not None:
+            # Beyond that the lower end is 0, which says nothing.
+            known = interval if reached >= (1 + CONFIDENCE) / 2 else None
+            yield label, Efficiency(value, known, reached)

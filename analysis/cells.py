@@ -8,11 +8,18 @@ from __future__ import annotations
 import re
 import textwrap
 
+from parallelbench.analysis.speed import EFFICIENCY_ACCURACY
 from parallelbench.results import Interval, Result
 
 #: Stands for a number without data.
 ABSENT = "\N{EN DASH}"
 _TO = "\N{EN DASH}"
+#: What the column of oracle efficiency means.
+EFFICIENCY = (
+    f"Tokens per step over those of an oracle at {100 * EFFICIENCY_ACCURACY:.0f} % right answers; "
+    "absent for a setting with fewer right answers. It compares speeds: writing one by one has 1 "
+    "over the oracle's tokens per step, however right it is."
+)
 
 
 def percent(share: float | None) -> str:
@@ -38,6 +45,18 @@ def number(value: float | None, digits: int = 2) -> str:
 def number_range(interval: Interval | None) -> str:
     """Return an interval with two decimals."""
     return ABSENT if interval is None else f"{interval.low:.2f}{_TO}{interval.high:.2f}"
+
+
+def reached_range(interval: Interval | None, reached: float) -> str:
+    """Return an interval of a ratio at an accuracy, or how often that accuracy is reached.
+
+    Example:
+        >>> reached_range(None, 0.893)
+        'in 89 % of resamples'
+    """
+    if interval is None and reached < 1:
+        return f"in {100 * reached:.0f} % of resamples"
+    return number_range(interval)
 
 
 def decodes(result: Result) -> str:

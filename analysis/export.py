@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.record import Record
-from parallelbench.results import Result, summarize
+from parallelbench.results import Result, summarize, with_throughput
 from parallelbench.rundir import RunDirectory, storage
 from parallelbench.runfile import RunFile
 from parallelbench.runner import draw
@@ -65,7 +65,7 @@ class Exported:
     @cached_property
     def results(self) -> list[Result]:
         """One per (model, task, decoder setting), oracles among them."""
-        return summarize(self.records)
+        return with_throughput(summarize(self.records), self.run.environments())
 
     @cached_property
     def ranked(self) -> list[Result]:

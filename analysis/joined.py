@@ -182,6 +182,10 @@ class JoinedRuns(RunDirectory):
                 if counts[setting] < 2 or _is_new(record, run, known):
                     yield record
 
+    def environments(self) -> list[dict[str, Any]]:
+        """Return the environment of every start of every run."""
+        return [start for run in self.runs for start in run.environments()]
+
     def facts(self) -> dict[str, Any]:
         """Return where the numbers come from, run by run."""
         places = self.runfile.places

@@ -24,6 +24,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from parallelbench import throughput
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
 from parallelbench.analysis.captions import Asked, asked_by, caption
@@ -45,7 +46,14 @@ from parallelbench.analysis.text_report import TextReport, judged_rates, text_re
 from parallelbench.errors import StorageError
 from parallelbench.progress import SILENT, Progress
 from parallelbench.record import Record
-from parallelbench.results import Result, average_over_tasks, summarize, to_csv, to_json
+from parallelbench.results import (
+    Result,
+    average_over_tasks,
+    summarize,
+    to_csv,
+    to_json,
+    with_throughput,
+)
 from parallelbench.rundir import RunDirectory
 
 #: Nothing to watch, and no free text.
@@ -68,7 +76,8 @@ def make_report(
     """Write the results, what stands beside them, figures and the page into ``run``.
 
     The files are ``results.json``, ``results.csv``, ``oracles.json``, ``figures/`` and
-    ``report.html``; where grammar engines judged, also ``judges.json``.
+    ``report.html``; where decoding was measured, also ``throughput.json``; where grammar engines
+    judged, ``judges.json``.
 
     Args:
         run: Finished or not.
@@ -98,17 +107,21 @@ def _made(
     calibrations: Mapping[str, Known],
     most_bytes: int | None,
 ) -> tuple[list[Result], Path]:
-    results = _in_order(run, summarize(records))
+    results = with_throughput(_in_order(run, summarize(records)), run.environments())
     run.write_text("results.json", to_json(results))
     run.write_text("results.csv", to_csv(results))
     aside = beside(records, [*results, *average_over_tasks(results)])
     run.write_text("oracles.json", to_json(aside.oracles))
+    measured = run.throughput()
+    if measured:
+        run.write_text("throughput.json", throughput.to_json(measured))
     missing, errors = shortfall(run, results), _errors(records)
     facts = {
         **({"state": missing} if missing else {}),
         **({"cut_off": cut} if (cut := cut_off(results)) else {}),
         **({"errors": errors} if errors else {}),
         **({"oracles": aside.missing} if aside.missing else {}),
+        **({"throughput": [str(each) for each in measured]} if measured else {}),
         **run.facts(),
     }
     digests = {record.model: record.model_digest for record in records}

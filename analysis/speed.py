@@ -14,19 +14,25 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from parallelbench.analysis.hindsight import TOLERANCE, frontier_of
+from parallelbench.analysis.losses import LABEL, is_ideal
 from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
 from parallelbench.results import RESAMPLES, Interval, Result
 from parallelbench.setting import Setting, build
+
+#: Share of right answers at which the oracle efficiency of a decoder setting is taken.
+EFFICIENCY_ACCURACY = 0.8
+
+INFORMATION = "information"
 
 
 class Point(NamedTuple):
@@ -172,6 +178,95 @@ def oracle_efficiency(
     weights = drawn_weights(curve, resamples, seed)
     best = _speeds_at(accuracy, oracle, weights)
     return _speed_estimate(_speeds_at(accuracy, curve, weights) / best, curve.samples)
+
+
+def efficiencies_of_settings(
+    accuracy: float,
+    settings: Sweep,
+    oracle: Sweep | None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, SpeedEstimate]:
+    """Return the oracle efficiency at ``accuracy`` of every setting, as a curve of one point.
+
+    The speed of a setting is its own tokens per step where its accuracy is at least
+    ``accuracy``; a setting below that has no efficiency.
+
+    Args:
+        accuracy: In [0, 1].
+        settings: Decoder settings that were not told the right answers.
+        oracle: The settings of an oracle on the same samples, as in :func:`oracle_efficiency`;
+            None for the choice among ``settings`` for each sample afterwards, as in
+            :func:`hindsight_efficiency`.
+        resamples: Of the bootstrap, which draws the same samples for all.
+        seed: Of its draws.
+
+    Returns:
+        By the setting's label.
+
+    Raises:
+        ValueError: ``accuracy`` is not in [0, 1], or the samples differ.
+    """
+    _refuse_no_share(accuracy)
+    weights = drawn_weights(settings, resamples, seed)
+    best = _oracle_speeds(accuracy, settings, oracle, weights)
+    speeds, marks = drawn_means(settings, weights)
+    wanted = np.array([accuracy])
+    return {
+        setting.label: _speed_estimate(
+            speeds_at(wanted, speeds[:, [row]], marks[:, [row]])[:, 0] / best, settings.samples
+        )
+        for row, setting in enumerate(settings.settings)
+    }
+
+
+def oracle_speed(accuracy: float, settings: Sweep, oracle: Sweep | None) -> float | None:
+    """Return the tokens per step at ``accuracy`` that efficiencies are against.
+
+    Args:
+        accuracy: In [0, 1].
+        settings: As in :func:`efficiencies_of_settings`.
+        oracle: Likewise.
+
+    Returns:
+        As observed, without resampling; None if the oracle does not reach ``accuracy``.
+    """
+    weights = settings.weights[None]
+    speed = float(_oracle_speeds(accuracy, settings, oracle, weights)[0])
+    return None if math.isnan(speed) else speed
+
+
+def oracle_for(model: str, ran: Collection[str]) -> str | None:
+    """Return the decoder that is the oracle of a model's efficiency.
+
+    Args:
+        model: Label of the model.
+        ran: Names of the oracles that were run with it.
+
+    Returns:
+        The label oracle, which goes by the predictions of the model; for the ideal model the
+        information oracle, which goes by their law; the other one if that was not run.  None
+        if neither was: the efficiency is then against hindsight.
+
+    Example:
+        >>> oracle_for("mini", {"information", "label"}), oracle_for("mini", set())
+        ('label', None)
+    """
+    names = (INFORMATION, LABEL) if is_ideal(model) else (LABEL, INFORMATION)
+    return next((name for name in names if name in ran), None)
+
+
+def _oracle_speeds(
+    accuracy: float,
+    settings: Sweep,
+    oracle: Sweep | None,
+    weights: Float[np.ndarray, "draws samples"],
+) -> Float[np.ndarray, " draws"]:
+    if oracle is None:
+        return frontier_of(settings).speeds_at(accuracy, weights)
+    _refuse_other_columns(settings, oracle)
+    return _speeds_at(accuracy, oracle, weights)
 
 
 def _refuse_other_columns(curve: Sweep, other: Sweep) -> None:

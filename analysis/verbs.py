@@ -104,6 +104,8 @@ def _report(
         results, page = make_report(run, known, most_bytes, progress)
     if not as_json:
         Console().print(table(results, average_over_tasks(results)))
+        for measured in run.throughput():
+            click.echo(str(measured))
     missing = shortfall(run, results)
     if missing:
         click.echo(f"{run.path}: {missing}", err=as_json)

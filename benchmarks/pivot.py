@@ -206,7 +206,7 @@ def efficiency(picked: Sequence[Chosen], seen: Measured) -> str:
 
 
 def share(task: str, label: str, seen: Measured) -> str:
-    """Return one strategy's oracle efficiency on one task; brackets where accuracy is lost."""
+    """Return the calls of `information` over one strategy's; brackets where accuracy is lost."""
     oracle = next(
         result
         for (name, _), result in seen.results.items()

@@ -42,11 +42,13 @@ from jaxtyping import Bool, Float
 
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.hindsight import frontier_of
-from parallelbench.analysis.losses import LABEL, is_ideal
+from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.speed import (
+    INFORMATION,
     areas_under,
     drawn_means,
     drawn_weights,
+    oracle_for,
     points_of,
     published_speed_at,
     resampled_means,
@@ -71,7 +73,6 @@ HEADLINE = (90, 80, 70)
 RESAMPLES = 1000
 _HINDSIGHT_RESAMPLES = 200
 
-INFORMATION = "information"
 HINDSIGHT = "hindsight"
 
 Kind = Literal["network", "ideal", "self-reported", "oracle"]
@@ -288,9 +289,8 @@ class _Decoded:
     @cached_property
     def oracle(self) -> str | None:
         """The name of the complete oracle that its efficiency is against."""
-        names = (INFORMATION, LABEL) if is_ideal(self.model) else (LABEL, INFORMATION)
         whole = {r.decoder for r in self.records if r.oracle and r.decoder_label in self._measured}
-        return next((name for name in names if name in whole), None)
+        return oracle_for(self.model, whole)
 
     @cached_property
     def others(self) -> tuple[str, ...]:

@@ -516,7 +516,11 @@ def _differences(claimed: Record, found: Record) -> Iterator[str]:
 
 
 def _result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
-    found = [result.as_dict() for result in summarize(records)]
+    found = [
+        # Earlier releases claimed a sum of times, which they called seconds.
+        {**result.as_dict(), "seconds": spent}
+        for result, spent in zip(summarize(records), _times_added_up(records), strict=True)
+    ]
     if not isinstance(claimed, list) or len(claimed) != len(found):
         yield f"{RESULTS} must have {len(found)} results, one for each model, task and decoder"
         return
@@ -532,6 +536,15 @@ def _result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
             elif not _alike(ours[name], claim):
                 found_now = shown(ours[name])
                 yield f"{where} claims {name} {shown(claim)}, and the records make {found_now}"
+
+
+def _times_added_up(records: Sequence[Record]) -> list[float]:
+    """Return the sum of the times of each result's decodes, in the order of the results."""
+    times: dict[tuple[str, str, str], float] = {}
+    for record in {record.key: record for record in records}.values():
+        setting = (record.model, record.task_label, record.decoder_label)
+        times[setting] = times.get(setting, 0.0) + record.seconds
+    return list(times.values())
 
 
 def _alike(ours: Any, theirs: Any) -> bool:

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parallelbench.conformance import check_decoder
-    from parallelbench.evaluation import Evaluation, evaluate
+    from parallelbench.evaluation import Evaluation, evaluate, load_run
 
-__all__ = ["Evaluation", "check_decoder", "evaluate"]
+    __version__: str
+
+__all__ = ["Evaluation", "__version__", "check_decoder", "evaluate", "load_run"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: torch takes a second that `parallelbench --help` need not pay.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("parallelbench")
     if name in __all__:
         from parallelbench import conformance, evaluation
 

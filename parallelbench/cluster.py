@@ -97,8 +97,7 @@ class _News(NamedTuple):
     """What a worker has finished since it was asked before."""
 
     finished: list[Finished]
-    asked: int
-    sent: int
+    tally: Tally
 
 
 class _Opened(NamedTuple):
@@ -162,9 +161,8 @@ class _Hand:
             if not finished:
                 raise fault
             self._done.put(fault)  # told when next asked: these are done
-        asked, sent = self._tally.asked, self._tally.sent
-        told, self._told = self._told, Tally(asked, sent)
-        return _News(finished, asked - told.asked, sent - told.sent)
+        told, self._told = self._told, replace(self._tally)
+        return _News(finished, self._told.less(told))
 
     def _work(self, parts: Parts) -> None:
         torch.set_num_threads(self._threads)  # each thread has its own number
@@ -299,6 +297,7 @@ class _Staff(Crew):
         self.engines: dict[str, dict[str, str]] = {}
         self.sources: dict[str, dict[str, str]] = {}
         self.tally = Tally()
+        self.in_turn = len(runfile.models) == 1
         self._runfile = runfile
         self._batch_size = batch_size
         self._staffing = staffing
@@ -417,8 +416,7 @@ class _Staff(Crew):
         return []
 
     def _booked(self, worker: _Worker, news: _News) -> list[Finished]:
-        self.tally.asked += news.asked
-        self.tally.sent += news.sent
+        self.tally.merge(news.tally)
         self._left -= len(news.finished)
         for each in news.finished:
             share = worker.shares[each.key[:3]]

@@ -10,10 +10,11 @@ are of the calls in which it took part.  What two of them ask alike is asked onc
 from __future__ import annotations
 
 import itertools
+import time
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,20 +33,40 @@ from parallelbench.statistics import Drawing, FlatStatistics, forbid_unwritable,
 
 @dataclass(slots=True)
 class Tally:
-    """What sharing saves.
+    """What sharing saves, and how long model calls take.
 
     Attributes:
         asked: Rows that decodes asked for.
         sent: Rows that went through the model.
+        calls: Batches that went through the model; of a server, replies.
+        seconds: Sum of the times of these calls.  A call lasts until the most likely token of
+            every position is known, for which the device must have finished.
     """
 
     asked: int = 0
     sent: int = 0
+    calls: int = 0
+    seconds: float = 0.0
 
     def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
         """Count the rows of one step: those asked for, and those of them that are sent."""
         self.asked += len(asked)
         self.sent += len(sent)
+
+    def add_call(self, seconds: float) -> None:
+        """Count one call that took so many seconds."""
+        self.calls += 1
+        self.seconds += seconds
+
+    def merge(self, other: Tally) -> None:
+        """Count all that ``other`` counted, too."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def less(self, before: Tally) -> Tally:
+        """Return what was counted since this tally was equal to ``before``."""
+        names = [each.name for each in fields(Tally)]
+        return Tally(**{name: getattr(self, name) - getattr(before, name) for name in names})
 
 
 def decode(
@@ -181,6 +202,7 @@ class _Asker:
             needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
             drawing=_drawing(asked),
             wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
+            tally=self._tally,
         )
         told, failed = asking.ask()
         for index, said in told.items():
@@ -249,6 +271,7 @@ class _Asking(NamedTuple):
         needs: What their decoders want to know.
         drawing: How tokens are drawn at the positions that somebody wants, asker after asker.
         wanted: How many positions each asker wants.
+        tally: Is told how long each batch takes.
     """
 
     model: Model
@@ -257,6 +280,7 @@ class _Asking(NamedTuple):
     needs: AbstractSet[str]
     drawing: Drawing | None
     wanted: np.ndarray
+    tally: Tally
 
     def ask(self) -> tuple[dict[int, Said], dict[int, str]]:
         """Return what the model said, and why it said nothing of the rows that are missing.
@@ -285,6 +309,7 @@ class _Asking(NamedTuple):
     def _about(self, batch: list[int]) -> _Part:
         askers = [asker for index in batch for asker in self.askers[index]]
         rows = [row for row, index in enumerate(batch) for _ in self.askers[index]]
+        began = time.perf_counter()
         prediction = self.model.predict([self.rows[index] for index in batch])
         forbid_unwritable(prediction, self.model.codec)
         device = prediction.logits.device
@@ -296,6 +321,7 @@ class _Asking(NamedTuple):
             self.model.codec.size,
             lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
         )
+        self.tally.add_call(time.perf_counter() - began)
         off_law: list[bool | None] = [None] * len(batch)
         if prediction.off_law is not None:
             off_law = prediction.off_law.tolist()

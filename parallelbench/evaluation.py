@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from parallelbench.errors import RequestError
 from parallelbench.progress import SILENT, shown
 from parallelbench.record import Record, from_line
-from parallelbench.results import Result, summarize
+from parallelbench.results import Result, summarize, to_row, with_throughput
+from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Executor, following, loading, local, run
+from parallelbench.runner import Executor, following, loading, local, measured_by, run
+from parallelbench.throughput import Throughput, throughput_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Globs of the tasks that every model can be asked, the ideal one too.
 LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
@@ -27,16 +33,52 @@ class Evaluation:
         runfile: What was run.
         records: One per decode, in the order of the run file.
         folder: The run directory; None if the records were kept in memory only.
+        environments: Where it was run, one for each session.
     """
 
     runfile: RunFile
     records: Sequence[Record]
     folder: Path | None
+    environments: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
     def results(self) -> list[Result]:
         """One result per (model, task, decoder setting)."""
-        return summarize(self.records)
+        return with_throughput(summarize(self.records), self.environments)
+
+    @cached_property
+    def throughput(self) -> list[Throughput]:
+        """Measured speed of decoding, one for each model and machine."""
+        return throughput_of(self.environments)
+
+    def __repr__(self) -> str:
+        done = sum(record.status != "error" for record in self.records)
+        folder = "" if self.folder is None else f", in {self.folder}"
+        return f"Evaluation({done} of {self.runfile.decodes} decodes of {self.runfile}{folder})"
+
+    def _repr_html_(self) -> str:
+        """Return the results as a table, which notebooks show instead of the text."""
+        from parallelbench.notebook import table_of
+
+        return table_of(self.results, repr(self), [str(each) for each in self.throughput])
+
+    def frame(self) -> pd.DataFrame:
+        """Return the results as a data frame of pandas, one row per result.
+
+        The columns are those of ``results.csv``: an interval is two columns, ``_low`` and
+        ``_high``.  Fields, statuses and problems are dictionaries.
+
+        Raises:
+            RequestError: The package pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise RequestError(
+                "Evaluation.frame() needs the package pandas, which comes with pip install "
+                f"'parallelbench[datasets]'; results are also in to_dicts() ({error})"
+            ) from error
+        return pd.DataFrame([to_row(result) for result in self.results])
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return the results as JSON values; ``pandas.DataFrame(...)`` takes them as they are."""
@@ -97,10 +139,13 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         if out is None:
             with executor(runfile, batch_size) as crew:
                 display.begin("decoding", runfile.decodes, "decodes")
+                stopwatch, session = crew.stopwatch(), crew.session(batch_size)
                 finished = crew.finish(range(runfile.samples), frozenset())
-                lines = [each.line for each in display.count(finished)]
-            records = [from_line(line, "a record") for line in lines]
-            return Evaluation(runfile, _in_order(runfile, records), None)
+                measured = measured_by(stopwatch, display.count(finished))
+                lines = [each.line for each in measured]
+                session |= crew.noted(stopwatch)
+            records = (from_line(line, "a record") for line in lines)
+            return Evaluation(runfile, _in_order(runfile, records), None, [session])
         directory = run(
             runfile,
             Path(out),
@@ -108,7 +153,30 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
             executor=executor,
             progress=following(display, runfile.decodes),
         )
-        return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
+        return _evaluation_of(directory)
+
+
+def load_run(path: str | Path) -> Evaluation:
+    """Return what a run directory holds, finished or not; nothing is decoded.
+
+    Args:
+        path: The run directory, also one that is being written, a shard, or a run of an earlier
+            version of a task.
+
+    Raises:
+        RunFileError: There is no run, or its run file is malformed.
+        RecordsError: A record is torn or was altered.
+    """
+    return _evaluation_of(RunDirectory.open(Path(path), any_version=True))
+
+
+def _evaluation_of(directory: RunDirectory) -> Evaluation:
+    return Evaluation(
+        directory.runfile,
+        _in_order(directory.runfile, directory.records()),
+        directory.path,
+        directory.environments(),
+    )
 
 
 def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:

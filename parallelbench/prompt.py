@@ -205,6 +205,9 @@ class Prompt:
     ids: Int[Tensor, " prompt"]
     canvas: Int[Tensor, " length"]
 
+    def __repr__(self) -> str:
+        return f"Prompt({self.sample.id}: {len(self.ids)} tokens, a canvas of {len(self.canvas)})"
+
     @cached_property
     def open(self) -> Bool[Tensor, " length"]:
         """True where the decoder writes."""

@@ -154,7 +154,9 @@ class Record(BaseModel):
         trace: Every step.
         served: What the server said of its reply; None if there is no server, or nothing
             came.
-        seconds: Wall-clock time while this sample was live; depends on the batch.
+        seconds: Wall-clock time from its first step to its last, in which other decodes went
+            on: these times overlap, and their sum means nothing.  Of a server, the time of the
+            reply, from request to end.
     """
 
     model_config = _CONFIG
@@ -195,6 +197,18 @@ class Record(BaseModel):
     trace: Trace | None
     served: Served | None = None
     seconds: float
+
+    def __repr__(self) -> str:
+        place = f"{self.task_label} sample {self.index}"
+        place += f" repeat {self.repeat}" if self.repeat else ""
+        told: list[str] = [self.status]
+        if self.marks is not None:
+            told.append(f"{100 * self.marks.lenient:.4g} % right")
+        if self.counts is not None:
+            told.append(f"{self.counts.nfe} model calls")
+        return f"Record({self.model}, {place}, {self.decoder_label}: {', '.join(told)})"
+
+    __str__ = __repr__
 
     @property
     def key(self) -> tuple[str, str, int, str, int]:

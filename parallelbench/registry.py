@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
@@ -34,6 +35,9 @@ class Preset(NamedTuple):
 class Registry(Mapping[str, T]):
     """Map names to objects of one kind; a name is taken once, for good.
 
+    At a Python prompt and in a notebook a class that is defined again takes the place of its
+    former version: who runs a cell again means the new one.
+
     Args:
         kind: What is kept here, in the singular, for error messages: ``"task"``.
 
@@ -50,18 +54,23 @@ class Registry(Mapping[str, T]):
         """Return a decorator that files its object under ``name``.
 
         Raises:
-            ValueError: ``name``, or one of the object's ``presets``, is already taken.
+            ValueError: ``name``, or one of the object's ``presets``, is already taken, and not
+                by a former version of the same object in an interactive session.
         """
 
         def file(entry: T) -> T:
+            if getattr(entry, "__module__", None) == "__main__":
+                load_plugins()  # a name that the suite has is refused here, and not at first use
             held = self._entries.get(name, entry)
-            if held is not entry:
+            if held is not entry and not _is_former_version(held, entry):
                 raise ValueError(f"{self.kind} {name!r} is already {held!r}")
             # Its own: a subclass is another strategy, and its parent's presets are not its.
             own = getattr(entry, "__dict__", {}).get("presets", {})
             presets = {preset: Preset(name, fields) for preset, fields in own.items()}
             self._check_free(name, presets)
             self._entries[name] = entry
+            for former in [each for each, preset in self.presets.items() if preset.name == name]:
+                del self.presets[former]
             self.presets.update(presets)
             return entry
 
@@ -116,6 +125,18 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _is_former_version(held: object, entry: object) -> bool:
+    """Return whether ``entry`` is ``held``, defined again in an interactive session."""
+    if not hasattr(sys, "ps1"):  # Python's prompt has it, and so have IPython and Jupyter
+        return False
+    module = getattr(entry, "__module__", None)
+    if module is None or module != getattr(held, "__module__", None):
+        return False
+    # What is typed may be renamed; a module that is loaded again says the same names.
+    names = [getattr(each, "__qualname__", None) for each in (held, entry)]
+    return module == "__main__" or names[0] == names[1]
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

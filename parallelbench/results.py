@@ -17,6 +17,7 @@ import numpy as np
 
 from parallelbench.errors import RecordsError
 from parallelbench.record import Record, refuse_other_samples
+from parallelbench.throughput import Throughput, throughput_of_settings
 
 #: Of every interval here.
 CONFIDENCE = 0.95
@@ -81,11 +82,12 @@ class Result:
         problems: How many marked decodes had each problem.
         off_law_share: Share of calls made on a canvas that no right answer fits; None for
             a model that does not know the law.
-        seconds: Sum of the wall-clock times of the decodes; they overlap in a batch.
         parts: The parts of the marks, by name; of an average over tasks none.
         engines: What marked the replies beside our own rules: its version, by score.
         finishes: Number of replies of a server by the reason that it gave for their end, those
             without an answer included.
+        throughput: Measured speed of these decodes; None where they shared their time with
+            those of other settings, or where it was not measured.
     """
 
     model: str
@@ -109,14 +111,29 @@ class Result:
     statuses: Mapping[str, int]
     problems: Mapping[str, int]
     off_law_share: float | None
-    seconds: float
     parts: Mapping[str, Part] = field(default_factory=dict)
     engines: Mapping[str, str] = field(default_factory=dict)
     finishes: Mapping[str, int] = field(default_factory=dict)
+    throughput: Throughput | None = None
+
+    def __repr__(self) -> str:
+        told = [f"{self.samples} samples"]
+        if self.accuracy is not None:
+            told.append(f"{100 * self.accuracy:.1f} % right")
+        if self.tokens_per_step is not None:
+            told.append(f"{self.tokens_per_step:.2f} tokens per step")
+        oracle = " (oracle)" if self.oracle else ""
+        setting = f"{self.model}, {self.task_label}, {self.decoder_label}{oracle}"
+        return f"Result({setting}: {', '.join(told)})"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return {**asdict(self), "statuses": dict(self.statuses), "problems": dict(self.problems)}
+        return {
+            **asdict(self),
+            "statuses": dict(self.statuses),
+            "problems": dict(self.problems),
+            "throughput": None if self.throughput is None else self.throughput.as_dict(),
+        }
 
 
 def summarize(records: Iterable[Record]) -> list[Result]:
@@ -137,6 +154,27 @@ def summarize(records: Iterable[Record]) -> list[Result]:
     for record in latest.values():
         groups[record.model, record.task_label, record.decoder_label].append(record)
     return [_result(group) for group in groups.values()]
+
+
+def with_throughput(
+    results: Sequence[Result], environments: Iterable[Mapping[str, Any]]
+) -> list[Result]:
+    """Return ``results`` with the throughput of those all of whose decodes were measured alone.
+
+    Args:
+        results: Of every (model, task, decoder setting).
+        environments: Those of the sessions that they come from.
+
+    Raises:
+        RecordsError: A measurement was altered.
+    """
+    measured = throughput_of_settings(environments)
+    having = []
+    for result in results:
+        own = measured.get((result.model, result.task_label, result.decoder_label))
+        whole = own is not None and own.decodes >= result.count
+        having.append(replace(result, throughput=own if whole else None))
+    return having
 
 
 def average_over_tasks(results: Sequence[Result]) -> list[Result]:
@@ -194,7 +232,13 @@ def to_json(results: Sequence[Result]) -> str:
 
 def to_csv(results: Sequence[Result]) -> str:
     """Return ``results`` as CSV: one column per scalar, JSON in the columns of mappings."""
-    rows = [_flat(result) for result in results]
+    rows = [
+        {
+            name: json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+            for name, value in to_row(result).items()
+        }
+        for result in results
+    ]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -202,15 +246,14 @@ def to_csv(results: Sequence[Result]) -> str:
     return text.getvalue()
 
 
-def _flat(result: Result) -> dict[str, Any]:
+def to_row(result: Result) -> dict[str, Any]:
+    """Return ``result`` as one row: each interval in two columns, ``_low`` and ``_high``."""
     row: dict[str, Any] = {}
     for name, value in result.as_dict().items():
         if name.startswith("interval") or name.endswith("interval"):
             stem = name.replace("interval_strict", "accuracy_strict").removesuffix("_interval")
             stem = "accuracy" if stem == "interval" else stem
             row[f"{stem}_low"], row[f"{stem}_high"] = value or (None, None)
-        elif isinstance(value, Mapping):
-            row[name] = json.dumps(value, sort_keys=True)
         else:
             row[name] = value
     return row
@@ -253,7 +296,6 @@ def _result(records: Sequence[Record]) -> Result:
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),
         off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
-        seconds=sum(r.seconds for r in records),
         parts=_parts(marked),
         engines=_engines(marked),
         finishes=_by_frequency(
@@ -375,10 +417,10 @@ def _average(group: Sequence[Result]) -> Result:
         statuses=dict(sum((Counter(result.statuses) for result in group), Counter())),
         problems=_by_frequency(sum((Counter(result.problems) for result in group), Counter())),
         off_law_share=_plain_mean([result.off_law_share for result in group]),
-        seconds=sum(result.seconds for result in group),
         parts={},
         engines={},
         finishes=_by_frequency(sum((Counter(result.finishes) for result in group), Counter())),
+        throughput=None,
     )
 
 

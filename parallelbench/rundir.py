@@ -25,6 +25,7 @@ from parallelbench.errors import RecordsError, RequestError, RunFileError, Stora
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.runfile import RunFile, differences, digest_of, make_runfile, read_content
 from parallelbench.shard import Shard
+from parallelbench.throughput import Throughput, throughput_of
 
 _RUN_FILE = "run.yaml"
 _SHARD = "shard.json"
@@ -222,6 +223,14 @@ class RunDirectory:
                 f"{file} was altered: it is no JSON any more; delete it, the records do not need it"
             ) from error
         return starts
+
+    def throughput(self) -> list[Throughput]:
+        """Return how fast the run was decoded, one for each model and machine.
+
+        Raises:
+            RecordsError: A measurement was altered.
+        """
+        return throughput_of(self.environments())
 
     def facts(self) -> dict[str, Any]:
         """Return the run's provenance, for its report."""

@@ -100,6 +100,14 @@ class RunFile:
     left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)
     remarks: tuple[str, ...] = field(default=(), compare=False)
 
+    def __repr__(self) -> str:
+        parts = {"model": self.models, "task": self.tasks, "decoder": self.decoders}
+        counts = ", ".join(
+            f"{len(own)} {name}{'s' if len(own) != 1 else ''}" for name, own in parts.items()
+        )
+        repeats = f", {self.repeats} repeats" if self.repeats > 1 else ""
+        return f"RunFile({counts}, {self.samples} samples{repeats}, seed {self.seed})"
+
     @property
     def decodes(self) -> int:
         """How many decodes the run asks for."""

@@ -6,10 +6,11 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,7 +20,13 @@ import torch
 from parallelbench.decode import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.environment import environment
-from parallelbench.errors import RequestError, RunFileError, UnreachableError, WorkersError
+from parallelbench.errors import (
+    RequestError,
+    RunFileError,
+    StorageError,
+    UnreachableError,
+    WorkersError,
+)
 from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.progress import Progress
@@ -40,7 +47,9 @@ from parallelbench.score import Marks
 from parallelbench.serve import Answered, Question, serve
 from parallelbench.setting import Setting, build
 from parallelbench.shard import Shard
+from parallelbench.stopwatch import Stopwatch
 from parallelbench.task import TASKS, Task, sample_rng
+from parallelbench.throughput import SPANS
 
 T = TypeVar("T")
 
@@ -55,6 +64,9 @@ _TRIED = 4
 #: All are measured, at about a millisecond each, unless the model's context holds this many
 #: times the longest of those: the samples of no task differ so much.
 _MARGIN = 4
+#: Seconds between two notes of how far a session is; a process that is killed loses so much of
+#: what it measured.
+_NOTED_EVERY = 10.0
 
 
 class Parts(NamedTuple):
@@ -91,16 +103,23 @@ class Finished(NamedTuple):
         key: Of the record.
         line: The record.
         error: What went wrong, for status ``error``; else None.
+        answer_tokens: Tokens before the first end-of-text; None if a server did not count them.
     """
 
     key: Key
     line: str
     error: str | None
+    answer_tokens: int | None
 
     @classmethod
     def of(cls, record: Record) -> Finished:
         """Return ``record`` as it is written down."""
-        return cls(record.key, to_line(record), record.error)
+        tokens = None
+        if record.counts is not None:
+            tokens = record.counts.answer_tokens
+        elif record.served is not None:
+            tokens = record.served.completion_tokens
+        return cls(record.key, to_line(record), record.error, tokens)
 
 
 class Loaded(NamedTuple):
@@ -118,13 +137,15 @@ class Crew(ABC):
         engines: What marks replies beside our own rules: by task's label, its version by
             score.
         sources: Digests of what tasks read from outside the package: by task's label, by field.
-        tally: What sharing saved so far.
+        tally: What sharing saved so far, and how long model calls took.
+        in_turn: Whether one model is decoded after the other.
     """
 
     models: Mapping[str, Loaded]
     engines: Mapping[str, Mapping[str, str]]
     sources: Mapping[str, Mapping[str, str]]
     tally: Tally
+    in_turn: bool = True
 
     @abstractmethod
     def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
@@ -141,6 +162,26 @@ class Crew(ABC):
     def facts(self) -> dict[str, Any]:
         """Return where the decodes were done, as JSON values, as far as is known by now."""
         return {}
+
+    def session(self, batch_size: int) -> dict[str, Any]:
+        """Return the environment in which the decodes are done, as JSON values."""
+        models = {label: model.facts for label, model in self.models.items()}
+        return {**environment(), "batch_size": batch_size, "models": models, **self.facts()}
+
+    def stopwatch(self) -> Stopwatch:
+        """Return a stopwatch for the decodes."""
+        return Stopwatch(self.models, self.tally, in_turn=self.in_turn)
+
+    def noted(self, stopwatch: Stopwatch) -> dict[str, Any]:
+        """Return what becomes known of :meth:`session` while decodes go on."""
+        asked, sent = self.tally.asked, self.tally.sent
+        return {
+            "rows_asked": asked,
+            "rows_sent": sent,
+            "shared_calls": asked - sent,
+            **self.facts(),
+            SPANS: stopwatch.spans(),
+        }
 
 
 #: Brings a crew together for a run file and a batch size, and lets it go at the end.
@@ -207,23 +248,18 @@ def run(  # noqa: PLR0913  all but two are options
         _check_engines(crew, marked_by, path)
         _check_sources(crew, drawn_from, path)
         _check_recorded_samples(runfile, samples, path)
-        models = {label: model.facts for label, model in crew.models.items()}
-        directory.add_environment(
-            {**environment(), "batch_size": batch_size, "models": models, **crew.facts()}
-        )
-        finished = crew.finish(directory.samples, done)
         kept = len(done)
         try:
-            for count, (_, line, error) in enumerate(finished, start=len(done) + 1):
-                writer.append_line(line)
-                progress(count)
-                kept += error is None
-                if error is not None:
-                    failed(from_line(line, "a record"))
+            with _session(directory, crew, batch_size) as measured:
+                finished = measured(crew.finish(directory.samples, done))
+                for count, each in enumerate(finished, start=len(done) + 1):
+                    writer.append_line(each.line)
+                    progress(count)
+                    kept += each.error is None
+                    if each.error is not None:
+                        failed(from_line(each.line, "a record"))
         except (UnreachableError, WorkersError) as error:
             raise type(error)(f"{error}; {_kept(kept)}") from error
-        asked, sent = crew.tally.asked, crew.tally.sent
-        directory.note(rows_asked=asked, rows_sent=sent, shared_calls=asked - sent, **crew.facts())
     return directory
 
 
@@ -246,6 +282,41 @@ def following(progress: Progress, decodes: int) -> Callable[[int], None]:
         progress.reach(count)
 
     return reach
+
+
+def measured_by(stopwatch: Stopwatch, finished: Iterable[Finished]) -> Iterator[Finished]:
+    """Yield what is finished, and tell ``stopwatch`` of it."""
+    stopwatch.start()
+    for each in finished:
+        model, task, _, decoder, _ = each.key
+        stopwatch.lap(model, task, decoder, each.answer_tokens, failed=each.error is not None)
+        yield each
+
+
+@contextmanager
+def _session(
+    directory: RunDirectory, crew: Crew, batch_size: int
+) -> Iterator[Callable[[Iterable[Finished]], Iterator[Finished]]]:
+    """Note where decodes are done, and how fast: now and then, and when they end or are ended."""
+    stopwatch = crew.stopwatch()
+    directory.add_environment(crew.session(batch_size))
+
+    def measured(finished: Iterable[Finished]) -> Iterator[Finished]:
+        noted = time.monotonic()
+        for each in measured_by(stopwatch, finished):
+            yield each
+            if time.monotonic() - noted >= _NOTED_EVERY:
+                directory.note(**crew.noted(stopwatch))
+                noted = time.monotonic()
+
+    try:
+        yield measured
+    except BaseException:
+        # What went wrong is told, and not that this could not be noted either.
+        with suppress(StorageError):
+            directory.note(**crew.noted(stopwatch))
+        raise
+    directory.note(**crew.noted(stopwatch))
 
 
 def _kept(count: int) -> str:
@@ -304,7 +375,12 @@ def check(runfile: RunFile, parts: Parts) -> None:
 
 def loaded(parts: Parts) -> dict[str, Loaded]:
     """Return what a run must know of its models, by label."""
-    return {setting.label: Loaded(model.digest, model.facts()) for setting, model in parts.models}
+    return {setting.label: Loaded(model.digest, _facts(model)) for setting, model in parts.models}
+
+
+def _facts(model: Model | Server) -> dict[str, Any]:
+    device = {"device": str(model.device)} if isinstance(model, Model) else {}
+    return {**device, **model.facts()}
 
 
 def engines(parts: Parts) -> dict[str, dict[str, str]]:
@@ -486,6 +562,8 @@ def _decoded(
         if isinstance(model, Server):
             questions = itertools.chain.from_iterable(_questions(runfile, parts, u) for u in own)
             for answered in serve(questions, model):
+                if answered.reply is not None:
+                    tally.add_call(answered.reply.seconds)
                 yield served_record_of(answered, runfile, model.digest)
             continue
         jobs = itertools.chain.from_iterable(jobs_of(runfile, parts, model, u) for u in own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,10 @@ class Sample:
     reference: str
     facts: Mapping[str, Any]
     open_spans: tuple[tuple[int, int], ...] | None = None
+
+    def __repr__(self) -> str:
+        turns = f"{len(self.messages)} message{'s' if len(self.messages) != 1 else ''}"
+        return f"Sample({self.id}: {turns}, a right answer is {reprlib.repr(self.reference)})"
 
     @cached_property
     def digest(self) -> str:

@@ -136,6 +136,10 @@ def test_two_workers_make_the_records_of_one_process(two_cores, alone, tmp_path)
         record.counts.rows for record in list(directory.records())[25:]
     )
     assert 0 < start["shared_calls"] == start["rows_asked"] - start["rows_sent"]
+    (span,) = start["decoding"]
+    assert (span["decodes"], span["rows"]) == (asked.decodes - 25, start["rows_sent"])
+    assert 0 < span["calls"] <= span["rows"]
+    assert 0 < span["call_seconds"] < 2 * span["seconds"]
     assert str(tmp_path) not in (tmp_path / "records-0.jsonl").read_text()
 
 

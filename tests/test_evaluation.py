@@ -91,6 +91,7 @@ def test_a_wrong_request_is_refused(changes, kind):
 
 def test_the_package_offers_it_by_its_own_name():
     assert parallelbench.evaluate is evaluate
-    assert sorted(parallelbench.__all__) == ["Evaluation", "check_decoder", "evaluate"]
+    assert {"Evaluation", "check_decoder", "evaluate", "load_run"} < set(parallelbench.__all__)
+    assert all(getattr(parallelbench, name) for name in parallelbench.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'evaluated'"):
         parallelbench.evaluated  # noqa: B018  looking is the test

@@ -76,6 +76,9 @@ def _aggregate(exported: Exported, setting: Setting, results: Sequence[Result]) 
     details = {"run_digest": exported.run.runfile.digest}
     if exported.shortfall:
         details["unfinished_run"] = exported.shortfall
+    measured = [each for each in exported.run.throughput() if setting.label in each.models]
+    if measured:
+        details["throughput"] = json.dumps([each.as_dict() for each in measured])
     return {
         "schema_version": _SCHEMA,
         "evaluation_id": f"{_COLLECTION}/{model_id(setting)}/{now}",

@@ -116,6 +116,7 @@ def _content(
             "version": exported.of(first)[0].library_version,
             "run_digest": runfile.digest,
             "run": runfile.frozen(),
+            "throughput": [each.as_dict() for each in exported.run.throughput()],
             **({"unfinished_run": exported.shortfall} if exported.shortfall else {}),
         },
     }

@@ -129,10 +129,13 @@ def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
 
 
 _RESULT_TEXTS = ("model", "task", "task_label", "decoder", "decoder_label")
-_RESULT_MAPPINGS = ("task_fields", "fields", "statuses", "problems", "parts", "engines", "finishes")
+_RESULT_MAPPINGS = (
+    *("task_fields", "fields", "statuses", "problems", "parts", "engines", "finishes"),
+    "throughput",
+)
 _RESULT_SHARES = (
     *("accuracy", "accuracy_strict", "tokens_per_step", "answer_tokens_per_step"),
-    *("nfe", "off_law_share", "seconds"),
+    *("nfe", "off_law_share"),
 )
 _INTERVALS = {
     "accuracy": "interval",
@@ -173,5 +176,5 @@ def _result(exported: Exported, result: Result, digest: str) -> dict[str, Any]:
     return row
 
 
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(dict(value), sort_keys=True)
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(dict(value), sort_keys=True)

@@ -36,7 +36,6 @@ def make_result():
             "statuses": {"ok": 100} if measured else {"error": 100},
             "problems": {"repeated item": 100 - right} if measured and right < 100 else {},
             "off_law_share": None,
-            "seconds": 1.0,
         }
         return Result(**{**values, **changes})
 

@@ -6,10 +6,11 @@ import html
 import json
 from html.parser import HTMLParser
 
+import markupsafe
 import pytest
 
-from parallelbench.analysis import report
-from parallelbench.analysis.beside import Beside, Efficiency
+from parallelbench.analysis import cells, report
+from parallelbench.analysis.beside import Beside, Efficiency, Reference
 from parallelbench.analysis.gallery import Gallery
 from parallelbench.analysis.losses import Loss
 from parallelbench.analysis.report import write_report
@@ -89,12 +90,22 @@ def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, swe
     key = (sweep[0].model, task, sweep[0].decoder_label)
     aside = Beside(
         oracles=[oracle],
-        efficiency={key: Efficiency(0.4321, Interval(0.31, 0.54))},
+        efficiency={
+            key: Efficiency(0.4321, Interval(0.31, 0.54)),
+            (*key[:2], sweep[1].decoder_label): Efficiency(0.25, None, 0.893),
+        },
+        references={key[:2]: Reference("label", 16.0)},
         losses={key: Loss(0.125, 0.0625, 0.03)},
     )
     text = written(tmp_path, sweep, aside=aside).read_text(encoding="utf-8")
     assert text.count("sweep_oracle (oracle)") == 1
     assert "<td>0.43</td>\n<td>0.31\N{EN DASH}0.54</td>" in text
+    assert "<td>0.25</td>\n<td>in 89 % of resamples</td>" in text
+    assert (
+        text.count("Oracle efficiency compares speed at 80 % right answers, where the oracle") == 1
+    )
+    told = markupsafe.escape(cells.EFFICIENCY)
+    assert f'<th scope="col" title="{told}">oracle<br>efficiency</th>' in text
     assert "<td>12.5</td>\n<td>6.2</td>\n<td>3.0</td>" in text
 
 

@@ -467,6 +467,17 @@ def a_figure_of_ones_own(entry):
     entry.change_json("results.json", lambda results: results[0].update(speedup=3.0))
 
 
+@refused("results.json: ideal on .* claims throughput \\{'decodes_per_second': 1e6")
+def a_speed_that_nobody_can_check(entry):
+    claim = {"decodes_per_second": 1e6}
+    entry.change_json("results.json", lambda results: results[0].update(throughput=claim))
+
+
+@refused("results.json: ideal on .* claims seconds 1.5, and the records make")
+def a_forged_sum_of_times_as_earlier_releases_claimed_it(entry):
+    entry.change_json("results.json", lambda results: results[0].update(seconds=1.5))
+
+
 @refused("results.json must have 12 results")
 def a_result_left_out(entry):
     entry.change_json("results.json", list.pop)
