@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parallelbench.asked import refuse_idle
+from parallelbench.ranges import MOST_SAMPLES
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -30,7 +33,7 @@ _FEW_LINES = 6
 @click.option("--model", "models", multiple=True, help="Likewise; give it twice for two.")
 @click.option(
     "--changed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST_SAMPLES),
     help="Samples shown of each line, right on one side only.  [default: 3, or 0 of many lines]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all that changed.")
@@ -65,6 +68,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.compare import compare as carry_out
 
+    if as_json:
+        refuse_idle("--json has all that changed", "changed")
     found = carry_out(run_a, run_b, models=models, decoders=decoders)
     if out is not None:
         from parallelbench.rundir import storage

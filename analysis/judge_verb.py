@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import FILE
+from parallelbench.asked import FILE, refuse_idle
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judges import Judged
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from parallelbench.analysis.verdicts import Item
 
 _SHIPPED = "shipped"
+#: Options that say what is judged, and how.
+_OF_JUDGING = (
+    *("verdicts", "calibration", "against", "against_calibration"),
+    *("width", "judge", "rubric", "out"),
+)
 
 
 @click.command()
@@ -77,13 +82,15 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
       parallelbench judge --sentences to_judge.csv
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     if figure is not None:
+        refuse_idle(f"--figure {figure} draws, and judges nothing", *_OF_JUDGING, "sentences")
         _draw(figure, as_json=as_json)
         return
     if sentences is not None:
         from parallelbench.analysis.calibration_set import write_shipped
 
+        refuse_idle(f"--sentences {sentences} writes, and judges nothing", *_OF_JUDGING, "as_json")
         write_shipped(sentences)
-        click.echo(f"{sentences}: add a column verdict, pass or fail", err=as_json)
+        click.echo(f"{sentences}: add a column verdict, pass or fail")
         return
     if calibration is None:
         raise click.UsageError("judge needs --calibration FILE, or --sentences FILE to make one")
@@ -91,6 +98,8 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
         raise click.UsageError("--against needs VERDICTS to compare with")
     if against_calibration is not None and against is None:
         raise click.UsageError("--against-calibration is for --against FILE")
+    if judge is None:
+        refuse_idle("it is for --judge, a server that is asked for verdicts", "rubric", "out")
     roles = {
         "calibration": calibration,
         "verdicts": verdicts,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from parallelbench.asked import FILE
+from parallelbench.asked import FILE, INDEX, SEED, refuse_idle
+from parallelbench.ranges import MOST_AT_A_TIME
 
 if TYPE_CHECKING:
     from parallelbench.analysis.engine_calibration import Known
@@ -69,6 +70,8 @@ def report(  # noqa: PLR0913  each is an option
     from parallelbench.analysis.engine_calibration import read_calibrations, refuse_unused
     from parallelbench.analysis.joined import JoinedRuns, open_apart, open_runs
 
+    if len(set(runs)) == 1:
+        refuse_idle("a single run has a single page", "separate")
     if out is None and len(set(runs)) > 1:
         out = Path("report")
     if separate:
@@ -108,10 +111,19 @@ def _report(
     return results
 
 
+_FIELD = click.IntRange(1, MOST_AT_A_TIME)
+_CAP = click.IntRange(1, 1_000_000_000)
+#: Options that only say something of one sample's law.
+_OF_A_SAMPLE = (
+    *("length", "size", "level", "index", "seed"),
+    *("frontier", "max_answers", "max_positions", "max_choices"),
+)
+
+
 @click.command()
 @click.option("--task", "tasks", help="A task's name or setting, such as choices/city.")
-@click.option("--length", type=int, help="The task's field length.")
-@click.option("--size", type=int, help="The task's field size.")
+@click.option("--length", type=_FIELD, help="The task's field length.")
+@click.option("--size", type=_FIELD, help="The task's field size.")
 @click.option(
     "--level",
     type=click.Choice(["item", "token"]),
@@ -119,12 +131,12 @@ def _report(
     show_default=True,
     help="What is written at once: items, words and cells, or tokens.",
 )
-@click.option("--index", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--index", type=INDEX, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--frontier", is_flag=True, help="Also the least bits of adaptive policies.")
-@click.option("--max-answers", type=click.IntRange(min=1), help="Most right answers listed.")
-@click.option("--max-positions", type=click.IntRange(min=1), help="Most, solved over all sets.")
-@click.option("--max-choices", type=click.IntRange(min=1), help="Most, for exact policies.")
+@click.option("--max-answers", type=_CAP, help="Most right answers listed.")
+@click.option("--max-positions", type=click.IntRange(1, 64), help="Most, solved over all sets.")
+@click.option("--max-choices", type=_CAP, help="Most, for exact policies.")
 @click.option(
     "--paper",
     type=click.Choice(["table1", "figure2"]),
@@ -172,6 +184,11 @@ def bounds(  # noqa: PLR0913, PLR0917  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     if sum(asked is not None for asked in (tasks, paper, figure)) != 1:
         raise click.UsageError("bounds needs one of --task, --paper and --figure")
+    if tasks is None:
+        which = f"--paper {paper}" if figure is None else f"--figure {figure}"
+        refuse_idle(f"{which} says what is drawn; they are for --task", *_OF_A_SAMPLE)
+    else:
+        refuse_idle("--task prints, and writes no file; it is for --paper and --figure", "out")
     if figure is not None:
         _show_landscape(figure, out or Path("bounds"), as_json=as_json)
         return
@@ -183,6 +200,9 @@ def bounds(  # noqa: PLR0913, PLR0917  each is an option
     given = {"answers": max_answers, "positions": max_positions, "choices": max_choices}
     caps = Caps(**{name: cap for name, cap in given.items() if cap is not None})
     fields = {"length": length, "size": size}
+    for name in fields:
+        if f"{name}=" in str(tasks).partition(":")[2]:
+            refuse_idle(f"--task {tasks} says it already", name)
     found = [
         _limits_of(setting, (seed, index), level, caps, frontier=frontier)
         for setting in _task_settings(

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.asked import SAMPLES, refuse_idle
+from parallelbench.ranges import MOST_REPEATS
+
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
 
 _PATH = click.Path(path_type=Path)
+_A_WEEK = 604_800
 _LIMITED = click.option(
     "--seconds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _A_WEEK),
     default=600,
     show_default=True,
     help="How long an entry may take: a stranger's chat template might never end.",
@@ -34,7 +38,7 @@ _LIMITED = click.option(
     show_default=True,
     help="Settings, presets, grids: 'confidence:k=1|2|4'.",
 )
-@click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--repeats", type=click.IntRange(1, MOST_REPEATS), default=1, show_default=True)
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
     """Write the run file of a season: its tasks, samples and seed, your model and decoders.
 
@@ -110,7 +114,7 @@ def pack(run: Path, out: Path, **said: Any) -> None:
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
-    type=click.IntRange(min=1),
+    type=SAMPLES,
     metavar="K",
     help="Decode K records again, chosen at random, with the named weights.",
 )
@@ -149,6 +153,10 @@ def verify(  # noqa: PLR0913  each is an option
     from parallelbench.leaderboards.regenerate import regenerated
     from parallelbench.leaderboards.verify import verified
 
+    if reproduce:
+        refuse_idle("--reproduce decodes all records again", "spot_check")
+    elif not spot_check:
+        refuse_idle("it is for --spot-check and --reproduce, which decode again", "weights")
     told: list[dict[str, Any]] = []
     for path in entries:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from parallelbench.asked import FILE, Asked, asks_for_a_run, with_template
+from parallelbench.asked import (
+    BATCH,
+    FILE,
+    SAMPLES,
+    SEED,
+    Asked,
+    asks_for_a_run,
+    refuse_idle,
+    refuse_idle_with_servers,
+    with_template,
+)
 from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.ranges import MOST_WORKERS
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
     from parallelbench.runfile import RunFile
     from parallelbench.runner import Executor
+    from parallelbench.shard import Shard
 
 
 class _Verbs(click.Group):
@@ -55,6 +68,8 @@ def _installed_verbs() -> dict[str, EntryPoint]:
 
 
 _PATH = click.Path(path_type=Path)
+#: What may be the name of a run: a plain folder name on every system.
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 #: Wide enough for any table, in characters, where there is no terminal that would cut it off.
 _PIPED = 500
@@ -81,7 +96,14 @@ def cli(context: click.Context) -> None:
 @cli.command()
 @asks_for_a_run
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--name", help="Name of the run: its directory is runs/NAME.")
+@click.option(
+    "--extend",
+    type=_PATH,
+    metavar="RUN",
+    help="Run directory that grows: what is asked for is added to it.",
+)
+@click.option("--batch-size", type=BATCH, default=512, show_default=True)
 @click.option("--shard", help="Only a part of the samples: 2/4 is the second of four.")
 @click.option(
     "--executor",
@@ -90,7 +112,9 @@ def cli(context: click.Context) -> None:
     show_default=True,
     help="In this process, or in one worker per GPU or core.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Of ray; instead of one per GPU.")
+@click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Of ray; instead of one per GPU."
+)
 @click.option("--ray-address", help="HOST:PORT or auto: a cluster, instead of this machine.")
 @click.option("--track", "trackers", multiple=True, help="wandb or trackio, with :PROJECT or not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -98,6 +122,8 @@ def run(  # noqa: PLR0913  each is an option
     *,
     asked: Asked,
     out: Path | None,
+    name: str | None,
+    extend: Path | None,
     batch_size: int,
     shard: str | None,
     executor: Literal["local", "ray"],
@@ -114,9 +140,14 @@ def run(  # noqa: PLR0913  each is an option
     small network; where options say what to run, what they leave out is model ideal, the
     default's tasks and decoders, and 100 samples.
 
+    A run can grow: with --extend, more models, tasks, decoders, samples or repeats are added to
+    a run, whose records stay.
+
     \b
     Examples:
       parallelbench run
+      parallelbench run --model mini --tasks choices/city --name cities
+      parallelbench run --extend runs/cities --samples 200 --decoders margin:k=2
       parallelbench run sweep --model mini
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
       parallelbench run --model mini --decoders 'fast-dllm,klass-llada,confidence_factor:*'
@@ -134,9 +165,15 @@ def run(  # noqa: PLR0913  each is an option
     from parallelbench.tracking import tracking
 
     plan = asked.plan
+    refuse_idle_with_servers(plan, "batch_size")
+    if extend is not None:
+        refuse_idle(
+            f"--extend {extend} adds to that run, to all of its samples", "out", "name", "shard"
+        )
+    if out is not None:
+        refuse_idle(f"the run goes into --out {out}", "name")
     part = Shard.parse(shard) if shard else None
-    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
-    folder = out or Path("runs") / f"{plan.digest[:12]}{suffix}"
+    folder = extend or out or _folder(plan, name, part)
     total = RunDirectory(folder, plan, part).decodes
     for remark in _remarks(plan):
         click.echo(f"parallelbench: {remark}", err=True)
@@ -153,6 +190,7 @@ def run(  # noqa: PLR0913  each is an option
                 folder,
                 batch_size=batch_size,
                 shard=part,
+                extend=extend is not None,
                 executor=_executor(executor, workers, ray_address),
                 progress=advance,
                 failed=failed.append,
@@ -273,8 +311,8 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("task")
-@click.option("--count", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--count", type=SAMPLES, default=3, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
     """Print samples of a task, with a right answer and how many there are.
@@ -380,6 +418,17 @@ def _registries() -> dict[str, Any]:
 
     load_plugins()
     return {"tasks": TASKS, "decoders": DECODERS, "models": MODELS}
+
+
+def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
+    """Return the directory of a run that was not told one."""
+    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
+    if name is not None and not _FOLDER_NAME.fullmatch(name):
+        raise click.UsageError(
+            f"--name {name!r}: a name has up to 100 letters, digits, dots, hyphens and "
+            "underscores, and begins with a letter or digit; --out takes any folder"
+        )
+    return Path("runs") / f"{name or plan.digest[:12]}{suffix}"
 
 
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:

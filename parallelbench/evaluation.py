@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from parallelbench.errors import RunFileError
 from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize
 from parallelbench.runfile import RunFile, make_runfile
@@ -50,6 +51,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     seed: int = 0,
     repeats: int = 1,
     out: str | Path | None = None,
+    extend: bool = False,
     batch_size: int = 512,
     executor: Executor = local,
 ) -> Evaluation:
@@ -64,6 +66,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         seed: Of the samples and of the decoders' randomness.
         repeats: Decodes of each sample by each decoder.
         out: A run directory to write or to continue; None keeps the records in memory.
+        extend: Whether ``out`` may hold a smaller run, with fewer models, tasks, decoders,
+            samples or repeats: it becomes this one, and keeps its records.
         batch_size: Most decodes at a time; changes no record.
         executor: Where decodes are done; ``parallelbench.cluster.on_ray()`` is one worker per
             GPU or core.
@@ -90,11 +94,13 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         }
     )
     if out is None:
+        if extend:
+            raise RunFileError("extend=True adds to a run directory: say which as out=FOLDER")
         with executor(runfile, batch_size) as crew:
             lines = [each.line for each in crew.finish(range(runfile.samples), frozenset())]
         records = (from_line(line, "a record") for line in lines)
         return Evaluation(runfile, _in_order(runfile, records), None)
-    directory = run(runfile, Path(out), batch_size=batch_size, executor=executor)
+    directory = run(runfile, Path(out), batch_size=batch_size, extend=extend, executor=executor)
     return Evaluation(runfile, _in_order(runfile, directory.records()), directory.path)
 
 

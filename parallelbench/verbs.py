@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.asked import Asked, asks_for_a_run
+from parallelbench.asked import BATCH, Asked, asks_for_a_run, refuse_idle_with_servers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
 
 @click.command()
 @asks_for_a_run
-@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--batch-size", type=BATCH, default=512, show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -59,6 +59,7 @@ def estimate(asked: Asked, batch_size: int, seconds: float, *, as_json: bool) ->
     from parallelbench.estimate import cost_of
 
     plan = asked.plan
+    refuse_idle_with_servers(plan, "batch_size", "seconds")
     batches: dict[str, list[Batch]] = {setting.label: [] for setting in plan.models}
     interrupted = False
     try:
