@@ -26,7 +26,7 @@ _REPLY = 56
 _FEW_LINES = 6
 
 
-@click.command()
+@click.command(short_help="Say whether B is better than A on the same samples.")
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", required=False, type=click.Path(path_type=Path))
 @click.option("--decoders", multiple=True, help="One that both sides have, or A's and B's.")
@@ -89,6 +89,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
 def _show(found: Comparison, most: int) -> None:
     from rich.console import Console
 
+    from parallelbench.terminal import show
+
     for remark in found.remarks:
         click.secho(remark, bold=True)
     console = Console()
@@ -98,7 +100,7 @@ def _show(found: Comparison, most: int) -> None:
     for lines in blocks.values():
         for letter, side in (("A", lines[0].first), ("B", lines[0].second)):
             click.secho(f"{letter}  {side.model} with {side.decoder} in {side.run}", bold=True)
-        console.print(_table(lines))
+        show(_table(lines), console)
         for line in lines:
             _show_line(line, most)
     tested = sum(line.test is not None for line in found.lines)

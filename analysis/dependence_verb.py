@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from parallelbench.analysis.text_dependence import Estimated
 
 
-@click.command()
+@click.command(short_help="Estimate how many bits the tokens of free text share.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--samples", type=SAMPLES, default=8, show_default=True, help="Questions of each task."

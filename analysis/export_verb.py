@@ -25,7 +25,7 @@ _USED_BY = {
 }
 
 
-@click.command()
+@click.command(short_help="Write a run in a form that other tools read.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(list(_FORMS)), required=True, help="The form.")
 @click.option(

@@ -24,7 +24,7 @@ _OF_JUDGING = (
 )
 
 
-@click.command()
+@click.command(short_help="Correct a pass rate for the errors of its judge.")
 @click.argument("verdicts", required=False, type=FILE)
 @click.option(
     "--calibration",
@@ -221,10 +221,10 @@ def _show(told: Mapping[str, Any]) -> None:
 
 def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from parallelbench.analysis import cells
+    from parallelbench.terminal import show
 
     drawn = Table(box=box.SIMPLE, padding=0)
     drawn.add_column("kind of example", min_width=20)
@@ -234,7 +234,7 @@ def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
         right = "pass" if kind["label"] == "good" else "fail"
         share, interval = cells.percent(kind["share"]), cells.percent_range(kind["interval"])
         drawn.add_row(kind["kind"], str(kind["count"]), right, share, interval)
-    Console().print(drawn)
+    show(drawn)
 
 
 def _told(share: Mapping[str, Any]) -> str:

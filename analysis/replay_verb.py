@@ -22,7 +22,7 @@ _PIPED = 500
 _PICTURES = (".gif", ".svg")
 
 
-@click.command()
+@click.command(short_help="Replay a decode step by step.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--sample", help="TASK/NUMBER, or a number if the run has one task.")
 @click.option("--decoder", "decoders", multiple=True, help="A setting's label, or two.")

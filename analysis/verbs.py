@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from parallelbench.setting import Setting
 
 
-@click.command()
+@click.command(short_help="Print the results of runs and write their report.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -95,15 +95,15 @@ def report(  # noqa: PLR0913  each is an option
 def _report(
     run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
 ) -> Sequence[Result]:
-    from rich.console import Console
-
     from parallelbench.analysis.report import make_report, shortfall
     from parallelbench.analysis.table import table
     from parallelbench.results import average_over_tasks
+    from parallelbench.terminal import show
 
     results, page = make_report(run, known, None if replays is None else int(replays * 1e6))
     if not as_json:
-        Console().print(table(results, average_over_tasks(results)))
+        for of_model in table(results, average_over_tasks(results)).renderables:
+            show(of_model)
     missing = shortfall(run, results)
     if missing:
         click.echo(f"{run.path}: {missing}", err=as_json)
@@ -120,7 +120,7 @@ _OF_A_SAMPLE = (
 )
 
 
-@click.command()
+@click.command(short_help="Print what no decoder can beat on a sample of a task.")
 @click.option("--task", "tasks", help="A task's name or setting, such as choices/city.")
 @click.option("--length", type=_FIELD, help="The task's field length.")
 @click.option("--size", type=_FIELD, help="The task's field size.")
@@ -246,23 +246,21 @@ def _limits_of(
 
 
 def _show_limits(found: Sequence[Limits]) -> None:
-    from rich.console import Console
-
     from parallelbench.analysis.limits import limits_sentences, limits_table
+    from parallelbench.terminal import show
 
     for limits in found:
         click.secho(limits.task, bold=True)
         for sentence in limits_sentences(limits):
             click.echo(sentence)
         if limits.optimal_bits_by_steps and limits.entropy_bits > 0:
-            Console().print(limits_table(limits))
+            show(limits_table(limits))
 
 
 def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool) -> None:
-    from rich.console import Console
-
     from parallelbench.analysis import paper
     from parallelbench.analysis.pictures import write_picture
+    from parallelbench.terminal import show
 
     lines = paper.table_1() if what == "table1" else paper.figure_2()
     figure = paper.drawn_figure(lines) if what == "figure2" else None
@@ -270,7 +268,7 @@ def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool)
     if as_json:
         click.echo(json.dumps([line.as_dict() for line in lines], indent=1))
     elif what == "table1":
-        Console().print(paper.drawn_table(lines))
+        show(paper.drawn_table(lines))
     for file in files:
         click.echo(str(file), err=as_json)
 

@@ -58,7 +58,7 @@ class Outlook:
 @DECODERS.register("info_gain")
 @dataclass(frozen=True, kw_only=True)
 class InfoGain(Decoder):
-    """Write the candidate after which least is left uncertain.
+    """Try several candidates in a call, and write the one that leaves the least uncertainty.
 
     Attributes:
         candidates: Most rows of a call, at least 2.
@@ -77,9 +77,12 @@ class InfoGain(Decoder):
     rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("candidates",)
     presets: ClassVar[Mapping[str, str]] = {
-        "info-gain": "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain",
+        "info-gain-paper": (
+            "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain"
+        ),
         "lookum": "candidates=8,threshold=0.8,position_temperature=0.2,objective=lookum",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"info-gain": "info-gain-paper"}
     grid: ClassVar[str] = "candidates=2|4|8"
 
     candidates: int = 8

@@ -37,7 +37,7 @@ from parallelbench.decoders.selection import computed, top
 @DECODERS.register("mean_field")
 @dataclass(frozen=True, kw_only=True)
 class MeanField(Chooser):
-    """Commit what holds its own against all open positions with like predictions.
+    """Commit positions that stay sure against all open ones with similar predictions.
 
     Attributes:
         threshold: What q must exceed to be committed, in [0, 1].
@@ -51,7 +51,8 @@ class MeanField(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "distribution", "logit_margin"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {"mean-field": "rounds=2"}
+    presets: ClassVar[Mapping[str, str]] = {"mean-field-paper": "rounds=2"}
+    former_presets: ClassVar[Mapping[str, str]] = {"mean-field": "mean-field-paper"}
     grid: ClassVar[str] = "threshold=0.3|0.5|0.7|0.9"
 
     threshold: float = 0.5

@@ -91,8 +91,9 @@ class SlowFast(BatchDecoder):
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
     presets: ClassVar[Mapping[str, str]] = {
-        "slow-fast": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
+        "slow-fast-paper": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"slow-fast": "slow-fast-paper"}
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     exploration: int = 6

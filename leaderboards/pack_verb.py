@@ -28,7 +28,7 @@ _LIMITED = click.option(
 )
 
 
-@click.command(name="run-file")
+@click.command(name="run-file", short_help="Write the run file of a season.")
 @click.argument("season")
 @click.option("--model", "models", multiple=True, required=True, help="Such as hf:PATH.")
 @click.option(
@@ -67,7 +67,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
     click.echo(runfile.to_yaml(), nl=False)
 
 
-@click.command()
+@click.command(short_help="Make an entry of a finished run.")
 @click.argument("run", type=_PATH)
 @click.option("--submitter", required=True, help="Who stands for the entry: a person or group.")
 @click.option("--out", required=True, type=_PATH, help="The entry's folder, new or empty.")
@@ -110,7 +110,7 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Compute every figure of an entry again.")
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
@@ -178,7 +178,7 @@ def verify(  # noqa: PLR0913  each is an option
     click.get_current_context().exit(2 if any(each["faults"] for each in told) else 0)
 
 
-@click.command()
+@click.command(short_help="Verify an entry and copy it to a board.")
 @click.argument("entry", type=_PATH)
 @click.option(
     "--board",

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +34,8 @@ from parallelbench.asked import (
     refuse_idle_with_servers,
     with_template,
 )
-from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.errors import RequestError
+from parallelbench.groups import InstalledCommands
 from parallelbench.ranges import MOST_WORKERS
 
 if TYPE_CHECKING:
@@ -44,27 +45,11 @@ if TYPE_CHECKING:
     from parallelbench.shard import Shard
 
 
-class _Verbs(click.Group):
+class _Verbs(InstalledCommands):
     """Our own verbs and those of every installed package, loaded when they are used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_installed_verbs()})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        entry = _installed_verbs().get(cmd_name)
-        if entry is None:
-            from parallelbench.registry import unknown
-
-            raise UnknownNameError(unknown("verb", cmd_name, self.list_commands(ctx)))
-        verb: click.Command = entry.load()
-        return verb
-
-
-def _installed_verbs() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
+    entry_point_group = "parallelbench.verbs"
+    noun = "verb"
 
 
 _PATH = click.Path(path_type=Path)
@@ -93,7 +78,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@cli.command()
+@cli.command(short_help="Run the benchmark, or the rest of a run.")
 @asks_for_a_run
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
 @click.option("--name", help="Name of the run: its directory is runs/NAME.")
@@ -213,7 +198,7 @@ def run(  # noqa: PLR0913  each is an option
         click.get_current_context().exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Join the shards of a run.")
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...", type=_PATH)
 @click.option("--out", required=True, type=_PATH, help="New run directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -235,7 +220,7 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     _report(out, as_json=as_json)
 
 
-@cli.command(name="list")
+@cli.command(name="list", short_help="List tasks, decoders and models with their fields.")
 @click.argument("what", type=click.Choice(["tasks", "decoders", "models"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(what: str | None, *, as_json: bool) -> None:
@@ -277,7 +262,9 @@ def list_(what: str | None, *, as_json: bool) -> None:
                 click.echo(f"      {told_of_task(each)}")
 
 
-@cli.command(name="check-decoder")
+@cli.command(
+    name="check-decoder", short_help="Check that a strategy keeps the contract of decoders."
+)
 @click.argument("decoder")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_decoder(decoder: str, *, as_json: bool) -> None:
@@ -309,7 +296,7 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
     click.get_current_context().exit(0 if found.passed else 1)
 
 
-@cli.command()
+@cli.command(short_help="Print samples of a task with their right answers.")
 @click.argument("task")
 @click.option("--count", type=SAMPLES, default=3, show_default=True)
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -353,7 +340,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
         click.echo(f"right answers: {entry['right_answers']}\n")
 
 
-@cli.command()
+@cli.command(short_help="Inspect a model: family, decoders, batch independence.")
 @click.option("--model", default="ideal", show_default=True, help="Such as hf:PATH or api:URL.")
 @click.option("--template", type=FILE, help="Jinja chat template, for a checkpoint without one.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -434,11 +421,14 @@ def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
 
-    from parallelbench.listing import below_table, decoder_table
+    from parallelbench.listing import below_table, decoder_sentences, decoder_table
+    from parallelbench.terminal import show
 
     # What is piped goes to another program, which wants a strategy on a line.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
-    console.print(decoder_table(entries, console.width))
+    if console.width < _PIPED:
+        show(decoder_sentences(entries), console)
+    show(decoder_table(entries, console.width, sentences=console.width >= _PIPED), console)
     for sentence in below_table(entries):
         click.echo(sentence)
 

@@ -92,7 +92,8 @@ class RunFile:
         repeats: Decodes of each sample by each decoder, with different randomness.
         left_out: Labels of the decoders that a model does not serve though another one does, by
             the model's label.
-        remarks: What was left out of what was asked for, and why, in sentences.
+        remarks: What was left out of what was asked for, and why, in sentences; and what goes
+            by another name today.
     """
 
     models: tuple[Setting, ...]
@@ -200,7 +201,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
         seed=form.seed,
         repeats=form.repeats,
         left_out=_left_out(form, models, decoders, unserved, where),
-        remarks=_remarks(unserved),
+        remarks=(*_renamed(form.decoders), *_remarks(unserved)),
     )
     for model in models:
         if not run.decoders_of(model):
@@ -385,6 +386,21 @@ def _remarks(unserved: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[str, 
         named = ", ".join(f"{label} (needs {', '.join(needs)})" for label, needs in lacks.items())
         if named:
             told.append(f"model {model!r} is run without what it cannot serve: {named}")
+    return tuple(told)
+
+
+def _renamed(asked: Sequence[str | _Named]) -> tuple[str, ...]:
+    """Return a sentence for each preset that was asked for by a former name."""
+    texts = [text for entry in asked if isinstance(entry, str) for text in split_settings(entry)]
+    names = dict.fromkeys(text.partition(":")[0].strip() for text in texts)
+    told = []
+    for name in names:
+        if name in DECODERS.former_presets:
+            now, preset = DECODERS.former_presets[name], DECODERS.presets[name]
+            told.append(
+                f"{name!r} is a former name of the preset {now!r}, {preset.name} with "
+                f"{preset.fields}; the strategy at its defaults is {preset.name!r}"
+            )
     return tuple(told)
 
 

@@ -30,7 +30,7 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
     return value
 
 
-@click.command()
+@click.command(short_help="Say what a run will cost on this machine.")
 @asks_for_a_run
 @click.option("--batch-size", type=BATCH, default=512, show_default=True)
 @click.option(
@@ -122,12 +122,14 @@ def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
     from rich.console import Console
 
+    from parallelbench.terminal import show
+
     console = Console()
     for cost in costs:
         click.secho(cost.model, bold=True)
         if cost.seen is not None:
-            console.print(_tasks(cost))
-            console.print(_decoders(cost))
+            show(_tasks(cost), console)
+            show(_decoders(cost), console)
         for sentence in _sentences(cost):
             click.echo(sentence)
         click.echo()

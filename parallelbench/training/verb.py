@@ -20,7 +20,7 @@ _POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
 _STEPS = click.IntRange(1, 1_000_000_000)
 
 
-@click.command()
+@click.command(short_help="Train a masked diffusion model on tasks.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New or continued.")
 @click.option("--tasks", required=True, multiple=True, help="As for run: 'waiting_line/*'.")
 @click.option("--weights", multiple=True, help="How often: 'waiting_line/shuffle=3'.")
