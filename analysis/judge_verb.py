@@ -69,7 +69,8 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
 
     Files are CSV (.csv) with a header or JSON Lines (.jsonl).  VERDICTS has a column verdict,
     pass or fail, and maybe the text.  A calibration file also has a column label, good or
-    bad, and maybe the kind of error.  Without VERDICTS, the judge itself is described.
+    bad, and maybe the kind of error.  Other columns are ignored.  Without VERDICTS, the judge
+    itself is described.
 
     \b
     Examples:
@@ -123,11 +124,15 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
         _tell_missing(asked)
 
 
+def _tell(sentence: str) -> None:
+    click.echo(f"parallelbench: {sentence}", err=True)
+
+
 def _items(path: str) -> list[Item]:
     from parallelbench.analysis.calibration_set import SHIPPED
     from parallelbench.analysis.verdicts import read_items
 
-    return read_items(SHIPPED if path == _SHIPPED else Path(path))
+    return read_items(SHIPPED if path == _SHIPPED else Path(path), _tell)
 
 
 def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> Asked:

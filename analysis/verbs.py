@@ -78,7 +78,7 @@ def report(  # noqa: PLR0913  each is an option
         groups = open_apart(runs)
     else:
         groups = [open_runs(runs, "give --separate for a page of each")]
-    known = read_calibrations(calibrations)
+    known = read_calibrations(calibrations, _tell)
     every: list[Result] = []
     for number, group in enumerate(groups, start=1):
         run = group[0]
@@ -92,17 +92,26 @@ def report(  # noqa: PLR0913  each is an option
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
 
 
+def _tell(sentence: str) -> None:
+    click.echo(f"parallelbench: {sentence}", err=True)
+
+
 def _report(
     run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
 ) -> Sequence[Result]:
     from parallelbench.analysis.report import make_report, shortfall
+    from parallelbench.analysis.sentences import result_sentences
     from parallelbench.analysis.table import table
     from parallelbench.results import average_over_tasks
     from parallelbench.terminal import show
 
     results, page = make_report(run, known, None if replays is None else int(replays * 1e6))
     if not as_json:
-        for of_model in table(results, average_over_tasks(results)).renderables:
+        averages = average_over_tasks(results)
+        for of_model in table(results, averages).renderables:
+            model = str(of_model.title)
+            told = result_sentences(model, results, averages)
+            click.echo(f"{model}: {' '.join(told)}" if told else "", nl=bool(told))
             show(of_model)
     missing = shortfall(run, results)
     if missing:

@@ -37,6 +37,7 @@ from parallelbench.asked import (
 from parallelbench.errors import RequestError
 from parallelbench.groups import InstalledCommands
 from parallelbench.ranges import MOST_WORKERS
+from parallelbench.runs import FOLDER, runs
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
@@ -366,6 +367,9 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
     click.get_current_context().exit(0 if findings["healthy"] else 1)
 
 
+cli.add_command(runs)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -415,7 +419,7 @@ def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
             f"--name {name!r}: a name has up to 100 letters, digits, dots, hyphens and "
             "underscores, and begins with a letter or digit; --out takes any folder"
         )
-    return Path("runs") / f"{name or plan.digest[:12]}{suffix}"
+    return FOLDER / f"{name or plan.digest[:12]}{suffix}"
 
 
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:

@@ -7,14 +7,23 @@ others as fit beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column, Table
 
 #: Least width in characters of the first column where a table is divided.
-_LEAST_KEY = 12
+_LEAST_KEY = 8
+#: More characters than any cell has.
+_ENDLESS = 100_000
+
+
+class _Width(NamedTuple):
+    """Characters that a column needs: so that no word is broken, and so that no line is."""
+
+    least: int
+    most: int
 
 
 def show(table: Table, console: Console | None = None) -> None:
@@ -33,59 +42,65 @@ def blocks(table: Table, console: Console) -> Iterator[Table]:
         table: Its first column says what each row is.
         console: Where it is to be printed.
     """
-    widths = [_least_width(column, console) for column in table.columns]
-    every = range(len(widths))
-    if _width_of(table, [widths[place] for place in every]) <= console.width:
+    key, *others = [_width(column, console) for column in table.columns]
+    if _total(table, [each.most for each in (key, *others)]) <= console.width:
         yield table
         return
-    key = max(_LEAST_KEY, console.width // 3)
-    widths[0] = min(widths[0], key)
-    places: list[int] = []
+    if _total(table, [each.least for each in (key, *others)]) > console.width:
+        key = _Width(min(key.least, max(_LEAST_KEY, console.width // 3)), key.most)
     title = table.title
-    for place in every[1:]:
-        wanted = [widths[0], *(widths[other] for other in (*places, place))]
-        if places and _width_of(table, wanted) > console.width:
-            yield _block(table, places, key, title)
+    places: list[int] = []
+    for place, width in enumerate(others):
+        taken = [others[each].least for each in places]
+        if places and _total(table, [key.least, *taken, width.least]) > console.width:
+            yield _block(table, {0: key, **{p + 1: others[p] for p in places}}, console, title)
             places, title = [], None
         places.append(place)
-    yield _block(table, places, key, title)
+    yield _block(table, {0: key, **{p + 1: others[p] for p in places}}, console, title)
 
 
-def _least_width(column: Column, console: Console) -> int:
-    """Return the width in characters below which a column would lose letters or break words."""
+def _width(column: Column, console: Console) -> _Width:
     from rich.measure import Measurement
 
-    parts = [column.header, *column.cells]
-    measured = [Measurement.get(console, console.options.update_width(10_000), p) for p in parts]
-    needed = max(each.maximum if column.no_wrap else each.minimum for each in measured)
-    return max(needed if column.max_width is None else min(needed, column.max_width), 1)
+    options = console.options.update_width(_ENDLESS)
+    cells = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
+    most = max(*(cell.maximum for cell in cells), column.min_width or 1)
+    least = most if column.no_wrap else max(cell.minimum for cell in cells)
+    limit = column.max_width or most
+    return _Width(max(1, min(least, limit)), max(1, min(most, limit)))
 
 
-def _width_of(table: Table, widths: Sequence[int]) -> int:
+def _total(table: Table, widths: Sequence[int]) -> int:
+    """Return the width in characters of a table whose columns have ``widths``."""
     _, right, _, left = table.padding
     lines = 0 if table.box is None else len(widths) - 1 + 2 * table.show_edge
     return sum(widths) + len(widths) * (left + right) + lines
 
 
-def _block(table: Table, places: Sequence[int], key: int, title: object) -> Table:
+def _block(table: Table, widths: dict[int, _Width], console: Console, title: object) -> Table:
+    """Return some of the columns of ``table``, by place, as wide as there is room for."""
     from rich.table import Table
 
     block = Table(
         title=title,  # type: ignore[arg-type]  as the table had it
         title_justify=table.title_justify,
+        caption=table.caption if len(table.columns) - 1 in widths else None,
         box=table.box,
         padding=table.padding,
         show_edge=table.show_edge,
     )
-    columns = [table.columns[place] for place in (0, *places)]
-    for place, column in enumerate(columns):
+    room = console.width - _total(table, [width.least for width in widths.values()])
+    for place, width in widths.items():
+        column = table.columns[place]
+        more = max(0, min(room, width.most - width.least))
+        room -= more
         block.add_column(
             column.header,
             justify=column.justify,
-            no_wrap=column.no_wrap if place else False,
-            max_width=column.max_width if place else key,
-            overflow="fold",
+            width=width.least + more,
+            overflow="fold",  # not an ellipsis in the place of the end of a word
         )
-    for row, *cells in zip(table.rows, *(column.cells for column in columns), strict=True):
+    kept = [table.columns[place].cells for place in widths]
+    for row, *cells in zip(table.rows, *kept, strict=True):
         block.add_row(*cells, style=row.style, end_section=row.end_section)
     return block

@@ -1,11 +1,29 @@
 """The command line as a whole: every verb and option, in every width of a terminal."""
 
+import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
 
 import click
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from parallelbench import listing, terminal
 from parallelbench.cli import cli, main
+from parallelbench.decoder import DECODERS
+from parallelbench.model import MODELS
+from parallelbench.rundir import RunDirectory
+from parallelbench.runfile import make_runfile
+from parallelbench.runner import run
+from parallelbench.runs import summary_of
+from parallelbench.shard import Shard
+from parallelbench.task import TASKS
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
 SERVER = "api:http://127.0.0.1:9/v1:model=m"
@@ -159,24 +177,270 @@ def test_a_template_without_a_model_is_refused(refused, tmp_path):
 # A run with a name, and one that grows.
 
 
-def test_a_named_run_grows_by_what_is_asked_for(call, refused, tmp_path):
-    status, _, errors = call("run", *SMALL, "--name", "cities")
-    assert status == 0, errors
-    more = ("--samples", 4, "--decoders", "random:k=2", "--tasks", "choices/dice")
-    status, output, errors = call("run", "--extend", "runs/cities", *more, "--json")
-    assert (status, errors.splitlines()[0]) == (0, "16 decodes into runs/cities, 3 recorded before")
-    assert {result["count"] for result in json.loads(output)} == {4}
+@pytest.fixture
+def unreported(monkeypatch):
+    """Runs without the report at their end, which takes seconds."""
+    monkeypatch.setattr("parallelbench.cli._report", lambda *_, **__: None)
+
+
+def test_a_named_run_grows_by_what_is_asked_for(call, refused, unreported, tmp_path):
+    small = {"models": "ideal", "tasks": "choices/city", "decoders": "random:k=4", "samples": 3}
+    run(make_runfile(small), tmp_path / "runs" / "cities")
     assert refused("run", "--extend", "runs/cities").startswith(
         "--extend runs/cities needs what to add: --samples or --repeats with a larger number"
     )
     assert "--shard would do nothing: --extend runs/cities adds" in refused(
         "run", "--extend", "runs/cities", "--samples", 9, "--shard", "1/2"
     )
-    assert "cannot be extended: now asked for samples 3 instead of 4; " in refused(
-        "run", "--extend", "runs/cities", "--samples", 3
+    assert "cannot be extended: now asked for samples 2 instead of 3; " in refused(
+        "run", "--extend", "runs/cities", "--samples", 2
     )
     assert "is not a run directory" in refused("run", "--extend", "runs", "--samples", 9)
     (tmp_path / "more.yaml").write_text("decoders: one_by_one\nsamples: 5\n")
-    status, output, _ = call("run", "more.yaml", "--extend", "runs/cities", "--json")
-    assert (status, len(json.loads(output))) == (0, 6)
-    assert {result["count"] for result in json.loads(output)} == {5}
+    more = ("--extend", "runs/cities", "--samples", 4, "--tasks", "choices/dice")
+    status, _, errors = call("run", "more.yaml", *more)
+    assert (status, errors.splitlines()[0]) == (0, "16 decodes into runs/cities, 3 recorded before")
+    grown = RunDirectory.open(tmp_path / "runs" / "cities")
+    assert [task.label for task in grown.runfile.tasks] == ["choices/city", "choices/dice"]
+    assert [each.label for each in grown.runfile.decoders] == ["random:k=4", "one_by_one"]
+    assert len({record.key for record in grown.records()}) == grown.decodes == 16
+
+
+def test_the_list_of_runs_has_their_names_dates_and_states(call, refused, unreported, tmp_path):
+    small = {"models": "ideal", "tasks": "choices/city", "decoders": "random:k=4", "samples": 3}
+    assert call("runs")[1].startswith("no run in runs; parallelbench run makes one, --name NAME")
+    assert "does not exist" in refused("runs", "elsewhere")
+    assert call("run", *SMALL, "--name", "whole")[0] == 0
+    plan, larger = make_runfile(small), make_runfile({**small, "samples": 5})
+    part = run(plan, tmp_path / "runs" / "deep" / "part", shard=Shard(2, 3))
+    cut = run(plan, tmp_path / "runs" / "cut")
+    lines = (cut.path / "records-0.jsonl").read_text().splitlines(keepends=True)
+    (cut.path / "records-0.jsonl").write_text(lines[0] + lines[1][:-9])
+    run(larger, run(plan, tmp_path / "runs" / "grown").path, extend=True)
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "run.yaml").write_text("tasks: [")
+    status, output, _ = call("runs", "--json")
+    listed = {each["folder"]: each for each in json.loads(output)}
+    found = {name: (each["state"], each["done"], each["decodes"]) for name, each in listed.items()}
+    assert status == 0
+    assert found == {
+        "runs/broken": ("unreadable", None, None),
+        "runs/whole": ("complete", 3, 3),
+        "runs/deep/part": ("complete", 1, 1),
+        "runs/cut": ("interrupted", 1, 3),
+        "runs/grown": ("complete", 5, 5),
+    }
+    assert list(listed) == sorted(listed, key=lambda name: listed[name]["started"] or "")
+    assert (listed["runs/deep/part"]["shard"], listed["runs/grown"]["extended"]) == ("2/3", 1)
+    assert (listed["runs/cut"]["models"], listed["runs/cut"]["tasks"]) == (
+        ["ideal"],
+        ["choices/city"],
+    )
+    with part.appending():
+        assert summary_of(part.path).state == "running"
+    _, output, _ = call("runs", "runs/grown", "runs")
+    assert output.count("runs/grown") == 1
+    assert "runs/broken is unreadable: the run file runs/broken/run.yaml cannot be read" in output
+
+
+def test_a_run_whose_errors_remain_is_listed_so_until_they_are_made_good(tmp_path, monkeypatch):
+    plan = make_runfile(
+        {"models": "ideal", "tasks": "choices/city", "decoders": "random:k=4", "samples": 2}
+    )
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(DECODERS["random"], "choose", fail)
+        run(plan, tmp_path / "run")
+    failed = summary_of(tmp_path / "run")
+    assert (failed.state, failed.done, failed.errors) == ("errors", 0, 2)
+    run(plan, tmp_path / "run")
+    mended = summary_of(tmp_path / "run")
+    assert (mended.state, mended.done, mended.errors) == ("complete", 2, 0)
+
+
+# Help.
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_a_short_sentence_and_an_example(words):
+    command = COMMANDS[words]
+    assert re.fullmatch(r"[A-Z].*\.", command.short_help or "")
+    assert "\b" in (command.help or "")
+    assert f"parallelbench {' '.join(words)}" in command.help.partition("\b")[2]
+
+
+@pytest.mark.parametrize("group", [(), ("import",), ("leaderboard",)], ids=" ".join)
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_help_of_a_group_cuts_no_sentence(call, monkeypatch, group, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    status, output, _ = call(*group, "--help")
+    listed = output.partition("Commands:\n")[2]
+    assert status == 0
+    assert "..." not in listed
+    within = {words: COMMANDS[words] for words in COMMANDS if words[:-1] == group}
+    assert len(within) > 1
+    for words, command in within.items():
+        assert command.short_help in " ".join(listed.split())
+        if width == 80:
+            assert re.search(
+                rf"^  {words[-1]} +{re.escape(command.short_help)}$", listed, re.MULTILINE
+            )
+
+
+# Tables.
+
+
+def printed(table, width):
+    stream = io.StringIO()
+    terminal.show(table, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+def sample_table():
+    table = Table(title="a title", padding=0)
+    table.add_column("what", min_width=31)
+    for number in range(7):
+        table.add_column(f"head{number}\nunit", justify="right", no_wrap=True)
+    table.add_column("names", overflow="fold")
+    for row in ("first", "a/long/label:with=fields,and=others"):
+        table.add_row(row, *(f"{row[0]}{n}x{n}xxxxx" for n in range(7)), "alpha, beta, gamma")
+    return table
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
+def test_a_table_is_whole_in_a_terminal_of_any_width(width):
+    shown = printed(sample_table(), width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    words = shown.split()
+    for number in range(7):
+        assert f"head{number}" in shown
+        for letter in "fa":
+            assert f"{letter}{number}x{number}xxxxx" in shown
+    assert words.count("title") == 1
+    assert all(name in shown for name in ("alpha", "beta", "gamma"))
+
+
+def test_a_table_that_fits_is_printed_as_it_is():
+    table = sample_table()
+    assert list(terminal.blocks(table, Console(width=200))) == [table]
+    assert len(list(terminal.blocks(table, Console(width=120)))) == 1
+    assert len(list(terminal.blocks(table, Console(width=60)))) > 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_tables_of_decoders_lose_no_column(width):
+    entries = listing.decoder_entries()
+    for table in (listing.decoder_sentences(entries), listing.decoder_table(entries, width)):
+        shown = printed(table, width)
+        assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+        assert all(len(line) <= width for line in shown.splitlines())
+        letters = re.sub(r"\s", "", shown)
+        for column in table.columns:
+            for part in str(column.header).split():
+                assert part in letters
+    if width >= 80:
+        assert shown.count("strategy") == 1
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80", "120"])
+def test_the_tables_of_a_report_lose_no_column(call, monkeypatch, columns, reported):
+    from parallelbench.analysis.table import table
+
+    (of_model,) = table(reported, reported).renderables
+    shown = printed(of_model, int(columns))
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    for word in ("accuracy", "interval", "tokens", "answer", "calls", "decodes", "95 %"):
+        assert word in shown
+    for result in reported:
+        assert f"{100 * result.accuracy:.1f}" in shown
+        assert f"{result.nfe:.1f}" in shown
+
+
+@pytest.fixture(scope="module")
+def reported():
+    from parallelbench.evaluation import evaluate
+
+    return evaluate(tasks="choices/city", decoders="random:k=4|8", samples=4).results
+
+
+# Names and sentences of strategies.
+
+
+def folded(name):
+    return re.sub("[-_]", "", name).lower()
+
+
+def test_no_preset_is_told_from_a_strategy_by_a_hyphen_alone():
+    strategies = {folded(name): name for name in DECODERS}
+    alike = {preset for preset in DECODERS.presets if folded(preset) in strategies}
+    assert alike == set(DECODERS.former_presets)
+    assert "local-leap" in alike
+    for old, new in DECODERS.former_presets.items():
+        assert DECODERS.presets[old] == DECODERS.presets[new]
+    shown = {preset for each in listing.decoder_entries() for preset in each["presets"]}
+    assert shown == DECODERS.presets.keys() - DECODERS.former_presets.keys()
+
+
+def test_a_former_name_of_a_preset_means_what_it_meant_and_says_so():
+    asked = {"models": "ideal", "tasks": "choices/city", "decoders": "local-leap"}
+    former, now = make_runfile(asked), make_runfile({**asked, "decoders": "local-leap-paper"})
+    assert former.frozen() == now.frozen()
+    assert former.decoders[0].fields["block_length"] == 32
+    assert now.remarks == ()
+    (remark,) = former.remarks
+    assert remark == (
+        "'local-leap' is a former name of the preset 'local-leap-paper', local_leap with "
+        "threshold=0.9,relaxed=0.75,radius=4,block_length=32; the strategy at its defaults is "
+        "'local_leap'"
+    )
+
+
+@pytest.mark.parametrize("registry", [DECODERS, TASKS, MODELS], ids=lambda each: each.kind)
+def test_what_is_listed_is_described_in_a_sentence(registry):
+    ours = [kind for kind in registry.values() if kind.__module__.startswith("parallelbench.")]
+    assert ours
+    for kind in ours:
+        first = kind.__doc__.strip().splitlines()[0]
+        assert re.fullmatch(r"[A-Z][^;]*(; [^;]+)?\.", first), first
+        assert len(first) <= 90
+
+
+def test_the_list_of_decoders_says_what_each_does(call):
+    status, output, _ = call("list", "decoders")
+    assert status == 0
+    for each in listing.decoder_entries():
+        sentence = each["summary"].replace("``", "")
+        lines = [line for line in output.splitlines() if line.startswith(f"{each['name']} ")]
+        assert sum(sentence in line for line in lines) == 1
+
+
+# Completion of words by a shell.
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_verbs_actions_and_options_at_once():
+    def completions(*words):
+        began = time.process_time(), os.times().children_user
+        shown = subprocess.run(
+            [sys.executable, "-m", "parallelbench"],
+            env={
+                **os.environ,
+                "_PARALLELBENCH_COMPLETE": "bash_complete",
+                "COMP_WORDS": " ".join(("parallelbench", *words)),
+                "COMP_CWORD": str(len(words)),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stderr == ""
+        assert os.times().children_user - began[1] < 2  # nothing heavy is loaded
+        return [line.partition(",")[2] for line in shown.stdout.splitlines()]
+
+    assert completions("ru") == ["run", "runs"]
+    assert completions("leaderboard", "ver") == ["verify"]
+    assert completions("run", "--ext") == ["--extend"]
