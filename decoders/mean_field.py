@@ -33,6 +33,9 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
 from parallelbench.decoders.selection import computed, top
 
+#: Of inhibition; each is computed at every step.
+_MOST_ROUNDS = 1_000
+
 
 @DECODERS.register("mean_field")
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class MeanField(Chooser):
 
     Attributes:
         threshold: What q must exceed to be committed, in [0, 1].
-        rounds: Of inhibition, 0 or more.
+        rounds: Of inhibition, 0 to 1,000.
         candidates: Tokens of each open position that are told apart, at least 1.
 
     Raises:
@@ -63,8 +66,8 @@ class MeanField(Chooser):
         Decoder.__post_init__(self)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
-        if self.rounds < 0:
-            raise ValueError(f"rounds must be 0 or more, got {self.rounds}")
+        if not 0 <= self.rounds <= _MOST_ROUNDS:
+            raise ValueError(f"rounds must be 0 to {_MOST_ROUNDS:,}, got {self.rounds}")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1 token, got {self.candidates}")
 

@@ -17,5 +17,9 @@ MOST_SEED: Final = 2**63 - 1
 MOST_AT_A_TIME: Final = 1_000_000
 #: Workers of a cluster.
 MOST_WORKERS: Final = 10_000
-#: The value of a field, in amount: what 64 bits hold.
-MOST_IN_A_FIELD: Final = 2**63 - 1
+#: The value of a field that is no seed; classes narrow it where that is still too large.
+MOST_IN_A_FIELD: Final = 1_000_000_000
+#: Worked examples of a prompt.
+MOST_SHOTS: Final = 1_000
+#: Tokens of a canvas.
+MOST_TOKENS: Final = 100_000

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column, Table
+    from rich.text import TextType
 
 #: Least width in characters of the first column where a table is divided.
 _LEAST_KEY = 8
@@ -77,12 +78,14 @@ def _total(table: Table, widths: Sequence[int]) -> int:
     return sum(widths) + len(widths) * (left + right) + lines
 
 
-def _block(table: Table, widths: dict[int, _Width], console: Console, title: object) -> Table:
+def _block(
+    table: Table, widths: dict[int, _Width], console: Console, title: TextType | None
+) -> Table:
     """Return some of the columns of ``table``, by place, as wide as there is room for."""
     from rich.table import Table
 
     block = Table(
-        title=title,  # type: ignore[arg-type]  as the table had it
+        title=title,
         title_justify=table.title_justify,
         caption=table.caption if len(table.columns) - 1 in widths else None,
         box=table.box,

@@ -110,7 +110,7 @@ def test_a_number_of_a_run_file_out_of_range_is_refused(refused, tmp_path, key, 
 
 def test_a_field_of_a_setting_too_large_is_refused(refused):
     line = refused("run", *SMALL, "--decoders", "random:k=99999999999999999999")
-    assert "field 'k' must be at most 9,223,372,036,854,775,807 in amount, got 9999" in line
+    assert "field 'k' must lie between -1,000,000,000 and 1,000,000,000, got 9999" in line
 
 
 # Options that would do nothing.
