@@ -101,17 +101,17 @@ def _report(
 ) -> Sequence[Result]:
     from parallelbench.analysis.report import make_report, shortfall
     from parallelbench.analysis.sentences import result_sentences
-    from parallelbench.analysis.table import table
+    from parallelbench.analysis.table import tables
     from parallelbench.results import average_over_tasks
     from parallelbench.terminal import show
 
     results, page = make_report(run, known, None if replays is None else int(replays * 1e6))
     if not as_json:
         averages = average_over_tasks(results)
-        for of_model in table(results, averages).renderables:
-            model = str(of_model.title)
+        for model, of_model in tables(results, averages).items():
             told = result_sentences(model, results, averages)
-            click.echo(f"{model}: {' '.join(told)}" if told else "", nl=bool(told))
+            if told:
+                click.echo(f"{model}: {' '.join(told)}")
             show(of_model)
     missing = shortfall(run, results)
     if missing:

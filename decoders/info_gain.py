@@ -55,6 +55,10 @@ class Outlook:
     candidates: list[int]
 
 
+#: Rows of a call; a number is drawn for each at every step.
+_MOST_CANDIDATES = 1_000
+
+
 @DECODERS.register("info_gain")
 @dataclass(frozen=True, kw_only=True)
 class InfoGain(Decoder):
@@ -94,6 +98,10 @@ class InfoGain(Decoder):
         Decoder.__post_init__(self)
         if self.candidates < 2:
             raise ValueError(f"candidates must be at least 2 rows, got {self.candidates}")
+        if self.candidates > _MOST_CANDIDATES:
+            raise ValueError(
+                f"candidates must be at most {_MOST_CANDIDATES:,} rows, got {self.candidates}"
+            )
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
         if not 0 < self.position_temperature < float("inf"):

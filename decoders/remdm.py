@@ -39,6 +39,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.schedule import MOST_STEPS
 from parallelbench.decoders.selection import computed
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
@@ -62,10 +63,6 @@ class _Rates(NamedTuple):
     before: Float[Tensor, "samples 1"]
     after: Float[Tensor, "samples 1"]
     sigma: Float[Tensor, "samples 1"]
-
-
-#: For each block: beyond that, hardly any step of a canvas writes anything.
-_MOST_STEPS = 100_000
 
 
 @DECODERS.register("remdm")
@@ -102,8 +99,8 @@ class Remdm(BatchDecoder):
 
     def __post_init__(self) -> None:
         Decoder.__post_init__(self)
-        if self.steps is not None and not 1 <= self.steps <= _MOST_STEPS:
-            raise ValueError(f"steps must be 1 to {_MOST_STEPS:,}, got {self.steps}")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps must be 1 to {MOST_STEPS:,}, got {self.steps}")
         if self.schedule not in _ETA:
             raise ValueError(f"schedule must be one of {', '.join(_ETA)}, got {self.schedule!r}")
         if self.eta is not None and not 0 <= self.eta <= 1:

@@ -11,8 +11,8 @@ from typing import Final
 MOST_SAMPLES: Final = 10_000_000
 #: Decodes of a sample by a decoder.
 MOST_REPEATS: Final = 100_000
-#: A seed: a signed integer of 64 bits, as files of other tools keep it.
-MOST_SEED: Final = 2**63 - 1
+#: A seed: 128 bits, as much as generators are usually seeded with.
+MOST_SEED: Final = 2**128 - 1
 #: Decodes at a time, or samples of a training step.
 MOST_AT_A_TIME: Final = 1_000_000
 #: Workers of a cluster.

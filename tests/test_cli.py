@@ -329,7 +329,7 @@ def test_the_command_alone_prints_its_help(call):
         (("--model", "ideal:tokenizer=/nowhere"), "no tokenizer can be loaded from '/nowhere'"),
         (("--samples", "0"), "0 is not in the range 1<=x<=10000000"),
         (("--samples", "many"), "'many' is not a valid integer"),
-        (("--seed", "-1"), "-1 is not in the range 0<=x<=9223372036854775807"),
+        (("--seed", "-1"), "-1 is not in the range 0<=x<="),
         (("--batch-size", "0"), "0 is not in the range 1<=x<="),
         (("--sampels", "3"), "'--samples'"),
         (("missing.yaml",), "the run file missing.yaml cannot be read"),

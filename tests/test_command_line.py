@@ -17,11 +17,13 @@ from rich.table import Table
 from parallelbench import listing, terminal
 from parallelbench.cli import cli, main
 from parallelbench.decoder import DECODERS
+from parallelbench.errors import FieldError
 from parallelbench.model import MODELS
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
 from parallelbench.runs import summary_of
+from parallelbench.setting import parse_settings
 from parallelbench.shard import Shard
 from parallelbench.task import TASKS
 
@@ -88,19 +90,19 @@ def test_every_whole_number_has_a_smallest_and_a_largest_one():
 
 @pytest.mark.parametrize("option", ["--samples", "--seed", "--repeats", "--batch-size"])
 def test_a_number_too_large_is_refused_with_the_range(refused, option):
-    line = refused("run", *SMALL, option, "99999999999999999999")
-    assert f"'{option}': 99999999999999999999 is not in the range " in line
+    line = refused("run", *SMALL, option, "9" * 40)
+    assert f"'{option}': {'9' * 40} is not in the range " in line
 
 
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
         ("samples", "1 to 10,000,000"),
-        ("seed", "0 to 9,223,372,036,854,775,807"),
+        ("seed", "0 to 340,282,366,920,938,463,463,374,607,431,768,211,455"),
         ("repeats", "1 to 100,000"),
     ],
 )
-@pytest.mark.parametrize("value", [99999999999999999999, -1])
+@pytest.mark.parametrize("value", [10**40, -1])
 def test_a_number_of_a_run_file_out_of_range_is_refused(refused, tmp_path, key, allowed, value):
     (tmp_path / "mine.yaml").write_text(
         f"models: ideal\ntasks: choices/city\ndecoders: random\n{key}: {value}\n"
@@ -111,6 +113,25 @@ def test_a_number_of_a_run_file_out_of_range_is_refused(refused, tmp_path, key, 
 def test_a_field_of_a_setting_too_large_is_refused(refused):
     line = refused("run", *SMALL, "--decoders", "random:k=99999999999999999999")
     assert "field 'k' must lie between -1,000,000,000 and 1,000,000,000, got 9999" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "registry", "sentence"),
+    [
+        ("choices/city:shots=1001", TASKS, "shots must be 0 to 1,000 examples, got 1001"),
+        ("choices/city:canvas_length=100001", TASKS, "must be 1 to 100,000 tokens, got 100001"),
+        ("mean_field:rounds=1001", DECODERS, "rounds must be 0 to 1,000, got 1001"),
+        ("remdm:steps=100001", DECODERS, "steps must be 1 to 100,000, got 100001"),
+        ("dream:steps=100001", DECODERS, "steps must be at most 100,000 per block, got 100001"),
+        ("slow_fast:exploration=10001", DECODERS, "exploration must be 1 to 10,000, got 10001"),
+        ("slow_fast:window=10001", DECODERS, "window must be 1 to 10,000, got 10001"),
+        ("info_gain:candidates=1001", DECODERS, "must be at most 1,000 rows, got 1001"),
+        (f"ideal:seed={2**128}", MODELS, "'seed' must lie between -340,282,366,"),
+    ],
+)
+def test_a_field_that_would_take_for_ever_is_refused(setting, registry, sentence):
+    with pytest.raises(FieldError, match=re.escape(sentence)):
+        parse_settings(setting, registry)
 
 
 # Options that would do nothing.
