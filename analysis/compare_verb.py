@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parallelbench.asked import refuse_idle
 from parallelbench.progress import shown
+from parallelbench.ranges import MOST_SAMPLES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,14 +27,14 @@ _REPLY = 56
 _FEW_LINES = 6
 
 
-@click.command()
+@click.command(short_help="Say whether B is better than A on the same samples.")
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", required=False, type=click.Path(path_type=Path))
 @click.option("--decoders", multiple=True, help="One that both sides have, or A's and B's.")
 @click.option("--model", "models", multiple=True, help="Likewise; give it twice for two.")
 @click.option(
     "--changed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST_SAMPLES),
     help="Samples shown of each line, right on one side only.  [default: 3, or 0 of many lines]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all that changed.")
@@ -67,6 +69,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.compare import compare as carry_out
 
+    if as_json:
+        refuse_idle("--json has all that changed", "changed")
     with shown(f"comparing {' with '.join(str(run) for run in (run_a, run_b) if run)}"):
         found = carry_out(run_a, run_b, models=models, decoders=decoders)
     if out is not None:
@@ -87,6 +91,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
 def _show(found: Comparison, most: int) -> None:
     from rich.console import Console
 
+    from parallelbench.terminal import show
+
     for remark in found.remarks:
         click.secho(remark, bold=True)
     console = Console()
@@ -96,7 +102,7 @@ def _show(found: Comparison, most: int) -> None:
     for lines in blocks.values():
         for letter, side in (("A", lines[0].first), ("B", lines[0].second)):
             click.secho(f"{letter}  {side.model} with {side.decoder} in {side.run}", bold=True)
-        console.print(_table(lines))
+        show(_table(lines), console)
         for line in lines:
             _show_line(line, most)
     tested = sum(line.test is not None for line in found.lines)

@@ -10,15 +10,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parallelbench.asked import BATCH, SAMPLES, SEED
+
 if TYPE_CHECKING:
     from parallelbench.analysis.text_dependence import Estimated
 
 
-@click.command()
+@click.command(short_help="Estimate how many bits the tokens of free text share.")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--samples", type=int, default=8, show_default=True, help="Questions of each task.")
 @click.option(
-    "--completions", type=int, default=4, show_default=True, help="Texts drawn for each question."
+    "--samples", type=SAMPLES, default=8, show_default=True, help="Questions of each task."
+)
+@click.option(
+    "--completions",
+    type=SAMPLES,
+    default=4,
+    show_default=True,
+    help="Texts drawn for each question.",
 )
 @click.option(
     "--order",
@@ -27,8 +35,8 @@ if TYPE_CHECKING:
     type=click.Choice(["left_to_right", "confidence", "random"]),
     help="In which positions are revealed one by one.  [default: each of them]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--batch-size", type=BATCH, default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the estimates as one JSON array.")
 def dependence(  # noqa: PLR0913, PLR0917  each is an option
     run: Path,

@@ -9,7 +9,7 @@ faults; files of labelled and judged sentences add more.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -55,12 +55,15 @@ def written_calibrations(calibrations: Mapping[str, Calibration]) -> str:
     return "".join([f"judge,{','.join(_COUNTS)}\n", *lines])
 
 
-def read_calibrations(paths: Sequence[Path]) -> dict[str, Known]:
+def read_calibrations(
+    paths: Sequence[Path], tell: Callable[[str], None] = lambda _: None
+) -> dict[str, Known]:
     """Return what files of labelled examples say of each judge that they name.
 
     Args:
         paths: As :mod:`parallelbench.analysis.verdicts` reads them, with a column ``judge``
             that holds engine and release as the records of a run do.
+        tell: Is told in a sentence which columns of a file are ignored.
 
     Raises:
         JudgeError: A file cannot be read, an example lacks its label, verdict or judge, a
@@ -68,7 +71,7 @@ def read_calibrations(paths: Sequence[Path]) -> dict[str, Known]:
     """
     known: dict[str, Known] = {}
     for path in paths:
-        for judge, items in _by_judge(read_items(path)).items():
+        for judge, items in _by_judge(read_items(path, tell)).items():
             if judge in known:
                 raise JudgeError(
                     f"{path} and {known[judge].source} both hold verdicts of {judge}: give one "

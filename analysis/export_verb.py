@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from parallelbench.asked import refuse_idle
 from parallelbench.progress import shown
 
 #: Forms by name: their module, and whether they hold what is no result too.
@@ -16,9 +17,16 @@ _FORMS = {
     "lm-eval": ("lm_eval", False),
     "parquet": ("parquet", True),
 }
+#: Options that only some forms have a place for.
+_USED_BY = {
+    "dataset": ("hf",),
+    "source": ("hf", "every-eval-ever"),
+    "organization": ("every-eval-ever",),
+    "relationship": ("every-eval-ever",),
+}
 
 
-@click.command()
+@click.command(short_help="Write a run in a form that other tools read.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(list(_FORMS)), required=True, help="The form.")
 @click.option(
@@ -64,6 +72,9 @@ def export(  # noqa: PLR0913  each is an option
     from parallelbench.analysis.export import export as carry_out
     from parallelbench.rundir import RunDirectory
 
+    for option, forms in _USED_BY.items():
+        if form not in forms:
+            refuse_idle(f"it is for --to {' and --to '.join(forms)}, and not for {form}", option)
     name, everything = _FORMS[form]
     module = importlib.import_module(f"parallelbench.analysis.exports.{name}")
     publisher = Publisher(organization, relationship, dataset, source)

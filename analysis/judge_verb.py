@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import FILE
+from parallelbench.asked import FILE, refuse_idle
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judges import Judged
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     from parallelbench.analysis.verdicts import Item
 
 _SHIPPED = "shipped"
+#: Options that say what is judged, and how.
+_OF_JUDGING = (
+    *("verdicts", "calibration", "against", "against_calibration"),
+    *("width", "judge", "rubric", "out"),
+)
 
 
-@click.command()
+@click.command(short_help="Correct a pass rate for the errors of its judge.")
 @click.argument("verdicts", required=False, type=FILE)
 @click.option(
     "--calibration",
@@ -64,7 +69,8 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
 
     Files are CSV (.csv) with a header or JSON Lines (.jsonl).  VERDICTS has a column verdict,
     pass or fail, and maybe the text.  A calibration file also has a column label, good or
-    bad, and maybe the kind of error.  Without VERDICTS, the judge itself is described.
+    bad, and maybe the kind of error.  Other columns are ignored.  Without VERDICTS, the judge
+    itself is described.
 
     \b
     Examples:
@@ -77,13 +83,15 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
       parallelbench judge --sentences to_judge.csv
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     if figure is not None:
+        refuse_idle(f"--figure {figure} draws, and judges nothing", *_OF_JUDGING, "sentences")
         _draw(figure, as_json=as_json)
         return
     if sentences is not None:
         from parallelbench.analysis.calibration_set import write_shipped
 
+        refuse_idle(f"--sentences {sentences} writes, and judges nothing", *_OF_JUDGING, "as_json")
         write_shipped(sentences)
-        click.echo(f"{sentences}: add a column verdict, pass or fail", err=as_json)
+        click.echo(f"{sentences}: add a column verdict, pass or fail")
         return
     if calibration is None:
         raise click.UsageError("judge needs --calibration FILE, or --sentences FILE to make one")
@@ -91,6 +99,8 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
         raise click.UsageError("--against needs VERDICTS to compare with")
     if against_calibration is not None and against is None:
         raise click.UsageError("--against-calibration is for --against FILE")
+    if judge is None:
+        refuse_idle("it is for --judge, a server that is asked for verdicts", "rubric", "out")
     roles = {
         "calibration": calibration,
         "verdicts": verdicts,
@@ -114,11 +124,15 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
         _tell_missing(asked)
 
 
+def _tell(sentence: str) -> None:
+    click.echo(f"parallelbench: {sentence}", err=True)
+
+
 def _items(path: str) -> list[Item]:
     from parallelbench.analysis.calibration_set import SHIPPED
     from parallelbench.analysis.verdicts import read_items
 
-    return read_items(SHIPPED if path == _SHIPPED else Path(path))
+    return read_items(SHIPPED if path == _SHIPPED else Path(path), _tell)
 
 
 def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> Asked:
@@ -212,10 +226,10 @@ def _show(told: Mapping[str, Any]) -> None:
 
 def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from parallelbench.analysis import cells
+    from parallelbench.terminal import show
 
     drawn = Table(box=box.SIMPLE, padding=0)
     drawn.add_column("kind of example", min_width=20)
@@ -225,7 +239,7 @@ def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
         right = "pass" if kind["label"] == "good" else "fail"
         share, interval = cells.percent(kind["share"]), cells.percent_range(kind["interval"])
         drawn.add_row(kind["kind"], str(kind["count"]), right, share, interval)
-    Console().print(drawn)
+    show(drawn)
 
 
 def _told(share: Mapping[str, Any]) -> str:

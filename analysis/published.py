@@ -279,7 +279,7 @@ def _number(text: str | None, where: str) -> float:
     return number
 
 
-@click.command()
+@click.command(short_help="Read the public board's files and tell its speeds.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--beside",
@@ -332,8 +332,9 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
 
 def _show(curves: Sequence[PublishedCurve]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from parallelbench.terminal import show
 
     drawn = Table(title="published tokens per step", title_justify="left", box=box.SIMPLE)
     drawn.add_column("model")
@@ -343,7 +344,7 @@ def _show(curves: Sequence[PublishedCurve]) -> None:
     for curve in curves:
         speeds = (f"{speed:.4f}" for speed in curve.speeds.values())
         drawn.add_row(curve.model, curve.strategy, *speeds)
-    Console().print(drawn)
+    show(drawn)
 
 
 def _averages(runs: Iterable[Path]) -> list[Result]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.asked import INDEX, refuse_idle
 from parallelbench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ _PIPED = 500
 _PICTURES = (".gif", ".svg")
 
 
-@click.command()
+@click.command(short_help="Replay a decode step by step.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--sample", help="TASK/NUMBER, or a number if the run has one task.")
 @click.option("--decoder", "decoders", multiple=True, help="A setting's label, or two.")
 @click.option("--model", help="A model's label.")
-@click.option("--step", type=click.IntRange(min=0), help="Only the canvas behind that step.")
+@click.option("--step", type=INDEX, help="Only the canvas behind that step.")
 @click.option("--all", "every", is_flag=True, help="Print every step below the other.")
 @click.option(
     "--delay",
@@ -70,6 +71,8 @@ def replay(  # noqa: PLR0913  each is an option
 
     if sum((step is not None, every, out is not None, as_json)) > 1:
         raise click.UsageError("replay takes one of --step, --all, --out and --json")
+    if step is not None or every or as_json:
+        refuse_idle("only what moves on a terminal, and --out, wait between steps", "delay")
     if out is not None and out.suffix not in _PICTURES:
         raise click.UsageError(f"--out {out}: replay writes files that end in .svg or .gif")
     directory = RunDirectory.open(run)

@@ -32,8 +32,13 @@ def table(results: Sequence[Result], averages: Sequence[Result]) -> Group:
             :func:`~parallelbench.results.average_over_tasks` makes them.  They are left
             out for a model with a single task, which would only be repeated.
     """
+    return Group(*tables(results, averages).values())
+
+
+def tables(results: Sequence[Result], averages: Sequence[Result]) -> dict[str, Table]:
+    """Return the tables of :func:`table` by model."""
     models = dict.fromkeys(result.model for result in results)
-    return Group(*(_table_of(model, results, averages) for model in models))
+    return {model: _table_of(model, results, averages) for model in models}
 
 
 def _table_of(model: str, results: Sequence[Result], averages: Sequence[Result]) -> Table:

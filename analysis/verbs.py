@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from parallelbench.asked import FILE
+from parallelbench.asked import FILE, INDEX, SEED, refuse_idle
+from parallelbench.ranges import MOST_AT_A_TIME
 
 if TYPE_CHECKING:
     from parallelbench.analysis.engine_calibration import Known
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from parallelbench.setting import Setting
 
 
-@click.command()
+@click.command(short_help="Print the results of runs and write their report.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -69,13 +70,15 @@ def report(  # noqa: PLR0913  each is an option
     from parallelbench.analysis.engine_calibration import read_calibrations, refuse_unused
     from parallelbench.analysis.joined import JoinedRuns, open_apart, open_runs
 
+    if len(set(runs)) == 1:
+        refuse_idle("a single run has a single page", "separate")
     if out is None and len(set(runs)) > 1:
         out = Path("report")
     if separate:
         groups = open_apart(runs)
     else:
         groups = [open_runs(runs, "give --separate for a page of each")]
-    known = read_calibrations(calibrations)
+    known = read_calibrations(calibrations, _tell)
     every: list[Result] = []
     for number, group in enumerate(groups, start=1):
         run = group[0]
@@ -89,21 +92,30 @@ def report(  # noqa: PLR0913  each is an option
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
 
 
+def _tell(sentence: str) -> None:
+    click.echo(f"parallelbench: {sentence}", err=True)
+
+
 def _report(
     run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
 ) -> Sequence[Result]:
-    from rich.console import Console
-
     from parallelbench.analysis.report import cut_off, make_report, shortfall
-    from parallelbench.analysis.table import table
+    from parallelbench.analysis.sentences import result_sentences
+    from parallelbench.analysis.table import tables
     from parallelbench.progress import shown
     from parallelbench.results import average_over_tasks
+    from parallelbench.terminal import show
 
     most_bytes = None if replays is None else int(replays * 1e6)
     with shown(f"reading {run.path}") as progress:
         results, page = make_report(run, known, most_bytes, progress)
     if not as_json:
-        Console().print(table(results, average_over_tasks(results)))
+        averages = average_over_tasks(results)
+        for model, of_model in tables(results, averages).items():
+            told = result_sentences(model, results, averages)
+            if told:
+                click.echo(f"{model}: {' '.join(told)}")
+            show(of_model)
         for measured in run.throughput():
             click.echo(str(measured))
     missing = shortfall(run, results)
@@ -116,10 +128,19 @@ def _report(
     return results
 
 
-@click.command()
+_FIELD = click.IntRange(1, MOST_AT_A_TIME)
+_CAP = click.IntRange(1, 1_000_000_000)
+#: Options that only say something of one sample's law.
+_OF_A_SAMPLE = (
+    *("length", "size", "level", "index", "seed"),
+    *("frontier", "max_answers", "max_positions", "max_choices"),
+)
+
+
+@click.command(short_help="Print what no decoder can beat on a sample of a task.")
 @click.option("--task", "tasks", help="A task's name or setting, such as choices/city.")
-@click.option("--length", type=int, help="The task's field length.")
-@click.option("--size", type=int, help="The task's field size.")
+@click.option("--length", type=_FIELD, help="The task's field length.")
+@click.option("--size", type=_FIELD, help="The task's field size.")
 @click.option(
     "--level",
     type=click.Choice(["item", "token"]),
@@ -127,12 +148,12 @@ def _report(
     show_default=True,
     help="What is written at once: items, words and cells, or tokens.",
 )
-@click.option("--index", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--index", type=INDEX, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--frontier", is_flag=True, help="Also the least bits of adaptive policies.")
-@click.option("--max-answers", type=click.IntRange(min=1), help="Most right answers listed.")
-@click.option("--max-positions", type=click.IntRange(min=1), help="Most, solved over all sets.")
-@click.option("--max-choices", type=click.IntRange(min=1), help="Most, for exact policies.")
+@click.option("--max-answers", type=_CAP, help="Most right answers listed.")
+@click.option("--max-positions", type=click.IntRange(1, 64), help="Most, solved over all sets.")
+@click.option("--max-choices", type=_CAP, help="Most, for exact policies.")
 @click.option(
     "--paper",
     type=click.Choice(["table1", "figure2"]),
@@ -180,6 +201,11 @@ def bounds(  # noqa: PLR0913, PLR0917  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     if sum(asked is not None for asked in (tasks, paper, figure)) != 1:
         raise click.UsageError("bounds needs one of --task, --paper and --figure")
+    if tasks is None:
+        which = f"--paper {paper}" if figure is None else f"--figure {figure}"
+        refuse_idle(f"{which} says what is drawn; they are for --task", *_OF_A_SAMPLE)
+    else:
+        refuse_idle("--task prints, and writes no file; it is for --paper and --figure", "out")
     if figure is not None:
         _show_landscape(figure, out or Path("bounds"), as_json=as_json)
         return
@@ -191,6 +217,9 @@ def bounds(  # noqa: PLR0913, PLR0917  each is an option
     given = {"answers": max_answers, "positions": max_positions, "choices": max_choices}
     caps = Caps(**{name: cap for name, cap in given.items() if cap is not None})
     fields = {"length": length, "size": size}
+    for name in fields:
+        if f"{name}=" in str(tasks).partition(":")[2]:
+            refuse_idle(f"--task {tasks} says it already", name)
     found = [
         _limits_of(setting, (seed, index), level, caps, frontier=frontier)
         for setting in _task_settings(
@@ -234,23 +263,21 @@ def _limits_of(
 
 
 def _show_limits(found: Sequence[Limits]) -> None:
-    from rich.console import Console
-
     from parallelbench.analysis.limits import limits_sentences, limits_table
+    from parallelbench.terminal import show
 
     for limits in found:
         click.secho(limits.task, bold=True)
         for sentence in limits_sentences(limits):
             click.echo(sentence)
         if limits.optimal_bits_by_steps and limits.entropy_bits > 0:
-            Console().print(limits_table(limits))
+            show(limits_table(limits))
 
 
 def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool) -> None:
-    from rich.console import Console
-
     from parallelbench.analysis import paper
     from parallelbench.analysis.pictures import write_picture
+    from parallelbench.terminal import show
 
     lines = paper.table_1() if what == "table1" else paper.figure_2()
     figure = paper.drawn_figure(lines) if what == "figure2" else None
@@ -258,7 +285,7 @@ def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool)
     if as_json:
         click.echo(json.dumps([line.as_dict() for line in lines], indent=1))
     elif what == "table1":
-        Console().print(paper.drawn_table(lines))
+        show(paper.drawn_table(lines))
     for file in files:
         click.echo(str(file), err=as_json)
 

@@ -14,22 +14,28 @@ A file is CSV with a header, or JSON Lines with an object to a line.  Its column
     Who said so, and in which words; kept for the record.
 
 For ``pass`` and ``good`` one may also write ``yes``, ``true`` or 1, for ``fail`` and ``bad``
-``no``, ``false`` or 0.  Any other column is refused, lest a misspelt one be passed over.
+``no``, ``false`` or 0.  Any other column is ignored, and the reader is told; one that is nearly
+called as a column that the file has not is refused, for it would be passed over if misspelt.
 """
 
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from parallelbench.analysis.judges import Calibration, JudgeError
 from parallelbench.registry import unknown
 from parallelbench.results import Interval, wilson
+
+#: How alike a name must be to that of a column to be taken for a slip of the pen, in [0, 1].
+_MISSPELT = 0.8
 
 COLUMNS = ("text", "label", "verdict", "kind", "judge", "reply")
 
@@ -85,18 +91,26 @@ class KindShare:
         return {**asdict(self), "label": "good" if self.label else "bad"}
 
 
-def read_items(path: Path) -> list[Item]:
+def read_items(path: Path, tell: Callable[[str], None] = lambda _: None) -> list[Item]:
     """Return the lines of a file of verdicts, labels or both.
 
+    Args:
+        path: Of the file.
+        tell: Is told once, in a sentence, which columns are ignored.
+
     Raises:
-        JudgeError: It cannot be read, has no line, an unknown column or a value that is none
+        JudgeError: It cannot be read, has no line, a misspelt column or a value that is none
             of those above, or labels a text both ways; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise JudgeError(f"{path} cannot be read: {error}") from error
-    items = [_item(fields, where) for where, fields in _lines(text, path)]
+    lines = list(_lines(text, path))
+    items = [_item(fields, where) for where, fields in lines]
+    extra = [name for name in dict.fromkeys(chain(*(f for _, f in lines))) if name not in COLUMNS]
+    if extra:
+        tell(f"{path}: ignored {', '.join(map(repr, extra))}; columns are {', '.join(COLUMNS)}")
     if not items:
         raise JudgeError(f"{path} is empty: it needs a line for every text, see `judge --help`")
     _refuse_contradictions(items)
@@ -265,7 +279,8 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]
 
 def _refuse_columns(names: Sequence[str], where: str) -> None:
     for name in names:
-        if name not in COLUMNS:
+        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=_MISSPELT)
+        if name not in COLUMNS and near and near[0] not in names:
             raise JudgeError(f"{where}: {unknown('column', name, COLUMNS)}")
     if len(set(names)) < len(names):
         raise JudgeError(f"{where} names a column twice: {', '.join(names)}")

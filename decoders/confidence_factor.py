@@ -36,7 +36,7 @@ from parallelbench.decoders.selection import computed, leading, ranking
 @DECODERS.register("confidence_factor")
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceFactor(Chooser):
-    """Commit the most positions that are sure enough for their number, one at least.
+    """Commit as many of the surest positions as their confidence allows, at least one.
 
     Attributes:
         factor: How much doubt a group may hold, positive; 1 is the bound of the theorem.

@@ -52,7 +52,7 @@ class _Fused(NamedTuple):
 @DECODERS.register("credit")
 @dataclass(frozen=True, kw_only=True)
 class Credit(BatchDecoder):
-    """Commit all positions whose confidence, credit counted, reaches ``threshold``.
+    """Commit all positions whose confidence with earned credit reaches ``threshold``.
 
     Attributes:
         strength: By how much the logarithm of credit raises a logit, 0 or more.

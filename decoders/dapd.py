@@ -47,7 +47,7 @@ from parallelbench.decoders.selection import (
 @DECODERS.register("dapd")
 @dataclass(frozen=True, kw_only=True)
 class Dapd(Chooser):
-    """Commit an independent set of the graph of attention; near the end, all that is sure.
+    """Commit positions that attend little to each other; near the end, all that are sure.
 
     Attributes:
         edge: What two positions' mean attention to each other must exceed to join them, in

@@ -53,7 +53,7 @@ from parallelbench.decoders.selection import (
 @DECODERS.register("dawn")
 @dataclass(frozen=True, kw_only=True)
 class Dawn(BatchDecoder):
-    """Commit what is sure, what an anchor vouches for, and others that are not joined.
+    """Commit sure positions, those that a sure one supports, and others not linked to them.
 
     Attributes:
         threshold: What makes a position sure and a written one an anchor, in (0, 1].

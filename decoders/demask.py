@@ -37,7 +37,7 @@ from parallelbench.decoders.selection import computed, given, ranking
 @DECODERS.register("demask")
 @dataclass(frozen=True, kw_only=True)
 class Demask(Chooser):
-    """Commit the surest positions as long as a budget of predicted dependency lasts.
+    """Commit the surest positions within a budget of predicted dependency.
 
     Attributes:
         budget: What the predicted dependencies of all committed pairs may sum to, in

@@ -32,7 +32,7 @@ from parallelbench.decoders.selection import apart, computed
 @DECODERS.register("dilated")
 @dataclass(frozen=True, kw_only=True)
 class Dilated(Chooser):
-    """Commit what another strategy chooses, but no two positions close to each other.
+    """Commit what another strategy chooses, without two positions close to each other.
 
     Attributes:
         strategy: The strategy inside, such as ``confidence_threshold(threshold=0.8)``; several

@@ -64,7 +64,7 @@ _SCORES = {"maskgit_plus": "confidence", "topk_margin": "margin", "entropy": "en
 @DECODERS.register("dream")
 @dataclass(frozen=True, kw_only=True)
 class Dream(BatchDecoder):
-    """Commit the share of the open positions that is due between two times.
+    """Commit the share of the open positions that Dream's time schedule asks for.
 
     Attributes:
         algorithm: How positions are picked: at random, or by confidence, margin or entropy.

@@ -37,7 +37,7 @@ from parallelbench.decoders.selection import computed
 @DECODERS.register("dus")
 @dataclass(frozen=True, kw_only=True)
 class DUS(BatchDecoder):
-    """Commit every ``B / base``-th position, then every ``B / base**2``-th, and so on.
+    """Commit evenly spaced positions: every ``B / base``-th, then every ``B / base**2``-th ...
 
     Attributes:
         base: How much finer each group is than the one before, 2 or more.

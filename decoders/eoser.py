@@ -34,7 +34,7 @@ from parallelbench.decoders.selection import computed, leading, ranking
 @DECODERS.register("eoser")
 @dataclass(frozen=True, kw_only=True)
 class EOSER(BatchDecoder):
-    """Commit the surest on LLaDA's schedule, with end-of-text held back at first.
+    """Commit the surest positions on LLaDA's schedule, with end-of-text held back at first.
 
     Attributes:
         floor: What the confidence in end-of-text is multiplied by in the first step, in

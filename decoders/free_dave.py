@@ -58,7 +58,7 @@ class Draft:
 @DECODERS.register("free_dave")
 @dataclass(frozen=True, kw_only=True)
 class FreeDave(Decoder):
-    """Write what one-by-one decoding writes, as many tokens as the drafts foresaw.
+    """Write what one-by-one decoding writes, several tokens a call where drafts are right.
 
     Attributes:
         drafts: Most rows of a call, and most tokens of a step, at least 1.
@@ -72,10 +72,11 @@ class FreeDave(Decoder):
     rows: ClassVar[str] = "1 to 4"
     labelled: ClassVar[tuple[str, ...]] = ("drafts",)
     presets: ClassVar[Mapping[str, str]] = {
-        "freedave": "drafts=4",
+        "freedave-paper": "drafts=4",
         "freedave-dream": "drafts=8",
         "freedave-trado": "drafts=8",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"freedave": "freedave-paper"}
     grid: ClassVar[str] = "drafts=2|4|8"
 
     drafts: int = 4

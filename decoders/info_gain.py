@@ -55,10 +55,14 @@ class Outlook:
     candidates: list[int]
 
 
+#: Rows of a call; a number is drawn for each at every step.
+_MOST_CANDIDATES = 1_000
+
+
 @DECODERS.register("info_gain")
 @dataclass(frozen=True, kw_only=True)
 class InfoGain(Decoder):
-    """Write the candidate after which least is left uncertain.
+    """Try several candidates in a call, and write the one that leaves the least uncertainty.
 
     Attributes:
         candidates: Most rows of a call, at least 2.
@@ -77,9 +81,12 @@ class InfoGain(Decoder):
     rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("candidates",)
     presets: ClassVar[Mapping[str, str]] = {
-        "info-gain": "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain",
+        "info-gain-paper": (
+            "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain"
+        ),
         "lookum": "candidates=8,threshold=0.8,position_temperature=0.2,objective=lookum",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"info-gain": "info-gain-paper"}
     grid: ClassVar[str] = "candidates=2|4|8"
 
     candidates: int = 8
@@ -91,6 +98,10 @@ class InfoGain(Decoder):
         Decoder.__post_init__(self)
         if self.candidates < 2:
             raise ValueError(f"candidates must be at least 2 rows, got {self.candidates}")
+        if self.candidates > _MOST_CANDIDATES:
+            raise ValueError(
+                f"candidates must be at most {_MOST_CANDIDATES:,} rows, got {self.candidates}"
+            )
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
         if not 0 < self.position_temperature < float("inf"):

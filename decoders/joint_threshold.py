@@ -51,7 +51,7 @@ class Looks:
 @DECODERS.register("joint_threshold")
 @dataclass(frozen=True, kw_only=True)
 class JointThreshold(BatchDecoder):
-    """Commit what is sure enough, and overwrite what the model would write otherwise.
+    """Commit sure positions, and overwrite tokens that the model now predicts otherwise.
 
     Attributes:
         threshold: What a confidence must exceed to fill an open position, in (0, 1].

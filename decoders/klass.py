@@ -59,7 +59,7 @@ class Past:
 @DECODERS.register("klass")
 @dataclass(frozen=True, kw_only=True)
 class Klass(BatchDecoder):
-    """Commit all positions that are sure and calm; the surest if there is none.
+    """Commit all sure positions that are stable over calls; the surest if there is none.
 
     Attributes:
         threshold: What a confidence must exceed, in (0, 1].
@@ -165,11 +165,12 @@ class Klass(BatchDecoder):
 @DECODERS.register("klass_dream")
 @dataclass(frozen=True, kw_only=True)
 class KlassDream(Klass):
-    """The form for Dream: a confidence equal to the threshold passes, and no block waits."""
+    """Commit sure and stable positions as KLASS does for Dream, where no block waits."""
 
     presets: ClassVar[Mapping[str, str]] = {
-        "klass-dream": "threshold=0.9,divergence=0.001,history=2",
+        "klass-dream-paper": "threshold=0.9,divergence=0.001,history=2",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"klass-dream": "klass-dream-paper"}
 
     divergence: float = 0.001
 

@@ -31,7 +31,7 @@ from parallelbench.decoders.selection import computed, given, top
 @DECODERS.register("learn2pd")
 @dataclass(frozen=True, kw_only=True)
 class Learn2pd(Chooser):
-    """Commit what a trained filter holds for final; the surest if there is nothing.
+    """Commit positions that a trained filter accepts as final; the surest if there is none.
 
     Attributes:
         threshold: What the filter's probability must exceed, in [0, 1].

@@ -34,7 +34,7 @@ from parallelbench.decoders.selection import (
 @DECODERS.register("local_leap")
 @dataclass(frozen=True, kw_only=True)
 class LocalLeap(ProbabilityThreshold):
-    """Commit what reaches ``threshold``, and near it what reaches ``relaxed``; one at least.
+    """Commit positions that reach ``threshold``, and near those, what reaches ``relaxed``.
 
     Attributes:
         relaxed: What a confidence must reach near an anchor, in (0, ``threshold``].
@@ -50,8 +50,9 @@ class LocalLeap(ProbabilityThreshold):
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "relaxed", "radius")
     presets: ClassVar[Mapping[str, str]] = {
-        "local-leap": "threshold=0.9,relaxed=0.75,radius=4,block_length=32",
+        "local-leap-paper": "threshold=0.9,relaxed=0.75,radius=4,block_length=32",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"local-leap": "local-leap-paper"}
     grid: ClassVar[str] = "relaxed=0.5|0.6|0.7|0.75|0.8|0.9"
 
     relaxed: float = 0.75

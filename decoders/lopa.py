@@ -50,7 +50,7 @@ class Branches:
 @DECODERS.register("lopa")
 @dataclass(frozen=True, kw_only=True)
 class Lopa(Decoder):
-    """Commit by threshold in the branch that leaves least doubt.
+    """Look ahead in several branches, and commit by threshold in the surest of them.
 
     Attributes:
         threshold: From which confidence on positions are committed, in (0, 1].

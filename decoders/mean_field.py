@@ -33,15 +33,18 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
 from parallelbench.decoders.selection import computed, top
 
+#: Of inhibition; each is computed at every step.
+_MOST_ROUNDS = 1_000
+
 
 @DECODERS.register("mean_field")
 @dataclass(frozen=True, kw_only=True)
 class MeanField(Chooser):
-    """Commit what holds its own against all open positions with like predictions.
+    """Commit positions that stay sure against all open ones with similar predictions.
 
     Attributes:
         threshold: What q must exceed to be committed, in [0, 1].
-        rounds: Of inhibition, 0 or more.
+        rounds: Of inhibition, 0 to 1,000.
         candidates: Tokens of each open position that are told apart, at least 1.
 
     Raises:
@@ -51,7 +54,8 @@ class MeanField(Chooser):
     needs: ClassVar[frozenset[str]] = frozenset({"token", "distribution", "logit_margin"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {"mean-field": "rounds=2"}
+    presets: ClassVar[Mapping[str, str]] = {"mean-field-paper": "rounds=2"}
+    former_presets: ClassVar[Mapping[str, str]] = {"mean-field": "mean-field-paper"}
     grid: ClassVar[str] = "threshold=0.3|0.5|0.7|0.9"
 
     threshold: float = 0.5
@@ -62,8 +66,8 @@ class MeanField(Chooser):
         Decoder.__post_init__(self)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
-        if self.rounds < 0:
-            raise ValueError(f"rounds must be 0 or more, got {self.rounds}")
+        if not 0 <= self.rounds <= _MOST_ROUNDS:
+            raise ValueError(f"rounds must be 0 to {_MOST_ROUNDS:,}, got {self.rounds}")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1 token, got {self.candidates}")
 

@@ -125,7 +125,7 @@ class _Blocks(BatchDecoder):
 @DECODERS.register("multi_block")
 @dataclass(frozen=True, kw_only=True)
 class MultiBlock(_Blocks):
-    """Several active blocks, in which confidence decides.
+    """Decode several blocks at once, and commit by confidence in each.
 
     Attributes:
         threshold: What a confidence must exceed, in (0, 1].
@@ -156,7 +156,7 @@ class MultiBlock(_Blocks):
 @DECODERS.register("multi_block_entropy")
 @dataclass(frozen=True, kw_only=True)
 class MultiBlockEntropy(_Blocks):
-    """Several active blocks, in which entropy decides.
+    """Decode several blocks at once, and commit by entropy in each.
 
     Attributes:
         threshold: What an entropy may reach, in nats, in (0, inf).

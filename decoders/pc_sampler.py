@@ -63,10 +63,11 @@ class PCSampler(FixedCount):
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("table", "k", "decay")
     presets: ClassVar[Mapping[str, str]] = {
-        "pc-sampler": "k=1,decay=0.25,ceiling=10.0",
+        "pc-sampler-paper": "k=1,decay=0.25,ceiling=10.0",
         "pc-sampler-sudoku": "k=1,decay=0.0,ceiling=10.0",
         "pc-sampler-countdown": "k=1,decay=0.5,ceiling=10.0",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"pc-sampler": "pc-sampler-paper"}
     grid: ClassVar[str] = "k=1|2|4|8|16"
 
     table: str | None = None

@@ -37,7 +37,7 @@ class Streaks:
 @DECODERS.register("persistence")
 @dataclass(frozen=True, kw_only=True)
 class Persistence(BatchDecoder):
-    """Commit all positions that are sure and unchanged; the surest if there is none.
+    """Commit all sure and unchanged positions; the surest if there is none.
 
     Attributes:
         history: For how many calls a prediction must have been the same, the present one

@@ -63,7 +63,7 @@ class Drafts:
 @DECODERS.register("pivot_drafts")
 @dataclass(frozen=True, kw_only=True)
 class PivotDrafts(Certainty):
-    """Commit what is certain, a pivot, and the drafted positions that extra rows confirm.
+    """Commit certain positions, a pivot, and the drafted positions that extra rows confirm.
 
     Attributes:
         drafts: Most positions that are drafted at a time, 1 or more: extra rows of a call.

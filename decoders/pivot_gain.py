@@ -62,7 +62,7 @@ class Candidates:
 @DECODERS.register("pivot_gain")
 @dataclass(frozen=True, kw_only=True)
 class PivotGain(Certainty):
-    """Commit what is certain, and the candidate that tells most about the rest.
+    """Commit certain positions, and the candidate that tells most about the rest.
 
     Attributes:
         candidates: Most positions that are tried at a time, 2 or more: rows of a call.

@@ -65,7 +65,7 @@ class Trial:
 @DECODERS.register("punt")
 @dataclass(frozen=True, kw_only=True)
 class Punt(Decoder):
-    """Commit every position that no other one moves.
+    """Commit every position whose prediction no other open position changes.
 
     Attributes:
         threshold: By how much a prediction may move and count as unmoved, in total

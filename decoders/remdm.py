@@ -39,6 +39,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.schedule import MOST_STEPS
 from parallelbench.decoders.selection import computed
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
@@ -70,7 +71,7 @@ class Remdm(BatchDecoder):
     """Write and open positions at random, at the rates of a diffusion process.
 
     Attributes:
-        steps: Calls for each block; None makes as many as positions are open.
+        steps: Calls for each block, 1 to 100,000; None makes as many as positions are open.
         schedule: How likely a written token falls open.
         eta: The schedule's own strength, in [0, 1]; None takes the published one.
             ``conf`` has none.
@@ -98,8 +99,8 @@ class Remdm(BatchDecoder):
 
     def __post_init__(self) -> None:
         Decoder.__post_init__(self)
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps must be 1 to {MOST_STEPS:,}, got {self.steps}")
         if self.schedule not in _ETA:
             raise ValueError(f"schedule must be one of {', '.join(_ETA)}, got {self.schedule!r}")
         if self.eta is not None and not 0 <= self.eta <= 1:

@@ -55,8 +55,9 @@ class RemdmLlada(BatchDecoder):
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("k", "revisions")
     presets: ClassVar[Mapping[str, str]] = {
-        "remdm-llada": "k=1,reopened=1,revisions=1",
+        "remdm-llada-paper": "k=1,reopened=1,revisions=1",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"remdm-llada": "remdm-llada-paper"}
     grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
     k: int = 1

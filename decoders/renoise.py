@@ -65,7 +65,7 @@ class Noisy:
 @DECODERS.register("renoise")
 @dataclass(frozen=True, kw_only=True)
 class Renoise(Decoder):
-    """Show again what is accepted by an entropy bound, and noise elsewhere, until it is settled.
+    """Keep what an entropy bound accepts and put noise elsewhere, until the canvas is settled.
 
     Attributes:
         entropy_bound: What the entropies before an accepted one may sum to, in nats, 0 or more.

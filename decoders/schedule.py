@@ -17,6 +17,9 @@ from torch import Tensor
 
 from parallelbench.decoder import STEPS_PER_TOKEN, Progress
 
+#: Steps of a block: a step of most that many writes nothing on any canvas.
+MOST_STEPS = 100_000
+
 
 def steps_allowed(steps: int, initial: int) -> int:
     """Return how many of ``steps`` a block of ``initial`` open positions may take."""
@@ -24,13 +27,15 @@ def steps_allowed(steps: int, initial: int) -> int:
 
 
 def check_steps(steps: int) -> None:
-    """Refuse a number of steps that is none.
+    """Refuse a number of steps that is out of range.
 
     Raises:
-        ValueError: ``steps`` is below 1.
+        ValueError: ``steps`` is below 1 or above :data:`MOST_STEPS`.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1 per block, got {steps}")
+    if steps > MOST_STEPS:
+        raise ValueError(f"steps must be at most {MOST_STEPS:,} per block, got {steps}")
 
 
 def even_count(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:

@@ -71,15 +71,19 @@ class _Cycles(NamedTuple):
     fast: Bool[Tensor, "samples 1"]
 
 
+#: Of a slow phase, and of the estimates that are kept of it.
+_MOST_STEPS = 10_000
+
+
 @DECODERS.register("slow_fast")
 @dataclass(frozen=True, kw_only=True)
 class SlowFast(BatchDecoder):
     """Explore each cycle's end in a slow phase, then fill up to it in a fast one.
 
     Attributes:
-        exploration: Calls of a slow phase, at least 1.
+        exploration: Calls of a slow phase, 1 to 10,000.
         reach: From which confidence on a position counts as taking shape, in (0, 1].
-        window: How many estimates must agree, at least 1.
+        window: How many estimates must agree, 1 to 10,000.
         spread: What their standard deviation must stay below, in tokens, 0 or more.
         threshold: From which confidence on positions are committed together, in (0, 1].
 
@@ -91,8 +95,9 @@ class SlowFast(BatchDecoder):
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
     presets: ClassVar[Mapping[str, str]] = {
-        "slow-fast": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
+        "slow-fast-paper": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
     }
+    former_presets: ClassVar[Mapping[str, str]] = {"slow-fast": "slow-fast-paper"}
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     exploration: int = 6
@@ -104,8 +109,8 @@ class SlowFast(BatchDecoder):
     def __post_init__(self) -> None:
         Decoder.__post_init__(self)
         for name in ("exploration", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= _MOST_STEPS:
+                raise ValueError(f"{name} must be 1 to {_MOST_STEPS:,}, got {getattr(self, name)}")
         for name in ("reach", "threshold"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")

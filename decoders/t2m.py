@@ -83,7 +83,7 @@ class _Verdict(NamedTuple):
 @DECODERS.register("t2m")
 @dataclass(frozen=True, kw_only=True)
 class T2m(BatchDecoder):
-    """Commit what is sure enough, and open again what has become doubtful.
+    """Commit sure positions, and open positions again that have become doubtful.
 
     Attributes:
         threshold: What a confidence must exceed to fill an open position, in (0, 1].

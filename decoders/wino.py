@@ -62,7 +62,7 @@ class Draft:
 @DECODERS.register("wino")
 @dataclass(frozen=True, kw_only=True)
 class Wino(BatchDecoder):
-    """Commit all that is likely enough; open again what its shadow finds unlikely.
+    """Commit all likely tokens, and open those again that a second look finds unlikely.
 
     Attributes:
         draft: What a confidence must exceed to be committed, in (0, 1].

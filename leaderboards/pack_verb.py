@@ -11,20 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.asked import SAMPLES, refuse_idle
+from parallelbench.ranges import MOST_REPEATS
+
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
 
 _PATH = click.Path(path_type=Path)
+_A_WEEK = 604_800
 _LIMITED = click.option(
     "--seconds",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, _A_WEEK),
     default=600,
     show_default=True,
     help="How long an entry may take: a stranger's chat template might never end.",
 )
 
 
-@click.command(name="run-file")
+@click.command(name="run-file", short_help="Write the run file of a season.")
 @click.argument("season")
 @click.option("--model", "models", multiple=True, required=True, help="Such as hf:PATH.")
 @click.option(
@@ -34,7 +38,7 @@ _LIMITED = click.option(
     show_default=True,
     help="Settings, presets, grids: 'confidence:k=1|2|4'.",
 )
-@click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--repeats", type=click.IntRange(1, MOST_REPEATS), default=1, show_default=True)
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
     """Write the run file of a season: its tasks, samples and seed, your model and decoders.
 
@@ -63,7 +67,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
     click.echo(runfile.to_yaml(), nl=False)
 
 
-@click.command()
+@click.command(short_help="Make an entry of a finished run.")
 @click.argument("run", type=_PATH)
 @click.option("--submitter", required=True, help="Who stands for the entry: a person or group.")
 @click.option("--out", required=True, type=_PATH, help="The entry's folder, new or empty.")
@@ -112,11 +116,11 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     )
 
 
-@click.command()
+@click.command(short_help="Compute every figure of an entry again.")
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
-    type=click.IntRange(min=1),
+    type=SAMPLES,
     metavar="K",
     help="Decode K records again, chosen at random, with the named weights.",
 )
@@ -157,6 +161,10 @@ def verify(  # noqa: PLR0913  each is an option
     from parallelbench.leaderboards.verify import verified
     from parallelbench.progress import shown
 
+    if reproduce:
+        refuse_idle("--reproduce decodes all records again", "spot_check")
+    elif not spot_check:
+        refuse_idle("it is for --spot-check and --reproduce, which decode again", "weights")
     told: list[dict[str, Any]] = []
     for path in entries:
         try:
@@ -179,7 +187,7 @@ def verify(  # noqa: PLR0913  each is an option
     click.get_current_context().exit(2 if any(each["faults"] for each in told) else 0)
 
 
-@click.command()
+@click.command(short_help="Verify an entry and copy it to a board.")
 @click.argument("entry", type=_PATH)
 @click.option(
     "--board",

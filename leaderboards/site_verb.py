@@ -43,17 +43,19 @@ def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
+@click.command(short_help="Make the board's pages and print who leads.")
 @_asks_for_folders
 def build(board: Path, out: Path, *, fresh: bool) -> None:
     """Make the pages of the board, which open from disk, and print who leads.
 
-    Example: parallelbench leaderboard build
-    """
+    \b
+    Example:
+      parallelbench leaderboard build
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
     _build(board, out, fresh=fresh)
 
 
-@click.command()
+@click.command(short_help="Make the board's pages and serve them here.")
 @_asks_for_folders
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
@@ -61,8 +63,10 @@ def build(board: Path, out: Path, *, fresh: bool) -> None:
 def serve(board: Path, out: Path, port: int, *, fresh: bool) -> None:
     """Make the pages of the board and show them to this machine, until interrupted.
 
-    Example: parallelbench leaderboard serve --port 8000
-    """
+    \b
+    Example:
+      parallelbench leaderboard serve --port 8000
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
     _build(board, out, fresh=fresh)
     with server_of(out, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
@@ -97,19 +101,18 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _build(board: Path, out: Path, *, fresh: bool) -> None:
-    from rich.console import Console
-
     from parallelbench.leaderboards.board import read_board
     from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.leaderboards.site import build_site
     from parallelbench.progress import shown
+    from parallelbench.terminal import show
 
     with shown(f"reading {board}") as progress:
         entries = read_board(board, cache=VerificationCache(fresh=fresh), progress=progress)
         boards, index = build_site(entries, out, progress)
     for each in boards:
         for section in each.sections:
-            Console().print(leaders(each, section))
+            show(leaders(each, section))
     if not entries:
         click.echo(f"{board} holds no entry yet; the page says how to enter")
     click.echo(f"board: {index}")

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-
 import click
 
+from parallelbench.groups import InstalledCommands
 
-class _Actions(click.Group):
+
+class _Actions(InstalledCommands):
     """Everything that an installed package can do with a board, loaded when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return sorted(_installed())
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = _installed().get(cmd_name)
-        if entry is None:
-            from parallelbench.errors import UnknownNameError
-            from parallelbench.registry import unknown
-
-            raise UnknownNameError(unknown("leaderboard action", cmd_name, self.list_commands(ctx)))
-        action: click.Command = entry.load()
-        return action
+    entry_point_group = "parallelbench.leaderboard"
+    noun = "leaderboard action"
 
 
-def _installed() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="parallelbench.leaderboard")}
-
-
-@click.group(cls=_Actions)
+@click.group(cls=_Actions, short_help="Pack, verify and rank runs on a board.")
 def leaderboard() -> None:
     """Enter a run on a board whose every figure is computed again.
 

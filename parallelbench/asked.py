@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from parallelbench.ranges import MOST_AT_A_TIME, MOST_REPEATS, MOST_SAMPLES, MOST_SEED
 
 if TYPE_CHECKING:
     from parallelbench.runfile import RunFile
 
 #: A file that is there to be read.
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: A seed of samples, of decoders or of a training.
+SEED = click.IntRange(0, MOST_SEED)
+#: The number of samples, or which of them.
+SAMPLES = click.IntRange(1, MOST_SAMPLES)
+INDEX = click.IntRange(0, MOST_SAMPLES - 1)
+BATCH = click.IntRange(1, MOST_AT_A_TIME)
 
 
 @dataclass(frozen=True)
@@ -40,16 +49,21 @@ _ARGUMENTS = (
     click.option(
         "--decoders", multiple=True, help="Settings, presets, grids: 'confidence:k=1|2|4'."
     ),
-    click.option("--samples", type=int, help="Samples per task.  [default: 100]"),
-    click.option("--seed", type=int, help="Of samples and decoders.  [default: 0]"),
-    click.option("--repeats", type=int, help="Decodes of each sample.  [default: 1]"),
+    click.option("--samples", type=SAMPLES, help="Samples per task.  [default: 100]"),
+    click.option("--seed", type=SEED, help="Of samples and decoders.  [default: 0]"),
+    click.option(
+        "--repeats",
+        type=click.IntRange(1, MOST_REPEATS),
+        help="Decodes of each sample.  [default: 1]",
+    ),
 )
 
 
 def asks_for_a_run(verb: Callable[..., None]) -> Callable[..., None]:
     """Let a verb take RUNFILE and the options that say what to run.
 
-    The verb is called with one argument ``asked`` in their place, an :class:`Asked`.
+    The verb is called with one argument ``asked`` in their place, an :class:`Asked`.  If it has
+    an option ``extend``, a run's folder, what is asked for is added to that run.
     """
 
     @functools.wraps(verb)
@@ -73,21 +87,53 @@ def asks_for_a_run(verb: Callable[..., None]) -> Callable[..., None]:
             "seed": seed,
             "repeats": repeats,
         }
-        verb(asked=_asked(runfile, template, options), **others)
+        verb(asked=_asked(runfile, template, options, others.get("extend")), **others)
 
     for argument in reversed(_ARGUMENTS):
         argument(called)
     return called
 
 
+def refuse_idle(because: str, *names: str) -> None:
+    """Refuse those options of the verb that were typed although they would do nothing.
+
+    Args:
+        because: The end of the error's sentence: why they would.
+        names: Of the verb's arguments, such as ``batch_size``.
+
+    Raises:
+        click.UsageError: One of them was typed.
+    """
+    context = click.get_current_context()
+    typed = [
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name in names
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise click.UsageError(f"{' and '.join(typed)} would do nothing: {because}")
+
+
+def refuse_idle_with_servers(plan: RunFile, *names: str) -> None:
+    """Refuse what steers decodes, where every model is a server, which decodes by itself."""
+    from parallelbench.model import MODELS
+
+    if all(MODELS[setting.name].serves for setting in plan.models):
+        labels = ", ".join(setting.label for setting in plan.models)
+        refuse_idle(f"{labels} decodes by itself", "decoders", *names)
+
+
 def with_template(models: Any, template: Path | None) -> Any:
     """Return the models asked for, each with the chat template that was given beside them.
 
     Raises:
-        FieldError: One of them takes no chat template.
+        FieldError: One of them takes no chat template, or there is none.
     """
     if template is None:
         return models
+    if models is None:
+        raise click.UsageError("--template is for a model: name it with --model")
     from parallelbench.errors import FieldError
     from parallelbench.model import MODELS
     from parallelbench.registry import load_plugins
@@ -109,16 +155,44 @@ def with_template(models: Any, template: Path | None) -> Any:
     ]
 
 
-def _asked(runfile: Path | None, template: Path | None, options: Mapping[str, Any]) -> Asked:
+def _asked(
+    runfile: Path | None, template: Path | None, options: Mapping[str, Any], extend: Path | None
+) -> Asked:
     from parallelbench.runfile import make_runfile
 
     given = {key: value for key, value in options.items() if value not in (None, [])}
-    content = {**_base(runfile, given), **given}
-    content["models"] = with_template(content.get("models"), template)
+    if extend is None:
+        content = {**_base(runfile, given), **given}
+        content["models"] = with_template(content.get("models"), template)
+    else:
+        content = _extended(extend, runfile, template, given)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
     for remark in plan.remarks:
         click.echo(remark, err=True)
-    return Asked(plan, first_look=runfile is None and not given)
+    return Asked(plan, first_look=runfile is None and extend is None and not given)
+
+
+def _extended(
+    folder: Path, runfile: Path | None, template: Path | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the run in ``folder`` together with what is to be added to it."""
+    from parallelbench.rundir import RunDirectory
+    from parallelbench.runfile import read_content
+
+    held = RunDirectory.open(folder).runfile.frozen()
+    added = {**(read_content(runfile) if runfile is not None else {}), **given}
+    if not added:
+        raise click.UsageError(
+            f"--extend {folder} needs what to add: --samples or --repeats with a larger number, "
+            "more --model, --tasks or --decoders, or a RUNFILE"
+        )
+    if template is not None:
+        added["models"] = with_template(added.get("models"), template)
+    left_out = {**added.pop("left_out", {}), **held.get("left_out", {})}
+    for kind in ("models", "tasks", "decoders"):
+        more = added.pop(kind, [])
+        added[kind] = [*held[kind], *(more if isinstance(more, list) else [more])]
+    return {**held, **added, **({"left_out": left_out} if left_out else {})}
 
 
 def _base(runfile: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,49 +14,50 @@ import dataclasses
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
-from parallelbench.asked import FILE, Asked, asks_for_a_run, with_template
-from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.asked import (
+    BATCH,
+    FILE,
+    SAMPLES,
+    SEED,
+    Asked,
+    asks_for_a_run,
+    refuse_idle,
+    refuse_idle_with_servers,
+    with_template,
+)
+from parallelbench.errors import RequestError
+from parallelbench.groups import InstalledCommands
 from parallelbench.progress import shown
+from parallelbench.ranges import MOST_WORKERS
+from parallelbench.runs import FOLDER, runs
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
     from parallelbench.runfile import RunFile
     from parallelbench.runner import Executor
+    from parallelbench.shard import Shard
 
 
-class _Verbs(click.Group):
+class _Verbs(InstalledCommands):
     """Our own verbs and those of every installed package, loaded when they are used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_installed_verbs()})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        entry = _installed_verbs().get(cmd_name)
-        if entry is None:
-            from parallelbench.registry import unknown
-
-            raise UnknownNameError(unknown("verb", cmd_name, self.list_commands(ctx)))
-        verb: click.Command = entry.load()
-        return verb
-
-
-def _installed_verbs() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="parallelbench.verbs")}
+    entry_point_group = "parallelbench.verbs"
+    noun = "verb"
 
 
 _PATH = click.Path(path_type=Path)
+#: What may be the name of a run: a plain folder name on every system.
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 #: Wide enough for any table, in characters, where there is no terminal that would cut it off.
 _PIPED = 500
@@ -80,10 +81,17 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@cli.command()
+@cli.command(short_help="Run the benchmark, or the rest of a run.")
 @asks_for_a_run
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory, new or continued.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--name", help="Name of the run: its directory is runs/NAME.")
+@click.option(
+    "--extend",
+    type=_PATH,
+    metavar="RUN",
+    help="Run directory that grows: what is asked for is added to it.",
+)
+@click.option("--batch-size", type=BATCH, default=512, show_default=True)
 @click.option("--shard", help="Only a part of the samples: 2/4 is the second of four.")
 @click.option(
     "--executor",
@@ -92,7 +100,9 @@ def cli(context: click.Context) -> None:
     show_default=True,
     help="In this process, or in one worker per GPU or core.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Of ray; instead of one per GPU.")
+@click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Of ray; instead of one per GPU."
+)
 @click.option("--ray-address", help="HOST:PORT or auto: a cluster, instead of this machine.")
 @click.option("--track", "trackers", multiple=True, help="wandb or trackio, with :PROJECT or not.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -100,6 +110,8 @@ def run(  # noqa: PLR0913  each is an option
     *,
     asked: Asked,
     out: Path | None,
+    name: str | None,
+    extend: Path | None,
     batch_size: int,
     shard: str | None,
     executor: Literal["local", "ray"],
@@ -116,9 +128,14 @@ def run(  # noqa: PLR0913  each is an option
     small network; where options say what to run, what they leave out is model ideal, the
     default's tasks and decoders, and 100 samples.
 
+    A run can grow: with --extend, more models, tasks, decoders, samples or repeats are added to
+    a run, whose records stay.
+
     \b
     Examples:
       parallelbench run
+      parallelbench run --model mini --tasks choices/city --name cities
+      parallelbench run --extend runs/cities --samples 200 --decoders margin:k=2
       parallelbench run sweep --model mini
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
       parallelbench run --model mini --decoders 'fast-dllm,klass-llada,confidence_factor:*'
@@ -137,9 +154,15 @@ def run(  # noqa: PLR0913  each is an option
     from parallelbench.tracking import tracking
 
     plan = asked.plan
+    refuse_idle_with_servers(plan, "batch_size")
+    if extend is not None:
+        refuse_idle(
+            f"--extend {extend} adds to that run, to all of its samples", "out", "name", "shard"
+        )
+    if out is not None:
+        refuse_idle(f"the run goes into --out {out}", "name")
     part = Shard.parse(shard) if shard else None
-    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
-    folder = out or Path("runs") / f"{plan.digest[:12]}{suffix}"
+    folder = extend or out or _folder(plan, name, part)
     total = RunDirectory(folder, plan, part).decodes
     for remark in _remarks(plan):
         click.echo(f"parallelbench: {remark}", err=True)
@@ -161,6 +184,7 @@ def run(  # noqa: PLR0913  each is an option
                 folder,
                 batch_size=batch_size,
                 shard=part,
+                extend=extend is not None,
                 executor=_executor(executor, workers, ray_address),
                 progress=advance,
                 failed=failed.append,
@@ -183,7 +207,7 @@ def run(  # noqa: PLR0913  each is an option
         click.get_current_context().exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Join the shards of a run.")
 @click.argument("shards", nargs=-1, required=True, metavar="SHARD...", type=_PATH)
 @click.option("--out", required=True, type=_PATH, help="New run directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -206,7 +230,7 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     _report(out, as_json=as_json)
 
 
-@cli.command(name="list")
+@cli.command(name="list", short_help="List tasks, decoders and models with their fields.")
 @click.argument("what", type=click.Choice(["tasks", "decoders", "models"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(what: str | None, *, as_json: bool) -> None:
@@ -248,7 +272,9 @@ def list_(what: str | None, *, as_json: bool) -> None:
                 click.echo(f"      {told_of_task(each)}")
 
 
-@cli.command(name="check-decoder")
+@cli.command(
+    name="check-decoder", short_help="Check that a strategy keeps the contract of decoders."
+)
 @click.argument("decoder")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check_decoder(decoder: str, *, as_json: bool) -> None:
@@ -281,10 +307,10 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
     click.get_current_context().exit(0 if found.passed else 1)
 
 
-@cli.command()
+@cli.command(short_help="Print samples of a task with their right answers.")
 @click.argument("task")
-@click.option("--count", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--count", type=SAMPLES, default=3, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
     """Print samples of a task, with a right answer and how many there are.
@@ -325,7 +351,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
         click.echo(f"right answers: {entry['right_answers']}\n")
 
 
-@cli.command()
+@cli.command(short_help="Inspect a model: family, decoders, batch independence.")
 @click.option("--model", default="ideal", show_default=True, help="Such as hf:PATH or api:URL.")
 @click.option("--template", type=FILE, help="Jinja chat template, for a checkpoint without one.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -350,6 +376,9 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
         for name, value in findings.items():
             click.echo(f"{name.replace('_', ' ')}: {_shown(value)}")
     click.get_current_context().exit(0 if findings["healthy"] else 1)
+
+
+cli.add_command(runs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -449,14 +478,28 @@ def _registries() -> dict[str, Any]:
     return {"tasks": TASKS, "decoders": DECODERS, "models": MODELS}
 
 
+def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
+    """Return the directory of a run that was not told one."""
+    suffix = f"-shard-{part.index}-of-{part.count}" if part else ""
+    if name is not None and not _FOLDER_NAME.fullmatch(name):
+        raise click.UsageError(
+            f"--name {name!r}: a name has up to 100 letters, digits, dots, hyphens and "
+            "underscores, and begins with a letter or digit; --out takes any folder"
+        )
+    return FOLDER / f"{name or plan.digest[:12]}{suffix}"
+
+
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
 
-    from parallelbench.listing import below_table, decoder_table
+    from parallelbench.listing import below_table, decoder_sentences, decoder_table
+    from parallelbench.terminal import show
 
     # What is piped goes to another program, which wants a strategy on a line.
     console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
-    console.print(decoder_table(entries, console.width))
+    if console.width < _PIPED:
+        show(decoder_sentences(entries), console)
+    show(decoder_table(entries, console.width, sentences=console.width >= _PIPED), console)
     for sentence in below_table(entries):
         click.echo(sentence)
 

@@ -271,6 +271,8 @@ class Decoder(ABC):
         hints: By what it needs, what to say where a model does not give that.
         presets: Its settings with the constants of a paper, by the name under which people ask
             for them: ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
+        former_presets: Earlier names of presets, which are still understood, with the names of
+            today.
         grid: The settings that a sweep covers where nobody says which, in the form that is
             typed: ``"threshold=0.5|0.7|0.9"``; empty where there is but one.
         block_length: Length in tokens of the semi-autoregressive blocks, decoded from
@@ -290,6 +292,7 @@ class Decoder(ABC):
     labelled: ClassVar[tuple[str, ...]] = ()
     hints: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, str]] = {}
+    former_presets: ClassVar[Mapping[str, str]] = {}
     grid: ClassVar[str] = ""
 
     block_length: int | None = None

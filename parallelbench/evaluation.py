@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parallelbench.errors import RequestError
+from parallelbench.errors import RequestError, RunFileError
 from parallelbench.progress import SILENT, shown
 from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize, to_row, with_throughput
@@ -94,6 +94,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     seed: int = 0,
     repeats: int = 1,
     out: str | Path | None = None,
+    extend: bool = False,
     batch_size: int = 512,
     executor: Executor = local,
     progress: bool = True,
@@ -109,6 +110,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         seed: Of the samples and of the decoders' randomness.
         repeats: Decodes of each sample by each decoder.
         out: A run directory to write or to continue; None keeps the records in memory.
+        extend: Whether ``out`` may hold a smaller run, with fewer models, tasks, decoders,
+            samples or repeats: it becomes this one, and keeps its records.
         batch_size: Most decodes at a time; changes no record.
         executor: Where decodes are done; ``parallelbench.cluster.on_ray()`` is one worker per
             GPU or core.
@@ -135,6 +138,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
             "repeats": repeats,
         }
     )
+    if extend and out is None:
+        raise RunFileError("extend=True adds to a run directory: say which as out=FOLDER")
     with shown(loading(runfile)) if progress else nullcontext(SILENT) as display:
         if out is None:
             with executor(runfile, batch_size) as crew:
@@ -150,6 +155,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
             runfile,
             Path(out),
             batch_size=batch_size,
+            extend=extend,
             executor=executor,
             progress=following(display, runfile.decodes),
         )

@@ -55,12 +55,29 @@ def decoder_entries() -> list[dict[str, Any]]:
     return [_decoder_entry(name, kind, families) for name, kind in DECODERS.items()]
 
 
-def decoder_table(entries: Sequence[Mapping[str, Any]], width: int) -> Table:
+def decoder_sentences(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of what each strategy does, in a sentence."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    drawn.add_column("strategy", no_wrap=True)
+    drawn.add_column("what it does", overflow="fold")
+    for each in entries:
+        drawn.add_row(Text(each["name"]), Text(_sentence(each)))
+    return drawn
+
+
+def decoder_table(
+    entries: Sequence[Mapping[str, Any]], width: int, *, sentences: bool = False
+) -> Table:
     """Return ``entries`` as a table.
 
     Args:
         entries: As :func:`decoder_entries` makes them.
         width: Of the terminal, in characters.
+        sentences: Whether the last column says what each strategy does.
     """
     from rich import box
     from rich.table import Table
@@ -78,12 +95,15 @@ def decoder_table(entries: Sequence[Mapping[str, Any]], width: int) -> Table:
     drawn.add_column("fami-\nlies", justify="right", no_wrap=True)
     if wide:
         drawn.add_column("presets", overflow="fold")
+    if sentences:
+        drawn.add_column("what it does", overflow="fold")
     for name, each in zip(names, entries, strict=True):
         flags = [_yes(each[fact]) for fact in ("adaptive", "remasks", "deterministic")]
         needs = ", ".join(need for need in each["needs"] if need not in _PLAIN)
         served = f"{len(each['families'])}/{len(each['families']) + len(each['not_served_by'])}"
         cells = [name, *flags, each["calls"], each["rows"], needs, served]
-        drawn.add_row(*map(Text, [*cells, ", ".join(each["presets"])] if wide else cells))
+        cells += [", ".join(each["presets"])] * wide + [_sentence(each)] * sentences
+        drawn.add_row(*map(Text, cells))
     return drawn
 
 
@@ -133,7 +153,9 @@ def _decoder_entry(
         "families": served,
         "not_served_by": [family for family in families if family not in served],
         "presets": {
-            preset: fields for preset, (of, fields) in DECODERS.presets.items() if of == name
+            preset: fields
+            for preset, (of, fields) in DECODERS.presets.items()
+            if of == name and preset not in DECODERS.former_presets
         },
         "grid": kind.grid,
     }
@@ -144,6 +166,10 @@ def _families() -> dict[str, frozenset[str]]:
     return {
         family: given for source in MODELS.values() for family, given in source.families().items()
     }
+
+
+def _sentence(facts: Mapping[str, Any]) -> str:
+    return str(facts["summary"]).replace("``", "")
 
 
 def _yes(fact: bool) -> str:  # noqa: FBT001  the fact is all it is told

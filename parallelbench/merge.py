@@ -64,6 +64,9 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
             for start in shard.environments():
                 part = {} if shard.shard is None else {"shard": str(shard.shard)}
                 whole.add_environment({**start, **part})
+        history = {entry["digest"]: entry for shard in shards for entry in shard.history()}
+        if history:
+            whole.note_history(list(history.values()))
     return Merged(RunDirectory(out, runfile), found.duplicates)
 
 

@@ -42,12 +42,14 @@ class Registry(Mapping[str, T]):
         kind: What is kept here, in the singular, for error messages: ``"task"``.
 
     Attributes:
-        presets: What the classes registered here call some of their settings.
+        presets: What the classes registered here call some of their settings, former names too.
+        former_presets: The name of today of each preset that had another name.
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.presets: dict[str, Preset] = {}
+        self.former_presets: dict[str, str] = {}
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -66,12 +68,15 @@ class Registry(Mapping[str, T]):
                 raise ValueError(f"{self.kind} {name!r} is already {held!r}")
             # Its own: a subclass is another strategy, and its parent's presets are not its.
             own = getattr(entry, "__dict__", {}).get("presets", {})
-            presets = {preset: Preset(name, fields) for preset, fields in own.items()}
+            former = getattr(entry, "__dict__", {}).get("former_presets", {})
+            named = {**own, **{old: own[new] for old, new in former.items()}}
+            presets = {preset: Preset(name, fields) for preset, fields in named.items()}
             self._check_free(name, presets)
             self._entries[name] = entry
             for former in [each for each, preset in self.presets.items() if preset.name == name]:
                 del self.presets[former]
             self.presets.update(presets)
+            self.former_presets.update(former)
             return entry
 
         return file
@@ -87,7 +92,8 @@ class Registry(Mapping[str, T]):
         """
         found = [name for name in self if fnmatchcase(name, pattern)]
         if not found:
-            raise UnknownNameError(unknown(self.kind, pattern, [*self, *self.presets]))
+            presets = self.presets.keys() - self.former_presets.keys()
+            raise UnknownNameError(unknown(self.kind, pattern, [*self, *presets]))
         return found
 
     def _check_free(self, name: str, presets: Mapping[str, Preset]) -> None:

@@ -3,7 +3,8 @@
 ``run.yaml`` says what the run is; ``environment.json`` where it ran, one entry per start;
 ``records-0.jsonl`` holds one finished decode per line and is only ever appended to;
 ``shard.json``, if there is one, says which part of the run this directory is for;
-``records-0.jsonl.lock`` is empty, and locked by the process that writes the records.
+``records-0.jsonl.lock`` is empty, and locked by the process that writes the records;
+``history.json``, if there is one, which smaller runs this directory held before it was extended.
 Everything else in the directory can be made again from these.
 """
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +25,14 @@ from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
 from parallelbench.record import Record, from_line, to_line
-from parallelbench.runfile import RunFile, differences, digest_of, make_runfile, read_content
+from parallelbench.runfile import (
+    RunFile,
+    differences,
+    digest_of,
+    lost_by_growth,
+    make_runfile,
+    read_content,
+)
 from parallelbench.shard import Shard
 from parallelbench.throughput import Throughput, throughput_of
 
@@ -33,6 +42,9 @@ _ENVIRONMENT = "environment.json"
 _RECORDS = "records-0.jsonl"
 #: A file of its own: where locks bind everybody, as on Windows, a locked file cannot be read.
 _LOCK = f"{_RECORDS}.lock"
+_HISTORY = "history.json"
+#: Stands in the line of a decode that ended in an error, and in no other.
+_FAILED = b'"status":"error"'
 
 
 @dataclass(frozen=True)
@@ -106,10 +118,17 @@ class RunDirectory:
         if cls.holds_run(path):
             before, after = read_content(path / _RUN_FILE), runfile.frozen()
             if before != after and _completed(before) != after:
+                grew = runfile.digest in {each["digest"] for each in directory.history()}
+                again = f"parallelbench run {path / _RUN_FILE} --out {path}"
+                advice = (
+                    f"this run was extended since: {again} continues it"
+                    if grew
+                    else "give another --out, or the run file that it began with; "
+                    f"--extend {path} adds to it"
+                )
                 raise RunFileError(
                     f"{path} holds another run: now asked for "
-                    f"{'; '.join(differences(before, after))}; "
-                    "give another --out, or the run file that it began with"
+                    f"{'; '.join(differences(before, after))}; {advice}"
                 )
             held = _shard_in(path)
             if held != shard:
@@ -131,6 +150,82 @@ class RunDirectory:
             directory.write_text(_SHARD, json.dumps({"shard": str(shard)}) + "\n")
         directory.write_text(_RUN_FILE, runfile.to_yaml())
         return directory
+
+    @classmethod
+    def extensible(cls, path: Path, runfile: RunFile) -> RunDirectory:
+        """Return the run in ``path`` as it is now, if it can grow into ``runfile``.
+
+        Args:
+            path: Folder of a run, of all of its samples.
+            runfile: The whole run that it is to become: all that it has, and more.
+
+        Raises:
+            RunFileError: ``path`` holds no run or a shard, or ``runfile`` lacks or changes
+                something of the run; the message tells the difference.
+        """
+        held = cls.open(path)
+        if held.shard is not None:
+            raise RunFileError(
+                f"{path} holds shard {held.shard} of a run, and which samples belong to a shard "
+                "changes when the run grows; merge the shards, then extend the whole"
+            )
+        lost = lost_by_growth(held.runfile, runfile)
+        if lost:
+            raise RunFileError(
+                f"{path} cannot be extended: now asked for {'; '.join(lost)}; a run can only gain "
+                "models, tasks, decoders, samples and repeats; give another folder as --out"
+            )
+        return held
+
+    def extend(self, runfile: RunFile) -> RunDirectory:
+        """Make this the directory of ``runfile``, and note what it was; return that directory.
+
+        Its records must be open for appending here, so that nobody else writes them.
+
+        Raises:
+            StorageError: The folder cannot be written; it holds the run that it held.
+        """
+        # Once more: another process may have extended it before the records were opened.
+        before = self.extensible(self.path, runfile).runfile
+        entry = {
+            "digest": digest_of(self.content(self.path)),
+            "extended": datetime.now(UTC).isoformat(timespec="seconds"),
+            **{name: len(getattr(before, name)) for name in ("models", "tasks", "decoders")},
+            "samples": before.samples,
+            "repeats": before.repeats,
+        }
+        # Before the run file, which takes effect at once: an entry for the run that the folder
+        # still holds is passed over, and a lost one could never be told again.
+        self.note_history([*self.history(), entry])
+        self.write_text(_RUN_FILE, runfile.to_yaml())
+        return RunDirectory(self.path, runfile)
+
+    def note_history(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Write down the smaller runs that this folder held before, as :meth:`history` has them."""
+        self.write_text(_HISTORY, json.dumps(entries, indent=1) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the smaller runs that this folder held before, oldest first.
+
+        Each has the ``digest`` of its run file, when it was ``extended``, the numbers of its
+        ``models``, ``tasks`` and ``decoders``, its ``samples`` and its ``repeats``.
+
+        Raises:
+            RecordsError: The file of them was altered.
+        """
+        file = self.path / _HISTORY
+        with storage(file):
+            if not file.exists():
+                return []
+            text = file.read_bytes()
+        now = digest_of(self.content(self.path))
+        try:
+            return [entry for entry in json.loads(text) if entry["digest"] != now]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordsError(
+                f"{file} was altered: it does not say what this run was before it was extended; "
+                "delete it, the records do not need it"
+            ) from error
 
     @property
     def samples(self) -> range:
@@ -160,6 +255,29 @@ class RunDirectory:
                     if not line.endswith("\n") and self.is_going_on():
                         return
                     yield self._checked(line, f"{file} line {number}")
+
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of decodes that are done and of those that ended in an error.
+
+        Records are counted and not checked, unless some ended in an error.
+
+        Raises:
+            RecordsError: As :meth:`records`, if some decodes ended in an error.
+        """
+        file = self.path / _RECORDS
+        with storage(file):
+            if not file.exists():
+                return 0, 0
+            _refuse_device(file)
+            with file.open("rb") as lines:
+                # In a text, quotation marks are escaped: only the field is written so.
+                failed = [_FAILED in line for line in lines if line.endswith(b"\n")]
+        if not any(failed):
+            return len(failed), 0
+        # An error may have been made good since.
+        statuses = {record.key: record.status for record in self.records()}
+        errors = sum(status == "error" for status in statuses.values())
+        return len(statuses) - errors, errors
 
     def is_going_on(self) -> bool:
         """Return whether a process is writing the records right now.
@@ -234,6 +352,7 @@ class RunDirectory:
 
     def facts(self) -> dict[str, Any]:
         """Return the run's provenance, for its report."""
+        history = self.history()
         return {
             "run_digest": digest_of(self.content(self.path)),
             "models": [setting.label for setting in self.runfile.models],
@@ -243,6 +362,7 @@ class RunDirectory:
             "seed": self.runfile.seed,
             "repeats": self.runfile.repeats,
             **({} if self.shard is None else {"shard": str(self.shard)}),
+            **({"extended_from": history} if history else {}),
             "environments": self.environments(),
             "command": "parallelbench run run.yaml --out ANOTHER_FOLDER",
         }

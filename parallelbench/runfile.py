@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError
 from parallelbench.model import MODELS
+from parallelbench.ranges import MOST_REPEATS, MOST_SAMPLES, MOST_SEED
 from parallelbench.registry import Registry, load_plugins, unknown
 from parallelbench.setting import (
     Setting,
@@ -69,9 +70,12 @@ class _Form(BaseModel):
     tasks: _Asked
     decoders: _Asked
     left_out: dict[str, list[str]] = {}
-    samples: int = Field(default=100, ge=1)
-    seed: int = Field(default=0, ge=0)
-    repeats: int = Field(default=1, ge=1)
+    samples: int = Field(default=100, ge=1, le=MOST_SAMPLES)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+
+
+_RANGES = {"samples": (1, MOST_SAMPLES), "seed": (0, MOST_SEED), "repeats": (1, MOST_REPEATS)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class RunFile:
         repeats: Decodes of each sample by each decoder, with different randomness.
         left_out: Labels of the decoders that a model does not serve though another one does, by
             the model's label.
-        remarks: What was left out of what was asked for, and why, in sentences.
+        remarks: What was left out of what was asked for, and why, in sentences; and what goes
+            by another name today.
     """
 
     models: tuple[Setting, ...]
@@ -204,7 +209,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
         seed=form.seed,
         repeats=form.repeats,
         left_out=_left_out(form, models, decoders, unserved, where),
-        remarks=_remarks(unserved),
+        remarks=(*_renamed(form.decoders), *_remarks(unserved)),
     )
     for model in models:
         if not run.decoders_of(model):
@@ -260,6 +265,30 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return told
 
 
+def lost_by_growth(before: RunFile, after: RunFile) -> list[str]:
+    """Return in words what of ``before`` is missing or otherwise in ``after``.
+
+    Nothing is where every decode of ``before`` is one of ``after`` too.
+    """
+    old, new = before.frozen(), after.frozen()
+    kept = {
+        **new,
+        **{key: old[key] for key in ("samples", "repeats") if old[key] <= new[key]},
+        "left_out": old.get("left_out"),
+    }
+    for key in ("models", "tasks", "decoders"):
+        if all(item in new[key] for item in old[key]):
+            kept[key] = old[key]
+    told = differences({"left_out": None, **old}, kept)
+    for model in before.models:
+        now = [each for each in after.models if each.key == model.key]
+        labels = {each.label for kind in now for each in after.decoders_of(kind)}
+        gone = [each.label for each in before.decoders_of(model) if each.label not in labels]
+        if now and gone and not told:
+            told.append(f"model {model.label!r} without {', '.join(gone)}")
+    return told
+
+
 class StrictLoader(yaml.SafeLoader):
     """Refuses a key that is given twice, which YAML's own loader would drop in silence."""
 
@@ -285,6 +314,9 @@ def _told(error: ValidationError) -> str:
         return unknown("key", str(deepest["loc"][-1]), _Named.model_fields)
     if deepest["type"] == "too_short":
         return f"{place} must name at least one"
+    if deepest["type"] in ("greater_than_equal", "less_than_equal"):
+        low, high = _RANGES[place]
+        return f"{place} must be from {low} to {high:,}, got {deepest['input']}"
     return f"{place}: {deepest['msg'].lower()}, got {reprlib.repr(deepest['input'])[:100]}"
 
 
@@ -362,6 +394,21 @@ def _remarks(unserved: Mapping[str, Mapping[str, Sequence[str]]]) -> tuple[str, 
         named = ", ".join(f"{label} (needs {', '.join(needs)})" for label, needs in lacks.items())
         if named:
             told.append(f"model {model!r} is run without what it cannot serve: {named}")
+    return tuple(told)
+
+
+def _renamed(asked: Sequence[str | _Named]) -> tuple[str, ...]:
+    """Return a sentence for each preset that was asked for by a former name."""
+    texts = [text for entry in asked if isinstance(entry, str) for text in split_settings(entry)]
+    names = dict.fromkeys(text.partition(":")[0].strip() for text in texts)
+    told = []
+    for name in names:
+        if name in DECODERS.former_presets:
+            now, preset = DECODERS.former_presets[name], DECODERS.presets[name]
+            told.append(
+                f"{name!r} is a former name of the preset {now!r}, {preset.name} with "
+                f"{preset.fields}; the strategy at its defaults is {preset.name!r}"
+            )
     return tuple(told)
 
 

@@ -200,6 +200,7 @@ def run(  # noqa: PLR0913  all but two are options
     *,
     batch_size: int = 512,
     shard: Shard | None = None,
+    extend: bool = False,
     executor: Executor = local,
     progress: Callable[[int], None] = lambda _: None,
     failed: Callable[[Record], None] = lambda _: None,
@@ -211,6 +212,8 @@ def run(  # noqa: PLR0913  all but two are options
         path: The run's folder: new, empty, or of the same run.
         batch_size: Most decodes at a time, of each worker; changes no record.
         shard: The part of it that is done here; None for all of it.
+        extend: Whether ``path`` may hold a smaller run, which becomes this one: its records
+            stay, its run file is replaced, and its digest is noted.
         executor: Where decodes are done; changes no record but its ``seconds``.
         progress: Called with the number of decodes recorded so far.
         failed: Called with every record that ended in an error; the next run of the same
@@ -221,12 +224,15 @@ def run(  # noqa: PLR0913  all but two are options
     """
     if shard is not None:
         shard.of(runfile.samples)  # refused before a model is loaded
+    begun = RunDirectory.holds_run(path)
+    held = RunDirectory.extensible(path, runfile) if extend and begun else None
+    grows = held is not None and held.runfile.digest != runfile.digest
     with ExitStack() as stack:
         # What cannot be run leaves no trace; a run that was begun has been checked.
         crew = None
-        if not RunDirectory.holds_run(path):
+        if grows or not begun:
             crew = stack.enter_context(executor(runfile, batch_size))
-        directory = RunDirectory.begin(path, runfile, shard)
+        directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())
         done: set[Key] = set()
         digests: dict[str, str] = {}
@@ -241,13 +247,15 @@ def run(  # noqa: PLR0913  all but two are options
             if record.status != "error":
                 done.add(record.key)
         progress(len(done))
-        if len(done) == directory.decodes:
+        if len(done) == directory.decodes and not grows:
             return directory
         crew = crew or stack.enter_context(executor(runfile, batch_size))
         _check_models(crew, digests, path)
         _check_engines(crew, marked_by, path)
         _check_sources(crew, drawn_from, path)
         _check_recorded_samples(runfile, samples, path)
+        if grows:
+            directory = directory.extend(runfile)
         kept = len(done)
         try:
             with _session(directory, crew, batch_size) as measured:

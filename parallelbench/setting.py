@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from parallelbench.errors import FieldError, UnknownNameError
+from parallelbench.ranges import MOST_IN_A_FIELD, MOST_SEED
 from parallelbench.registry import Registry, unknown
 
 T = TypeVar("T")
@@ -241,6 +242,9 @@ def _converted(value: Any, annotation: Any, where: str) -> Any:
         converted = TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         raise wrong from error
+    most = MOST_SEED if where.endswith("'seed'") else MOST_IN_A_FIELD
+    if isinstance(converted, int) and abs(converted) > most:
+        raise FieldError(f"{where} must lie between -{most:,} and {most:,}, got {value}")
     if isinstance(converted, str) and not _can_be_typed(converted):
         raise FieldError(
             f"{where} must be text without ',' or '|', or spaces at its ends, got {value!r}"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.errors import NotEnumerableError
+from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS
 from parallelbench.registry import Registry, unknown
 from parallelbench.sample import Message, Sample
 from parallelbench.score import Marks
@@ -51,11 +52,11 @@ class Task(ABC):
         licence: Of what they are drawn from, as SPDX names it.
         samples: How many different samples there are at the defaults; None for no limit.
         template: Which of ``templates`` puts the question.
-        shots: How many worked examples precede it.
-        canvas_length: Tokens that the decoder may write, in the free form.
+        shots: How many worked examples precede it, 0 to 1,000.
+        canvas_length: Tokens that the decoder may write, in the free form, 1 to 100,000.
 
     Raises:
-        ValueError: An unknown template, fewer than 0 shots, or a canvas without a token.
+        ValueError: An unknown template, or a number of shots or tokens out of range.
     """
 
     name: ClassVar[str]
@@ -75,10 +76,12 @@ class Task(ABC):
     def __post_init__(self) -> None:
         if self.template not in self.templates:
             raise ValueError(unknown("template", self.template, self.templates))
-        if self.shots < 0:
-            raise ValueError(f"shots must be 0 or more, got {self.shots}")
-        if self.canvas_length < 1:
-            raise ValueError(f"canvas_length must be at least 1 token, got {self.canvas_length}")
+        if not 0 <= self.shots <= MOST_SHOTS:
+            raise ValueError(f"shots must be 0 to {MOST_SHOTS:,} examples, got {self.shots}")
+        if not 1 <= self.canvas_length <= MOST_TOKENS:
+            raise ValueError(
+                f"canvas_length must be 1 to {MOST_TOKENS:,} tokens, got {self.canvas_length}"
+            )
 
     def draw(self, rng: random.Random, index: int) -> Sample:
         """Return the sample numbered ``index``, using no randomness but ``rng``.

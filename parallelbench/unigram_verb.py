@@ -14,7 +14,7 @@ from parallelbench.asked import FILE, with_template
 from parallelbench.errors import RequestError, StorageError
 
 
-@click.command("decoder-table")
+@click.command("decoder-table", short_help="Count a model's tokens in text, for pc_sampler.")
 @click.argument(
     "files",
     nargs=-1,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.asked import Asked, asks_for_a_run
+from parallelbench.asked import BATCH, Asked, asks_for_a_run, refuse_idle_with_servers
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,9 +30,9 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
     return value
 
 
-@click.command()
+@click.command(short_help="Say what a run will cost on this machine.")
 @asks_for_a_run
-@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--batch-size", type=BATCH, default=512, show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -59,6 +59,7 @@ def estimate(asked: Asked, batch_size: int, seconds: float, *, as_json: bool) ->
     from parallelbench.estimate import cost_of
 
     plan = asked.plan
+    refuse_idle_with_servers(plan, "batch_size", "seconds")
     batches: dict[str, list[Batch]] = {setting.label: [] for setting in plan.models}
     interrupted = False
     try:
@@ -125,12 +126,14 @@ def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
     from rich.console import Console
 
+    from parallelbench.terminal import show
+
     console = Console()
     for cost in costs:
         click.secho(cost.model, bold=True)
         if cost.seen is not None:
-            console.print(_tasks(cost))
-            console.print(_decoders(cost))
+            show(_tasks(cost), console)
+            show(_decoders(cost), console)
         for sentence in _sentences(cost):
             click.echo(sentence)
         click.echo()

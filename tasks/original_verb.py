@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _GRAMMAR = "lingotweaker"
 
 
-@click.command()
+@click.command(short_help="Bundle the original benchmark's task files.")
 @click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--out",

@@ -508,7 +508,7 @@ def test_decodes_that_end_in_an_error_are_told(call, monkeypatch):
         (("--seconds", "long"), "'long' is not a valid float"),
         (("--tasks", "choices/citi"), "no task is called 'choices/citi'; did you mean 'choices/"),
         (("--decoders", "confidence:k=0"), "k must be at least 1 token per step, got 0"),
-        (("--samples", "0"), "samples: input should be greater than or equal to 1, got 0"),
+        (("--samples", "0"), "0 is not in the range 1<=x<=10000000"),
         (("--tasks", "choices/city:canvas_length=1"), "takes 2 tokens, but the canvas has 1"),
         (("missing.yaml",), "the run file missing.yaml cannot be read"),
     ],

@@ -216,10 +216,16 @@ def test_the_presets_of_papers_have_their_published_constants():
     ]
     assert labels("eb-sampler") == ["entropy_bound:bound=0.01"]
     assert labels("klass-llada") == ["klass:threshold=0.9,divergence=0.01,block_length=64"]
-    assert labels("klass-dream") == ["klass_dream:threshold=0.9,divergence=0.001"]
-    assert labels("local-leap") == [
-        "local_leap:threshold=0.9,relaxed=0.75,radius=4,block_length=32"
-    ]
+    assert (
+        labels("klass-dream-paper")
+        == labels("klass-dream")
+        == ["klass_dream:threshold=0.9,divergence=0.001"]
+    )
+    assert (
+        labels("local-leap-paper")
+        == labels("local-leap")
+        == ["local_leap:threshold=0.9,relaxed=0.75,radius=4,block_length=32"]
+    )
     assert labels("llada-2.1-speed") == ["joint_threshold:threshold=0.5,edit=0.0,block_length=32"]
     assert labels("remdm-loop") == ["remdm:schedule=loop,steps=none,eta=0.02"]
 

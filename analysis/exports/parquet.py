@@ -17,6 +17,8 @@ from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
 from parallelbench.results import Interval, Result
 
+#: Of a column of integers.
+_MOST_INTEGER = 2**63 - 1
 #: Rows that are Python objects at once.
 _AT_A_TIME = 2_000
 _TEXTS = (
@@ -39,8 +41,14 @@ def write(exported: Exported, folder: Path) -> list[Path]:
     """Write ``records.parquet`` and ``results.parquet``.
 
     Raises:
-        RequestError: The package datasets is not installed.
+        RequestError: The package datasets is not installed, or the seed has more than 63 bits.
     """
+    seed = exported.run.runfile.seed
+    if seed > _MOST_INTEGER:
+        raise RequestError(
+            f"--to parquet: the run's seed {seed} does not fit a column of 64-bit integers; "
+            "export it to another form"
+        )
     try:
         import datasets
     except ImportError as error:

@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
+from parallelbench.asked import SEED
 from parallelbench.progress import duration
+from parallelbench.ranges import MOST_AT_A_TIME
 
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch
     from parallelbench.training.trainer import Progress
 
-_POSITIVE = click.IntRange(min=1)
+_POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
+_STEPS = click.IntRange(1, 1_000_000_000)
 
 
-@click.command()
+@click.command(short_help="Train a masked diffusion model on tasks.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New or continued.")
 @click.option("--tasks", required=True, multiple=True, help="As for run: 'waiting_line/*'.")
 @click.option("--weights", multiple=True, help="How often: 'waiting_line/shuffle=3'.")
-@click.option("--steps", type=_POSITIVE, default=2000, show_default=True)
+@click.option("--steps", type=_STEPS, default=2000, show_default=True)
 @click.option("--batch-size", type=_POSITIVE, default=64, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--from", "base", help="A masked checkpoint to begin with: hf:PATH.")
 @click.option("--lora", type=_POSITIVE, help="Train an adapter of this rank, not every weight.")
 @click.option("--hidden", type=_POSITIVE, help="Width from scratch.  [default: 128]")
@@ -46,7 +49,9 @@ _POSITIVE = click.IntRange(min=1)
 )
 @click.option("--learning-rate", type=float, help="At its peak.  [default: 0.0025, adamw 0.0003]")
 @click.option("--weight-decay", type=float, default=0.05, show_default=True)
-@click.option("--warm-up", type=click.IntRange(min=0), help="Steps.  [default: 150, or a tenth]")
+@click.option(
+    "--warm-up", type=click.IntRange(0, 1_000_000_000), help="Steps.  [default: 150, or a tenth]"
+)
 @click.option("--final-rate", type=float, default=0.1, show_default=True, help="Share at the end.")
 @click.option("--average", type=float, default=0.998, show_default=True, help="Decay of weights.")
 @click.option(
@@ -56,8 +61,8 @@ _POSITIVE = click.IntRange(min=1)
 @click.option(
     "--compile", "compiled", is_flag=True, help="Up to twice as fast; needs a C++ compiler."
 )
-@click.option("--log-every", type=_POSITIVE, default=50, show_default=True, help="Steps.")
-@click.option("--save-every", type=_POSITIVE, default=500, show_default=True, help="Steps.")
+@click.option("--log-every", type=_STEPS, default=50, show_default=True, help="Steps.")
+@click.option("--save-every", type=_STEPS, default=500, show_default=True, help="Steps.")
 def train(  # noqa: PLR0913  each is an option
     *,
     out: Path,

@@ -140,6 +140,34 @@ def test_each_kind_has_the_share_that_was_judged_rightly_with_its_count(calibrat
     assert shares[0].interval == wilson(9.0, 10.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "id,text,verdict,model\n1,A,pass,m\n2,B,fail,m\n"),
+        (
+            "a.jsonl",
+            '{"id": 1, "text": "A", "verdict": "pass"}\n{"text": "B", "verdict": 0, "model": [1]}\n',
+        ),
+    ],
+)
+def test_other_columns_are_ignored_and_told_once(write, name, text):
+    told = []
+    items = read_items(write(name, text), told.append)
+    assert [(item.text, item.verdict) for item in items] == [("A", True), ("B", False)]
+    (sentence,) = told
+    assert sentence.endswith(
+        "ignored 'id', 'model'; columns are text, label, verdict, kind, judge, reply"
+    )
+
+
+def test_a_name_like_that_of_a_column_is_refused_only_where_that_column_is_missing(write):
+    told = []
+    read_items(write("a.csv", "text,verdict,verdicts\nA,pass,9\n"), told.append)
+    assert "ignored 'verdicts'" in told[0]
+    with pytest.raises(JudgeError, match="no column is called 'verdicts'; did you mean 'verdict'"):
+        read_items(write("b.csv", "text,verdicts\nA,pass\n"), told.append)
+
+
 def test_the_table_has_a_line_for_each_kind_and_a_column_for_each_judge():
     clean = Item(text=None, label=True, verdict=True, kind="clean", judge=None, where="here")
     glued = replace(clean, label=False, kind="glued")

@@ -338,7 +338,7 @@ REFUSED = [
         ("demask", {"budget": v}, r"budget must lie in \[0, inf\), got ")
         for v in (-0.1, math.inf, math.nan)
     ),
-    ("mean_field", {"rounds": -1}, "rounds must be 0 or more, got "),
+    ("mean_field", {"rounds": -1}, "rounds must be 0 to 1,000, got "),
     ("mean_field", {"candidates": 0}, "candidates must be at least 1 token, got "),
     *((name, {"floor": v}, FLOOR) for name in ("eoser", "ass") for v in (-0.1, 1.5, math.nan)),
     *(

@@ -635,7 +635,7 @@ def test_every_name_in_an_answer_is_one_of_the_words_of_the_task(name):
         ("roster", {"people": 0}, "people must be 1 to 12, got 0"),
         ("roster", {"people": 13}, "people must be 1 to 12, got 13"),
         ("city", {"template": "rude"}, "no template is called 'rude'"),
-        ("dice", {"canvas_length": 0}, "canvas_length must be at least 1 token, got 0"),
+        ("dice", {"canvas_length": 0}, "canvas_length must be 1 to 100,000 tokens, got 0"),
     ],
 )
 def test_a_size_out_of_range_is_refused(name, fields, sentence):

@@ -438,7 +438,7 @@ def test_both_families_have_the_same_ten_operations():
         ("replace_index", {"length": -1}, "replace_index needs 1 to 25 letters, got length=-1"),
         ("sort", {"length": 500, "items": "words"}, r"sort needs 1 to \d+ words, got length=500"),
         ("copy", {"template": "long"}, "no template is called 'long'; known: default, story"),
-        ("copy", {"shots": -1}, "shots must be 0 or more, got -1"),
+        ("copy", {"shots": -1}, "shots must be 0 to 1,000 examples, got -1"),
     ],
 )
 def test_a_list_without_an_answer_cannot_be_asked_for(operation, fields, sentence):

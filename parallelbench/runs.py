@@ -1,0 +1,162 @@
+"""The verb ``runs``: the run directories below a folder, each with what is done of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: Where runs go that are not told another folder.
+FOLDER = Path("runs")
+#: Names that a cell of the table shows.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a list of runs says of one.
+
+    Attributes:
+        folder: The run directory.
+        state: ``complete``, ``running``, ``errors`` (all is recorded, but some decodes ended in
+            an error), ``interrupted`` or ``unreadable``.
+        started: ISO time of its first start; None if that was not noted.
+        models: Labels of its models.
+        tasks: Labels of its tasks.
+        decoders: Number of its decoder settings.
+        samples: Samples of each task in this folder.
+        decodes: Number of decodes that it asks for.
+        done: Number of decodes that are recorded without an error.
+        errors: Number of decodes that ended in an error.
+        shard: Which part of a run it is, such as ``2/4``; None for the whole.
+        extended: How often the run was extended.
+        problem: Why it cannot be read; None if it can.
+    """
+
+    folder: str
+    state: Literal["complete", "running", "errors", "interrupted", "unreadable"]
+    started: str | None = None
+    models: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    decoders: int | None = None
+    samples: int | None = None
+    decodes: int | None = None
+    done: int | None = None
+    errors: int | None = None
+    shard: str | None = None
+    extended: int | None = None
+    problem: str | None = None
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """Yield the run directories in ``folder`` or below it; a run is not searched for others."""
+    for place, below, files in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if "run.yaml" in files:
+            below.clear()
+            yield Path(place)
+
+
+def summary_of(folder: Path) -> RunSummary:
+    """Return what there is to say of the run in ``folder``, also if it cannot be read."""
+    from parallelbench.errors import RequestError
+    from parallelbench.rundir import RunDirectory
+
+    try:
+        # Tasks may have changed since: the list is of what was run.
+        directory = RunDirectory.open(folder, any_version=True)
+        done, errors = directory.count()
+        starts = directory.environments()
+        extended = len(directory.history())
+        going_on = directory.is_going_on()
+    except RequestError as error:
+        return RunSummary(str(folder), "unreadable", problem=str(error))
+    missing = directory.decodes - done
+    ended: Literal["errors", "interrupted"] = "errors" if errors == missing else "interrupted"
+    return RunSummary(
+        folder=str(folder),
+        state="running" if going_on else ended if missing else "complete",
+        started=next((start["started"] for start in starts if "started" in start), None),
+        models=tuple(setting.label for setting in directory.runfile.models),
+        tasks=tuple(setting.label for setting in directory.runfile.tasks),
+        decoders=len(directory.runfile.decoders),
+        samples=len(directory.samples),
+        decodes=directory.decodes,
+        done=done,
+        errors=errors,
+        shard=None if directory.shard is None else str(directory.shard),
+        extended=extended,
+    )
+
+
+@click.command(short_help="List the runs below a folder with their states.")
+@click.argument(
+    "folders",
+    nargs=-1,
+    metavar="[FOLDER]...",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def runs(folders: Sequence[Path], *, as_json: bool) -> None:
+    """List the runs in FOLDER or below it (default: runs), the oldest first.
+
+    Each with its name, when it was started, its state, how many of its decodes are done, its
+    models and its tasks.  The state is complete, running, interrupted, errors (the same command
+    tries those decodes again) or unreadable.
+
+    \b
+    Examples:
+      parallelbench runs
+      parallelbench runs runs/old experiments --json
+    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    found = {path.resolve(): path for folder in folders or (FOLDER,) for path in find_runs(folder)}
+    summaries = sorted(
+        (summary_of(path) for path in found.values()),
+        key=lambda each: (each.started or "", each.folder),
+    )
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in summaries], indent=1))
+        return
+    if not summaries:
+        where = ", ".join(str(folder) for folder in folders or (FOLDER,))
+        click.echo(f"no run in {where}; parallelbench run makes one, --name NAME in runs/NAME")
+        return
+    from parallelbench.terminal import show
+
+    show(_table(summaries))
+    for each in summaries:
+        if each.problem is not None:
+            click.echo(f"{each.folder} is unreadable: {' '.join(each.problem.split())}")
+
+
+def _table(summaries: Iterable[RunSummary]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE, padding=0)
+    drawn.add_column("run", overflow="fold")
+    for heading in ("started", "state", "done"):
+        drawn.add_column(heading, no_wrap=True)
+    for heading in ("models", "tasks"):
+        drawn.add_column(heading, overflow="fold", min_width=12)
+    for each in summaries:
+        started = "" if each.started is None else each.started[:16].replace("T", " ")
+        done = "" if each.done is None else f"{each.done:,}/{each.decodes:,}"
+        cells = (each.folder, started, each.state, done, *map(_names, (each.models, each.tasks)))
+        drawn.add_row(*map(Text, cells))
+    return drawn
+
+
+def _names(labels: Sequence[Any]) -> str:
+    more = len(labels) - _SHOWN
+    shown = labels[:_SHOWN] if more > 1 else labels
+    return ", ".join(shown) + (f" and {more} more" if more > 1 else "")
