@@ -32,7 +32,7 @@ from parallelbench.results import Interval, Result
 _GRID = "#d5dae1"
 _QUIET = "#5d6675"
 #: What each of our neutral colours becomes on a dark page.
-_ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
+ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
 
 #: Inches: the column of a paper, or a little less; a page is about 7 wide.
 COLUMN = 3.25
@@ -49,6 +49,7 @@ _HANDLE, _LETTER = 0.42, 0.0079
 _SETTINGS = {
     "axes.edgecolor": _QUIET,
     "axes.facecolor": "none",
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.6,
     "axes.spines.left": False,
     "axes.spines.right": False,
@@ -224,7 +225,7 @@ def images(figure: Figure) -> Images:
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
         figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     light = dark = svg.getvalue()
-    for before, after in _ON_DARK.items():
+    for before, after in ON_DARK.items():
         dark = dark.replace(before.encode(), after.encode())
     return Images(light, dark, _either(light), png.getvalue())
 
@@ -232,7 +233,7 @@ def images(figure: Figure) -> Images:
 def _either(light_svg: bytes) -> bytes:
     rules = "".join(
         f'[style*="{paint}: {light}"]{{{paint}:{dark} !important}}'
-        for light, dark in _ON_DARK.items()
+        for light, dark in ON_DARK.items()
         for paint in ("fill", "stroke")
     )
     sheet = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n <defs>"
