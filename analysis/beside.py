@@ -93,7 +93,7 @@ def _with_choice(
     """
     settings: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        if decoder is None and not record.oracle or record.decoder == decoder:
+        if (decoder is None and not record.oracle) or record.decoder == decoder:
             settings[record.model].add(record.decoder_label)
     return [point for point in points if len(settings[point.model]) > 1]
 
