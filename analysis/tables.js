@@ -73,7 +73,7 @@ const page = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
   const saver = (write) => {
-    const button = make("button", { type: "button", class: "more csv", "data-told": "Save the rows of this table as comma-separated values, with every column" }, "CSV");
+    const button = make("button", { type: "button", class: "more csv", "data-told": "Save this table as comma-separated values (CSV)" }, "CSV");
     button.addEventListener("click", write);
     return button;
   };
@@ -82,7 +82,7 @@ const page = (() => {
   const words = (cell) => cell.dataset.value ?? [...cell.childNodes]
     .filter((node) => node.nodeName !== "SMALL").map((node) => node.textContent).join("").trim().replace(/\s+/g, " ");
   const contents = (table) => {
-    const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
+    const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.classList.contains("section"));
     const heads = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells]
       : [...(rows[0]?.cells ?? [])].map((cell, place) => make("th", {}, place ? `position ${place}` : "decoder"));
     const ends = (cell) => cell?.querySelector("small.range")?.textContent.split(ABSENT) ?? ["", ""];
