@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from parallelbench.analysis.hindsight import sweep_oracle, threshold_oracle
+from parallelbench.analysis.hindsight import THRESHOLD, sweep_oracle, threshold_oracle
 from parallelbench.analysis.losses import Loss, losses
 from parallelbench.analysis.speed import (
     EFFICIENCY_ACCURACY,
@@ -89,7 +89,8 @@ class Beside:
     """What a report shows beside the results.
 
     Attributes:
-        oracles: The hindsight oracles' points, one per (model, task) each.
+        oracles: The hindsight oracles' points, one per (model, task) each; none where an oracle
+            had a single setting to choose.
         efficiency: Of each decoder setting that was not told the answers and reaches the
             accuracy.
         references: What it is against, by model and task label (or ``"average"``).
@@ -115,7 +116,10 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
     # A server shows no speed, so nothing can be faster than it.
     steered = [record for record in records if record.trace is not None]
     try:
-        oracles = [*threshold_oracle(steered), *sweep_oracle(steered)]
+        oracles = [
+            *_with_choice(threshold_oracle(steered), steered, THRESHOLD),
+            *_with_choice(sweep_oracle(steered), steered),
+        ]
         pairs = _with_oracles(steered)
     except IncompleteSweepError as error:
         return Beside(losses=split, missing=str(error))
@@ -129,6 +133,25 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
                 {(*key, label): each for label, each in _efficiencies(own, against)}
             )
     return aside
+
+
+def _with_choice(
+    points: Iterable[Result], records: Iterable[Record], decoder: str | None = None
+) -> list[Result]:
+    """Return the hindsight points of models with at least two settings to choose from.
+
+    A choice of one setting is that setting's own row again, under another name.
+
+    Args:
+        points: Of a hindsight oracle.
+        records: What it chose from.
+        decoder: Registered name of the only decoder that it chose from; None for all.
+    """
+    settings: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if (decoder is None and not record.oracle) or record.decoder == decoder:
+            settings[record.model].add(record.decoder_label)
+    return [point for point in points if len(settings[point.model]) > 1]
 
 
 class _Pair(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,25 @@ def asked_by(records: Iterable[Record], seed: int) -> Asked:
     return Asked({record.task_label: record.task_version for record in records}, seed)
 
 
+def told_once(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the sentences that need not stand under every figure of a page.
+
+    Args:
+        captions: Of all figures, as :func:`sentences` returns them.
+
+    Returns:
+        Of each kind the sentence that more than half of the captions with such a sentence
+        share, and at least two of them.
+    """
+    common: dict[str, str] = {}
+    for kind in dict.fromkeys(kind for each in captions for kind in each):
+        counts = Counter(each[kind] for each in captions if kind in each)
+        (sentence, count) = counts.most_common(1)[0]
+        if count > max(1, counts.total() / 2):
+            common[kind] = sentence
+    return common
+
+
 def caption(
     results: Sequence[Result],
     tasks: Sequence[str],
@@ -37,7 +57,23 @@ def caption(
     *,
     ideal: bool = False,
 ) -> str:
-    """Return the caption of a figure of accuracy against tokens per step.
+    """Return the caption of a figure of accuracy against tokens per step; see :func:`sentences`."""
+    return joined(sentences(results, tasks, asked, ideal=ideal).values())
+
+
+def joined(told: Iterable[str]) -> str:
+    """Return sentences, which lack their full stops, as text."""
+    return " ".join(f"{sentence}." for sentence in told)
+
+
+def sentences(
+    results: Sequence[Result],
+    tasks: Sequence[str],
+    asked: Asked,
+    *,
+    ideal: bool = False,
+) -> dict[str, str]:
+    """Return the sentences of such a caption by their kind, without full stops.
 
     Args:
         results: One per point, the ideal model's behind them left out.
@@ -48,23 +84,24 @@ def caption(
     average = any(result.task == "average" for result in results)
     models = list(dict.fromkeys(result.model for result in results))
     settings = list(dict.fromkeys(result.decoder_label for result in results))
-    told = [
-        "Accuracy against tokens per step"
+    told = {
+        "what": "Accuracy against tokens per step"
         + (f" on average over {len(tasks)} tasks, all of which weigh alike" if average else ""),
-        f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, asked)}",
-        f"Model{'s' * (len(models) > 1)}: {', '.join(models)}",
-        f"Decoder settings: {_listed(settings)}",
-        _counts(results, asked),
-        "Accuracy is the share of right answers, in the lenient reading, and its bars are 95 % "
+        "tasks": f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, asked)}",
+        "models": f"Model{'s' * (len(models) > 1)}: {', '.join(models)}",
+        "settings": f"Decoder settings: {_listed(settings)}",
+        "counts": _counts(results, asked),
+        "accuracy": "Accuracy is the share of right answers, in the lenient reading, and its bars "
+        "are 95 % "
         + ("intervals of the tasks combined" if average else "Wilson intervals")
         + (", in which repeats of a sample count for less" * _repeated(results)),
-        "Tokens per step are canvas tokens per model call, mean over samples",
-    ]
+        "speed": "Tokens per step are canvas tokens per model call, mean over samples",
+    }
     if ideal:
-        told.append("Dotted: the ideal model with the same decoder settings")
+        told["ideal"] = "Dotted: the ideal model with the same decoder settings"
     if any(result.oracle for result in results):
-        told.append("Hollow: oracles, which are told the right answers")
-    return ". ".join(told) + "."
+        told["oracles"] = "Hollow: oracles, which are told the right answers"
+    return told
 
 
 def _tasks(tasks: Sequence[str], asked: Asked) -> str:

@@ -6,6 +6,7 @@ one curve: ``confidence:k=1``, ``:k=2`` and ``:k=4`` trade accuracy for speed by
 
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +23,16 @@ INK = "#1f2430"
 #: Okabe and Ito (2008), "Color universal design", distinct for every kind of colour
 #: vision; without the yellow, which does not show on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
-# Eight markers and seven colours: 56 curves before a pair of both comes again.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Of models in one figure; dotted is the ideal model behind them.
 _LINES = ("-", (0, (5.0, 1.5)), (0, (5.0, 1.2, 1.0, 1.2)), (0, (2.0, 1.2)))
+
+#: Share of the circle of hues between two computed colours: no number of steps of the golden
+#: ratio comes back to where it was.
+_HUE_STEP = (5**0.5 - 1) / 2
+#: Relative luminances (WCAG 2.2) of computed colours in turn: from 0.12 to 0.3, a contrast of
+#: 3 with a white page and with a dark one.
+_LUMINANCES, _SATURATIONS = (0.14, 0.28, 0.2), (0.9, 0.5)
 
 #: Fields that every decoder has; a curve runs along them only if nothing else varies.
 _SHARED = frozenset(field.name for field in dataclasses.fields(Decoder))
@@ -100,7 +107,7 @@ def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overla
     of_models = {
         model: Curve(
             label=model,
-            colour=_COLOURS[number % len(_COLOURS)] if apart else INK,
+            colour=colour_of(number) if apart else INK,
             marker=_MARKERS[number % len(_MARKERS)],
             oracle=False,
             line=_LINES[number % len(_LINES)],
@@ -108,7 +115,7 @@ def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overla
         for number, model in enumerate(models)
     }
     of_families = {
-        family: replace(family, colour=_COLOURS[number % len(_COLOURS)], marker="", line="-")
+        family: replace(family, colour=colour_of(number), marker="", line="-")
         for number, family in enumerate(families)
     }
     drawn, behind = {}, {}
@@ -122,6 +129,34 @@ def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overla
         )
     legend = [*([] if apart else of_families.values()), *of_models.values()]
     return Overlay(drawn, behind, legend, apart)
+
+
+def colour_of(number: int) -> str:
+    """Return the colour of the curve with this number, from 0: no two have the same.
+
+    The first are Okabe and Ito's; behind them the hues are spread by the golden ratio.
+
+    Example:
+        >>> len({colour_of(number) for number in range(200)})
+        200
+    """
+    if number < len(_COLOURS):
+        return _COLOURS[number]
+    luminance = _LUMINANCES[number % len(_LUMINANCES)]
+    saturation = _SATURATIONS[number % len(_SATURATIONS)]
+    low, high = 0.0, 1.0
+    for _ in range(16):  # to less than what 256 shades can tell
+        lightness = (low + high) / 2
+        shares = colorsys.hls_to_rgb(number * _HUE_STEP % 1, lightness, saturation)
+        low, high = (lightness, high) if _luminance(shares) < luminance else (low, lightness)
+    return "#" + "".join(f"{round(255 * share):02X}" for share in shares)
+
+
+def _luminance(shares: Sequence[float]) -> float:
+    red, green, blue = (
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _dials(settings: Iterable[Result]) -> dict[str, str | None]:
@@ -151,7 +186,7 @@ def _curve(number: int, family: Sequence[Result], dial: str | None) -> Curve:
     first = family[0]
     return Curve(
         label=_legend_label(family, dial) + (" (oracle)" if first.oracle else ""),
-        colour=_COLOURS[number % len(_COLOURS)],
+        colour=colour_of(number),
         marker=_MARKERS[number % len(_MARKERS)],
         oracle=first.oracle,
     )

@@ -40,6 +40,7 @@ class Kind(NamedTuple):
         model: The model's setting; empty if none is there.
         decoder_label: The decoder's setting; likewise.
         told: What happened, in a sentence; None where that is not known.
+        right: A right answer, the nearest where they can be listed; None where none is known.
     """
 
     problem: str
@@ -50,6 +51,7 @@ class Kind(NamedTuple):
     model: str
     decoder_label: str
     told: str | None
+    right: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,10 @@ class _Labels:
         """Return all decodes of one sample as JSON values."""
         first = replays[0]
         tokens: dict[str, int] = {}
-        question = first.sample.messages[-1].content if first.sample is not None else None
+        messages = first.sample.messages if first.sample is not None else ()
         return {
-            "question": question,
+            "question": messages[-1].content if messages else None,
+            "examples": [list(message) for message in messages[:-1]],
             "decodes": [self._decode(replay, tokens) for replay in replays],
             "tokens": list(tokens),
         }
@@ -235,16 +238,31 @@ class _Labels:
             "lost": replay.lost,
             "told": None if replay.lost is None else what_was_lost(replay),
             "missing": None if replay.missing is None else _number(self._missing, replay.missing),
+            "right": None
+            if replay.right is None
+            else [
+                replay.right.text,
+                [[place, numbered(token)] for place, token in replay.right.differences or ()],
+            ],
             "steps": [
                 [
                     list(step.positions),
                     [numbered(token) for token in step.ids],
                     None if step.bits is None else round(step.bits, 3),
                     step.answers,
+                    _shortened(step.probabilities),
                 ]
                 for step in replay.steps
             ],
         }
+
+
+def _shortened(probabilities: Sequence[float | None]) -> list[float | None] | int:
+    """Return probabilities with three digits; 1 or 0 where all of them are 1 or absent."""
+    digits = [None if each is None else round(each, 3) for each in probabilities]
+    if digits and all(each == 1 for each in digits):
+        return 1
+    return digits if any(each is not None for each in digits) else 0
 
 
 def _number(numbers: dict[str, int], label: str) -> int:
@@ -315,10 +333,20 @@ def _clarity(replay: Replay) -> tuple[bool, bool, int]:
 
 def _kind(problem: str, task: str, count: int, example: tuple[str, Replay] | None) -> Kind:
     if example is None:
-        return Kind(problem, task, count, None, "", "", "", None)
+        return Kind(problem, task, count, None, "", "", "", None, None)
     place, replay = example
-    record, told = replay.record, what_was_lost(replay)
-    return Kind(problem, task, count, place, record.text, record.model, record.decoder_label, told)
+    record = replay.record
+    return Kind(
+        problem=problem,
+        task_label=task,
+        decodes=count,
+        place=place,
+        text=record.text,
+        model=record.model,
+        decoder_label=record.decoder_label,
+        told=what_was_lost(replay),
+        right=None if replay.right is None else replay.right.text,
+    )
 
 
 def _told(

@@ -29,7 +29,7 @@ from parallelbench.record import Record
 from parallelbench.results import Result, summarize
 
 #: The registered name whose settings the threshold oracle chooses among.
-_THRESHOLD = "confidence_threshold"
+THRESHOLD = "confidence_threshold"
 #: Accuracies closer than this are equal: means are sums of rounded numbers.
 TOLERANCE = 1e-9
 
@@ -47,7 +47,7 @@ def threshold_oracle(records: Iterable[Record]) -> list[Result]:
     Raises:
         IncompleteSweepError: A setting lacks some decodes.
     """
-    grid = [record for record in records if record.decoder == _THRESHOLD]
+    grid = [record for record in records if record.decoder == THRESHOLD]
     return summarize(_chosen(grid, "threshold_oracle"))
 
 

@@ -32,7 +32,7 @@ from parallelbench.results import Interval, Result
 _GRID = "#d5dae1"
 _QUIET = "#5d6675"
 #: What each of our neutral colours becomes on a dark page.
-_ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
+ON_DARK = {INK: "#e8ecf2", _GRID: "#3a424e", _QUIET: "#a3adba"}
 
 #: Inches: the column of a paper, or a little less; a page is about 7 wide.
 COLUMN = 3.25
@@ -49,6 +49,7 @@ _HANDLE, _LETTER = 0.42, 0.0079
 _SETTINGS = {
     "axes.edgecolor": _QUIET,
     "axes.facecolor": "none",
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.6,
     "axes.spines.left": False,
     "axes.spines.right": False,
@@ -71,6 +72,30 @@ _SETTINGS = {
 }
 
 
+class Mark(NamedTuple):
+    """A point of a figure that a reader can point at.
+
+    Attributes:
+        x: Share of the figure's width, from the left.
+        y: Share of its height, from the top.
+        told: Values of the point, in words.
+    """
+
+    x: float
+    y: float
+    told: str
+
+
+class MarkedFigure(Figure):
+    """A figure that knows where its points are.
+
+    Attributes:
+        marks: Its points, panel by panel, from slow to fast.
+    """
+
+    marks: tuple[Mark, ...] = ()
+
+
 class Images(NamedTuple):
     """One figure as files.
 
@@ -89,7 +114,7 @@ class Images(NamedTuple):
 
 def task_figure(
     results: Sequence[Result], curves: Mapping[str, Curve], ideal: Sequence[Result] = ()
-) -> Figure:
+) -> MarkedFigure:
     """Return the figure of one task and one model, a paper's column wide.
 
     Args:
@@ -102,7 +127,9 @@ def task_figure(
     return _figure({"": results}, look, results[0].task_label, {"": ideal})
 
 
-def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], tasks: int) -> Figure:
+def average_figure(
+    averages: Sequence[Result], curves: Mapping[str, Curve], tasks: int
+) -> MarkedFigure:
     """Return the figure of the mean over ``tasks`` tasks of one model, a column wide.
 
     Args:
@@ -113,7 +140,7 @@ def average_figure(averages: Sequence[Result], curves: Mapping[str, Curve], task
     return _figure({"": averages}, _by_decoder(curves), f"average over {tasks} tasks")
 
 
-def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> Figure:
+def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> MarkedFigure:
     """Return small multiples on shared axes, one per task of one model, a page wide.
 
     Args:
@@ -131,7 +158,7 @@ def overlay_figure(
     curves: Mapping[str, Curve],
     title: str,
     ideal: Sequence[Result] = (),
-) -> Figure:
+) -> MarkedFigure:
     """Return the figure of several models on one task, a paper's column wide.
 
     With more decoders than colours it is a page wide, with a panel for each decoder.
@@ -224,7 +251,7 @@ def images(figure: Figure) -> Images:
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
         figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
     light = dark = svg.getvalue()
-    for before, after in _ON_DARK.items():
+    for before, after in ON_DARK.items():
         dark = dark.replace(before.encode(), after.encode())
     return Images(light, dark, _either(light), png.getvalue())
 
@@ -232,7 +259,7 @@ def images(figure: Figure) -> Images:
 def _either(light_svg: bytes) -> bytes:
     rules = "".join(
         f'[style*="{paint}: {light}"]{{{paint}:{dark} !important}}'
-        for light, dark in _ON_DARK.items()
+        for light, dark in ON_DARK.items()
         for paint in ("fill", "stroke")
     )
     sheet = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n <defs>"
@@ -252,7 +279,7 @@ def _figure(
     title: str,
     ideal: Mapping[str, Sequence[Result]] | None = None,
     legend: Sequence[Curve] | None = None,
-) -> Figure:
+) -> MarkedFigure:
     """Draw one panel for each entry of ``panels``.
 
     Args:
@@ -280,7 +307,18 @@ def _figure(
         for axes, on_panel in zip(grid, points.values(), strict=True):
             _draw(axes, on_panel, curves)
         _share_axes(grid, layout.columns, [point.tokens_per_step for point in every])
+    figure.marks = tuple(
+        _mark(figure, axes, point)
+        for axes, on_panel in zip(grid, points.values(), strict=True)
+        for point in on_panel
+    )
     return figure
+
+
+def _mark(figure: Figure, axes: Axes, point: _Point) -> Mark:
+    place = axes.transData.transform((point.tokens_per_step, point.accuracy))
+    x, y = figure.transFigure.inverted().transform(place)
+    return Mark(round(float(x), 4), round(1 - float(y), 4), point.told)
 
 
 class _Point(NamedTuple):
@@ -291,6 +329,7 @@ class _Point(NamedTuple):
     accuracy: float
     interval: Interval
     decodes: int
+    told: str
 
 
 def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_Point]:
@@ -302,11 +341,21 @@ def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[
             100 * result.accuracy,
             Interval(100 * result.interval.low, 100 * result.interval.high),
             result.count,
+            _told(result),
         )
         for result in results
         if result.accuracy is not None and result.interval and result.tokens_per_step
     ]
     return sorted(points, key=lambda point: point.tokens_per_step)
+
+
+def _told(result: Result) -> str:
+    return (
+        f"{cells.decoder(result)}, {result.model}: {cells.percent(result.accuracy)} % right "
+        f"({cells.percent_range(result.interval)}), {cells.number(result.tokens_per_step)} tokens "
+        f"per step ({cells.number_range(result.tokens_per_step_interval)}), "
+        f"{cells.number(result.nfe, 1)} model calls, {result.samples:,} samples"
+    )
 
 
 def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -> str:
@@ -414,9 +463,9 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[Figure, list[Axes]]:
+def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list[Axes]]:
     """Return a figure with its texts, its legend and empty panels."""
-    figure = Figure(figsize=(layout.width, layout.height))
+    figure = MarkedFigure(figsize=(layout.width, layout.height))
     left, top = _BETWEEN / 2 / layout.width, 1 - _LINE / 2 / layout.height
     below = top - _LINE * (_lines(layout.title) + 0.3) / layout.height
     figure.text(left, top, layout.title, va="top", weight="bold", size=_LARGE)

@@ -195,8 +195,6 @@ def beside_figure(points: Sequence[DrawnPoint]) -> Figure:
     return figure
 
 
-#: Of published strategies, in their order; a run's curves are in ink.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -220,13 +218,14 @@ def _line(point: DrawnPoint) -> str:
 
 
 def _strokes(source: str, label: str, place: int) -> dict[str, Any]:
-    from parallelbench.analysis.families import INK
+    from parallelbench.analysis.families import INK, colour_of
 
-    # Two cycles of different length: no two of the board's eleven look alike.
     shared = {"label": label, "marker": _MARKERS[place % len(_MARKERS)], "markersize": 3}
     if source == "run":
         return {**shared, "color": INK, "linewidth": 1.6}
-    return {**shared, "color": _COLOURS[place % len(_COLOURS)], "linewidth": 0.8}
+    # A run's curves are in ink, which published ones leave out.
+    colours = [colour for colour in map(colour_of, range(place + 2)) if colour != INK]
+    return {**shared, "color": colours[place], "linewidth": 0.8}
 
 
 def _curve(file: Path) -> PublishedCurve:

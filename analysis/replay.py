@@ -47,12 +47,30 @@ class Step(NamedTuple):
         bits: What it could not know; None where the law is not known, where no right answer
             fitted the canvas before it, or where the model was not asked.
         answers: Right answers that fit the canvas behind it; None where they cannot be listed.
+        probabilities: Of each id, that it stands there in a right answer that fits the other
+            positions: the confidence of the ideal model.  None for a position that is opened
+            again, and where no right answer fits; empty where the law is not known or the model was
+            not asked.
     """
 
     positions: tuple[int, ...]
     ids: tuple[int, ...]
     bits: float | None
     answers: int | None
+    probabilities: tuple[float | None, ...] = ()
+
+
+class RightAnswer(NamedTuple):
+    """What a wrong reply could have been.
+
+    Attributes:
+        text: It reads so.
+        differences: Position and id of each token that the reply has otherwise; None where
+            the right answers cannot be listed, and this is the task's own.
+    """
+
+    text: str
+    differences: tuple[tuple[int, int], ...] | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,8 @@ class Replay:
         codec: How its model reads and writes text; None where that is not to be had.
         answers: Right answers that fit the canvas at the start; None where they cannot be listed.
         missing: Why there are no bits; None if there are.
+        right: The right answer that a wrong reply is nearest to, or else the task's own; None
+            for a reply that is right, and where the sample cannot be drawn again.
     """
 
     record: Record
@@ -74,6 +94,7 @@ class Replay:
     codec: Codec | None
     answers: int | None
     missing: str | None
+    right: RightAnswer | None = None
 
     @cached_property
     def lost(self) -> int | None:
@@ -127,14 +148,24 @@ class Replayer:
         steps: list[Step] = []
         for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
             bits = None
+            probabilities: tuple[float | None, ...] = ()
             if left is not None and rows:
                 written = [p for p, token in zip(positions, ids, strict=True) if token != mask_id]
                 bits = left.unknowable(canvas, written)
+                probabilities = left.probabilities(canvas, positions, ids)
             for position, token in zip(positions, ids, strict=True):
                 canvas[position] = token
             fitting = None if left is None else int(left.fits(canvas).sum())
-            steps.append(Step(tuple(positions), tuple(ids), bits, fitting))
-        return Replay(record, ground.sample, tuple(steps), ground.codec, answers, ground.missing)
+            steps.append(Step(tuple(positions), tuple(ids), bits, fitting, probabilities))
+        return Replay(
+            record,
+            ground.sample,
+            tuple(steps),
+            ground.codec,
+            answers,
+            ground.missing,
+            _right_answer(record, ground, left),
+        )
 
     def _ground(self, record: Record) -> _Ground:
         key = (record.model, record.task_label, record.index)
@@ -188,6 +219,15 @@ class _Ground(NamedTuple):
     missing: str | None = None
 
 
+def _right_answer(record: Record, ground: _Ground, left: Left | None) -> RightAnswer | None:
+    if record.marks is None or record.marks.lenient == 1 or ground.sample is None:
+        return None
+    if left is None or ground.codec is None:
+        return RightAnswer(ground.sample.reference, None)
+    ids, differences = left.nearest(record.decoding.output_ids)
+    return RightAnswer(ground.codec.decode(ids), differences)
+
+
 class Left:
     """Which right answers are left on a canvas.
 
@@ -215,14 +255,58 @@ class Left:
             canvas: Token ids.
             without: Positions that are looked away from.
         """
-        shown = [self._end_id if token in self._ends else token for token in canvas]
+        shown = list(canvas)
         for position in without:
             shown[position] = self._mask_id
-        if self._end_id in shown:
-            shown = shown[: shown.index(self._end_id) + 1]
+        shown = self._reply(shown)
         known = [place for place, token in enumerate(shown) if token != self._mask_id]
         stands = np.array([shown[place] for place in known], dtype=self._law.rows.dtype)
         return np.asarray((self._law.rows[:, known] == stands).all(axis=1))
+
+    def _reply(self, canvas: Sequence[int]) -> list[int]:
+        """Return ``canvas`` up to its first end, which reads as the law's."""
+        shown = [self._as_end(token) for token in canvas]
+        return shown[: shown.index(self._end_id) + 1] if self._end_id in shown else shown
+
+    def probabilities(
+        self, canvas: Sequence[int], positions: Sequence[int], ids: Sequence[int]
+    ) -> tuple[float | None, ...]:
+        """Return how probable each of ``ids`` is at its position, given the other positions.
+
+        Returns:
+            In [0, 1]; None for the mask id, and all None where no right answer fits what
+            stands at the other positions.
+        """
+        fits = self.fits(canvas, positions)
+        if not fits.any():
+            return (None,) * len(ids)
+        rows, weights = self._law.rows[fits], self._law.probabilities[fits]
+        total = weights.sum()
+        return tuple(
+            None
+            if token == self._mask_id
+            else float(weights[rows[:, position] == self._as_end(token)].sum() / total)
+            for position, token in zip(positions, ids, strict=True)
+        )
+
+    def _as_end(self, token: int) -> int:
+        return self._end_id if token in self._ends else token
+
+    def nearest(self, canvas: Sequence[int]) -> tuple[list[int], tuple[tuple[int, int], ...]]:
+        """Return the right answer that differs from ``canvas`` in the fewest tokens.
+
+        Of equally near ones it is the most probable, then the first.
+
+        Returns:
+            Its ids, and the position and id of each that differs; what stands behind the
+            first end of a reply differs from nothing.
+        """
+        reply = self._reply(canvas)
+        reply += [self._end_id] * (len(canvas) - len(reply))
+        wrong = self._law.rows != np.array(reply, dtype=self._law.rows.dtype)
+        best = np.lexsort((-self._law.probabilities, wrong.sum(axis=1)))[0]
+        ids = [int(token) for token in self._law.rows[best]]
+        return ids, tuple((int(place), ids[place]) for place in np.flatnonzero(wrong[best]))
 
     def unknowable(self, canvas: Sequence[int], positions: Sequence[int]) -> float | None:
         """Return what writing ``positions`` at once cannot know, in bits.

@@ -146,6 +146,7 @@ def _as_dict(replay: Replay) -> dict[str, Any]:
             "texts": [replay.text(token) for token in step.ids],
             "bits": step.bits,
             "answers": step.answers,
+            "probabilities": list(step.probabilities),
         }
         for step in replay.steps
     ]
@@ -165,4 +166,5 @@ def _as_dict(replay: Replay) -> dict[str, Any]:
         "lost": None if replay.lost is None else replay.lost + 1,
         "told": what_was_lost(replay),
         "missing": replay.missing,
+        "right_answer": None if replay.right is None else replay.right.text,
     }

@@ -1,53 +1,104 @@
-// What moves on the page: sorted tables, filtered failures, replays, orders of writing.
+// What moves on the report: chosen columns, values in charts, searched samples, replays, orders.
 // Text from models is only ever set as text.  A sample is parsed when it is first opened.
-"use strict";
 (() => {
+  const { make } = page;
   const find = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(find(id).textContent);
-
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
 
   const answers = (count, still = "") =>
     count === 1 ? `1 right answer${still} fits` : `${count} right answers${still} fit`;
 
   const option = (value, text) => make("option", { value }, text);
 
+  // --- the address: a place on the page, and the columns where they were chosen --------------
+
+  const results = [...document.querySelectorAll("table.results")];
+  const heads = results.length ? [...results[0].tHead.rows[0].cells] : [];
+  const columns = heads.flatMap((head, place) => (head.dataset.key
+    ? [{ key: head.dataset.key, heading: head.textContent, place: place + 1, ...head.dataset }] : []));
+  const choice = columns.filter((each) => !("fixed" in each));
+  const usual = new Set(choice.filter((each) => !("optional" in each)).map((each) => each.key));
+  let shownColumns = new Set(usual);
+
+  const place = () => location.hash.slice(1).split("&")[0];
+  const move = (to) => {
+    const same = shownColumns.size === usual.size && [...usual].every((key) => shownColumns.has(key));
+    const chosen = same ? "" : `&columns=${[...shownColumns].join(",")}`;
+    history.replaceState(null, "", to || chosen ? `#${to}${chosen}` : location.pathname + location.search);
+  };
+
   // --- tables -------------------------------------------------------------------------------
 
-  const sortable = (table) => {
-    const heads = [...table.tHead.rows[0].cells];
-    heads.forEach((head, column) => {
-      const button = make("button", { type: "button", title: "Sort by this column" });
-      button.append(...head.childNodes);
-      head.append(button);
-      button.addEventListener("click", () => {
-        const up = head.getAttribute("aria-sort") !== "ascending";
-        heads.forEach((other) => other.removeAttribute("aria-sort"));
-        head.setAttribute("aria-sort", up ? "ascending" : "descending");
-        const rows = [...table.tBodies[0].rows];
-        rows.sort((a, b) => compare(a.cells[column], b.cells[column], up));
-        table.tBodies[0].append(...rows);
-      });
+  const sheet = make("style");
+  document.head.append(sheet);
+  const hideColumns = () => {
+    const hidden = choice.filter((each) => !shownColumns.has(each.key));
+    sheet.textContent = hidden.map((each) =>
+      `table.results tr > :nth-child(${each.place}) { display: none; }`).join("\n");
+  };
+  const followColumns = () => {
+    const wanted = /&columns=([^&]*)/.exec(location.hash);
+    if (!wanted) return;
+    shownColumns = new Set(wanted[1].split(",").filter((key) => choice.some((each) => each.key === key)));
+    hideColumns();
+  };
+  const choose = (key, ticked) => {
+    shownColumns[ticked ? "add" : "delete"](key);
+    hideColumns();
+    move(place());
+  };
+
+  document.querySelectorAll("main table").forEach((table) => {
+    if (table.classList.contains("sortable")) page.sortable(table);
+    else table.querySelectorAll("th[data-told]").forEach((head) => { head.tabIndex = 0; });
+    const tools = make("div", { class: "tools" },
+      page.saver(() => page.save(table.dataset.name || "table", page.contents(table))));
+    if (table.classList.contains("results")) {
+      tools.prepend(page.chooser(() => choice, () => shownColumns, choose));
+    }
+    table.parentElement.before(tools);
+  });
+  hideColumns();
+  followColumns();
+
+  // --- values in charts ---------------------------------------------------------------------
+
+  const MARKS = find("-marks") ? read("-marks") : [];
+  const NEAR = 24;  // pixels
+
+  document.querySelectorAll(".plot").forEach((plot) => {
+    const marks = MARKS[Number(plot.dataset.marks)];
+    if (!marks.length) return;
+    const ring = make("span", { class: "ring", hidden: "" });
+    plot.append(ring);
+    plot.tabIndex = 0;
+    let now = -1;
+    const show = (which) => {
+      now = which;
+      const [x, y, told] = marks[which];
+      ring.style.left = `${100 * x}%`;
+      ring.style.top = `${100 * y}%`;
+      ring.hidden = false;
+      page.tell(plot, told, ring.getBoundingClientRect());
+    };
+    const leave = () => { ring.hidden = true; page.hush(); };
+    plot.addEventListener("pointermove", (event) => {
+      const box = plot.getBoundingClientRect();
+      const away = marks.map(([x, y]) => Math.hypot(box.left + x * box.width - event.clientX, box.top + y * box.height - event.clientY));
+      const best = away.indexOf(Math.min(...away));
+      if (away[best] > NEAR) leave();
+      else if (best !== now || ring.hidden) show(best);
     });
-  };
-
-  // What was not measured stands last, whichever way the column is sorted.
-  const compare = (a, b, up) => {
-    const [first, second] = [a.textContent.trim(), b.textContent.trim()];
-    const [absent, also] = [first === "\u2013", second === "\u2013"];
-    if (absent || also) return absent - also;
-    const [x, y] = [parseFloat(first), parseFloat(second)];
-    const order = Number.isNaN(x) || Number.isNaN(y)
-      ? first.localeCompare(second, "en", { numeric: true }) : x - y;
-    return up ? order : -order;
-  };
-
-  document.querySelectorAll("table.sortable").forEach(sortable);
+    plot.addEventListener("pointerleave", leave);
+    plot.addEventListener("focus", () => { if (plot.matches(":focus-visible")) show(Math.max(0, now)); });
+    plot.addEventListener("blur", leave);
+    plot.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: marks.length - 1 }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      show(Math.max(0, Math.min(marks.length - 1, to)));
+    });
+  });
 
   // --- orders of writing --------------------------------------------------------------------
 
@@ -67,20 +118,27 @@
         const row = make("tr", {}, make("th", { scope: "row" }, decoder));
         shares.forEach((percent, position) => {
           const told = percent === null ? "never written" : `${percent} % of the steps`;
-          const cell = make("td", { title: `position ${position + 1}: ${told}` });
+          const cell = make("td", { title: `position ${position + 1}: ${told}`, "data-value": percent ?? "" });
           if (percent !== null) shade(cell, percent / 100);
           row.append(cell);
         });
         body.append(row);
       }
-      place.append(make("table", {}, body));
+      const table = make("table", {}, body);
+      place.append(table);
+      place.before(make("div", { class: "tools" },
+        page.saver(() => page.save(`order-${details.dataset.order}`, page.contents(table)))));
     });
   });
 
   // --- replays ------------------------------------------------------------------------------
 
   const panel = find("-replay");
-  if (!panel || !find("-index")) return;
+  if (!panel || !find("-index")) {
+    if (place()) find(place())?.scrollIntoView();
+    window.addEventListener("hashchange", () => { followColumns(); move(place()); });
+    return;
+  }
   const INDEX = read("-index");
   const opened = new Map();
   const sample = (number) => {
@@ -109,7 +167,7 @@
       token: decode.given ? decode.given[place] : -1, step: null,
     }));
     decode.steps.slice(0, steps).forEach(([positions, ids], number) => {
-      positions.forEach((place, which) => { cells[place] = { token: ids[which], step: number }; });
+      positions.forEach((place, which) => { cells[place] = { token: ids[which], step: number, which }; });
     });
     return cells;
   };
@@ -122,11 +180,23 @@
   };
 
   const bits = (value) => (value === null ? "" : `${value.toFixed(2)} bits`);
-  const mostBits = (decode) => Math.max(...decode.steps.map((each) => each[2] ?? 0), 1e-9);
+  const percent = (share) => `${Math.round(100 * share)} %`;
+  // Of both sides, so that one key explains them.
+  const mostBits = () => Math.max(...sides.flatMap((side) => decodeOf(side)?.steps.map((each) => each[2] ?? 0) ?? []), 1e-9);
+  // The probability of a token that a step wrote; null where it is not known.
+  const chance = (each, which) => (Array.isArray(each[4]) ? each[4][which] : each[4] === 1 && each[1][which] !== -1 ? 1 : null);
+  const least = (each) => {
+    const known = each[1].map((_, which) => chance(each, which)).filter((share) => share !== null);
+    return known.length ? Math.min(...known) : null;
+  };
 
-  const written = (decode, number, tokens) => {
+  const written = (decode, number, tokens, withChance = false) => {
     const [, ids] = decode.steps[number];
-    const words = ids.filter((token) => token >= 0).map((token) => shown(token, tokens));
+    const words = ids.flatMap((token, which) => {
+      if (token < 0) return [];
+      const share = withChance ? chance(decode.steps[number], which) : null;
+      return [shown(token, tokens) + (share === null || share === 1 ? "" : ` (${percent(share)})`)];
+    });
     const ends = ids.filter((token) => token === -2).length;
     const again = ids.filter((token) => token === -1).length;
     const parts = [words.join(" ")];
@@ -137,8 +207,9 @@
 
   const drawCanvas = (decode, tokens, place) => {
     const now = Math.min(step, decode.steps.length);
-    const byBits = pick("colour").value === "bits";
-    const most = mostBits(decode);
+    const colour = pick("colour").value;
+    const most = mostBits();
+    const differing = new Map(decode.right ? decode.right[1] : []);
     const cells = canvasAt(decode, now).map((cell, position) => {
       const box = make("span", { class: "token" }, shown(cell.token, tokens));
       if (cell.token === -1) box.classList.add("open");
@@ -147,15 +218,22 @@
         box.title = cell.token === -1 ? `position ${position + 1}: open` : "given";
       } else {
         const cost = decode.steps[cell.step][2];
+        const share = chance(decode.steps[cell.step], cell.which);
         box.title = `position ${position + 1}, step ${cell.step + 1}` +
-          (cost === null ? "" : `, ${bits(cost)} unknown to it`);
-        if (cell.token !== -1 && byBits) {
+          (cost === null ? "" : `, ${bits(cost)} unknown to it`) +
+          (share === null ? "" : `, probability ${percent(share)}`);
+        if (cell.token !== -1 && colour !== "step") {
           box.classList.add("costly");
-          shade(box, (cost ?? 0) / most);
+          shade(box, colour === "bits" ? (cost ?? 0) / most : 1 - (share ?? 1));
         } else if (cell.token !== -1) {
           shade(box, cell.step / Math.max(1, decode.steps.length - 1));
         }
         if (cell.step === now - 1) box.classList.add("now");
+      }
+      const wanted = differing.get(position);
+      if (wanted !== undefined && cell.token !== -1 && cell.token !== wanted) {
+        box.classList.add("off");
+        box.title += `; the right answer has ${shown(wanted, tokens)} here`;
       }
       return box;
     });
@@ -171,21 +249,24 @@
       return `Before step 1 of ${of}: ${open} positions are open${fits}.`;
     }
     const [, , cost, left] = decode.steps[now - 1];
-    const said = [`Step ${now} of ${of} wrote ${written(decode, now - 1, tokens)}.`];
+    const said = [`Step ${now} of ${of} wrote ${written(decode, now - 1, tokens, true)}.`];
     if (cost !== null) said.push(`It could not know ${bits(cost)}.`);
     if (left !== null) said.push(left ? `${answers(left, " still")}.` : "No right answer fits any more.");
     return said.join(" ");
   };
 
   const drawLog = (decode, tokens, list) => {
-    const most = mostBits(decode);
-    list.replaceChildren(...decode.steps.map(([, , cost, left], number) => {
+    const most = mostBits();
+    list.replaceChildren(...decode.steps.map((each, number) => {
+      const [, , cost, left] = each;
+      const share = least(each);
       const meter = make("span", { class: "meter" });
       meter.style.setProperty("--share", `${(100 * (cost ?? 0)) / most}%`);
       const button = make("button", { type: "button" },
         make("span", { class: "number" }, String(number + 1)),
         make("span", { class: "words" }, written(decode, number, tokens)),
         meter,
+        make("span", { class: "chance", title: "The least probability of its tokens" }, share === null ? "\u2013" : percent(share)),
         make("span", { class: "bits" }, cost === null ? "\u2013" : bits(cost)),
         make("span", { class: "left" }, left === null ? "\u2013" : `${left} left`));
       button.addEventListener("click", () => go(number + 1));
@@ -203,7 +284,23 @@
   const decodeOf = (side) => (side.select.value === "" ? null : sample(chunk).decodes[Number(side.select.value)]);
   const steps = () => Math.max(...sides.map((side) => decodeOf(side)?.steps.length ?? 0), 0);
 
+  const KEYED = {
+    step: () => ["written early", "late"],
+    bits: () => ["a step that could know all it wrote", `${bits(mostBits())} that it could not`],
+    chance: () => ["sure: probability 100 %", "0 %"],
+  };
+  const drawKey = () => {
+    const colour = pick("colour").value;
+    const [from, to] = KEYED[colour]();
+    find("-key-from").textContent = from;
+    find("-key-to").textContent = to;
+    const key = panel.querySelector(".key");
+    key.classList.toggle("cost", colour !== "step");
+    key.setAttribute("aria-label", colour === "step" ? "from yellow to blue" : "from no colour to orange");
+  };
+
   const drawStep = () => {
+    drawKey();
     slider.value = String(step);
     find("-step-count").textContent = `${step} / ${steps()}`;
     for (const side of sides) {
@@ -222,9 +319,26 @@
     }
   };
 
-  const draw = () => {
-    const { question, tokens } = sample(chunk);
+  const drawPrompt = () => {
+    const { question, examples } = sample(chunk);
     find("-question").textContent = question ?? "What was asked cannot be drawn again.";
+    const whole = find("-prompt");
+    whole.hidden = !examples.length;
+    const turns = examples.filter(([role]) => role === "user").length;
+    whole.querySelector("summary").textContent = `The whole prompt: ${turns} worked example${turns === 1 ? "" : "s"} before the question`;
+    whole.querySelector(".turns").replaceChildren(...[...examples, ["user", question]].map(([role, content]) =>
+      make("div", { class: `turn ${role}` }, make("b", {}, role), make("p", {}, content ?? ""))));
+  };
+
+  const rightAnswer = ([text, differences]) => {
+    const count = differences.length;
+    const told = count ? `The nearest right answer, ${count} token${count === 1 ? "" : "s"} away: ` : "A right answer: ";
+    return [make("span", { class: "quiet" }, told), text || "an empty reply"];
+  };
+
+  const draw = () => {
+    const { tokens } = sample(chunk);
+    drawPrompt();
     for (const side of sides) {
       const decode = decodeOf(side);
       side.element.hidden = !decode;
@@ -234,6 +348,7 @@
       mark.textContent = verdict(decode);
       mark.classList.toggle("wrong", decode.problem !== null);
       side.part("reply").textContent = decode.text || "an empty reply";
+      side.part("right").replaceChildren(...(decode.right ? rightAnswer(decode.right) : []));
       const told = decode.told ?? "";
       side.part("told").textContent = told && `${told[0].toUpperCase()}${told.slice(1)}.`;
       const missing = decode.missing === null ? "" : `No bits here: ${INDEX.missing[decode.missing]}.`;
@@ -254,6 +369,7 @@
     step = Math.max(0, Math.min(steps(), to));
     if (step === steps()) stop();
     drawStep();
+    markSoon();
   };
   const start = () => {
     if (step === steps()) go(0);
@@ -284,12 +400,25 @@
     return index;
   };
 
-  const open = (number, left, right = "") => {
+  // Beside a wrong decode stands one that is right: of the same model rather than of another, and
+  // of an oracle rather than of a decoder that had to find out.
+  const companion = (number, left) => {
+    const { decodes } = sample(number);
+    const own = decodes[left];
+    if (own.problem === null) return "";
+    const rank = (each) => 2 * (each.model !== own.model) + !each.oracle;
+    const right = decodes.filter((each) => each.problem === null).sort((a, b) => rank(a) - rank(b));
+    return right.length ? decodes.indexOf(right[0]) : "";
+  };
+
+  // What is not said is chosen: a wrong decode opens at the step that lost it.
+  const open = (number, left, right = companion(number, left), at = null) => {
     stop();
     fill(number);
     leftOf.value = String(left);
     rightOf.value = String(right);
-    step = 0;
+    const { lost } = sample(number).decodes[left];
+    step = Math.min(at ?? (lost === null ? 0 : lost + 1), steps());
     draw();
   };
 
@@ -300,23 +429,33 @@
     const same = (old) => decodes.findIndex((each) => old && label(each) === label(old));
     const first = decodes.findIndex((each) => each.problem !== null);
     const beside = same(right);
-    open(number, same(left) >= 0 ? same(left) : Math.max(first, 0), beside >= 0 ? beside : "");
+    const chosen = same(left) >= 0 ? same(left) : Math.max(first, 0);
+    open(number, chosen, !right ? "" : beside >= 0 ? beside : undefined);
     mark();
   };
 
-  const address = () => {
-    const right = rightOf.value === "" ? "" : `/${rightOf.value}`;
-    return `#replay/${chunk}/${leftOf.value}${right}`;
+  const address = () => `replay/${chunk}/${leftOf.value}/${rightOf.value || "-"}@${step}`;
+  let marking = null;
+  const mark = () => {
+    clearTimeout(marking);
+    move(address());
   };
-  const mark = () => history.replaceState(null, "", address());
+  // Browsers refuse an address that changes many times a second.
+  const markSoon = () => {
+    clearTimeout(marking);
+    marking = setTimeout(mark, 250);
+  };
 
   const follow = () => {
-    const found = /^#replay\/(\d+)\/(\d+)(?:\/(\d+))?$/.exec(location.hash);
+    clearTimeout(marking);
+    const found = /^replay\/(\d+)\/(\d+)(?:\/(\d+|-))?(?:@(\d+))?$/.exec(place());
     if (!found) return false;
-    const [number, left, right] = found.slice(1).map((text) => (text === undefined ? "" : Number(text)));
+    const [number, left] = [Number(found[1]), Number(found[2])];
+    const right = found[3] === "-" ? "" : found[3] && Number(found[3]);
     const decodes = number < INDEX.samples.length ? sample(number).decodes : [];
-    if (left >= decodes.length || (right !== "" && right >= decodes.length)) return false;
-    open(number, left, right);
+    if (left >= decodes.length || (right ?? "") >= decodes.length) return false;
+    open(number, left, right, found[4] === undefined ? null : Number(found[4]));
+    mark();
     panel.scrollIntoView();
     panel.focus({ preventScroll: true });
     return true;
@@ -360,25 +499,54 @@
   let most = PAGE;
   const FILTERS = [["problem", 5, "problems"], ["task", 2, "tasks"], ["model", 3, "models"], ["decoder", 4, "decoders"]];
 
+  const words = gallery.querySelector("[name=words]");
+
   const filters = FILTERS.map(([name, column, labels]) => {
     const select = gallery.querySelector(`[name=${name}]`);
     const present = new Set(INDEX.failures.map((failure) => failure[column]));
-    select.append(option("", "all"), ...[...present].sort((a, b) => a - b).map((number) =>
-      option(String(number), INDEX[labels][number])));
+    const others = name === "problem" ? [option("right", "right answers"), option("every", "every decode")] : [];
+    select.append(option("", name === "problem" ? "all failures" : "all"), ...[...present].sort((a, b) => a - b).map((number) =>
+      option(String(number), INDEX[labels][number])), ...others);
     select.addEventListener("change", () => { most = PAGE; list(); });
     return { select, column };
   });
+  words.addEventListener("input", () => { most = PAGE; list(); });
+
+  // As failures are listed; the kind of a right answer is null.
+  let every = null;
+  const everyDecode = () => {
+    every ??= INDEX.samples.flatMap(([task], number) => sample(number).decodes.map((each, which) =>
+      [number, which, task, each.model, each.decoder, each.problem === null ? null : INDEX.problems.indexOf(each.problem)]));
+    return every;
+  };
+  const where = ([number, which]) => {
+    const [task, index] = INDEX.samples[number];
+    return `${INDEX.tasks[task]}, sample ${index}, ${label(sample(number).decodes[which])}`;
+  };
+  const searched = (entry) => {
+    const { question, decodes } = sample(entry[0]);
+    const { text, right, problem } = decodes[entry[1]];
+    return [question, text, right && right[0], problem ?? "right", where(entry)].join("\n").toLowerCase();
+  };
 
   const list = () => {
-    const kept = INDEX.failures.filter((failure) => filters.every(({ select, column }) =>
-      select.value === "" || failure[column] === Number(select.value)));
-    find("-failure-count").textContent = `${kept.length.toLocaleString("en")} of ${INDEX.failures.length.toLocaleString("en")} failures`;
-    find("-failure-list").replaceChildren(...kept.slice(0, most).map(([number, which, , , , problem]) => {
+    const [{ select: kind }] = filters;
+    const all = ["right", "every"].includes(kind.value) ? everyDecode() : INDEX.failures;
+    // "sample 3" is one thing to look for, and not sample 30.
+    const typed = (words.value.toLowerCase().match(/sample\s+\d+|\S+/g) ?? [])
+      .map((word) => word.replace(/^sample\s+(\d+)$/, "sample $1,"));
+    const kept = all.filter((entry) => filters.every(({ select, column }) =>
+      ["", "every"].includes(select.value) || (select.value === "right" ? entry[5] === null : entry[column] === Number(select.value))) &&
+      (!typed.length || typed.every((word) => searched(entry).includes(word))));
+    const things = kind.value === "right" ? "decodes are right" : kind.value === "every" ? "decodes" : "failures";
+    find("-failure-count").textContent = `${kept.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} ${things}`;
+    find("-failure-list").replaceChildren(...kept.slice(0, most).map((entry) => {
+      const [number, which, , , , problem] = entry;
       const decode = sample(number).decodes[which];
-      const link = make("a", { href: `#replay/${number}/${which}` }, decode.text || "an empty reply");
-      const [task, index] = INDEX.samples[number];
-      const where = `${INDEX.tasks[task]}, sample ${index}, ${label(decode)}`;
-      return make("li", {}, make("span", { class: "kind" }, INDEX.problems[problem]), link, make("span", { class: "where" }, where));
+      const reply = make("div", {}, make("a", { href: `#replay/${number}/${which}` }, decode.text || "an empty reply"));
+      if (decode.right) reply.append(make("div", { class: "quiet" }, `right: ${decode.right[0]}`));
+      return make("li", {}, make("span", { class: "kind" }, problem === null ? "right" : INDEX.problems[problem]),
+        reply, make("span", { class: "where" }, where(entry)));
     }));
     find("-failure-more").hidden = kept.length <= most;
   };
@@ -386,7 +554,11 @@
   list();
 
   document.querySelectorAll(".needs-script").forEach((element) => { element.hidden = false; });
-  window.addEventListener("hashchange", follow);
+  window.addEventListener("hashchange", () => {
+    followColumns();
+    // A link within the page says nothing of columns; what was chosen stays.
+    if (!follow()) move(place());
+  });
   // A link to where the page is already changes nothing that the browser would tell of.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#replay/']");
@@ -396,5 +568,6 @@
     const first = document.querySelector("a[href^='#replay/']");
     const [number, left] = first ? first.getAttribute("href").split("/").slice(1).map(Number) : [0, 0];
     open(number, left);
+    if (place()) find(place())?.scrollIntoView();
   }
 })();

@@ -65,10 +65,6 @@ def take_pictures() -> None:
     shutil.copy(RUNS / "run" / "report.html", DOCS / "report.html")
     with opened(DOCS / "report.html", 1100, 1040) as page:
         page.locator(".lead a").first.click()
-        beside = page.locator("select", has=page.locator("option", has_text="nothing beside"))
-        right = beside.locator("option", has_text="mini").filter(has_text="right").first
-        beside.select_option(label=right.text_content())
-        page.locator(".log .lost button").first.click()
         page.evaluate("document.activeElement.blur()")
         page.screenshot(path=DOCS / "report.png")
     with opened(RUNS / "board" / "index.html", 1280, 1000) as page:

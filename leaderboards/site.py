@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from parallelbench.analysis.beside import Beside
+from parallelbench.analysis.columns import PLAIN_COLUMNS
 from parallelbench.analysis.gallery import Gallery, gallery_of
-from parallelbench.analysis.report import content_digest, page_template, safe_names, source_of
+from parallelbench.analysis.report import content_digest, page_script, page_template, safe_names
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.season import Season, season
@@ -106,6 +108,9 @@ def _rendered(template: str, script: str, **content: Any) -> str:
     return page_template(_HERE, f"site/{template}").render(
         levels=LEVELS,
         orders={},
+        marks=[],
+        columns=PLAIN_COLUMNS,
+        aside=Beside(),
         script=Markup(script),  # noqa: S704  our own
         script_digest=content_digest(script),
         **content,
@@ -120,7 +125,7 @@ def _index_page(
 ) -> str:
     return _rendered(
         "index.html.jinja",
-        source_of(_HERE, "site/board.js"),
+        page_script(_HERE, "site/board.js"),
         gallery=Gallery(),
         entries=entries,
         pages=pages,
@@ -256,7 +261,7 @@ def _entry_page(entry: Entry, boards: Sequence[Standings]) -> str:
     ]
     return _rendered(
         "entry.html.jinja",
-        source_of("parallelbench.analysis", "report.js"),
+        page_script("parallelbench.analysis", "report.js"),
         entry=entry,
         said=entry.submission,
         season=own,

@@ -1,6 +1,9 @@
 """The report in a real browser: what a reader clicks, types and sees."""
 
+import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -20,7 +23,7 @@ def done():
     return evaluate(
         model="ideal",
         tasks=["choices/city", "waiting_line/shuffle:length=3"],
-        decoders=["one_by_one", "random:k=2|32"],
+        decoders=["one_by_one", "random:k=2|32", "information"],
         samples=5,
     )
 
@@ -75,7 +78,8 @@ def test_a_click_on_a_heading_sorts_a_table_and_another_turns_it_round(page):
     table = page.locator("#choices-city table.sortable")
 
     def column():
-        return [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+        texts = table.locator("tbody td:nth-child(2)").all_inner_texts()
+        return [float(text.split("\n")[0]) for text in texts]
 
     heading = table.locator("thead th").nth(1)
     heading.locator("button").click()
@@ -87,9 +91,17 @@ def test_a_click_on_a_heading_sorts_a_table_and_another_turns_it_round(page):
     assert column()[0] > column()[-1]
 
 
-def test_the_first_link_leads_to_a_failure_with_its_step_and_bits(page):
+def test_the_first_link_leads_to_the_losing_step_with_the_oracle_and_a_right_answer(page):
     page.locator(".lead a").click()
     panel = page.locator("#-replay")
+    assert "now" in panel.locator(".log .lost").first.get_attribute("class")
+    beside = panel.locator(".side").nth(1)
+    assert "(oracle)" in beside.locator(".name").inner_text()
+    assert beside.locator(".verdict").inner_text() == "right"
+    right = panel.locator(".right").first.inner_text()
+    assert right.startswith("The nearest right answer, 1 token away: ")
+    assert panel.locator(".token.off").count() >= 1
+    assert "(50 %)" in panel.locator(".status").first.inner_text()
     assert "wrong: glued name" in panel.locator(".verdict").first.inner_text()
     assert "which that step could not know" in panel.locator(".told").first.inner_text()
     assert "bits" in panel.locator(".log .lost").first.inner_text()
@@ -148,7 +160,9 @@ def test_the_slider_moves_and_playing_ends_at_the_end(browser, report, gallery):
 def test_two_decoders_of_a_sample_stand_side_by_side(browser, report, gallery):
     place, fast = address(gallery, "random:k=32", problem="glued name")
     with chromium.opened(browser, report, f"#replay/{place}") as shown:
+        shown.locator("[name=right]").select_option("")
         assert not shown.locator(".side").nth(1).is_visible()
+        shown.get_by_label("First step").click()
         options = shown.locator("[name=right] option").all_inner_texts()
         slow = next(each for each in options if "one_by_one" in each)
         shown.locator("[name=right]").select_option(label=slow)
@@ -159,11 +173,14 @@ def test_two_decoders_of_a_sample_stand_side_by_side(browser, report, gallery):
         assert "" not in tokens(shown, 0)
         assert sum(text != "" for text in tokens(shown, 1)) == 1
         assert "1.00 bits" in shown.locator(".side .status").first.inner_text()
+        shown.locator("[name=step]").fill("3")
+        expect(shown).to_have_url(re.compile(r"@3$"))
         found = shown.evaluate("location.hash")
         assert found.startswith(f"#replay/{place}/")
     with chromium.opened(browser, report, found) as again:
         assert again.locator(".side .reply").first.inner_text() == fast["text"]
         assert again.locator(".side").nth(1).is_visible()
+        assert step_of(again) == "3 / 32"
 
 
 def test_another_sample_keeps_the_decoders_that_are_compared(browser, report, gallery):
@@ -177,7 +194,7 @@ def test_another_sample_keeps_the_decoders_that_are_compared(browser, report, ga
         assert "waiting" in shown.locator("#-question").inner_text()
 
 
-def test_colour_tells_early_from_late_or_the_bits(browser, report, gallery):
+def test_colour_tells_early_from_late_or_the_bits_and_the_key_says_which(browser, report, gallery):
     place, _ = address(gallery, "random:k=2", task="waiting_line/shuffle:length=3")
     with chromium.opened(browser, report, f"#replay/{place}") as shown:
         shown.keyboard.press("End")
@@ -185,9 +202,16 @@ def test_colour_tells_early_from_late_or_the_bits(browser, report, gallery):
             "[...document.querySelectorAll('.token')].map(t => getComputedStyle(t).backgroundColor)"
         )
         early_to_late = shown.evaluate(colours)
+        key = shown.locator("#-key")
+        assert "written early" in key.inner_text()
         shown.locator("[name=colour]").select_option("bits")
         assert len(set(early_to_late)) == 16
-        assert shown.evaluate(colours) != early_to_late
+        by_bits = shown.evaluate(colours)
+        assert by_bits != early_to_late
+        assert "bits that it could not" in key.inner_text()
+        shown.locator("[name=colour]").select_option("chance")
+        assert shown.evaluate(colours) not in (by_bits, early_to_late)
+        assert "probability 100 %" in key.inner_text()
 
 
 def test_failures_are_filtered(page, gallery):
@@ -200,7 +224,7 @@ def test_failures_are_filtered(page, gallery):
         of_kind = sum(index["problems"][failure[5]] == kind for failure in index["failures"])
         assert set(shown) == {kind}
         assert len(shown) == min(30, of_kind)
-    page.locator("#-failures [name=problem]").select_option(label="all")
+    page.locator("#-failures [name=problem]").select_option(label="all failures")
     page.locator("#-failures [name=decoder]").select_option(label="random:k=32")
     assert all("random:k=32" in text for text in page.locator(".where").all_inner_texts())
     first = page.locator("#-failure-list a").first
@@ -209,11 +233,96 @@ def test_failures_are_filtered(page, gallery):
     expect(page.locator(".side .reply").first).to_have_text(reply)
 
 
+def test_columns_are_chosen_explained_and_remembered_and_three_fit_a_phone(browser, report):
+    phone = {"viewport": {"width": 390, "height": 844}}
+    with chromium.opened(browser, report, "#choices-city", **phone) as shown:
+        section = shown.locator("#choices-city")
+        frame = section.locator(".framed").first.bounding_box()
+        for key in ("accuracy", "tokens", "calls"):
+            box = section.locator(f"th[data-key={key}]").bounding_box()
+            assert frame["x"] <= box["x"] < box["x"] + box["width"] <= frame["x"] + frame["width"]
+        strict = section.locator("th[data-key=strict]")
+        assert not strict.is_visible()
+        section.locator(".columns summary").click()
+        assert section.locator(".choices input[value=accuracy]").count() == 0
+        section.locator(".choices input[value=strict]").check()
+        section.locator(".choices input[value=samples]").uncheck()
+        assert strict.is_visible()
+        head = section.locator("th[data-key=tokens]")
+        head.locator("button").focus()
+        tip = shown.locator("#-tip")
+        expect(tip).to_have_text(head.get_attribute("data-told"))
+        shown.keyboard.press("Escape")
+        expect(tip).to_be_hidden()
+        head.hover()
+        expect(tip).to_be_visible()
+        found = shown.evaluate("location.hash")
+    with chromium.opened(browser, report, found) as again:
+        section = again.locator("#choices-city")
+        assert section.locator("th[data-key=strict]").is_visible()
+        assert not section.locator("th[data-key=samples]").is_visible()
+        # A link within the page keeps what was chosen.
+        again.locator("nav a", has_text="waiting_line/shuffle").click()
+        expect(again).to_have_url(re.compile(r"#waiting_line-shuffle[^&]*&columns=.*strict"))
+
+
+def test_a_table_is_saved_as_csv_with_every_column_and_both_ends_of_intervals(page, done):
+    with page.expect_download() as saved:
+        page.locator("#choices-city .csv").first.click()
+    assert saved.value.suggested_filename == "choices-city.csv"
+    rows = list(csv.DictReader(Path(saved.value.path()).read_text(encoding="utf-8").splitlines()))
+    wanted = [result for result in done.results if result.task_label == "choices/city"]
+    assert [row["accuracy %"] for row in rows] == [f"{100 * r.accuracy:.1f}" for r in wanted]
+    assert [row["accuracy % low"] for row in rows] == [
+        f"{100 * r.interval.low:.1f}" for r in wanted
+    ]
+    assert "strict accuracy % high" in rows[0]
+    assert {row["oracle efficiency"] for row in rows} == {""}  # nothing was computed beside them
+
+
+def test_a_chart_tells_the_values_of_the_mark_that_is_pointed_at(page, done):
+    plot = page.locator("#choices-city .plot").first
+    result = next(r for r in done.results if r.decoder_label == "random:k=2")
+    plot.scroll_into_view_if_needed()
+    marks = page.evaluate("JSON.parse(document.getElementById('-marks').textContent)")
+    number = int(plot.get_attribute("data-marks"))
+    x, y, told = next(mark for mark in marks[number] if mark[2].startswith("random:k=2,"))
+    assert f"{100 * result.accuracy:.1f} % right" in told
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + x * box["width"] + 3, box["y"] + y * box["height"] - 3)
+    expect(page.locator("#-tip")).to_have_text(told)
+    page.mouse.move(0, 0)
+    plot.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#-tip")).to_have_text(marks[number][-1][2])
+
+
+def test_samples_are_searched_by_words_of_prompt_reply_and_right_answer(page, gallery):
+    page.locator("[name=words]").fill("sample 3 random:k=2 waiting_line")
+    page.locator("#-failures [name=problem]").select_option("every")
+    where = page.locator("#-failure-list .where").all_inner_texts()
+    assert where == ["waiting_line/shuffle:length=3, sample 3, ideal \N{MIDDLE DOT} random:k=2"]
+    page.locator("[name=words]").fill("mexico")
+    page.locator("#-failures [name=problem]").select_option("right")
+    replies = page.locator("#-failure-list a").all_inner_texts()
+    assert replies
+    assert set(page.locator("#-failure-list .kind").all_inner_texts()) == {"right"}
+
+
+def test_the_whole_prompt_opens_with_its_worked_examples(page, gallery):
+    prompt = page.locator("#-prompt")
+    prompt.locator("summary").click()
+    roles = prompt.locator(".turn b").all_inner_texts()
+    first = json.loads(gallery.chunks[0])
+    assert roles == [*(role for role, _ in first["examples"]), "user"]
+    assert prompt.locator(".turn p").last.inner_text() == first["question"].strip()
+
+
 def test_the_order_of_writing_opens(page):
-    details = page.locator("#choices-city details")
+    details = page.locator("#choices-city details[data-order]")
     details.locator("summary").click()
     # The browser tells of the opening after the click has returned.
-    expect(details.locator(".heat tr")).to_have_count(3)
+    expect(details.locator(".heat tr")).to_have_count(4)
     expect(details.locator(".heat tr").first.locator("td")).to_have_count(32)
 
 
@@ -226,7 +335,7 @@ def test_text_is_readable_at_any_width_in_any_light(browser, report, gallery, sc
     with chromium.opened(browser, report, f"#replay/{place}", **looks) as shown:
         shown.keyboard.press("End")
         assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        for colour in ("step", "bits"):
+        for colour in ("step", "bits", "chance"):
             shown.locator("[name=colour]").select_option(colour)
             assert shown.evaluate(CONTRAST) >= 4.5  # WCAG 2, level AA
 

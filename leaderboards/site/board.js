@@ -1,17 +1,11 @@
 // The board: a table that is sorted and filtered, its curves, and an address for what is shown.
 // Text from entries is only ever set as text.
-"use strict";
 (() => {
   const find = (id) => document.getElementById(id);
   const SEASONS = [...document.querySelectorAll("script.season")].map((each) => JSON.parse(each.textContent));
   if (!SEASONS.length) return;
 
-  const make = (tag, attributes = {}, ...children) => {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children);
-    return element;
-  };
+  const { make } = page;
   const draw = (tag, attributes = {}, ...children) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -66,7 +60,7 @@
 
   const DEFAULTS = {
     season: SEASONS[0].name, scope: SEASONS[0].scopes[0].label, at: 80, section: "", division: "",
-    level: "", model: "", text: "", sort: "speed", down: true, show: null,
+    level: "", model: "", text: "", sort: "speed", down: true, columns: "", show: null,
   };
   let state = { ...DEFAULTS };
   const season = () => SEASONS.find((each) => each.name === state.season) ?? SEASONS[0];
@@ -124,7 +118,7 @@
 
   const two = (main, ends) => {
     const said = [main];
-    if (ends) said.push(make("small", {}, ends));
+    if (ends) said.push(make("small", { class: "range" }, ends));
     return said;
   };
   const HEADLINE = SEASONS[0].headline;
@@ -156,6 +150,39 @@
       cell: (row, now) => [now.best ? String(now.best[SAMPLES]) : ABSENT] },
     { key: "entry", head: "entry", of: (row) => row.title, text: true },
   ];
+  const EXPLAINED = {
+    strategy: "Decoding strategy with a model. Tick a row to draw its curve.",
+    rank: "Place within its section; rows that cannot be told apart share one. How rows are ranked stands below.",
+    speed: "Canvas tokens per model call at which at least so many answers are right, with its 95 % interval.",
+    plot: "The same on a logarithmic scale from 1: the speed as a dot, its 95 % interval as a bar.",
+    published: "Strategies with a fixed number of tokens at their settings only, adaptive ones on the curve; 0 where it is never reached. Ranks nobody.",
+    efficiency: "Speed over that of an oracle at the same accuracy; the cell says which.",
+    area: "Area under accuracy over log2(tokens per step), as a share of the greatest possible.",
+    accuracy: "Share of right answers of the strategy's most accurate setting, with its 95 % interval.",
+    canvas: "Canvas tokens per model call of the most accurate setting.",
+    answer: "Tokens before the first end-of-text, per model call, of the most accurate setting.",
+    samples: "Distinct samples of the test part behind the figures.",
+    entry: "Who entered it, how far it was checked, and its division.",
+  };
+  // The headline columns of fixed accuracies mean what those of the dial mean.
+  const explained = (column) => EXPLAINED[column.key] ?? EXPLAINED[column.key.startsWith("at") ? "speed" : "published"];
+  const FIXED = new Set(["strategy", "rank", "speed", "accuracy", "entry"]);
+  const choice = () => COLUMNS.filter((column) => !FIXED.has(column.key))
+    .map(({ key, group, head }) => ({ key, heading: `${head} ${groupName(group)}`.trim() }));
+  const chosen = () => new Set(state.columns ? state.columns.split(",") : choice().map((column) => column.key));
+  const visible = () => {
+    const keys = chosen();
+    return COLUMNS.filter((column) => FIXED.has(column.key) || keys.has(column.key));
+  };
+  const choose = (key, ticked) => {
+    const keys = chosen();
+    keys[ticked ? "add" : "delete"](key);
+    const kept = choice().map((column) => column.key).filter((each) => keys.has(each));
+    // Nothing said is everything shown.
+    state.columns = kept.length === choice().length ? "" : kept.join(",") || "none";
+    redraw();
+  };
+
   const groupName = (group) => ({
     at: `at ${state.at} % right answers`, best: "most accurate setting",
   }[group] ?? (group ? `at ${group} %` : ""));
@@ -206,7 +233,7 @@
   const heading = () => {
     const groups = make("tr");
     let last = null;
-    for (const column of COLUMNS) {
+    for (const column of visible()) {
       if (last && last.group === column.group && column.group) last.cell.colSpan += 1;
       else {
         last = { group: column.group, cell: make("th", column.group ? { scope: "colgroup", colspan: 1 } : {}, groupName(column.group)) };
@@ -214,10 +241,12 @@
       }
     }
     const heads = make("tr");
-    for (const column of COLUMNS) {
-      const button = make("button", { type: "button", title: "Sort by this column" }, column.head);
+    for (const column of visible()) {
+      const button = make("button", { type: "button" }, column.head);
       button.addEventListener("click", () => sortBy(column));
-      const head = make("th", { scope: "col", "data-key": column.key }, button);
+      const head = make("th", {
+        scope: "col", "data-key": column.key, "data-told": explained(column), "data-value": `${column.head} ${groupName(column.group)}`.trim(),
+      }, button);
       if (column.text) head.classList.add("text");
       if (state.sort === column.key) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
       heads.append(head);
@@ -241,13 +270,13 @@
     if (row.missing) name.append(make("small", { class: "missing" }, `unranked: ${row.missing}`));
     const label = make("label", { class: "show" }, tick, name);
     if (slot >= 0) label.append(swatch(slot));
-    const tr = make("tr", {}, make("th", { scope: "row" }, label));
+    const tr = make("tr", {}, make("th", { scope: "row", "data-value": `${row.strategy}, ${row.model}` }, label));
     tr.dataset.id = row.id;
-    for (const column of COLUMNS.slice(1, -1)) {
+    for (const column of visible().filter((each) => each.cell)) {
       tr.append(make("td", { class: column.class ?? "", "data-key": column.key }, ...column.cell(row, now)));
     }
     if (now.efficiency !== null) {
-      tr.querySelector("[data-key=efficiency]").append(make("small", {}, row.against));
+      tr.querySelector("[data-key=efficiency]")?.append(make("small", {}, row.against));
     }
     tr.append(make("td", { class: "entry" }, make("a", { href: row.page }, row.title),
       make("small", {}, `${row.level}, ${row.division}`)));
@@ -258,7 +287,7 @@
     const bodies = season().sections.flatMap((section, place) => {
       const own = sorted(rows.filter((row) => row.section === place));
       if (!own.length) return [];
-      const head = make("th", { scope: "rowgroup", colspan: COLUMNS.length }, make("span", {}, section.title));
+      const head = make("th", { scope: "rowgroup", colspan: visible().length }, make("span", {}, section.title));
       return [make("tbody", {}, make("tr", { class: "section" }, head), ...own.map((row) => line(row, shown)))];
     });
     find("-table").replaceChildren(heading(), ...bodies);
@@ -276,10 +305,11 @@
     "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0", "M-4,-4h8v8h-8z", "M0,-5.5l5,9h-10z", "M0,-5.5l5.5,5.5l-5.5,5.5l-5.5,-5.5z",
     "M0,5.5l5,-9h-10z", "M-1.7,-5h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z", "M-5,-3l2,-2l3,3l3,-3l2,2l-3,3l3,3l-2,2l-3,-3l-3,3l-2,-2l3,-3z",
   ];
-  const colour = (slot) => `var(--c${slot % COLOURS})`;
-  const symbol = (slot) => draw("path", { d: MARKS[slot % MARKS.length], fill: colour(slot) });
+  // Behind the named colours the hues are spread by the golden angle: no two rows share one.
+  const colour = (slot) => (slot < COLOURS ? `var(--c${slot})` : `oklch(var(--shade) 0.14 ${((slot * 137.508) % 360).toFixed(1)})`);
+  const symbol = (slot) => draw("path", { d: MARKS[slot % MARKS.length], style: `fill: ${colour(slot)}` });
   const swatch = (slot) => draw("svg", { viewBox: "-9 -9 18 18", class: "swatch", "aria-hidden": "true" },
-    draw("line", { x1: -9, x2: 9, y1: 0, y2: 0, stroke: colour(slot), "stroke-width": 2 }), symbol(slot));
+    draw("line", { x1: -9, x2: 9, y1: 0, y2: 0, style: `stroke: ${colour(slot)}`, "stroke-width": 2 }), symbol(slot));
 
   const drawable = (row) => Boolean(figures(row)?.area);
   const shownRows = (rows) => {
@@ -342,7 +372,7 @@
     beside(shown, where).forEach((each) => parts.push(draw("polyline", { class: each.kind, points: lineOf(each.speeds, x, y) })));
     shown.forEach((row, slot) => {
       if (!figures(row, where)) return;
-      parts.push(draw("polyline", { points: curve(row), fill: "none", stroke: colour(slot), "stroke-width": 2 }));
+      parts.push(draw("polyline", { points: curve(row), fill: "none", style: `stroke: ${colour(slot)}`, "stroke-width": 2 }));
       for (const point of figures(row, where).points) {
         const [px, py] = [x(point[SPEED]), y(point[MARK])];
         if (!whole) {
@@ -350,7 +380,7 @@
           continue;
         }
         const mark = draw("g", { class: "point", tabindex: -1, role: "img", "aria-label": speak(row, point) });
-        const whisker = (a, b, c, d) => draw("line", { x1: a, y1: b, x2: c, y2: d, stroke: colour(slot), "stroke-opacity": 0.55 });
+        const whisker = (a, b, c, d) => draw("line", { x1: a, y1: b, x2: c, y2: d, style: `stroke: ${colour(slot)}`, "stroke-opacity": 0.55 });
         if (point[MARK_ENDS]) mark.append(whisker(px, y(point[MARK_ENDS][0]), px, y(point[MARK_ENDS][1])));
         if (point[SPEED_ENDS]) mark.append(whisker(x(point[SPEED_ENDS][0]), py, x(point[SPEED_ENDS][1]), py));
         mark.append(draw("g", { transform: `translate(${px} ${py})` }, draw("circle", { class: "halo", r: 11 }), symbol(slot)));
@@ -451,6 +481,8 @@
     // An address of a part of the page asks for nothing of the table.
     if (!location.hash.startsWith("#-")) { follow(); redraw(); }
   });
+  find("-table").parentElement.before(make("div", { class: "tools" }, page.chooser(choice, chosen, choose),
+    page.saver(() => page.save("board", page.contents(find("-table"))))));
   document.querySelectorAll(".needs-script").forEach((element) => { element.hidden = false; });
   const part = location.hash.startsWith("#-") ? location.hash : "";
   if (!part) follow();

@@ -121,12 +121,22 @@ def test_the_report_has_the_definition_of_the_board():
 
 
 def test_both_hindsight_oracles_have_a_point_on_every_task():
-    records = fabricated_records([[1, 0]], [[8, 8]])
+    records = fabricated_records([[1, 0], [0, 0]], [[8, 8], [8, 8]])
     records += fabricated_records([[0, 1]], [[2, 2]], name="random")
     points = {point.decoder: point for point in around(records).oracles}
     assert points["threshold_oracle"].accuracy == 0.5
     assert points["sweep_oracle"].accuracy == 1.0
     assert all(point.oracle for point in points.values())
+
+
+def test_an_oracle_that_had_one_setting_to_choose_has_no_row():
+    one = fabricated_records([[1, 0]], [[8, 8]])
+    assert around(one).oracles == []
+    assert around(one).efficiency  # the setting's own figures stay
+    with_another = [*one, *fabricated_records([[0, 1]], [[2, 2]], name="random")]
+    assert [point.decoder for point in around(with_another).oracles] == ["sweep_oracle"]
+    told = fabricated_records([[1, 1]], [[1, 1]], name="label", oracle=True)
+    assert around([*one, *told]).oracles == []  # who is told the answers is no candidate
 
 
 @given(

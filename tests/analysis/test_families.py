@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from contrast import PAGES, contrast
 
 from parallelbench.analysis.families import curves_of
 
@@ -64,3 +65,11 @@ def test_fifty_curves_are_all_told_apart(make_result):
     results = [make_result(f"strategy_{number}") for number in range(50)]
     looks = {(curve.colour, curve.marker) for curve in curves_of(results).values()}
     assert len(looks) == 50
+
+
+def test_no_colour_comes_twice_and_each_shows_on_both_pages(make_result):
+    results = [make_result(f"strategy_{number}") for number in range(60)]
+    colours = [curve.colour.lower() for curve in curves_of(results).values()]
+    assert len(set(colours)) == 60
+    for colour in colours[7:]:  # behind Okabe and Ito's: 3 is WCAG 2's least for what is no text
+        assert min(contrast(colour, page) for pages in PAGES.values() for page in pages) >= 2.9

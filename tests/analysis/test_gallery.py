@@ -45,13 +45,49 @@ def test_the_steps_on_the_page_make_the_reply(done, whole):
     for chunk in map(json.loads, whole.chunks):
         for decode in chunk["decodes"]:
             canvas = [-1] * decode["length"]
-            for positions, ids, _, _ in decode["steps"]:
+            for positions, ids, *_ in decode["steps"]:
                 for position, token in zip(positions, ids, strict=True):
                     canvas[position] = token
             words = [chunk["tokens"][token] for token in canvas if token >= 0]
             tokens_of[decode["text"]] = words
     for text, words in tokens_of.items():
         assert "".join(words).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_wrong_reply_has_the_nearest_right_answer_and_a_prompt_its_examples(whole):
+    for chunk in map(json.loads, whole.chunks):
+        roles = [role for role, _ in chunk["examples"]]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) != []
+        for decode in chunk["decodes"]:
+            if decode["problem"] is None:
+                assert decode["right"] is None
+                continue
+            right, differences = decode["right"]
+            # "New City" is one word from "New York", and two from "Panama City"'s "Panama".
+            assert len(set(right.split()) - set(decode["text"].split())) == len(differences) == 1
+            place, token = differences[0]
+            assert chunk["tokens"][token].strip() == right.split()[place]
+    (kind,) = whole.kinds
+    assert kind.right in ("New York", "New Orleans", "Mexico City", "Panama City")
+
+
+def test_each_token_has_its_probability_in_the_law(whole):
+    rows = [
+        (index["decoders"][decode["decoder"]], step[4])
+        for index in [whole.index]
+        for text in whole.chunks
+        for decode in json.loads(text)["decodes"]
+        for step in decode["steps"]
+    ]
+    # All 32 tokens at once: of a place's two words each has a half, all else is certain.
+    at_once = [odds for label, odds in rows if label == "random:k=32" and odds != 1]
+    assert at_once
+    assert all(sorted(odds)[:3] == [0.5, 0.5, 1] for odds in at_once)
+    # One by one: the first word that counts a half, the second a half or sure.
+    assert {tuple(odds) for label, odds in rows if label == "one_by_one" and odds != 1} <= {
+        (0.5,),
+        (0.25,),
+    }
 
 
 def test_failures_come_before_successes(done, whole):

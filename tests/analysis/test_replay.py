@@ -46,6 +46,22 @@ def test_what_stands_behind_the_end_rules_nothing_out():
     assert left.fits([3, 7, END]).tolist() == [False, False]
 
 
+def test_a_token_has_the_probability_that_it_has_among_the_answers_that_fit(city):
+    assert city.probabilities([MASK] * 3, [0, 1, 2], [3, 6, 9]) == (0.5, 0.5, 1)
+    assert city.probabilities([3, MASK, MASK], [1], [4]) == (1,)
+    assert city.probabilities([3, MASK, MASK], [1, 2], [6, MASK]) == (0, None)
+    assert city.probabilities([3, 6, MASK], [2], [END]) == (None,)
+
+
+def test_the_nearest_right_answer_differs_in_the_fewest_tokens():
+    law = Law.counted([[3, 4, END], [5, 6, END], [5, 6, END], [3, 7, 8]])
+    left = Left(law, MASK, frozenset({END, 9}), END)
+    assert left.nearest([3, 8, 9]) == ([3, 4, END], ((1, 4),))
+    # What stands behind the end counts for nothing; of equally near ones the likeliest stands.
+    assert left.nearest([9, 7, 8]) == ([5, 6, END], ((0, 5), (1, 6)))
+    assert left.nearest([3, MASK, 8]) == ([3, 7, 8], ((1, 7),))
+
+
 def test_a_uniform_order_of_names_costs_the_closed_form():
     import itertools
 

@@ -1,5 +1,8 @@
 """The board in a real browser: what a reader sorts, filters, slides and opens."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
 import browser as chromium
@@ -151,6 +154,39 @@ def test_a_click_on_a_heading_sorts_within_the_sections(page):
         assert shown == sorted(shown, reverse=reverse)
     # Whoever sorts by keys stays where they were.
     assert page.evaluate("document.activeElement.parentElement.dataset.key") == "area"
+
+
+def test_columns_are_chosen_explained_and_saved(page):
+    page.locator("#-board .columns summary").click()
+    page.locator(".choices input[value=published]").uncheck()
+    assert page.locator("#-table [data-key=published]").count() == 0
+    assert "published," not in page.evaluate("location.hash")
+    head = page.locator("#-table th[data-key=speed]")
+    head.locator("button").focus()
+    assert page.locator("#-tip").inner_text() == head.get_attribute("data-told")
+    with page.expect_download() as saved:
+        page.locator("#-board .csv").click()
+    lines = list(csv.reader(Path(saved.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert len(lines) == 1 + rows(page).count()
+    place = lines[0].index("canvas tokens per step at 80 % right answers")
+    assert lines[0][place + 1].endswith(" low")
+    shown = ["" if value is None else f"{value:.2f}" for value in speeds(page).values()]
+    assert [line[place] for line in lines[1:]] == shown
+    # What an entry calls itself is no formula of a spreadsheet.
+    assert not any(cell.startswith(("=", "+", "@")) for line in lines for cell in line)
+    page.locator(".choices input[value=published]").check()
+    assert "columns" not in page.evaluate("location.hash")
+
+
+def test_no_two_curves_have_one_colour(page):
+    for tick in page.locator("#-table input[type=checkbox]").all():
+        if tick.is_enabled():
+            tick.check()
+    colours = page.eval_on_selector_all(
+        "#-legend .swatch path", "all => all.map(each => getComputedStyle(each).fill)"
+    )
+    assert len(colours) > 6
+    assert len(set(colours)) == len(colours)
 
 
 def test_what_is_absent_stands_last_whichever_way_rows_are_sorted(page):
