@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -350,6 +351,15 @@ def test_a_table_that_fits_is_printed_as_it_is():
     assert list(terminal.blocks(table, Console(width=200))) == [table]
     assert len(list(terminal.blocks(table, Console(width=120)))) == 1
     assert len(list(terminal.blocks(table, Console(width=60)))) > 1
+
+
+def test_every_table_is_printed_by_what_divides_it():
+    root = Path(__file__).parents[1]
+    for folder in ("parallelbench", "analysis", "leaderboards", "decoders", "tasks"):
+        for path in (root / folder).rglob("*.py"):
+            # A replay's panels wrap by themselves.
+            if path.name != "terminal.py" and "rich.table" in path.read_text():
+                assert ".print(" not in path.read_text(), f"{path} prints a table by itself"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

@@ -146,7 +146,7 @@ def test_each_kind_has_the_share_that_was_judged_rightly_with_its_count(calibrat
         ("a.csv", "id,text,verdict,model\n1,A,pass,m\n2,B,fail,m\n"),
         (
             "a.jsonl",
-            '{"id": 1, "text": "A", "verdict": "pass"}\n{"text": "B", "verdict": 0, "model": [1]}\n',
+            '{"id": 1, "text": "A", "verdict": 1}\n{"text": "B", "verdict": 0, "model": [1]}\n',
         ),
     ],
 )
