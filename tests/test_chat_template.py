@@ -1,7 +1,9 @@
 """Chat templates: one text on any day, no draws, and errors in the template's own words."""
 
 import datetime as dt
+import hashlib
 import itertools
+import json
 
 import pytest
 
@@ -9,6 +11,7 @@ from parallelbench import chat_template
 from parallelbench.chat_template import asks_for_date, render_chat
 from parallelbench.cli import main
 from parallelbench.errors import ChatTemplateError, CheckpointError
+from parallelbench.leaderboards.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
 from parallelbench.rundir import RunDirectory
@@ -74,6 +77,21 @@ def test_a_run_and_its_continuation_read_the_same_prompts(tmp_path, capsys):
     assert run(template, tmp_path / "out", "--samples", "3") == 0
     again = RunDirectory.open(tmp_path / "out").records()
     assert {record.key: record.prompt_digest for record in again} == whole
+
+
+def test_a_verifier_reads_what_the_run_read(moving_clock, tmp_path):
+    template = str(written(DATE, tmp_path))
+    codec = HuggingFace(path=str(FOLDER), template=template).open_codec()
+    kept = json.loads(json.dumps(to_file(codec)))
+    text = codec.render(CHAT)
+    chat_template._compiled.cache_clear()
+    again = from_file(kept, "codec-00.json")
+    assert again.render(CHAT) == text
+    assert again.template_date == "2026-01-01"
+    # Before there was one date for all, records of such a template had other prompts.
+    asked = [codec.tokenizer.backend_tokenizer.to_str(), codec.mask_id, codec.end_id, DATE]
+    asked += [dict(codec.template_arguments), sorted(codec.stop_ids)]
+    assert codec.digest != hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
 def test_a_template_without_a_date_is_told_none():
