@@ -32,7 +32,7 @@ from parallelbench.models.families import (
     stock_config,
 )
 from parallelbench.models.fields import without_ignored
-from parallelbench.models.files import read_json, weight_files
+from parallelbench.models.files import check_plain, read_json, read_optional_json, weight_files
 from parallelbench.prompt import Codec
 
 #: What is fetched from a hub: never a line of Python.
@@ -207,7 +207,10 @@ def date_remark(wanted: Wanted) -> str | None:
 
 
 def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
+    # transformers reads both of them by itself too.
+    check_plain(folder / "config.json", wanted.path)
     config = read_json(folder / "config.json", wanted.path)
+    read_optional_json(folder / "generation_config.json", wanted.path)
     family = family_of(config, wanted.family, wanted.path)
     return without_ignored(config, family, wanted.ignore, wanted.path), family
 

@@ -11,10 +11,13 @@ import checkpoints
 import golden
 from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Row
+from parallelbench.doctor import examine
 from parallelbench.errors import CheckpointError
 from parallelbench.lanes import Job
+from parallelbench.models.autoregressive import AutoregressiveModel
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store
+from parallelbench.models.network import NetworkModel
 from parallelbench.setting import build, parse_settings, split_settings
 from toys import prompts
 
@@ -256,3 +259,86 @@ def test_a_kernel_that_a_class_lacks_is_told_with_the_way_out(folders, tmp_path)
     with pytest.raises(CheckpointError, match=r"; say attention=eager$"):
         opened(folder)
     assert decoded(opened(folder, attention="eager"), "confidence:k=8", batch_size=4)
+
+
+# Classes that do not obey the mask of padding.
+
+
+SMALL = {"vocab_size": checkpoints.ROWS, "pad_token_id": 321, "eos_token_id": 324}
+SHORT = {"max_position_embeddings": 256, "is_decoder": True}
+BART = {
+    **SMALL,
+    **SHORT,
+    **{"d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 96},
+    **{"is_encoder_decoder": False, "encoder_layers": 2},
+}
+ROFORMER = {
+    **SMALL,
+    **SHORT,
+    **{"hidden_size": 64, "intermediate_size": 96, "initializer_range": 0.3},
+    **{"num_hidden_layers": 2, "num_attention_heads": 4},
+}
+DEPENDENT = {
+    # Counts positions by itself, from the first column of the batch.
+    "float32": lambda: transformers.BartConfig(**BART),
+    # Its table of rotations is no rotation any more once it is rounded.
+    "bfloat16": lambda: transformers.RoFormerConfig(**ROFORMER),
+}
+
+
+@pytest.mark.parametrize("dtype", DEPENDENT)
+def test_a_class_whose_answers_depend_on_the_batch_is_refused(dtype, folders, tmp_path):
+    folder = written_from(DEPENDENT[dtype](), tmp_path, folders["llama"])
+    with pytest.raises(CheckpointError) as told:
+        opened(folder, attention="eager", dtype=dtype)
+    assert "ForCausalLM of transformers answers otherwise in another batch" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_class_that_is_taken_answers_alike_in_every_batch(folders, tmp_path):
+    folder = written_from(DEPENDENT["bfloat16"](), tmp_path, folders["llama"])
+    many = decoded(opened(folder, attention="eager", dtype="float32"), "confidence:k=8")
+    alone = decoded(opened(folder, attention="eager"), "confidence:k=8", batch_size=1)
+    for key, outcome in many.items():
+        assert told(alone[key]) == told(outcome)
+
+
+def test_a_class_that_takes_no_cache_is_refused_in_a_sentence(folders, tmp_path):
+    config = transformers.OpenAIGPTConfig(**SMALL, n_embd=64, n_layer=2, n_head=4)
+    folder = written_from(config, tmp_path, folders["llama"])
+    with pytest.raises(CheckpointError, match="keeps no keys and values in the cache") as told:
+        opened(folder, attention="eager")
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_classes_that_obey_the_mask_are_taken_in_every_precision(dtype, folder):
+    model = opened(folder, dtype=dtype)
+    assert model.network.dtype == getattr(torch, dtype)
+    # Nothing of the check is kept.
+    assert not model._store._kept
+
+
+def test_half_precision_of_a_large_network_is_measured_by_the_median(folder, monkeypatch):
+    monkeypatch.setattr("parallelbench.models.autoregressive._SMALL", 0)
+    model = opened(folder, dtype="bfloat16")
+    flipped = torch.tensor([0.01, 0.02, 0.0, 0.08])
+    monkeypatch.setattr(model, "_padding_gaps", lambda: flipped)
+    model.check_padding()
+    monkeypatch.setattr(model, "_padding_gaps", lambda: flipped + 0.06)
+    with pytest.raises(CheckpointError, match=r"moves its logits by 0\.07 "):
+        model.check_padding()
+
+
+def test_doctor_pads_prompts_of_very_different_length(folders, monkeypatch):
+    lengths = []
+
+    def padded(self, sequences):
+        lengths.append(sorted(map(len, sequences)))
+        return NetworkModel.padded(self, sequences)
+
+    monkeypatch.setattr(AutoregressiveModel, "padded", padded)
+    report = examine(f"hf:{folders['llama']}")
+    assert report["healthy"], report
+    assert report["trial_decodes"] == 2 * 4 * 3
+    assert any(len(each) == 8 and 2 * each[0] < each[-1] for each in lengths)
