@@ -380,7 +380,9 @@ def test_replies_that_a_server_cut_off_are_counted(tmp_path):
     assert [(record.text, record.served.content) for record in records] == [("", "<think>")]
 
 
-@pytest.mark.parametrize(("finished", "words"), [(2, "2 finished decodes are"), (0, "no decode")])
+@pytest.mark.parametrize(
+    ("finished", "words"), [(2, r"every finished decode \(2\) is"), (0, "no decode")]
+)
 def test_a_run_that_breaks_off_says_what_is_recorded(tmp_path, finished, words):
     gone = [says("New York")] * finished + [fails(400, b"tired")]
     with Scripted(*gone) as server:
