@@ -21,7 +21,7 @@ from pathlib import Path
 
 from parallelbench.analysis.judges import JudgeError
 from parallelbench.analysis.verdicts import Item, read_items, written
-from parallelbench.errors import RequestError, StorageError
+from parallelbench.errors import RequestError, StorageError, UnreachableError
 from parallelbench.model import MODELS, Server
 from parallelbench.registry import load_plugins
 from parallelbench.sample import Message
@@ -148,17 +148,22 @@ def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> Asked:
     questions = (
         Question(judge.messages(text), key=text, tag=text) for text in texts if text not in known
     )
-    with _appended_to(path) as add:
-        for answered in serve(list(questions), judge.server):
-            if answered.reply is None:
-                errors.append(str(answered.error))
-                continue
-            text, verdict = answered.question.tag, read_verdict(answered.reply.text)
-            if verdict is None:
-                unclear += 1
-                continue
-            known[text] = verdict
-            add(Item(text, None, verdict, None, judge.name, ""), answered.reply.text)
+    try:
+        with _appended_to(path) as add:
+            for answered in serve(list(questions), judge.server):
+                if answered.reply is None:
+                    errors.append(str(answered.error))
+                    continue
+                text, verdict = answered.question.tag, read_verdict(answered.reply.text)
+                if verdict is None:
+                    unclear += 1
+                    continue
+                known[text] = verdict
+                whole = answered.reply.content or answered.reply.text
+                add(Item(text, None, verdict, None, judge.name, ""), whole)
+    except UnreachableError as error:
+        kept = f"every verdict ({len(known)}) is in {path}, and the same command goes on from there"
+        raise UnreachableError(f"{error}; {kept if known else 'no verdict came'}") from error
     return Asked(judge.name, known, unclear, len(errors), errors[0] if errors else None)
 
 

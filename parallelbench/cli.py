@@ -383,8 +383,8 @@ cli.add_command(runs)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
-    if sys.stdout is None:  # closed by who started this process
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for good
+    if sys.stdout is None:  # whoever started this process closed it
+        sys.stdout = io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What the terminal's encoding lacks is shown as "?".
         sys.stdout.reconfigure(errors="replace")

@@ -331,7 +331,7 @@ def _kept(count: int) -> str:
     """Return in words what a run that broke off has for its next start."""
     if not count:
         return "no decode was finished"
-    return f"{count} finished decodes are recorded, and the same command goes on from there"
+    return f"every finished decode ({count}) is recorded, and the same command goes on from there"
 
 
 def prepare(runfile: RunFile) -> Parts:

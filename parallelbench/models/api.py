@@ -49,10 +49,10 @@ from parallelbench.sample import Message
 from parallelbench.thinking import answer_of
 
 if TYPE_CHECKING:
-    from httpx import Client, Response
+    from httpx import URL, Client, Response
 else:
     # For the type checks of the tests: the real ones would slow down every command.
-    Client = Response = Any
+    URL = Client = Response = Any
 
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 _DEFAULT_MAX_TOKENS = 256
@@ -259,21 +259,23 @@ def _proxy_for(url: str) -> str | None:
     proxies = urllib.request.getproxies()
     address = proxies.get(parsed.scheme) or proxies.get("all")
     # A proxy cannot reach this machine's own loopback addresses.
-    if not address or _is_loopback(url) or _is_exempt(parsed.host, proxies):
+    if not address or _is_loopback(url) or _is_exempt(parsed, proxies.get("no", "")):
         return None
     return address if "://" in address else f"http://{address}"
 
 
-def _is_exempt(host: str, proxies: dict[str, str]) -> bool:
-    """Return whether NO_PROXY names ``host``, its domain, or a network with its address."""
-    if urllib.request.proxy_bypass_environment(host, proxies):
-        return True
-    for entry in proxies.get("no", "").split(","):
-        if entry.strip() == "*":
+def _is_exempt(url: URL, exempt: str) -> bool:
+    """Return whether NO_PROXY names the host of ``url``, its domain, or a network it lies in."""
+    host = url.host.lower()
+    for entry in exempt.lower().split(","):
+        name = entry.strip().rpartition("://")[2].lstrip(".")
+        if name == "*":
+            return True
+        hosts = (host, f"{host}:{url.port}")
+        if name and any(each == name or each.endswith(f".{name}") for each in hosts):
             return True
         with contextlib.suppress(ValueError):
-            written = entry.strip().replace("[", "").replace("]", "")
-            network = ipaddress.ip_network(written, strict=False)
+            network = ipaddress.ip_network(name.replace("[", "").replace("]", ""), strict=False)
             if ipaddress.ip_address(host) in network:
                 return True
     return False

@@ -141,11 +141,9 @@ def _carry_out(plan: Plan, out: Path, options: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         if not is_first():
             _leave_silently(130)
-        click.echo(
-            f"parallelbench: interrupted; what is done is saved in {out}, and the same command "
-            "goes on from there",
-            err=True,
-        )
+        saved = f"what is done is saved in {out}, and the same command goes on from there"
+        kept = saved if out.exists() else "nothing was begun"
+        click.echo(f"parallelbench: interrupted; {kept}", err=True)
         click.get_current_context().exit(130)
     if not is_first():
         return

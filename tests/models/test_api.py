@@ -313,8 +313,8 @@ def test_an_event_stream_is_read_as_the_standard_says(connect):
     halves = piece("4, 3", finish="stop").rstrip().partition(b', "finish_reason"')
     stream = (
         b"\xef\xbb\xbf"
-         b"data\n\ndata:\n\n: comment\n\nid: 7\nretry: 5\n\n"
-         b"event: message\ndata: "
+        b"data\n\ndata:\n\n: comment\n\nid: 7\nretry: 5\n\n"
+        b"event: message\ndata: "
         + halves[0][6:]
         + b"\ndata: "
         + b"".join(halves[1:])

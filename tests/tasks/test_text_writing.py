@@ -30,7 +30,7 @@ from parallelbench.models.mini import Mini
 from parallelbench.record import from_line, to_line
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
-from parallelbench.runner import draw, run
+from parallelbench.runner import run
 from parallelbench.setting import parse_settings
 from parallelbench.shard import Shard
 from parallelbench.task import TASKS, sample_rng
@@ -66,28 +66,6 @@ def asked(sample):
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_an_edited_source_is_read_again_and_has_another_digest(tmp_path):
-    file = tmp_path / "texts.jsonl"
-
-    def task_of(drink):
-        row = {
-            "dialogue": f"Ann: Do you want {drink}?\nBob: Yes.",
-            "summary": f"Bob wants {drink}.",
-        }
-        file.write_text(json.dumps(row) + "\n")
-        return Summarization(source=str(file))
-
-    one = task_of("some tea")
-    before, first = one.sources(), draw(one, 0, 0).digest
-    other = task_of("some coffee")
-    assert before.keys() == other.sources().keys() == {f"source={file}"}
-    assert before != other.sources()
-    assert first != draw(other, 0, 0).digest
-    # A task that has begun keeps what it read.
-    assert (one.sources(), draw(one, 0, 0).digest) == (before, first)
-    assert Summarization().sources() == {}
-
-
 def test_a_task_has_a_hundred_samples_whose_references_are_right(name):
     task = TASKS[name]()
     questions = set()
@@ -587,3 +565,29 @@ def test_a_list_of_tasks_tells_samples_canvas_law_scores_source_and_licence(caps
     assert (
         "source: 100 sentences of our own; source=PATH|ID: ChatGPT-paraphrases (CC0-1.0)" in shown
     )
+
+
+def test_an_edited_source_is_read_again_and_has_another_digest(tmp_path):
+    file = tmp_path / "texts.jsonl"
+
+    def begun(drink):
+        """A task on a file that has just been written, with the digest of its sample."""
+        row = {
+            "dialogue": f"Ann: Do you want {drink}?\nBob: Yes.",
+            "summary": f"Bob wants {drink}.",
+        }
+        file.write_text(json.dumps(row) + "\n")
+        return Summarization(source=str(file))
+
+    def sample(task):
+        return task.draw(sample_rng(0, task.name, 0), 0).digest
+
+    one = begun("some tea")
+    before, first = one.sources(), sample(one)
+    other = begun("some coffee")
+    assert before.keys() == other.sources().keys() == {f"source={file}"}
+    assert before != other.sources()
+    assert first != sample(other)
+    # A task that has begun keeps what it read.
+    assert (one.sources(), sample(one)) == (before, first)
+    assert Summarization().sources() == {}
