@@ -218,6 +218,7 @@ def _point_data(point: Result) -> list[Any]:
         _rounded(point.answer_tokens_per_step),
         point.samples,
         point.decoder_label,
+        _rounded(point.nfe),
     ]
 
 

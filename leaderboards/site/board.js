@@ -18,7 +18,7 @@
   const TOLERANCE = 1e-9;
   const SPEED = 0;
   const MARK = 1;
-  const [SPEED_ENDS, MARK_ENDS, ANSWER, SAMPLES, SETTING] = [2, 3, 4, 5, 6];
+  const [SPEED_ENDS, MARK_ENDS, ANSWER, SAMPLES, SETTING, CALLS] = [2, 3, 4, 5, 6, 7];
 
   // Sorted by speed; of settings of equal speed the most accurate stands.
   const merged = (points) => {
@@ -144,6 +144,8 @@
       cell: (row, now) => two(percent(now.best && now.best[MARK]), range(now.best && now.best[MARK_ENDS], percent)) },
     { key: "canvas", group: "best", head: "canvas tokens per step", of: (row, now) => now.best && now.best[SPEED],
       cell: (row, now) => two(number(now.best && now.best[SPEED]), range(now.best && now.best[SPEED_ENDS])) },
+    { key: "calls", group: "best", head: "model calls", of: (row, now) => now.best && now.best[CALLS],
+      cell: (row, now) => [number(now.best && now.best[CALLS], 1)] },
     { key: "answer", group: "best", head: "answer tokens per step", of: (row, now) => now.best && now.best[ANSWER],
       cell: (row, now) => [number(now.best && now.best[ANSWER])] },
     { key: "samples", head: "samples", of: (row, now) => now.best && now.best[SAMPLES],
@@ -160,15 +162,16 @@
     area: "Area under accuracy over log2(tokens per step), as a share of the greatest possible.",
     accuracy: "Share of right answers of the strategy's most accurate setting, with its 95 % interval.",
     canvas: "Canvas tokens per model call of the most accurate setting.",
+    calls: "Model calls of a decode by the most accurate setting, mean over samples.",
     answer: "Tokens before the first end-of-text, per model call, of the most accurate setting.",
     samples: "Distinct samples of the test part behind the figures.",
     entry: "Who entered it, how far it was checked, and its division.",
   };
   // The headline columns of fixed accuracies mean what those of the dial mean.
   const explained = (column) => EXPLAINED[column.key] ?? EXPLAINED[column.key.startsWith("at") ? "speed" : "published"];
-  const FIXED = new Set(["strategy", "rank", "speed", "accuracy", "entry"]);
+  const FIXED = new Set(["strategy", "rank", "speed", "accuracy", "canvas", "calls", "entry"]);
   const choice = () => COLUMNS.filter((column) => !FIXED.has(column.key))
-    .map(({ key, group, head }) => ({ key, heading: `${head} ${groupName(group)}`.trim() }));
+    .map(({ key, group, head }) => ({ key, heading: [head, groupName(group)].filter(Boolean).join(", ") }));
   const chosen = () => new Set(state.columns ? state.columns.split(",") : choice().map((column) => column.key));
   const visible = () => {
     const keys = chosen();
@@ -245,7 +248,7 @@
       const button = make("button", { type: "button" }, column.head);
       button.addEventListener("click", () => sortBy(column));
       const head = make("th", {
-        scope: "col", "data-key": column.key, "data-told": explained(column), "data-value": `${column.head} ${groupName(column.group)}`.trim(),
+        scope: "col", "data-key": column.key, "data-told": explained(column), "data-value": [column.head, groupName(column.group)].filter(Boolean).join(", "),
       }, button);
       if (column.text) head.classList.add("text");
       if (state.sort === column.key) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from parallelbench.analysis.captions import Asked, caption
+from parallelbench.analysis.captions import Asked, caption, sentences, told_once
 from parallelbench.results import average_over_tasks
 
 
@@ -57,3 +57,19 @@ def test_a_long_list_is_cut_and_counted(make_result, count):
     told = caption([dataclasses.replace(each) for each in results], ["a"], Asked())
     assert ("more, which its data name" in told) == (count > 8)
     assert f"and {count - 8} more" in told or count == 8
+
+
+def test_what_most_figures_share_is_told_once_and_the_rest_under_each(make_result):
+    tasks = ["a", "b", "c"]
+    results = {task: [make_result(task=task)] for task in tasks}
+    every = [sentences(results[task], [task], Asked(), ideal=task != "a") for task in tasks]
+    average = average_over_tasks([result for own in results.values() for result in own])
+    every.append(sentences(average, tasks, Asked()))
+    common = told_once(every)
+    assert common["models"] == "Model: ideal"
+    assert common["counts"].startswith("Samples per point: 100")
+    assert "Wilson" in common["accuracy"]
+    assert "ideal" in common
+    assert "tasks" not in common
+    assert every[-1]["accuracy"] != common["accuracy"]  # stays under its own figure
+    assert told_once(every[:1]) == {}

@@ -126,6 +126,21 @@ def test_the_subtitle_tells_model_and_count(figures):
     assert "ideal; 100 decodes per point; bars: 95 % intervals" in words
 
 
+def test_a_figure_knows_where_its_points_are_and_what_they_say(figures, sweep):
+    figure = figures["overview"]
+    own = [r for r in sweep if r.decoder_label == "random:k=4"]
+    marks = [mark for mark in figure.marks if mark.told.startswith("random:k=4, ideal: ")]
+    for result, mark, axes in zip(own, marks, figure.axes, strict=True):
+        box = axes.get_position()
+        low, high = np.log2(axes.get_xlim())
+        across = (np.log2(result.tokens_per_step) - low) / (high - low)
+        up = (100 * result.accuracy + 3) / 106  # the axis goes from -3 to 103
+        assert mark.x == pytest.approx(box.x0 + across * box.width, abs=1e-3)
+        assert mark.y == pytest.approx(1 - (box.y0 + up * box.height), abs=1e-3)
+        assert f"{100 * result.accuracy:.1f} % right" in mark.told
+        assert "4.00 tokens per step (3.90\N{EN DASH}4.10), 8.0 model calls" in mark.told
+
+
 def test_what_was_not_measured_is_not_drawn(make_result):
     results = [make_result(), make_result("random:k=2", right=None)]
     (axes,) = task_figure(results, curves_of(results)).axes

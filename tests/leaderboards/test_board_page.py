@@ -156,7 +156,7 @@ def test_a_click_on_a_heading_sorts_within_the_sections(page):
     assert page.evaluate("document.activeElement.parentElement.dataset.key") == "area"
 
 
-def test_columns_are_chosen_explained_and_saved(page):
+def test_columns_are_chosen_explained_and_saved(page, built):
     page.locator("#-board .columns summary").click()
     page.locator(".choices input[value=published]").uncheck()
     assert page.locator("#-table [data-key=published]").count() == 0
@@ -168,10 +168,13 @@ def test_columns_are_chosen_explained_and_saved(page):
         page.locator("#-board .csv").click()
     lines = list(csv.reader(Path(saved.value.path()).read_text(encoding="utf-8").splitlines()))
     assert len(lines) == 1 + rows(page).count()
-    place = lines[0].index("canvas tokens per step at 80 % right answers")
+    place = lines[0].index("canvas tokens per step, at 80 % right answers")
     assert lines[0][place + 1].endswith(" low")
     shown = ["" if value is None else f"{value:.2f}" for value in speeds(page).values()]
     assert [line[place] for line in lines[1:]] == shown
+    calls = lines[0].index("model calls, most accurate setting")
+    wanted = sorted(f"{own.best.nfe:.1f}" for own in figures(built[1], "all tasks").values())
+    assert sorted(line[calls] for line in lines[1:]) == wanted
     # What an entry calls itself is no formula of a spreadsheet.
     assert not any(cell.startswith(("=", "+", "@")) for line in lines for cell in line)
     page.locator(".choices input[value=published]").check()
