@@ -40,6 +40,23 @@ def number_range(interval: Interval | None) -> str:
     return ABSENT if interval is None else f"{interval.low:.2f}{_TO}{interval.high:.2f}"
 
 
+def speed_range(interval: Interval | None, reached: float | None, percent: int) -> str:
+    """Return the interval of a speed, or what share of resamples has a speed where that is less.
+
+    Args:
+        interval: Of the speed at an accuracy; None where too few resamples reach it.
+        reached: Share of the resamples that reach it, in [0, 1]; None where nothing was resampled.
+        percent: The accuracy, in per cent.
+
+    Example:
+        >>> speed_range(None, 0.8832, 80)
+        'reaches 80 % in 88 % of resamples'
+    """
+    if interval is not None or reached is None:
+        return number_range(interval)
+    return f"reaches {percent} % in {100 * reached:.0f} % of resamples"
+
+
 def decodes(result: Result) -> str:
     """Return how many decodes ended how, such as ``98 ok, 2 stalled``; ``ok`` comes first."""
     ordered = sorted(result.statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
