@@ -33,7 +33,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.hindsight import frontier_of
@@ -55,7 +55,7 @@ from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
-from parallelbench.results import CONFIDENCE, Interval, Result, average_over_tasks, summarize
+from parallelbench.results import Interval, Result, average_over_tasks, summarize
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 

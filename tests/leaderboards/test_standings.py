@@ -1,6 +1,5 @@
 """Standings: tables that are worked by hand, who may be compared with whom, and ties."""
 
-import numpy as np
 import pytest
 
 from board_entries import PRACTICE, TASKS, decodes, entry_of
