@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -243,6 +244,7 @@ def _is_told(setting: Setting) -> bool:
         return False
 
 
+@lru_cache(maxsize=32)
 def _missed(draws: int, samples: float) -> Float[np.ndarray, " draws"]:
     """Return what share of errors may have been missed in ``samples`` that are all right."""
     from scipy.stats import beta

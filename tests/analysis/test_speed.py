@@ -151,11 +151,11 @@ def test_what_is_not_reached_is_absent_and_never_0():
 
 def test_the_interpolated_rule_joins_the_points_of_any_strategy():
     # Accuracies 1 and 0.5 at 1 and 2 tokens per step: 0.75 lies at 1.5.
-    curve = fabricated_sweep([[1] * 4, [1, 1, 0, 0]], [[32] * 4, [16] * 4], name="random")
+    curve = fabricated_sweep([[1] * 40, [1, 0] * 20], [[32] * 40, [16] * 40], name="random")
     found = speed_at(0.75, curve)
     assert found.value == pytest.approx(1.5)
     assert found.interval.low <= 1.5 <= found.interval.high
-    assert found.samples == 4
+    assert found.samples == 40
 
 
 def test_a_speed_that_many_resamples_do_not_reach_has_their_share_and_no_interval():

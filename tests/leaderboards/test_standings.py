@@ -111,7 +111,7 @@ def test_a_speed_has_the_interval_of_the_analysis(board):
     found = figures(row_of(board, "confidence,")).at[90]
     assert found.speed == pytest.approx(wanted.value)
     assert found.interval == pytest.approx(wanted.interval, rel=1e-6)
-    assert found.reached == wanted.reached == 1
+    assert found.reached == wanted.reached > 0.999
 
 
 def test_a_speed_that_many_resamples_do_not_reach_has_their_share_and_no_interval(board):
@@ -165,7 +165,10 @@ def test_efficiency_is_against_the_oracle_that_the_entry_ran():
     )
     assert row.oracle_told == "the label oracle of mini"
     assert figures(row).at[80].efficiency == pytest.approx(wanted.value) == pytest.approx(2 / 16)
-    assert figures(row).at[80].efficiency_interval == pytest.approx(wanted.interval, rel=1e-6)
+    # Both draw resamples of their own.
+    assert tuple(figures(row).at[80].efficiency_interval) == pytest.approx(
+        tuple(wanted.interval), rel=0.03
+    )
 
 
 def test_without_an_oracle_efficiency_is_against_hindsight_over_every_entry_of_the_model():
