@@ -19,6 +19,7 @@ from parallelbench.analysis.hindsight import THRESHOLD, sweep_oracle, threshold_
 from parallelbench.analysis.losses import Loss, losses
 from parallelbench.analysis.speed import (
     EFFICIENCY_ACCURACY,
+    EFFICIENCY_PERCENT,
     efficiencies_of_settings,
     oracle_for,
     oracle_speed,
@@ -29,8 +30,6 @@ from parallelbench.results import CONFIDENCE, Interval, Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
 RESAMPLES = 200
-
-_PERCENT = round(100 * EFFICIENCY_ACCURACY)
 
 #: Model, task label (or ``"average"``), decoder label.
 Key = tuple[str, str, str]
@@ -73,12 +72,12 @@ class Reference:
         )
         if self.speed is None:
             return (
-                f"Oracle efficiency is absent: {name} has fewer than {_PERCENT} % of the answers "
-                "right."
+                f"Oracle efficiency is absent: {name} has fewer than {EFFICIENCY_PERCENT} % of "
+                "the answers right."
             )
         return (
-            f"Oracle efficiency compares speed at {_PERCENT} % right answers, where {name} writes "
-            f"{self.speed:.2f} tokens per step. A setting with fewer right answers has none; "
+            f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where {name} "
+            f"writes {self.speed:.2f} tokens per step. A setting with fewer right answers has none; "
             f"writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, however right it "
             "is."
         )

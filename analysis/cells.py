@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from parallelbench.analysis.speed import EFFICIENCY_ACCURACY
+from parallelbench.analysis.speed import EFFICIENCY_PERCENT
 from parallelbench.results import Interval, Result
 
 #: Stands for a number without data.
@@ -16,7 +16,7 @@ ABSENT = "\N{EN DASH}"
 _TO = "\N{EN DASH}"
 #: What the column of oracle efficiency means.
 EFFICIENCY = (
-    f"Tokens per step over those of an oracle at {100 * EFFICIENCY_ACCURACY:.0f} % right answers; "
+    f"Tokens per step over those of an oracle at {EFFICIENCY_PERCENT} % right answers; "
     "absent for a setting with fewer right answers. It compares speeds: writing one by one has 1 "
     "over the oracle's tokens per step, however right it is."
 )
@@ -47,16 +47,22 @@ def number_range(interval: Interval | None) -> str:
     return ABSENT if interval is None else f"{interval.low:.2f}{_TO}{interval.high:.2f}"
 
 
-def reached_range(interval: Interval | None, reached: float) -> str:
-    """Return an interval of a ratio at an accuracy, or how often that accuracy is reached.
+def range_if_reached(interval: Interval | None, reached: float | None, percent: int) -> str:
+    """Return the interval of a speed, or what share of resamples has a speed where that is less.
+
+    Args:
+        interval: Of the speed at an accuracy, or of a ratio of speeds; None where too few
+            resamples reach the accuracy.
+        reached: Share of the resamples that reach it, in [0, 1]; None where nothing was resampled.
+        percent: The accuracy, in per cent.
 
     Example:
-        >>> reached_range(None, 0.893)
-        'in 89 % of resamples'
+        >>> range_if_reached(None, 0.8832, 80)
+        'reaches 80 % in 88 % of resamples'
     """
-    if interval is None and reached < 1:
-        return f"in {100 * reached:.0f} % of resamples"
-    return number_range(interval)
+    if interval is not None or reached in {None, 1}:
+        return number_range(interval)
+    return f"reaches {percent} % in {100 * (reached or 0):.0f} % of resamples"
 
 
 def decodes(result: Result) -> str:

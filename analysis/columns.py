@@ -11,6 +11,7 @@ from typing import NamedTuple
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, Efficiency
 from parallelbench.analysis.losses import Loss
+from parallelbench.analysis.speed import EFFICIENCY_PERCENT
 from parallelbench.results import Interval, Result
 
 #: A cell's text, or its interval's, of a result and what stands beside it.
@@ -52,7 +53,9 @@ def _efficiency_cell(result: Result, aside: Beside) -> str:
 
 def _efficiency_interval(result: Result, aside: Beside) -> str:
     found = _efficiency(result, aside)
-    return cells.reached_range(found.interval, found.reached) if found else cells.ABSENT
+    if found is None:
+        return cells.ABSENT
+    return cells.range_if_reached(found.interval, found.reached, EFFICIENCY_PERCENT)
 
 
 def _loss_cell(part: Callable[[Loss], float | None]) -> Cell:

@@ -4,10 +4,14 @@ Decodes are paired by (task, sample, repeat), so that both sides met the same qu
 line is one task, and one more is the mean over tasks, in which all tasks weigh alike; its test
 is of the pairs of all tasks together.
 
-Marks that are right or wrong, one per sample, are tested by McNemar's exact test, and their
-difference has Bonett and Price's interval.  Graded marks, and samples with repeats, are tested
-by flipping the signs of the samples' differences, and have a bootstrap over samples.  All
-p-values of a comparison are adjusted together, after Holm.
+Marks that are right or wrong, one per sample, are tested by McNemar's exact test and Bonett and
+Price's interval.  Graded marks, samples with repeats and speeds are tested by flipping the signs
+of the samples' differences, and the interval holds what the same flips do not refuse.
+
+With m lines, p-values are multiplied by m, and intervals miss the truth in 5 % / m of cases
+(Bonferroni): the chance that any interval of a comparison misses is at most 5 %.  A line claims a
+difference if and only if its adjusted p-value is at most 5 %, and if and only if its interval
+does not hold 0.
 """
 
 from __future__ import annotations
@@ -22,17 +26,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from parallelbench.analysis.joined import difference_of, open_runs
 from parallelbench.analysis.statistics import (
     Estimate,
+    PairedTest,
     Pairs,
-    bonett_price,
-    holm,
     mcnemar_of,
     pair,
-    paired_difference,
+    paired_proportions,
     sign_flips,
 )
 from parallelbench.analysis.sweep import speed_of
@@ -48,7 +51,6 @@ from parallelbench.results import (
     Interval,
     Result,
     average_over_tasks,
-    mover,
     summarize,
 )
 from parallelbench.runfile import RunFile
@@ -120,12 +122,14 @@ class Test(NamedTuple):
     Attributes:
         name: ``McNemar, exact`` or ``sign flips``.
         p_value: Of this line alone.
-        adjusted: After Holm, over all lines.
+        adjusted: For the number of lines, after Bonferroni, as the intervals are.
+        lines: How many lines it is adjusted for.
     """
 
     name: str
     p_value: float
     adjusted: float
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +146,12 @@ class Line:
         unpaired: Decodes of either side without a partner, or without a mark on a side.
         first_accuracy: Of the pairs, in [0, 1]; None without a pair.
         second_accuracy: Likewise.
-        difference: Second less first: above 0 the second is better.
+        difference: Second less first: above 0 the second is better.  Its interval is adjusted
+            for the number of lines, and holds 0 if and only if the test finds no difference.
         test: None without a pair.
         first_tokens_per_step: Of the pairs; None where no steps are known.
         second_tokens_per_step: Likewise.
-        tokens_per_step_difference: Second less first; the interval is by paired bootstrap.
+        tokens_per_step_difference: Second less first; the interval is adjusted likewise.
         decodes: The pairs, by sample; none in the average, which has those of its tasks.
     """
 
@@ -188,7 +193,8 @@ class Line:
         if found is None:
             return None
         if found.interval is None or found.interval.low <= 0 <= found.interval.high:
-            return f"no difference in speed that {self.samples:,} samples can show"
+            plural = "s" if self.samples != 1 else ""
+            return f"no difference in speed that {self.samples:,} sample{plural} can show"
         return f"B is {'faster' if found.value > 0 else 'slower'}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -286,13 +292,13 @@ def compare(
         )
     decodes = [_decodes(run, sides) for run in runs]
     _refuse_other_engines(runs, decodes)
-    found = [line for one, other in sides for line in _lines(one, other, tasks, decodes)]
+    found = [each for one, other in sides for each in _measured_lines(one, other, tasks, decodes)]
     if not found:
         raise RunFileError(
             f"{runs[0].name} and {runs[-1].name} share no sample: one has {_told(decodes[0])}, the "
             f"other {_told(decodes[-1])}"
         )
-    return Comparison(_adjusted(found), _remarks(runs, decodes))
+    return Comparison(_tested(found), _remarks(runs, decodes))
 
 
 # The runs, and what of them is compared
@@ -426,20 +432,40 @@ def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
 # Pairs, and what they say
 
 
+class _Differences(NamedTuple):
+    """By how much the second side of a line is above the first, sample by sample.
+
+    Attributes:
+        values: Their mean is that of the line.
+        right: Where each side is right, if its marks are right or wrong, one per sample, and
+            count alike; else None.
+    """
+
+    values: Float[np.ndarray, " samples"]
+    right: tuple[Bool[np.ndarray, " samples"], Bool[np.ndarray, " samples"]] | None
+
+
 class _Measured(NamedTuple):
-    """A task on both sides: its line, its pairs of marks, and both sides' results on them."""
+    """A line before it is tested.
+
+    Attributes:
+        line: Without differences.
+        marks: Of the line; None without a pair.
+        speeds: Likewise; None where no steps are known.
+        results: Of both sides on the pairs; None without a pair, and for an average.
+    """
 
     line: Line
-    marks: Pairs
-    results: tuple[Result, Result]
+    marks: _Differences | None = None
+    speeds: _Differences | None = None
+    results: tuple[Result, Result] | None = None
 
 
-def _lines(
+def _measured_lines(
     first: Side, second: Side, tasks: Sequence[str], decodes: Sequence[_Decodes]
-) -> list[Line]:
+) -> list[_Measured]:
     """Return a line for each task that both sides were asked, and the average over them."""
-    lines: list[Line] = []
-    measured: list[_Measured] = []
+    lines: list[_Measured] = []
     for task in tasks:
         left = decodes[0].get((first.model, first.decoder, task), [])
         right = decodes[-1].get((second.model, second.decoder, task), [])
@@ -447,11 +473,9 @@ def _lines(
             continue
         marks = pair(left, right)
         line = _empty(task, left[0].task_version, first, second, marks.unpaired)
-        if len(marks.first):
-            measured.append(_measured(line, marks, left, right))
-            line = measured[-1].line
-        lines.append(line)
-    return [*lines, _average(measured)] if len(measured) > 1 else lines
+        lines.append(_measured(line, marks, left, right) if len(marks.first) else _Measured(line))
+    marked = [each for each in lines if each.marks is not None]
+    return [*lines, _average(marked)] if len(marked) > 1 else lines
 
 
 def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: int) -> Line:
@@ -486,23 +510,22 @@ def _measured(
     filled = replace(
         _with_results(line, results),
         pairs=len(numbers),
-        difference=Estimate(*_difference(marks), results[0].samples),
-        test=_test(marks),
-        tokens_per_step_difference=(
-            paired_difference(speeds.second, speeds.first, speeds.cluster)
-            if len(speeds.first)
-            else None
-        ),
         decodes=tuple(_paired(one[number], other[number]) for number in numbers),
     )
-    return _Measured(filled, marks, results)
+    return _Measured(
+        line=filled,
+        marks=_differences(marks),
+        speeds=_differences(speeds)._replace(right=None) if len(speeds.first) else None,
+        results=results,
+    )
 
 
-def _average(measured: Sequence[_Measured]) -> Line:
+def _average(measured: Sequence[_Measured]) -> _Measured:
     """Return the mean over tasks, all of which weigh alike."""
     lines = [each.line for each in measured]
     first, second = (
-        average_over_tasks([each.results[side] for each in measured])[0] for side in (0, 1)
+        average_over_tasks([each.results[side] for each in measured if each.results])[0]
+        for side in (0, 1)
     )
     empty = _empty(
         f"{AVERAGE} over {len(lines)} tasks",
@@ -511,12 +534,11 @@ def _average(measured: Sequence[_Measured]) -> Line:
         lines[0].second,
         sum(line.unpaired for line in lines),
     )
-    return replace(
-        _with_results(empty, (first, second)),
-        pairs=sum(line.pairs for line in lines),
-        difference=_mean([line.difference for line in lines]),
-        test=_test_of_all([each.marks for each in measured]),
-        tokens_per_step_difference=_mean([line.tokens_per_step_difference for line in lines]),
+    filled = replace(_with_results(empty, (first, second)), pairs=sum(line.pairs for line in lines))
+    return _Measured(
+        line=filled,
+        marks=_together([each.marks for each in measured]),
+        speeds=_together([each.speeds for each in measured]),
     )
 
 
@@ -536,67 +558,74 @@ def _with_results(line: Line, results: tuple[Result, Result]) -> Line:
     )
 
 
-def _difference(marks: Pairs) -> tuple[float, Interval | None]:
-    found = paired_difference(marks.second, marks.first, marks.cluster)
-    if mcnemar_of(marks) is None:
-        return found.value, found.interval
-    return found.value, bonett_price(marks.second == 1, marks.first == 1)
+def _differences(pairs: Pairs) -> _Differences:
+    sums = np.bincount(pairs.cluster, pairs.second - pairs.first)
+    right = None if mcnemar_of(pairs) is None else (pairs.first == 1, pairs.second == 1)
+    return _Differences(sums / np.bincount(pairs.cluster), right)
 
 
-def _test(marks: Pairs) -> Test:
-    exact = mcnemar_of(marks)
-    if exact is not None:
-        return Test("McNemar, exact", exact.p_value, exact.p_value)
-    p_value = sign_flips(_by_sample(marks))
-    return Test("sign flips", p_value, p_value)
-
-
-def _test_of_all(marks: Sequence[Pairs]) -> Test:
-    by_task = [_by_sample(each) for each in marks]
-    if len({len(samples) for samples in by_task}) == 1:
-        return _test(_together(marks))
-    # A task weighs as much as any other, however many samples it has.
-    p_value = sign_flips(np.concatenate([samples / len(samples) for samples in by_task]))
-    return Test("sign flips", p_value, p_value)
-
-
-def _by_sample(marks: Pairs) -> Float[np.ndarray, " samples"]:
-    """Return by how much the second's mark of each sample is higher, its repeats averaged."""
-    sums = np.bincount(marks.cluster, marks.second - marks.first)
-    return sums / np.bincount(marks.cluster)
-
-
-def _mean(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """Return the mean of independent estimates; None if one is absent."""
-    present = [each for each in estimates if each is not None]
-    if len(present) < len(estimates):
+def _together(parts: Sequence[_Differences | None]) -> _Differences | None:
+    """Return the differences of several tasks, which weigh alike; None if one is absent."""
+    present = [each for each in parts if each is not None]
+    if len(present) < len(parts):
         return None
-    values = [each.value for each in present]
-    interval = mover(values, [each.interval for each in present])
-    return Estimate(sum(values) / len(values), interval, sum(each.samples for each in present))
-
-
-def _together(marks: Sequence[Pairs]) -> Pairs:
-    """Return the pairs of several tasks, whose samples are not the same."""
-    before = itertools.accumulate((each.cluster.max() + 1 for each in marks), initial=0)
-    return Pairs(
-        np.concatenate([each.first for each in marks]),
-        np.concatenate([each.second for each in marks]),
-        np.concatenate([each.cluster + start for each, start in zip(marks, before, strict=False)]),
-        sum(each.unpaired for each in marks),
+    sizes = [len(each.values) for each in present]
+    share = sum(sizes) / len(sizes)
+    # A task weighs as much as any other, however many samples it has.
+    values = np.concatenate([each.values * share / len(each.values) for each in present])
+    sides = [each.right for each in present if each.right is not None]
+    if len(sides) < len(present) or len(set(sizes)) > 1:
+        return _Differences(values, None)
+    return _Differences(
+        values,
+        (np.concatenate([side[0] for side in sides]), np.concatenate([side[1] for side in sides])),
     )
 
 
-def _adjusted(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines with their p-values adjusted for being several."""
-    tests = [line.test for line in lines if line.test is not None]
-    adjusted = iter(holm(np.array([test.p_value for test in tests])).tolist())
-    return [
-        line
-        if line.test is None
-        else replace(line, test=line.test._replace(adjusted=next(adjusted)))
-        for line in lines
-    ]
+def _tested(measured: Sequence[_Measured]) -> list[Line]:
+    """Return the lines with their differences and tests, adjusted for being several."""
+    several = sum(each.marks is not None for each in measured)
+    error = (1 - CONFIDENCE) / max(1, several)
+    tested = []
+    for line, marks, speeds, _ in measured:
+        if marks is None:
+            tested.append(line)
+            continue
+        found = _test(marks, error)
+        name = "sign flips" if marks.right is None else "McNemar, exact"
+        tested.append(
+            replace(
+                line,
+                difference=_estimate(marks, found.interval, within=1.0),
+                test=Test(name, found.p_value, min(1.0, several * found.p_value), several),
+                tokens_per_step_difference=(
+                    None if speeds is None else _estimate(speeds, _test(speeds, error).interval)
+                ),
+            )
+        )
+    return tested
+
+
+def _test(differences: _Differences, error: float) -> PairedTest:
+    if differences.right is None:
+        return sign_flips(differences.values, error=error)
+    first, second = differences.right
+    return paired_proportions(second, first, error=error)
+
+
+def _estimate(differences: _Differences, interval: Interval, within: float = np.inf) -> Estimate:
+    """Return the mean difference; its interval is None where an end stays infinite.
+
+    Args:
+        differences: Of a line.
+        interval: Of their mean.
+        within: The greatest that a difference can be.
+    """
+    ends = Interval(max(-within, interval.low), min(within, interval.high))
+    bounded = bool(np.isfinite(ends).all()) and len(differences.values) > 1
+    return Estimate(
+        float(differences.values.mean()), ends if bounded else None, len(differences.values)
+    )
 
 
 def _by_number(records: Iterable[Record]) -> dict[tuple[int, int], Record]:

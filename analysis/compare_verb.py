@@ -58,7 +58,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     Every model, decoder and task that both runs have is compared with itself.  Where two are
     named, the first is A's and the second B's.  A line has both accuracies of the samples that
     both decoded, their difference with its 95 % interval, and the p-value of McNemar's exact
-    test, adjusted for the number of lines after Holm.
+    test.  Intervals and p-values are adjusted for the number of lines after Bonferroni: all
+    intervals hold together, and one without 0 stands beside a p of at most 0.05.
 
     \b
     Examples:
@@ -106,7 +107,9 @@ def _show(found: Comparison, most: int) -> None:
         for line in lines:
             _show_line(line, most)
     tested = sum(line.test is not None for line in found.lines)
-    click.echo(f"p: {' or '.join(_tests(found))}, adjusted for {tested} lines after Holm")
+    click.echo(f"p: {' or '.join(_tests(found))}")
+    if tested > 1:
+        click.echo(f"p and intervals are adjusted for {tested} lines, after Bonferroni")
 
 
 def _tests(found: Comparison) -> list[str]:

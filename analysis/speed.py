@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,12 @@ from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
-from parallelbench.results import RESAMPLES, Interval, Result
+from parallelbench.results import CONFIDENCE, RESAMPLES, Interval, Result
 from parallelbench.setting import Setting, build
 
 #: Share of right answers at which the oracle efficiency of a decoder setting is taken.
 EFFICIENCY_ACCURACY = 0.8
+EFFICIENCY_PERCENT = round(100 * EFFICIENCY_ACCURACY)
 
 INFORMATION = "information"
 
@@ -47,9 +49,8 @@ class SpeedEstimate(NamedTuple):
 
     Attributes:
         value: None if the accuracy is not reached.
-        interval: By bootstrap over samples.  A resample that does not reach the accuracy
-            stands at the lower end of all, so ``low`` is 0, which says nothing, if more
-            than 2.5 % of them do not.  None with ``value``, or with one sample.
+        interval: By bootstrap over samples, see :func:`interval_if_reached`: None if more than
+            2.5 % of the resamples do not reach the accuracy, with ``value``, or with one sample.
         reached: Share of the resamples that reach the accuracy, in [0, 1]; of a ratio,
             those in which both speeds exist.
         samples: How many.
@@ -339,6 +340,7 @@ def _is_told(setting: Setting) -> bool:
         return False
 
 
+@lru_cache(maxsize=32)
 def _missed(draws: int, samples: float) -> Float[np.ndarray, " draws"]:
     """Return what share of errors may have been missed in ``samples`` that are all right."""
     from scipy.stats import beta
@@ -374,20 +376,24 @@ def speeds_at(
     Returns:
         NaN where the accuracy is not reached.
     """
+    if speeds.shape[1] == 1:
+        return np.where(marks >= accuracies - TOLERANCE, speeds, np.nan)
     speeds, marks = _merged_draws(speeds, marks)
-    best = np.zeros((len(speeds), len(accuracies)))
-    for setting in range(speeds.shape[1]):
-        speed, mark = speeds[:, setting, None], marks[:, setting, None]
-        reached = mark >= accuracies - TOLERANCE
-        np.maximum(best, np.where(reached, speed, 0.0), out=best)
-        if setting + 1 < speeds.shape[1]:
-            speed_after, mark_after = speeds[:, setting + 1, None], marks[:, setting + 1, None]
-            falls = (mark >= accuracies) & (accuracies > mark_after)
-            fall = np.where(falls, mark - mark_after, 1.0)
-            crossing = speed + (mark - accuracies) / fall * (speed_after - speed)
-            np.maximum(best, np.where(falls, crossing, 0.0), out=best)
-    # No speed is 0, so here 0 says "not reached" and nothing else.
-    return np.where(best > 0, best, np.nan)
+    # The fastest setting that reaches an accuracy, and the line from there to the next one, hold
+    # the greatest speed: every later setting and line lies below the accuracy.
+    ahead = np.maximum.accumulate(marks[:, ::-1], axis=1)[:, ::-1]
+    reaching = np.zeros((len(speeds), len(accuracies)), dtype=np.intp)
+    for column in ahead.T:
+        reaching += column[:, None] >= accuracies - TOLERANCE
+    # The last setting goes on as it is, so that a line begins everywhere.
+    speeds, marks = (np.hstack([table, table[:, -1:]]) for table in (speeds, marks))
+    rise, fall = np.diff(speeds).ravel(), -np.diff(marks).ravel()
+    slope = np.divide(rise, fall, out=np.zeros_like(rise), where=fall > 0)
+    settings = speeds.shape[1] - 1
+    place = np.maximum(reaching - 1, 0) + settings * np.arange(len(speeds))[:, None]
+    found = np.maximum(marks[:, :-1].ravel()[place] - accuracies, 0) * slope[place]
+    found += speeds[:, :-1].ravel()[place]
+    return np.where(reaching > 0, found, np.nan)
 
 
 def _merged_draws(
@@ -412,8 +418,25 @@ def _speed_estimate(speeds: Float[np.ndarray, " draws"], samples: int) -> SpeedE
     reached = float(np.isfinite(replicates).mean())
     if math.isnan(observed):
         return SpeedEstimate(None, None, reached, samples)
-    interval = percentile_interval(np.nan_to_num(replicates, nan=0.0)) if samples > 1 else None
+    interval = interval_if_reached(replicates) if samples > 1 else None
     return SpeedEstimate(observed, interval, reached, samples)
+
+
+def interval_if_reached(replicates: Float[np.ndarray, " resamples"]) -> Interval | None:
+    """Return the interval of a speed, or of a ratio of speeds; None if it has no lower end.
+
+    A resample that does not reach the accuracy stands below every speed.  If more than 2.5 % of
+    them do not, nothing bounds the speed from below: what is to be told then is the share of the
+    resamples that reach it.
+
+    Args:
+        replicates: Of the resamples; NaN where the accuracy is not reached.
+    """
+    missed = np.isnan(replicates)
+    # The quantile lies between two replicates, and both must have reached it.
+    if missed.sum() > (1 - CONFIDENCE) / 2 * (len(replicates) - 1):
+        return None
+    return percentile_interval(np.where(missed, 0.0, replicates))
 
 
 def _merged(points: Iterable[Point]) -> list[Point]:

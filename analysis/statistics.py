@@ -55,6 +55,19 @@ class McNemar(NamedTuple):
     p_value: float
 
 
+class PairedTest(NamedTuple):
+    """What a paired test says of a difference.
+
+    Attributes:
+        p_value: Of no difference in either direction, in (0, 1].
+        interval: Of the difference.  It holds 0 if and only if ``p_value`` is greater than the
+            error that the interval allows.  An end is infinite where nothing bounds it.
+    """
+
+    p_value: float
+    interval: Interval
+
+
 class Dependence(NamedTuple):
     """Total correlation of answers, estimated from samples.
 
@@ -150,8 +163,11 @@ def mcnemar(first: Bool[np.ndarray, " samples"], second: Bool[np.ndarray, " samp
 
 
 def bonett_price(
-    first: Bool[np.ndarray, " samples"], second: Bool[np.ndarray, " samples"]
-) -> Interval:
+    first: Bool[np.ndarray, " samples"],
+    second: Bool[np.ndarray, " samples"],
+    *,
+    error: float = 1 - CONFIDENCE,
+) -> PairedTest:
     r"""Return the interval of the share that the first gets right, less that of the second.
 
     Unlike a bootstrap it has a width where the two never differ, which a hundred samples do
@@ -160,74 +176,116 @@ def bonett_price(
     .. math:: p_{12} - p_{21} \pm z \sqrt{\frac{p_{12} + p_{21} - (p_{12} - p_{21})^2}{n + 2}},
               \qquad p_{ij} = \frac{n_{ij} + 1}{n + 2}
 
-    with the numbers of samples that only the first (12) or only the second (21) gets right.
+    with the numbers of samples that only the first (12) or only the second (21) gets right.  The
+    p-value is that of the interval which ends at 0.
 
     Args:
         first: True where the first is right; at least one sample.
         second: The same of the second; one decode per sample.
+        error: Share of intervals that may miss the truth, in (0, 1).
 
     Source:
         Bonett and Price (2012), "Adjusted Wald confidence interval for a difference of
         binomial proportions based on paired data".
     """
+    from scipy.stats import norm
+
     count = len(first) + 2
     only_first = (int((first & ~second).sum()) + 1) / count
     only_second = (int((second & ~first).sum()) + 1) / count
     middle = only_first - only_second
-    half = _normal_quantile() * math.sqrt((only_first + only_second - middle**2) / count)
-    return Interval(max(-1.0, middle - half), min(1.0, middle + half))
+    deviation = math.sqrt((only_first + only_second - middle**2) / count)
+    half = float(norm.isf(error / 2)) * deviation
+    interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
+    return PairedTest(float(2 * norm.sf(abs(middle) / deviation)), interval)
+
+
+def paired_proportions(
+    first: Bool[np.ndarray, " samples"],
+    second: Bool[np.ndarray, " samples"],
+    *,
+    error: float = 1 - CONFIDENCE,
+) -> PairedTest:
+    """Test whether two decoders are right equally often, by both :func:`mcnemar` and an interval.
+
+    McNemar's exact test and the interval of :func:`bonett_price` may differ where few samples
+    tell the two apart.  Here neither says more than both: the p-value is the greater one, and
+    the interval reaches to 0 where McNemar's test finds no difference.
+
+    Args:
+        first: True where the first is right; at least one sample.
+        second: The same of the second; one decode per sample.
+        error: Share of intervals that may miss the truth, in (0, 1).
+    """
+    exact, found = mcnemar(first, second).p_value, bonett_price(first, second, error=error)
+    low, high = found.interval
+    if exact > error:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return PairedTest(max(exact, found.p_value), Interval(low, high))
 
 
 def sign_flips(
-    differences: Float[np.ndarray, " samples"], *, flips: int = FLIPS, seed: int = 0
-) -> float:
-    """Return the p-value of no difference in either direction, by flipping signs, in (0, 1].
+    differences: Float[np.ndarray, " samples"],
+    *,
+    error: float = 1 - CONFIDENCE,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> PairedTest:
+    """Test whether a mean difference is 0, by flipping signs.
 
     Without a difference each sample's could as well have had the other sign.  Where all are
     -1, 0 or 1 that is the hypothesis of :func:`mcnemar`, which counts all flips; here some
-    are drawn.
+    are drawn.  The interval holds every difference that the same flips do not refuse: flipping
+    a subset of the samples refuses a difference that lies beyond both the subset's mean and
+    that of the other samples.
 
     Args:
         differences: One per sample; a sample's repeats are averaged before.
+        error: Share of intervals that may miss the truth, in (0, 1).
         flips: How many are drawn, at least 1.
         seed: Of the draws.
 
     Source:
-        Fisher (1935), "The design of experiments", section 21.
+        Fisher (1935), "The design of experiments", section 21; Hartigan (1969), "Using subsample
+        values as typical values".
     """
-    apart = differences[differences != 0]
+    count, total = len(differences), float(differences.sum())
+    lower, upper = np.empty(flips), np.empty(flips)
     rng = np.random.default_rng(seed)
-    observed = abs(float(apart.sum()))
-    reached = 0
     for start in range(0, flips, _BLOCK):
-        signs = 2 * rng.integers(2, size=(min(_BLOCK, flips - start), len(apart))) - 1
-        reached += int((np.abs(signs @ apart) >= observed - 1e-12).sum())
-    return (1 + reached) / (1 + flips)
+        part = slice(start, min(start + _BLOCK, flips))
+        chosen = rng.integers(2, size=(part.stop - start, count))
+        sizes, sums = chosen.sum(axis=1), chosen @ differences
+        # A subset without samples refuses nothing.
+        sizes, sums = np.stack([sizes, count - sizes]), np.stack([sums, total - sums])
+        means = sums / np.maximum(sizes, 1)
+        lower[part] = np.where(sizes > 0, means, -np.inf).min(axis=0)
+        upper[part] = np.where(sizes > 0, means, np.inf).max(axis=0)
+    return _flipped(total / count, np.sort(lower), np.sort(-upper), error)
 
 
-def holm(p_values: Float[np.ndarray, " comparisons"]) -> Float[np.ndarray, " comparisons"]:
-    """Return the p-values adjusted for being several, in their order, in [0, 1].
-
-    Refusing where the adjusted value is at most alpha makes any false refusal at all as
-    rare as alpha, however the comparisons depend on each other.
-
-    Raises:
-        ValueError: A p-value is not in [0, 1].
-
-    Source:
-        Holm (1979), "A simple sequentially rejective multiple test procedure".
-
-    Example:
-        >>> holm(np.array([0.01, 0.04, 0.03])).round(2).tolist()
-        [0.03, 0.06, 0.06]
-    """
-    if not ((p_values >= 0) & (p_values <= 1)).all():
-        raise ValueError(f"p-values lie in [0, 1], got {p_values.tolist()}")
-    order = np.argsort(p_values, kind="stable")
-    left = np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(left * p_values[order]))
-    return adjusted
+def _flipped(
+    mean: float,
+    lower: Float[np.ndarray, " flips"],
+    upper: Float[np.ndarray, " flips"],
+    error: float,
+) -> PairedTest:
+    """Return the test from the bounds of all flips, in ascending order; the upper ones negated."""
+    flips = len(lower)
+    # The sums of the same differences in another order are the same but for rounding.
+    rounding = 1e-12 * max(1.0, abs(mean))
+    bounds = lower if mean >= 0 else upper
+    reached = flips if mean == 0 else int(np.searchsorted(bounds, rounding, side="right"))
+    # So many flips must reach a difference that is not refused.
+    place = int(error * (flips + 1) + 1e-9) - 1
+    if place < 0:
+        interval = Interval(-math.inf, math.inf)
+    else:
+        low, high = float(lower[place]), -float(upper[place])
+        interval = Interval(
+            *(0.0 if abs(end) <= rounding else end for end in (min(low, mean), max(high, mean)))
+        )
+    return PairedTest((1 + reached) / (1 + flips), interval)
 
 
 # Means over samples
@@ -267,29 +325,6 @@ def bootstrap_mean(
         return Estimate(value, Interval(value, value), len(means))
     picks = np.random.default_rng(seed).integers(len(means), size=(resamples, len(means)))
     return Estimate(value, percentile_interval(means[picks].mean(axis=1)), len(means))
-
-
-def paired_difference(
-    first: Float[np.ndarray, " pairs"],
-    second: Float[np.ndarray, " pairs"],
-    cluster: Shaped[np.ndarray, " pairs"] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """Return the mean of ``first - second`` over samples, with a paired bootstrap.
-
-    Args:
-        first: One value per decode of the first decoder.
-        second: Of the second decoder on the same samples, in the same order.
-        cluster: The sample of each pair; see :func:`bootstrap_mean`.
-        resamples: How many.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: There is no pair.
-    """
-    return bootstrap_mean(first - second, cluster, resamples=resamples, seed=seed)
 
 
 def clustered_standard_error(

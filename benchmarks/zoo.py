@@ -18,7 +18,7 @@ from mini import table, write
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.analysis.cells import number, number_range
+from parallelbench.analysis.cells import number, speed_range
 from parallelbench.analysis.plots import Standing, images, speeds_figure
 from parallelbench.analysis.speed import speed_at
 from parallelbench.analysis.sweep import sweep_of
@@ -84,7 +84,9 @@ def measure(tasks: str, samples: int, executor: Executor) -> None:
         [
             f"`{each.label}`" + (" (oracle)" if each.oracle else ""),
             number(each.speed.value),
-            number_range(each.speed.interval),
+            "\N{EN DASH}"
+            if each.speed.value is None
+            else speed_range(each.speed.interval, each.speed.reached, round(100 * ACCURACY)),
         ]
         for each in ranked
     ]

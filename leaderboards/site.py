@@ -201,6 +201,7 @@ def _figures_data(figures: Figures) -> dict[str, Any]:
                 _rounded(at.efficiency),
                 _ends(at.efficiency_interval),
                 at.rank,
+                _rounded(at.reached),
             ]
             for at in (figures.at[percent] for percent in reached)
         ],

@@ -139,7 +139,7 @@ def leaders(board: Standings, section: Section) -> Table:
         table.add_row(
             cells.ABSENT if at is None or at.rank is None else str(at.rank),
             cells.number(at.speed if at else None),
-            cells.number_range(at.interval if at else None),
+            cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
             *map(_plain, (row.strategy, row.model, row.entry.name)),
         )
     if len(found) > _ROWS:

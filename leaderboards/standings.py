@@ -11,22 +11,17 @@ Oracles were told the right answers, so they have speeds and no rank; an entry t
 itself has an accuracy and nothing else.  What was drawn or marked by different versions of a
 task, or marked by different engines, is never in one section.
 
-**Ranks.**  At an accuracy A, rows are sorted by ``speed_at(A)``.  Any two rows are compared on the
-same samples: both are resampled together, and the p-value of their order is the greater of twice
-the share of resamples that do not confirm it, and that of the difference over its bootstrap
-standard error under the normal law, which speaks for the tail that resamples are too few to show.
-A resample that does not reach A counts as 0.  Holm's procedure covers all pairs of a section.
-A row whose interval begins at 0 does not surely reach A, and is surely faster than none.
-From the top, a row shares the rank of the rows before it unless one of them is surely faster (5 %);
-then it begins a new group, whose rank is one more than the rows above it.  So no two rows of one
-rank can be told apart.  A row that does not reach A has no rank there.
+**Ranks.**  At an accuracy A, rows are sorted by ``speed_at(A)``, and share a rank unless a row is
+surely faster, by 10,000 resamples that are the same for all rows of a section: the rule, and what
+it keeps to, stands in :mod:`~parallelbench.leaderboards.ranks`.  A row that does not reach A has
+no rank there.
 
 **Oracle efficiency** at A is the row's speed over that of the oracle that the entry ran with the
 same model: ``label``, which goes by the model's predictions, or for the ideal model
 ``information``, which goes by their law.  Without one it is
 that of choosing a setting for each sample afterwards, among all that the board has of that model.
 
-Source: Holm (1979); the paired bootstrap is Efron's (1979).
+Source: the paired bootstrap is Efron's (1979).
 """
 
 from __future__ import annotations
@@ -38,7 +33,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.hindsight import frontier_of
@@ -48,20 +43,21 @@ from parallelbench.analysis.speed import (
     areas_under,
     drawn_means,
     drawn_weights,
+    interval_if_reached,
     oracle_for,
     points_of,
     published_speed_at,
-    resampled_means,
     speeds_at,
 )
-from parallelbench.analysis.statistics import Estimate, holm, percentile_interval
+from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
 from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
-from parallelbench.results import CONFIDENCE, Interval, Result, average_over_tasks, summarize
+from parallelbench.results import Interval, Result, average_over_tasks, summarize
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
@@ -69,8 +65,10 @@ from parallelbench.task import TASKS
 PERCENTS = range(50, 101)
 HEADLINE = (90, 80, 70)
 
-#: Of the bootstrap behind speeds, areas and ranks, and of that behind hindsight.
-RESAMPLES = 1000
+#: Of the bootstrap behind speeds and ranks.
+RESAMPLES = 10_000
+#: Those of them behind areas and efficiencies, and behind hindsight.
+_AREA_RESAMPLES = 1000
 _HINDSIGHT_RESAMPLES = 200
 
 HINDSIGHT = "hindsight"
@@ -105,15 +103,18 @@ class At(NamedTuple):
 
     Attributes:
         speed: Tokens per step.
-        interval: Its interval; the low end is 0 if more than 2.5 % of the resamples do not
-            reach the accuracy.  None with a single sample of each task.
+        interval: Its interval.  None if more than 2.5 % of the resamples do not reach the
+            accuracy, or with a single sample of each task.
+        reached: Share of the resamples that reach the accuracy, in [0, 1]; None with a single
+            sample of each task.
         efficiency: The speed over that of the oracle; None if that does not reach it.
-        efficiency_interval: Its interval.
+        efficiency_interval: Its interval; None where either is not surely reached.
         rank: In its section; None where the section has no ranks.
     """
 
     speed: float
     interval: Interval | None
+    reached: float | None
     efficiency: float | None
     efficiency_interval: Interval | None
     rank: int | None
@@ -437,8 +438,9 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
     scopes = scopes_of(of_season)
     figures: list[dict[str, Figures]] = [{} for _ in contenders]
     lines: dict[tuple[str, str], dict[str, Float[np.ndarray, " percents"]]] = defaultdict(dict)
+    weights = _season_weights(decoded)
     for scope in scopes:
-        drawn = _draw(decoded, scope)
+        drawn = _draw(decoded, scope, weights)
         for own in drawn.values():
             lines[own.decoded.entry.name, own.decoded.model][scope.label] = own.oracle_line
         for place, found in enumerate(_figures(contenders, drawn, scope, len(of_season.test))):
@@ -543,7 +545,6 @@ class _Drawn:
         labels: Of the settings.
         speeds: Tokens per step.
         marks: Accuracy, doubted where all samples are right.
-        plain: Accuracy, as resampled.
         highest: The tokens per step of a canvas written at once.
         oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
         oracle_line: At 0, 1, ..., 100 %, as observed.
@@ -553,7 +554,6 @@ class _Drawn:
     labels: tuple[str, ...]
     speeds: Float[np.ndarray, "draws settings"]
     marks: Float[np.ndarray, "draws settings"]
-    plain: Float[np.ndarray, "draws settings"]
     highest: float
     oracle: Float[np.ndarray, "oracle_draws accuracies"]
     oracle_line: Float[np.ndarray, " percents"]
@@ -563,25 +563,37 @@ _ACCURACIES = np.array(PERCENTS) / 100
 _WHOLE_RANGE = np.arange(101) / 100
 
 
-def _draw(decoded: Sequence[_Decoded], scope: Scope) -> dict[int, _Drawn]:
+def _season_weights(decoded: Iterable[_Decoded]) -> Float[np.ndarray, "draws samples"] | None:
+    """Return what each sample of the test part counts in every draw; None without figures.
+
+    Whatever has figures has every sample, so all rows and all scopes share the draws.
+    """
+    sweeps = [each.sweep for each in decoded if each.sweep is not None]
+    return drawn_weights(sweeps[0], RESAMPLES) if sweeps else None
+
+
+def _draw(
+    decoded: Sequence[_Decoded],
+    scope: Scope,
+    season_weights: Float[np.ndarray, "draws samples"] | None,
+) -> dict[int, _Drawn]:
     """Return the draws of everything that has figures, by the identity of what was decoded."""
-    parts = {id(each): _part(each.sweep, scope.tasks) for each in decoded if each.sweep is not None}
-    weights: dict[object, Float[np.ndarray, "draws samples"]] = {}
+    sweeps = {id(each): each.sweep for each in decoded if each.sweep is not None}
+    if not sweeps or season_weights is None:
+        return {}
+    parts = {key: _part(sweep, scope.tasks) for key, sweep in sweeps.items()}
+    weights = _part_weights(next(iter(sweeps.values())), scope.tasks, season_weights)
     hindsight: dict[object, tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]] = {}
     drawn: dict[int, _Drawn] = {}
     for each in decoded:
         if each.sweep is None:
             continue
         part = parts[id(each)]
-        columns = part.tasks, part.indices
-        if columns not in weights:
-            weights[columns] = drawn_weights(part, RESAMPLES)
-        speeds, marks = drawn_means(part, weights[columns])
-        _, plain = resampled_means(part, weights[columns])
+        speeds, marks = drawn_means(part, weights)
         labels = tuple(setting.label for setting in part.settings)
         if each.oracle is not None:
             own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
-            told = speeds[:, own], marks[:, own]
+            told = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
             oracle = speeds_at(_ACCURACIES, *told)
             line = speeds_at(_WHOLE_RANGE, told[0][:1], told[1][:1])[0]
         else:
@@ -593,10 +605,10 @@ def _draw(decoded: Sequence[_Decoded], scope: Scope) -> dict[int, _Drawn]:
                     if other.sweep is not None
                     and (other.records[0].model_digest, other.deviations) == key
                 ]
-                hindsight[key] = _hindsight(same, weights[columns])
+                hindsight[key] = _hindsight(same, weights)
             oracle, line = hindsight[key]
         highest = float(part.weights @ part.canvas)
-        drawn[id(each)] = _Drawn(each, labels, speeds, marks, plain, highest, oracle, line)
+        drawn[id(each)] = _Drawn(each, labels, speeds, marks, highest, oracle, line)
     return drawn
 
 
@@ -610,6 +622,17 @@ def _part(sweep: Sweep, tasks: Iterable[str]) -> Sweep:
         accuracy=sweep.accuracy[:, columns],
         tokens_per_step=sweep.tokens_per_step[:, columns],
     )
+
+
+def _part_weights(
+    sweep: Sweep, tasks: Iterable[str], weights: Float[np.ndarray, "draws samples"]
+) -> Float[np.ndarray, "draws part_samples"]:
+    """Return the weights of a mean over ``tasks`` from those of a mean over all tasks."""
+    columns = np.isin(sweep.tasks, list(tasks))
+    if columns.all():
+        return weights
+    share = len(set(np.array(sweep.tasks)[columns])) / len(set(sweep.tasks))
+    return weights[:, columns] / share
 
 
 def _hindsight(
@@ -646,25 +669,20 @@ def _figures(
         for place, each in enumerate(contenders)
         if id(each.decoded) in drawn and each.decoded.why_missing(each.curve) is None
     }
-    speeds = {place: _speeds(own.speeds, own.marks, c) for place, (own, c) in having.items()}
-    ranks: dict[int, list[int | None]] = {}
+    speeds = {
+        place: _speeds(own.speeds[:, columns], own.marks[:, columns])
+        for place, (own, columns) in having.items()
+    }
+    ranks: dict[int, Sequence[int | None]] = {}
     pools: dict[_Pool, list[int]] = defaultdict(list)
     for place in speeds:
         pools[contenders[place].pool].append(place)
     for pool, places in pools.items():
         # A single sample tells nothing of the spread.
         if pool.kind in {"network", "ideal"} and test > 1:
-            plain = [
-                _speeds(own.speeds, own.plain, c) for own, c in map(having.__getitem__, places)
-            ]
-            table, sure = np.array(plain), np.array([_ends(speeds[p])[0] > 0 for p in places])
-            columns = [
-                tied_ranks(table[:, :, column], sure[:, column]) for column in range(table.shape[2])
-            ]
-            ranks |= {
-                place: list(own)
-                for place, own in zip(places, zip(*columns, strict=True), strict=True)
-            }
+            best = [own.marks[:, c].max(axis=1) for own, c in map(having.__getitem__, places)]
+            ranked = _ranks([speeds[place] for place in places], np.array(best))
+            ranks |= dict(zip(places, ranked, strict=True))
     found: list[Figures | None] = []
     for place, each in enumerate(contenders):
         if each.decoded.why_missing(each.curve) is not None:
@@ -686,20 +704,49 @@ def _columns_of(own: _Drawn, contender: _Contender) -> list[int]:
     return [column for column, label in enumerate(own.labels) if label in settings]
 
 
+class _Speeds(NamedTuple):
+    """The speeds of a row at every one of :data:`PERCENTS`; NaN where not reached.
+
+    Attributes:
+        observed: In the samples themselves.
+        draws: The same, then in resamples; in single precision, for there are many.
+    """
+
+    observed: Float[np.ndarray, " accuracies"]
+    draws: Float[np.ndarray, "accuracies draws"]
+
+
 def _speeds(
-    speeds: Float[np.ndarray, "draws settings"],
-    marks: Float[np.ndarray, "draws settings"],
-    columns: Sequence[int],
-) -> Float[np.ndarray, "draws accuracies"]:
-    return speeds_at(_ACCURACIES, speeds[:, columns], marks[:, columns])
+    speeds: Float[np.ndarray, "draws settings"], marks: Float[np.ndarray, "draws settings"]
+) -> _Speeds:
+    found = speeds_at(_ACCURACIES, speeds, marks)
+    return _Speeds(found[0], np.ascontiguousarray(found.T, dtype=np.float32))
+
+
+def _ranks(
+    speeds: Sequence[_Speeds], best: Float[np.ndarray, "rows draws"]
+) -> list[tuple[int | None, ...]]:
+    """Return the rank of each row at every accuracy.
+
+    Args:
+        speeds: Of each row.
+        best: Accuracy of each row's most accurate setting.
+    """
+    sure = surely_reaching(_ACCURACIES, best)
+    columns = [
+        tied_ranks(np.array([own.draws[column] for own in speeds]), sure[:, column])
+        for column in range(len(_ACCURACIES))
+    ]
+    return list(zip(*columns, strict=True))
 
 
 def _area(own: _Drawn, contender: _Contender, scope: Scope, test: int) -> Estimate | None:
     if own.highest <= 1:
         return None
     columns = _columns_of(own, contender)
+    draws = slice(1 + _AREA_RESAMPLES)
     areas = areas_under(
-        own.speeds[:, columns], own.marks[:, columns], low=1.0, high=own.highest
+        own.speeds[draws, columns], own.marks[draws, columns], low=1.0, high=own.highest
     ) / np.log2(own.highest)
     interval = percentile_interval(areas[1:]) if test > 1 else None
     return Estimate(float(areas[0]), interval, test * len(scope.tasks))
@@ -716,96 +763,38 @@ def _without_steps(result: Result) -> Result:
 
 
 def _at(
-    speeds: Float[np.ndarray, "draws accuracies"],
+    speeds: _Speeds,
     oracle: Float[np.ndarray, "oracle_draws accuracies"],
     ranks: Sequence[int | None] | None,
     *,
     spread: bool,
 ) -> dict[int, At]:
-    ratios = speeds[: len(oracle)] / oracle
-    speed_ends, ratio_ends = _ends(speeds), _ends(ratios)
+    efficiencies = speeds.observed / oracle[0]
+    ratios = speeds.draws[:, : len(oracle)] / oracle.T
+    intervals = _intervals(speeds.draws) if spread else [None] * len(PERCENTS)
+    ratio_intervals = _intervals(ratios) if spread else [None] * len(PERCENTS)
     return {
         percent: At(
-            speed=float(speeds[0, column]),
-            interval=Interval(*speed_ends[:, column].tolist()) if spread else None,
-            efficiency=float(ratios[0, column]) if np.isfinite(ratios[0, column]) else None,
-            efficiency_interval=(
-                Interval(*ratio_ends[:, column].tolist())
-                if spread and np.isfinite(ratios[0, column])
-                else None
-            ),
+            speed=float(speeds.observed[column]),
+            interval=intervals[column],
+            reached=float(np.isfinite(speeds.draws[column, 1:]).mean()) if spread else None,
+            efficiency=float(efficiencies[column]) if np.isfinite(efficiencies[column]) else None,
+            efficiency_interval=ratio_intervals[column],
             rank=ranks[column] if ranks else None,
         )
         for column, percent in enumerate(PERCENTS)
-        if np.isfinite(speeds[0, column])
+        if np.isfinite(speeds.observed[column])
     }
 
 
-def _ends(draws: Float[np.ndarray, "draws accuracies"]) -> Float[np.ndarray, "ends accuracies"]:
-    """Return both ends of the interval at every accuracy; what is not reached counts as 0."""
-    tail = (1 - CONFIDENCE) / 2
-    ends: Float[np.ndarray, "ends accuracies"] = np.quantile(
-        np.nan_to_num(draws[1:], nan=0.0), [tail, 1 - tail], axis=0
-    )
-    return ends
-
-
-# Ranks
-
-
-def tied_ranks(
-    speeds: Float[np.ndarray, "rows draws"], sure: Bool[np.ndarray, " rows"] | None = None
-) -> list[int | None]:
-    """Return the rank of each row, by the rule that stands at the top of this module.
-
-    Args:
-        speeds: Tokens per step: as observed in the first column, then in resamples that are the
-            same for all rows.  NaN where the accuracy is not reached.
-        sure: Which rows surely reach it; None for all.
-
-    Returns:
-        From 1; None for a row that does not reach the accuracy.
-
-    Example:
-        Nothing is sure about the first two, and the third is slower in every resample:
-
-        >>> tied_ranks(np.array([[4.0, 5.0, 3.0], [3.9, 4.0, 5.0], [1.0, 1.1, 0.9]]))
-        [1, 1, 3]
-    """
-    reached = np.flatnonzero(np.isfinite(speeds[:, 0]))
-    order = reached[np.argsort(-speeds[reached, 0], kind="stable")]
-    surely = _surely_faster(np.nan_to_num(speeds[order], nan=0.0))
-    if sure is not None:
-        surely &= sure[order, None]
-    ranks: list[int | None] = [None] * len(speeds)
-    first = 0
-    for place, row in enumerate(order):
-        if surely[first:place, place].any():
-            first = place
-        ranks[row] = first + 1
-    return ranks
-
-
-def _surely_faster(speeds: Float[np.ndarray, "rows draws"]) -> Bool[np.ndarray, "rows rows"]:
-    """Return which row is faster than which, beyond doubt; the fastest rows come first."""
-    rows = len(speeds)
-    above, below = np.triu_indices(rows, k=1)
-    p_values = np.concatenate([_p_values(speeds, row) for row in range(rows)] or [np.empty(0)])
-    surely = np.zeros((rows, rows), dtype=bool)
-    surely[above, below] = holm(p_values) <= 1 - CONFIDENCE
-    return surely
-
-
-def _p_values(speeds: Float[np.ndarray, "rows draws"], row: int) -> Float[np.ndarray, " pairs"]:
-    """Return the p-value of the order of ``row`` and each row behind it."""
-    from scipy.stats import norm
-
-    gaps = speeds[row] - speeds[row + 1 :]
-    observed, draws = gaps[:, 0], gaps[:, 1:]
-    against = np.minimum(1.0, 2 * (draws <= 0).mean(axis=1))
-    error = draws.std(axis=1)
-    # Rows that no resample moves apart or together differ surely, or not at all.
-    steps = np.where(error > 0, observed / np.where(error > 0, error, 1.0), np.inf)
-    tail = np.where(observed > 0, 2 * norm.sf(steps), 1.0)
-    p_values: Float[np.ndarray, " pairs"] = np.maximum(against, tail)
-    return p_values
+def _intervals(draws: Float[np.ndarray, "accuracies draws"]) -> list[Interval | None]:
+    """Return the interval at every accuracy; None where it is not surely reached."""
+    intervals: list[Interval | None] = []
+    for column, own in enumerate(draws):
+        # A strategy with one setting has the same speeds at every accuracy.
+        if column and np.array_equal(own, draws[column - 1], equal_nan=True):
+            intervals.append(intervals[-1])
+        else:
+            reached = np.isfinite(own[0])
+            intervals.append(interval_if_reached(own[1:]) if reached else None)
+    return intervals

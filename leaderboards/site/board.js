@@ -67,6 +67,9 @@
   const scope = () => Math.max(0, season().scopes.findIndex((each) => each.label === state.scope));
   const figures = (row, where = scope()) => row.figures[where];
 
+  // Said in place of an interval, which would begin at no speed at all.
+  const doubt = (held, at) => (held && held[0] === null && held[4] !== null
+    ? `reaches ${at}\u00a0% in ${Math.round(100 * held[4])}\u00a0% of resamples` : "");
   const reading = (row) => {
     const own = figures(row);
     const at = own?.at[state.at - season().percents[0]] ?? null;
@@ -74,6 +77,7 @@
       speed: own ? speedAt(own.points, state.at / 100) : null,
       published: own?.area ? speedAt(own.points, state.at / 100, own.adaptive) ?? 0 : null,
       ends: at && at[0], efficiency: at && at[1], efficiencyEnds: at && at[2], rank: at && at[3],
+      doubt: doubt(at, state.at),
       best: own ? own.points[own.best] : null,
       area: own?.area ?? null,
     };
@@ -84,6 +88,7 @@
     return {
       speed: own ? speedAt(own.points, at / 100) : null,
       ends: held ? held[0] : null,
+      doubt: doubt(held, at),
       published: own?.area ? speedAt(own.points, at / 100, own.adaptive) ?? 0 : null,
     };
   };
@@ -116,9 +121,10 @@
 
   // --- the table ----------------------------------------------------------------------------
 
-  const two = (main, ends) => {
+  const two = (main, ends, doubted = "") => {
     const said = [main];
-    if (ends) said.push(make("small", { class: "range" }, ends));
+    if (doubted) said.push(make("small", { class: "doubt" }, doubted));
+    else if (ends) said.push(make("small", { class: "range" }, ends));
     return said;
   };
   const HEADLINE = SEASONS[0].headline;
@@ -127,14 +133,14 @@
     { key: "rank", group: "at", head: "rank", of: (row, now) => now.rank,
       cell: (row, now) => [now.rank === null ? ABSENT : String(now.rank)], class: "rank", up: true },
     { key: "speed", group: "at", head: "canvas tokens per step", of: (row, now) => now.speed,
-      cell: (row, now) => two(number(now.speed), range(now.ends)), class: "main" },
+      cell: (row, now) => two(number(now.speed), range(now.ends), now.doubt), class: "main" },
     { key: "plot", group: "at", head: "95 % interval", of: (row, now) => now.speed, cell: (row, now) => [plot(now)], text: true },
     { key: "published", group: "at", head: "public board's rule", of: (row, now) => now.published, cell: (row, now) => [number(now.published)] },
     { key: "efficiency", group: "at", head: "oracle efficiency", of: (row, now) => now.efficiency,
       cell: (row, now) => two(number(now.efficiency), range(now.efficiencyEnds)) },
     ...HEADLINE.flatMap((at) => [
       { key: `at${at}`, group: `${at}`, head: "tokens per step", of: (row) => headline(row, at).speed,
-        cell: (row) => { const held = headline(row, at); return two(number(held.speed), range(held.ends)); } },
+        cell: (row) => { const held = headline(row, at); return two(number(held.speed), range(held.ends), held.doubt); } },
       { key: `published${at}`, group: `${at}`, head: "public rule", of: (row) => headline(row, at).published,
         cell: (row) => [number(headline(row, at).published)] },
     ]),
@@ -194,7 +200,7 @@
   const plot = (now) => {
     if (now.speed === null) return "";
     const place = (speed) => 4 + 168 * Math.min(1, Math.log2(Math.max(1, speed)) / Math.log2(reach));
-    const told = `${number(now.speed)} tokens per step`;
+    const told = `${number(now.speed)} tokens per step` + (now.doubt && `; ${now.doubt}`);
     const picture = draw("svg", { viewBox: "0 0 176 24", role: "img", "aria-label": told },
       draw("line", { x1: 4, x2: 172, y1: 12, y2: 12, stroke: "var(--line)" }));
     if (now.ends) {

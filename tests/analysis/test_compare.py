@@ -77,10 +77,42 @@ def test_the_average_weighs_tasks_alike_and_is_tested_on_all_pairs(found):
 
 
 def test_all_lines_are_adjusted_together(found):
-    plain = np.array([line.test.p_value for line in found.lines])
-    order = np.argsort(plain)
-    wanted = np.maximum.accumulate(plain[order] * np.array([3, 2, 1]))
-    assert [found.lines[row].test.adjusted for row in order] == pytest.approx(np.minimum(1, wanted))
+    for line in found.lines:
+        assert line.test.lines == 3
+        assert line.test.adjusted == pytest.approx(min(1.0, 3 * line.test.p_value))
+    alone = compared([1.0] * 40, [0.0] * 9 + [1.0] * 31)
+    records = [
+        record.model_copy(update={"task_label": task, "task": task, "sample_digest": task})
+        for record in [*side("random:k=1", [1.0] * 40), *side("random:k=2", [0.0] * 9 + [1.0] * 31)]
+        for task in ("choices/city", "choices/dice")
+    ]
+    run = run_of(records, tasks=["choices/city", "choices/dice"])
+    one, *_ = compare(run, decoders="random:k=1,random:k=2").lines
+    assert one.test.p_value == alone.test.p_value == alone.test.adjusted == one.test.adjusted / 3
+    assert one.difference.interval.low < alone.difference.interval.low
+
+
+def test_a_verdict_agrees_with_its_interval_and_its_p_value_whatever_the_table():
+    rng = np.random.default_rng(2)
+    seen = set()
+    for number in range(24):
+        graded, count, rate = number % 3 == 0, int(rng.integers(2, 70)), rng.choice([0.1, 0.4])
+        records = []
+        for task in ("choices/city", "choices/dice", "choices/sum")[: rng.integers(1, 4)]:
+            first = rng.choice([0.0, 0.5, 1.0] if graded else [0.0, 1.0], size=count)
+            second = np.where(rng.random(count) < rate, np.minimum(1.0, first + rate), first)
+            second = second if graded else np.where(second > 0, 1.0, 0.0)
+            for decoder, marks in (("random:k=1", first), ("random:k=2", second)):
+                records += side(decoder, marks, task=task, nfe=int(rng.choice([7, 8])))
+        labelled = [r.model_copy(update={"task_label": r.task}) for r in records]
+        run = run_of(labelled, tasks=["choices/city", "choices/dice", "choices/sum"])
+        for line in compare(run, decoders="random:k=1,random:k=2").lines:
+            low, high = line.difference.interval
+            nothing = line.verdict.startswith("no difference")
+            assert nothing == (low <= 0 <= high) == (line.test.adjusted > 0.05)
+            assert nothing or line.verdict == ("B is better" if low > 0 else "A is better")
+            seen.add((nothing, line.test.name))
+    assert len(seen) == 4
 
 
 def test_speeds_are_compared_as_scipy_s_bootstrap_does(folder):

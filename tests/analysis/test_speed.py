@@ -18,6 +18,7 @@ from parallelbench.analysis.speed import (
     drawn_means,
     drawn_weights,
     hindsight_efficiency,
+    interval_if_reached,
     oracle_efficiency,
     order_preference,
     order_preference_estimate,
@@ -150,18 +151,26 @@ def test_what_is_not_reached_is_absent_and_never_0():
 
 def test_the_interpolated_rule_joins_the_points_of_any_strategy():
     # Accuracies 1 and 0.5 at 1 and 2 tokens per step: 0.75 lies at 1.5.
-    curve = fabricated_sweep([[1] * 4, [1, 1, 0, 0]], [[32] * 4, [16] * 4], name="random")
+    curve = fabricated_sweep([[1] * 40, [1, 0] * 20], [[32] * 40, [16] * 40], name="random")
     found = speed_at(0.75, curve)
     assert found.value == pytest.approx(1.5)
     assert found.interval.low <= 1.5 <= found.interval.high
-    assert found.samples == 4
+    assert found.samples == 40
 
 
-def test_resamples_that_do_not_reach_count_as_the_slowest():
+def test_a_speed_that_many_resamples_do_not_reach_has_their_share_and_no_interval():
     found = speed_at(0.5, fabricated_sweep([[1] * 5 + [0] * 5], [[8] * 10]))
     assert found.value == 4
     assert found.reached == pytest.approx(stats.binom(10, 0.5).sf(4), abs=0.05)
-    assert found.interval == pytest.approx((0, 4))
+    assert found.interval is None
+
+
+@pytest.mark.parametrize(("missed", "low"), [(0, 4), (2, 4), (3, None), (50, None)])
+def test_resamples_that_do_not_reach_count_as_the_slowest(missed, low):
+    replicates = np.full(100, 4.0)
+    replicates[:missed] = np.nan
+    found = interval_if_reached(replicates)
+    assert found == (None if low is None else (low, 4))
 
 
 def test_a_single_sample_has_no_interval():
@@ -195,9 +204,9 @@ def test_samples_that_are_all_right_leave_room_for_doubt():
 
 def test_twenty_right_answers_do_not_prove_nine_in_ten_and_a_hundred_do():
     few, many = (fabricated_sweep(np.ones((1, n)), np.full((1, n), 8)) for n in (20, 100))
-    assert speed_at(0.9, few).interval == (0, 4)
+    assert speed_at(0.9, few).interval is None
     assert speed_at(0.9, many).interval == (4, 4)
-    assert speed_at(0.99, many).interval == (0, 4)
+    assert speed_at(0.99, many).interval is None
 
 
 def test_an_oracle_is_right_because_it_is_told():
@@ -212,7 +221,7 @@ def test_who_is_wrong_too_often_is_hardly_ever_said_to_be_right_often_enough():
     surely = 0
     for _ in range(200):
         found = speed_at(0.9, fabricated_sweep(rng.random((1, 14)) < 7 / 8, np.full((1, 14), 8)))
-        surely += found.interval is not None and found.interval.low > 0
+        surely += found.interval is not None
     assert surely / 200 <= 0.025
 
 

@@ -16,11 +16,10 @@ from parallelbench.analysis.statistics import (
     clopper_pearson,
     clustered_standard_error,
     estimated_dependence,
-    holm,
     mcnemar,
     mcnemar_of,
     pair,
-    paired_difference,
+    paired_proportions,
     percentile_interval,
     sign_flips,
 )
@@ -110,9 +109,12 @@ def test_mcnemar_is_the_share_of_coin_throws_at_least_as_far_apart(rows):
 
 def test_the_interval_of_a_difference_by_hand():
     # Six to one of eight: shares 7/10 and 2/10, so 0.5 and a variance of (0.9 - 0.25) / 10.
-    low, high = bonett_price(right("11111100"), right("00000010"))
+    first, second = right("11111100"), right("00000010")
     half = 1.959964 * math.sqrt(0.065)
-    assert (low, high) == (pytest.approx(0.5 - half, abs=1e-6), pytest.approx(0.5 + half))
+    found = bonett_price(first, second)
+    assert found.interval == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    # The interval that misses as often as the p-value says ends at 0.
+    assert bonett_price(first, second, error=found.p_value).interval.low == pytest.approx(0)
 
 
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.3, 0.1), (0.02, 0.02), (0.5, 0.3)])
@@ -123,7 +125,7 @@ def test_the_interval_of_a_difference_covers_as_often_as_it_says(shares):
             continue
         only_first = np.arange(count) < first
         only_second = (np.arange(count) >= first) & (np.arange(count) < first + second)
-        low, high = bonett_price(only_first, only_second)
+        low, high = bonett_price(only_first, only_second).interval
         if low <= shares[0] - shares[1] <= high:
             rest = count - first - second
             covered += stats.multinomial.pmf(
@@ -133,7 +135,7 @@ def test_the_interval_of_a_difference_covers_as_often_as_it_says(shares):
 
 
 def test_decoders_that_agree_everywhere_may_still_differ_elsewhere():
-    low, high = bonett_price(right("1" * 100), right("1" * 100))
+    low, high = bonett_price(right("1" * 100), right("1" * 100)).interval
     assert low == pytest.approx(-high)
     assert 0.02 < high < 0.04
 
@@ -142,8 +144,8 @@ def test_flipped_signs_test_what_mcnemar_tests():
     first, second = right("1" * 12 + "0" * 20), right("0" * 9 + "1" * 8 + "0" * 15)
     wanted = mcnemar(first, second).p_value
     found = sign_flips(first.astype(float) - second)
-    assert found == pytest.approx(wanted, abs=0.015)
-    assert sign_flips(np.zeros(5)) == 1
+    assert found.p_value == pytest.approx(wanted, abs=0.015)
+    assert sign_flips(np.zeros(5)).p_value == 1
 
 
 def test_flipped_signs_agree_with_scipy_on_graded_marks():
@@ -156,62 +158,70 @@ def test_flipped_signs_agree_with_scipy_on_graded_marks():
         permutation_type="samples",
         n_resamples=np.inf,
     )
-    assert sign_flips(second - first) == pytest.approx(wanted.pvalue, abs=0.01)
+    assert sign_flips(second - first).p_value == pytest.approx(wanted.pvalue, abs=0.01)
 
 
-def test_a_paired_difference_sees_what_two_intervals_cannot():
+def agrees(found, error):
+    low, high = found.interval
+    return (found.p_value <= error) == (not low <= 0 <= high)
+
+
+@pytest.mark.parametrize("error", [0.05, 0.05 / 3, 0.05 / 40])
+def test_an_interval_holds_0_if_and_only_if_its_p_value_finds_nothing(error):
+    rng = np.random.default_rng(8)
+    refused = 0
+    for _ in range(150):
+        worse = rng.uniform(0, 0.3)
+        shares = [worse, 1 - worse - (better := rng.uniform(0, 1 - worse)), better]
+        differences = rng.choice([-1, 0, 1], size=rng.integers(1, 60), p=shares)
+        first, second = differences > 0, differences < 0
+        found = paired_proportions(first, second, error=error)
+        assert agrees(found, error)
+        assert found.p_value >= mcnemar(first, second).p_value
+        assert agrees(bonett_price(first, second, error=error), error)
+        assert agrees(sign_flips(differences / 4, error=error, flips=199), error)
+        refused += found.p_value <= error
+    assert 20 < refused < 130
+
+
+def test_the_interval_of_flipped_signs_is_that_of_the_t_test_where_both_hold():
+    differences = np.random.default_rng(3).normal(0.3, 1.0, size=200)
+    found = sign_flips(differences).interval
+    wanted = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert found == pytest.approx(tuple(wanted), abs=0.02)
+
+
+def test_the_interval_of_flipped_signs_covers_as_often_as_it_says():
+    rng = np.random.default_rng(6)
+    covered = 0
+    for _ in range(200):
+        low, high = sign_flips(rng.exponential(size=30) - 1, flips=399).interval
+        covered += low <= 0 <= high
+    assert 0.9 <= covered / 200 <= 0.99
+
+
+def test_five_samples_bound_nothing():
+    # One of 32 flips, and its opposite, reach whatever was seen: more than one in twenty.
+    found = sign_flips(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert found.p_value == pytest.approx(2 / 32, abs=0.01)
+    assert found.interval == (-math.inf, math.inf)
+
+
+def test_a_paired_test_sees_what_two_intervals_cannot():
     rng = np.random.default_rng(0)
     hardness = rng.normal(size=100)
     first, second = hardness + 0.2 + rng.normal(scale=0.1, size=100), hardness
-    found = paired_difference(first, second)
-    assert found.value == pytest.approx(float(np.mean(first - second)))
-    assert 0 < found.interval.low < 0.2 < found.interval.high
+    low, high = sign_flips(first - second).interval
+    assert 0 < low < 0.2 < high
     assert bootstrap_mean(first).interval.low < bootstrap_mean(second).interval.high
 
 
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=10))
-def test_exchanging_the_decoders_turns_the_difference(rows):
-    first, second = np.array(rows).T
-    found, turned = paired_difference(first, second), paired_difference(second, first)
-    assert turned.value == pytest.approx(-found.value)
-    if found.interval:
-        assert turned.interval == pytest.approx((-found.interval.high, -found.interval.low))
-
-
-# Several comparisons
-
-
-def test_holm_by_hand():
-    # Sorted: 4 * 0.005, 3 * 0.01, 2 * 0.03, and 0.04 lifted to the one before it.
-    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0.001, 0.5))
-def test_holm_refuses_as_its_steps_say(p_values, alpha):
-    adjusted = holm(np.array(p_values))
-    refused = set()
-    for left, place in zip(
-        range(len(p_values), 0, -1), np.argsort(p_values, kind="stable"), strict=True
-    ):
-        if left * p_values[place] > alpha:
-            break
-        refused.add(int(place))
-    assert set(np.flatnonzero(adjusted <= alpha).tolist()) == refused
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_lies_between_the_raw_value_and_bonferroni(p_values):
-    raw = np.array(p_values)
-    adjusted = holm(raw)
-    assert (adjusted >= raw).all()
-    assert (adjusted <= np.minimum(1, len(raw) * raw) + 1e-15).all() or len(raw) > 1
-    assert adjusted[raw.argmin()] == pytest.approx(min(1, len(raw) * raw.min()))
-
-
-def test_what_is_no_p_value_is_refused():
-    for wrong in (-0.1, 1.1, math.nan):
-        with pytest.raises(ValueError, match="p-values lie in"):
-            holm(np.array([0.5, wrong]))
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=10))
+def test_exchanging_the_decoders_turns_the_difference(values):
+    differences = np.array(values)
+    found, turned = sign_flips(differences, flips=99), sign_flips(-differences, flips=99)
+    assert turned.p_value == found.p_value
+    assert turned.interval == pytest.approx((-found.interval.high, -found.interval.low), abs=1e-9)
 
 
 # Means over samples
@@ -329,7 +339,7 @@ def test_equal_numbers_of_other_tasks_are_no_pair():
 def test_speeds_are_paired_as_well():
     first = side("random:k=1", {0: 1.0, 1: 1.0}, nfe=8)
     pairs = pair(first, side("random:k=2", {0: 1.0, 1: 0.0}, nfe=4), speed_of)
-    assert paired_difference(pairs.first, pairs.second, pairs.cluster).value == -4
+    assert np.mean(pairs.first - pairs.second) == -4
 
 
 def test_repeats_and_graded_marks_have_no_mcnemar():
