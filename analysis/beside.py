@@ -76,10 +76,10 @@ class Reference:
                 "the answers right."
             )
         return (
-            f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where {name} "
-            f"writes {self.speed:.2f} tokens per step. A setting with fewer right answers has none; "
-            f"writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, however right it "
-            "is."
+            f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where "
+            f"{name} writes {self.speed:.2f} tokens per step. A setting with fewer right answers "
+            f"has none; writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, "
+            "however right it is."
         )
 
 
