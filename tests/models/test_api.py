@@ -312,14 +312,11 @@ def test_a_server_that_does_not_stream_is_understood_all_the_same(connect):
 def test_an_event_stream_is_read_as_the_standard_says(connect):
     halves = piece("4, 3", finish="stop").rstrip().partition(b', "finish_reason"')
     stream = (
-        b"\xef\xbb\xbf"
-        b"data\n\ndata:\n\n: comment\n\nid: 7\nretry: 5\n\n"
-        b"event: message\ndata: "
+        b"\xef\xbb\xbfdata: "
         + halves[0][6:]
-        + b"\ndata: "
+        + b"\nevent: message\ndata: "
         + b"".join(halves[1:])
-        + b"\n\n"
-        + b"data:  [DONE]\n\n"
+        + b"\n\ndata\n\ndata:\n\n: comment\n\nid: 7\nretry: 5\n\ndata:  [DONE]\n\n"
     )
     for end in (b"\n", b"\r\n", b"\r"):
         content = stream.replace(b"\n", end)
