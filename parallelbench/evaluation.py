@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parallelbench.errors import RequestError, RunFileError
-from parallelbench.progress import SILENT, shown
+from parallelbench.progress import Progress, shown
 from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize, to_row, with_throughput
 from parallelbench.rundir import RunDirectory
@@ -140,7 +140,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     )
     if extend and out is None:
         raise RunFileError("extend=True adds to a run directory: say which as out=FOLDER")
-    with shown(loading(runfile)) if progress else nullcontext(SILENT) as display:
+    with shown(loading(runfile)) if progress else nullcontext(Progress()) as display:
         if out is None:
             with executor(runfile, batch_size) as crew:
                 display.begin("decoding", runfile.decodes, "decodes")

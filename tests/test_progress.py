@@ -92,7 +92,30 @@ def test_while_nothing_is_finished_the_time_left_grows(clock):
         told.advance()
     assert told.seconds_left() == pytest.approx(10)
     clock.now += 300
-    assert told.seconds_left() == pytest.approx(10 * (300 + 1), rel=0.02)
+    assert told.seconds_left() == pytest.approx(10 * 310 / 10)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 5])
+def test_a_long_step_does_not_make_minutes_days(clock, behind):
+    told = Progress(clock)
+    told.begin("verifying", 20_000, "records")
+    for _ in range(1000):
+        clock.now += 0.1
+        told.advance()
+    clock.now += 90
+    told.advance(behind)
+    # Ninety seconds for next to nothing, and then as fast as before or not at all.
+    assert 1900 < told.seconds_left() < 12 * 3600
+
+
+def test_work_that_ends_in_bursts_is_told_by_the_last_of_them(clock):
+    told = Progress(clock)
+    told.begin("decoding", 20_000, "decodes")
+    for seconds in (30, 30, 200, 200):
+        clock.now += seconds
+        for _ in range(500):
+            told.advance()
+    assert told.seconds_left() == pytest.approx(18_000 * 200 / 500)
 
 
 def test_a_stage_that_cannot_be_counted_says_how_long_it_takes(clock):
