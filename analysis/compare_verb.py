@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parallelbench.progress import shown
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -65,7 +67,8 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.compare import compare as carry_out
 
-    found = carry_out(run_a, run_b, models=models, decoders=decoders)
+    with shown(f"comparing {' with '.join(str(run) for run in (run_a, run_b) if run)}"):
+        found = carry_out(run_a, run_b, models=models, decoders=decoders)
     if out is not None:
         from parallelbench.rundir import storage
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from parallelbench.progress import shown
+
 #: Forms by name: their module, and whether they hold what is no result too.
 _FORMS = {
     "every-eval-ever": ("every_eval_ever", False),
@@ -65,7 +67,9 @@ def export(  # noqa: PLR0913  each is an option
     name, everything = _FORMS[form]
     module = importlib.import_module(f"parallelbench.analysis.exports.{name}")
     publisher = Publisher(organization, relationship, dataset, source)
-    written = carry_out(RunDirectory.open(run), module.write, out, publisher, everything=everything)
+    with shown(f"exporting {run}"):
+        directory = RunDirectory.open(run)
+        written = carry_out(directory, module.write, out, publisher, everything=everything)
     for remark in written.remarks:
         click.echo(f"parallelbench: {remark}", err=True)
     for file in written.files:

@@ -22,6 +22,7 @@ import click
 
 from parallelbench.asked import FILE, Asked, asks_for_a_run, with_template
 from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.progress import shown
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
@@ -125,7 +126,6 @@ def run(  # noqa: PLR0913  each is an option
       parallelbench run sweep --shard 2/4
       parallelbench run --model mini --track trackio:my-project
     """
-    from parallelbench.progress import shown
     from parallelbench.results import summarize
     from parallelbench.rundir import RunDirectory
     from parallelbench.runner import following, loading
@@ -193,7 +193,8 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """
     from parallelbench.merge import merge as carry_out
 
-    merged = carry_out(shards, out)
+    with shown(f"merging {len(shards)} shards into {out}"):
+        merged = carry_out(shards, out)
     if merged.duplicates:
         click.echo(f"{merged.duplicates} records stood in several shards, alike", err=True)
     _report(out, as_json=as_json)
@@ -258,7 +259,8 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
     """
     from parallelbench.conformance import check_decoder as carry_out
 
-    found = carry_out(decoder)
+    with shown(f"checking {decoder}"):
+        found = carry_out(decoder)
     if as_json:
         click.echo(json.dumps({**dataclasses.asdict(found), "passed": found.passed}, indent=1))
     else:
@@ -334,7 +336,8 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
 
     load_plugins()
     (asked,) = with_template([model], template)
-    findings = examine(asked)
+    with shown(f"examining {model}"):
+        findings = examine(asked)
     if as_json:
         click.echo(json.dumps(findings, indent=1))
     else:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parallelbench.progress import SILENT, shown
+from parallelbench.progress import Progress, shown
 from parallelbench.record import Record, from_line
 from parallelbench.results import Result, summarize
 from parallelbench.runfile import RunFile, make_runfile
@@ -93,7 +93,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
             "repeats": repeats,
         }
     )
-    with shown(loading(runfile)) if progress else nullcontext(SILENT) as display:
+    with shown(loading(runfile)) if progress else nullcontext(Progress()) as display:
         if out is None:
             with executor(runfile, batch_size) as crew:
                 display.begin("decoding", runfile.decodes, "decodes")

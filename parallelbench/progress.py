@@ -28,6 +28,8 @@ FIRST_SECONDS = 2.0
 LINE_SECONDS = 30.0
 #: Seconds of the past that the time left is computed from.
 WINDOW_SECONDS: Final = 60.0
+#: Units, or a hundredth of all if that is less, that the time left is computed from at least.
+_MOST_UNITS = 50
 #: Seconds between two points of the past that are kept.
 _POINT_SECONDS = 0.5
 _BAR_WIDTH = 30
@@ -82,12 +84,14 @@ class Progress:
     def reach(self, done: int) -> None:
         """Note that ``done`` units of the stage are done by now."""
         with self._lock:
+            if done == self.done:
+                return
             self.done = done
             now = self._clock()
             if len(self._points) > 1 and now - self._points[-2].seconds < _POINT_SECONDS:
                 self._points.pop()
             self._points.append(_Point(now, done))
-            self._forget(now)
+            self._forget()
 
     def advance(self, count: int = 1) -> None:
         """Note that ``count`` more units are done."""
@@ -102,16 +106,16 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Return how long the rest of the stage takes at the speed of the last minute.
 
-        Where nothing was finished in that minute, the past back to the last unit counts.  None if
-        nothing was finished yet, or the number of units is unknown.
+        It ends with what was finished last, and the time since then counts too.  Where it holds
+        next to nothing, as behind a long step, more of the past counts.  None if nothing was
+        finished yet, or the number of units is unknown.
         """
         with self._lock:
-            now = self._clock()
-            self._forget(now)
             seconds, done = self._points[0]
             if self.total is None or self.done <= done:
                 return None
-            return max(0, self.total - self.done) * (now - seconds) / (self.done - done)
+            passed = self._clock() - seconds
+            return max(0, self.total - self.done) * passed / (self.done - done)
 
     def sentence(self) -> str:
         """Return in words how far the stage is, such as ``decoding: 3 of 9 decodes, 5 s left``."""
@@ -126,12 +130,14 @@ class Progress:
         counted = f"{self.done:,} of {self.total:,} {self.unit}".rstrip()
         return f"{self.doing}: {counted}, {time_told}"
 
-    def _forget(self, now: float) -> None:
-        """Drop the points before the last minute, as long as one is left with less done."""
+    def _forget(self) -> None:
+        """Drop the points before the last minute, as long as enough was done since the first."""
+        units = max(1, min(_MOST_UNITS, (self.total or 0) // 100))
+        horizon = self._points[-1].seconds - WINDOW_SECONDS
         while (
             len(self._points) > 1
-            and self._points[1].seconds <= now - WINDOW_SECONDS
-            and self._points[1].done < self.done
+            and self._points[1].seconds <= horizon
+            and self._points[1].done <= self.done - units
         ):
             self._points.popleft()
 

@@ -1,15 +1,16 @@
 """Progress: the time left follows the last minute, and something is said within five seconds."""
 
 import io
+import json
 import sys
 import time
 
 import pytest
 
 from parallelbench import progress
+from parallelbench.cli import main
 from parallelbench.evaluation import evaluate
 from parallelbench.progress import Progress, duration, shown
-
 
 #: Before the tests' own setting.
 SOON = progress.FIRST_SECONDS
@@ -91,7 +92,30 @@ def test_while_nothing_is_finished_the_time_left_grows(clock):
         told.advance()
     assert told.seconds_left() == pytest.approx(10)
     clock.now += 300
-    assert told.seconds_left() == pytest.approx(10 * (300 + 1), rel=0.02)
+    assert told.seconds_left() == pytest.approx(10 * 310 / 10)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 5])
+def test_a_long_step_does_not_make_minutes_days(clock, behind):
+    told = Progress(clock)
+    told.begin("verifying", 20_000, "records")
+    for _ in range(1000):
+        clock.now += 0.1
+        told.advance()
+    clock.now += 90
+    told.advance(behind)
+    # Ninety seconds for next to nothing, and then as fast as before or not at all.
+    assert 1900 < told.seconds_left() < 12 * 3600
+
+
+def test_work_that_ends_in_bursts_is_told_by_the_last_of_them(clock):
+    told = Progress(clock)
+    told.begin("decoding", 20_000, "decodes")
+    for seconds in (30, 30, 200, 200):
+        clock.now += seconds
+        for _ in range(500):
+            told.advance()
+    assert told.seconds_left() == pytest.approx(18_000 * 200 / 500)
 
 
 def test_a_stage_that_cannot_be_counted_says_how_long_it_takes(clock):
@@ -137,7 +161,7 @@ def test_what_takes_no_time_says_nothing(monkeypatch):
 
 def test_a_reader_that_went_away_ends_no_work(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
-    stream = errors_into(monkeypatch, Gone())
+    errors_into(monkeypatch, Gone())
     with shown("loading"):
         time.sleep(0.05)
 
@@ -160,8 +184,13 @@ def until(holds):
 # Who shows it.
 
 
-def test_an_evaluation_shows_its_progress_and_can_be_silenced(monkeypatch, capsys):
+@pytest.fixture
+def at_once(monkeypatch):
+    """The first line is told at once."""
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+
+
+def test_an_evaluation_shows_its_progress_and_can_be_silenced(at_once, capsys):
     asked = {"tasks": "waiting_line/shuffle", "decoders": "one_by_one", "samples": 9}
     evaluate(**asked)
     captured = capsys.readouterr()
@@ -169,3 +198,21 @@ def test_an_evaluation_shows_its_progress_and_can_be_silenced(monkeypatch, capsy
     assert captured.err.startswith("loading ideal, 0 s so far\n")
     evaluate(**asked, progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_verbs_show_their_progress_and_leave_stdout_to_results(
+    at_once, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    asked = ("--tasks", "waiting_line/shuffle", "--samples", "9", "--decoders", "one_by_one")
+    for command, said in (
+        (("run", *asked, "--out", "one", "--json"), ["loading ideal", "reading one"]),
+        (("report", "one", "--json"), ["reading one"]),
+        (("compare", "one", "one", "--json"), ["comparing one with one"]),
+        (("merge", "one", "--out", "two", "--json"), ["merging 1 shards into two"]),
+    ):
+        assert main(command) == 0
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)
+        for sentence in said:
+            assert f"\n{sentence}, 0 s so far\n" in f"\n{captured.err}", command
