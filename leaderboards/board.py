@@ -17,12 +17,15 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from parallelbench.errors import StorageError, SubmissionError
+from parallelbench.errors import RecordsError, StorageError, SubmissionError
+from parallelbench.leaderboards.cache import VerificationCache
 from parallelbench.leaderboards.entry import Entry
-from parallelbench.leaderboards.folder import Folder, parsed, read_json
+from parallelbench.leaderboards.folder import RUN, Folder, parsed, read_json
 from parallelbench.leaderboards.submission import Level
-from parallelbench.leaderboards.verify import Verified, verified
+from parallelbench.leaderboards.verify import Verified, content_of, verified
 from parallelbench.merge import appearing
+from parallelbench.progress import SILENT, Progress
+from parallelbench.record import from_line
 from parallelbench.rundir import storage
 
 #: Where the entries of this project stand.
@@ -47,17 +50,26 @@ class _Check(BaseModel):
     remarks: list[str]
 
 
-def add(entry: Path, board: Path, *, name: str | None = None) -> Entry:
+def add(
+    entry: Path,
+    board: Path,
+    *,
+    name: str | None = None,
+    cache: VerificationCache | None = None,
+    progress: Progress = SILENT,
+) -> Entry:
     """Put an entry on a board, whole or not at all, if it holds what it claims.
 
     Args:
         entry: Its folder, which stays as it is.
         board: The board's folder.
         name: What the board calls it; None takes the folder's name.
+        cache: What was verified before; None verifies in any case.
+        progress: Shows how far it is.
 
     Raises:
-        SubmissionError: It claims something that is not found again, or its name is taken or
-            strange.
+        SubmissionError: It claims something that is not found again, its records are on the
+            board already, or its name is taken or strange.
         StorageError: The board cannot be written.
     """
     name = name or entry.resolve().name
@@ -80,7 +92,11 @@ def add(entry: Path, board: Path, *, name: str | None = None) -> Entry:
         with storage(place):
             for file, content in folder.files.items():
                 (place / file).write_bytes(content)
-        found = verified(place, name)
+        found = verified(place, name, cache=cache, progress=progress)
+        progress.begin(f"comparing {name} with the entries of {board}")
+        twin = _twin(board, found)
+        if twin is not None:
+            raise SubmissionError(_same_records(board, twin, name))
     write_check(board, found)
     return found.entry
 
@@ -105,14 +121,21 @@ def write_check(board: Path, found: Verified) -> None:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_board(folder: Path) -> Sequence[Entry]:
-    """Return the entries of a board in alphabetical order, each checked anew.
+def read_board(
+    folder: Path, *, cache: VerificationCache | None = None, progress: Progress = SILENT
+) -> Sequence[Entry]:
+    """Return the entries of a board in alphabetical order, each verified.
 
     An entry whose keeper found more than that, and whose files are still the same, has the
     level and the remarks of that check.
 
+    Args:
+        folder: The board's folder.
+        cache: What was verified before; None verifies every entry again.
+        progress: Shows how far it is.
+
     Raises:
-        SubmissionError: An entry does not hold what it claims.
+        SubmissionError: An entry does not hold what it claims, or two have the same records.
         StorageError: There is no such folder.
     """
     if not folder.is_dir():
@@ -122,24 +145,76 @@ def read_board(folder: Path) -> Sequence[Entry]:
         )
     with storage(folder):
         names = sorted(each.name for each in folder.iterdir() if each.is_dir())
-    return [_read(folder, name) for name in names if not name.startswith(".")]
+    entries: list[Entry] = []
+    contents: dict[str, str] = {}
+    for name in names:
+        if name.startswith("."):
+            continue
+        entry, content = _read(folder, name, cache, progress)
+        if content in contents:
+            raise SubmissionError(_same_records(folder, contents[content], name))
+        contents[content] = name
+        entries.append(entry)
+    return entries
 
 
-def _read(board: Path, name: str) -> Entry:
+def _read(
+    board: Path, name: str, cache: VerificationCache | None, progress: Progress
+) -> tuple[Entry, str]:
+    """Return an entry of a board and the digest of what was decoded."""
     if not _NAME.fullmatch(name):
         raise SubmissionError(f"{board / name}: no entry may have that name; rename its folder")
     try:
-        found = verified(board / name, name)
+        found = verified(board / name, name, cache=cache, progress=progress)
     except SubmissionError as error:
         raise SubmissionError(*(f"entry {name}: {fault}" for fault in error.faults)) from error
     file = board / _CHECK.format(name)
     if not file.is_file() or file.is_symlink():
-        return found.entry
+        return found.entry, found.content
     check: _Check = parsed(_Check, _content(file), file.name)
     higher = _LEVELS.index(check.level) > _LEVELS.index(found.entry.level)
     if check.manifest_sha256 != found.digest or not higher:
-        return found.entry
-    return dataclasses.replace(found.entry, level=check.level, remarks=tuple(check.remarks))
+        return found.entry, found.content
+    entry = dataclasses.replace(found.entry, level=check.level, remarks=tuple(check.remarks))
+    return entry, found.content
+
+
+def _twin(board: Path, found: Verified) -> str | None:
+    """Return the name of an entry of a board that has the same records as ``found``, if any."""
+    asked = _size(found.runfile.frozen())
+    with storage(board):
+        names = sorted(each.name for each in board.iterdir() if _NAME.fullmatch(each.name))
+    for name in names:
+        if not (board / name).is_dir():
+            continue
+        try:
+            folder = Folder.open(board / name)
+            if _size(folder.yaml(RUN)) != asked:
+                continue
+            content = content_of(from_line(line, where) for line, where in folder.lines())
+        except (SubmissionError, RecordsError):
+            continue  # `build` tells what is wrong with it
+        if content == found.content:
+            return name
+    return None
+
+
+def _size(run: Any) -> tuple[Any, ...]:
+    """Return how much a run asks for: equal for runs with the same records."""
+    if not isinstance(run, dict):
+        return ()
+    lists = (run.get(name) for name in ("models", "tasks", "decoders"))
+    return (
+        *(len(each) if isinstance(each, list) else None for each in lists),
+        *(run.get(name) for name in ("samples", "seed", "repeats")),
+    )
+
+
+def _same_records(board: Path, first: str, second: str) -> str:
+    return (
+        f"{second} holds the same records as {first}, which is on {board} already: the same "
+        "decodes count once, whoever submits them; leave it out, or withdraw the other first"
+    )
 
 
 def _content(file: Path) -> Any:

@@ -57,6 +57,7 @@ MOST_LINE_BYTES = _MIB
 #: What decompression may keep in memory; the presets up to 6 need 9 MiB.
 _DECODER_BYTES = 32 * _MIB
 _PART = _MIB // 4
+_CRLF = b"\r\n"
 
 
 class _Listed(BaseModel):
@@ -130,16 +131,23 @@ class Folder:
         if faults:
             raise SubmissionError(*faults)
         files = {MANIFEST: content}
+        converted = [MANIFEST] if _CRLF in content else []
         for name, expected in listed.items():
-            found = _bytes(path / name, expected.bytes, read)
+            # Room for lines that end otherwise than they were packed, to tell that.
+            most = expected.bytes * (1 if name.endswith(".xz") else 2)
+            found = _bytes(path / name, most, read)
             digest = hashlib.sha256(found).hexdigest()
-            if (len(found), digest) != (expected.bytes, expected.sha256):
+            if _is_converted(found, expected):
+                converted.append(name)
+            elif (len(found), digest) != (expected.bytes, expected.sha256):
                 faults.append(
                     f"{name}: {MANIFEST} claims {expected.bytes} bytes with SHA-256 "
                     f"{expected.sha256[:12]}, and the file has {len(found)} with {digest[:12]}; "
                     "pack the run again, and change nothing by hand"
                 )
             files[name] = found
+        if converted:
+            faults.append(_told_converted(converted))
         if faults:
             raise SubmissionError(*faults)
         return cls(path, hashlib.sha256(content).hexdigest(), files, read)
@@ -209,7 +217,7 @@ def write_manifest(path: Path) -> None:
         content = (path / name).read_bytes()
         files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     text = json.dumps({"schema_version": 1, "files": files}, indent=1)
-    (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (path / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def read_json(content: bytes, where: str) -> Any:
@@ -340,6 +348,24 @@ def _check_file(name: str, status: os.stat_result) -> None:
         raise SubmissionError(
             f"{name} is a hard link to a file that has another name too; copy it instead"
         )
+
+
+def _is_converted(found: bytes, expected: _Listed) -> bool:
+    """Return whether a file has line ends of Windows, and otherwise is what was packed."""
+    packed = found.replace(_CRLF, b"\n")
+    return (
+        len(packed) == expected.bytes < len(found)
+        and hashlib.sha256(packed).hexdigest() == expected.sha256
+    )
+
+
+def _told_converted(names: list[str]) -> str:
+    return (
+        f"{', '.join(names)}: the line ends were converted to those of Windows (CRLF), so the "
+        "digests differ, though nothing else was changed; copy the entry again as it was packed. "
+        "Git converts where core.autocrlf is true: write the line "
+        "'leaderboards/submissions/** -text' into .gitattributes and check the entry out again"
+    )
 
 
 def _decompressed(content: bytes, name: str, most: int, read: Read) -> Iterator[bytes]:

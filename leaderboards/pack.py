@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from parallelbench.errors import RunFileError, StorageError, SubmissionError
+from parallelbench.leaderboards.cache import VerificationCache
 from parallelbench.leaderboards.folder import (
     CODEC,
     ENVIRONMENT,
@@ -29,6 +30,7 @@ from parallelbench.leaderboards.submission import Division, Submission
 from parallelbench.leaderboards.tokenizer_file import to_file
 from parallelbench.merge import appearing
 from parallelbench.model import MODELS
+from parallelbench.progress import SILENT, Progress
 from parallelbench.record import Record, to_line
 from parallelbench.results import summarize
 from parallelbench.rundir import RunDirectory, storage
@@ -72,16 +74,26 @@ class Statement:
     licence: str | None = None
 
 
-def pack(run: Path, out: Path, statement: Statement) -> Submission:
-    """Write the entry of a finished run into ``out``.
+def pack(
+    run: Path,
+    out: Path,
+    statement: Statement,
+    *,
+    cache: VerificationCache | None = None,
+    progress: Progress = SILENT,
+) -> Submission:
+    """Write the entry of a finished run into ``out``, if the entry holds what it claims.
 
     Args:
         run: The run's folder; it stays as it is.
-        out: New or empty; it appears when it is complete.
+        out: New or empty; it appears when it is complete and verified.
         statement: What the run does not say itself.
+        cache: Keeps what was verified, so that a board need not do it again; None keeps nothing.
+        progress: Shows how far it is.
 
     Raises:
         RequestError: The run is not finished, not of a season, or has decodes that failed.
+        SubmissionError: A board would refuse the entry.
     """
     with storage(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -106,9 +118,24 @@ def pack(run: Path, out: Path, statement: Statement) -> Submission:
             RESULTS: _json(results),
         }
         for name, text in texts.items():
-            (place / name).write_text(text, encoding="utf-8")
+            (place / name).write_text(text, encoding="utf-8", newline="\n")
         write_manifest(place)
+        _refuse_unverified(place, out.name, cache, progress)
     return submission
+
+
+def _refuse_unverified(
+    place: Path, name: str, cache: VerificationCache | None, progress: Progress
+) -> None:
+    """Refuse to hand out an entry that every board would refuse."""
+    from parallelbench.leaderboards.verify import verified  # which imports this module
+
+    try:
+        verified(place, name, cache=cache, progress=progress)
+    except SubmissionError as error:
+        raise SubmissionError(
+            *(f"no entry was made, since a board would refuse it: {each}" for each in error.faults)
+        ) from error
 
 
 def season_of(runfile: RunFile, where: str) -> Season:

@@ -88,21 +88,27 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 def pack(run: Path, out: Path, **said: Any) -> None:
     """Make an entry of a finished run: all that is needed to compute its figures again.
 
+    The entry is verified before it appears, so what is packed is what `verify` accepts.
+
     \b
     Examples:
       parallelbench leaderboard pack runs/mine --submitter 'A. Person' --out entry
       parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
                                      --division closed --trained-on-suite no --licence MIT
     """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.leaderboards.pack import Statement
     from parallelbench.leaderboards.pack import pack as carry_out
+    from parallelbench.progress import shown
 
-    submission = carry_out(run, out, Statement(**said))
+    with shown(f"packing {run}") as progress:
+        statement = Statement(**said)
+        submission = carry_out(run, out, statement, cache=VerificationCache(), progress=progress)
     size = sum(file.stat().st_size for file in out.iterdir())
     click.echo(
         f"{out}: {submission.title}, season {submission.season}, division {submission.division}, "
-        f"trained on the suite: {submission.trained_on_suite}, {size / 1e6:.1f} MB; now: "
-        f"parallelbench leaderboard verify {out}"
+        f"trained on the suite: {submission.trained_on_suite}, {size / 1e6:.1f} MB, verified; now: "
+        f"parallelbench leaderboard add {out}"
     )
 
 
@@ -146,17 +152,20 @@ def verify(  # noqa: PLR0913  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.errors import SubmissionError
     from parallelbench.leaderboards.board import write_check
+    from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.leaderboards.regenerate import regenerated
     from parallelbench.leaderboards.verify import verified
+    from parallelbench.progress import shown
 
     told: list[dict[str, Any]] = []
     for path in entries:
         try:
-            with _within(seconds):
-                found = verified(path)
+            with _within(seconds), shown(f"verifying {path}") as progress:
+                found = verified(path, cache=VerificationCache(fresh=True), progress=progress)
             if spot_check or reproduce:
                 count = None if reproduce else spot_check
-                found = regenerated(found, count, weights=weights)
+                with shown(f"decoding records of {path} again"):
+                    found = regenerated(found, count, weights=weights)
             if record:
                 write_check(path.resolve().parent, found)
         except SubmissionError as error:
@@ -180,18 +189,24 @@ def verify(  # noqa: PLR0913  each is an option
     help="The board's folder.",
 )
 @click.option("--name", help="What the board calls it.  [default: the folder's name]")
+@click.option("--fresh", is_flag=True, help="Verify it again, also if this machine has before.")
 @_LIMITED
-def add(entry: Path, board: Path, name: str | None, seconds: int) -> None:
+def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool) -> None:
     """Check an entry and copy it to a board, whole or not at all.
+
+    Records that are on the board already, under whatever name, are refused.
 
     \b
     Example:
       parallelbench leaderboard add entry --name my-model
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.leaderboards.board import add as carry_out
+    from parallelbench.leaderboards.cache import VerificationCache
+    from parallelbench.progress import shown
 
-    with _within(seconds):
-        found = carry_out(entry, board, name=name)
+    with _within(seconds), shown(f"verifying {entry}") as progress:
+        cache = VerificationCache(fresh=fresh)
+        found = carry_out(entry, board, name=name, cache=cache, progress=progress)
     click.echo(f"{board / found.name}: {found.level}, {len(found.records):,} records")
 
 

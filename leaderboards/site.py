@@ -36,6 +36,7 @@ from parallelbench.leaderboards.standings import (
 )
 from parallelbench.leaderboards.submission import Level
 from parallelbench.model import MODELS
+from parallelbench.progress import SILENT, Progress
 from parallelbench.results import Interval, Result
 from parallelbench.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, parse_settings
@@ -59,7 +60,9 @@ _HERE = "parallelbench.leaderboards"
 _SHOWN = 4
 
 
-def build_site(entries: Sequence[Entry], folder: Path) -> tuple[list[Standings], Path]:
+def build_site(
+    entries: Sequence[Entry], folder: Path, progress: Progress = SILENT
+) -> tuple[list[Standings], Path]:
     """Write the pages of a board into ``folder``.
 
     Pages of an earlier board whose entries are gone are removed.
@@ -67,6 +70,7 @@ def build_site(entries: Sequence[Entry], folder: Path) -> tuple[list[Standings],
     Args:
         entries: Of the board; none makes a page that says how to enter.
         folder: Made if it is not there.
+        progress: Shows how far it is.
 
     Returns:
         The board of every season, and where its page is.
@@ -76,9 +80,13 @@ def build_site(entries: Sequence[Entry], folder: Path) -> tuple[list[Standings],
         RequestError: An entry names a season that is not known.
         IncompleteSweepError: Two entries hold different samples under the same number.
     """
+    progress.begin("ranking the rows of the board")
     boards = standings(entries)
+    progress.begin("making the pages", len(entries), "entries")
     pages = safe_names(entry.name for entry in entries)
-    texts = {f"{pages[entry.name]}.html": _entry_page(entry, boards) for entry in entries}
+    texts = {
+        f"{pages[entry.name]}.html": _entry_page(entry, boards) for entry in progress.count(entries)
+    }
     index = folder / "index.html"
     own = folder / "entries"
     try:

@@ -31,7 +31,12 @@ def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
             type=path,
             default="leaderboards/submissions",
             show_default=True,
-            help="Folder of the verified entries.",
+            help="Folder of the entries.",
+        ),
+        click.option(
+            "--fresh",
+            is_flag=True,
+            help="Verify every entry again, also those that this machine has verified before.",
         ),
     ):
         command = option(command)
@@ -40,12 +45,12 @@ def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_asks_for_folders
-def build(board: Path, out: Path) -> None:
+def build(board: Path, out: Path, *, fresh: bool) -> None:
     """Make the pages of the board, which open from disk, and print who leads.
 
     Example: parallelbench leaderboard build
     """
-    _build(board, out)
+    _build(board, out, fresh=fresh)
 
 
 @click.command()
@@ -53,12 +58,12 @@ def build(board: Path, out: Path) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
 )
-def serve(board: Path, out: Path, port: int) -> None:
+def serve(board: Path, out: Path, port: int, *, fresh: bool) -> None:
     """Make the pages of the board and show them to this machine, until interrupted.
 
     Example: parallelbench leaderboard serve --port 8000
     """
-    _build(board, out)
+    _build(board, out, fresh=fresh)
     with server_of(out, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
         try:
@@ -91,14 +96,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def _build(board: Path, out: Path) -> None:
+def _build(board: Path, out: Path, *, fresh: bool) -> None:
     from rich.console import Console
 
     from parallelbench.leaderboards.board import read_board
+    from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.leaderboards.site import build_site
+    from parallelbench.progress import shown
 
-    entries = read_board(board)
-    boards, index = build_site(entries, out)
+    with shown(f"reading {board}") as progress:
+        entries = read_board(board, cache=VerificationCache(fresh=fresh), progress=progress)
+        boards, index = build_site(entries, out, progress)
     for each in boards:
         for section in each.sections:
             Console().print(leaders(each, section))

@@ -36,7 +36,8 @@ class _Form(BaseModel):
     mask_id: _Id
     end_id: _Id
     stop_ids: list[_Id]
-    chat_template: str
+    # Of several named ones transformers takes "default".
+    chat_template: str | dict[str, str]
     template_arguments: dict[str, bool | int | str | None]
 
 
@@ -87,7 +88,7 @@ def from_file(content: Any, where: str) -> Codec:
             tokenizer=tokenizer,
             mask_id=form.mask_id,
             end_id=form.end_id,
-            chat_template=form.chat_template,
+            chat_template=form.chat_template if isinstance(form.chat_template, str) else None,
             template_arguments=form.template_arguments,
             stop_ids=frozenset(form.stop_ids),
         )

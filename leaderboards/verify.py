@@ -9,8 +9,9 @@ decodes are to be regenerated; nothing is fetched.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
+from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, statement_faults
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.folder import (
@@ -38,6 +40,7 @@ from parallelbench.leaderboards.tokenizer_file import longest_words
 from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
 from parallelbench.leaderboards.unseen import Courses
 from parallelbench.model import MODELS, Reply
+from parallelbench.progress import SILENT, Progress
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
@@ -61,6 +64,8 @@ from parallelbench.task import TASKS, Task
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20
 _MOST_NOTE = 1000
+#: What two records of the same decode may differ in: clock, release, and how a setting is spelled.
+_NOT_DECODED = {"seconds", "library_version", "model", "task_label", "decoder_label"}
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,15 @@ class Verified:
         entry: The entry.
         runfile: What was run.
         digest: SHA-256 of its manifest.
+        content: Digest of what was decoded: the same for the same records in any order, whoever
+            submits them under whatever name.
         read: How much had to be read for that.
     """
 
     entry: Entry
     runfile: RunFile
     digest: str
+    content: str
     read: Read
 
 
@@ -93,8 +101,27 @@ def verify_folder(path: Path, name: str | None = None) -> Entry:
     return verified(path, name).entry
 
 
-def verified(path: Path, name: str | None = None) -> Verified:
-    """Return the entry in ``path`` with what else is known of it; see :func:`verify_folder`."""
+def verified(
+    path: Path,
+    name: str | None = None,
+    *,
+    cache: VerificationCache | None = None,
+    progress: Progress = SILENT,
+) -> Verified:
+    """Return the entry in ``path`` with what else is known of it.
+
+    Args:
+        path: As for :func:`verify_folder`.
+        name: Likewise.
+        cache: What was verified before is taken from it, and what is verified now is kept in
+            it; None verifies in any case.
+        progress: Shows how far it is.
+
+    Raises:
+        SubmissionError: It is malformed, or claims something that is not found again.
+    """
+    name = name or path.resolve().name
+    progress.begin(f"verifying {name}")
     folder = Folder.open(path)
     submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
     load_plugins()
@@ -102,26 +129,84 @@ def verified(path: Path, name: str | None = None) -> Verified:
     if season is None:
         raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
     runfile = claimed_run(folder.yaml(RUN), season)
+    key = key_of(folder.digest, season, runfile) if cache is not None else None
+    finding = cache.find(key) if cache is not None and key is not None else None
+    if finding is not None:
+        progress.begin(f"reading {name}, verified before", runfile.decodes, "records")
+        records = known_records(folder, runfile, progress)
+    else:
+        progress.begin(f"verifying {name}", runfile.decodes, "records")
+        finding, records = _found(folder, submission, runfile, progress)
+        if cache is not None and key is not None:
+            cache.keep(key, finding)
+    entry = Entry(name, submission, records, finding.level, finding.remarks)
+    return Verified(entry, runfile, folder.digest, finding.content, folder.read)
+
+
+def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT) -> list[Record]:
+    """Return the records of an entry as they stand there, in the order of its run.
+
+    Args:
+        folder: The entry.
+        runfile: What it claims to have run.
+        progress: Shows how far it is.
+
+    Raises:
+        SubmissionError: A line is no record.
+    """
+    places = {key: place for place, key in enumerate(_keys(runfile))}
+    try:
+        records = [from_line(line, where) for line, where in progress.count(folder.lines())]
+        return sorted(records, key=lambda record: places[record.key])
+    except RecordsError as error:
+        raise SubmissionError(f"{error}; pack the run again") from error
+    except KeyError as error:
+        raise SubmissionError(f"a record is no decode of {RUN}: {error!s:.200}") from error
+
+
+def content_of(records: Iterable[Record]) -> str:
+    """Return a digest of what was decoded, which no order, name or clock changes."""
+    digest = hashlib.sha256()
+    for each in sorted(
+        hashlib.sha256(record.model_dump_json(exclude=_NOT_DECODED).encode()).digest()
+        for record in records
+    ):
+        digest.update(each)
+    return digest.hexdigest()
+
+
+def _found(
+    folder: Folder, submission: Submission, runfile: RunFile, progress: Progress
+) -> tuple[Finding, list[Record]]:
+    """Return what is found of an entry, and its records as they follow from it."""
     faults = _Faults()
     faults.extend(statement_faults(submission, runfile))
     faults.refuse()
     models = known_models(folder, submission, runfile)
     faults.extend(digest_faults(submission, models))
-    check = _Check(submission, runfile, models, faults)
+    check = _Check(submission, runfile, models, faults, progress)
     records = check.records(folder)
     faults.refuse()
     faults.extend(_result_faults(folder.json(RESULTS), records))
     faults.extend(check.spelled_replies())
     faults.refuse()
     serves = any(MODELS[setting.name].serves for setting in runfile.models)
-    entry = Entry(
-        name=name or path.resolve().name,
-        submission=submission,
-        records=records,
+    finding = Finding(
         level="self-reported" if serves else "recomputed",
         remarks=tuple(check.remarks()),
+        content=content_of(records),
     )
-    return Verified(entry, runfile, folder.digest, folder.read)
+    return finding, records
+
+
+def _keys(runfile: RunFile) -> Iterator[Key]:
+    """Yield the keys of every record of a run, in its order."""
+    for model in runfile.models:
+        for task in runfile.tasks:
+            for index in range(runfile.samples):
+                for repeat in range(runfile.repeats):
+                    for decoder in runfile.decoders_of(model):
+                        yield model.label, task.label, index, decoder.label, repeat
 
 
 class _Faults:
@@ -155,6 +240,7 @@ class _Check:
     runfile: RunFile
     models: Mapping[str, Known]
     faults: _Faults
+    progress: Progress
     _samples: dict[tuple[str, int], Sample] = field(default_factory=dict)
     _replies: dict[tuple[str, str, int], dict[tuple[int, ...], MarkedReply]] = field(
         default_factory=dict
@@ -168,7 +254,7 @@ class _Check:
         """Return the records that follow from those of ``folder``, in the order of the run."""
         left = self._expected
         found: dict[Key, Record] = {}
-        for line, where in folder.lines():
+        for line, where in self.progress.count(folder.lines()):
             try:
                 record = from_line(line, where)
             except RecordsError as error:
@@ -370,14 +456,7 @@ class _Check:
 
     @cached_property
     def _expected(self) -> dict[Key, None]:
-        return {
-            (model.label, task.label, index, decoder.label, repeat): None
-            for model in self.runfile.models
-            for task in self.runfile.tasks
-            for index in range(self.runfile.samples)
-            for repeat in range(self.runfile.repeats)
-            for decoder in self.runfile.decoders_of(model)
-        }
+        return dict.fromkeys(_keys(self.runfile))
 
     @cached_property
     def _settings(self) -> dict[str, dict[str, Setting]]:

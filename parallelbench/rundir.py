@@ -249,7 +249,7 @@ class RunDirectory:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
                     stream.write(text)
                 # mkstemp keeps the file to its owner; a report is for everybody.
                 umask = os.umask(0)

@@ -12,6 +12,12 @@ from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """What a test verifies is no finding of whoever runs it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_season(_registered):
     """A season of three samples of two tasks, beside those that there are."""
@@ -28,6 +34,12 @@ def tiny_season(_registered):
 def good(tiny_season, tmp_path_factory):
     """The entry; not to be changed."""
     return make_entry(tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="session")
+def small(tiny_season, tmp_path_factory):
+    """An entry of six records, verified in no time; not to be changed."""
+    return make_entry(tmp_path_factory.mktemp("small"), decoders="random:k=32")
 
 
 @pytest.fixture

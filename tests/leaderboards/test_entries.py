@@ -5,6 +5,7 @@ import json
 import lzma
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from parallelbench.leaderboards.board import add, read_board
 from parallelbench.leaderboards.pack import Statement, differing_samples, pack
 from parallelbench.leaderboards.regenerate import regenerated
 from parallelbench.leaderboards.season import season
-from parallelbench.leaderboards.verify import verified, verify_folder
+from parallelbench.leaderboards.verify import content_of, verified, verify_folder
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile, read_content
 from parallelbench.shard import Shard
@@ -280,6 +281,139 @@ def test_a_board_names_the_entry_that_does_not_hold(good, tmp_path):
     Spoilt(board / "ours").change(lambda record: record.update(text="another"))
     with pytest.raises(SubmissionError, match=r"entry ours: records-000.jsonl.xz line 1"):
         read_board(board)
+
+
+# The same records once more.
+
+
+def disguise(entry):
+    """Submit the records of an entry by another name, in another order, with other times."""
+    entry.change_yaml("submission.yaml", lambda said: said.update(submitter="them", title="Theirs"))
+    records = entry.records()
+    for record in records:
+        record["seconds"] += 1.5
+    entry.write("results.json", results_of(records))
+    entry.write_records(reversed(records))
+
+
+@pytest.mark.parametrize("change", [disguise, lambda _: None])
+def test_the_same_records_under_two_names_are_refused(small, tmp_path, change):
+    board = tmp_path / "board"
+    add(small, board, name="one")
+    other = Spoilt(shutil.copytree(small, tmp_path / "other"))
+    change(other)
+    with pytest.raises(SubmissionError, match="two holds the same records as one, which is on"):
+        add(other.path, board, name="two")
+    assert sorted(each.name for each in board.iterdir()) == ["one", "one.check.json"]
+    shutil.copytree(other.path, board / "two")  # past `add`, as in a pull request
+    with pytest.raises(SubmissionError, match="two holds the same records as one"):
+        read_board(board)
+
+
+def test_a_label_that_is_spelled_otherwise_is_no_other_record(small):
+    records = verify_folder(small).records
+    spelled = [
+        record.model_copy(update={"model": "ideal:seed=0", "library_version": "9", "seconds": 0.1})
+        for record in records
+    ]
+    assert content_of(spelled) == content_of(records)
+    assert content_of(records[1:]) != content_of(records)
+    other = records[0].model_copy(update={"text": "another"})
+    assert content_of([other, *records[1:]]) != content_of(records)
+
+
+def test_other_records_of_as_many_decodes_enter_beside_them(small, tmp_path):
+    board = tmp_path / "board"
+    add(small, board, name="one")
+    add(make_entry(tmp_path, decoders="random:k=16"), board, name="two")
+    assert [entry.name for entry in read_board(board)] == ["one", "two"]
+
+
+# Line ends.
+
+TEXTS = ("submission.yaml", "run.yaml", "environment.json", "results.json", "MANIFEST.json")
+
+
+def convert(file):
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize("names", [TEXTS, *((name,) for name in TEXTS)], ids=lambda names: names[0])
+def test_converted_line_ends_are_told_for_what_they_are(entry, names):
+    for name in names:
+        convert(entry.path / name)
+    with pytest.raises(SubmissionError) as refusal:
+        verify_folder(entry.path)
+    (fault,) = refusal.value.faults
+    told, _, advice = fault.partition(": the line ends were converted to those of Windows (CRLF)")
+    assert set(told.split(", ")) == set(names)
+    assert "'leaderboards/submissions/** -text' into .gitattributes" in advice
+
+
+def test_a_converted_file_that_was_changed_too_is_told_to_be_changed(entry):
+    file = entry.path / "run.yaml"
+    file.write_text(file.read_text().replace("samples: 3", "samples: 2"))
+    convert(file)
+    with pytest.raises(SubmissionError, match=r"run\.yaml: MANIFEST\.json claims \d+ bytes"):
+        verify_folder(entry.path)
+
+
+def test_git_converts_nothing_in_an_entry():
+    root = Path(__file__).parents[2]
+    files = [str(file) for file in (root / "leaderboards" / "submissions").rglob("*.json")]
+    command = ["git", "-C", str(root), "check-attr", "text", "--", *files]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no checkout of git")
+    assert files
+    assert {line.rpartition(": ")[2] for line in done.stdout.splitlines()} == {"unset"}
+
+
+# What is packed is accepted.
+
+
+def brought(place, edit):
+    """A checkpoint whose files were edited."""
+    path = checkpoints.write_checkpoint("llada", place / "checkpoint")
+    edit(path)
+    return path
+
+
+def name_the_templates(path):
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    named = {"default": config["chat_template"], "tool_use": "{{ tools }}"}
+    config["chat_template"] = [{"name": n, "template": each} for n, each in named.items()]
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def end_at_no_token(path):
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "eos_token_id": [0, -1]}))
+
+
+def test_a_checkpoint_with_several_named_templates_is_packed_and_accepted(tiny_season, tmp_path):
+    path = brought(tmp_path, name_the_templates)
+    made = make_entry(tmp_path, models=[f"hf:{path}"], decoders="random:k=32")
+    codec = json.loads(lzma.decompress((made / "codec-00.json.xz").read_bytes()))
+    assert set(codec["chat_template"]) == {"default", "tool_use"}
+    shutil.rmtree(path)
+    assert verify_folder(made).level == "recomputed"
+
+
+def test_an_impossible_id_makes_no_entry(tiny_season, tmp_path):
+    path = brought(tmp_path, end_at_no_token)
+    with pytest.raises(RequestError, match="-1"):
+        make_entry(tmp_path, models=[f"hf:{path}"], decoders="random:k=32")
+    assert not (tmp_path / "entry").exists()
+
+
+def test_what_a_board_would_refuse_is_not_packed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_MOST_YAML_BYTES", 100)
+    out = tmp_path / "entry"
+    with pytest.raises(SubmissionError, match=r"no entry was made, .* refuse it: submission\.yaml"):
+        pack(small.parent / "run", out, Statement(submitter="us"))
+    assert list(tmp_path.glob("*entry*")) == []
 
 
 def test_a_newcomer_types_three_commands(tiny_season, good, tmp_path, capsys):
