@@ -70,8 +70,8 @@ def report(  # noqa: PLR0913  each is an option
     from parallelbench.analysis.engine_calibration import read_calibrations, refuse_unused
     from parallelbench.analysis.joined import JoinedRuns, open_apart, open_runs
 
-    if len(set(runs)) == 1:
-        refuse_idle("a single run has a single page", "separate")
+    if separate and len(set(runs)) == 1:
+        _refuse_separate(runs[0])
     if out is None and len(set(runs)) > 1:
         out = Path("report")
     if separate:
@@ -90,6 +90,18 @@ def report(  # noqa: PLR0913  each is an option
 
         click.echo(to_json(every), nl=False)
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
+
+
+def _refuse_separate(run: Path) -> None:
+    """Refuse --separate for one run, unless its tasks have changed since: else it is not opened."""
+    from parallelbench.errors import RunFileError
+    from parallelbench.rundir import RunDirectory
+
+    try:
+        RunDirectory.open(run)
+    except RunFileError:
+        return
+    refuse_idle("a single run has a single page", "separate")
 
 
 def _tell(sentence: str) -> None:

@@ -158,7 +158,6 @@ def test_a_field_that_would_take_for_ever_is_refused(setting, registry, sentence
         ("bounds --figure map --max-answers 9", "--max-answers would do nothing"),
         ("bounds --figure map --max-positions 9", "--max-positions would do nothing"),
         ("bounds --figure map --max-choices 9", "--max-choices would do nothing"),
-        ("report r --separate", "--separate would do nothing: a single run has a single page"),
         ("replay r --all --delay 2", "--delay would do nothing: only what moves"),
         ("replay r --step 1 --delay 2", "--delay would do nothing: only what moves"),
         ("replay r --json --delay 2", "--delay would do nothing: only what moves"),
@@ -183,6 +182,13 @@ def test_a_field_that_would_take_for_ever_is_refused(setting, registry, sentence
 )
 def test_an_option_that_would_do_nothing_is_refused(refused, arguments, sentence):
     assert sentence in refused(*arguments.split())
+
+
+def test_a_single_run_has_no_separate_pages(refused, tmp_path):
+    plan = {"models": "ideal", "tasks": "choices/city", "decoders": "random", "samples": 1}
+    run(make_runfile(plan), tmp_path / "run")
+    line = refused("report", "run", "--separate")
+    assert line == "--separate would do nothing: a single run has a single page"
 
 
 def test_what_is_set_by_default_is_not_refused(call):

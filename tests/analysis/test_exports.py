@@ -391,7 +391,7 @@ def test_the_verb_writes_every_form(run, form, capsys, tmp_path):
     if form == "parquet":
         pytest.importorskip("datasets")
     out = tmp_path / "out"
-    arguments = ["--to", form, "--out", str(out), "--dataset", "a/b"]
+    arguments = ["--to", form, "--out", str(out), *(["--dataset", "a/b"] if form == "hf" else [])]
     assert main(["export", str(run.path), *arguments]) == 0
     captured = capsys.readouterr()
     assert sorted(captured.out.split()) == sorted(str(f) for f in out.rglob("*") if f.is_file())
