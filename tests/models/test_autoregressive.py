@@ -269,14 +269,21 @@ SHORT = {"max_position_embeddings": 256, "is_decoder": True}
 BART = {
     **SMALL,
     **SHORT,
-    **{"d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 96},
-    **{"is_encoder_decoder": False, "encoder_layers": 2},
+    "d_model": 64,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 96,
+    "encoder_layers": 2,
+    "is_encoder_decoder": False,
 }
 ROFORMER = {
     **SMALL,
     **SHORT,
-    **{"hidden_size": 64, "intermediate_size": 96, "initializer_range": 0.3},
-    **{"num_hidden_layers": 2, "num_attention_heads": 4},
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "initializer_range": 0.3,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
 }
 DEPENDENT = {
     # Counts positions by itself, from the first column of the batch.
