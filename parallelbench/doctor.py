@@ -5,37 +5,44 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 
+from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS
 from parallelbench.environment import environment
+from parallelbench.lanes import Job, Outcome
 from parallelbench.model import Model, Server
+from parallelbench.prompt import build_prompt
 from parallelbench.record import Record
 from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Parts, execute, prepare
+from parallelbench.runner import Parts, draw, execute, prepare
 
-#: Small enough for a large network on a processor, and with a canvas for any tokenizer.  Prompts
-#: of one batch differ much in length, so that padding has a part in it.
+#: Small enough for a large network on a processor, and with a canvas for any tokenizer.
 _TRIAL: Mapping[str, Any] = {
-    "tasks": "choices/city:shots=0|4",
+    "tasks": "choices/city:shots=0",
     "decoders": ["confidence:k=8", "random:k=8,temperature=1", "confidence_threshold"],
     "samples": 4,
 }
+#: Worked examples of the prompts that stand in one batch with those of the trial, which have
+#: none and are padded to their length.
+_SHOTS = 6
 
 
 class _Trial(NamedTuple):
     """What one pass over the trial gave."""
 
-    records: dict[Any, Record]
+    records: dict[Any, Record | Outcome]
     seconds: float
 
 
 def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     """Return what there is to say of ``model``, as JSON values.
 
-    It decodes a few samples one by one and again eight at a time; ``healthy`` says whether
+    It decodes a few samples one by one and again eight at a time, some of them padded to prompts
+    that are much longer; ``healthy`` says whether
     the tokens were the same and nothing failed.
 
     Args:
@@ -57,7 +64,7 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(found, Server):
         return {**told, **_of_server(_passed(plan, parts, 1))}
-    alone, together = _passed(plan, parts, 1), _passed(plan, parts, 8)
+    alone, together = (_passed(plan, parts, size, mixed=True) for size in (1, 8))
     return {
         **told,
         "memory_bytes": _memory(found),
@@ -66,10 +73,37 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _passed(plan: RunFile, parts: Parts, batch_size: int) -> _Trial:
+def _passed(plan: RunFile, parts: Parts, batch_size: int, *, mixed: bool = False) -> _Trial:
+    """Return what the trial gives in batches of one size.
+
+    Args:
+        plan: The trial.
+        parts: What it names.
+        batch_size: Decodes that share a model call.
+        mixed: Whether some more decodes have prompts of very different length in one batch.
+    """
     began = time.perf_counter()
-    records = {record.key: record for record in execute(plan, parts=parts, batch_size=batch_size)}
+    records: dict[Any, Record | Outcome] = {
+        record.key: record for record in execute(plan, parts=parts, batch_size=batch_size)
+    }
+    if mixed:
+        jobs = _mixed(plan, parts)
+        outcomes = decode(jobs, parts.models[0][1], batch_size=batch_size)
+        records |= {outcome.job.key: outcome for outcome in outcomes}
     return _Trial(records, time.perf_counter() - began)
+
+
+def _mixed(plan: RunFile, parts: Parts) -> list[Job]:
+    """Return decodes of short and long prompts in turn, half as many as the trial has each."""
+    (_, model), (_, short) = parts.models[0], parts.tasks[0]
+    tasks = (short, replace(short, shots=_SHOTS))
+    return [
+        Job(build_prompt(task, draw(task, plan.seed, index), model.codec), decoder, key)
+        for index in range(plan.samples // 2)
+        for task in tasks
+        for label, decoder in parts.decoders
+        for key in [f"{index}/{task.shots}/{label.key}"]
+    ]
 
 
 def _compared(alone: _Trial, together: _Trial) -> dict[str, Any]:
@@ -92,7 +126,7 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
     return {
         "trial_questions": len(records),
         "seconds": round(trial.seconds, 2),
-        "replies": [record.text for record in records if not record.error],
+        "replies": [each.text for each in records if isinstance(each, Record) and not each.error],
         "errors": errors,
         "healthy": not errors,
     }

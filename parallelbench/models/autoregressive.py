@@ -26,10 +26,9 @@ from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
 from parallelbench.models.network import NetworkModel
 from parallelbench.prompt import Prompt
 
-
 _NEEDED = (
-    "family autoregressive needs a causal language model whose mask, positions and cache padding on "
-    "the left does not disturb (docs/models.md has the list)"
+    "family autoregressive needs a causal language model whose mask, positions and cache are not "
+    "disturbed by padding on the left (docs/models.md has the list)"
 )
 #: Tokens of the prompts that are padded for the check, and of the one that they are padded to.
 _SHORT = (3, 19)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from parallelbench.errors import CheckpointError, FieldError
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 #: Names and bookkeeping; how weights are stored; lengths, which no table of positions depends on;
 #: what ``generate`` of transformers is told; kernels and layouts that compute the same.
-_IDLE = frozenset(
-    """
+_IDLE_NAMES = """
     architectures auto_map model_type transformers_version torch_dtype dtype use_cache
     name_or_path tokenizer_class prefix id2label label2id num_labels problem_type
     finetuning_task task_specific_params keys_to_ignore_at_inference return_dict torchscript
@@ -41,8 +40,8 @@ _IDLE = frozenset(
     cache_implementation tokenizer_name is_llama_config rotary scale_attn_weights
     attention_softmax_in_fp32 masked_softmax_fusion offset_alibi skip_bias_add
     ep_size micro_forward skip_checkpoint debug seq_aux router_jitter_noise
-    """.split()
-)
+    """
+_IDLE = frozenset(_IDLE_NAMES.split())
 #: The same by form: private names, ids of tokens, what only training and initialisation read.
 _IDLE_FORMS = re.compile(
     r"^_|_token_ids?$|dropout|_pdrop$|layerdrop|loss|^init_|^initializer_|^summary_"
@@ -101,8 +100,8 @@ def without_ignored(
     if left:
         name, reason = next(iter(left.items()))
         others = ", ".join([*left][1:])
-        others = others and f"; so {'does' if len(left) == 2 else 'do'} {others}"  # noqa: PLR2004
-        value = config["text_config"][name.partition(".")[2]] if "." in name else config[name]
+        others = others and f"; so {'does' if len(left) == 2 else 'do'} {others}"
+        value = config[name] if name in config else config["text_config"][name.partition(".")[2]]
         raise CheckpointError(
             f"{path}: {name}={value!r} in config.json needs another network than "
             f"{family.network or 'its class of transformers'}, which family {family.name} is "
@@ -125,7 +124,7 @@ def _unknown(config: Mapping[str, Any], family: Family) -> dict[str, str]:
     """Return why each field is refused that nothing is known of."""
     if family.translate is None:
         return _unread_by_class(config, family)
-    read = _read_by_translation(config, family)
+    read = _read_by(family.translate, config)
     if read is None:
         return {}
     known = read | set(family.covers) | family.idle | {family.block_field}
@@ -154,12 +153,13 @@ def _is_idle(name: str) -> bool:
     return name in _IDLE or _IDLE_FORMS.search(name) is not None
 
 
-def _read_by_translation(config: Mapping[str, Any], family: Family) -> set[str] | None:
+def _read_by(
+    translate: Callable[[Mapping[str, Any]], Any], config: Mapping[str, Any]
+) -> set[str] | None:
     """Return the fields that a family's translation reads; None if it cannot be translated."""
     recording = _Recording(config)
-    assert family.translate is not None
     try:
-        family.translate(recording)
+        translate(recording)
     except Exception:  # noqa: BLE001  stock_config tells the same error in a sentence
         return None
     return recording.read

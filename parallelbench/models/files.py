@@ -18,7 +18,9 @@ _INDEX = ".index.json"
 #: The names that transformers reads weights from, in the order in which it looks for them.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: A pointer of git-lfs: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/.*^size (\d+)$", re.S | re.M)
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/.*^size (\d+)$", re.DOTALL | re.MULTILINE
+)
 _LONGEST_POINTER = 1024
 
 

@@ -9,9 +9,9 @@ import transformers
 
 import checkpoints
 import golden
+from parallelbench import doctor
 from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Row
-from parallelbench.doctor import examine
 from parallelbench.errors import CheckpointError
 from parallelbench.lanes import Job
 from parallelbench.models.autoregressive import AutoregressiveModel
@@ -269,14 +269,21 @@ SHORT = {"max_position_embeddings": 256, "is_decoder": True}
 BART = {
     **SMALL,
     **SHORT,
-    **{"d_model": 64, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 96},
-    **{"is_encoder_decoder": False, "encoder_layers": 2},
+    "d_model": 64,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 96,
+    "encoder_layers": 2,
+    "is_encoder_decoder": False,
 }
 ROFORMER = {
     **SMALL,
     **SHORT,
-    **{"hidden_size": 64, "intermediate_size": 96, "initializer_range": 0.3},
-    **{"num_hidden_layers": 2, "num_attention_heads": 4},
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "initializer_range": 0.3,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
 }
 DEPENDENT = {
     # Counts positions by itself, from the first column of the batch.
@@ -338,7 +345,8 @@ def test_doctor_pads_prompts_of_very_different_length(folders, monkeypatch):
         return NetworkModel.padded(self, sequences)
 
     monkeypatch.setattr(AutoregressiveModel, "padded", padded)
-    report = examine(f"hf:{folders['llama']}")
+    monkeypatch.setitem(doctor._TRIAL, "decoders", ["confidence:k=8"])
+    report = doctor.examine(f"hf:{folders['llama']}")
     assert report["healthy"], report
-    assert report["trial_decodes"] == 2 * 4 * 3
-    assert any(len(each) == 8 and 2 * each[0] < each[-1] for each in lengths)
+    assert report["trial_decodes"] == 4 + 4
+    assert any(len(each) == 4 and 2 * each[0] < each[-1] for each in lengths)

@@ -154,7 +154,7 @@ def test_a_part_of_the_rotation_that_contradicts_itself_is_refused(configs):
     from parallelbench.models.families import stock_config
 
     config = {**configs["llada2"], "rotary_dim": 8}
-    with pytest.raises(CheckpointError, match="rotary_dim=8 .*partial_rotary_factor=0.5"):
+    with pytest.raises(CheckpointError, match=r"rotary_dim=8 .*partial_rotary_factor=0\.5"):
         stock_config(family_of(config, None, "here"), config, "here")
 
 
