@@ -158,7 +158,7 @@ def test_a_terminal_gets_a_bar(call, monkeypatch):
     status, _, errors = call("run", *SMALL, "--out", "run")
     assert status == 0
     assert "decoding" in errors
-    assert "3/3" in errors
+    assert "3 of 3" in errors
 
 
 def test_list_tells_every_name_with_its_fields(call):
