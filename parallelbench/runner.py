@@ -230,7 +230,7 @@ def run(  # noqa: PLR0913  all but two are options
     with ExitStack() as stack:
         # What cannot be run leaves no trace; a run that was begun has been checked.
         crew = None
-        if not begun:
+        if grows or not begun:
             crew = stack.enter_context(executor(runfile, batch_size))
         directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())

@@ -19,6 +19,7 @@ from parallelbench import listing, terminal
 from parallelbench.cli import cli, main
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
+from parallelbench.groups import InstalledCommands
 from parallelbench.model import MODELS
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile
@@ -316,6 +317,17 @@ def test_the_help_of_a_group_cuts_no_sentence(call, monkeypatch, group, width):
             assert re.search(
                 rf"^  {words[-1]} +{re.escape(command.short_help)}$", listed, re.MULTILINE
             )
+
+
+def test_a_sentence_of_another_package_is_wrapped_and_not_cut():
+    class Empty(InstalledCommands):
+        entry_point_group = "parallelbench.nothing"
+        noun = "verb"
+
+    sentence = f"Say {'a great many words, ' * 12}and stop."
+    group = Empty("group", commands=[click.Command("long", help=sentence)])
+    shown = group.get_help(click.Context(group, terminal_width=80))
+    assert sentence in " ".join(shown.split())
 
 
 # Tables.

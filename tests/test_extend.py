@@ -109,8 +109,11 @@ def test_what_is_not_growth_is_refused_with_the_difference(small, change, differ
 
 def test_what_the_model_cannot_serve_does_not_change_the_run(small):
     before = contents(small.path)
+    told = []
+    asked = make_runfile({**SMALL, "decoders": "random:k=3,dapd"})
     with pytest.raises(RunFileError, match="needs attention"):
-        run(make_runfile({**SMALL, "decoders": "random:k=3,dapd"}), small.path, extend=True)
+        run(asked, small.path, extend=True, progress=told.append)
+    assert told == []
     assert contents(small.path) == before
 
 
