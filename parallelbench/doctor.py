@@ -74,9 +74,7 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _passed(
-    plan: RunFile, parts: Parts, batch_size: int, network: Model | None = None
-) -> _Trial:
+def _passed(plan: RunFile, parts: Parts, batch_size: int, network: Model | None = None) -> _Trial:
     """Return what the trial gives in batches of one size.
 
     Args:
