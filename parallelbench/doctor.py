@@ -64,7 +64,7 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     }
     if isinstance(found, Server):
         return {**told, **_of_server(_passed(plan, parts, 1))}
-    alone, together = (_passed(plan, parts, size, mixed=True) for size in (1, 8))
+    alone, together = (_passed(plan, parts, size, found) for size in (1, 8))
     return {
         **told,
         "memory_bytes": _memory(found),
@@ -73,29 +73,29 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _passed(plan: RunFile, parts: Parts, batch_size: int, *, mixed: bool = False) -> _Trial:
+def _passed(plan: RunFile, parts: Parts, batch_size: int, network: Model | None = None) -> _Trial:
     """Return what the trial gives in batches of one size.
 
     Args:
         plan: The trial.
         parts: What it names.
         batch_size: Decodes that share a model call.
-        mixed: Whether some more decodes have prompts of very different length in one batch.
+        network: The model, if it is to decode prompts of very different length in one batch
+            too.
     """
     began = time.perf_counter()
     records: dict[Any, Record | Outcome] = {
         record.key: record for record in execute(plan, parts=parts, batch_size=batch_size)
     }
-    if mixed:
-        jobs = _mixed(plan, parts)
-        outcomes = decode(jobs, parts.models[0][1], batch_size=batch_size)
+    if network is not None:
+        outcomes = decode(_mixed(plan, parts, network), network, batch_size=batch_size)
         records |= {outcome.job.key: outcome for outcome in outcomes}
     return _Trial(records, time.perf_counter() - began)
 
 
-def _mixed(plan: RunFile, parts: Parts) -> list[Job]:
+def _mixed(plan: RunFile, parts: Parts, model: Model) -> list[Job]:
     """Return decodes of short and long prompts in turn, half as many as the trial has each."""
-    (_, model), (_, short) = parts.models[0], parts.tasks[0]
+    (_, short) = parts.tasks[0]
     tasks = (short, replace(short, shots=_SHOTS))
     return [
         Job(build_prompt(task, draw(task, plan.seed, index), model.codec), decoder, key)

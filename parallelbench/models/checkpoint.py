@@ -58,7 +58,8 @@ class Wanted:
         template: File of a Jinja chat template; None takes the checkpoint's own.
         thinking: Whether the template is told that the model may think aloud.
         compile: Whether ``torch.compile`` compiles the network.
-        ignore: Fields of ``config.json`` that are refused, and are to have no effect.
+        ignore: Fields of ``config.json`` that are refused and are to have no effect, separated
+            by ``+``.
     """
 
     path: str
@@ -71,7 +72,12 @@ class Wanted:
     template: str | None = None
     thinking: bool = False
     compile: bool = False
-    ignore: tuple[str, ...] = ()
+    ignore: str | None = None
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the fields that are to have no effect."""
+        return tuple(filter(None, (self.ignore or "").split("+")))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +158,7 @@ def load_checkpoint(
             "attention": wanted.attention,
             "compiled": wanted.compile,
             "thinking": wanted.thinking,
-            "ignored_fields": list(wanted.ignore),
+            "ignored_fields": list(wanted.ignored),
             "tokenizer_digest": codec.digest,
             "chat_template_date": codec.template_date,
             "mask_id": codec.mask_id,
@@ -212,7 +218,7 @@ def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     config = read_json(folder / "config.json", wanted.path)
     read_optional_json(folder / "generation_config.json", wanted.path)
     family = family_of(config, wanted.family, wanted.path)
-    return without_ignored(config, family, wanted.ignore, wanted.path), family
+    return without_ignored(config, family, wanted.ignored, wanted.path), family
 
 
 def _kept(wanted: Wanted) -> Path:

@@ -138,7 +138,7 @@ class HuggingFace(ModelSource):
             template=self.template,
             thinking=self.thinking,
             compile=self.compile,
-            ignore=tuple(filter(None, (self.ignore or "").split("+"))),
+            ignore=self.ignore,
         )
 
     def _model(self, checkpoint: Checkpoint) -> Model:

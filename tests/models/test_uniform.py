@@ -446,8 +446,10 @@ def test_a_block_is_predicted_alike_from_what_is_kept_and_from_nothing(checkpoin
         row.wanted[(row.wanted.nonzero()[0] // CANVAS + 1) * CANVAS :] = False
         told = stepwise.predict([row]).logits
         assert gap(told, UniformModel(checkpoint).predict([row]).logits) <= TOLERANCE
-    # Step by step, the encoder reads each token once; from nothing, all of them again.
-    assert [given.shape[1] for given in fed["encoder"]] == [7, 7, 16, 23, 16, 39]
+    # Step by step, the encoder reads each token once; from nothing, all of them again.  Each model
+    # is tried with two tokens when it is made.
+    lengths = [given.shape[1] for given in fed["encoder"]]
+    assert [length for length in lengths if length != 2] == [7, 7, 16, 23, 16, 39]
 
 
 def test_what_is_wanted_reaches_over_several_blocks(folder, model):
