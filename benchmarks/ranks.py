@@ -224,6 +224,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--boards", type=int, default=1000, help="Boards per line (default: 1000).")
     parser.add_argument("--rows", type=int, default=8, help="Rows per board (default: 8).")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="Of the bootstrap.")
+    parser.add_argument("--seed", type=int, default=0, help="Of the boards of each line.")
     asked = parser.parse_args(arguments)
     board = SMALL if asked.smoke else FULL._replace(resamples=asked.resamples)
     boards, rows = (3, 4) if asked.smoke else (asked.boards, asked.rows)
@@ -235,7 +236,7 @@ def main(arguments: Sequence[str]) -> None:
     print("| rows | boards with a false claim (95 % interval) | true differences found |")
     print("|---|---|---|")
     for scenario in scenarios(rows):
-        print(line(scenario, outcomes(scenario, board, boards)), flush=True)
+        print(line(scenario, outcomes(scenario, board, boards, asked.seed)), flush=True)
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 

@@ -117,7 +117,8 @@ def surely_reaching(
             if not more.any():
                 break
             own |= more
-    return surely & (best[:, :1] >= limits)
+    surely &= best[:, :1] >= limits
+    return surely
 
 
 def surely_faster(speeds: Float[np.ndarray, "rows draws"]) -> Bool[np.ndarray, "rows rows"]:
