@@ -147,7 +147,8 @@ def surely_faster(speeds: Float[np.ndarray, "rows draws"]) -> Bool[np.ndarray, "
             break
         surely |= more
         pending &= ~more
-    return surely & ~_contradicted(speeds, surely, critical)
+    found: Bool[np.ndarray, "rows rows"] = surely & ~_contradicted(speeds, surely, critical)
+    return found
 
 
 def _spread(
