@@ -345,8 +345,7 @@ def test_doctor_pads_prompts_of_very_different_length(folders, monkeypatch):
         return NetworkModel.padded(self, sequences)
 
     monkeypatch.setattr(AutoregressiveModel, "padded", padded)
-    monkeypatch.setitem(doctor._TRIAL, "decoders", ["confidence:k=8"])
     report = doctor.examine(f"hf:{folders['llama']}")
     assert report["healthy"], report
-    assert report["trial_decodes"] == 4 + 4
-    assert any(len(each) == 4 and 2 * each[0] < each[-1] for each in lengths)
+    assert report["trial_decodes"] == 3 * (4 + 4)
+    assert any(len(each) == 8 and 2 * each[0] < each[-1] for each in lengths)
