@@ -105,7 +105,7 @@ def surely_reaching(
         shares[row] = np.searchsorted(resampled[row], values, side="right") / draws
     limits = np.asarray(accuracies) - TOLERANCE
     misses = np.array([np.searchsorted(values, limits) for values in resampled]) / draws
-    surely = np.zeros(misses.shape, dtype=bool)
+    surely: Bool[np.ndarray, "rows accuracies"] = np.zeros(misses.shape, dtype=bool)
     levels: dict[bytes, float] = {}
     for column in range(len(limits)):
         own = surely[:, column]
