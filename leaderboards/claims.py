@@ -43,7 +43,7 @@ def claimed_run(content: Any, season: Season) -> RunFile:
     told = differing_samples(runfile, season)
     if told:
         raise SubmissionError(f"{RUN}: not the samples of season {season.name}: {told}")
-    if runfile.frozen() != content:
+    if runfile.frozen() != _with_fields_of_models(content, runfile):
         changed = "; ".join(differences(runfile.frozen(), content))
         raise SubmissionError(
             f"{RUN} is not complete, or in another form than runs have: {changed:.500}"
@@ -54,6 +54,21 @@ def claimed_run(content: Any, season: Season) -> RunFile:
             f"{MOST_RECORDS:,}; enter in parts"
         )
     return runfile
+
+
+def _with_fields_of_models(content: Mapping[str, Any], runfile: RunFile) -> dict[str, Any]:
+    """Return a claimed run with the fields that its models have gained since it was packed.
+
+    Records name a model by its setting as it was typed, so they are the same with them.
+    """
+    whole = runfile.frozen()["models"]
+    if len(whole) != len(content["models"]):
+        return dict(content)
+    models = [
+        {**each, "fields": {**complete["fields"], **each["fields"]}}
+        for each, complete in zip(content["models"], whole, strict=True)
+    ]
+    return {**content, "models": models}
 
 
 def _check_form(content: Any) -> None:

@@ -333,7 +333,8 @@ _QWEN2_IDLE = _WINDOW | {"attention_bias"}
 
 AUTOREGRESSIVE = Family(
     name="autoregressive",
-    members="every causal language model of transformers",
+    members="causal language models of transformers whose answers padding does not move (142 of "
+    "185 classes: docs/models.md)",
     architectures=(),
     kind="autoregressive",
     stop_tokens=("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>"),

@@ -45,6 +45,11 @@ def test_an_entry_of_an_earlier_release_may_claim_fewer_figures(entry):
     assert verify_folder(entry.path).level == "recomputed"
 
 
+def test_an_entry_from_before_its_model_gained_a_field_holds(entry):
+    entry.change_yaml("run.yaml", lambda run: run["models"][0]["fields"].pop("noise"))
+    assert verify_folder(entry.path).level == "recomputed"
+
+
 def test_an_entry_names_no_place_and_no_key(foreign):
     starts = json.loads((foreign / "environment.json").read_text())
     # A model's setting stays as it was typed: it is its name in every record.
