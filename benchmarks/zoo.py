@@ -18,7 +18,7 @@ from mini import table, write
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.analysis.cells import number, speed_range
+from parallelbench.analysis.cells import number, range_if_reached
 from parallelbench.analysis.plots import Standing, images, speeds_figure
 from parallelbench.analysis.speed import speed_at
 from parallelbench.analysis.sweep import sweep_of
@@ -86,7 +86,7 @@ def measure(tasks: str, samples: int, executor: Executor) -> None:
             number(each.speed.value),
             "\N{EN DASH}"
             if each.speed.value is None
-            else speed_range(each.speed.interval, each.speed.reached, round(100 * ACCURACY)),
+            else range_if_reached(each.speed.interval, each.speed.reached, round(100 * ACCURACY)),
         ]
         for each in ranked
     ]

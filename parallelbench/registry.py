@@ -73,8 +73,8 @@ class Registry(Mapping[str, T]):
             presets = {preset: Preset(name, fields) for preset, fields in named.items()}
             self._check_free(name, presets)
             self._entries[name] = entry
-            for former in [each for each, preset in self.presets.items() if preset.name == name]:
-                del self.presets[former]
+            for outdated in [each for each, preset in self.presets.items() if preset.name == name]:
+                del self.presets[outdated]
             self.presets.update(presets)
             self.former_presets.update(former)
             return entry

@@ -74,7 +74,9 @@ def check_numbers(config: Config, path: str) -> None:
         for name, largest in _NUMBERS.items():
             _check_number(f"{where}{name}", fields.get(name), largest, path)
         _check_experts(fields, path)
-        rows: int | None = fields.get("embedding_size") or fields.get("vocab_size")
+        # Of LLaDA's layout the greater one is the rows; elsewhere embedding_size is a width.
+        sizes = [fields[name] for name in ("embedding_size", "vocab_size") if fields.get(name)]
+        rows: int | None = max(sizes, default=None)
         check_ids(fields, rows, path, "config.json", where)
 
 

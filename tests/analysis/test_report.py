@@ -213,7 +213,8 @@ def test_the_verb_prints_the_table_and_says_where_the_page_is(run_folder, capsys
     assert main(["report", str(run_folder)]) == 0
     out, _ = capsys.readouterr()
     assert "average over 2 tasks" in out
-    assert out.index("one_by_one") < out.index("random:k=2") < out.index("random:k=8")
+    table = out[out.index(" decoder ") :]
+    assert table.index("one_by_one") < table.index("random:k=2") < table.index("random:k=8")
     assert out.splitlines()[-1] == f"report: {run_folder / 'report.html'}"
     for name in ("results.json", "results.csv", "report.html", "figures/average.svg"):
         assert (run_folder / name).stat().st_size > 0

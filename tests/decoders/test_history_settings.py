@@ -86,7 +86,7 @@ REFUSED = [
         for value in (-0.01, 1.01, math.nan)
     ),
     *(
-        (name, field, 0, f"{field} must be at least 1")
+        (name, field, 0, rf"{field} must be (at least )?1\b")
         for name, field in (
             ("klass", "history"),
             ("persistence", "history"),

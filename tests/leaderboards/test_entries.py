@@ -54,7 +54,9 @@ def test_an_entry_names_no_place_and_no_key(foreign):
     starts = json.loads((foreign / "environment.json").read_text())
     # A model's setting stays as it was typed: it is its name in every record.
     (facts,) = starts[0]["models"].values()
-    assert "/" not in json.dumps([facts, {**starts[0], "models": None}])
+    (span,) = starts[0]["decoding"]
+    spans = {**span, "models": None}
+    assert "/" not in json.dumps([facts, spans, {**starts[0], "models": None, "decoding": None}])
     assert "host" not in json.dumps(starts)
 
 

@@ -166,6 +166,6 @@ def test_a_tokenizer_with_a_token_for_every_answer_is_refused(tiny_season, tmp_p
     model.train_from_iterator(answers, trainer)
     folder = tmp_path / "tokenizer"
     PreTrainedTokenizerFast(tokenizer_object=model, eos_token="<end>").save_pretrained(folder)  # noqa: S106
-    made = make_entry(tmp_path, models=[f"ideal:tokenizer={folder}"], decoders="random:k=32")
+    # Packing verifies, so no entry is made.
     with pytest.raises(SubmissionError, match="right replies of several words are a single token"):
-        verified(made)
+        make_entry(tmp_path, models=[f"ideal:tokenizer={folder}"], decoders="random:k=32")

@@ -23,7 +23,6 @@ FOREIGN = {
 HARMLESS = {
     "_name_or_path": "somewhere/else",
     "attention_dropout": 0.1,
-    "auto_map": {"AutoModel": "modeling.Model"},
     "dtype": "bfloat16",
     "gradient_checkpointing": True,
     "id2label": {"0": "LABEL_0"},
