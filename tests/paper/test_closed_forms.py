@@ -1,4 +1,4 @@
-"""The closed forms of the paper, reproduced by the command itself on the ideal model.
+"""The closed forms of the paper, reproduced on the ideal model.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4 and equation 5.  Each
 figure is measured over 2,000 samples and must lie within its 99 % interval of the formula;
@@ -25,21 +25,38 @@ RUNS = {
 }
 
 
+#: Decodes and prints the results; in a process without the shape checks of the tests.
+PROGRAM = """
+import json, sys
+from parallelbench import evaluate
+runs, samples = json.loads(sys.argv[1]), int(sys.argv[2])
+found = [
+    (task, result.as_dict())
+    for task, decoders in runs.items()
+    for result in evaluate(
+        model="ideal", tasks=task, decoders=decoders, samples=samples, progress=False
+    ).results
+]
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory):
+def measured():
     """(right, count) of each (task, decoder setting)."""
-    found = {}
-    for number, (task, decoders) in enumerate(RUNS.items()):
-        out = tmp_path_factory.mktemp("runs") / str(number)
-        command = [sys.executable, "-m", "parallelbench", "run", "--model", "ideal"]
-        command += ["--tasks", task, "--decoders", decoders, "--samples", str(SAMPLES)]
-        done = subprocess.run(
-            [*command, "--out", str(out), "--json"], check=True, capture_output=True, text=True
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(RUNS), str(SAMPLES)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        (task, result["decoder_label"]): (
+            round(result["accuracy"] * result["count"]),
+            result["count"],
         )
-        for result in json.loads(done.stdout):
-            right = round(result["accuracy"] * result["count"])
-            found[task, result["decoder_label"]] = (right, result["count"])
-    return found
+        for task, result in json.loads(done.stdout)
+    }
 
 
 def shuffle(n, k):
