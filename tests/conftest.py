@@ -27,6 +27,22 @@ def _no_progress_on_a_slow_machine():
     progress.FIRST_SECONDS = 3600.0
 
 
+@pytest.fixture
+def call(capsys, tmp_path, monkeypatch):
+    """Run a command in an empty folder; return its exit status, output and errors."""
+    from parallelbench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; who asks for it carries the mark ``browser.NEEDED``."""

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from parallelbench import listing, terminal
-from parallelbench.cli import cli, main
+from parallelbench.cli import cli
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
 from parallelbench.groups import InstalledCommands
@@ -44,20 +44,6 @@ def commands(group, path=()):
 
 
 COMMANDS = dict(commands(cli))
-
-
-@pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
-    """Run a command in an empty folder; return its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        capsys.readouterr()
-        status = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
