@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.cache import VerificationCache
-from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.entry import Entry, Redecoded
 from parallelbench.leaderboards.folder import RUN, Folder, parsed, read_json
 from parallelbench.leaderboards.submission import Level
 from parallelbench.leaderboards.verify import Verified, content_of, verified
@@ -48,6 +48,7 @@ class _Check(BaseModel):
     library_version: str
     records: int
     remarks: list[str]
+    redecoded: dict[str, Redecoded] = {}
 
 
 def add(
@@ -115,6 +116,7 @@ def write_check(board: Path, found: Verified) -> None:
         "library_version": importlib.metadata.version("parallelbench"),
         "records": len(entry.records),
         "remarks": list(entry.remarks),
+        "redecoded": {label: each.model_dump() for label, each in entry.redecoded.items()},
     }
     file = board / _CHECK.format(entry.name)
     with storage(file):
@@ -126,8 +128,8 @@ def read_board(
 ) -> Sequence[Entry]:
     """Return the entries of a board in alphabetical order, each verified.
 
-    An entry whose keeper found more than that, and whose files are still the same, has the
-    level and the remarks of that check.
+    An entry of which the keeper decoded records again, and whose files are still the same, has
+    the level and the remarks of that check.
 
     Args:
         folder: The board's folder.
@@ -164,19 +166,33 @@ def _read(
     """Return an entry of a board and the digest of what was decoded."""
     if not _NAME.fullmatch(name):
         raise SubmissionError(f"{board / name}: no entry may have that name; rename its folder")
+    check = _check_of(board, name)
     try:
-        found = verified(board / name, name, cache=cache, progress=progress)
+        found = verified(board / name, name, redecode=check is None, cache=cache, progress=progress)
     except SubmissionError as error:
         raise SubmissionError(*(f"entry {name}: {fault}" for fault in error.faults)) from error
+    if check is None or _LEVELS.index(check.level) < _LEVELS.index(found.entry.level):
+        return found.entry, found.content
+    entry = dataclasses.replace(
+        found.entry,
+        level=check.level,
+        remarks=tuple(check.remarks),
+        redecoded=check.redecoded,
+    )
+    return entry, found.content
+
+
+def _check_of(board: Path, name: str) -> _Check | None:
+    """Return what the keeper decoded again of an entry as it stands there now; None if nothing."""
     file = board / _CHECK.format(name)
     if not file.is_file() or file.is_symlink():
-        return found.entry, found.content
+        return None
     check: _Check = parsed(_Check, _content(file), file.name)
-    higher = _LEVELS.index(check.level) > _LEVELS.index(found.entry.level)
-    if check.manifest_sha256 != found.digest or not higher:
-        return found.entry, found.content
-    entry = dataclasses.replace(found.entry, level=check.level, remarks=tuple(check.remarks))
-    return entry, found.content
+    try:
+        digest = Folder.open(board / name).digest
+    except SubmissionError:
+        return None  # what is wrong with it is told when it is verified
+    return check if check.redecoded and check.manifest_sha256 == digest else None
 
 
 def _twin(board: Path, found: Verified) -> str | None:

@@ -26,6 +26,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelbench.decoder import DECODERS
+from parallelbench.leaderboards.entry import Redecoded
 from parallelbench.leaderboards.season import Season
 from parallelbench.leaderboards.submission import Level
 from parallelbench.model import MODELS
@@ -44,6 +45,7 @@ class Finding(BaseModel):
     Attributes:
         level: How far it was checked.
         remarks: What a reader should know of the check.
+        redecoded: What was decoded again, by the label of its model.
         content: Digest of what was decoded, as of
             :class:`~parallelbench.leaderboards.verify.Verified`.
     """
@@ -52,6 +54,7 @@ class Finding(BaseModel):
 
     level: Level
     remarks: Annotated[tuple[str, ...], Field(strict=False)]
+    redecoded: dict[str, Redecoded]
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -97,13 +100,14 @@ class VerificationCache:
         return self._folder / f"{key}.json"
 
 
-def key_of(manifest: str, season: Season, runfile: RunFile) -> str | None:
+def key_of(manifest: str, season: Season, runfile: RunFile, *, redecode: bool) -> str | None:
     """Return what a finding is kept under: a digest of all that it follows from.
 
     Args:
         manifest: SHA-256 of the entry's manifest, and so of its files.
         season: Of the entry.
         runfile: What it claims to have run.
+        redecode: Whether records of built-in models were decoded again.
 
     Returns:
         64 hexadecimal digits; None where a part of the run is no part of this package, whose
@@ -116,7 +120,7 @@ def key_of(manifest: str, season: Season, runfile: RunFile) -> str | None:
     )
     if not all(kind.__module__.startswith("parallelbench.") for kind in kinds):
         return None
-    content = [manifest, repr(season), _source_digest(), _versions()]
+    content = [manifest, repr(season), redecode, _source_digest(), _versions()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

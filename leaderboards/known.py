@@ -32,6 +32,7 @@ class Known(NamedTuple):
         stops: Likewise.
         knows_law: Likewise.
         unwritable: Likewise.
+        model: The model itself, where it is part of this package; else None.
     """
 
     codec: Codec | None
@@ -43,6 +44,7 @@ class Known(NamedTuple):
     stops: bool
     knows_law: bool
     unwritable: frozenset[int]
+    model: Model | None = None
 
 
 def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, Known]:
@@ -131,6 +133,7 @@ def _built_in(setting: Setting) -> Known:
         stops=model.stops,
         knows_law=setting.name == "ideal",
         unwritable=frozenset(model.codec.unwritable),
+        model=model,
     )
 
 
@@ -138,18 +141,17 @@ def _brought(
     setting: Setting, claimed: SubmittedModel, codec: Codec, facts: Mapping[str, Any]
 ) -> Known:
     """Return what is known of a model whose tokenizer the entry brings."""
-    digest, ideal = claimed.digest, setting.name == "ideal"
+    ideal = setting.name == "ideal"
+    model: Model | None = None
     if ideal:
         from parallelbench.models.ideal import IdealModel
 
         fields: Mapping[str, Any] = setting.fields
-        digest = IdealModel(
-            codec, noise=fields["noise"], seed=fields["seed"], limit=fields["limit"]
-        ).digest
+        model = IdealModel(codec, noise=fields["noise"], seed=fields["seed"], limit=fields["limit"])
     uncached = setting.fields.get("cache") in (None, "none")
     return Known(
         codec=codec,
-        digest=digest,
+        digest=claimed.digest if model is None else model.digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
         blocks=None if ideal else _blocks(setting, facts),
@@ -157,6 +159,7 @@ def _brought(
         stops=not ideal and facts.get("stops") is True,
         knows_law=ideal,
         unwritable=frozenset(codec.unwritable),
+        model=model,
     )
 
 

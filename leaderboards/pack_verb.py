@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import SAMPLES, refuse_idle
-from parallelbench.ranges import MOST_REPEATS
+from parallelbench.asked import refuse_idle
+from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS
 
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
@@ -120,9 +120,9 @@ def pack(run: Path, out: Path, **said: Any) -> None:
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
-    type=SAMPLES,
+    type=click.IntRange(LEAST_SPOT_CHECK),
     metavar="K",
-    help="Decode K records again, chosen at random, with the named weights.",
+    help="Decode K records of each model again, chosen at random, with the named weights.",
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
 @_LIMITED
@@ -215,7 +215,7 @@ def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool
     with _within(seconds), shown(f"verifying {entry}") as progress:
         cache = VerificationCache(fresh=fresh)
         found = carry_out(entry, board, name=name, cache=cache, progress=progress)
-    click.echo(f"{board / found.name}: {found.level}, {len(found.records):,} records")
+    click.echo(f"{board / found.name}: {found.level_told}; {len(found.records):,} records")
 
 
 @contextmanager
@@ -246,6 +246,7 @@ def _told(path: Path, found: Verified) -> dict[str, Any]:
         "season": entry.submission.season,
         "division": entry.submission.division,
         "level": entry.level,
+        "level_told": entry.level_told,
         "records": len(entry.records),
         "manifest_sha256": found.digest,
         "remarks": list(entry.remarks),
@@ -260,7 +261,7 @@ def _show(told: dict[str, Any]) -> None:
             click.echo(f"  {fault}", err=True)
         return
     click.echo(
-        f"{told['entry']}: {told['level']}; {told['records']:,} records of season "
+        f"{told['entry']}: {told['level_told']}; {told['records']:,} records of season "
         f"{told['season']} hold what they claim"
     )
     for remark in told["remarks"]:

@@ -22,7 +22,7 @@ from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, statement_faults
-from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.entry import Entry, Redecoded, level_of
 from parallelbench.leaderboards.folder import (
     RESULTS,
     RUN,
@@ -34,7 +34,8 @@ from parallelbench.leaderboards.folder import (
     shown,
 )
 from parallelbench.leaderboards.known import Known, digest_faults, known_models
-from parallelbench.leaderboards.season import seasons
+from parallelbench.leaderboards.redecode import built_in_again, told
+from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.leaderboards.submission import Submission
 from parallelbench.leaderboards.tokenizer_file import longest_words
 from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
@@ -106,6 +107,7 @@ def verified(
     path: Path,
     name: str | None = None,
     *,
+    redecode: bool = True,
     cache: VerificationCache | None = None,
     progress: Progress = SILENT,
 ) -> Verified:
@@ -114,6 +116,8 @@ def verified(
     Args:
         path: As for :func:`verify_folder`.
         name: Likewise.
+        redecode: Whether records of built-in models are decoded again, as
+            :mod:`~parallelbench.leaderboards.redecode` says.
         cache: What was verified before is taken from it, and what is verified now is kept in
             it; None verifies in any case.
         progress: Shows how far it is.
@@ -130,18 +134,37 @@ def verified(
     if season is None:
         raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
     runfile = claimed_run(folder.yaml(RUN), season)
-    key = key_of(folder.digest, season, runfile) if cache is not None else None
-    finding = cache.find(key) if cache is not None and key is not None else None
+    keys = _keys_of(folder, season, runfile, redecode=redecode) if cache is not None else []
+    findings = [cache.find(key) for key in keys] if cache is not None else []
+    finding = next((each for each in findings if each is not None), None)
     if finding is not None:
         progress.begin(f"reading {name}, verified before", runfile.decodes, "records")
         records = known_records(folder, runfile, progress)
     else:
         progress.begin(f"verifying {name}", runfile.decodes, "records")
-        finding, records = _found(folder, submission, runfile, progress)
-        if cache is not None and key is not None:
-            cache.keep(key, finding)
-    entry = Entry(name, submission, records, finding.level, finding.remarks)
+        told_wrong = list(statement_faults(submission, runfile))
+        if told_wrong:
+            raise SubmissionError(*told_wrong[:MOST_FAULTS])
+        models = known_models(folder, submission, runfile)
+        finding, records = _found(folder, submission, runfile, models, progress)
+        if redecode:
+            progress.begin(f"decoding records of {name} again")
+            finding = _with_redecoded(finding, built_in_again(runfile, models, records), runfile)
+        if cache is not None and keys:
+            cache.keep(keys[-1], finding)
+    entry = Entry(
+        name, submission, records, finding.level, finding.remarks, redecoded=finding.redecoded
+    )
     return Verified(entry, runfile, folder.digest, finding.content, folder.read)
+
+
+def _keys_of(folder: Folder, season: Season, runfile: RunFile, *, redecode: bool) -> list[str]:
+    """Return what findings that will do are kept under, the one to be made last."""
+    # Who has decoded again has found everything else too.
+    keys = [key_of(folder.digest, season, runfile, redecode=True)]
+    if not redecode:
+        keys.append(key_of(folder.digest, season, runfile, redecode=False))
+    return [key for key in keys if key is not None]
 
 
 def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT) -> list[Record]:
@@ -176,14 +199,32 @@ def content_of(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
+def _with_redecoded(
+    finding: Finding, redecoded: Mapping[str, Redecoded], runfile: RunFile
+) -> Finding:
+    """Return a finding with what was decoded again, and the level and remarks of that."""
+    remarks = [told(label, each) for label, each in redecoded.items()]
+    level = finding.level
+    if level == "recomputed":
+        level = level_of((setting.label for setting in runfile.models), redecoded)
+    return finding.model_copy(
+        update={
+            "level": level,
+            "remarks": (*finding.remarks, *remarks),
+            "redecoded": dict(redecoded),
+        }
+    )
+
+
 def _found(
-    folder: Folder, submission: Submission, runfile: RunFile, progress: Progress
+    folder: Folder,
+    submission: Submission,
+    runfile: RunFile,
+    models: Mapping[str, Known],
+    progress: Progress,
 ) -> tuple[Finding, list[Record]]:
     """Return what is found of an entry, and its records as they follow from it."""
     faults = _Faults()
-    faults.extend(statement_faults(submission, runfile))
-    faults.refuse()
-    models = known_models(folder, submission, runfile)
     faults.extend(digest_faults(submission, models))
     check = _Check(submission, runfile, models, faults, progress)
     records = check.records(folder)
@@ -195,6 +236,7 @@ def _found(
     finding = Finding(
         level="self-reported" if serves else "recomputed",
         remarks=tuple(check.remarks()),
+        redecoded={},
         content=content_of(records),
     )
     return finding, records

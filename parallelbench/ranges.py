@@ -1,6 +1,6 @@
-"""The largest whole numbers that a request may hold, for run files and for the command line.
+"""The whole numbers that a request may hold, for run files and for the command line.
 
-Far above what anybody runs, and far below what would overflow or fill the memory.
+The largest are far above what anybody runs, and far below what would overflow or fill the memory.
 """
 
 from __future__ import annotations
@@ -23,3 +23,6 @@ MOST_IN_A_FIELD: Final = 1_000_000_000
 MOST_SHOTS: Final = 1_000
 #: Tokens of a canvas.
 MOST_TOKENS: Final = 100_000
+#: Records of a model that a spot check decodes again, at least.  Of fewer all could differ, and
+#: chance would still allow it.
+LEAST_SPOT_CHECK: Final = 20

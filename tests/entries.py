@@ -6,7 +6,8 @@ import lzma
 import yaml
 
 from parallelbench.leaderboards import folder, pack
-from parallelbench.record import _digest_of
+from parallelbench.record import _digest_of, from_line
+from parallelbench.results import summarize
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
 
@@ -78,6 +79,12 @@ def digested(record):
     content = {key: value for key, value in record.items() if key != "digest"}
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1]
     return f'{body},"digest":"{_digest_of(body)}"}}\n'
+
+
+def results_of(records):
+    """What a run that wrote these records claims."""
+    read = [from_line(digested(record), "here") for record in records]
+    return json.dumps([result.as_dict() for result in summarize(read)])
 
 
 def merge_steps(record, first):

@@ -16,7 +16,7 @@ from parallelbench.leaderboards.verify import verified
 from parallelbench.runfile import make_runfile
 from parallelbench.task import TASKS
 
-FINDING = Finding(level="recomputed", remarks=("a remark",), content="1" * 64)
+FINDING = Finding(level="recomputed", remarks=("a remark",), redecoded={}, content="1" * 64)
 
 
 @pytest.fixture
@@ -94,13 +94,15 @@ def a_run(**changes):
 
 def test_all_that_a_finding_follows_from_is_in_its_key(tiny_season, monkeypatch):
     run = a_run()
-    keys = {key_of("1" * 64, tiny_season, run), key_of("2" * 64, tiny_season, run)}
-    keys.add(key_of("1" * 64, cache.Season("tiny", "Tiny", 1, tiny_season.tasks, 3, 1), run))
+    keys = {key_of(digest * 64, tiny_season, run, redecode=True) for digest in "12"}
+    keys.add(key_of("1" * 64, tiny_season, run, redecode=False))
+    other = cache.Season("tiny", "Tiny", 1, tiny_season.tasks, 3, 1)
+    keys.add(key_of("1" * 64, other, run, redecode=True))
     for name, value in (("_source_digest", "another"), ("_versions", {"torch": "0.1"})):
         with monkeypatch.context() as changed:
             changed.setattr(cache, name, lambda value=value: value)
-            keys.add(key_of("1" * 64, tiny_season, run))
-    assert len(keys) == 5
+            keys.add(key_of("1" * 64, tiny_season, run, redecode=True))
+    assert len(keys) == 6
     assert all(len(key) == 64 for key in keys)
 
 
@@ -130,7 +132,7 @@ def test_what_is_no_part_of_this_package_is_verified_every_time(tiny_season, mon
 
     Mine.__module__ = "somebody.tasks"
     monkeypatch.setitem(TASKS._entries, "choices/sum", Mine)
-    assert key_of("1" * 64, tiny_season, a_run()) is None
+    assert key_of("1" * 64, tiny_season, a_run(), redecode=True) is None
 
 
 @pytest.mark.parametrize("content", ["", "[", "{}", '{"level": "reproduced"}', "\x00" * 99])
@@ -157,7 +159,7 @@ def test_a_folder_that_others_can_write_is_not_believed(kept, tmp_path):
 def test_where_nothing_can_be_written_nothing_is_kept(small, tmp_path):
     (tmp_path / "file").write_text("")
     found = verified(small, cache=VerificationCache(tmp_path / "file" / "below"))
-    assert found.entry.level == "recomputed"
+    assert found.entry.level == "reproduced"
 
 
 def test_nothing_is_kept_within_an_entry_or_a_board(small, tmp_path, capsys):
@@ -165,7 +167,7 @@ def test_nothing_is_kept_within_an_entry_or_a_board(small, tmp_path, capsys):
     assert main(["leaderboard", "add", str(small), "--name", "a", "--board", str(board)]) == 0
     assert {each.name for each in board.iterdir()} == {"a", "a.check.json"}
     (file,) = (tmp_path / "cache" / "parallelbench" / "verified").iterdir()
-    assert json.loads(file.read_text())["level"] == "recomputed"
+    assert json.loads(file.read_text())["level"] == "reproduced"
     capsys.readouterr()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import checkpoints
-from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run
+from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards import folder, tokenizer_file
@@ -20,6 +20,7 @@ from parallelbench.leaderboards.pack import Statement, differing_samples, pack
 from parallelbench.leaderboards.regenerate import regenerated
 from parallelbench.leaderboards.season import season
 from parallelbench.leaderboards.verify import content_of, verified, verify_folder
+from parallelbench.ranges import LEAST_SPOT_CHECK
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile, read_content
 from parallelbench.shard import Shard
@@ -30,24 +31,26 @@ def foreign(tiny_season, tmp_path_factory):
     """An entry of a checkpoint that is no part of this package."""
     place = tmp_path_factory.mktemp("foreign")
     path = checkpoints.write_checkpoint("llada", place / "checkpoint")
-    return make_entry(place, models=[f"hf:{path}"], decoders="confidence:k=16,random:k=32")
+    return make_entry(
+        place, models=[f"hf:{path}"], decoders="confidence:k=16,random:k=32", repeats=2
+    )
 
 
 def test_an_entry_holds_the_records_of_its_run(good):
     entry = verify_folder(good)
     run = {record.key: record for record in RunDirectory.open(good.parent / "run").records()}
-    assert entry.level == "recomputed"
+    assert entry.level == "reproduced"
     assert {record.key: record for record in entry.records} == run
 
 
 def test_an_entry_of_an_earlier_release_may_claim_fewer_figures(entry):
     entry.change_json("results.json", lambda results: [each.pop("parts") for each in results])
-    assert verify_folder(entry.path).level == "recomputed"
+    assert verify_folder(entry.path).level == "reproduced"
 
 
 def test_an_entry_from_before_its_model_gained_a_field_holds(entry):
     entry.change_yaml("run.yaml", lambda run: run["models"][0]["fields"].pop("noise"))
-    assert verify_folder(entry.path).level == "recomputed"
+    assert verify_folder(entry.path).level == "reproduced"
 
 
 def test_an_entry_names_no_place_and_no_key(foreign):
@@ -70,22 +73,29 @@ def test_a_checkpoints_replies_are_read_again_without_it(foreign):
     assert any("the submitter's word" in remark for remark in found.remarks)
 
 
-def test_the_right_weights_make_an_entry_spot_checked_or_reproduced(good, foreign):
+def test_the_right_weights_make_an_entry_spot_checked_or_reproduced(foreign):
     rng = random.Random(0)  # noqa: S311  not for secrets
-    assert regenerated(verified(good), 5, rng=rng).entry.level == "spot-checked"
-    assert regenerated(verified(good), None).entry.level == "reproduced"
-    found = regenerated(verified(foreign), 4, rng=rng, weights=f"hf:{foreign.parent}/checkpoint")
-    assert found.entry.level == "spot-checked"
-    assert "4 records were decoded again; 4 gave the very same tokens" in found.entry.remarks[-1]
+    weights = f"hf:{foreign.parent}/checkpoint"
+    spot_checked = regenerated(verified(foreign), LEAST_SPOT_CHECK, rng=rng, weights=weights).entry
+    records = len(spot_checked.records)
+    assert spot_checked.level_told == (
+        f"spot-checked: {LEAST_SPOT_CHECK} of {records} records, 100.0 % the same"
+    )
+    assert spot_checked.remarks[-1].endswith(
+        f"{LEAST_SPOT_CHECK} of {records} records were decoded again; {LEAST_SPOT_CHECK} came out "
+        "the same"
+    )
+    reproduced = regenerated(verified(foreign), None, weights=weights).entry
+    assert reproduced.level_told == f"reproduced: {records} of {records} records, 100.0 % the same"
 
 
 def test_other_weights_do_not_spot_check_an_entry(foreign, tmp_path):
     other = checkpoints.write_checkpoint("llada", tmp_path / "other", seed=1)
     with pytest.raises(SubmissionError, match="they are not those that decoded this entry"):
-        regenerated(verified(foreign), 2, weights=f"hf:{other}")
+        regenerated(verified(foreign), None, weights=f"hf:{other}")
 
 
-def test_an_invented_decode_passes_the_rules_and_fails_when_decoded_again(entry):
+def test_an_invented_decode_of_a_built_in_model_fails_since_it_is_decoded_again(entry):
     # One call that writes the right answer: nothing but the model shows that it never happened.
     def invent(record):
         trace = record["trace"]
@@ -120,19 +130,11 @@ def test_an_invented_decode_passes_the_rules_and_fails_when_decoded_again(entry)
         verified(entry.path)
     assert all("results.json" in fault for fault in refusal.value.faults)
     entry.write("results.json", results_of(records))
-    found = verified(entry.path)
-    assert any("adaptive" in remark for remark in found.entry.remarks)
+    found = verified(entry.path, redecode=False).entry
+    assert found.level == "recomputed"
+    assert any("adaptive" in remark for remark in found.remarks)
     with pytest.raises(SubmissionError, match="1 of 36 records came out otherwise"):
-        regenerated(found, None)
-
-
-def results_of(records):
-    from entries import digested
-    from parallelbench.record import from_line
-    from parallelbench.results import summarize
-
-    read = [from_line(digested(record), "here") for record in records]
-    return json.dumps([result.as_dict() for result in summarize(read)])
+        verified(entry.path)
 
 
 @pytest.mark.parametrize(
@@ -258,28 +260,40 @@ def test_a_name_that_is_taken_or_strange_is_refused(good, tmp_path, name):
         add(good, tmp_path / "board", name=name or " ")
 
 
-def test_a_board_believes_its_own_check_of_the_same_files_only(good, tmp_path):
+def test_a_board_believes_its_own_check_of_the_same_files_only(foreign, tmp_path):
     board = tmp_path / "board"
-    add(good, board, name="ours")
+    (label,) = {record.model for record in add(foreign, board, name="ours").records}
     check = board / "ours.check.json"
     content = json.loads(check.read_text())
-    check.write_text(json.dumps({**content, "level": "reproduced"}))
-    assert [entry.level for entry in read_board(board)] == ["reproduced"]
-    check.write_text(json.dumps({**content, "level": "reproduced", "manifest_sha256": "5" * 64}))
-    assert [entry.level for entry in read_board(board)] == ["recomputed"]
+    assert content["redecoded"] == {}
+    redecoded = {label: {"records": 24, "of": 24, "same": 23}}
+    content |= {"level": "reproduced", "redecoded": redecoded}
+    check.write_text(json.dumps(content))
+    (entry,) = read_board(board)
+    assert entry.level_told == "reproduced: 24 of 24 records, 95.8 % the same"
+    for untrue in ({"manifest_sha256": "5" * 64}, {"redecoded": {}}):
+        check.write_text(json.dumps(content | untrue))
+        assert [entry.level for entry in read_board(board)] == ["recomputed"]
 
 
-def test_the_keeper_writes_down_how_far_an_entry_was_checked(good, tmp_path, capsys):
+def test_the_keeper_writes_down_how_far_an_entry_was_checked(foreign, tmp_path, capsys):
     board = tmp_path / "board"
-    add(good, board, name="ours")
-    asked = ["leaderboard", "verify", str(board / "ours"), "--spot-check", "2"]
+    add(foreign, board, name="ours")
+    asked = ["leaderboard", "verify", str(board / "ours"), "--spot-check", "20"]
+    asked += ["--weights", f"hf:{foreign.parent}/checkpoint"]
     assert main(asked) == 0
     assert [entry.level for entry in read_board(board)] == ["recomputed"]
     assert main([*asked, "--record"]) == 0
     (entry,) = read_board(board)
     assert entry.level == "spot-checked"
-    assert "2 records were decoded again" in entry.remarks[-1]
-    capsys.readouterr()
+    assert "20 of 24 records were decoded again" in entry.remarks[-1]
+    assert "spot-checked: 20 of 24 records, 100.0 % the same" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", ["0", "5", "19"])
+def test_a_spot_check_of_a_few_records_could_refuse_nothing(foreign, count, capsys):
+    assert main(["leaderboard", "verify", str(foreign), "--spot-check", count]) == 2
+    assert "x>=20" in capsys.readouterr().err
 
 
 def test_a_board_names_the_entry_that_does_not_hold(good, tmp_path):
@@ -429,7 +443,7 @@ def test_a_newcomer_types_three_commands(tiny_season, good, tmp_path, capsys):
     assert main([*command, "--out", entry]) == 0
     assert main(["leaderboard", "verify", entry]) == 0
     assert main(["leaderboard", "add", entry, "--board", board]) == 0
-    assert "recomputed, 36 records" in capsys.readouterr().out
+    assert "reproduced: 36 of 36 records, 100.0 % the same; 36 records" in capsys.readouterr().out
 
 
 def test_verify_tells_every_fault_and_leaves_with_2(entry, capsys):
