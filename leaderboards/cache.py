@@ -26,6 +26,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelbench.decoder import DECODERS
+from parallelbench.leaderboards.first_prompt import FirstPrompt
 from parallelbench.leaderboards.season import Season
 from parallelbench.leaderboards.submission import Level
 from parallelbench.model import MODELS
@@ -46,6 +47,7 @@ class Finding(BaseModel):
         remarks: What a reader should know of the check.
         content: Digest of what was decoded, as of
             :class:`~parallelbench.leaderboards.verify.Verified`.
+        first_prompts: Of each model that is no server, what it reads.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -53,6 +55,7 @@ class Finding(BaseModel):
     level: Level
     remarks: Annotated[tuple[str, ...], Field(strict=False)]
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    first_prompts: Annotated[tuple[FirstPrompt, ...], Field(strict=False)]
 
 
 class VerificationCache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parallelbench.leaderboards.first_prompt import FirstPrompt
 from parallelbench.leaderboards.submission import Level, Submission
 from parallelbench.record import Record
 
@@ -19,6 +20,7 @@ class Entry:
         records: Every decode, of the dev part too; marks and counts are recomputed ones.
         level: How far it was checked.
         remarks: What a reader should know of the check, in sentences.
+        first_prompts: Of each model that is no server, what it reads.
     """
 
     name: str
@@ -26,3 +28,4 @@ class Entry:
     records: Sequence[Record]
     level: Level
     remarks: Sequence[str] = ()
+    first_prompts: Sequence[FirstPrompt] = ()
