@@ -60,7 +60,7 @@ class ReplyRules:
         self._words[record.task_label] += words_in(spelled)
         self._packed[record.task_label] += sum(max(0, count - 1) for count in words)
         self._several |= {
-            self._spelling.text([token])
+            self._spelling.text([token]).strip()
             for token, count in zip(visible, words, strict=True)
             if count > 1
         }
@@ -69,7 +69,8 @@ class ReplyRules:
         # What was thought before the answer is no part of the text.
         if not letters_of(spelled).endswith(letters_of(record.text)):
             self._unspelled.append(record.text)
-        self._hidden.update({self._spelling.text([i]) for i in ids if i in self._spelling.hidden})
+        hidden = {token for token in ids if token in self._spelling.hidden}
+        self._hidden.update(self._spelling.text([token]).strip() for token in hidden)
 
     def faults(self) -> Iterator[str]:
         """Yield what no tokenizer may do that reads replies for a board."""

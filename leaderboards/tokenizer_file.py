@@ -164,8 +164,6 @@ def _faults(codec: Codec, digest: str, where: str) -> list[str]:
         )
     vocabulary: dict[str, int] = codec.tokenizer.get_vocab()
     added = codec.tokenizer.added_tokens_decoder
-    if len(set(vocabulary.values())) < len(vocabulary):
-        faults.append(f"{where}: two tokens have the same id, so a reply may mean either")
     if len(set(vocabulary.values()) - {*added, codec.mask_id, *codec.ends}) < _FEWEST_WORDS:
         faults.append(f"{where}: its tokenizer has fewer than {_FEWEST_WORDS} ordinary tokens")
     for name, token in (

@@ -96,19 +96,34 @@ def _id_faults(content: Mapping[str, Any]) -> Iterator[str]:
     if model.get("type", "BPE") not in _MODELS:
         yield f"its model is none of {', '.join(_MODELS)}"
         return
-    vocabulary, added = model.get("vocab"), content.get("added_tokens") or []
-    if not isinstance(vocabulary, dict | list) or not isinstance(added, list):
-        raise TypeError("its vocabulary or its added tokens have another form")
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else [len(vocabulary) - 1]
-    ids += [each["id"] if isinstance(each, dict) and "id" in each else None for each in added]
-    if not all(type(each) is int for each in ids):
+    tokens = dict(_tokens(model.get("vocab"), content.get("added_tokens") or []))
+    if not all(type(each) is int for each in tokens.values()):
         raise TypeError("an id of its tokens is no whole number")
-    count, greatest = len(vocabulary) + len(added), max(ids, default=0)
+    if len(set(tokens.values())) < len(tokens):
+        yield "two of its tokens have the same id, so what it reads and writes may mean either"
+    count, greatest = len(tokens), max(tokens.values(), default=0)
     if greatest > 2 * count + _MOST_GAP:
         yield (
             f"its greatest id is {greatest:,} with {count:,} tokens; ids that far apart stand for "
             f"nothing, and {2 * count + _MOST_GAP:,} is allowed"
         )
+
+
+def _tokens(vocabulary: Any, added: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every token with its id; a token that was added may stand in the vocabulary too."""
+    if not isinstance(vocabulary, dict | list) or not isinstance(added, list):
+        raise TypeError("its vocabulary or its added tokens have another form")
+    if isinstance(vocabulary, dict):
+        yield from vocabulary.items()
+    else:
+        for number, each in enumerate(vocabulary):
+            if not isinstance(each, list) or not each or not isinstance(each[0], str):
+                raise TypeError("its vocabulary has another form")
+            yield each[0], number
+    for each in added:
+        if not isinstance(each, dict) or not isinstance(each.get("content"), str):
+            raise TypeError("its added tokens have another form")
+        yield each["content"], each.get("id")
 
 
 def _always(_: _Part) -> bool:
