@@ -20,7 +20,7 @@ from parallelbench.prompt import Codec
 from parallelbench.record import Record
 
 #: Share of the words of right replies to a task that may share a token with the word before.
-MOST_PACKED: Final = 0.25
+MOST_PACKED: Final = 0.1
 #: What special tokens are written with, and words are not.
 _SIGNS: Final = re.compile(r"[<>\[\]|{}\u25c1\u25b7\uff5c]|\A\W*\Z")
 

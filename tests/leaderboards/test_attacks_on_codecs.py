@@ -1,7 +1,9 @@
 """Chat templates and tokenizers that answer in a model's place, and those that honestly do not."""
 
 import base64
+import dataclasses
 import json
+import string
 import unicodedata
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from parallelbench.leaderboards.cache import VerificationCache
 from parallelbench.leaderboards.claims import statement_faults
 from parallelbench.leaderboards.prompt_rules import PromptRules
 from parallelbench.leaderboards.reply_rules import ReplyRules
+from parallelbench.leaderboards.site import build_site
 from parallelbench.leaderboards.spelling import Spelling
 from parallelbench.leaderboards.standings import standings
 from parallelbench.leaderboards.tokenizer_file import codec_faults, from_file, to_file
@@ -180,7 +183,7 @@ PACKED = {
 def test_a_tokenizer_that_packs_answers_is_refused(tiny_season, tmp_path, how):
     told = refusal_of(by_words(added=PACKED[how]()), tmp_path)
     assert "share a token with the word before, such as" in told
-    assert "at most 25% may" in told
+    assert "at most 10% may" in told
 
 
 def test_a_special_token_beside_a_packed_answer_hides_nothing(tiny_season, tmp_path):
@@ -268,9 +271,7 @@ def as_llama2():
     special = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
     return trained(
         models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True),  # noqa: S106
-        trainers.BpeTrainer(
-            vocab_size=1000, special_tokens=[*SPECIAL, *(f"<0x{b:02X}>" for b in range(256))]
-        ),
+        trainers.BpeTrainer(vocab_size=1000, special_tokens=special),
         normalizer=normalizers.Sequence(spaced),
         before=pre_tokenizers.Split("\u2581", "merged_with_next"),
         after=decoders.Sequence([*after, decoders.Strip(" ", 1, 0)]),
@@ -290,7 +291,7 @@ def as_t5():
 
 
 def by_characters():
-    characters = {each: place for place, each in enumerate(sorted(set("".join(SENTENCES))))}
+    characters = {each: place for place, each in enumerate(string.printable)}
     words = {name: len(characters) + place for place, name in enumerate(SPECIAL)}
     tokenizer = tokenizers.Tokenizer(models.WordLevel({**characters, **words}, "<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
@@ -565,6 +566,20 @@ def test_built_in_models_show_their_prompts_too(small, tmp_path):
     (shown,) = first
     assert shown.model == "ideal"
     assert shown.text.startswith("<|user|>Pick at random two whole numbers")
+
+
+def test_the_page_shows_template_and_prompt_as_text(small, tmp_path):
+    script = "<script>alert(1)</script></pre>"
+    entry = verified(small).entry
+    (shown,) = entry.first_prompts
+    evil = shown.model_copy(update={"template": script, "text": f"{script}&"})
+    build_site([dataclasses.replace(entry, name="evil", first_prompts=[evil])], tmp_path)
+    page = (tmp_path / "entries" / "evil.html").read_text()
+    escaped = "&lt;script&gt;alert(1)&lt;/script&gt;&lt;/pre&gt;"
+    assert "<summary>Chat template and first prompt of ideal</summary>" in page
+    assert f"\n{escaped}&amp;</pre>" in page
+    assert f"\n{escaped}</pre>" in page
+    assert script not in page
 
 
 def test_a_template_of_ones_own_is_no_part_of_the_closed_division(tiny_season, tmp_path):
