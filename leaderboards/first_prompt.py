@@ -31,6 +31,7 @@ class FirstPrompt(BaseModel):
         text: The prompt that it writes, with special tokens as text.
         prompt_tokens: Of the prompt.
         canvas_tokens: To be written.
+        claimed: Whether template and tokenizer are the submitter's word.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -42,9 +43,12 @@ class FirstPrompt(BaseModel):
     text: str
     prompt_tokens: int
     canvas_tokens: int
+    claimed: bool
 
 
-def first_prompt(model: str, task: str, index: int, prompt: Prompt) -> FirstPrompt:
+def first_prompt(
+    model: str, task: str, index: int, prompt: Prompt, *, claimed: bool
+) -> FirstPrompt:
     """Return what is shown of ``prompt``.
 
     Args:
@@ -52,6 +56,7 @@ def first_prompt(model: str, task: str, index: int, prompt: Prompt) -> FirstProm
         task: The label of the sample's task.
         index: The sample's number.
         prompt: Of that sample and model.
+        claimed: Whether template and tokenizer are the submitter's word.
     """
     return FirstPrompt(
         model=model,
@@ -61,6 +66,7 @@ def first_prompt(model: str, task: str, index: int, prompt: Prompt) -> FirstProm
         text=_visible(prompt.text),
         prompt_tokens=len(prompt.ids),
         canvas_tokens=int(prompt.open.sum()),
+        claimed=claimed,
     )
 
 

@@ -19,7 +19,8 @@ from parallelbench.leaderboards.spelling import Spelling, letters_of, words_in
 from parallelbench.prompt import Codec
 from parallelbench.record import Record
 
-#: Share of the words of right replies to a task that may share a token with the word before.
+#: Words of right replies to a task that may share a token with the word before, as a share of the
+#: words that their answers have.
 MOST_PACKED: Final = 0.1
 #: What special tokens are written with, and words are not.
 _SIGNS: Final = re.compile(r"[<>\[\]|{}\u25c1\u25b7\uff5c]|\A\W*\Z")
@@ -45,8 +46,14 @@ class ReplyRules:
         self._unspelled: list[str] = []
         self._hidden: Counter[str] = Counter()
 
-    def look_at(self, record: Record) -> None:
-        """Take note of a record whose text and marks were computed from its ids."""
+    def look_at(self, record: Record, reference: str) -> None:
+        """Take note of a record whose text and marks were computed from its ids.
+
+        Args:
+            record: Of the model.
+            reference: A right answer to its sample and nothing else: words around the answer
+                would make those that are packed into tokens look few.
+        """
         if record.marks is None or not record.marks.lenient > 0:
             return
         ids = tuple(self._codec.before_end(record.decoding.output_ids))
@@ -57,7 +64,7 @@ class ReplyRules:
         visible = self._spelling.visible(ids)
         spelled = self._spelling.text(visible)
         words = [words_in(self._spelling.text([token])) for token in visible]
-        self._words[record.task_label] += words_in(spelled)
+        self._words[record.task_label] += words_in(reference)
         self._packed[record.task_label] += sum(max(0, count - 1) for count in words)
         self._several |= {
             self._spelling.text([token]).strip()
@@ -84,8 +91,8 @@ class ReplyRules:
             packed = self._packed[task]
             if packed > MOST_PACKED * words:
                 yield (
-                    f"{self._label}: of the {words} words in its right replies to {task}, {packed} "
-                    "share a token with the word before, such as "
+                    f"{self._label}: {packed} words of its right replies to {task}, whose answers "
+                    f"have {words} words, share a token with the word before, such as "
                     f"{max(self._several, key=len)!r:.80}; at most {MOST_PACKED:.0%} may, since "
                     "such a tokenizer leaves little to write in parallel; enter with the "
                     "checkpoint's own"

@@ -295,7 +295,9 @@ class _Check:
         for label, known in self.models.items():
             if known.codec is not None:
                 prompt = self._prompts[label, labels[task.key], index]
-                yield first_prompt(label, task.label, index, prompt)
+                # What the ideal model predicts follows from its tokenizer, and so is no claim.
+                claimed = not (known.built_in or known.knows_law)
+                yield first_prompt(label, task.label, index, prompt, claimed=claimed)
 
     def remarks(self) -> Iterator[str]:
         """Yield what a reader should know of how far this could be checked."""
@@ -422,7 +424,7 @@ class _Check:
         )
         expected = record_of(outcome, self.runfile, known.digest, known.weights_digest)
         if not known.built_in:
-            self._reply_rules[record.model].look_at(expected)
+            self._reply_rules[record.model].look_at(expected, prompt.sample.reference)
         return expected
 
     def _origin(self, record: Record) -> Origin:

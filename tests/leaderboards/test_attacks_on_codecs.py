@@ -179,6 +179,19 @@ PACKED = {
 }
 
 
+def test_words_around_a_packed_answer_do_not_make_it_look_long(reply_rules):
+    tokenizer = by_words(added=["Ada Silva, Nina"])
+    around = ["Otto"] * 50
+    rules = reply_rules(
+        tokenizer,
+        [*around, "Ada Silva, Nina", "Weber"],
+        f"{' '.join(around)} Ada Silva, Nina Weber",
+        reference="Ada Silva, Nina Weber",
+    )
+    (told,) = rules.faults()
+    assert "2 words of its right replies to shuffle, whose answers have 4 words, share" in told
+
+
 @pytest.mark.parametrize("how", PACKED, ids=lambda how: how.replace(" ", "_"))
 def test_a_tokenizer_that_packs_answers_is_refused(tiny_season, tmp_path, how):
     told = refusal_of(by_words(added=PACKED[how]()), tmp_path)
@@ -197,12 +210,12 @@ def test_a_special_token_beside_a_packed_answer_hides_nothing(tiny_season, tmp_p
 def reply_rules():
     """Return the rules for replies and a right reply whose ids are those of some tokens."""
 
-    def make(tokenizer, names, text):
+    def make(tokenizer, names, text, reference="an answer"):
         codec = Codec(tokenizer, tokenizer.mask_token_id, tokenizer.eos_token_id)
         ids = [*tokenizer.convert_tokens_to_ids(names), codec.end_id]
         rules = ReplyRules("m", codec)
         assert codec.decode(ids) == text
-        rules.look_at(fabricated_record(output_ids=ids, text=text))
+        rules.look_at(fabricated_record(output_ids=ids, text=text), reference)
         return rules
 
     return make
@@ -564,7 +577,7 @@ def test_built_in_models_show_their_prompts_too(small, tmp_path):
     first = verified(small, cache=cache).entry.first_prompts
     assert first == verified(small, cache=cache).entry.first_prompts
     (shown,) = first
-    assert shown.model == "ideal"
+    assert (shown.model, shown.claimed) == ("ideal", False)
     assert shown.text.startswith("<|user|>Pick at random two whole numbers")
 
 
@@ -572,11 +585,11 @@ def test_the_page_shows_template_and_prompt_as_text(small, tmp_path):
     script = "<script>alert(1)</script></pre>"
     entry = verified(small).entry
     (shown,) = entry.first_prompts
-    evil = shown.model_copy(update={"template": script, "text": f"{script}&"})
+    evil = shown.model_copy(update={"template": script, "text": f"{script}&", "claimed": True})
     build_site([dataclasses.replace(entry, name="evil", first_prompts=[evil])], tmp_path)
     page = (tmp_path / "entries" / "evil.html").read_text()
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;&lt;/pre&gt;"
-    assert "<summary>Chat template and first prompt of ideal</summary>" in page
+    assert 'first prompt of ideal <span class="claim">claimed</span></summary>' in page
     assert f"\n{escaped}&amp;</pre>" in page
     assert f"\n{escaped}</pre>" in page
     assert script not in page
