@@ -76,4 +76,6 @@ def _visible(text: str) -> str:
         cut = "".join(
             f"\\u{{{ord(each):x}}}" if hidden_characters(each, "\n\t") else each for each in cut
         )
-    return cut if len(text) <= MOST_SHOWN else f"{cut}\n[{len(text):,} characters in all]"
+    if len(text) <= MOST_SHOWN >= len(cut):
+        return cut
+    return f"{cut[:MOST_SHOWN]}\n[{len(text):,} characters in all]"
