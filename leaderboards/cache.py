@@ -55,7 +55,7 @@ class Finding(BaseModel):
     level: Level
     remarks: Annotated[tuple[str, ...], Field(strict=False)]
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    first_prompts: Annotated[tuple[FirstPrompt, ...], Field(strict=False)]
+    first_prompts: Annotated[tuple[FirstPrompt, ...], Field(strict=False)] = ()
 
 
 class VerificationCache:
