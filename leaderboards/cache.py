@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelbench.decoder import DECODERS
 from parallelbench.leaderboards.entry import Redecoded
+from parallelbench.leaderboards.first_prompt import FirstPrompt
 from parallelbench.leaderboards.season import Season
 from parallelbench.leaderboards.submission import Level
 from parallelbench.model import MODELS
@@ -48,6 +49,7 @@ class Finding(BaseModel):
         redecoded: What was decoded again, by the label of its model.
         content: Digest of what was decoded, as of
             :class:`~parallelbench.leaderboards.verify.Verified`.
+        first_prompts: Of each model that is no server, what it reads.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -56,6 +58,7 @@ class Finding(BaseModel):
     remarks: Annotated[tuple[str, ...], Field(strict=False)]
     redecoded: dict[str, Redecoded]
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    first_prompts: Annotated[tuple[FirstPrompt, ...], Field(strict=False)] = ()
 
 
 class VerificationCache:

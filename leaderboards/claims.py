@@ -144,6 +144,11 @@ def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
     for setting in runfile.models:
         if setting.fields.get("peft") is not None:
             yield f"{SUBMISSION}: model {setting.label!r:.80} is adapted, so it belongs in open"
+        if setting.fields.get("template") is not None:
+            yield (
+                f"{SUBMISSION}: model {setting.label!r:.80} reads prompts by a chat template that "
+                "is not its checkpoint's, so it belongs in open"
+            )
 
 
 def _texts(submission: Submission) -> Iterator[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from parallelbench.leaderboards.first_prompt import FirstPrompt
 from parallelbench.leaderboards.submission import Level, Submission
 from parallelbench.record import Record
 
@@ -61,6 +62,7 @@ class Entry:
         level: How far it was checked.
         remarks: What a reader should know of the check, in sentences.
         redecoded: What was decoded again, by the label of its model.
+        first_prompts: Of each model that is no server, what it reads.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Entry:
     level: Level
     remarks: Sequence[str] = ()
     redecoded: Mapping[str, Redecoded] = field(default_factory=dict)
+    first_prompts: Sequence[FirstPrompt] = ()
 
     @property
     def level_told(self) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from parallelbench.analysis.losses import is_ideal
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
 from parallelbench.leaderboards.pack import BUILT_IN
@@ -82,6 +83,15 @@ def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterato
                     f"it is {ours!s:.12}: other weights or another tokenizer, or another version "
                     "of this package"
                 )
+
+
+def is_ideal_with_other_tokenizer(model: str) -> bool:
+    """Return whether the label ``model`` is of the ideal model with a tokenizer that it was given.
+
+    How many tokens an answer has, and so how fast it can be written, is then its submitter's
+    choice: such rows are compared with none of another tokenizer.
+    """
+    return is_ideal(model) and "tokenizer=" in model.partition(":")[2]
 
 
 def _known(

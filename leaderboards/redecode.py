@@ -69,7 +69,7 @@ class _Precision(NamedTuple):
 
 
 #: By the type of the weights.  Between batches of 1 and of 64, logits of `mini` move by up to
-#: 2.6e-6, 4e-3 and 3e-2. 
+#: 2.6e-6, 4e-3 and 3e-2.
 _PRECISIONS: Final[Mapping[str, _Precision]] = {
     "float32": _Precision(move=2e-5, differing=0.1),
     "float16": _Precision(move=1e-2, differing=0.25),
@@ -145,6 +145,8 @@ def decoded_again(
             )
     if is_exact(setting):
         _refuse_any(setting.label, pairs)
+    else:
+        _refuse_other_reading(setting.label, pairs)
     other = [pair for pair in pairs if pair.differs]
     if other:
         _refuse_many(setting.label, model, pairs)
@@ -225,6 +227,24 @@ def _jobs(
 
 
 # Whether the records that differ may do so.
+
+
+def _refuse_other_reading(label: str, pairs: Sequence[_Pair]) -> None:
+    """Refuse records whose model reads or writes text otherwise than the one that is opened here.
+
+    That of an entry may be a tokenizer or chat template of the submitter's.
+    """
+    for claimed, outcome in pairs:
+        prompt = outcome.job.prompt
+        for what, same in (
+            ("prompt", claimed.prompt_digest == prompt.digest),
+            ("text", claimed.text == prompt.read(claimed.decoding.output_ids)),
+        ):
+            if not same:
+                raise SubmissionError(
+                    f"{label}: the {what} of {_called(claimed)} is another with the tokenizer and "
+                    "chat template of the model that is opened here, so the entry's are not its own"
+                )
 
 
 def _refuse_any(label: str, pairs: Sequence[_Pair]) -> None:

@@ -54,6 +54,7 @@ from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
 from parallelbench.leaderboards.entry import Entry
+from parallelbench.leaderboards.known import is_ideal_with_other_tokenizer
 from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
@@ -309,7 +310,9 @@ class _Decoded:
         engines = {
             f"{score} by {engine}" for r in self.records for score, engine in r.engines.items()
         }
-        older = [
+        own = {r.model_digest for r in self.records if is_ideal_with_other_tokenizer(r.model)}
+        older = [f"with a tokenizer of its own ({digest:.8})" for digest in sorted(own)]
+        older += [
             f"{label} at version {version}"
             for label, task, version in sorted(found)
             if TASKS[task].version != version

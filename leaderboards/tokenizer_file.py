@@ -7,20 +7,26 @@ refused here, and what is merely unusual is told.
 
 from __future__ import annotations
 
-import re
+import json
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.folder import parsed
+from parallelbench.leaderboards.folder import parsed, read_json
+from parallelbench.leaderboards.tokenizer_parts import part_faults
 from parallelbench.prompt import Codec
 
 #: Special tokens that a chat template may name.
 _NAMED: Final = ("bos_token", "eos_token", "pad_token", "unk_token", "mask_token", "sep_token")
-_TWO_WORDS = re.compile(r"\w\W+\w")
+
+#: A decoder chooses between that many.
+_FEWEST_WORDS: Final = 2
 
 _Id = Annotated[int, Field(ge=0, lt=2**31)]
+#: The longest published ones have some 20,000 characters.
+_Template = Annotated[str, Field(max_length=100_000)]
+_Short = Annotated[str, Field(max_length=200)]
 
 
 class _Form(BaseModel):
@@ -31,14 +37,14 @@ class _Form(BaseModel):
     schema_version: Literal[1] = 1
     digest: str
     tokenizer: str
-    special_tokens: dict[str, str]
+    special_tokens: dict[str, _Short]
     cleans_spaces: bool
     mask_id: _Id
     end_id: _Id
-    stop_ids: list[_Id]
+    stop_ids: Annotated[list[_Id], Field(max_length=1000)]
     # Of several named ones transformers takes "default".
-    chat_template: str | dict[str, str]
-    template_arguments: dict[str, bool | int | str | None]
+    chat_template: _Template | Annotated[dict[_Short, _Template], Field(max_length=20)]
+    template_arguments: Annotated[dict[_Short, bool | int | _Short | None], Field(max_length=20)]
 
 
 def to_file(codec: Codec) -> dict[str, Any]:
@@ -67,8 +73,8 @@ def from_file(content: Any, where: str) -> Codec:
         where: The file, for the error's sentence.
 
     Raises:
-        SubmissionError: It has another form, no tokenizer can be made of it, or one of its
-            special ids is an ordinary token.
+        SubmissionError: It has another form, no tokenizer can be made of it, one of its parts
+            could rewrite texts, or one of its special ids is an ordinary token.
     """
     import tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -79,7 +85,7 @@ def from_file(content: Any, where: str) -> Codec:
             raise SubmissionError(f"{where}: {name!r:.80} is none of {', '.join(_NAMED)}")
     try:
         tokenizer = PreTrainedTokenizerFast(
-            tokenizer_object=tokenizers.Tokenizer.from_str(form.tokenizer),
+            tokenizer_object=tokenizers.Tokenizer.from_str(_plain(form.tokenizer, where)),
             clean_up_tokenization_spaces=form.cleans_spaces,
             chat_template=form.chat_template,
             **form.special_tokens,
@@ -104,10 +110,23 @@ def from_file(content: Any, where: str) -> Codec:
     return codec
 
 
-def longest_words(codec: Codec, ids: set[int]) -> list[str]:
-    """Return those of ``ids`` that spell several words at once, as text, the longest first."""
-    texts = {codec.tokenizer.decode([token]) for token in ids if token < codec.size}
-    return sorted((text for text in texts if _TWO_WORDS.search(text)), key=len, reverse=True)
+def _plain(tokenizer: str, where: str) -> str:
+    """Return a ``tokenizer.json`` that neither pads nor cuts, if it has parts that we know.
+
+    Raises:
+        SubmissionError: It has others, or another form.
+    """
+    place = f"{where}: its tokenizer"
+    content = read_json(tokenizer.encode(), place)
+    try:
+        faults = [f"{place}: {fault}" for fault in part_faults(content)]
+    except TypeError as error:
+        raise SubmissionError(f"{where}: no tokenizer can be made of it: {error}") from error
+    if faults:
+        raise SubmissionError(*faults)
+    if content.get("padding") is None and content.get("truncation") is None:
+        return tokenizer
+    return json.dumps({**content, "padding": None, "truncation": None})
 
 
 def _faults(codec: Codec, digest: str, where: str) -> list[str]:
@@ -117,7 +136,10 @@ def _faults(codec: Codec, digest: str, where: str) -> list[str]:
             f"{where} claims digest {digest:.12}, and what it holds has {codec.digest[:12]}; pack "
             "the run again"
         )
+    vocabulary: dict[str, int] = codec.tokenizer.get_vocab()
     added = codec.tokenizer.added_tokens_decoder
+    if len(set(vocabulary.values()) - {*added, codec.mask_id, *codec.ends}) < _FEWEST_WORDS:
+        faults.append(f"{where}: its tokenizer has fewer than {_FEWEST_WORDS} ordinary tokens")
     for name, token in (
         ("mask_id", codec.mask_id),
         ("end_id", codec.end_id),

@@ -23,6 +23,7 @@ from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, statement_faults
 from parallelbench.leaderboards.entry import Entry, Redecoded, level_of
+from parallelbench.leaderboards.first_prompt import FirstPrompt, first_prompt
 from parallelbench.leaderboards.folder import (
     RESULTS,
     RUN,
@@ -34,10 +35,11 @@ from parallelbench.leaderboards.folder import (
     shown,
 )
 from parallelbench.leaderboards.known import Known, digest_faults, known_models
+from parallelbench.leaderboards.prompt_rules import PromptRules
 from parallelbench.leaderboards.redecode import built_in_again, told
+from parallelbench.leaderboards.reply_rules import ReplyRules
 from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.leaderboards.submission import Submission
-from parallelbench.leaderboards.tokenizer_file import longest_words
 from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
 from parallelbench.leaderboards.unseen import Courses
 from parallelbench.model import MODELS, Reply
@@ -146,14 +148,21 @@ def verified(
         if told_wrong:
             raise SubmissionError(*told_wrong[:MOST_FAULTS])
         models = known_models(folder, submission, runfile)
-        finding, records = _found(folder, submission, runfile, models, progress)
+        check = _Check(submission, runfile, models, _Faults(), progress)
+        finding, records = _found(check, folder, season)
         if redecode:
             progress.begin(f"decoding records of {name} again")
             finding = _with_redecoded(finding, built_in_again(runfile, models, records), runfile)
         if cache is not None and keys:
             cache.keep(keys[-1], finding)
     entry = Entry(
-        name, submission, records, finding.level, finding.remarks, redecoded=finding.redecoded
+        name,
+        submission,
+        records,
+        finding.level,
+        finding.remarks,
+        finding.redecoded,
+        finding.first_prompts,
     )
     return Verified(entry, runfile, folder.digest, finding.content, folder.read)
 
@@ -216,28 +225,22 @@ def _with_redecoded(
     )
 
 
-def _found(
-    folder: Folder,
-    submission: Submission,
-    runfile: RunFile,
-    models: Mapping[str, Known],
-    progress: Progress,
-) -> tuple[Finding, list[Record]]:
+def _found(check: _Check, folder: Folder, season: Season) -> tuple[Finding, list[Record]]:
     """Return what is found of an entry, and its records as they follow from it."""
-    faults = _Faults()
-    faults.extend(digest_faults(submission, models))
-    check = _Check(submission, runfile, models, faults, progress)
+    faults = check.faults
+    faults.extend(digest_faults(check.submission, check.models))
     records = check.records(folder)
     faults.refuse()
     faults.extend(_result_faults(folder.json(RESULTS), records))
-    faults.extend(check.spelled_replies())
+    faults.extend(check.reply_faults())
     faults.refuse()
-    serves = any(MODELS[setting.name].serves for setting in runfile.models)
+    serves = any(MODELS[setting.name].serves for setting in check.runfile.models)
     finding = Finding(
         level="self-reported" if serves else "recomputed",
         remarks=tuple(check.remarks()),
         redecoded={},
         content=content_of(records),
+        first_prompts=tuple(check.first_prompts(season)),
     )
     return finding, records
 
@@ -290,8 +293,6 @@ class _Check:
     )
     _prompts: dict[tuple[str, str, int], Prompt] = field(default_factory=dict)
     _courses: Courses = field(default_factory=Courses)
-    _written: dict[str, set[int]] = field(default_factory=dict)
-    _alone: list[str] = field(default_factory=list)
 
     def records(self, folder: Folder) -> list[Record]:
         """Return the records that follow from those of ``folder``, in the order of the run."""
@@ -320,14 +321,21 @@ class _Check:
             )
         return [found[key] for key in left if key in found]
 
-    def spelled_replies(self) -> Iterator[str]:
-        """Yield a sentence where a tokenizer spells whole right answers with one token."""
-        if self._alone:
-            yield (
-                f"{len(self._alone)} right replies of several words are a single token, the first "
-                f"{self._alone[0]!r:.80}: such a tokenizer writes answers that no other has to "
-                "write in parallel; enter with the checkpoint's own"
-            )
+    def reply_faults(self) -> Iterator[str]:
+        """Yield a sentence for every tokenizer that answers in its model's place."""
+        for rules in self._reply_rules.values():
+            yield from rules.faults()
+
+    def first_prompts(self, season: Season) -> Iterator[FirstPrompt]:
+        """Yield what every model that shows it reads of the first sample for figures."""
+        task, index = season.tasks[0], season.test[0]
+        labels = {setting.key: setting.label for setting in self.runfile.tasks}
+        for label, known in self.models.items():
+            if known.codec is not None:
+                prompt = self._prompts[label, labels[task.key], index]
+                # What the ideal model predicts follows from its tokenizer, and so is no claim.
+                claimed = not (known.built_in or known.knows_law)
+                yield first_prompt(label, task.label, index, prompt, claimed=claimed)
 
     def remarks(self) -> Iterator[str]:
         """Yield what a reader should know of how far this could be checked."""
@@ -347,15 +355,10 @@ class _Check:
             if not known.built_in:
                 grid = f", its blocks of {known.blocks.length} tokens" if known.blocks else ""
                 yield (
-                    f"{label}: its tokenizer, special ids{grid} and weights digest are the "
-                    "submitter's word, until somebody opens the checkpoint"
+                    f"{label}: its tokenizer, chat template, special ids{grid} and weights digest "
+                    "are the submitter's word, until somebody opens the checkpoint"
                 )
-                several = longest_words(known.codec, self._written.get(label, set()))
-                if several:
-                    yield (
-                        f"{label}: {len(several)} of the tokens that it wrote spell several words "
-                        f"at once, such as {several[0]!r:.60}"
-                    )
+                yield from self._reply_rules[label].remarks()
             if not known.plain:
                 yield (
                     f"{label} does not compute every row whole: how many tokens went through it is "
@@ -459,15 +462,8 @@ class _Check:
         )
         expected = record_of(outcome, self.runfile, known.digest, known.weights_digest)
         if not known.built_in:
-            self._look_at_tokens(expected, codec)
+            self._reply_rules[record.model].look_at(expected, prompt.sample.reference)
         return expected
-
-    def _look_at_tokens(self, record: Record, codec: Codec) -> None:
-        ids = codec.before_end(record.decoding.output_ids)
-        self._written.setdefault(record.model, set()).update(ids)
-        several = len(ids) == 1 and longest_words(codec, set(ids))
-        if several and record.marks is not None and record.marks.lenient > 0:
-            self._alone.append(record.text)
 
     def _origin(self, record: Record) -> Origin:
         return Origin(
@@ -499,7 +495,34 @@ class _Check:
                     f"model {record.model!r:.80} cannot read sample {record.index} of "
                     f"{record.task_label}: {' '.join(str(error).split()):.200}"
                 ) from error
+            if record.model in self._prompt_rules:
+                self._check_prompt(record, self._prompts[key])
         return self._prompts[key]
+
+    def _check_prompt(self, record: Record, prompt: Prompt) -> None:
+        """Refuse a prompt in which a stranger's template or tokenizer has its say."""
+        try:
+            faults = list(self._prompt_rules[record.model].faults(prompt))
+        except SubmissionError as error:
+            faults = list(error.faults)
+        if faults:
+            where = f"model {record.model!r:.80}, sample {record.index} of {record.task_label}"
+            raise SubmissionError(*(f"{where}: {fault}" for fault in faults))
+
+    @cached_property
+    def _prompt_rules(self) -> dict[str, PromptRules]:
+        return {label: PromptRules(codec) for label, codec in self._brought}
+
+    @cached_property
+    def _reply_rules(self) -> dict[str, ReplyRules]:
+        return {label: ReplyRules(label, codec) for label, codec in self._brought}
+
+    @property
+    def _brought(self) -> Iterator[tuple[str, Codec]]:
+        """The models whose tokenizer and template are the entry's own, with these."""
+        for label, known in self.models.items():
+            if known.codec is not None and not known.built_in:
+                yield label, known.codec
 
     @cached_property
     def _expected(self) -> dict[Key, None]:

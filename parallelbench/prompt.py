@@ -104,16 +104,21 @@ class Codec:
             ChatTemplateError: There is no template, or it cannot write these messages.
         """
         variables = {**self.tokenizer.special_tokens_map, **self.template_arguments}
-        return render_chat(self._template, messages, variables)
+        return render_chat(self.template, messages, variables)
 
     @cached_property
     def template_date(self) -> str | None:
         """The date that the chat template is told as today's; None if it asks for none."""
-        asks = asks_for_date(self._template)
+        asks = asks_for_date(self.template)
         return TEMPLATE_DATE.date().isoformat() if asks else None
 
     @cached_property
-    def _template(self) -> str:
+    def template(self) -> str:
+        """The chat template that is rendered, as Jinja source.
+
+        Raises:
+            ChatTemplateError: There is none.
+        """
         try:
             return str(self.tokenizer.get_chat_template(self.chat_template))
         except ValueError as error:

@@ -91,6 +91,15 @@ def test_records_that_mostly_differ_are_refused_though_they_claim_nothing_better
         again(revising, [with_calls(each, place % 2 * 2 - 1) for place, each in enumerate(records)])
 
 
+@pytest.mark.parametrize(
+    ("what", "claims"), [("prompt", {"prompt_digest": "0" * 64}), ("text", {"text": "New York"})]
+)
+def test_another_tokenizer_or_template_than_the_checkpoints_is_found(revising, what, claims):
+    record = next(revising.records()).model_copy(update=claims)
+    with pytest.raises(SubmissionError, match=f"the {what} of choices/city sample .* is another"):
+        again(revising, [record])
+
+
 def test_what_no_rounding_leads_to_is_refused(revising):
     records = list(revising.records())
     claims = {record.key: with_calls(record, -1) for record in of(records, "confidence")[:2]}
