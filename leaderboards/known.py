@@ -32,6 +32,7 @@ class Known(NamedTuple):
         stops: Likewise.
         knows_law: Likewise.
         unwritable: Likewise.
+        provides: What it gives beside logits; None where that is not known.
     """
 
     codec: Codec | None
@@ -43,6 +44,7 @@ class Known(NamedTuple):
     stops: bool
     knows_law: bool
     unwritable: frozenset[int]
+    provides: frozenset[str] | None
 
 
 def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, Known]:
@@ -64,6 +66,12 @@ def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> di
     if beside:
         raise SubmissionError(f"{', '.join(sorted(beside))} belong to no model of this entry")
     return known
+
+
+@functools.cache
+def digest_of_mini() -> str | None:
+    """Return what identifies the weights of the network that ships with this package."""
+    return _opened(make_setting("mini", {}, MODELS)).weights_digest
 
 
 def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
@@ -116,6 +124,7 @@ def _server(claimed: SubmittedModel) -> Known:
         stops=False,
         knows_law=False,
         unwritable=frozenset(),
+        provides=None,
     )
 
 
@@ -131,6 +140,7 @@ def _built_in(setting: Setting) -> Known:
         stops=model.stops,
         knows_law=setting.name == "ideal",
         unwritable=frozenset(model.codec.unwritable),
+        provides=model.provides,
     )
 
 
@@ -157,7 +167,22 @@ def _brought(
         stops=not ideal and facts.get("stops") is True,
         knows_law=ideal,
         unwritable=frozenset(codec.unwritable),
+        provides=_given(setting, facts),
     )
+
+
+def _given(setting: Setting, facts: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return what a model gives whose family its entry states; None where it states none."""
+    if setting.name == "ideal":
+        from parallelbench.models.ideal import IdealModel
+
+        return IdealModel.provides
+    if setting.name != "hf":
+        return None
+    from parallelbench.models.hf import given_by_family
+
+    family, fields = facts.get("family"), dict[str, Any](setting.fields)
+    return given_by_family(family, fields.get("cache")) if isinstance(family, str) else None
 
 
 def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:

@@ -314,6 +314,16 @@ class Decoder(ABC):
         """Whether it draws nothing: the same predictions make it write the same."""
         return self.temperature == 0 and "uniform" not in self.needs
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether it makes the same calls whatever is predicted, if no model ends it earlier."""
+        return not self.adaptive
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows one call may have; None where the strategy does not say."""
+        return 1 if self.rows == "1" else None
+
     def lacks(self, provided: AbstractSet[str]) -> list[str]:
         """Return what it needs beside what the loop computes and a model that gives these."""
         return sorted(self.needs - STATISTICS - provided)

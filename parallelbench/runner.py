@@ -896,10 +896,26 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         if decoder_setting.label not in asked:
             continue
         decoder.check(model.codec)
-        missing = decoder.lacks(model.provides)
-        if missing:
-            hints = [decoder.hints[need] for need in missing if need in decoder.hints]
-            raise RunFileError(
-                f"decoder {decoder_setting.label!r} needs {', '.join(missing)}, "
-                + "; ".join([f"which model {setting.label!r} does not give", *hints])
-            )
+        told = told_lack(decoder_setting, decoder, setting, model.provides)
+        if told is not None:
+            raise RunFileError(told)
+
+
+def told_lack(
+    setting: Setting, decoder: Decoder, model: Setting, provided: AbstractSet[str]
+) -> str | None:
+    """Return in words what a decoder needs and a model does not give; None if there is nothing.
+
+    Args:
+        setting: That of the decoder.
+        decoder: The strategy.
+        model: The model's setting.
+        provided: What it gives beside logits.
+    """
+    missing = decoder.lacks(provided)
+    if not missing:
+        return None
+    hints = [decoder.hints[need] for need in missing if need in decoder.hints]
+    return f"decoder {setting.label!r} needs {', '.join(missing)}, " + "; ".join(
+        [f"which model {model.label!r} does not give", *hints]
+    )
