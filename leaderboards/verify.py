@@ -22,6 +22,7 @@ from typing import Any
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
+from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, serving_faults, statement_faults
 from parallelbench.leaderboards.entry import Entry
@@ -204,10 +205,22 @@ def _found(
     serves = any(MODELS[setting.name].serves for setting in runfile.models)
     finding = Finding(
         level="self-reported" if serves else "recomputed",
-        remarks=tuple(check.remarks()),
+        remarks=(*check.remarks(), *_repeated(records)),
         content=content_of(records),
     )
     return finding, records
+
+
+def _repeated(records: Sequence[Record]) -> Iterator[str]:
+    """Yield which settings decode as others do, so that a board counts them once."""
+    alike = alike_to_earlier(records)
+    if alike:
+        told = [f"{label} as {earlier}" for (_, label), earlier in alike.items()]
+        more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+        yield (
+            "these settings decode every sample as another does, which counts once: "
+            f"{', '.join(told[:10])}{more}"
+        )
 
 
 def _keys(runfile: RunFile) -> Iterator[Key]:

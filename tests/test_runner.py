@@ -522,7 +522,9 @@ def drawn_formerly(tmp_path):
 def test_a_run_that_drew_by_the_former_rule_is_not_continued_by_another(drawn_formerly):
     asked, begun = drawn_formerly
     before = len(list(begun.records()))
-    with pytest.raises(RunFileError, match=r"begun by an earlier release.*left of random:k=2 would"):
+    with pytest.raises(
+        RunFileError, match=r"begun by an earlier release.*left of random:k=2 would"
+    ):
         run(asked, begun.path)
     assert len(list(begun.records())) == before
 
