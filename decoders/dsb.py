@@ -82,7 +82,7 @@ class DSB(BatchDecoder):
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # likewise
-        """Whether the strategy inside adapts, or where it writes tells how far the window reaches."""
+        """Whether the strategy inside adapts, or where it writes moves the window's end."""
         return self._inner.chooser.adaptive or self.longest is not None
 
     def step_batch(self, batch: StepBatch) -> Updates:

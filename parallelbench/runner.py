@@ -66,7 +66,7 @@ _TRIED = 4
 #: times the longest of those: the samples of no task differ so much.
 _MARGIN = 4
 #: What the random numbers of a decode are drawn from, as the environment of a run says it.
-RANDOM_KEY = "seed/task/sample/repeat/decoder"
+RANDOM_KEY = "seed, task, sample, repeat, decoder"
 #: Seconds between two notes of how far a session is; a process that is killed loses so much of
 #: what it measured.
 _NOTED_EVERY = 10.0
