@@ -171,10 +171,11 @@ def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT)
 def content_of(records: Iterable[Record]) -> str:
     """Return a digest of what was decoded: which text stands there, and when each place was filled.
 
-    No order, name, note, clock, number of a token or field that does nothing changes it.
+    No order, name, note, clock, number of a token or field that does nothing changes it, nor how
+    often the same was decoded.
     """
     digest = hashlib.sha256()
-    for each in sorted(hashlib.sha256(_decoded(record)).digest() for record in records):
+    for each in sorted({hashlib.sha256(_decoded(record)).digest() for record in records}):
         digest.update(each)
     return digest.hexdigest()
 

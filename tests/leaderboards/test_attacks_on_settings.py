@@ -338,6 +338,13 @@ def test_the_same_decodes_are_the_same_content(change):
     assert content_of(records[1:]) != content_of(records)
 
 
+def test_the_same_decode_twice_is_the_same_content():
+    asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "confidence:k=32", "samples": 2}
+    once = list(execute(make_runfile(asked)))
+    twice = list(execute(make_runfile({**asked, "repeats": 2})))
+    assert content_of(twice) == content_of(once)
+
+
 def test_other_token_numbers_are_the_same_content():
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 1}
     (record,) = execute(make_runfile(asked))
