@@ -265,7 +265,8 @@ class Decoder(ABC):
         needs: What it wants to know of each position; the loop computes only that.
         adaptive: Whether the number of tokens per step depends on the predictions.
         remasks: Whether a written position may be opened again or overwritten.
-        calls: Model calls in one step, in words where it is not 1.
+        calls: Model calls in one step, in words where it is not 1: "0 or 1" for a strategy that
+            makes steps without a call.
         rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
         hints: By what it needs, what to say where a model does not give that.
