@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import yaml
 
 import checkpoints
 from entries import Spoilt, make_entry, make_run
+from parallelbench.decoder import DECODERS, Chooser
+from parallelbench.decoders.selection import top
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards.pack import Statement, pack
 from parallelbench.leaderboards.regenerate import regenerated
@@ -282,6 +286,26 @@ def test_strategies_with_a_schedule_are_no_ones_word(scheduled):
     assert adaptive.endswith("shows: lopa")
     assert not any("cannot be told without their model" in each for each in found.entry.remarks)
     assert regenerated(found, None).entry.level == "reproduced"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attentive(Chooser):
+    """Commits half of a canvas, and needs what only its model can give."""
+
+    needs: ClassVar = frozenset({"token", "confidence", "attention"})
+
+    def choose(self, statistics, open, progress):  # noqa: A002
+        return top(statistics.confidence, open, 32)
+
+
+def test_calls_that_only_the_model_could_show_are_the_submitters_word(
+    tiny_season, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(DECODERS._entries, "attentive", Attentive)
+    path = make_entry(tmp_path, models=["mini"], decoders="attentive,random:k=32")
+    remarks = verified(path).entry.remarks
+    (told,) = [each for each in remarks if "cannot be told without their model" in each]
+    assert told.endswith("the submitter's word: attentive")
 
 
 def test_settings_that_only_some_models_serve_may_be_left_out(tiny_season, tmp_path):
