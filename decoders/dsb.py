@@ -82,8 +82,8 @@ class DSB(BatchDecoder):
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # likewise
-        """Whether the strategy inside adapts."""
-        return self._inner.chooser.adaptive
+        """Whether the strategy inside adapts, or where it writes moves the window's end."""
+        return self._inner.chooser.adaptive or self.longest is not None
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what the strategy inside chooses of each sample's window."""

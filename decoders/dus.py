@@ -49,7 +49,6 @@ class DUS(BatchDecoder):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("base",)
     grid: ClassVar[str] = "block_length=1|2|4|8|16|32"
 
@@ -62,6 +61,16 @@ class DUS(BatchDecoder):
             raise ValueError(f"base must be at least 2, got {self.base}")
         if not 0 <= self.skip_below <= 1:
             raise ValueError(f"skip_below must lie in [0, 1], got {self.skip_below}")
+
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]  # follows the threshold
+        """Whether predictions tell who waits; nobody does at 0."""
+        return self.skip_below > 0
+
+    @property
+    def scheduled(self) -> bool:
+        """Every group takes its call, whoever waits."""
+        return True
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the group whose turn it is, with what waited; of that, what is sure enough."""

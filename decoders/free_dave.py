@@ -86,6 +86,11 @@ class FreeDave(Decoder):
         if self.drafts < 1:
             raise ValueError(f"drafts must be at least 1 row, got {self.drafts}")
 
+    @property
+    def most_rows(self) -> int:
+        """The canvas, and what it would be after each draft but the last."""
+        return self.drafts
+
     def start(self, view: View) -> Draft:
         """Return that nothing is predicted yet."""
         return Draft(order=[], token=view.canvas)

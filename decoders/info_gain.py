@@ -111,6 +111,11 @@ class InfoGain(Decoder):
         if self.objective not in ("info_gain", "lookum"):
             raise ValueError(f"objective must be 'info_gain' or 'lookum', got {self.objective!r}")
 
+    @property
+    def most_rows(self) -> int:
+        """One for each candidate."""
+        return self.candidates
+
     def draws(self, positions: int) -> int:  # noqa: ARG002  a candidate is one number
         """Return one number for each candidate that is drawn."""
         return self.candidates - 1

@@ -87,6 +87,11 @@ class Lopa(Decoder):
         if self.score not in ("confidence", "entropy"):
             raise ValueError(f"score must be 'confidence' or 'entropy', got {self.score!r}")
 
+    @property
+    def most_rows(self) -> int:
+        """The anchor and its branches."""
+        return self.branches + 1
+
     def start(self, view: View) -> Branches:
         """Return that there are no branches yet."""
         return Branches(positions=[], token=view.canvas)

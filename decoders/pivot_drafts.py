@@ -88,6 +88,11 @@ class PivotDrafts(Certainty):
             raise ValueError(f"tolerance must lie in [0, 1), got {self.tolerance}")
 
     @property
+    def most_rows(self) -> int:
+        """The canvas, and one for each draft."""
+        return self.drafts + 1
+
+    @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # they follow the temperature
         """What decides and what verifies; chance has a say above temperature 0 only."""
         chance = {"uniform"} if self.temperature > 0 else set()

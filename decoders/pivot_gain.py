@@ -86,6 +86,11 @@ class PivotGain(Certainty):
         if self.moved is not None and not 0 <= self.moved < math.inf:
             raise ValueError(f"moved must lie in [0, inf) nats, got {self.moved}")
 
+    @property
+    def most_rows(self) -> int:
+        """One for each candidate."""
+        return self.candidates
+
     def start(self, view: View) -> Candidates:  # noqa: ARG002
         """Return that nothing is to be tried."""
         return Candidates()

@@ -17,7 +17,8 @@ written, with a token drawn from its prediction, with probability
 * ``loop``: for t > 0.55 alpha rises linearly from 0 to 0.9, for t <= 0.05 from 0.9 to 1, both
   with sigma = 0; between, alpha rests at 0.9 and sigma = eta.
 
-The last call writes everything that is open.
+The last call writes everything that is open.  No block takes more than four calls per open
+position: T is that where ``steps`` is more.
 Defaults: schedule = cap; eta = 0.008, 0.015 and 0.02 for cap, rescale and loop; steps = as many
 as positions are open; temperature = 1.
 
@@ -37,9 +38,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import (
+    DECODERS,
+    STEPS_PER_TOKEN,
+    BatchDecoder,
+    Decoder,
+    StepBatch,
+    Updates,
+    View,
+)
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
-from parallelbench.decoders.schedule import MOST_STEPS
+from parallelbench.decoders.schedule import MOST_STEPS, steps_allowed
 from parallelbench.decoders.selection import computed
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
@@ -71,7 +80,8 @@ class Remdm(BatchDecoder):
     """Write and open positions at random, at the rates of a diffusion process.
 
     Attributes:
-        steps: Calls for each block, 1 to 100,000; None makes as many as positions are open.
+        steps: Calls for each block, 1 to 100,000, of which a block takes as many as four per
+            open position; None makes as many as positions are open.
         schedule: How likely a written token falls open.
         eta: The schedule's own strength, in [0, 1]; None takes the published one.
             ``conf`` has none.
@@ -81,7 +91,6 @@ class Remdm(BatchDecoder):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "uniform"})
-    adaptive: ClassVar[bool] = False
     remasks: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("schedule", "steps")
     presets: ClassVar[Mapping[str, str]] = {
@@ -108,9 +117,15 @@ class Remdm(BatchDecoder):
         if self.eta is not None and self.schedule == "conf":
             raise ValueError(f"schedule conf takes no eta, got {self.eta}: leave it out")
 
-    def most_steps(self, positions: int) -> int:
-        """Return the steps of as many blocks as there are positions."""
-        return (self.steps or 1) * positions
+    @property
+    def adaptive(self) -> bool:  # type: ignore[override]  # follows the schedule
+        """Whether predictions tell how many tokens fall open: their confidences, for ``conf``."""
+        return self.schedule == "conf"
+
+    @property
+    def scheduled(self) -> bool:
+        """Every block takes its steps, whatever falls open."""
+        return True
 
     def start(self, view: View) -> Drawn:
         """Return that nothing was written yet."""
@@ -119,7 +134,7 @@ class Remdm(BatchDecoder):
 
     def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
         """Return whether all steps were taken."""
-        return view.step >= (self.steps or view.initial)
+        return view.step >= steps_allowed(self.steps or view.initial, view.initial)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Write open positions and open written ones, each by its own chance."""
@@ -140,7 +155,8 @@ class Remdm(BatchDecoder):
 
     def _rates(self, batch: StepBatch) -> _Rates:
         step, initial = batch.progress.step[:, None].double(), batch.progress.initial[:, None]
-        steps = initial if self.steps is None else torch.full_like(initial, self.steps)
+        allowed = STEPS_PER_TOKEN * initial
+        steps = initial if self.steps is None else allowed.clamp(max=self.steps)
         start, end = 1 - step / steps, 1 - (step + 1) / steps
         if self.schedule == "loop":
             return self._loop(start, end)

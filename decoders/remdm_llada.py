@@ -4,7 +4,8 @@ Rule: commit the k surest open positions in each call.  With n positions and
 ``T = ceil(n / k)`` calls, after ``floor(7 T / 8)`` of them (one at least) come ``revisions``
 calls of another kind: before each, the ``reopened`` positions of lowest confidence at commit
 are opened again; after it, as many of the surest open ones are committed.  Then the rest
-is decoded as before: T + revisions calls for each block.
+is decoded as before: T + revisions calls for each block.  (No block takes more than four calls
+per open position: it is revised three times per position at most.)
 Defaults: k = 1, reopened = 1, revisions = 1.
 
 Source: Wang et al., "Remasking Discrete Diffusion Models with Inference-Time Scaling"
@@ -23,9 +24,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import (
+    DECODERS,
+    STEPS_PER_TOKEN,
+    BatchDecoder,
+    Decoder,
+    StepBatch,
+    Updates,
+    View,
+)
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
 from parallelbench.decoders.selection import computed, leading, ranking
+
+#: Of a block, per open position: with the calls that write it, no more than the loop allows.
+_MOST_REVISIONS = STEPS_PER_TOKEN - 1
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +56,7 @@ class RemdmLlada(BatchDecoder):
     Attributes:
         k: Tokens per call, at least 1.
         reopened: Positions that a revision opens again, at least 1.
-        revisions: Calls that revise, 0 or more.
+        revisions: Calls that revise, 0 or more; a block takes three per open position at most.
 
     Raises:
         ValueError: One of them is out of range.
@@ -80,7 +92,8 @@ class RemdmLlada(BatchDecoder):
 
     def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
         """Return whether all calls of the schedule were made."""
-        return view.step >= -(-view.initial // self.k) + self.revisions
+        revisions = min(self.revisions, _MOST_REVISIONS * view.initial)
+        return view.step >= -(-view.initial // self.k) + revisions
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest open positions, and open the least sure again if it is time."""
@@ -88,8 +101,9 @@ class RemdmLlada(BatchDecoder):
         # Steps from the first revision on; the step before it opens what it revises.
         calls = (batch.progress.initial + self.k - 1) // self.k
         since = batch.progress.step - (calls * 7 // 8).clamp(min=1)
-        revising = (since >= 0) & (since < self.revisions)
-        opening = (since >= -1) & (since < self.revisions - 1)
+        revisions = (_MOST_REVISIONS * batch.progress.initial).clamp(max=self.revisions)
+        revising = (since >= 0) & (since < revisions)
+        opening = (since >= -1) & (since < revisions - 1)
         count = torch.where(revising, self.reopened, self.k)[:, None]
         chosen = leading(ranking(confidence, batch.open), count, batch.open)
         running = confidence.where(chosen, gathered(batch.states, "confidence"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import torch
@@ -76,36 +76,40 @@ def exact_shares(steps: int, eps: float, device: torch.device) -> Float[Tensor, 
     )
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def published_counts(
     steps: int, eps: float, longest: int, device: torch.device
-) -> Int[Tensor, "steps remaining"]:
+) -> Int[Tensor, "taken remaining"]:
     """Return how many of n open positions each step commits, rounded as published.
 
     The last row is not used: the last step commits whatever is left.
 
     Args:
-        steps: Of the block.
+        steps: Of the block; the table has those of them that a block may take.
         eps: The time at the end.
         longest: The largest n.
         device: Where the table is wanted.
     """
-    shares = published_shares(steps, eps, torch.device("cpu"))
+    taken = steps_allowed(steps, longest)
+    shares = published_shares(steps, eps, torch.device("cpu"))[:taken]
     remaining = torch.arange(longest + 1, dtype=torch.float32)
     return (remaining * shares[:, None]).long().to(device)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def exact_counts(
     steps: int, eps: float, longest: int, device: torch.device
-) -> Int[Tensor, "steps remaining"]:
+) -> Int[Tensor, "taken remaining"]:
     """Return the same table as the formula has it, without rounding: ``floor(n (1 - s / t))``."""
-    rows = [[math.floor(n * share) for n in range(longest + 1)] for share in _exact(steps, eps)]
+    shares = itertools.islice(_exact(steps, eps), steps_allowed(steps, longest))
+    rows = [
+        [n * share.numerator // share.denominator for n in range(longest + 1)] for share in shares
+    ]
     return torch.tensor(rows, device=device)
 
 
-def _exact(steps: int, eps: float) -> list[Fraction]:
+def _exact(steps: int, eps: float) -> Iterator[Fraction]:
     # As it is written: 0.001 is a thousandth, not the binary number nearest to it.
     end = Fraction(repr(eps))
-    time = [1 - (1 - end) * Fraction(step, steps) for step in range(steps + 1)]
-    return [1 - later / earlier for earlier, later in itertools.pairwise(time)]
+    time = (1 - (1 - end) * Fraction(step, steps) for step in range(steps + 1))
+    return (1 - later / earlier for earlier, later in itertools.pairwise(time))

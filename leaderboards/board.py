@@ -197,7 +197,7 @@ def _check_of(board: Path, name: str) -> _Check | None:
 
 def _twin(board: Path, found: Verified) -> str | None:
     """Return the name of an entry of a board that has the same records as ``found``, if any."""
-    asked = _size(found.runfile.frozen())
+    asked = _samples(found.runfile.frozen())
     with storage(board):
         names = sorted(each.name for each in board.iterdir() if _NAME.fullmatch(each.name))
     for name in names:
@@ -205,7 +205,7 @@ def _twin(board: Path, found: Verified) -> str | None:
             continue
         try:
             folder = Folder.open(board / name)
-            if _size(folder.yaml(RUN)) != asked:
+            if _samples(folder.yaml(RUN)) != asked:
                 continue
             content = content_of(from_line(line, where) for line, where in folder.lines())
         except (SubmissionError, RecordsError):
@@ -215,15 +215,9 @@ def _twin(board: Path, found: Verified) -> str | None:
     return None
 
 
-def _size(run: Any) -> tuple[Any, ...]:
-    """Return how much a run asks for: equal for runs with the same records."""
-    if not isinstance(run, dict):
-        return ()
-    lists = (run.get(name) for name in ("models", "tasks", "decoders"))
-    return (
-        *(len(each) if isinstance(each, list) else None for each in lists),
-        *(run.get(name) for name in ("samples", "seed", "repeats")),
-    )
+def _samples(run: Any) -> tuple[Any, ...]:
+    """Return whose samples a run decodes: runs with the same records have these in common."""
+    return (run.get("samples"), run.get("seed")) if isinstance(run, dict) else ()
 
 
 def _same_records(board: Path, first: str, second: str) -> str:

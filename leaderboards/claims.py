@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from parallelbench.decoder import DECODERS
+from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards.folder import RUN, SUBMISSION, hidden_characters, shown
-from parallelbench.leaderboards.pack import differing_samples, reads_a_file
+from parallelbench.leaderboards.known import Known, digest_of_mini
+from parallelbench.leaderboards.pack import BUILT_IN, differing_samples, reads_a_file
 from parallelbench.leaderboards.season import Season
 from parallelbench.leaderboards.submission import Submission
+from parallelbench.model import MODELS
+from parallelbench.prompt import Codec
 from parallelbench.runfile import RunFile, differences, make_runfile
-from parallelbench.setting import Setting
+from parallelbench.runner import told_lack
+from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
 #: Decodes that one entry may claim.
@@ -128,8 +133,72 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
             f"{SUBMISSION}: task_versions are {shown(submission.task_versions)}, and here they "
             f"are {shown(versions)}; samples or marks differ between versions, so run it again"
         )
+    yield from _seed_faults(runfile)
+    yield from _training_faults(submission, runfile)
     if submission.division == "closed":
         yield from _closed_faults(submission, runfile)
+
+
+def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[str]:
+    """Yield what a run asks of a model that it cannot serve, or leaves out though it can.
+
+    Args:
+        runfile: What was run.
+        models: What is known of its models, by label.
+    """
+    decoders = [(setting, build(setting, DECODERS)) for setting in runfile.decoders]
+    for model in runfile.models:
+        known = models[model.label]
+        asked = {each.label for each in runfile.decoders_of(model)}
+        if known.codec is None:
+            if runfile.left_out.get(model.label):
+                yield f"{RUN}: left_out names {model.label!r:.80}, a server, which takes no decoder"
+            continue
+        for setting, decoder in decoders:
+            if setting.label in asked:
+                yield from _unserved(setting, decoder, model, known, known.codec)
+            elif not decoder.lacks(known.provides or frozenset()):
+                yield (
+                    f"{RUN}: left_out leaves {setting.label!r:.80} out of {model.label!r:.80}, "
+                    "which gives all that it needs; enter every decoder that the run names"
+                )
+
+
+def _unserved(
+    setting: Setting, decoder: Decoder, model: Setting, known: Known, codec: Codec
+) -> Iterator[str]:
+    try:
+        decoder.check(codec)
+    except RequestError as error:
+        yield f"{RUN}: {error!s:.300}"
+    if known.provides is not None:
+        told = told_lack(setting, decoder, model, known.provides)
+        if told is not None:
+            yield f"{RUN}: {told:.500}"
+
+
+def _seed_faults(runfile: RunFile) -> Iterator[str]:
+    """Yield which settings have a seed of their own: another seed is another draw."""
+    for kind, settings, registry in (
+        ("model", runfile.models, MODELS),
+        ("decoder", runfile.decoders, DECODERS),
+    ):
+        for setting in settings:
+            seed = setting.fields.get("seed")
+            default = next(
+                (
+                    each.default
+                    for each in dataclasses.fields(registry[setting.name])
+                    if each.name == "seed"
+                ),
+                None,
+            )
+            # A server's field of that name says whether requests carry one.
+            if isinstance(seed, int) and not isinstance(seed, bool) and seed != default:
+                yield (
+                    f"{RUN}: {kind} {setting.label!r:.80} has a seed of its own, and on a board it "
+                    f"is {default!r}: who chooses a seed chooses among draws; run it without"
+                )
 
 
 def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
@@ -148,6 +217,20 @@ def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
             yield (
                 f"{SUBMISSION}: model {setting.label!r:.80} reads prompts by a chat template that "
                 "is not its checkpoint's, so it belongs in open"
+            )
+
+
+def _training_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
+    """Yield which models are said not to know the suite that were trained on it here."""
+    if submission.trained_on_suite == "yes":
+        return
+    for setting, model in zip(runfile.models, submission.models, strict=False):
+        brought = setting.name not in BUILT_IN and model.weights_digest is not None
+        if setting.name == "mini" or (brought and model.weights_digest == digest_of_mini()):
+            yield (
+                f"{SUBMISSION}: trained_on_suite is {submission.trained_on_suite!r}, and the "
+                f"weights of {setting.label!r:.80} are those of mini, which this package trained "
+                "on these tasks: say 'yes'"
             )
 
 

@@ -34,6 +34,7 @@ class Known(NamedTuple):
         knows_law: Likewise.
         unwritable: Likewise.
         model: The model itself, where it is part of this package; else None.
+        provides: What it gives beside logits; None where that is not known.
     """
 
     codec: Codec | None
@@ -45,6 +46,7 @@ class Known(NamedTuple):
     stops: bool
     knows_law: bool
     unwritable: frozenset[int]
+    provides: frozenset[str] | None
     model: Model | None = None
 
 
@@ -67,6 +69,12 @@ def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> di
     if beside:
         raise SubmissionError(f"{', '.join(sorted(beside))} belong to no model of this entry")
     return known
+
+
+@functools.cache
+def digest_of_mini() -> str | None:
+    """Return what identifies the weights of the network that ships with this package."""
+    return _opened(make_setting("mini", {}, MODELS)).weights_digest
 
 
 def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
@@ -128,6 +136,7 @@ def _server(claimed: SubmittedModel) -> Known:
         stops=False,
         knows_law=False,
         unwritable=frozenset(),
+        provides=None,
     )
 
 
@@ -144,6 +153,7 @@ def _built_in(setting: Setting) -> Known:
         knows_law=setting.name == "ideal",
         unwritable=frozenset(model.codec.unwritable),
         model=model,
+        provides=model.provides,
     )
 
 
@@ -170,7 +180,22 @@ def _brought(
         knows_law=ideal,
         unwritable=frozenset(codec.unwritable),
         model=model,
+        provides=_given(setting, facts),
     )
+
+
+def _given(setting: Setting, facts: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return what a model gives whose family its entry states; None where it states none."""
+    if setting.name == "ideal":
+        from parallelbench.models.ideal import IdealModel
+
+        return IdealModel.provides
+    if setting.name != "hf":
+        return None
+    from parallelbench.models.hf import given_by_family
+
+    family, fields = facts.get("family"), dict[str, Any](setting.fields)
+    return given_by_family(family, fields.get("cache")) if isinstance(family, str) else None
 
 
 def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:

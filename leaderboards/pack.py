@@ -62,6 +62,7 @@ class Statement:
             what is known of built-in models, and ``unknown`` of others.
         disclosure: What else a reader should know.
         licence: Of the weights.
+        runs_made: How many runs of the season were made, this one included; None says nothing.
     """
 
     submitter: str
@@ -72,6 +73,7 @@ class Statement:
     trained_on_suite: Literal["yes", "no", "unknown"] | None = None
     disclosure: str = ""
     licence: str | None = None
+    runs_made: int | None = None
 
 
 def pack(
@@ -252,6 +254,7 @@ def _submission(
         "division": statement.division,
         "trained_on_suite": statement.trained_on_suite or _trained(runfile),
         "disclosure": statement.disclosure,
+        "runs_made": statement.runs_made,
         "season": season.name,
         "library_version": versions[0],
         "task_versions": {setting.label: TASKS[setting.name].version for setting in runfile.tasks},

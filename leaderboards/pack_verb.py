@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parallelbench.asked import refuse_idle
-from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS
+from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS
 
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
@@ -89,6 +89,12 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 )
 @click.option("--disclosure", default="", help="What else a reader should know.")
 @click.option("--licence", help="Of the weights, as SPDX names it.")
+@click.option(
+    "--runs-made",
+    type=click.IntRange(1, MOST_RUNS),
+    metavar="N",
+    help="How many runs of the season you made, this one included; the board shows it.",
+)
 def pack(run: Path, out: Path, **said: Any) -> None:
     """Make an entry of a finished run: all that is needed to compute its figures again.
 

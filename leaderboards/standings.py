@@ -53,6 +53,7 @@ from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
+from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.known import is_ideal_with_other_tokenizer
 from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
@@ -319,6 +320,15 @@ class _Decoded:
         ]
         return (*older, *sorted(engines))
 
+    def repeats(self, curve: Curve) -> bool:
+        """Return whether all settings of a strategy decode as earlier ones in another row do."""
+        own = self.families[curve]
+        return all(self._alike.get((self.model, label), label) not in own for label in own)
+
+    @cached_property
+    def _alike(self) -> Mapping[tuple[str, str], str]:
+        return alike_to_earlier(self.records)
+
     def why_missing(self, curve: Curve) -> str | None:
         """Return why a strategy has no figures; None if it has."""
         reasons = [self.missing[each] for each in self.families[curve] if each in self.missing]
@@ -437,7 +447,12 @@ class _Contender(NamedTuple):
 def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
     decoded = [each for entry in entries for each in _decoded(entry, of_season)]
     _refuse_other_samples(decoded)
-    contenders = [_contender(each, curve) for each in decoded for curve in each.families]
+    contenders = [
+        _contender(each, curve)
+        for each in decoded
+        for curve in each.families
+        if not each.repeats(curve)
+    ]
     scopes = scopes_of(of_season)
     figures: list[dict[str, Figures]] = [{} for _ in contenders]
     lines: dict[tuple[str, str], dict[str, Float[np.ndarray, " percents"]]] = defaultdict(dict)

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from parallelbench.ranges import MOST_RUNS
+
 SCHEMA_VERSION: Final = 1
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -69,6 +71,8 @@ class Submission(BaseModel):
         division: See :data:`Division`.
         trained_on_suite: Whether the weights have seen answers of this suite's tasks.
         disclosure: What else a reader should know, in words.
+        runs_made: How many runs of the season were made before this one was chosen, itself
+            included, 1 to 1,000,000; None where nobody said.
         season: Whose samples were decoded.
         library_version: Of the package that decoded.
         task_versions: Of each task, by label.
@@ -86,6 +90,7 @@ class Submission(BaseModel):
     division: Division
     trained_on_suite: Literal["yes", "no", "unknown"]
     disclosure: _Paragraph = ""
+    runs_made: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     season: _Line
     library_version: _Line
     task_versions: Annotated[dict[str, int], Field(min_length=1)]

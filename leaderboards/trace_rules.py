@@ -1,7 +1,7 @@
 """What a trace must obey, whatever the model said: the canvas, the loop, the strategy's promises.
 
-A trace that obeys all of this may still have been invented.  For a strategy whose speed is
-fixed the number of calls is proven by it; for one whose speed depends on the predictions only
+A trace that obeys all of this may still have been invented.  Where the course of a strategy is
+known the number of calls is proven by it; for one whose speed depends on the predictions only
 decoding again proves it, which is what the levels above ``recomputed`` are for.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
-from typing import Any
+from typing import Any, Final
 
 from parallelbench.decoder import Chooser, Decoder
 from parallelbench.lanes import block_ends, window_ends
@@ -20,6 +20,9 @@ from parallelbench.model import Blocks
 from parallelbench.prompt import Prompt
 from parallelbench.record import Record
 from parallelbench.trace import Trace
+
+#: Rows of one call of a strategy that does not say how many it sends.
+_MOST_ROWS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def broken_rules(record: Record, conduct: Conduct) -> Iterator[str]:
     yield from _ending_rules(record, conduct)
     yield from _calling_rules(record.decoding.trace, conduct)
     if conduct.course is not None:
-        yield from _course_rules(record, conduct.course, plain=conduct.plain)
+        yield from _course_rules(record, conduct.prompt, conduct.course, plain=conduct.plain)
 
 
 def _counted_rules(record: Record, conduct: Conduct) -> Iterator[str]:
@@ -194,48 +197,64 @@ def _stopping_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
 
 
 def _calling_rules(trace: Trace, conduct: Conduct) -> Iterator[str]:
-    """Yield what is wrong with what was sent."""
-    decoder, prompt = conduct.decoder, conduct.prompt
+    """Yield what is wrong with what was sent, the first of it."""
     own = len(trace.rows) - trace.stopped
-    whole = len(prompt.ids) + len(prompt.canvas)
-    simple = decoder.rows == "1" and _is_own(decoder, "plan", Decoder)
-    for step in range(own):
-        rows, tokens, aside = trace.rows[step], trace.row_tokens[step], trace.auxiliary_calls[step]
-        if rows == 0 and (tokens or aside):
-            yield f"step {step} sends no row, and {shown(tokens)} tokens"
-        elif rows == 0 and decoder.calls == "1":
-            yield f"step {step} makes no call, and {_name(decoder)} makes one in every step"
-        elif rows > 1 and decoder.rows == "1":
-            yield f"step {step} sends {shown(rows)} rows, and {_name(decoder)} sends one"
-        elif rows and tokens < rows:
-            yield f"step {step} sends {shown(rows)} rows of {shown(tokens)} tokens"
-        elif conduct.plain and aside:
-            yield f"step {step} makes {shown(aside)} auxiliary calls, which its model never does"
-        elif conduct.plain and simple and tokens != whole:
-            yield f"step {step} claims {shown(tokens)} tokens, and prompt and canvas have {whole}"
-        elif aside not in (0, 1):
-            yield f"step {step} claims {shown(aside)} auxiliary calls; there is one or none"
-        else:
-            continue
-        return
+    columns = (trace.rows[:own], trace.row_tokens[:own], trace.auxiliary_calls[:own])
+    for step, (rows, tokens, aside) in enumerate(zip(*columns, strict=True)):
+        told = _wrong_rows(rows, conduct.decoder) or _wrong_load(rows, tokens, aside, conduct)
+        if told:
+            yield f"step {step} {told}"
+            return
     if not trace.nfe:
         yield "it makes no call at all"
 
 
-def _course_rules(record: Record, course: Course, *, plain: bool) -> Iterator[str]:
+def _wrong_rows(rows: int, decoder: Decoder) -> str | None:
+    """Return why a step cannot send so many rows; None if it can."""
+    if rows == 0 and "0" not in decoder.calls.split():
+        return f"makes no call, and {_name(decoder)} makes one in every step"
+    if decoder.most_rows is not None and rows > decoder.most_rows:
+        told = "one" if decoder.most_rows == 1 else f"{decoder.most_rows} at most"
+        return f"sends {shown(rows)} rows, and {_name(decoder)} sends {told}"
+    if rows > _MOST_ROWS:
+        return f"sends {shown(rows)} rows, and no call has more than {_MOST_ROWS:,}"
+    return None
+
+
+def _wrong_load(rows: int, tokens: int, aside: int, conduct: Conduct) -> str | None:
+    """Return why the rows of a step cannot have so many tokens; None if they can."""
+    prompt, decoder = conduct.prompt, conduct.decoder
+    whole = len(prompt.ids) + len(prompt.canvas)
+    if rows == 0 and (tokens or aside):
+        return f"sends no row, and {shown(tokens)} tokens"
+    if rows and tokens < rows:
+        return f"sends {shown(rows)} rows of {shown(tokens)} tokens"
+    if conduct.plain and aside:
+        return f"makes {shown(aside)} auxiliary calls, which its model never does"
+    if aside not in (0, 1):
+        return f"claims {shown(aside)} auxiliary calls; there is one or none"
+    simple = decoder.rows == "1" and _is_own(decoder, "plan", Decoder)
+    # A strategy may show the canvas twice, and a model may compute once more what it keeps.
+    most = rows * (whole + len(prompt.canvas)) + aside * whole
+    if (conduct.plain and simple and tokens != whole) or tokens > most:
+        return f"claims {shown(tokens)} tokens, and prompt and canvas have {whole}"
+    return None
+
+
+def _course_rules(record: Record, prompt: Prompt, course: Course, *, plain: bool) -> Iterator[str]:
     trace, label = record.decoding.trace, record.decoder_label
     # Where the model ended the decode, only what the strategy did before that can be compared.
     own = slice(len(trace.rows) - 1 if trace.stopped else None)
-    claimed = Course(*(column[own] for column in Course.of(trace, record.prompt_tokens or 0)))
-    course = Course(*(column[own] for column in course))
+    claimed = Course.of(trace, prompt)
     compared = [
-        ("writes {} tokens", claimed.writes, course.writes),
         ("sends {} rows", claimed.rows, course.rows),
         ("sends {} tokens of canvas", claimed.tokens, course.tokens),
     ]
-    for what, ours, theirs in compared if plain else compared[:2]:
-        if ours != theirs:
-            pairs = zip_longest(ours, theirs)
+    if course.writes is not None:
+        compared.insert(0, ("writes {} tokens", claimed.writes or [], course.writes))
+    for what, ours, theirs in compared if plain else compared[:-1]:
+        if ours[own] != theirs[own]:
+            pairs = zip_longest(ours[own], theirs[own])
             step = next(step for step, (one, other) in enumerate(pairs) if one != other)
             yield (
                 f"it {what.format(_few(ours[step:]))} from step {step} on, and {label} always "

@@ -1,7 +1,8 @@
 """A model that nobody has here: it stands in where what it would say does not matter.
 
-How many tokens a strategy of fixed speed writes in each step does not depend on predictions,
-so that a decode with any model tells it.
+How many calls a strategy with a schedule makes does not depend on predictions, and unless it is
+adaptive, neither does how many positions are filled after each of them: a decode with any model
+tells both.
 """
 
 from __future__ import annotations
@@ -56,28 +57,41 @@ class Course(NamedTuple):
     """What a decode writes and sends in each step, but not where, and not which tokens.
 
     Attributes:
-        writes: Positions written.
+        writes: Positions filled, less those opened again; None where predictions tell how many.
         rows: Sequences sent.
         tokens: Of the canvases of those, without the prompt.
     """
 
-    writes: list[int]
+    writes: list[int] | None
     rows: list[int]
     tokens: list[int]
 
     @classmethod
-    def of(cls, trace: Trace, prompt_tokens: int) -> Course:
-        """Return the course of ``trace``, which does not tell the length of its prompt."""
+    def of(cls, trace: Trace, prompt: Prompt) -> Course:
+        """Return the course of ``trace``, a decode of ``prompt``."""
         pairs = zip(trace.rows, trace.row_tokens, strict=True)
         return cls(
-            [len(positions) for positions in trace.positions],
+            _net(trace, prompt),
             trace.rows,
-            [tokens - rows * prompt_tokens for rows, tokens in pairs],
+            [tokens - rows * len(prompt.ids) for rows, tokens in pairs],
         )
 
 
+def _net(trace: Trace, prompt: Prompt) -> list[int]:
+    """Return by how many fewer positions are open after each step than before it."""
+    mask = prompt.codec.mask_id
+    canvas = prompt.canvas.tolist()
+    net = []
+    for positions, ids in zip(trace.positions, trace.ids, strict=True):
+        open_before = sum(canvas[position] == mask for position in positions)
+        net.append(open_before - sum(token == mask for token in ids))
+        for position, token in zip(positions, ids, strict=True):
+            canvas[position] = token
+    return net
+
+
 def course_of(prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None) -> Course | None:
-    """Return how a decode by a strategy of fixed speed goes, whatever the model says.
+    """Return how a decode by a strategy with a schedule goes, whatever the model says.
 
     Args:
         prompt: What is asked, and the canvas.
@@ -88,12 +102,13 @@ def course_of(prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None)
     Returns:
         None where that depends on the model, or the strategy needs more than it says.
     """
-    if decoder.adaptive or decoder.remasks or decoder.lacks(Unseen.provides):
-        return None
-    if "answers" in decoder.needs:
+    if not decoder.scheduled or decoder.lacks(Unseen.provides) or "answers" in decoder.needs:
         return None
     (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec, blocks))
-    return Course.of(outcome.trace, len(prompt.ids)) if outcome.status == "ok" else None
+    if outcome.status == "error":
+        return None
+    course = Course.of(outcome.trace, prompt)
+    return course._replace(writes=None) if decoder.adaptive else course
 
 
 #: Decodes of one model and strategy whose canvases have the same places to fill.
@@ -126,12 +141,22 @@ class Courses:
         """
         place = (*of, prompt.open.numpy().tobytes(), block_ends(prompt, blocks)[0])
         if place not in self._known and place not in self._drawn:
-            course = course_of(prompt, decoder, "one", blocks)
-            # Some strategies draw how many tokens they write, others only where.
-            if decoder.deterministic or course == course_of(prompt, decoder, "another", blocks):
-                self._known[place] = course
-            else:
-                self._drawn.add(place)
+            self._learn(place, prompt, decoder, blocks)
         if place in self._drawn:
             return course_of(prompt, decoder, key, blocks)
         return self._known[place]
+
+    def _learn(
+        self, place: _Place, prompt: Prompt, decoder: Decoder, blocks: Blocks | None
+    ) -> None:
+        """Find out whether random numbers tell how many tokens are written, or only where."""
+        course = course_of(prompt, decoder, "one", blocks)
+        other = course if decoder.deterministic else course_of(prompt, decoder, "another", blocks)
+        if course is not None and other is not None and decoder.remasks:
+            # What falls open by chance is written again by chance; its calls are what counts.
+            of_writes = course.writes if course.writes == other.writes else None
+            course, other = course._replace(writes=of_writes), other._replace(writes=of_writes)
+        if course == other:
+            self._known[place] = course
+        else:
+            self._drawn.add(place)

@@ -9,7 +9,9 @@ decodes are to be regenerated; nothing is fetched.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +22,9 @@ from typing import Any
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
+from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
-from parallelbench.leaderboards.claims import claimed_run, statement_faults
+from parallelbench.leaderboards.claims import claimed_run, serving_faults, statement_faults
 from parallelbench.leaderboards.entry import Entry, Redecoded, level_of
 from parallelbench.leaderboards.first_prompt import FirstPrompt, first_prompt
 from parallelbench.leaderboards.folder import (
@@ -41,7 +44,7 @@ from parallelbench.leaderboards.reply_rules import ReplyRules
 from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.leaderboards.submission import Submission
 from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
-from parallelbench.leaderboards.unseen import Courses
+from parallelbench.leaderboards.unseen import Courses, course_of
 from parallelbench.model import MODELS, Reply
 from parallelbench.progress import SILENT, Progress
 from parallelbench.prompt import Codec, Prompt, build_prompt
@@ -68,8 +71,8 @@ from parallelbench.thinking import answer_of
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20
 _MOST_NOTE = 1000
-#: What two records of the same decode may differ in: clock, release, and how a setting is spelled.
-_NOT_DECODED = {"seconds", "library_version", "model", "task_label", "decoder_label"}
+#: More than any server counts of one reply.
+_MOST_COUNTED = 10**9
 
 
 @dataclass(frozen=True)
@@ -198,12 +201,13 @@ def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT)
 
 
 def content_of(records: Iterable[Record]) -> str:
-    """Return a digest of what was decoded, which no order, name or clock changes."""
+    """Return a digest of what was decoded: which text stands there, and when each place was filled.
+
+    No order, name, note, clock, number of a token or field that does nothing changes it, nor how
+    often the same was decoded.
+    """
     digest = hashlib.sha256()
-    for each in sorted(
-        hashlib.sha256(record.model_dump_json(exclude=_NOT_DECODED).encode()).digest()
-        for record in records
-    ):
+    for each in sorted({hashlib.sha256(_decoded(record)).digest() for record in records}):
         digest.update(each)
     return digest.hexdigest()
 
@@ -225,10 +229,18 @@ def _with_redecoded(
     )
 
 
+def _decoded(record: Record) -> bytes:
+    steps = None if record.trace is None else [record.trace.positions, record.trace.rows]
+    sample = [record.task, record.task_fields, record.index]
+    return json.dumps([sample, record.decoder, record.text, steps], sort_keys=True).encode()
+
+
 def _found(check: _Check, folder: Folder, season: Season) -> tuple[Finding, list[Record]]:
     """Return what is found of an entry, and its records as they follow from it."""
     faults = check.faults
     faults.extend(digest_faults(check.submission, check.models))
+    faults.extend(serving_faults(check.runfile, check.models))
+    faults.refuse()
     records = check.records(folder)
     faults.refuse()
     faults.extend(_result_faults(folder.json(RESULTS), records))
@@ -237,12 +249,24 @@ def _found(check: _Check, folder: Folder, season: Season) -> tuple[Finding, list
     serves = any(MODELS[setting.name].serves for setting in check.runfile.models)
     finding = Finding(
         level="self-reported" if serves else "recomputed",
-        remarks=tuple(check.remarks()),
         redecoded={},
+        remarks=(*check.remarks(), *_repeated(records)),
         content=content_of(records),
         first_prompts=tuple(check.first_prompts(season)),
     )
     return finding, records
+
+
+def _repeated(records: Sequence[Record]) -> Iterator[str]:
+    """Yield which settings decode as others do, so that a board counts them once."""
+    alike = alike_to_earlier(records)
+    if alike:
+        told = [f"{label} as {earlier}" for (_, label), earlier in alike.items()]
+        more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+        yield (
+            "these settings decode every sample as another does, which counts once: "
+            f"{', '.join(told[:10])}{more}"
+        )
 
 
 def _keys(runfile: RunFile) -> Iterator[Key]:
@@ -293,6 +317,7 @@ class _Check:
     )
     _prompts: dict[tuple[str, str, int], Prompt] = field(default_factory=dict)
     _courses: Courses = field(default_factory=Courses)
+    _unproven: set[str] = field(default_factory=set)
 
     def records(self, folder: Folder) -> list[Record]:
         """Return the records that follow from those of ``folder``, in the order of the run."""
@@ -370,6 +395,11 @@ class _Check:
                 "how many tokens an adaptive decoder writes in a call follows from predictions, "
                 f"which only decoding again shows: {', '.join(adaptive)}"
             )
+        if self._unproven:
+            yield (
+                "how many calls these make cannot be told without their model and is the "
+                f"submitter's word: {', '.join(sorted(self._unproven))}"
+            )
 
     def _checked(self, record: Record, line: str, where: str) -> Record:
         """Return the record that follows from what ``record`` cannot have invented."""
@@ -384,6 +414,8 @@ class _Check:
             self.faults.add(
                 f"{where}: its note holds {', '.join(hidden)[:200] or 'too many characters'}"
             )
+        elif record.note is not None and not self._notes(record):
+            self.faults.add(f"{where}: it has a note, and {record.decoder_label:.80} writes none")
         known = self.models[record.model]
         expected = (
             self._served(record, where)
@@ -408,6 +440,12 @@ class _Check:
         hidden = hidden_characters(record.served.finish or "")
         if hidden:
             self.faults.add(f"{where}: its finish holds {', '.join(hidden)[:200]}")
+        for what in ("completion_tokens", "drafts", "attempts"):
+            count = getattr(record.served, what)
+            if count is not None and not 0 <= count <= _MOST_COUNTED:
+                self.faults.add(
+                    f"{where} claims {what}={shown(count)}, and a reply has 0 to {_MOST_COUNTED:,}"
+                )
         sample = self._sample(record)
         asked = Asked(self._origin(record), self._tasks[record.task_label], sample)
         reply = Reply(
@@ -446,7 +484,13 @@ class _Check:
             stops=known.stops,
             knows_law=known.knows_law,
         )
+        if conduct.course is None and not decoder.adaptive and "answers" not in decoder.needs:
+            self._unproven.add(record.decoder_label)
         broken = list(broken_rules(record, conduct))
+        if broken and conduct.course is not None and not decoder.deterministic:
+            # Few of its random numbers were looked at; what they tell of this decode is exact.
+            course = course_of(prompt, decoder, key, known.blocks)
+            broken = list(broken_rules(record, dataclasses.replace(conduct, course=course)))
         if broken:
             self.faults.add(f"{where}: {'; '.join(broken)}")
             return None
@@ -464,6 +508,11 @@ class _Check:
         if not known.built_in:
             self._reply_rules[record.model].look_at(expected, prompt.sample.reference)
         return expected
+
+    def _notes(self, record: Record) -> bool:
+        """Return whether the strategy of a record says how a decode went."""
+        decoder = self._decoders.get(record.decoder_label)
+        return decoder is not None and type(decoder).note is not Decoder.note
 
     def _origin(self, record: Record) -> Origin:
         return Origin(
@@ -548,8 +597,9 @@ class _Check:
 
 
 def _is_adaptive(setting: Setting) -> bool:
-    kind = DECODERS[setting.name]
-    return kind.adaptive and "answers" not in build(setting, DECODERS).needs
+    """Return whether predictions tell how many calls a strategy makes; an oracle has no rank."""
+    decoder = build(setting, DECODERS)
+    return not decoder.scheduled and "answers" not in decoder.needs
 
 
 def _version() -> str:

@@ -265,7 +265,8 @@ class Decoder(ABC):
         needs: What it wants to know of each position; the loop computes only that.
         adaptive: Whether the number of tokens per step depends on the predictions.
         remasks: Whether a written position may be opened again or overwritten.
-        calls: Model calls in one step, in words where it is not 1.
+        calls: Model calls in one step, in words where it is not 1: "0 or 1" for a strategy that
+            makes steps without a call.
         rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
         hints: By what it needs, what to say where a model does not give that.
@@ -313,6 +314,16 @@ class Decoder(ABC):
     def deterministic(self) -> bool:
         """Whether it draws nothing: the same predictions make it write the same."""
         return self.temperature == 0 and "uniform" not in self.needs
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it makes the same calls whatever is predicted, if no model ends it earlier."""
+        return not self.adaptive
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows one call may have; None where the strategy does not say."""
+        return 1 if self.rows == "1" else None
 
     def lacks(self, provided: AbstractSet[str]) -> list[str]:
         """Return what it needs beside what the loop computes and a model that gives these."""

@@ -25,7 +25,7 @@ from parallelbench.decoder import DECODERS
 from parallelbench.model import MODELS
 from parallelbench.results import CONFIDENCE, Interval
 from parallelbench.runfile import RunFile
-from parallelbench.setting import Setting
+from parallelbench.setting import Setting, build
 
 #: Batches must differ that much in how many tokens a pass served before the time of a pass
 #: is told from that of its tokens; until then all time is that of tokens, which is rather
@@ -360,7 +360,7 @@ def cost_of(
             expected_total(
                 [unit.calls[decoder.label] for unit in units],
                 runfile.samples,
-                fixed=not DECODERS[decoder.name].adaptive,
+                fixed=not build(decoder, DECODERS).adaptive,
             )
             for units in known.values()
         ]
@@ -393,7 +393,7 @@ def _costs(
 ) -> tuple[Cost, dict[str, Cost]]:
     """Return the cost of the tasks that were seen, together and of each."""
     samples = runfile.samples
-    fixed = not any(DECODERS[decoder.name].adaptive for decoder in decoders)
+    fixed = not any(build(decoder, DECODERS).adaptive for decoder in decoders)
     counted = {
         task: {
             "calls": expected_total([sum(u.calls.values()) for u in units], samples, fixed=fixed),

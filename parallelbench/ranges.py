@@ -26,3 +26,5 @@ MOST_TOKENS: Final = 100_000
 #: Records of a model that a spot check decodes again, at least.  Of fewer all could differ, and
 #: chance would still allow it.
 LEAST_SPOT_CHECK: Final = 20
+#: Runs of a season that an entry may say were made.
+MOST_RUNS: Final = 1_000_000

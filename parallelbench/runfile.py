@@ -334,7 +334,25 @@ def _expanded(asked: Sequence[str | _Named], registry: Registry[type[Any]]) -> t
             found = [setting for text in texts for setting in parse_settings(text, registry)]
         # Globs may overlap; a setting asked for twice is run once.
         settings.update({setting.key: setting for setting in found if setting.key not in settings})
+    _refuse_one_label(tuple(settings.values()), registry.kind)
     return tuple(settings.values())
+
+
+def _refuse_one_label(settings: Sequence[Setting], kind: str) -> None:
+    """Refuse two settings of one label: their records could not be told apart."""
+    labels: dict[str, Setting] = {}
+    for each in settings:
+        other = labels.setdefault(each.label, each)
+        if other is not each:
+            fields = ", ".join(
+                f"{name}={other.fields.get(name)!r:.80} and {value!r:.80}"
+                for name, value in each.fields.items()
+                if repr(other.fields.get(name)) != repr(value)
+            )
+            raise RunFileError(
+                f"two settings of a {kind} are called {each.label!r:.80}, and differ in {fields}: "
+                "their records could not be told apart; ask for one of them"
+            )
 
 
 def _unserved(

@@ -8,6 +8,7 @@ import itertools
 import json
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -64,6 +65,8 @@ _TRIED = 4
 #: All are measured, at about a millisecond each, unless the model's context holds this many
 #: times the longest of those: the samples of no task differ so much.
 _MARGIN = 4
+#: What the random numbers of a decode are drawn from, as the environment of a run says it.
+RANDOM_KEY = "seed, task, sample, repeat, decoder"
 #: Seconds between two notes of how far a session is; a process that is killed loses so much of
 #: what it measured.
 _NOTED_EVERY = 10.0
@@ -166,7 +169,8 @@ class Crew(ABC):
     def session(self, batch_size: int) -> dict[str, Any]:
         """Return the environment in which the decodes are done, as JSON values."""
         models = {label: model.facts for label, model in self.models.items()}
-        return {**environment(), "batch_size": batch_size, "models": models, **self.facts()}
+        told = {"random_key": RANDOM_KEY, "batch_size": batch_size, "models": models}
+        return {**environment(), **told, **self.facts()}
 
     def stopwatch(self) -> Stopwatch:
         """Return a stopwatch for the decodes."""
@@ -253,6 +257,7 @@ def run(  # noqa: PLR0913  all but two are options
         _check_models(crew, digests, path)
         _check_engines(crew, marked_by, path)
         _check_sources(crew, drawn_from, path)
+        _check_random_key(directory, runfile, done)
         _check_recorded_samples(runfile, samples, path)
         if grows:
             directory = directory.extend(runfile)
@@ -650,9 +655,14 @@ def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]
 
 
 def job_key(runfile: RunFile, origin: Origin) -> str:
-    """Return what all randomness of a decode is drawn from."""
-    # The model is left out: two models meet the same random numbers.
-    return f"{runfile.seed}/{origin.task.key}/{origin.index}/{origin.repeat}/{origin.decoder.key}"
+    """Return what all randomness of a decode is drawn from: see :data:`RANDOM_KEY`.
+
+    The model is left out, so that two models meet the same random numbers.  So are the fields of
+    the decoder: settings of one strategy are compared on the same numbers, and no field that
+    changes nothing else buys other ones.
+    """
+    where = f"{origin.task.key}/{origin.index}/{origin.repeat}"
+    return f"{runfile.seed}/{where}/{origin.decoder.name}"
 
 
 def _common(
@@ -842,6 +852,29 @@ def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: 
             )
 
 
+def _check_random_key(directory: RunDirectory, runfile: RunFile, done: AbstractSet[Key]) -> None:
+    """Refuse to go on with a strategy that has drawn otherwise so far."""
+    if all(start.get("random_key") == RANDOM_KEY for start in directory.environments()):
+        return
+    samples = runfile.samples if directory.shard is None else len(directory.samples)
+    wanted = len(runfile.tasks) * samples * runfile.repeats
+    begun = Counter((model, decoder) for model, _, _, decoder, _ in done)
+    drawing = [
+        decoder.label
+        for model in runfile.models
+        for decoder in runfile.decoders_of(model)
+        if 0 < begun[model.label, decoder.label] < wanted
+        and (MODELS[model.name].serves or not build(decoder, DECODERS).deterministic)
+    ]
+    if drawing:
+        raise RunFileError(
+            f"{directory.path} was begun by an earlier release, in which the fields of a decoder "
+            f"changed its random numbers; what is left of {', '.join(drawing)[:300]} would be "
+            "drawn otherwise than what is recorded: give another --out, or finish it with the "
+            "release that began it"
+        )
+
+
 def _check_recorded_samples(
     runfile: RunFile, recorded: Mapping[tuple[str, int], str], path: Path
 ) -> None:
@@ -863,10 +896,26 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         if decoder_setting.label not in asked:
             continue
         decoder.check(model.codec)
-        missing = decoder.lacks(model.provides)
-        if missing:
-            hints = [decoder.hints[need] for need in missing if need in decoder.hints]
-            raise RunFileError(
-                f"decoder {decoder_setting.label!r} needs {', '.join(missing)}, "
-                + "; ".join([f"which model {setting.label!r} does not give", *hints])
-            )
+        told = told_lack(decoder_setting, decoder, setting, model.provides)
+        if told is not None:
+            raise RunFileError(told)
+
+
+def told_lack(
+    setting: Setting, decoder: Decoder, model: Setting, provided: AbstractSet[str]
+) -> str | None:
+    """Return in words what a decoder needs and a model does not give; None if there is nothing.
+
+    Args:
+        setting: That of the decoder.
+        decoder: The strategy.
+        model: The model's setting.
+        provided: What it gives beside logits.
+    """
+    missing = decoder.lacks(provided)
+    if not missing:
+        return None
+    hints = [decoder.hints[need] for need in missing if need in decoder.hints]
+    return f"decoder {setting.label!r} needs {', '.join(missing)}, " + "; ".join(
+        [f"which model {model.label!r} does not give", *hints]
+    )

@@ -249,7 +249,8 @@ def _converted(value: Any, annotation: Any, where: str) -> Any:
         raise FieldError(
             f"{where} must be text without ',' or '|', or spaces at its ends, got {value!r}"
         )
-    return converted
+    # -0.0 equals 0.0 and is written otherwise: one setting would have two names.
+    return converted + 0.0 if isinstance(converted, float) else converted
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

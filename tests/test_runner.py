@@ -1,13 +1,14 @@
 """The runner: the same records whatever the batch, the interruptions and the order."""
 
 import itertools
+import json
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -206,6 +207,48 @@ def test_two_models_meet_the_same_randomness():
         orders.setdefault(record.model, {})[record.index] = record.trace.positions
     exact, noisy = orders.values()
     assert exact == noisy
+
+
+def test_settings_of_a_strategy_meet_the_same_randomness():
+    records = execute(plan(decoders="random:k=1|2|4", samples=4))
+    first = {}
+    for record in records:
+        first.setdefault(record.index, []).append((record.decoder_fields["k"], record.trace))
+    for traces in first.values():
+        one, two, four = (trace for _, trace in sorted(traces, key=lambda pair: pair[0]))
+        assert set(one.positions[0]) < set(two.positions[0]) < set(four.positions[0])
+
+
+def test_another_strategy_draws_other_numbers():
+    orders = {}
+    for record in execute(plan(decoders="random:k=1,llada:score=random", samples=6)):
+        orders.setdefault(record.decoder, {})[record.index] = record.trace.positions
+    assert orders["random"] != orders["llada"]
+
+
+def draws_at(name, temperature):
+    try:
+        return not DECODERS[name](temperature=temperature).deterministic
+    except ValueError:  # its tokens are not drawn
+        return False
+
+
+def test_a_field_that_does_nothing_buys_no_other_randomness():
+    """Every strategy that draws, with blocks that are longer than any canvas."""
+    load_plugins()
+    given = STATISTICS | IdealModel.provides
+    drawing = [
+        name
+        for name in DECODERS
+        if DECODERS[name]().needs <= given and draws_at(name, temperature=0.7)
+    ]
+    assert len(drawing) > 20
+    decoders = [f"{name}:temperature=0.7,block_length=64|12345" for name in drawing]
+    seen = {}
+    for record in execute(plan(decoders=decoders, samples=1)):
+        seen.setdefault((record.decoder, record.index), []).append(asdict(record.trace))
+    for (decoder, _), traces in seen.items():
+        assert traces[0] == traces[1], decoder
 
 
 # What stops a run, and how it goes on.
@@ -461,6 +504,50 @@ def test_a_run_is_not_continued_with_another_model(tmp_path, monkeypatch):
     with pytest.raises(RunFileError, match="was begun with another 'ideal': its digest was"):
         run(plan(), begun.path)
     assert len(list(begun.records())) == 1
+
+
+@pytest.fixture
+def drawn_formerly(tmp_path):
+    """A run of which a release began one strategy that draws and one that does not."""
+    asked = plan(decoders="random:k=2,confidence:k=2", samples=3)
+    begun = RunDirectory.begin(tmp_path / "run", asked)
+    begun.add_environment({"python": "3.12"})
+    with begun.appending() as writer:
+        for record in execute(asked):
+            if record.index == 0:
+                writer.append(record)
+    return asked, begun
+
+
+def test_a_run_that_drew_by_the_former_rule_is_not_continued_by_another(drawn_formerly):
+    asked, begun = drawn_formerly
+    before = len(list(begun.records()))
+    with pytest.raises(
+        RunFileError, match=r"begun by an earlier release.*left of random:k=2 would"
+    ):
+        run(asked, begun.path)
+    assert len(list(begun.records())) == before
+
+
+def test_a_run_of_an_earlier_release_is_continued_where_nothing_is_drawn(tmp_path):
+    asked = plan(decoders="confidence:k=2", samples=3)
+    begun = RunDirectory.begin(tmp_path / "run", asked)
+    begun.add_environment({"python": "3.12"})
+    with begun.appending() as writer:
+        writer.append(next(execute(asked)))
+    assert len(list(run(asked, begun.path).records())) == asked.decodes
+
+
+def test_a_strategy_that_draws_may_be_added_to_a_run_of_an_earlier_release(tmp_path):
+    asked = plan(decoders="random:k=2", samples=1)
+    begun = run(asked, tmp_path / "run")
+    (start,) = begun.environments()
+    del start["random_key"]
+    begun.write_text("environment.json", json.dumps([start]))
+    more = plan(decoders="random:k=2|3", samples=1)
+    assert len(list(run(more, begun.path, extend=True).records())) == 2
+    with pytest.raises(RunFileError, match="begun by an earlier release"):
+        run(plan(decoders="random:k=2|3", samples=2), begun.path, extend=True)
 
 
 def test_the_environment_says_which_model_made_the_records(tmp_path):

@@ -254,6 +254,14 @@ def test_a_glob_takes_the_fields_to_every_name():
     assert labels("plain*:count=2", KINDS) == ["plain:count=2", "plainer:count=2"]
 
 
+def test_there_is_one_zero():
+    (negative,) = parse_settings("plain:share=-0.0", KINDS)
+    (positive,) = parse_settings("plain:share=0.0", KINDS)
+    assert (negative.key, negative.label) == (positive.key, positive.label)
+    assert str(build(negative, KINDS).share) == "0.0"
+    assert str(make_setting("plain", {"share": -0.0}, KINDS).fields["share"]) == "0.0"
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -176,6 +176,20 @@ class HuggingFace(ModelSource):
             )
 
 
+def given_by_family(name: str, cache: CacheName | None) -> frozenset[str] | None:
+    """Return what a model of the family called ``name`` gives; None where nobody knows it.
+
+    Args:
+        name: Of the family.
+        cache: As of :class:`HuggingFace`.
+    """
+    from parallelbench.models.families import FAMILIES
+
+    found = (family for family in FAMILIES if family.name == name)
+    family = next(found, None)
+    return None if family is None else _given_by(family, cache)
+
+
 def _given_by(family: Family, cache: CacheName | None) -> frozenset[str]:
     """Return what a model of ``family`` gives beside logits."""
     if family.kind == "masked":

@@ -43,7 +43,7 @@ DECLARED = {
 @pytest.mark.parametrize(("name", "declared"), DECLARED.items())
 def test_a_strategy_declares_what_it_does_and_needs_and_its_published_defaults(name, declared):
     adaptive, remasks, needs, fields = declared
-    kind = DECODERS[name]
+    kind = DECODERS[name]()
     assert (kind.adaptive, kind.remasks, kind.needs) == (adaptive, remasks, needs)
     [setting] = parse_settings(name, DECODERS)
     written = {f"{field}={value}" for field, value in setting.fields.items()}
