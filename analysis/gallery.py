@@ -149,7 +149,8 @@ def _in_turn(records: Sequence[Record]) -> list[Sequence[Record]]:
         if _failed(record):
             first.setdefault((record.task_label, _problem(record)), key)
     failing = [key for key, own in samples.items() if any(map(_failed, own))]
-    right = [key for key in samples if key not in set(failing)]
+    failed = set(failing)
+    right = [key for key in samples if key not in failed]
     order = dict.fromkeys([*first.values(), *_round_robin(failing), *_round_robin(right)])
     return [samples[key] for key in order]
 
