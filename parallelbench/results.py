@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Record, refuse_other_samples
+from parallelbench.record import refuse_other_samples
+from parallelbench.record_summary import AnyRecord
 from parallelbench.throughput import Throughput, throughput_of_settings
 
 #: Of every interval here.
@@ -136,7 +137,7 @@ class Result:
         }
 
 
-def summarize(records: Iterable[Record]) -> list[Result]:
+def summarize(records: Iterable[AnyRecord]) -> list[Result]:
     """Return one result per (model, task, decoder setting), in order of first appearance.
 
     Of several records of the same decode only the last counts: it replaced an error.
@@ -150,7 +151,7 @@ def summarize(records: Iterable[Record]) -> list[Result]:
     for record in latest.values():
         decode = f"the decode of {record.model} with {record.decoder_label}"
         refuse_other_samples(record, decode, samples, "do the run again in another folder")
-    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in latest.values():
         groups[record.model, record.task_label, record.decoder_label].append(record)
     return [_result(group) for group in groups.values()]
@@ -259,7 +260,7 @@ def to_row(result: Result) -> dict[str, Any]:
     return row
 
 
-def _result(records: Sequence[Record]) -> Result:
+def _result(records: Sequence[AnyRecord]) -> Result:
     first = records[0]
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
@@ -298,13 +299,11 @@ def _result(records: Sequence[Record]) -> Result:
         off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
         parts=_parts(marked),
         engines=_engines(marked),
-        finishes=_by_frequency(
-            Counter(r.served.finish for r in records if r.served and r.served.finish)
-        ),
+        finishes=_by_frequency(Counter(r.finish for r in records if r.finish)),
     )
 
 
-def _parts(marked: Sequence[Record]) -> dict[str, Part]:
+def _parts(marked: Sequence[AnyRecord]) -> dict[str, Part]:
     found = [(r, r.marks.parts, r.status == "ok") for r in marked if r.marks]
     parts = {}
     for name in dict.fromkeys(name for _, own, _ in found for name in own):
@@ -327,7 +326,7 @@ def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> 
     return _proportion_interval(clusters) if plain else _bootstrap(clusters)
 
 
-def _engines(marked: Sequence[Record]) -> dict[str, str]:
+def _engines(marked: Sequence[AnyRecord]) -> dict[str, str]:
     told = [record.engines for record in marked]
     for other in told:
         if other != told[0]:
@@ -352,7 +351,7 @@ class _Cluster(NamedTuple):
     repeats: int
 
 
-def _by_sample(records: Sequence[Record], values: Sequence[float]) -> list[_Cluster]:
+def _by_sample(records: Sequence[AnyRecord], values: Sequence[float]) -> list[_Cluster]:
     groups: dict[int, list[float]] = defaultdict(list)
     for record, value in zip(records, values, strict=True):
         groups[record.index].append(value)

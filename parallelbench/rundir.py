@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from filelock import lock_descriptor
 
@@ -45,6 +45,22 @@ _LOCK = f"{_RECORDS}.lock"
 _HISTORY = "history.json"
 #: Stands in the line of a decode that ended in an error, and in no other.
 _FAILED = b'"status":"error"'
+
+
+class RecordPlace(NamedTuple):
+    """Where a record stands.
+
+    Attributes:
+        run: The run directory that holds it.
+        offset: Bytes of its file of records before its line.
+    """
+
+    run: RunDirectory
+    offset: int
+
+    def read(self) -> Record:
+        """Return the record; raises as :meth:`RunDirectory.record_at`."""
+        return self.run.record_at(self.offset)
 
 
 @dataclass(frozen=True)
@@ -244,17 +260,40 @@ class RunDirectory:
         Raises:
             RecordsError: A line is torn, was altered, or belongs to another run.
         """
+        return (record for record, _ in self.located_records())
+
+    def located_records(self) -> Iterator[tuple[Record, RecordPlace]]:
+        """Yield the records as :meth:`records` does, each with the place where it stands.
+
+        Raises:
+            RecordsError: A line is torn, was altered, or belongs to another run.
+        """
         file = self.path / _RECORDS
         with storage(file):
             if not file.exists():
                 return
             _refuse_device(file)
-            with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            offset = 0
+            with file.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     # The line that is being written is no record yet.
-                    if not line.endswith("\n") and self.is_going_on():
+                    if not line.endswith(b"\n") and self.is_going_on():
                         return
-                    yield self._checked(line, f"{file} line {number}")
+                    text = line.decode(errors="replace")
+                    yield self._checked(text, f"{file} line {number}"), RecordPlace(self, offset)
+                    offset += len(line)
+
+    def record_at(self, offset: int) -> Record:
+        """Return the record whose line begins ``offset`` bytes into the file of records.
+
+        Raises:
+            RecordsError: Another line begins there: the file was altered since it was read.
+        """
+        file = self.path / _RECORDS
+        with storage(file), file.open("rb") as lines:
+            lines.seek(offset)
+            line = lines.readline().decode(errors="replace")
+        return self._checked(line, f"{file} byte {offset}")
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of decodes that are done and of those that ended in an error.
