@@ -95,7 +95,8 @@ class Gallery:
 _Where = TypeVar("_Where")
 
 
-class _Entry(NamedTuple, Generic[_Where]):
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Where]):
     """What is kept of a marked record.
 
     Attributes:
@@ -119,7 +120,7 @@ class GalleryBuilder(Generic[_Where]):
 
     def __init__(self, runfile: RunFile) -> None:
         self._runfile = runfile
-        self._entries: dict[tuple[int, int, int, int, int], _Entry[_Where]] = {}
+        self._entries: dict[tuple[str, str, int, str, int], _Entry[_Where]] = {}
 
     def add(self, record: Record, summary: RecordSummary, where: _Where) -> None:
         """Take one record into account; of several of the same decode the last counts.
@@ -129,11 +130,10 @@ class GalleryBuilder(Generic[_Where]):
             summary: Of this record.
             where: Says to :meth:`build` which record to read again.
         """
-        place = _place(self._runfile, summary)
         if summary.marks is None:
-            self._entries.pop(place, None)
-            return
-        self._entries[place] = _Entry(summary, _first_commits(record), where)
+            self._entries.pop(summary.key, None)
+        else:
+            self._entries[summary.key] = _Entry(summary, _first_commits(record), where)
 
     def build(self, read: Callable[[_Where], Record], most_bytes: int = DEFAULT_BYTES) -> Gallery:
         """Return what a report of the records shows step by step.
@@ -142,7 +142,9 @@ class GalleryBuilder(Generic[_Where]):
             read: Returns the record that was added with this ``where``.
             most_bytes: Of all pieces together; the first piece is there whatever its size.
         """
-        marked = [self._entries[place] for place in sorted(self._entries)]
+        marked = sorted(
+            self._entries.values(), key=lambda entry: _place(self._runfile, entry.summary)
+        )
         steered = [entry for entry in marked if entry.summary.steered]
         replayer = Replayer(self._runfile)
         labels = _Labels(self._runfile)
@@ -438,10 +440,11 @@ def _orders(
     entries: Iterable[_Entry[_Where]],
 ) -> dict[tuple[str, str], list[tuple[str, list[int | None]]]]:
     groups: dict[tuple[str, str, str], list[array[int]]] = defaultdict(list)
-    for summary, first_commits, _ in entries:
-        if first_commits is not None:
+    for entry in entries:
+        if entry.first_commits is not None:
+            summary = entry.summary
             group = groups[summary.model, summary.task_label, summary.decoder_label]
-            group.append(first_commits)
+            group.append(entry.first_commits)
     orders: dict[tuple[str, str], list[tuple[str, list[int | None]]]] = defaultdict(list)
     for (model, task, decoder), own in groups.items():
         orders[model, task].append((decoder, _mean_places(own)))

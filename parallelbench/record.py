@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -255,6 +255,7 @@ class Record(BaseModel):
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
+@runtime_checkable
 class _Sampled(Protocol):
     """What :func:`refuse_other_samples` reads of a record."""
 

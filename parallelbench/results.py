@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
@@ -15,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from parallelbench.csv_text import csv_text
 from parallelbench.errors import RecordsError
 from parallelbench.record import refuse_other_samples
 from parallelbench.record_summary import AnyRecord
@@ -240,11 +239,7 @@ def to_csv(results: Sequence[Result]) -> str:
         }
         for result in results
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else [], (row.values() for row in rows))
 
 
 def to_row(result: Result) -> dict[str, Any]:
