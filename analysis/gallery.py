@@ -31,6 +31,8 @@ from parallelbench.runfile import RunFile
 DEFAULT_BYTES = 4_000_000
 #: The longest list of words that a sentence about a step names.
 _WORDS = 4
+#: Characters of a reply in the table of failures.
+_CHARACTERS = 1000
 #: Decodes whose order of writing is averaged at once: bounds the memory of a large run.
 _ROWS_AT_ONCE = 4096
 
@@ -43,7 +45,7 @@ class Kind(NamedTuple):
         task_label: The task's setting.
         decodes: How many decodes failed so, of all that were made.
         place: Where one of them is on the page, as ``chunk/decode``; None if none is there.
-        text: What it replied.
+        text: What it replied, up to 1,000 characters.
         model: The model's setting; empty if none is there.
         decoder_label: The decoder's setting; likewise.
         told: What happened, in a sentence; None where that is not known.
@@ -140,7 +142,8 @@ class GalleryBuilder(Generic[_Where]):
 
         Args:
             read: Returns the record that was added with this ``where``.
-            most_bytes: Of all pieces together; the first piece is there whatever its size.
+            most_bytes: Size of all pieces together.  At least one decode is there, whatever its
+                size; the other decodes of its sample only if they fit.
         """
         marked = sorted(
             self._entries.values(), key=lambda entry: _place(self._runfile, entry.summary)
@@ -152,9 +155,12 @@ class GalleryBuilder(Generic[_Where]):
         shown: list[tuple[str, Replay]] = []
         room = most_bytes
         for sample in _in_turn(steered):
-            replays = [replayer.replay(read(entry.where)) for entry in sample]
-            chunk = json.dumps(labels.chunk(replays), separators=(",", ":"))
-            if chunks and len(chunk) > room:
+            replays = [replayer.replay(record) for record in _fitting(sample, read, room)]
+            chunk = _written(labels, replays)
+            while not chunks and len(chunk) > room and len(replays) > 1:
+                replays = replays[: len(replays) // 2]
+                chunk = _written(labels, replays)
+            if chunks and (len(replays) < len(sample) or len(chunk) > room):
                 break
             room -= len(chunk)
             shown += [(f"{len(chunks)}/{number}", replay) for number, replay in enumerate(replays)]
@@ -183,6 +189,25 @@ def gallery_of(
     for record in records:
         builder.add(record, summaries.of(record), record)
     return builder.build(lambda record: record, most_bytes)
+
+
+def _fitting(
+    sample: Sequence[_Entry[_Where]], read: Callable[[_Where], Record], room: int
+) -> list[Record]:
+    """Read the decodes of a sample until they surely fill ``room`` bytes; at least one."""
+    records: list[Record] = []
+    for entry in sample:
+        record = read(entry.where)
+        # A position and a token take two characters each, with their commas.
+        room -= len(record.text) + 4 * sum(map(len, record.decoding.trace.ids))
+        if records and room < 0:
+            break
+        records.append(record)
+    return records
+
+
+def _written(labels: _Labels, replays: Sequence[Replay]) -> str:
+    return json.dumps(labels.chunk(replays), separators=(",", ":"))
 
 
 def _place(runfile: RunFile, record: AnyRecord) -> tuple[int, int, int, int, int]:
@@ -408,12 +433,16 @@ def _kind(problem: str, task: str, count: int, example: tuple[str, Replay] | Non
         task_label=task,
         decodes=count,
         place=place,
-        text=record.text,
+        text=_cut(record.text),
         model=record.model,
         decoder_label=record.decoder_label,
         told=what_was_lost(replay),
-        right=None if replay.right is None else replay.right.text,
+        right=None if replay.right is None else _cut(replay.right.text),
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} ..."
 
 
 def _told(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) -> Iterator[str]:
