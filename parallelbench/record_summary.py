@@ -123,7 +123,7 @@ class RecordSummaries:
     """Makes summaries that share what is equal in them."""
 
     def __init__(self) -> None:
-        self._settings: dict[tuple[str, str, str], RecordSummary] = {}
+        self._settings: dict[tuple[str, str, str], AnyRecord] = {}
         self._digests: dict[str, str] = {}
         self._marks: dict[tuple[Any, ...], MarksSummary] = {}
 
@@ -132,19 +132,19 @@ class RecordSummaries:
         if isinstance(record, RecordSummary):
             return record
         setting = (record.model, record.task_label, record.decoder_label)
-        like = self._settings.get(setting)
+        like = self._settings.get(setting, record)
         summary = RecordSummary(
-            model=record.model if like is None else like.model,
-            model_digest=_shared(record.model_digest, like and like.model_digest),
-            task=_shared(record.task, like and like.task),
-            task_fields=_shared(record.task_fields, like and like.task_fields),
-            task_label=record.task_label if like is None else like.task_label,
+            model=_shared(record.model, like.model),
+            model_digest=_shared(record.model_digest, like.model_digest),
+            task=_shared(record.task, like.task),
+            task_fields=_shared(record.task_fields, like.task_fields),
+            task_label=_shared(record.task_label, like.task_label),
             task_version=record.task_version,
-            engines=_shared(record.engines, like and like.engines),
-            sources=_shared(record.sources, like and like.sources),
-            decoder=_shared(record.decoder, like and like.decoder),
-            decoder_fields=_shared(record.decoder_fields, like and like.decoder_fields),
-            decoder_label=record.decoder_label if like is None else like.decoder_label,
+            engines=_shared(record.engines, like.engines),
+            sources=_shared(record.sources, like.sources),
+            decoder=_shared(record.decoder, like.decoder),
+            decoder_fields=_shared(record.decoder_fields, like.decoder_fields),
+            decoder_label=_shared(record.decoder_label, like.decoder_label),
             oracle=record.oracle,
             sample_digest=self._digests.setdefault(record.sample_digest, record.sample_digest),
             index=record.index,
@@ -156,8 +156,7 @@ class RecordSummaries:
             canvas_length=record.canvas_length,
             finish=record.finish,
         )
-        if like is None:
-            self._settings[setting] = summary
+        self._settings.setdefault(setting, summary)
         return summary
 
     def _shared_marks(self, marks: RecordedMarks | None) -> MarksSummary | None:
@@ -170,9 +169,9 @@ class RecordSummaries:
         return self._marks[value]
 
 
-def _shared(value: _T, known: _T | None) -> _T:
+def _shared(value: _T, known: _T) -> _T:
     """Return ``known`` where it equals ``value``, which is then held no longer."""
-    return known if known is not None and known == value else value
+    return known if known == value else value
 
 
 def _counts(counts: Counts | None) -> CountsSummary | None:
