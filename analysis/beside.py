@@ -25,7 +25,7 @@ from parallelbench.analysis.speed import (
     oracle_speed,
 )
 from parallelbench.analysis.sweep import IncompleteSweepError, Sweep, sweep_of
-from parallelbench.record import Record
+from parallelbench.record_summary import AnyRecord
 from parallelbench.results import CONFIDENCE, Interval, Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
@@ -104,7 +104,7 @@ class Beside:
     missing: str | None = None
 
 
-def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
+def beside(records: Sequence[AnyRecord], results: Sequence[Result]) -> Beside:
     """Return what stands beside the ``results`` of ``records``.
 
     Args:
@@ -113,7 +113,7 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
     """
     split = losses(results)
     # A server shows no speed, so nothing can be faster than it.
-    steered = [record for record in records if record.trace is not None]
+    steered = [record for record in records if record.steered]
     try:
         oracles = [
             *_with_choice(threshold_oracle(steered), steered, THRESHOLD),
@@ -135,7 +135,7 @@ def beside(records: Sequence[Record], results: Sequence[Result]) -> Beside:
 
 
 def _with_choice(
-    points: Iterable[Result], records: Iterable[Record], decoder: str | None = None
+    points: Iterable[Result], records: Iterable[AnyRecord], decoder: str | None = None
 ) -> list[Result]:
     """Return the hindsight points of models with at least two settings to choose from.
 
@@ -167,9 +167,9 @@ class _Pair(NamedTuple):
     oracle: Sweep | None
 
 
-def _with_oracles(records: Iterable[Record]) -> list[_Pair]:
-    models: dict[str, list[Record]] = defaultdict(list)
-    told: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+def _with_oracles(records: Iterable[AnyRecord]) -> list[_Pair]:
+    models: dict[str, list[AnyRecord]] = defaultdict(list)
+    told: dict[str, dict[str, list[AnyRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.oracle:
             told[record.model][record.decoder].append(record)
@@ -184,7 +184,7 @@ def _with_oracles(records: Iterable[Record]) -> list[_Pair]:
     return pairs
 
 
-def _on_the_same(records: Sequence[Record], settings: Sweep) -> Sweep | None:
+def _on_the_same(records: Sequence[AnyRecord], settings: Sweep) -> Sweep | None:
     """Return the settings of an oracle; None if it lacks a sample that the others have."""
     # Records come as they were finished, and columns in the order of the tasks' first record.
     places = {task: place for place, task in enumerate(dict.fromkeys(settings.tasks))}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parallelbench.record import Record
+from parallelbench.record_summary import AnyRecord
 from parallelbench.results import Result
 
 #: Settings or tasks that a caption names one by one.
@@ -26,7 +26,7 @@ class Asked:
     seed: int | None = None
 
 
-def asked_by(records: Iterable[Record], seed: int) -> Asked:
+def asked_by(records: Iterable[AnyRecord], seed: int) -> Asked:
     """Return what ``records`` were asked, of runs with one ``seed``."""
     return Asked({record.task_label: record.task_version for record in records}, seed)
 

@@ -16,8 +16,6 @@ does not hold 0.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -39,6 +37,7 @@ from parallelbench.analysis.statistics import (
     sign_flips,
 )
 from parallelbench.analysis.sweep import speed_of
+from parallelbench.csv_text import csv_text
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation
@@ -227,14 +226,15 @@ class Comparison:
 
     def to_csv(self) -> str:
         """Return every pair as CSV, from which each line can be computed again."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         sides = [f"{which}_{name}" for which in ("first", "second") for name in Side._fields]
-        writer.writerow([*sides, "change", *PairedDecode._fields])
-        for line in self.lines:
-            for each in line.decodes:
-                writer.writerow([*line.first, *line.second, each.change, *each])
-        return text.getvalue()
+        return csv_text(
+            [*sides, "change", *PairedDecode._fields],
+            (
+                [*line.first, *line.second, each.change, *each]
+                for line in self.lines
+                for each in line.decodes
+            ),
+        )
 
 
 def compare(

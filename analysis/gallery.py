@@ -4,28 +4,37 @@ The page holds every sample in a piece of its own, which is read when somebody o
 decodes of a sample are in one piece, so that any two of them can be looked at side by side.
 Samples come in this order: one for each kind of failure on each task; then, task by task in
 turn, those that some decoder failed; then those that none did.
+
+A run may have more records than fit into memory: they are shown to a :class:`GalleryBuilder` one
+by one, which keeps a few numbers of each, and only those that the page shows are read again.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.replay import Replay, Replayer
 from parallelbench.record import Record
+from parallelbench.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.runfile import RunFile
 
 #: Of all replays of one page.
 DEFAULT_BYTES = 4_000_000
 #: The longest list of words that a sentence about a step names.
 _WORDS = 4
+#: Characters of a reply in the table of failures.
+_CHARACTERS = 1000
+#: Decodes whose order of writing is averaged at once: bounds the memory of a large run.
+_ROWS_AT_ONCE = 4096
 
 
 class Kind(NamedTuple):
@@ -36,7 +45,7 @@ class Kind(NamedTuple):
         task_label: The task's setting.
         decodes: How many decodes failed so, of all that were made.
         place: Where one of them is on the page, as ``chunk/decode``; None if none is there.
-        text: What it replied.
+        text: What it replied, up to 1,000 characters.
         model: The model's setting; empty if none is there.
         decoder_label: The decoder's setting; likewise.
         told: What happened, in a sentence; None where that is not known.
@@ -85,42 +94,123 @@ class Gallery:
         return min(shown, key=lambda kind: (kind.told is None, is_ideal(kind.model)), default=None)
 
 
+_Where = TypeVar("_Where")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Where]):
+    """What is kept of a marked record.
+
+    Attributes:
+        summary: Its marks.
+        first_commits: The number of the step, from 1, in which each position was first written;
+            0 where never.  None for a server, which shows no steps.
+        where: Where the record can be read again.
+    """
+
+    summary: RecordSummary
+    first_commits: array[int] | None
+    where: _Where
+
+
+class GalleryBuilder(Generic[_Where]):
+    """Makes the gallery of records that are shown to it one by one.
+
+    Args:
+        runfile: Of their run.
+    """
+
+    def __init__(self, runfile: RunFile) -> None:
+        self._runfile = runfile
+        self._entries: dict[tuple[str, str, int, str, int], _Entry[_Where]] = {}
+
+    def add(self, record: Record, summary: RecordSummary, where: _Where) -> None:
+        """Take one record into account; of several of the same decode the last counts.
+
+        Args:
+            record: Of the run.
+            summary: Of this record.
+            where: Says to :meth:`build` which record to read again.
+        """
+        if summary.marks is None:
+            self._entries.pop(summary.key, None)
+        else:
+            self._entries[summary.key] = _Entry(summary, _first_commits(record), where)
+
+    def build(self, read: Callable[[_Where], Record], most_bytes: int = DEFAULT_BYTES) -> Gallery:
+        """Return what a report of the records shows step by step.
+
+        Args:
+            read: Returns the record that was added with this ``where``.
+            most_bytes: Size of all pieces together.  At least one decode is there, whatever its
+                size; the other decodes of its sample only if they fit.
+        """
+        marked = sorted(
+            self._entries.values(), key=lambda entry: _place(self._runfile, entry.summary)
+        )
+        steered = [entry for entry in marked if entry.summary.steered]
+        replayer = Replayer(self._runfile)
+        labels = _Labels(self._runfile)
+        chunks: list[str] = []
+        shown: list[tuple[str, Replay]] = []
+        room = most_bytes
+        for sample in _in_turn(steered):
+            replays = [replayer.replay(record) for record in _fitting(sample, read, room)]
+            chunk = _written(labels, replays)
+            while not chunks and len(chunk) > room and len(replays) > 1:
+                replays = replays[: len(replays) // 2]
+                chunk = _written(labels, replays)
+            if chunks and (len(replays) < len(sample) or len(chunk) > room):
+                break
+            room -= len(chunk)
+            shown += [(f"{len(chunks)}/{number}", replay) for number, replay in enumerate(replays)]
+            chunks.append(chunk)
+        return Gallery(
+            index=labels.index(shown),
+            chunks=tuple(chunks),
+            kinds=tuple(_kinds([entry.summary for entry in marked], shown)),
+            told=tuple(_told([entry.summary for entry in marked], shown)),
+            orders=_orders(steered),
+        )
+
+
 def gallery_of(
     runfile: RunFile, records: Iterable[Record], most_bytes: int = DEFAULT_BYTES
 ) -> Gallery:
-    """Return what a report of ``records`` shows step by step.
+    """Return what a report of ``records``, which are in memory, shows step by step.
 
     Args:
         runfile: Of their run.
         records: Of one run; of several of the same decode only the last counts.
-        most_bytes: Of all pieces together; the first piece is there whatever its size.
+        most_bytes: As for :meth:`GalleryBuilder.build`.
     """
-    marked = [r for r in {r.key: r for r in records}.values() if r.marks is not None]
-    marked.sort(key=lambda record: _place(runfile, record))
-    steered = [record for record in marked if record.trace is not None]
-    replayer = Replayer(runfile)
-    labels = _Labels(runfile)
-    chunks: list[str] = []
-    shown: list[tuple[str, Replay]] = []
-    room = most_bytes
-    for sample in _in_turn(steered):
-        replays = [replayer.replay(record) for record in sample]
-        chunk = json.dumps(labels.chunk(replays), separators=(",", ":"))
-        if chunks and len(chunk) > room:
+    summaries = RecordSummaries()
+    builder: GalleryBuilder[Record] = GalleryBuilder(runfile)
+    for record in records:
+        builder.add(record, summaries.of(record), record)
+    return builder.build(lambda record: record, most_bytes)
+
+
+def _fitting(
+    sample: Sequence[_Entry[_Where]], read: Callable[[_Where], Record], room: int
+) -> list[Record]:
+    """Read the decodes of a sample until they surely fill ``room`` bytes; at least one."""
+    records: list[Record] = []
+    for entry in sample:
+        record = read(entry.where)
+        # A position and a token take two characters each, with their commas.
+        room -= len(record.text) + 4 * sum(map(len, record.decoding.trace.ids))
+        if records and room < 0:
             break
-        room -= len(chunk)
-        shown += [(f"{len(chunks)}/{number}", replay) for number, replay in enumerate(replays)]
-        chunks.append(chunk)
-    return Gallery(
-        index=labels.index(shown),
-        chunks=tuple(chunks),
-        kinds=tuple(_kinds(marked, shown)),
-        told=tuple(_told(marked, steered, shown)),
-        orders=_orders(steered),
-    )
+        records.append(record)
+    return records
 
 
-def _place(runfile: RunFile, record: Record) -> tuple[int, int, int, int, int]:
+def _written(labels: _Labels, replays: Sequence[Replay]) -> str:
+    return json.dumps(labels.chunk(replays), separators=(",", ":"))
+
+
+def _place(runfile: RunFile, record: AnyRecord) -> tuple[int, int, int, int, int]:
     places = runfile.places
     return (
         places["task"][record.task_label],
@@ -131,27 +221,29 @@ def _place(runfile: RunFile, record: Record) -> tuple[int, int, int, int, int]:
     )
 
 
-def _failed(record: Record) -> bool:
+def _failed(record: AnyRecord) -> bool:
     return record.marks is not None and record.marks.lenient < 1
 
 
-def _problem(record: Record) -> str | None:
+def _problem(record: AnyRecord) -> str | None:
     return record.marks.problem if record.marks is not None else None
 
 
-def _in_turn(records: Sequence[Record]) -> list[Sequence[Record]]:
-    """Return the records sample by sample, those first that are most worth a look."""
-    samples: dict[tuple[str, int], list[Record]] = defaultdict(list)
+def _in_turn(entries: Iterable[_Entry[_Where]]) -> Iterator[list[_Entry[_Where]]]:
+    """Yield the decodes sample by sample, those first that are most worth a look."""
+    samples: dict[tuple[str, int], list[_Entry[_Where]]] = defaultdict(list)
     first: dict[tuple[str, str | None], tuple[str, int]] = {}
-    for record in records:
-        key = record.task_label, record.index
-        samples[key].append(record)
-        if _failed(record):
-            first.setdefault((record.task_label, _problem(record)), key)
-    failing = [key for key, own in samples.items() if any(map(_failed, own))]
-    right = [key for key in samples if key not in set(failing)]
+    failing: dict[tuple[str, int], None] = {}
+    for entry in entries:
+        summary = entry.summary
+        key = summary.task_label, summary.index
+        samples[key].append(entry)
+        if _failed(summary):
+            failing[key] = None
+            first.setdefault((summary.task_label, _problem(summary)), key)
+    right = [key for key in samples if key not in failing]
     order = dict.fromkeys([*first.values(), *_round_robin(failing), *_round_robin(right)])
-    return [samples[key] for key in order]
+    return (samples[key] for key in order)
 
 
 def _round_robin(keys: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
@@ -303,7 +395,7 @@ def _is_word(replay: Replay, token: int) -> bool:
     return token not in special and any(letter.isalnum() for letter in replay.text(token))
 
 
-def _kinds(marked: Sequence[Record], shown: Sequence[tuple[str, Replay]]) -> list[Kind]:
+def _kinds(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) -> list[Kind]:
     failed = [record for record in marked if _failed(record)]
     counts = Counter((_problem(record) or "wrong", record.task_label) for record in failed)
     totals = Counter(_problem(record) or "wrong" for record in failed)
@@ -341,20 +433,23 @@ def _kind(problem: str, task: str, count: int, example: tuple[str, Replay] | Non
         task_label=task,
         decodes=count,
         place=place,
-        text=record.text,
+        text=_cut(record.text),
         model=record.model,
         decoder_label=record.decoder_label,
         told=what_was_lost(replay),
-        right=None if replay.right is None else replay.right.text,
+        right=None if replay.right is None else _cut(replay.right.text),
     )
 
 
-def _told(
-    marked: Sequence[Record], steered: Sequence[Record], shown: Sequence[tuple[str, Replay]]
-) -> Iterator[str]:
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]} ..."
+
+
+def _told(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) -> Iterator[str]:
     """Yield what the page holds of the run, and what it does not."""
+    steered = [summary for summary in marked if summary.steered]
     if steered:
-        samples = len({(record.task_label, record.index) for record in steered})
+        samples = len({(summary.task_label, summary.index) for summary in steered})
         held = len({(replay.record.task_label, replay.record.index) for _, replay in shown})
         failed = sum(map(_failed, steered))
         held_failed = sum(_failed(replay.record) for _, replay in shown)
@@ -363,7 +458,7 @@ def _told(
             f"{samples:,} samples, with {held_failed:,} of {failed:,} failures"
             + ("." if held == samples else "; failures were taken first.")
         )
-    served = Counter(record.model for record in marked if record.trace is None)
+    served = Counter(summary.model for summary in marked if not summary.steered)
     for model, count in served.items():
         yield f"{count:,} decodes of {model} have no steps to watch: a server decoded them."
     if not marked:
@@ -371,33 +466,45 @@ def _told(
 
 
 def _orders(
-    records: Sequence[Record],
+    entries: Iterable[_Entry[_Where]],
 ) -> dict[tuple[str, str], list[tuple[str, list[int | None]]]]:
-    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.model, record.task_label, record.decoder_label].append(record)
+    groups: dict[tuple[str, str, str], list[array[int]]] = defaultdict(list)
+    for entry in entries:
+        if entry.first_commits is not None:
+            summary = entry.summary
+            group = groups[summary.model, summary.task_label, summary.decoder_label]
+            group.append(entry.first_commits)
     orders: dict[tuple[str, str], list[tuple[str, list[int | None]]]] = defaultdict(list)
     for (model, task, decoder), own in groups.items():
         orders[model, task].append((decoder, _mean_places(own)))
     return dict(orders)
 
 
-def _mean_places(records: Sequence[Record]) -> list[int | None]:
+def _mean_places(rows: Sequence[array[int]]) -> list[int | None]:
     """Return when each position was first written, on average: per cent of a decode's steps."""
-    rows = [_first_commits(record) for record in records]
-    steps = np.full((len(rows), max(map(len, rows))), np.nan)
-    for row, first in zip(steps, rows, strict=True):
-        row[: len(first)] = np.array(first, dtype=float)
-    written = ~np.isnan(steps)
-    last = np.where(written, steps, 0.0).max(axis=1, keepdims=True)
-    shares = np.where(written, steps / np.maximum(last, 1), 0.0).sum(axis=0)
-    counts = written.sum(axis=0)
+    width = max(map(len, rows))
+    shares, counts = np.zeros(width), np.zeros(width, dtype=int)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        numbers = np.zeros((len(part), width), dtype=np.uint32)
+        for row, first_commits in zip(numbers, part, strict=True):
+            row[: len(first_commits)] = first_commits
+        written = numbers > 0
+        # The first step is 0 % of the way and the last 100 %.
+        last = np.maximum(numbers.max(axis=1, keepdims=True), 2) - 1
+        shares += np.where(written, (numbers - 1.0) / last, 0.0).sum(axis=0)
+        counts += written.sum(axis=0)
     return [
         round(100 * float(share) / int(count)) if count else None
         for share, count in zip(shares, counts, strict=True)
     ]
 
 
-def _first_commits(record: Record) -> Sequence[int | None]:
+def _first_commits(record: Record) -> array[int] | None:
+    if not record.steered:
+        return None
     trace, _, output, mask_id, _ = record.decoding
-    return trace.first_commit(len(output), mask_id)
+    steps = trace.first_commit(len(output), mask_id)
+    numbers = [0 if step is None else step + 1 for step in steps]
+    # One byte per position where a byte holds the number of steps.
+    return array("B" if max(numbers, default=0) < 256 else "I", numbers)

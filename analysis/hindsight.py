@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.analysis.sweep import Sweep, sweep_of
-from parallelbench.record import Record
+from parallelbench.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.results import Result, summarize
 
 #: The registered name whose settings the threshold oracle chooses among.
@@ -34,7 +34,7 @@ THRESHOLD = "confidence_threshold"
 TOLERANCE = 1e-9
 
 
-def threshold_oracle(records: Iterable[Record]) -> list[Result]:
+def threshold_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the threshold oracle's point for each (model, task).
 
     Args:
@@ -51,7 +51,7 @@ def threshold_oracle(records: Iterable[Record]) -> list[Result]:
     return summarize(_chosen(grid, "threshold_oracle"))
 
 
-def sweep_oracle(records: Iterable[Record]) -> list[Result]:
+def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the sweep oracle's point for each (model, task).
 
     Args:
@@ -78,20 +78,22 @@ def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
     return rows
 
 
-def _chosen(records: Sequence[Record], name: str) -> Iterator[Record]:
+def _chosen(records: Sequence[AnyRecord], name: str) -> Iterator[RecordSummary]:
     """Yield the records of each sample's best setting, under the oracle's own name."""
-    latest = {record.key: record for record in records}.values()
-    models: dict[str, list[Record]] = defaultdict(list)
+    summaries = RecordSummaries()
+    latest = {record.key: summaries.of(record) for record in records}.values()
+    models: dict[str, list[RecordSummary]] = defaultdict(list)
     for record in latest:
         models[record.model].append(record)
-    own = {"decoder": name, "decoder_label": name, "decoder_fields": {}, "oracle": True}
     for of_model in models.values():
         sweep = sweep_of(of_model)
         labels = [sweep.settings[row].label for row in best_rows(sweep)]
         choice = dict(zip(zip(sweep.tasks, sweep.indices, strict=True), labels, strict=True))
         for record in of_model:
             if record.decoder_label == choice[record.task_label, record.index]:
-                yield record.model_copy(update=own)
+                yield replace(
+                    record, decoder=name, decoder_label=name, decoder_fields={}, oracle=True
+                )
 
 
 class _Trade(NamedTuple):

@@ -18,7 +18,7 @@ from typing import Any
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.merge import digest_of, refuse_other_engines, refuse_other_model
 from parallelbench.record import Record, refuse_other_samples
-from parallelbench.rundir import RunDirectory
+from parallelbench.rundir import RecordPlace, RunDirectory
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting
 
@@ -158,8 +158,8 @@ class JoinedRuns(RunDirectory):
             told.append(f"not every run has {', '.join(missing)}")
         return told
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records of all runs, each decode of several once.
+    def located_records(self) -> Iterator[tuple[Record, RecordPlace]]:
+        """Yield the records of all runs with their places, each decode of several once.
 
         Raises:
             RecordsError: As of one run; or two runs say different things of a decode, or have
@@ -172,7 +172,7 @@ class JoinedRuns(RunDirectory):
         samples: dict[Any, tuple[Any, str]] = {}
         known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]] = {}
         for run in self.runs:
-            for record in run.records():
+            for record, place in run.located_records():
                 refuse_other_model(
                     record, str(run.path), models, "report them apart, or see parallelbench compare"
                 )
@@ -180,7 +180,7 @@ class JoinedRuns(RunDirectory):
                 refuse_other_samples(record, str(run.path), samples, "report them apart")
                 setting = (record.model, record.task_label, record.decoder_label)
                 if counts[setting] < 2 or _is_new(record, run, known):
-                    yield record
+                    yield record, place
 
     def environments(self) -> list[dict[str, Any]]:
         """Return the environment of every start of every run."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
@@ -15,6 +13,7 @@ from matplotlib.figure import Figure
 
 from parallelbench.analysis.families import INK
 from parallelbench.analysis.plots import images
+from parallelbench.csv_text import csv_text
 from parallelbench.errors import StorageError
 
 
@@ -57,8 +56,5 @@ def write_picture(
 
 
 def _csv(rows: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(rows[0])])
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue().encode()
+    header = [field.name for field in fields(rows[0])]
+    return csv_text(header, (astuple(row) for row in rows)).encode()

@@ -35,7 +35,7 @@ from parallelbench.analysis.captions import Asked, asked_by, joined, sentences, 
 from parallelbench.analysis.columns import COLUMNS
 from parallelbench.analysis.engine_calibration import Known, shipped_calibrations
 from parallelbench.analysis.families import Curve, curves_of
-from parallelbench.analysis.gallery import DEFAULT_BYTES, Gallery, gallery_of
+from parallelbench.analysis.gallery import DEFAULT_BYTES, Gallery, GalleryBuilder
 from parallelbench.analysis.joined import JoinedRuns
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.analysis.plots import (
@@ -52,7 +52,7 @@ from parallelbench.analysis.text_dependence import read_estimates
 from parallelbench.analysis.text_report import TextReport, judged_rates, text_report
 from parallelbench.errors import StorageError
 from parallelbench.progress import SILENT, Progress
-from parallelbench.record import Record
+from parallelbench.record_summary import RecordSummaries, RecordSummary
 from parallelbench.results import (
     Result,
     average_over_tasks,
@@ -61,7 +61,7 @@ from parallelbench.results import (
     to_json,
     with_throughput,
 )
-from parallelbench.rundir import RunDirectory
+from parallelbench.rundir import RecordPlace, RunDirectory
 
 #: Nothing to watch, and no free text.
 _NOTHING = Gallery()
@@ -102,15 +102,16 @@ def make_report(
         RecordsError: A record is torn or was altered.
         StorageError: A file cannot be written.
     """
-    with _read(run, progress) as records:
+    with _read(run, progress) as (records, watched):
         progress.begin(f"making the report of {run.path}")
         known = {**shipped_calibrations(), **(calibrations or {})}
-        return _made(run, records, known, most_bytes)
+        return _made(run, records, watched, known, most_bytes)
 
 
 def _made(
     run: RunDirectory,
-    records: Sequence[Record],
+    records: Sequence[RecordSummary],
+    watched: GalleryBuilder[RecordPlace],
     calibrations: Mapping[str, Known],
     most_bytes: int | None,
 ) -> tuple[list[Result], Path]:
@@ -143,7 +144,7 @@ def _made(
         results,
         facts,
         aside,
-        lambda room: gallery_of(run.runfile, records, room if most_bytes is None else most_bytes),
+        lambda room: watched.build(RecordPlace.read, room if most_bytes is None else most_bytes),
         asked=asked,
         texts=texts,
     )
@@ -151,23 +152,30 @@ def _made(
 
 
 @contextmanager
-def _read(run: RunDirectory, progress: Progress) -> Iterator[list[Record]]:
-    """Hold the records of ``run``.
+def _read(
+    run: RunDirectory, progress: Progress
+) -> Iterator[tuple[list[RecordSummary], GalleryBuilder[RecordPlace]]]:
+    """Hold what the page needs of every record of ``run``.
 
-    All of them stay to the end and none is part of a cycle, so looking through them for
-    garbage again and again would take longer than reading them.
+    All of it stays to the end and none is part of a cycle, so looking through it for
+    garbage again and again would take longer than reading it.
     """
+    summaries, records = RecordSummaries(), list[RecordSummary]()
+    watched: GalleryBuilder[RecordPlace] = GalleryBuilder(run.runfile)
     collects = gc.isenabled()
     gc.disable()
     try:
         progress.begin(f"reading {run.path}", run.decodes, "records")
-        records = list(progress.count(run.records()))
+        for record, place in progress.count(run.located_records()):
+            summary = summaries.of(record)
+            records.append(summary)
+            watched.add(record, summary, place)
         gc.freeze()
     finally:
         if collects:
             gc.enable()
     try:
-        yield records
+        yield records, watched
     finally:
         gc.unfreeze()
 
@@ -217,7 +225,7 @@ def _commands(run: RunDirectory) -> list[str]:
     return commands
 
 
-def _errors(records: Iterable[Record]) -> list[str]:
+def _errors(records: Iterable[RecordSummary]) -> list[str]:
     """Return what went wrong in decodes that ended in an error, most frequent first."""
     latest = {record.key: record for record in records}
     counts = Counter(record.error or "" for record in latest.values() if record.status == "error")

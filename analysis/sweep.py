@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.errors import RequestError
-from parallelbench.record import Record
+from parallelbench.record_summary import AnyRecord
 from parallelbench.setting import Setting
 
 
@@ -114,7 +114,7 @@ class Sweep:
         }
 
 
-def sweep_of(records: Iterable[Record]) -> Sweep:
+def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
     """Return the table of all decoder settings in ``records``.
 
     Of several records of the same decode only the last counts: it replaced an error.
@@ -137,7 +137,7 @@ def sweep_of(records: Iterable[Record]) -> Sweep:
         r.decoder_label: Setting(r.decoder, r.decoder_fields, r.decoder_label) for r in latest
     }
     _refuse_gaps(latest, list(settings))
-    cells: dict[tuple[str, str, int], list[Record]] = {}
+    cells: dict[tuple[str, str, int], list[AnyRecord]] = {}
     for record in sorted(latest, key=lambda record: record.repeat):
         cell = (record.decoder_label, record.task_label, record.index)
         cells.setdefault(cell, []).append(record)
@@ -153,19 +153,19 @@ def sweep_of(records: Iterable[Record]) -> Sweep:
     )
 
 
-def mark_of(record: Record) -> float | None:
+def mark_of(record: AnyRecord) -> float | None:
     """Return the lenient mark in [0, 1]; None if the decode ended in an error."""
     return None if record.marks is None else record.marks.lenient
 
 
-def speed_of(record: Record) -> float | None:
+def speed_of(record: AnyRecord) -> float | None:
     """Return canvas tokens per model call; None without a mark or without a call."""
     if record.marks is None or record.counts is None:
         return None
     return record.counts.tokens_per_step
 
 
-def refuse_other_samples(records: Iterable[Record]) -> None:
+def refuse_other_samples(records: Iterable[AnyRecord]) -> None:
     """Refuse records that hold different samples under the same number.
 
     Raises:
@@ -181,15 +181,15 @@ def refuse_other_samples(records: Iterable[Record]) -> None:
             )
 
 
-def _columns(records: Sequence[Record]) -> dict[tuple[str, int], int]:
+def _columns(records: Sequence[AnyRecord]) -> dict[tuple[str, int], int]:
     """Return the columns with their canvas lengths: tasks as they come, samples by number."""
     tasks = {task: place for place, task in enumerate(dict.fromkeys(r.task_label for r in records))}
-    lengths = {(r.task_label, r.index): len(r.decoding.output_ids) for r in records}
+    lengths = {(r.task_label, r.index): r.canvas_length or 0 for r in records}
     order = sorted(lengths, key=lambda column: (tasks[column[0]], column[1]))
     return {column: lengths[column] for column in order}
 
 
-def _refuse_gaps(records: Sequence[Record], labels: Sequence[str]) -> None:
+def _refuse_gaps(records: Sequence[AnyRecord], labels: Sequence[str]) -> None:
     wanted: set[tuple[str, int, int]] = set()
     held: dict[str, set[tuple[str, int, int]]] = {label: set() for label in labels}
     for record in records:
@@ -209,12 +209,12 @@ def _refuse_gaps(records: Sequence[Record], labels: Sequence[str]) -> None:
 
 
 def _table(
-    cells: Mapping[tuple[str, str, int], Sequence[Record]],
+    cells: Mapping[tuple[str, str, int], Sequence[AnyRecord]],
     labels: Sequence[str],
     columns: Sequence[tuple[str, int]],
-    measure: Callable[[Record], float | None],
+    measure: Callable[[AnyRecord], float | None],
 ) -> Float[np.ndarray, "settings samples"]:
-    def mean(cell: Sequence[Record]) -> float:
+    def mean(cell: Sequence[AnyRecord]) -> float:
         values = [value for value in map(measure, cell) if value is not None]
         return math.fsum(values) / len(values)
 

@@ -45,6 +45,8 @@ from parallelbench.setting import Setting, parse_settings
 
 #: Of the replays of one entry.
 REPLAY_BYTES = 800_000
+#: Rows of all tables of settings on the page of one entry: a row takes about 1 kB.
+MOST_ROWS = 2_000
 
 #: What each level says was done, for people.
 LEVELS: Mapping[Level, str] = {
@@ -245,11 +247,19 @@ def _line_data(line: Line, scopes: Sequence[Scope]) -> dict[str, Any]:
 
 
 class _ResultTable(NamedTuple):
-    """What every setting of one model reached on one task."""
+    """What the settings of one model reached on one task.
+
+    Attributes:
+        task: The task's label.
+        model: The model's setting.
+        results: As many as the page shows, at least one.
+        settings: Number of settings that the entry has there.
+    """
 
     task: str
     model: str
     results: Sequence[Result]
+    settings: int
 
 
 def _entry_page(entry: Entry, boards: Sequence[Standings]) -> str:
@@ -283,7 +293,11 @@ def _tables(results: Iterable[Result], of_season: Season) -> list[_ResultTable]:
     }
     for result in results:
         groups[result.task_label, result.model].append(result)
-    return [_ResultTable(task, model, own) for (task, model), own in groups.items() if own]
+    tables = {place: own for place, own in groups.items() if own}
+    shown = max(1, MOST_ROWS // max(1, len(tables)))
+    return [
+        _ResultTable(task, model, own[:shown], len(own)) for (task, model), own in tables.items()
+    ]
 
 
 def _gallery(entry: Entry, of_season: Season) -> Gallery:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -216,6 +216,21 @@ class Record(BaseModel):
         return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
 
     @property
+    def steered(self) -> bool:
+        """Whether the decode was steered here, step by step, and not by a server."""
+        return self.trace is not None
+
+    @property
+    def canvas_length(self) -> int | None:
+        """Length of the canvas in tokens; None for a server, which has none."""
+        return None if self.output_ids is None or not self.steered else len(self.output_ids)
+
+    @property
+    def finish(self) -> str | None:
+        """Why a server ended its reply; None without a server, or if it gave no reason."""
+        return None if self.served is None else self.served.finish
+
+    @property
     def canvas(self) -> list[int]:
         """The canvas at the start: mask ids where the decoder was to write."""
         return self.initial_ids or [self.decoding.mask_id] * len(self.decoding.output_ids)
@@ -240,8 +255,22 @@ class Record(BaseModel):
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
+@runtime_checkable
+class _Sampled(Protocol):
+    """What :func:`refuse_other_samples` reads of a record."""
+
+    @property
+    def task_label(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def sample_digest(self) -> str: ...
+    @property
+    def sources(self) -> Mapping[str, str]: ...
+
+
 def refuse_other_samples(
-    record: Record, run: str, seen: dict[Any, tuple[Any, str]], advice: str
+    record: _Sampled, run: str, seen: dict[Any, tuple[Any, str]], advice: str
 ) -> None:
     """Refuse a record of another sample than one of the same task and number before it.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 import math
@@ -15,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from parallelbench.csv_text import csv_text
 from parallelbench.errors import RecordsError
-from parallelbench.record import Record, refuse_other_samples
+from parallelbench.record import refuse_other_samples
+from parallelbench.record_summary import AnyRecord
 from parallelbench.throughput import Throughput, throughput_of_settings
 
 #: Of every interval here.
@@ -136,7 +136,7 @@ class Result:
         }
 
 
-def summarize(records: Iterable[Record]) -> list[Result]:
+def summarize(records: Iterable[AnyRecord]) -> list[Result]:
     """Return one result per (model, task, decoder setting), in order of first appearance.
 
     Of several records of the same decode only the last counts: it replaced an error.
@@ -150,7 +150,7 @@ def summarize(records: Iterable[Record]) -> list[Result]:
     for record in latest.values():
         decode = f"the decode of {record.model} with {record.decoder_label}"
         refuse_other_samples(record, decode, samples, "do the run again in another folder")
-    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in latest.values():
         groups[record.model, record.task_label, record.decoder_label].append(record)
     return [_result(group) for group in groups.values()]
@@ -239,11 +239,7 @@ def to_csv(results: Sequence[Result]) -> str:
         }
         for result in results
     ]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]) if rows else [], (row.values() for row in rows))
 
 
 def to_row(result: Result) -> dict[str, Any]:
@@ -259,7 +255,7 @@ def to_row(result: Result) -> dict[str, Any]:
     return row
 
 
-def _result(records: Sequence[Record]) -> Result:
+def _result(records: Sequence[AnyRecord]) -> Result:
     first = records[0]
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
@@ -298,13 +294,11 @@ def _result(records: Sequence[Record]) -> Result:
         off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
         parts=_parts(marked),
         engines=_engines(marked),
-        finishes=_by_frequency(
-            Counter(r.served.finish for r in records if r.served and r.served.finish)
-        ),
+        finishes=_by_frequency(Counter(r.finish for r in records if r.finish)),
     )
 
 
-def _parts(marked: Sequence[Record]) -> dict[str, Part]:
+def _parts(marked: Sequence[AnyRecord]) -> dict[str, Part]:
     found = [(r, r.marks.parts, r.status == "ok") for r in marked if r.marks]
     parts = {}
     for name in dict.fromkeys(name for _, own, _ in found for name in own):
@@ -327,7 +321,7 @@ def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> 
     return _proportion_interval(clusters) if plain else _bootstrap(clusters)
 
 
-def _engines(marked: Sequence[Record]) -> dict[str, str]:
+def _engines(marked: Sequence[AnyRecord]) -> dict[str, str]:
     told = [record.engines for record in marked]
     for other in told:
         if other != told[0]:
@@ -352,7 +346,7 @@ class _Cluster(NamedTuple):
     repeats: int
 
 
-def _by_sample(records: Sequence[Record], values: Sequence[float]) -> list[_Cluster]:
+def _by_sample(records: Sequence[AnyRecord], values: Sequence[float]) -> list[_Cluster]:
     groups: dict[int, list[float]] = defaultdict(list)
     for record, value in zip(records, values, strict=True):
         groups[record.index].append(value)

@@ -10,16 +10,18 @@ Everything else in the directory can be made again from these.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from filelock import lock_descriptor
 
@@ -43,8 +45,27 @@ _RECORDS = "records-0.jsonl"
 #: A file of its own: where locks bind everybody, as on Windows, a locked file cannot be read.
 _LOCK = f"{_RECORDS}.lock"
 _HISTORY = "history.json"
+#: Seconds of records that a power cut may cost: forcing them onto a disk takes 8 ms (measured on a
+#: virtual disk with ext4; 0.01 ms for a record that is only handed to the operating system).
+SYNC_SECONDS = 10.0
 #: Stands in the line of a decode that ended in an error, and in no other.
 _FAILED = b'"status":"error"'
+
+
+class RecordPlace(NamedTuple):
+    """Where a record stands.
+
+    Attributes:
+        run: The run directory that holds it.
+        offset: Bytes of its file of records before its line.
+    """
+
+    run: RunDirectory
+    offset: int
+
+    def read(self) -> Record:
+        """Return the record; raises as :meth:`RunDirectory.record_at`."""
+        return self.run.record_at(self.offset)
 
 
 @dataclass(frozen=True)
@@ -244,17 +265,40 @@ class RunDirectory:
         Raises:
             RecordsError: A line is torn, was altered, or belongs to another run.
         """
+        return (record for record, _ in self.located_records())
+
+    def located_records(self) -> Iterator[tuple[Record, RecordPlace]]:
+        """Yield the records as :meth:`records` does, each with the place where it stands.
+
+        Raises:
+            RecordsError: A line is torn, was altered, or belongs to another run.
+        """
         file = self.path / _RECORDS
         with storage(file):
             if not file.exists():
                 return
             _refuse_device(file)
-            with file.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            offset = 0
+            with file.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     # The line that is being written is no record yet.
-                    if not line.endswith("\n") and self.is_going_on():
+                    if not line.endswith(b"\n") and self.is_going_on():
                         return
-                    yield self._checked(line, f"{file} line {number}")
+                    text = line.decode(errors="replace")
+                    yield self._checked(text, f"{file} line {number}"), RecordPlace(self, offset)
+                    offset += len(line)
+
+    def record_at(self, offset: int) -> Record:
+        """Return the record whose line begins ``offset`` bytes into the file of records.
+
+        Raises:
+            RecordsError: Another line begins there: the file was altered since it was read.
+        """
+        file = self.path / _RECORDS
+        with storage(file), file.open("rb") as lines:
+            lines.seek(offset)
+            line = lines.readline().decode(errors="replace")
+        return self._checked(line, f"{file} byte {offset}")
 
     def count(self) -> tuple[int, int]:
         """Return the numbers of decodes that are done and of those that ended in an error.
@@ -315,7 +359,10 @@ class RunDirectory:
                     )
             with storage(file):
                 _drop_torn_line(file, stream)
-            yield RecordWriter(stream, file)
+            writer = RecordWriter(stream, file)
+            yield writer
+            # Whoever is told that a run is done can rely on it after a power cut.
+            writer.sync()
 
     def add_environment(self, environment: Mapping[str, Any]) -> None:
         """Note where the run was started, or started again."""
@@ -380,6 +427,9 @@ class RunDirectory:
             try:
                 with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
                     stream.write(text)
+                    stream.flush()
+                    # Else a power cut may leave the new name with an empty file behind it.
+                    _sync(stream.fileno())
                 # mkstemp keeps the file to its owner; a report is for everybody.
                 umask = os.umask(0)
                 os.umask(umask)
@@ -422,11 +472,27 @@ class RunDirectory:
 
 
 class RecordWriter:
-    """Appends records; each is on its way to the disk before the next is made."""
+    """Appends records; each is with the operating system before the next is made.
+
+    Killing the process loses none of them.  Every :data:`SYNC_SECONDS` they are forced onto the
+    disk, so a power cut or a crash of the machine costs about as much decoding, which the run does
+    again when it is continued.
+    """
 
     def __init__(self, stream: FileIO, file: Path) -> None:
         self._stream = stream
         self._file = file
+        self._synced = time.monotonic()
+
+    def sync(self) -> None:
+        """Force what was written onto the disk.
+
+        Raises:
+            StorageError: The disk fails.
+        """
+        with storage(self._file):
+            _sync(self._stream.fileno())
+        self._synced = time.monotonic()
 
     def append(self, record: Record) -> None:
         """Write one record; raises as :meth:`append_line` does."""
@@ -447,6 +513,17 @@ class RecordWriter:
             if self._file.stat().st_size <= len(content) - len(left):
                 raise
             raise StorageError(f"{error}; what is already recorded is safe") from error
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            self.sync()
+
+
+def _sync(descriptor: int) -> None:
+    """Force a file onto the disk, where its file system can do that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
 
 
 def _completed(frozen: Mapping[str, Any]) -> Mapping[str, Any]:

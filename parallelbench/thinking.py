@@ -26,6 +26,10 @@ MARKS: Final = (
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
 )
 
+#: Blocks of thinking behind each other in which an answer is looked for, each a look at the whole
+#: reply.
+MOST_BLOCKS: Final = 64
+
 
 def answer_of(text: str, *, opened: bool = False) -> str | None:
     """Return the answer in ``text``: what follows the thinking at its start.
@@ -36,7 +40,8 @@ def answer_of(text: str, *, opened: bool = False) -> str | None:
             block.  A closing mark without an opening one shows the same.
 
     Returns:
-        ``text`` itself if it does not begin with thinking; None if the thinking has no end.
+        ``text`` itself if it does not begin with thinking; None if the thinking has no end, or
+        fills :data:`MOST_BLOCKS` blocks.
 
     Example:
         >>> answer_of("<think>Four cities.</think> New York")
@@ -44,15 +49,19 @@ def answer_of(text: str, *, opened: bool = False) -> str | None:
         >>> answer_of("<think>Four cities. Maybe") is None
         True
     """
-    start = text.lstrip()
-    for opening, closing in MARKS:
-        thought, closed, rest = start.partition(closing)
-        if closed and (thought.startswith(opening) or opening not in thought):
-            # Some models think again before they answer.
-            return answer_of(rest.lstrip())
-        if start.startswith(opening):
-            return None
-    return None if opened else text
+    # Some models think again before they answer.
+    for _ in range(MOST_BLOCKS):
+        start = text.lstrip()
+        for opening, closing in MARKS:
+            thought, closed, rest = start.partition(closing)
+            if closed and (thought.startswith(opening) or opening not in thought):
+                text, opened = rest.lstrip(), False
+                break
+            if start.startswith(opening):
+                return None
+        else:
+            return None if opened else text
+    return None
 
 
 def opens_thinking(prompt: str) -> bool:

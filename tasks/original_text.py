@@ -3,7 +3,8 @@
 *Asked:* what its files ask, in its words.
 
 *How it is marked:* the headline is grammar, as on the original's board: 1 if the engine named
-by the field ``grammar`` finds nothing wrong with the reply and the reply is not empty.
+by the field ``grammar`` finds nothing wrong with the reply and the reply is not empty.  A reply of
+more than 4,096 characters is marked as an empty one is, with the problem ``too long``.
 
 *Parts of the marks*, by the metric of the files:
 
@@ -42,7 +43,12 @@ from parallelbench.score import Marks
 from parallelbench.task import TASKS
 from parallelbench.tasks.grammar import open_engine
 from parallelbench.tasks.original import Imported
-from parallelbench.tasks.text_scores import bertscore_source, plain_text, words_of
+from parallelbench.tasks.text_scores import (
+    MOST_CHARACTERS,
+    bertscore_source,
+    plain_text,
+    words_of,
+)
 from parallelbench.tasks.text_writing import Paraphrasing, RelatedWords, Summarization, TextTask
 
 #: Our own task that has the same scores, by the original's metric.
@@ -72,6 +78,8 @@ class OriginalText(Imported):
     """
 
     name = "original_text"
+    # 2: a reply of more than 4,096 characters is too long.
+    version: ClassVar[int] = 2
     law_known: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = tuple(_ALIKE)
     other: ClassVar[str] = "original"
@@ -103,8 +111,9 @@ class OriginalText(Imported):
         Raises:
             EngineError: What marks it is not installed, or stopped answering.
         """
-        text = plain_text(reply)
-        problem = "empty"
+        text, problem = plain_text(reply), "empty"
+        if len(text) > MOST_CHARACTERS:
+            text, problem = "", "too long"
         if text:
             (found,) = open_engine(self.grammar).problems([text])
             problem = "ungrammatical" if found else ""

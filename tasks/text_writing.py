@@ -16,7 +16,8 @@ model, no bound and no oracle; dependence can only be estimated with a model.
 the reply does what was asked: it is grammar times the scores of the task, as in the
 original benchmark's products, but with whole words for substrings.
 
-*Problems of a reply*, the first that holds: ``empty``, without a word; ``ungrammatical``.
+*Problems of a reply*, the first that holds: ``too long``, of more than 4,096 characters, which is
+marked as an empty reply is; ``empty``, without a word; ``ungrammatical``.
 
 *Parts of the marks:* ``grammar``; then by task
 
@@ -53,6 +54,7 @@ from parallelbench.score import Marks
 from parallelbench.task import TASKS, Problem, Task
 from parallelbench.tasks.grammar import ENGINES, open_engine
 from parallelbench.tasks.text_scores import (
+    MOST_CHARACTERS,
     bertscore_f1,
     bertscore_source,
     check_bertscore,
@@ -93,6 +95,8 @@ class TextTask(Task):
         ValueError: An unknown engine.
     """
 
+    # 2: a reply of more than 4,096 characters is too long.
+    version: ClassVar[int] = 2
     law_known: ClassVar[bool] = False
     licence: ClassVar[str] = CC0
     samples: ClassVar[int | None] = COUNT
@@ -116,8 +120,9 @@ class TextTask(Task):
         Raises:
             EngineError: What marks it is not installed, or stopped answering.
         """
-        text = plain_text(reply)
-        problem = "empty"
+        text, problem = plain_text(reply), "empty"
+        if len(text) > MOST_CHARACTERS:
+            text, problem = "", "too long"
         if words_of(text):
             (found,) = open_engine(self.grammar).problems([text])
             problem = "ungrammatical" if found else ""

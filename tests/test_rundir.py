@@ -63,6 +63,69 @@ def test_a_run_is_begun_in_a_new_folder_however_deep(plan, tmp_path):
     assert list(directory.records()) == []
 
 
+@pytest.fixture
+def synced(monkeypatch):
+    """What a file held whenever it was forced onto the disk."""
+    found = []
+    force = os.fsync
+
+    def noting(descriptor):
+        found.append(os.fstat(descriptor).st_size)
+        force(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return found
+
+
+def test_records_are_on_the_disk_when_the_run_is_done(begun, records, synced):
+    with begun.appending() as writer:
+        writer.append(records[3])
+        assert synced == []
+    assert synced == [(begun.path / "records-0.jsonl").stat().st_size]
+
+
+def test_records_are_forced_onto_the_disk_now_and_then(begun, records, synced, monkeypatch):
+    monkeypatch.setattr("parallelbench.rundir.SYNC_SECONDS", 0.0)
+    with begun.appending() as writer:
+        for record in records[3:]:
+            writer.append(record)
+            assert synced[-1] == (begun.path / "records-0.jsonl").stat().st_size
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(begun, synced):
+    written = begun.write_text("environment.json", "[]\n")
+    assert synced == [3] == [written.stat().st_size]
+
+
+def test_a_file_system_that_cannot_force_a_file_onto_a_disk_is_no_fault(
+    begun, records, monkeypatch
+):
+    def refuse(descriptor):
+        raise OSError(errno.EINVAL, "no such operation")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with begun.appending() as writer:
+        writer.append(records[3])
+    assert list(begun.records()) == records[:4]
+
+
+def test_zeros_that_a_power_cut_left_behind_the_records_are_dropped(begun, records):
+    with (begun.path / "records-0.jsonl").open("ab") as file:
+        file.write(b"\0" * 5000)
+    with pytest.raises(RecordsError, match="is torn"):
+        list(begun.records())
+    with begun.appending() as writer:
+        writer.append(records[3])
+    assert list(begun.records()) == records[:4]
+
+
+def test_a_record_is_read_again_from_its_place(begun, records):
+    places = [place for _, place in begun.located_records()]
+    assert [place.read() for place in reversed(places)] == records[2::-1]
+    with pytest.raises(RecordsError, match=r"records-0.jsonl byte 7 was altered"):
+        begun.record_at(7)
+
+
 def test_a_run_is_continued_with_the_records_it_has(begun, plan, records):
     again = RunDirectory.begin(begun.path, plan)
     with again.appending() as writer:

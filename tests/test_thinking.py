@@ -4,7 +4,7 @@ import pytest
 
 from parallelbench.models.ideal import word_tokenizer
 from parallelbench.prompt import Codec
-from parallelbench.thinking import MARKS, answer_of, opens_thinking
+from parallelbench.thinking import MARKS, MOST_BLOCKS, answer_of, opens_thinking
 
 
 @pytest.mark.parametrize(("opening", "closing"), MARKS)
@@ -22,6 +22,13 @@ def test_every_known_block_is_taken_off_and_an_open_one_leaves_nothing(opening, 
 @pytest.mark.parametrize("text", ["", " New York\n", "I <think> New York", "<thinker> New York"])
 def test_text_without_thinking_at_its_start_stays_as_it_is(text):
     assert answer_of(text) == text
+
+
+@pytest.mark.parametrize("block", ["</think>", "<think></think>", "</thinking>\n</think>"])
+def test_thinking_without_end_in_many_blocks_leaves_no_answer(block):
+    count = MOST_BLOCKS // block.count("</") - 1
+    assert answer_of(block * count + "New York") == "New York"
+    assert answer_of(block * 10_000 + "New York") is None
 
 
 @pytest.mark.parametrize("special", [False, True])

@@ -99,10 +99,25 @@ def test_failures_come_before_successes(done, whole):
 def test_what_does_not_fit_is_counted(done):
     small = gallery_of(done.runfile, done.records, most_bytes=1)
     assert len(small.chunks) == 1
-    assert small.told[0].startswith("2 of 24 decodes can be watched here: those of 1 of 12")
+    assert len(json.loads(small.chunks[0])["decodes"]) == 1
+    assert small.told[0].startswith("1 of 24 decodes can be watched here: those of 1 of 12")
     assert small.told[0].endswith("failures; failures were taken first.")
     (kind,) = small.kinds
     assert kind.decodes == failures(done)  # of all that were made, not of those shown
+
+
+@pytest.mark.parametrize("most_bytes", [1, 5000, 20_000, 60_000])
+def test_no_sample_takes_more_than_the_room_that_there_is(done, whole, most_bytes):
+    first = gallery_of(done.runfile, done.records, most_bytes=most_bytes).chunks
+    assert len(first[0]) <= max(most_bytes, len(whole.chunks[0]) // 2 + 1000)
+    assert sum(map(len, first)) <= most_bytes or len(json.loads(first[0])["decodes"]) == 1
+
+
+def test_a_long_reply_is_cut_in_the_table_of_failures(done):
+    wrong = next(record for record in done.records if record.marks.lenient < 1)
+    long = wrong.model_copy(update={"text": "a" * 100_000})
+    (kind,) = gallery_of(done.runfile, [long]).kinds
+    assert kind.text == "a" * 1000 + " ..."
 
 
 def test_each_kind_of_failure_leads_to_one_that_shows_it(whole):

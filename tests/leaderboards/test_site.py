@@ -71,6 +71,16 @@ def evil():
     return entry_of(records).__class__("evil", submission, records, "recomputed", [EVIL])
 
 
+def test_a_page_of_an_entry_with_many_settings_is_cut_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("parallelbench.leaderboards.site.MOST_ROWS", 1)
+    build_site([entry_of(RECORDS, "one")], tmp_path)
+    page = (tmp_path / "entries" / "one.html").read_text("utf-8")
+    tables = page.count('<table class="sortable results"')
+    rows = page.partition('id="-tables"')[2].count('<th scope="row">')
+    assert rows == tables > 0
+    assert page.count("Shown: 1 of 2 settings. The file results.json") == tables
+
+
 def test_a_board_is_a_page_and_a_page_for_each_entry(tmp_path):
     boards, index = build_site([entry_of(RECORDS, "one"), entry_of(RECORDS, "two")], tmp_path)
     assert index == tmp_path / "index.html"

@@ -1,0 +1,187 @@
+"""What the figures of a run need of each record: its marks and counts, without steps and texts.
+
+A record with its steps takes 10 kB of memory, its summary some hundred bytes: what the records
+of a run have in common is held once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from parallelbench.record import Counts, Record, RecordedMarks, Status
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class CountsSummary:
+    """Counts of one decode that figures are made of; see :class:`~parallelbench.record.Counts`.
+
+    Attributes:
+        nfe: Model calls.
+        canvas_tokens: Positions that the decoder had to fill.
+        answer_tokens: Those of them before the first end-of-text.
+        tokens_per_step: ``canvas_tokens / nfe``; None without a call.
+        answer_tokens_per_step: ``answer_tokens / nfe``; None without a call.
+        off_law_calls: Calls in which no right answer fitted the canvas any more; None for a model
+            that does not know the law.
+    """
+
+    nfe: int
+    canvas_tokens: int
+    answer_tokens: int
+    tokens_per_step: float | None
+    answer_tokens_per_step: float | None
+    off_law_calls: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MarksSummary:
+    """Marks of one decode; see :class:`~parallelbench.record.RecordedMarks`.
+
+    Attributes:
+        strict: The mark for the reply as it stands, in [0, 1].
+        lenient: The mark for the answer found inside it, in [0, 1].
+        problem: Why the lenient mark is not 1; None if it is.
+        parts: Named shares in [0, 1] of what is right.
+    """
+
+    strict: float
+    lenient: float
+    problem: str | None
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSummary:
+    """One record without steps, ids and texts; the fields are those of ``Record``.
+
+    Attributes:
+        model: The model's setting, as typed.
+        model_digest: What identifies its predictions.
+        task: Registered name.
+        task_fields: All its fields.
+        task_label: The task's setting, as typed.
+        task_version: Version of its samples and marks.
+        engines: Version of what marked the reply beside our own rules, by score.
+        sources: Digests of what task and decoder read from outside the package, by field.
+        decoder: Registered name.
+        decoder_fields: All its fields.
+        decoder_label: The decoder's setting, as typed.
+        oracle: Whether the decoder was told the right answers.
+        sample_digest: SHA-256 of the whole sample.
+        index: Number of the sample within the task.
+        repeat: Number of the decode of this sample, from 0.
+        status: How the decode ended.
+        error: What went wrong, for status ``error``.
+        marks: What the reply is worth; None for status ``error``.
+        counts: What the decode cost; None for a server.
+        canvas_length: Length of the canvas in tokens; None for a server.
+        finish: Why a server ended its reply; None without a server.
+    """
+
+    model: str
+    model_digest: str
+    task: str
+    task_fields: Mapping[str, Any]
+    task_label: str
+    task_version: int
+    engines: Mapping[str, str]
+    sources: Mapping[str, str]
+    decoder: str
+    decoder_fields: Mapping[str, Any]
+    decoder_label: str
+    oracle: bool
+    sample_digest: str
+    index: int
+    repeat: int
+    status: Status
+    error: str | None
+    marks: MarksSummary | None
+    counts: CountsSummary | None
+    canvas_length: int | None
+    finish: str | None
+
+    @property
+    def key(self) -> tuple[str, str, int, str, int]:
+        """What no two records of one run share."""
+        return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
+
+    @property
+    def steered(self) -> bool:
+        """Whether the decode was steered here, step by step, and not by a server."""
+        return self.canvas_length is not None
+
+
+#: A record, or what figures need of it.
+AnyRecord: TypeAlias = Record | RecordSummary
+
+
+class RecordSummaries:
+    """Makes summaries that share what is equal in them."""
+
+    def __init__(self) -> None:
+        self._settings: dict[tuple[str, str, str], AnyRecord] = {}
+        self._digests: dict[str, str] = {}
+        self._marks: dict[tuple[Any, ...], MarksSummary] = {}
+
+    def of(self, record: AnyRecord) -> RecordSummary:
+        """Return the summary of ``record``; a summary is its own."""
+        if isinstance(record, RecordSummary):
+            return record
+        setting = (record.model, record.task_label, record.decoder_label)
+        like = self._settings.get(setting, record)
+        summary = RecordSummary(
+            model=_shared(record.model, like.model),
+            model_digest=_shared(record.model_digest, like.model_digest),
+            task=_shared(record.task, like.task),
+            task_fields=_shared(record.task_fields, like.task_fields),
+            task_label=_shared(record.task_label, like.task_label),
+            task_version=record.task_version,
+            engines=_shared(record.engines, like.engines),
+            sources=_shared(record.sources, like.sources),
+            decoder=_shared(record.decoder, like.decoder),
+            decoder_fields=_shared(record.decoder_fields, like.decoder_fields),
+            decoder_label=_shared(record.decoder_label, like.decoder_label),
+            oracle=record.oracle,
+            sample_digest=self._digests.setdefault(record.sample_digest, record.sample_digest),
+            index=record.index,
+            repeat=record.repeat,
+            status=record.status,
+            error=record.error,
+            marks=self._shared_marks(record.marks),
+            counts=_counts(record.counts),
+            canvas_length=record.canvas_length,
+            finish=record.finish,
+        )
+        self._settings.setdefault(setting, summary)
+        return summary
+
+    def _shared_marks(self, marks: RecordedMarks | None) -> MarksSummary | None:
+        if marks is None:
+            return None
+        value = (marks.strict, marks.lenient, marks.problem, *marks.parts.items())
+        if value not in self._marks:
+            own = MarksSummary(marks.strict, marks.lenient, marks.problem, marks.parts)
+            self._marks[value] = own
+        return self._marks[value]
+
+
+def _shared(value: _T, known: _T) -> _T:
+    """Return ``known`` where it equals ``value``, which is then held no longer."""
+    return known if known == value else value
+
+
+def _counts(counts: Counts | None) -> CountsSummary | None:
+    if counts is None:
+        return None
+    return CountsSummary(
+        nfe=counts.nfe,
+        canvas_tokens=counts.canvas_tokens,
+        answer_tokens=counts.answer_tokens,
+        tokens_per_step=counts.tokens_per_step,
+        answer_tokens_per_step=counts.answer_tokens_per_step,
+        off_law_calls=counts.off_law_calls,
+    )
