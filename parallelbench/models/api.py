@@ -385,9 +385,9 @@ class ApiServer(Server):
         proxy = _proxy_for(self._source.url)
         try:
             pool = connections(proxy, self.concurrency, allowance)
-        except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+        except (httpx.InvalidURL, ValueError, RuntimeError, OSError) as error:
             # What is said of an address may hold the password of a proxy.
-            reason = str(error) if isinstance(error, ImportError | OSError) else "not an address"
+            reason = str(error) if isinstance(error, RuntimeError | OSError) else "not an address"
             raise RequestError(
                 "the proxy or the certificates that the environment names (HTTPS_PROXY, "
                 f"SSL_CERT_FILE and the like) cannot be used: {reason}"

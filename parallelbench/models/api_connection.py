@@ -160,7 +160,7 @@ def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.
 
     Raises:
         ValueError: ``proxy`` is no address of a proxy; so does httpx.InvalidURL.
-        ImportError: Such a proxy needs a package that is not installed.
+        RuntimeError: Such a proxy needs a package that is not installed.
         OSError: The certificates that the environment names cannot be read.
     """
     options: dict[str, Any] = {
@@ -173,12 +173,11 @@ def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.
     if proxy is None:
         return httpcore.ConnectionPool(**options)
     through = httpx.Proxy(proxy)
-    kind = httpcore.HTTPProxy
-    if through.url.scheme.startswith("socks5"):
-        import socksio  # noqa: F401  says what is missing before the first request does
-
-        kind = httpcore.SOCKSProxy
-    return kind(proxy_url=parsed(str(through.url)), proxy_auth=through.raw_auth, **options)
+    socks = through.url.scheme.startswith("socks5")
+    kind: Any = httpcore.SOCKSProxy if socks else httpcore.HTTPProxy
+    address = parsed(str(through.url))
+    pool: httpcore.ConnectionPool = kind(address, proxy_auth=through.raw_auth, **options)
+    return pool
 
 
 #: Seconds that a connection without a request is kept.

@@ -666,6 +666,17 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(connect, monke
     assert "s3" not in str(caught.value)
 
 
+def test_a_proxy_that_needs_a_package_says_which(connect, monkeypatch):
+    def missing(*_, **__):
+        raise RuntimeError("the package is missing")
+
+    monkeypatch.setattr("httpcore.SOCKSProxy", missing)
+    for name in ("all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "socks5://me:s3cret@h:1080")
+    with pytest.raises(RequestError, match="cannot be used: the package is missing"):
+        connect("https://far.invalid/v1")
+
+
 # Seeds and digests
 
 
