@@ -6,13 +6,19 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test figure mini clean
+.PHONY: bench test fuzz figure mini clean
 
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n auto
+
+# More than 10,000 spoilt files for most readers of foreign files, an hour or two; the tests take
+# a few hundred of the same.
+fuzz: $(VENV)/installed-for-tests
+	PARALLELBENCH_FUZZ=100 $(BIN)/python -m pytest -n auto tests/test_fuzz.py \
+		tests/leaderboards/test_fuzz_entries.py
 
 # The figures of the README and of docs/judges.md, made again.
 figure: $(VENV)/installed

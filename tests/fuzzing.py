@@ -192,7 +192,7 @@ def _places(held):
             yield from _places(held[key])
 
 
-def faults(name, good, place, read, *, cases, seal=None):
+def faults(name, good, place, read, *, cases, seal=None):  # noqa: PLR0913  a reader and its files
     """Read spoilt copies of a folder; return what went wrong other than as it should.
 
     Args:
@@ -204,13 +204,13 @@ def faults(name, good, place, read, *, cases, seal=None):
         seal: Makes digests of a spoilt folder right again; used in every second case.
 
     Returns:
-        A line for each kind of fault, with its first case; empty if every copy was read, or was refused
-        with an error of ours.
+        A line for each kind of fault, with its first case; empty if every copy was read, or was
+        refused with an error of ours.
     """
     read(shutil.copytree(good, place / "good"))
     found = collections.defaultdict(list)
     for case in range(cases * int(os.environ.get("PARALLELBENCH_FUZZ", "1"))):
-        rng = random.Random(f"{name}/{case}")
+        rng = random.Random(f"{name}/{case}")  # noqa: S311  not for secrets
         copy = shutil.copytree(good, place / str(case))
         for _ in range(rng.choice((1, 1, 1, 2))):
             files = sorted(file for file in copy.rglob("*") if file.is_file())
