@@ -17,42 +17,49 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import itertools
 import multiprocessing
-import os
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from smoke import add_smoke_option
 
-from parallelbench.cli import main as parallelbench
-from parallelbench.leaderboards.board import read_board
+from parallelbench.leaderboards.board import add, read_board
+from parallelbench.leaderboards.pack import Statement, pack
 from parallelbench.leaderboards.season import season
 from parallelbench.leaderboards.verify import verified
-from parallelbench.merge import digest_of
+from parallelbench.merge import digest_of, merge
 from parallelbench.rundir import RunDirectory
+from parallelbench.runfile import RunFile, make_runfile
+from parallelbench.runner import run
+from parallelbench.shard import Shard
+
+Work: TypeAlias = Callable[[], object]
 
 FORK = multiprocessing.get_context("fork")
 DECODERS = "one_by_one,confidence:k=2|4|8,confidence_threshold:threshold=0.7|0.9,random:k=8"
-PACK = ("leaderboard", "pack", "--submitter", "us")
-ADD = ("leaderboard", "add")
+STATEMENT = Statement(submitter="us")
+#: The run that nobody disturbs.
+PEACE = Path("undisturbed")
 #: Times that one run is killed, at most.
 MOST = 4
 
 
 class Killer:
-    """Starts commands and kills them at random.
+    """Starts work and kills it at random.
 
     Attributes:
         left: How many kills are still to be made.
-        made: Kills by the verb that they ended.
-        missed: Commands that ended before they could be killed.
+        made: Kills by what they ended.
+        missed: Work that ended before it could be killed.
     """
 
     def __init__(self, kills: int, seed: int) -> None:
@@ -62,59 +69,48 @@ class Killer:
         self._random = random.Random(seed)  # noqa: S311  not for secrets
         self._seconds: dict[str, float] = {}
 
-    def time(self, *command: str) -> None:
-        """Run a command undisturbed, to learn how long its like take."""
+    def time(self, kind: str, work: Work) -> None:
+        """Do some work undisturbed, to learn how long its like takes."""
+        work()  # loads and keeps what every later start finds loaded
         began = time.perf_counter()
-        self._end(_start(command), command)
-        self._seconds[_kind(command)] = time.perf_counter() - began
+        _end(_start(work), kind)
+        self._seconds[kind] = time.perf_counter() - began
 
-    def disturb(self, *command: str, makes: Path | None = None) -> None:
-        """Kill a command up to MOST times, start it again each time, and let it end at last.
+    def disturb(self, kind: str, work: Work, makes: Path | None = None) -> None:
+        """Kill some work up to MOST times, start it again each time, and let it end at last.
 
         Args:
-            command: What is typed behind ``parallelbench``.
+            kind: Of the work, as it was timed.
+            work: What is done.
             makes: A folder that appears when all is done, after which it is not started again.
         """
         for _ in range(min(self.left, self._random.randint(1, MOST))):
             if makes is not None and makes.exists():
                 return
-            process = _start(command)
-            process.join(self._random.uniform(0, self._seconds[_kind(command)]))
+            process = _start(work)
+            process.join(self._random.uniform(0, self._seconds[kind]))
             if process.exitcode is not None:
                 self.missed += 1
-                self._end(process, command)
+                _end(process, kind)
                 continue
             process.kill()
             process.join()
             self.left -= 1
-            self.made[_kind(command)] += 1
+            self.made[kind] += 1
         if makes is None or not makes.exists():
-            self._end(_start(command), command)
-
-    def _end(self, process: multiprocessing.process.BaseProcess, command: Sequence[str]) -> None:
-        process.join()
-        if process.exitcode != 0:
-            sys.exit(f"`parallelbench {' '.join(command)}` ended with status {process.exitcode}")
+            _end(_start(work), kind)
 
 
-def _kind(command: Sequence[str]) -> str:
-    """Return the verb of a command, and whether it does only a part."""
-    verb = command[1] if command[0] == "leaderboard" else command[0]
-    return f"{verb} of a shard" if "--shard" in command else verb
-
-
-def _start(command: Sequence[str]) -> multiprocessing.process.BaseProcess:
-    process = FORK.Process(target=_work, args=(command,))
+def _start(work: Work) -> multiprocessing.process.BaseProcess:
+    process = FORK.Process(target=work)
     process.start()
     return process
 
 
-def _work(command: Sequence[str]) -> None:
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(silence, stream)
-    os.environ["XDG_CACHE_HOME"] = str(Path.cwd())  # what was verified here is nobody's finding
-    sys.exit(parallelbench(command))
+def _end(process: multiprocessing.process.BaseProcess, kind: str) -> None:
+    process.join()
+    if process.exitcode != 0:
+        sys.exit(f"{kind} ended with status {process.exitcode}")
 
 
 def records(folder: Path) -> Counter[tuple[object, bytes]]:
@@ -135,42 +131,42 @@ def faults(expected: Counter[tuple[object, bytes]], folder: Path) -> Counter[str
     )
 
 
-def single(killer: Killer, place: Path) -> Path:
+def single(killer: Killer, asked: RunFile, place: Path) -> Path:
     """Kill a run in one process; return its folder."""
-    killer.disturb("run", "run.yaml", "--out", str(place / "run"))
+    killer.disturb("a run", partial(run, asked, place / "run"))
     return place / "run"
 
 
-def sharded(killer: Killer, place: Path) -> Path:
+def sharded(killer: Killer, asked: RunFile, place: Path) -> Path:
     """Kill two shards and their merging; return the merged folder."""
     parts = [place / "first", place / "second"]
     for number, part in enumerate(parts, start=1):
-        killer.disturb("run", "run.yaml", "--shard", f"{number}/2", "--out", str(part))
-    merged = place / "merged"
-    killer.disturb("merge", *map(str, parts), "--out", str(merged), makes=merged)
-    return merged
+        killer.disturb("a shard", partial(run, asked, part, shard=Shard(number, 2)))
+    killer.disturb("merge", partial(merge, parts, place / "merged"), place / "merged")
+    return place / "merged"
 
 
-def entered(killer: Killer, place: Path) -> Path:
+def entered(killer: Killer, asked: RunFile, place: Path) -> Path:  # noqa: ARG001  as the others
     """Kill the packing of a run and its adding to a board; return the run's folder."""
     entry, board = place / "entry", place / "board"
-    run = Path("undisturbed")
-    killer.disturb(*PACK, str(run), "--out", str(entry), makes=entry)
-    killer.disturb(*ADD, str(entry), "--board", str(board), makes=board / "entry")
+    killer.disturb("pack", partial(pack, PEACE, entry, STATEMENT), entry)
+    killer.disturb("add", partial(add, entry, board), board / "entry")
     (found,) = read_board(board)
     if [each.key for each in found.records] != [each.key for each in verified(entry).entry.records]:
         sys.exit("the entry on the board is another one")
-    return run
+    return PEACE
 
 
-def rounds(killer: Killer, expected: Counter[tuple[object, bytes]]) -> Iterable[Counter[str]]:
+def rounds(
+    killer: Killer, asked: RunFile, expected: Counter[tuple[object, bytes]]
+) -> Iterable[Counter[str]]:
     """Yield the faults of one round after the other, until all kills are made."""
     ways = (single, sharded, entered)
     number = 0
     while killer.left:
         place = Path(f"round-{number}")
         place.mkdir()
-        yield faults(expected, ways[number % len(ways)](killer, place))
+        yield faults(expected, ways[number % len(ways)](killer, asked, place))
         number += 1
 
 
@@ -184,8 +180,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         killer = Killer(6 if options.smoke else options.kills, options.seed)
-        expected = undisturbed(killer, smoke=options.smoke)
-        each_round = list(rounds(killer, expected))
+        asked = plan(smoke=options.smoke)
+        do_in_peace(killer, asked)
+        expected = records(PEACE)
+        each_round = list(rounds(killer, asked, expected))
         found = sum(each_round, Counter[str]())
         told = ", ".join(f"{count} of {verb}" for verb, count in sorted(killer.made.items()))
         print(f"{killer.made.total()} kills in {len(each_round)} rounds: {told}")
@@ -195,8 +193,8 @@ def main() -> None:
     sys.exit(1 if found else 0)
 
 
-def undisturbed(killer: Killer, *, smoke: bool) -> Counter[tuple[object, bytes]]:
-    """Do everything once in peace; return the records."""
+def plan(*, smoke: bool) -> RunFile:
+    """Return what is run: the samples of a season, so that it can be entered."""
     of = season("practice")
     content = {
         "models": "ideal",
@@ -205,14 +203,26 @@ def undisturbed(killer: Killer, *, smoke: bool) -> Counter[tuple[object, bytes]]
         "samples": of.samples,
         "seed": of.seed,
     }
-    Path("run.yaml").write_text(json.dumps(content), encoding="utf-8")  # JSON is YAML
-    killer.time("run", "run.yaml", "--out", "undisturbed")
-    for number in (1, 2):
-        killer.time("run", "run.yaml", "--shard", f"{number}/2", "--out", f"part-{number}")
-    killer.time("merge", "part-1", "part-2", "--out", "merged")
-    killer.time(*PACK, "undisturbed", "--out", "entry")
-    killer.time(*ADD, "entry", "--board", "board")
-    return records(Path("undisturbed"))
+    return make_runfile(content)
+
+
+def do_in_peace(killer: Killer, asked: RunFile) -> None:
+    """Do everything undisturbed, each in a new folder each time."""
+    numbers = itertools.count()
+
+    def new(name: str) -> Path:
+        return Path(f"{name}-{next(numbers)}")
+
+    parts = [Path("first"), Path("second")]
+    run(asked, PEACE)
+    killer.time("a run", lambda: run(asked, new("run")))
+    for number, part in enumerate(parts, start=1):
+        run(asked, part, shard=Shard(number, 2))
+    killer.time("a shard", lambda: run(asked, new("part"), shard=Shard(1, 2)))
+    killer.time("merge", lambda: merge(parts, new("merged")))
+    killer.time("pack", lambda: pack(PEACE, new("packed"), STATEMENT))
+    pack(PEACE, Path("entry"), STATEMENT)
+    killer.time("add", lambda: add(Path("entry"), new("board")))
 
 
 if __name__ == "__main__":

@@ -443,7 +443,7 @@ class ApiServer(Server):
                 return _read_stream(pieces, whole=self._source.diffusing)
             return _read_answer(b"".join(pieces))
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self) -> list[tuple[str, str]]:
         # Nothing is packed: a small answer could otherwise unfold to any size in memory.
         headers = {
             "accept": "*/*",
@@ -451,7 +451,9 @@ class ApiServer(Server):
             "content-type": _JSON,
             "user-agent": "parallelbench",
         }
-        return {**headers, "authorization": f"Bearer {self._key}"} if self._key else headers
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        return list(headers.items())
 
     def _refuse(self, response: Response, pieces: Iterable[bytes]) -> NoReturn:
         status = response.status
@@ -497,9 +499,14 @@ class ApiServer(Server):
         """
         if len(self._key) < _SHORTEST_SECRET:
             return said
-        texts = {"content": said.content, "finish": said.finish, "reasoning": said.reasoning}
+
+        def masked(text: str | None) -> str | None:
+            return None if text is None else self._without_key(text)
+
         return said._replace(
-            **{name: text and self._without_key(text) for name, text in texts.items()}
+            content=masked(said.content),
+            finish=masked(said.finish),
+            reasoning=masked(said.reasoning),
         )
 
     def _without_key(self, text: str) -> str:

@@ -68,7 +68,7 @@ class Folder:
             text = file.read_bytes()
         try:
             found = json.loads(text)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RunFileError(f"{file} was altered: it is no JSON any more: {error}") from error
         if not isinstance(found, dict):
             raise RunFileError(f"{file} was altered: it holds no JSON object")
