@@ -200,7 +200,7 @@ def faults(name, good, place, read, *, cases, seal=None):  # noqa: PLR0913  a re
         good: A folder whose files can be read.
         place: A folder to work in.
         read: Reads such a folder.
-        cases: How many copies; PARALLELBENCH_FUZZ in the environment multiplies them.
+        cases: How many copies; PARALLELBENCH_FUZZ in the environment says another number.
         seal: Makes digests of a spoilt folder right again; used in every second case.
 
     Returns:
@@ -209,7 +209,7 @@ def faults(name, good, place, read, *, cases, seal=None):  # noqa: PLR0913  a re
     """
     read(shutil.copytree(good, place / "good"))
     found = collections.defaultdict(list)
-    for case in range(cases * int(os.environ.get("PARALLELBENCH_FUZZ", "1"))):
+    for case in range(int(os.environ.get("PARALLELBENCH_FUZZ", cases))):
         rng = random.Random(f"{name}/{case}")  # noqa: S311  not for secrets
         copy = shutil.copytree(good, place / str(case))
         for _ in range(rng.choice((1, 1, 1, 2))):

@@ -19,7 +19,7 @@ def seal(place):
 
 
 def test_a_spoilt_entry_is_verified_or_refused(small, tmp_path):
-    found = faults("entry", small, tmp_path, verified, cases=150, seal=seal)
+    found = faults("entry", small, tmp_path, verified, cases=120, seal=seal)
     assert not found, found
 
 
@@ -33,7 +33,7 @@ def test_the_word_of_the_board_may_be_spoilt(small, tmp_path):
         shutil.copytree(small, place / "ours")
         read_board(place)
 
-    found = faults("check", read_only_checks, tmp_path, read, cases=40)
+    found = faults("check", read_only_checks, tmp_path, read, cases=25)
     assert not found, found
 
 
