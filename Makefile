@@ -6,13 +6,19 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test figure mini clean
+.PHONY: bench test fuzz figure mini clean
 
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n auto
+
+# Spoilt files for every reader of foreign files, for hours; the tests take the first hundreds of
+# the same.
+fuzz: $(VENV)/installed-for-tests
+	PARALLELBENCH_FUZZ=10000 $(BIN)/python -m pytest -n auto tests/test_fuzz.py \
+		tests/leaderboards/test_fuzz_entries.py
 
 # The figures of the README and of docs/judges.md, made again.
 figure: $(VENV)/installed

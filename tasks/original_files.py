@@ -165,6 +165,8 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
 
 
 def _refuse_kinds(sample: OriginalSample) -> None:
+    if not sample.messages:
+        raise ValueError("messages holds no question")
     texts = (sample.task, sample.metric, sample.reference, *itertools.chain(*sample.messages))
     numbers = (sample.index, sample.max_tokens)
     if not (

@@ -15,8 +15,8 @@ BENCHMARKS = ROOT / "benchmarks"
 #: Modules that benchmarks share; they are no programs.
 SHARED = {"reference", "smoke"}
 PROGRAMS = sorted({file.stem for file in BENCHMARKS.glob("*.py")} - SHARED)
-#: Programs that replace parts of the package to time them, so that they need their own process.
-INTRUSIVE = {"sweep"}
+#: Programs that need their own process: they replace parts of the package to time them, or fork.
+INTRUSIVE = {"kill", "sweep"}
 NEEDS_CHROMIUM = {"pictures"}
 
 

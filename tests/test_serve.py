@@ -256,10 +256,10 @@ def test_the_line_is_hung_up_at_the_end_and_can_be_used_again():
     with Scripted(echoes) as there:
         server = Api(url=there.url, model="m").open()
         for _ in range(2):
-            client = server._line and server._line.client
+            pool = server._line and server._line.pool
             assert len(list(serve(questions(3), server))) == 3
             assert server._line is None
-            assert client is None or client.is_closed
+            assert pool is None or not pool.connections
 
 
 def test_impatience_is_refused():

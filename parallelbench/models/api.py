@@ -14,7 +14,7 @@ answer follows, there is no reply.
 
 The key of a provider is read from an environment variable when the server is opened.  It
 goes into the header of the requests and nowhere else; redirects are not followed, lest it
-travel to another host.
+travel to another host.  Where a server repeats it, ``[key]`` stands in replies, errors and logs.
 
 Source: Inception Labs, API documentation, on streams of whole drafts (``diffusing``); the
 documentation of vLLM and SGLang on ``reasoning`` and ``reasoning_content``; WHATWG, HTML Living
@@ -30,12 +30,14 @@ import hashlib
 import ipaddress
 import itertools
 import json
+import logging
 import math
 import os
 import random
 import re
 import threading
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,10 +51,13 @@ from parallelbench.sample import Message
 from parallelbench.thinking import answer_of
 
 if TYPE_CHECKING:
-    from httpx import URL, Client, Response
+    from httpcore import ConnectionPool, Response
+    from httpx import URL
+
+    from parallelbench.models.api_connection import Allowance
 else:
     # For the type checks of the tests: the real ones would slow down every command.
-    URL = Client = Response = Any
+    URL = ConnectionPool = Response = Allowance = Any
 
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 _DEFAULT_MAX_TOKENS = 256
@@ -64,6 +69,8 @@ _LIKELY_KEY = re.compile(r"(?=.*\d)[A-Z\d]{20,}")
 _PASSING = frozenset({408, 409, 425, 429})
 #: Statuses of a request that the server does not take as it stands.
 _REFUSING = frozenset({400, 422})
+#: Statuses that name another address.
+_REDIRECTING = frozenset({301, 302, 303, 307, 308})
 #: What to ask for where a server does not take a field of the requests.
 _WITHOUT = {
     "max_tokens": "max_completion_tokens=N or max_tokens=none",
@@ -72,13 +79,20 @@ _WITHOUT = {
     "seed": "seed=false",
     "reasoning_effort": "no reasoning_effort",
 }
+#: Where the library tells those who debug it what it received.
+_LIBRARY_LOG = logging.getLogger("httpcore.http11")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 #: Bytes of one reply, all its drafts included.
 _LARGEST_REPLY = 16 * 2**20
+#: Bytes that one request may bring in all, headers and the frames of its chunks included.
+_MOST_RECEIVED = 2 * _LARGEST_REPLY
+_JSON = "application/json"
 #: Characters of what a server says that are quoted in an error.
 _LONGEST_QUOTE = 200
 #: Seconds: of the first pause at most, of any pause at most, and if the server asks for it.
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_ASKED = 0.5, 30.0, 60.0
+#: Characters of a key that is taken out of replies.
+_SHORTEST_SECRET = 8
 #: Seconds until a host that does not even accept a connection is given up.
 _LONGEST_CONNECT = 10.0
 
@@ -104,8 +118,8 @@ class Api(ModelSource):
             of its decode, also if the temperature is left to the server.  At temperature 0
             none is sent: some servers refuse the two.
         concurrency: Requests at a time, in [1, 1024].
-        timeout: Seconds for one request, in (0, 86400].  After so long a silence, and at
-            the first sign of life after so long a time, it has failed.
+        timeout: Seconds for one whole request, in (0, 86400]: what is not there then, be it
+            the last byte of a trailer, is given up.
         attempts: Requests made for one reply at most, in [1, 100].
 
     Raises:
@@ -305,7 +319,7 @@ class ApiServer(Server):
         self._key = key
         self._wait = wait
         self._lock = threading.Lock()
-        self._line: _Line | None = _Line(self._client())
+        self._line: _Line | None = self._connect()
 
     def reply(self, messages: Sequence[Message], *, key: str) -> Reply:
         """Return the reply to ``messages``, after as many attempts as are allowed.
@@ -319,7 +333,7 @@ class ApiServer(Server):
         begun = time.monotonic()
         with self._connected() as line:
             for attempt in itertools.count(1):
-                outcome = self._attempt(line.client, body, attempt)
+                outcome = self._attempt(line, body, attempt)
                 if isinstance(outcome, Reply):
                     return outcome
                 last = attempt == self._source.attempts or not outcome.again
@@ -351,7 +365,7 @@ class ApiServer(Server):
     def _connected(self) -> Iterator[_Line]:
         with self._lock:
             if self._line is None:
-                self._line = _Line(self._client())
+                self._line = self._connect()
             line = self._line
             line.users += 1
         try:
@@ -360,75 +374,95 @@ class ApiServer(Server):
             with self._lock:
                 line.leave()
 
-    def _client(self) -> Client:
+    def _connect(self) -> _Line:
         import httpx
 
-        source = self._source
-        # Nothing is packed: a small answer could otherwise unfold to any size in memory.
-        headers = {"accept-encoding": "identity", "user-agent": "parallelbench"}
-        if self._key:
-            headers["authorization"] = f"Bearer {self._key}"
-        proxy = _proxy_for(source.url)
+        from parallelbench.models.api_connection import Allowance, connections
+
+        allowance = Allowance()
+        # The proxy is chosen here: the library's own reading of NO_PROXY fails on networks of
+        # IPv6 addresses.
+        proxy = _proxy_for(self._source.url)
         try:
-            return httpx.Client(
-                headers=headers,
-                timeout=httpx.Timeout(
-                    source.timeout, connect=min(source.timeout, _LONGEST_CONNECT)
-                ),
-                limits=httpx.Limits(
-                    max_connections=self.concurrency, max_keepalive_connections=self.concurrency
-                ),
-                follow_redirects=False,
-                verify=httpx.create_ssl_context(),
-                proxy=proxy,
-                # The proxy is chosen here: the library's own reading of NO_PROXY fails on
-                # networks of IPv6 addresses.
-                trust_env=False,
-            )
-        except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+            pool = connections(proxy, self.concurrency, allowance)
+        except (httpx.InvalidURL, ValueError, RuntimeError, OSError) as error:
             # What is said of an address may hold the password of a proxy.
-            reason = str(error) if isinstance(error, ImportError | OSError) else "not an address"
+            reason = str(error) if isinstance(error, RuntimeError | OSError) else "not an address"
             raise RequestError(
                 "the proxy or the certificates that the environment names (HTTPS_PROXY, "
                 f"SSL_CERT_FILE and the like) cannot be used: {reason}"
             ) from None
+        return _Line(pool, allowance, self._key)
 
-    def _attempt(self, client: Client, body: dict[str, Any], attempt: int) -> Reply | _FailedError:
+    def _attempt(self, line: _Line, body: dict[str, Any], attempt: int) -> Reply | _FailedError:
         """Make one request; return its reply, or why there is none."""
-        import httpx
+        import httpcore
+
+        from parallelbench.models.api_connection import TooManyBytesError
 
         timeout = self._source.timeout
         begun = time.monotonic()
         try:
-            said = self._ask(client, body, begun)
+            with line.allowance.of(timeout, _MOST_RECEIVED):
+                said = self._ask(line.pool, body)
         except _FailedError as failed:
             return failed
-        except httpx.TimeoutException:
-            return _FailedError(f"nothing came within timeout={timeout:g} seconds")
+        except TooManyBytesError:
+            return _FailedError(f"it sent more than {_MOST_RECEIVED} bytes", again=False)
+        except httpcore.ConnectTimeout:
+            seconds = min(timeout, _LONGEST_CONNECT)
+            return _FailedError(f"no connection could be made within {seconds:g} seconds")
+        except httpcore.TimeoutException:
+            return _FailedError(f"no whole reply came within timeout={timeout:g} seconds")
         # A host name that no address book can hold fails with an error of its own.
-        except (httpx.HTTPError, UnicodeError) as error:
+        except (
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.ProxyError,
+            UnicodeError,
+        ) as error:
             return _FailedError("the connection failed", quote=str(error))
-        return said.reply(attempt, time.monotonic() - begun)
+        return self._masked(said).reply(attempt, time.monotonic() - begun)
 
-    def _ask(self, client: Client, body: dict[str, Any], begun: float) -> _Said:
-        url = f"{self._source.url}/chat/completions"
-        with client.stream("POST", url, json=body) as response:
-            pieces = _in_bounds(response.iter_raw(), begun, self._source.timeout)
-            if not response.is_success:
+    def _ask(self, pool: ConnectionPool, body: dict[str, Any]) -> _Said:
+        from parallelbench.models.api_connection import parsed
+
+        url = parsed(f"{self._source.url}/chat/completions")
+        timeout = self._source.timeout
+        silences = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        silences["connect"] = min(timeout, _LONGEST_CONNECT)
+        sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        with pool.stream(
+            "POST", url, headers=self._headers(), content=sent, extensions={"timeout": silences}
+        ) as response:
+            pieces = _in_bounds(response.iter_stream())
+            if not 200 <= response.status < 300:
                 self._refuse(response, pieces)
             # A server that cannot stream may answer in one piece all the same.
-            kind = response.headers.get("content-type", "")
-            if body["stream"] and not kind.startswith("application/json"):
+            if body["stream"] and not _header(response, "content-type").startswith(_JSON):
                 return _read_stream(pieces, whole=self._source.diffusing)
             return _read_answer(b"".join(pieces))
 
+    def _headers(self) -> list[tuple[str, str]]:
+        # Nothing is packed: a small answer could otherwise unfold to any size in memory.
+        headers = {
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "content-type": _JSON,
+            "user-agent": "parallelbench",
+        }
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        return list(headers.items())
+
     def _refuse(self, response: Response, pieces: Iterable[bytes]) -> NoReturn:
-        status = response.status_code
-        if response.has_redirect_location:
+        status = response.status
+        location = _header(response, "location")
+        if status in _REDIRECTING and location:
             raise _FailedError(
                 f"it answered {status} and sends on to another address, which is not followed "
                 "because the key must not travel there; give that address",
-                quote=response.headers["location"].partition("?")[0],
+                quote=location.partition("?")[0],
                 again=False,
             )
         hint = ""
@@ -444,7 +478,7 @@ class ApiServer(Server):
             f"it answered {status}{hint}",
             quote=quote,
             again=status in _PASSING or status >= 500,
-            after=_asked_pause(response.headers.get("retry-after", "")),
+            after=_asked_pause(_header(response, "retry-after")),
         )
 
     def _give_up(self, failed: _FailedError, attempts: int, seconds: float) -> NoReturn:
@@ -454,26 +488,48 @@ class ApiServer(Server):
         tries = "1 try" if attempts == 1 else f"{attempts} tries"
         told = f"{failed.why}: {shown}" if shown else failed.why
         sentence = f"{self._source.url} gave no usable reply in {tries}; {told}"
-        fragment = None if failed.said is None else failed.said.reply(attempts, seconds)
+        said = failed.said
+        fragment = None if said is None else self._masked(said).reply(attempts, seconds)
         raise ServerError(sentence, fragment) from failed
 
+    def _masked(self, said: _Said) -> _Said:
+        """Return ``said`` without the key, which a server may repeat in its reply.
+
+        A key as short as a word may be part of a right answer, and is no secret.
+        """
+        if len(self._key) < _SHORTEST_SECRET:
+            return said
+
+        def masked(text: str | None) -> str | None:
+            return None if text is None else self._without_key(text)
+
+        return said._replace(
+            content=masked(said.content),
+            finish=masked(said.finish),
+            reasoning=masked(said.reasoning),
+        )
+
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        return _without(self._key, text)
 
 
 class _Line:
-    """A client in use by some threads; whoever leaves it last after its end closes it.
+    """Connections in use by some threads; whoever leaves last closes them.
 
-    To close it under a waiting thread would not wake that thread.  The caller holds a lock.
+    To close them under a waiting thread would not wake that thread.  The caller holds a lock.
 
     Attributes:
-        client: Keeps the connections.
+        pool: Keeps the connections.
+        allowance: Of the request that a thread makes over them.
         ended: Set when nobody wants the replies any more.
         users: Threads that have a request under way.
     """
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, pool: ConnectionPool, allowance: Allowance, key: str) -> None:
+        self.pool = pool
+        self.allowance = allowance
+        self._mask = _Mask(key)
+        _LIBRARY_LOG.addFilter(self._mask)
         self.ended = threading.Event()
         self.users = 0
 
@@ -487,7 +543,20 @@ class _Line:
 
     def _close_if_left(self) -> None:
         if self.ended.is_set() and self.users == 0:
-            self.client.close()
+            self.pool.close()
+            _LIBRARY_LOG.removeFilter(self._mask)
+
+
+class _Mask(logging.Filter):
+    """Takes a key out of what is logged."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self._key = key
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = _without(self._key, record.getMessage()), ()
+        return True
 
 
 class _FailedError(Exception):
@@ -516,6 +585,16 @@ class _FailedError(Exception):
         self.again = again
         self.after = after
         self.said = said
+
+
+def _without(key: str, text: str) -> str:
+    """Return ``text`` without ``key``, however quoting may have escaped it."""
+    if not key:
+        return text
+    forms = {key, repr(key)[1:-1], json.dumps(key)[1:-1], urllib.parse.quote(key, safe="")}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "[key]")
+    return text
 
 
 def _advice(quote: str, request: dict[str, Any]) -> str:
@@ -554,16 +633,19 @@ def _asked_pause(retry_after: str) -> float:
     return min(max(seconds, 0.0), _LONGEST_ASKED) if math.isfinite(seconds) else 0.0
 
 
-def _in_bounds(pieces: Iterable[bytes], begun: float, timeout: float) -> Iterator[bytes]:
-    """Yield ``pieces`` as long as they are neither too many nor too late."""
+def _header(response: Response, name: str) -> str:
+    """Return the first header called ``name``, in lower case; empty if there is none."""
+    values = (value for header, value in response.headers if header.lower() == name.encode())
+    return next(values, b"").decode("latin-1")
+
+
+def _in_bounds(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield ``pieces`` as long as they are not too many."""
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > _LARGEST_REPLY:
             raise _FailedError(f"it was still writing after {_LARGEST_REPLY} bytes", again=False)
-        # The client's own limit is on each silence, not on the whole.
-        if time.monotonic() - begun > timeout:
-            raise _FailedError(f"its reply was not complete within timeout={timeout:g} seconds")
         yield piece
 
 

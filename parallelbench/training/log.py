@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
+
+from parallelbench.errors import RunFileError
 from parallelbench.training.folder import Folder
 
 _LOG = "log.jsonl"
@@ -51,12 +54,8 @@ class Entry(NamedTuple):
         tasks = {label: each._asdict() for label, each in self.tasks.items()}
         return json.dumps({**self._asdict(), "tasks": tasks}) + "\n"
 
-    @classmethod
-    def from_line(cls, line: str) -> Entry:
-        """Return the entry that a line holds."""
-        held = json.loads(line)
-        tasks = {label: TaskLoss(**each) for label, each in held["tasks"].items()}
-        return cls(**{**held, "tasks": tasks})
+
+_ENTRY = TypeAdapter(Entry)
 
 
 class Window:
@@ -101,12 +100,28 @@ class Window:
 
 
 def read_log(folder: Folder, upto: int) -> list[Entry]:
-    """Return the entries up to a step; those after it will be written again."""
+    """Return the entries up to a step; those after it will be written again.
+
+    Raises:
+        RunFileError: A line is no entry.
+    """
     file = folder.path / _LOG
     with folder.storage():
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    entries = [Entry.from_line(line) for line in lines]
+        lines = file.read_bytes().splitlines() if file.exists() else []
+    entries = [_entry(line, f"{file} line {number}") for number, line in enumerate(lines, start=1)]
     return [entry for entry in entries if entry.step <= upto]
+
+
+def _entry(line: bytes, where: str) -> Entry:
+    try:
+        return _ENTRY.validate_json(line)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise RunFileError(
+            f"{where} was altered: {ascii(place)[:80]}: {fault['msg']}; delete the file, nothing "
+            "but the figure of the losses is made of it"
+        ) from error
 
 
 def write_log(folder: Folder, entries: Iterable[Entry]) -> None:

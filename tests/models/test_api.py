@@ -458,14 +458,14 @@ def test_a_reply_that_drips_is_given_up_in_time(connect):
     begun = time.monotonic()
     with Scripted(drips(piece("."), 0.02)) as there:
         told = refusal(connect(there, stream=True, timeout=0.3, attempts=1))
-    assert told.endswith("its reply was not complete within timeout=0.3 seconds")
+    assert told.endswith("no whole reply came within timeout=0.3 seconds")
     assert time.monotonic() - begun < 5
 
 
 def test_silence_is_given_up_and_tried_again(connect):
     with Scripted(sleeps) as there:
         told = refusal(connect(there, timeout=0.2, attempts=2))
-    assert told.endswith("in 2 tries; nothing came within timeout=0.2 seconds")
+    assert told.endswith("in 2 tries; no whole reply came within timeout=0.2 seconds")
 
 
 # Secrets
@@ -509,8 +509,7 @@ def echo_as_garbage(handler):
     ],
 )
 def test_the_key_stands_in_the_header_and_nowhere_else(connect, monkeypatch, caplog, echo):
-    # The library's log tells the headers of answers, but only to those who debug it.
-    caplog.set_level(logging.INFO if echo is echo_in_location else logging.DEBUG)
+    caplog.set_level(logging.DEBUG)  # the library then logs the headers of answers
     monkeypatch.setenv("MY_KEY", KEY)
     with Scripted(echo) as there:
         server = connect(there, key_env="MY_KEY", attempts=2, stream=echo is echo_in_stream)
@@ -667,6 +666,17 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(connect, monke
     assert "s3" not in str(caught.value)
 
 
+def test_a_proxy_that_needs_a_package_says_which(connect, monkeypatch):
+    def missing(*_, **__):
+        raise RuntimeError("the package is missing")
+
+    monkeypatch.setattr("httpcore.SOCKSProxy", missing)
+    for name in ("all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "socks5://me:s3cret@h:1080")
+    with pytest.raises(RequestError, match="cannot be used: the package is missing"):
+        connect("https://far.invalid/v1")
+
+
 # Seeds and digests
 
 
@@ -791,15 +801,15 @@ def test_after_hanging_up_the_last_to_leave_closes_and_the_next_connects_anew():
 
     with Scripted(waits, says("anew")) as there:
         server = Api(url=there.url, model="m").open()
-        first = server._line.client
+        first = server._line.pool
         asking = threading.Thread(target=lambda: replies.append(ask(server).text), daemon=True)
         asking.start()
         assert begun.wait(10)
         server.close()
-        assert not first.is_closed
+        assert first.connections
         assert ask(server).text == "anew"
         go_on.set()
         asking.join(10)
         assert replies == ["3, 4?"]
-        assert first.is_closed
+        assert not first.connections
         server.close()

@@ -373,7 +373,13 @@ def test_a_bundle_that_lost_a_line_is_refused(bundle):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("reference", None), ("index", "0"), ("facts", []), ("messages", [["user", None]])],
+    [
+        ("reference", None),
+        ("index", "0"),
+        ("facts", []),
+        ("messages", [["user", None]]),
+        ("messages", []),
+    ],
 )
 def test_a_bundle_with_a_value_of_another_kind_is_refused(bundle, field, value):
     first, *rest = bundle.read_text().splitlines()
