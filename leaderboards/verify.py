@@ -4,7 +4,8 @@ Samples are drawn again from seed and number, prompts and canvases built again, 
 replayed, replies decoded and marked again, and the record that follows is compared with the
 one that was handed in, to the last byte.  Nothing runs that the entry brings but a tokenizer
 and a chat template, which transformers confines to a sandbox; no model is asked, except where
-decodes are to be regenerated; nothing is fetched.
+decodes are to be regenerated; nothing is fetched.  Whatever is parsed is parsed in a child process
+first, whose end, however it comes, is a refusal; this process reads what a child accepted.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, statement_faults
+from parallelbench.leaderboards.confined import SECONDS, allow_memory, confined
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.folder import (
     RESULTS,
@@ -45,7 +47,7 @@ from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
 from parallelbench.results import summarize
-from parallelbench.runfile import SERVER_DECODER, RunFile
+from parallelbench.runfile import SERVER_DECODER, RunFile, make_runfile
 from parallelbench.runner import (
     Asked,
     Key,
@@ -65,6 +67,9 @@ from parallelbench.thinking import answer_of
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20
 _MOST_NOTE = 1000
+#: Memory that a check may take for each record that an entry declares, beside what it may in any
+#: case.  Records of 32 tokens take 10 kB each while they are checked.
+_RECORD_BYTES = 2**14
 #: What two records of the same decode may differ in: clock, release, and how a setting is spelled.
 _NOT_DECODED = {"seconds", "library_version", "model", "task_label", "decoder_label"}
 
@@ -108,6 +113,7 @@ def verified(
     *,
     cache: VerificationCache | None = None,
     progress: Progress = SILENT,
+    seconds: int = SECONDS,
 ) -> Verified:
     """Return the entry in ``path`` with what else is known of it.
 
@@ -117,52 +123,84 @@ def verified(
         cache: What was verified before is taken from it, and what is verified now is kept in
             it; None verifies in any case.
         progress: Shows how far it is.
+        seconds: How long reading its claims may take, and then checking them.
 
     Raises:
-        SubmissionError: It is malformed, or claims something that is not found again.
+        SubmissionError: It is malformed, or claims something that is not found again, or its check
+            takes too much time or memory.
     """
     name = name or path.resolve().name
-    progress.begin(f"verifying {name}")
+    progress.begin(f"reading {name}")
     folder = Folder.open(path)
-    submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
     load_plugins()
-    season = seasons().get(submission.season)
-    if season is None:
-        raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
-    runfile = claimed_run(folder.yaml(RUN), season)
-    key = key_of(folder.digest, season, runfile) if cache is not None else None
+    said = confined(partial(_claims, folder, name), name, seconds=seconds, progress=progress)
+    submission: Submission = parsed(Submission, said["submission"], SUBMISSION)
+    runfile = make_runfile(said["run"], where=RUN)
+    key = key_of(folder.digest, seasons()[submission.season], runfile) if cache else None
     finding = cache.find(key) if cache is not None and key is not None else None
-    if finding is not None:
-        progress.begin(f"reading {name}, verified before", runfile.decodes, "records")
-        records = known_records(folder, runfile, progress)
-    else:
-        progress.begin(f"verifying {name}", runfile.decodes, "records")
-        finding, records = _found(folder, submission, runfile, progress)
+    if finding is None:
+        found = confined(
+            partial(_checked_content, folder, name, submission, runfile),
+            name,
+            seconds=seconds,
+            progress=progress,
+        )
+        finding = Finding.model_validate(found["finding"])
+        folder.read.decompressed, folder.read.lines = found["read"]
         if cache is not None and key is not None:
             cache.keep(key, finding)
+    records = StoredRecords(folder, runfile, name, progress)
     entry = Entry(name, submission, records, finding.level, finding.remarks)
     return Verified(entry, runfile, folder.digest, finding.content, folder.read)
 
 
-def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT) -> list[Record]:
-    """Return the records of an entry as they stand there, in the order of its run.
+class StoredRecords(Sequence[Record]):
+    """The records of an entry that was verified, read when they are asked for.
 
     Args:
-        folder: The entry.
-        runfile: What it claims to have run.
-        progress: Shows how far it is.
-
-    Raises:
-        SubmissionError: A line is no record.
+        folder: The entry, which holds what it claims.
+        runfile: What it claims to have run: its records come in that order.
+        name: What the board calls it.
+        progress: Shows how far reading is.
     """
-    places = {key: place for place, key in enumerate(_keys(runfile))}
-    try:
-        records = [from_line(line, where) for line, where in progress.count(folder.lines())]
+
+    def __init__(
+        self, folder: Folder, runfile: RunFile, name: str, progress: Progress = SILENT
+    ) -> None:
+        self._folder = folder
+        self._runfile = runfile
+        self._name = name
+        self._progress = progress
+
+    def __len__(self) -> int:
+        """Return how many there are, which takes no reading."""
+        return self._runfile.decodes
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | Sequence[Record]:
+        """Return one record, or some."""
+        return self._read[place]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield all of them."""
+        return iter(self._read)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether ``other`` has the same records in the same order."""
+        return isinstance(other, Sequence) and self._read == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def _read(self) -> list[Record]:
+        places = {key: place for place, key in enumerate(_keys(self._runfile))}
+        self._progress.begin(f"reading {self._name}", len(self), "records")
+        lines = self._progress.count(self._folder.lines())
+        records = [from_line(line, where) for line, where in lines]
         return sorted(records, key=lambda record: places[record.key])
-    except RecordsError as error:
-        raise SubmissionError(f"{error}; pack the run again") from error
-    except KeyError as error:
-        raise SubmissionError(f"a record is no decode of {RUN}: {error!s:.200}") from error
 
 
 def content_of(records: Iterable[Record]) -> str:
@@ -176,28 +214,59 @@ def content_of(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
+def _claims(folder: Folder, name: str, progress: Progress) -> dict[str, Any]:
+    """Return what an entry says of itself and what it claims to have run, as JSON values.
+
+    Raises:
+        SubmissionError: It says so in another form than it should, or of no season.
+    """
+    progress.begin(f"reading {SUBMISSION} of {name}")
+    submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
+    season = seasons().get(submission.season)
+    if season is None:
+        raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
+    progress.begin(f"reading {RUN} of {name}")
+    runfile = claimed_run(folder.yaml(RUN), season)
+    return {"submission": submission.model_dump(mode="json"), "run": runfile.frozen()}
+
+
+def _checked_content(
+    folder: Folder, name: str, submission: Submission, runfile: RunFile, progress: Progress
+) -> dict[str, Any]:
+    """Return what is found of an entry and how much was read for it, as JSON values."""
+    allow_memory(runfile.decodes * _RECORD_BYTES)
+    finding = _found(folder, name, submission, runfile, progress)
+    read = folder.read
+    return {
+        "finding": finding.model_dump(mode="json"),
+        "read": [read.decompressed, read.lines],
+    }
+
+
 def _found(
-    folder: Folder, submission: Submission, runfile: RunFile, progress: Progress
-) -> tuple[Finding, list[Record]]:
-    """Return what is found of an entry, and its records as they follow from it."""
+    folder: Folder, name: str, submission: Submission, runfile: RunFile, progress: Progress
+) -> Finding:
+    """Return what is found of an entry that holds what it claims."""
     faults = _Faults()
     faults.extend(statement_faults(submission, runfile))
     faults.refuse()
+    progress.begin(f"reading the tokenizers of {name}")
     models = known_models(folder, submission, runfile)
     faults.extend(digest_faults(submission, models))
     check = _Check(submission, runfile, models, faults, progress)
+    progress.begin(f"verifying {name}", runfile.decodes, "records")
     records = check.records(folder)
     faults.refuse()
+    progress.begin(f"verifying {RESULTS} of {name}")
     faults.extend(_result_faults(folder.json(RESULTS), records))
     faults.extend(check.spelled_replies())
     faults.refuse()
     serves = any(MODELS[setting.name].serves for setting in runfile.models)
-    finding = Finding(
+    return Finding(
         level="self-reported" if serves else "recomputed",
         remarks=tuple(check.remarks()),
         content=content_of(records),
     )
-    return finding, records
 
 
 def _keys(runfile: RunFile) -> Iterator[Key]:
