@@ -27,6 +27,7 @@ import click
 from parallelbench.analysis.speed import Point, published_speed_at
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
+from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -318,7 +319,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
             }
             for curve in curves
         ]
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     else:
         _show(curves)
     if out is not None:
@@ -326,14 +327,12 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
 
         points = beside(curves, _averages(runs))
         for file in write_picture("published", points, beside_figure(points), out):
-            click.echo(str(file), err=as_json)
+            tell(str(file), err=as_json)
 
 
 def _show(curves: Sequence[PublishedCurve]) -> None:
     from rich import box
     from rich.table import Table
-
-    from parallelbench.terminal import show
 
     drawn = Table(title="published tokens per step", title_justify="left", box=box.SIMPLE)
     drawn.add_column("model")
