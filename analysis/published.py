@@ -17,7 +17,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,7 +242,7 @@ def _curve(file: Path) -> PublishedCurve:
                 f"{file} line 1 has no column {column!r}: it needs task,tps,accuracy"
             )
     points, highest = [], 0.0
-    for row in reader:
+    for row in _rows(reader, file):
         where = f"{file} line {reader.line_num}"
         speed, accuracy = _number(row["tps"], where), _number(row["accuracy"], where)
         if speed <= 0 or not 0 <= accuracy <= 100:
@@ -255,6 +255,13 @@ def _curve(file: Path) -> PublishedCurve:
     if 0 < highest <= 1:
         raise PublishedError(f"{file} has no accuracy above 1: it must be in percent")
     return PublishedCurve(model, strategy, tuple(points))
+
+
+def _rows(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise PublishedError(f"{file} line {reader.line_num} is no CSV: {error}") from error
 
 
 def _names(file: Path) -> tuple[str, str]:

@@ -105,6 +105,14 @@ def server_of(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     """Says nothing of every file that it sends."""
 
+    def send_head(self) -> Any:
+        """Send what stands before a file and return the file; None if there is none."""
+        try:
+            return super().send_head()
+        except ValueError:  # such as a name with a NUL byte
+            self.send_error(http.HTTPStatus.NOT_FOUND, "no file has that name")
+            return None
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its base's name
         """Say nothing."""
 

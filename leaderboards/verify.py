@@ -519,7 +519,7 @@ class _Check:
             task, sample = self._tasks[record.task_label], self._sample(record)
             try:
                 self._prompts[key] = build_prompt(task, sample, codec)
-            except (KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException as error:  # a stranger's template and tokenizer may fail anyhow
                 raise SubmissionError(

@@ -557,7 +557,7 @@ def _begins(total: int, folder: Path) -> Callable[[int], None]:
     """Return what tells at its first call how much of a run there is, for logs without a bar."""
     first = not sys.stderr.isatty()
 
-    def tell(count: int) -> None:
+    def begins(count: int) -> None:
         nonlocal first
         if first:
             known = f", {count} recorded before" if count else ""
@@ -565,4 +565,4 @@ def _begins(total: int, folder: Path) -> Callable[[int], None]:
             tell(f"{total} decodes into {folder}{known}{nothing}", err=True)
         first = False
 
-    return tell
+    return begins
