@@ -148,12 +148,11 @@ def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
 def leaders(board: Standings, section: Section) -> Table:
     """Return the fastest rows of a section over all tasks, for the terminal."""
     from rich.table import Table
-    from rich.text import Text
 
     from parallelbench.analysis import cells
 
     scope = board.scopes[0].label
-    table = Table(title=Text(f"{section.title} ({board.season.title})"), title_justify="left")
+    table = Table(title=f"{section.title} ({board.season.title})", title_justify="left")
     for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
         table.add_column(head, justify="right")
     for head in ("strategy", "model", "entry"):
@@ -168,7 +167,9 @@ def leaders(board: Standings, section: Section) -> Table:
             cells.ABSENT if at is None or at.rank is None else str(at.rank),
             cells.number(at.speed if at else None),
             cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
-            *map(Text, (row.strategy, row.model, row.entry.name)),
+            row.strategy,
+            row.model,
+            row.entry.name,
         )
     if len(found) > _ROWS:
         table.caption = f"and {len(found) - _ROWS} more"

@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column, Table
-    from rich.text import TextType
+    from rich.text import Text, TextType
 
 #: Characters that a terminal would obey: controls but tabs and ends of lines, what turns the
 #: direction of text, separators of lines, and halves of pairs.
@@ -76,6 +76,10 @@ def new_console(**options: Any) -> Console:
     from rich.segment import Segment
 
     class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            # Before its width is measured.
+            return super().render_str(plain(text), **how)
+
         def render(self, *asked: Any, **how: Any) -> Iterator[Segment]:
             for segment in super().render(*asked, **how):
                 # What rich itself tells the terminal is no text.

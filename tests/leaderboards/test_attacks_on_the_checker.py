@@ -8,6 +8,9 @@ import resource
 import shutil
 import signal
 import sys
+import threading
+import urllib.error
+import urllib.request
 
 import pytest
 import tokenizers
@@ -19,8 +22,11 @@ from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards import confined as module
 from parallelbench.leaderboards.board import add, read_board
 from parallelbench.leaderboards.confined import confined
+from parallelbench.leaderboards.site_verb import server_of
+from parallelbench.leaderboards.unseen import Unseen
 from parallelbench.leaderboards.verify import verified
 from parallelbench.progress import Progress
+from parallelbench.prompt import Codec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a child")
 
@@ -134,6 +140,139 @@ def test_no_entry_is_called_like_the_boards_own_word(small, tmp_path, name):
     (board / "b.check.json").mkdir()
     with pytest.raises(SubmissionError, match=r"b\.check\.json: no entry may have that name"):
         read_board(board)
+
+
+# What made the checker crash.
+
+CRASHES = {}
+
+
+def crash(words):
+    """Register a change of an entry, and the words of its refusal."""
+
+    def register(edit):
+        CRASHES[edit.__name__] = (edit, words)
+        return edit
+
+    return register
+
+
+def in_yaml(entry, name, old, new):
+    text = (entry.path / name).read_text()
+    assert old in text
+    entry.write(name, text.replace(old, new, 1))
+
+
+@crash("submission.yaml is no plain YAML: .* is a number over 2")
+def a_version_of_five_thousand_hexadecimal_digits(entry):
+    in_yaml(entry, "submission.yaml", "schema_version: 1", "schema_version: 0x" + "f" * 5000)
+
+
+@crash("submission.yaml is no plain YAML: .* is a number over 2")
+def a_field_of_three_thousand_places_of_base_60(entry):
+    in_yaml(entry, "submission.yaml", "k: 32", "k: " + ":".join(["59"] * 3000))
+
+
+@crash("submission.yaml is no plain YAML: .* is no value of its kind")
+def a_number_without_digits(entry):
+    in_yaml(entry, "submission.yaml", "schema_version: 1", "schema_version: !!int ''")
+
+
+@crash("run.yaml is no plain YAML: .* is a number over 2")
+def a_seed_of_twenty_thousand_bits(entry):
+    in_yaml(entry, "run.yaml", "repeats: 1", "repeats: 0b" + "1" * 20_000)
+
+
+@crash("run.yaml is no plain YAML: .* is no value of its kind")
+def a_time_that_is_none(entry):
+    in_yaml(entry, "run.yaml", "repeats: 1", "repeats: !!timestamp soon")
+
+
+@crash("run.yaml: tasks holds .* every setting is spelled out")
+def a_task_whose_name_is_a_list(entry):
+    entry.change_yaml("run.yaml", lambda run: run["tasks"][0].update(name=["choices/sum"]))
+
+
+@crash("does not have the form of schema version 1: marks.lenient")
+def a_mark_above_one(entry):
+    entry.change(lambda record: record["marks"].update(lenient=1.5))
+
+
+@crash("does not have the form of schema version 1: marks.strict")
+def a_mark_below_zero(entry):
+    entry.change(lambda record: record["marks"].update(strict=-0.5))
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_what_made_the_checker_crash_is_refused_where_it_stands(name, small, tmp_path):
+    edit, words = CRASHES[name]
+    entry = Spoilt(shutil.copytree(small, tmp_path / "entry"))
+    edit(entry)
+    with pytest.raises(SubmissionError, match=words) as refusal:
+        verified(entry.path)
+    assert all(len(fault) < 1000 for fault in refusal.value.faults)
+
+
+def test_a_vocabulary_without_two_words_is_refused():
+    class Spare(Codec):
+        size = 3
+        unwritable = (1,)
+
+        def __init__(self):
+            self.__dict__ |= {"mask_id": 1, "end_id": 2, "stop_ids": frozenset()}
+
+    with pytest.raises(SubmissionError, match="vocabulary of 3 tokens has 1 that can be written"):
+        _ = Unseen(Spare(), None)._ordinary
+
+
+def test_a_request_for_a_name_with_a_nul_byte_finds_nothing(tmp_path):
+    (tmp_path / "index.html").write_text("board")
+    with server_of(tmp_path, 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            place = f"http://127.0.0.1:{server.server_port}"
+            for path in ("/%00", "/index.html%00", "/a%00/b"):
+                with pytest.raises(urllib.error.HTTPError, match="404"):
+                    urllib.request.urlopen(place + path)  # noqa: S310  our own server
+            assert urllib.request.urlopen(place).read() == b"board"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+#: Of submission.yaml, run.yaml and results.json: where a stranger's text stands.
+ESCAPES = "\x1b[2J\x1b]0;owned\x07"
+TEXTS = {
+    "a season": lambda e: e.change_yaml("submission.yaml", lambda s: s.update(season=ESCAPES)),
+    "a label": lambda e: e.change_yaml(
+        "submission.yaml", lambda s: s["models"][0].update(label=ESCAPES)
+    ),
+    "a key": lambda e: e.change_yaml("submission.yaml", lambda s: s.update({ESCAPES: 1})),
+    "a task": lambda e: e.change_yaml("run.yaml", lambda r: r["tasks"][0].update(name=ESCAPES)),
+    "a decoder": lambda e: e.change_yaml(
+        "run.yaml", lambda r: r["decoders"][0].update(name=ESCAPES)
+    ),
+    "a model": lambda e: e.change_yaml("run.yaml", lambda r: r["models"][0].update(name=ESCAPES)),
+    "a figure": lambda e: e.change_json("results.json", lambda r: r[0].update({ESCAPES: 1})),
+    "a text": lambda e: e.change(lambda record: record.update(text=ESCAPES)),
+    "an error": lambda e: e.change(lambda record: record.update(status="error", error=ESCAPES)),
+    "a task of a record": lambda e: e.change(lambda record: record.update(task_label=ESCAPES)),
+    "a note": lambda e: e.change(lambda record: record.update(note=ESCAPES)),
+    "a name of a file": lambda e: (e.path / "\x1b[2Jfile").write_text(""),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_refusal_commands_a_terminal(name, small, tmp_path, capsys):
+    entry = Spoilt(shutil.copytree(small, tmp_path / "entry"))
+    TEXTS[name](entry)
+    for command in (["verify"], ["add", "--board", str(tmp_path / "board")]):
+        assert main(["leaderboard", *command, str(entry.path)]) == 2
+        told = capsys.readouterr()
+        assert told.err
+        assert "\x1b" not in told.out + told.err
+        assert "\x07" not in told.out + told.err
 
 
 # The child itself.
