@@ -31,7 +31,10 @@ from parallelbench.progress import Progress
 SECONDS: Final = 600
 #: Address space that a child may take beyond what this process has when it begins.
 MEMORY_BYTES: Final = 2**30
-#: What :func:`allow_memory` can add to that at most.
+#: What it may take beside that for each record that an entry declares: of a canvas of 32 tokens
+#: a record takes 10 kB while it is checked.
+RECORD_BYTES: Final = 2**14
+#: What :func:`allow_records` can add at most.
 _MOST_MORE_BYTES = 4 * 2**30
 #: Of a line that a child writes: its answer is one.
 _MOST_LINE_BYTES = 16 * 2**20
@@ -40,7 +43,10 @@ _TELLING_SECONDS = 0.1
 _PART = 2**16
 #: From linux/prctl.h: the signal that this process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
-_MIB = 2**20
+_ROOM = (
+    f"the {MEMORY_BYTES // 2**20:,} MiB of memory, and {RECORD_BYTES // 2**10} KiB for each "
+    "declared record, that it may have"
+)
 
 #: Whether this process is such a child.
 _limited = False
@@ -62,8 +68,10 @@ def confined(
         SubmissionError: The work raised it or failed otherwise, or its process took too much or
             died.
     """
+    report = _Report(what, progress)
     if sys.platform != "linux":
-        return json.loads(json.dumps(work(progress)))
+        report.take(json.loads(json.dumps(_outcome(work, progress))))
+        return report.answer(0)
     reading, writing = os.pipe()
     parent = os.getpid()
     with warnings.catch_warnings():
@@ -75,7 +83,6 @@ def confined(
         os.close(reading)
         _work_as_child(work, writing, parent, seconds)
     os.close(writing)
-    report = _Report(what, progress)
     try:
         in_time = report.follow(reading, time.monotonic() + seconds)
     finally:
@@ -88,13 +95,13 @@ def confined(
     return report.answer(status)
 
 
-def allow_memory(more_bytes: int) -> None:
-    """Let this child take more memory, if it is one: for what an honest entry needs too."""
+def allow_records(count: int) -> None:
+    """Let this child, if it is one, take the memory that so many records need."""
     if _limited:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (min(soft + more_bytes, hard), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (min(soft + count * RECORD_BYTES, hard), hard))
 
 
 class _Report:
@@ -122,7 +129,7 @@ class _Report:
                 return True
             *lines, kept = (kept + part).split(b"\n")
             for line in lines:
-                self._take(json.loads(line))
+                self.take(json.loads(line))
             if len(kept) > _MOST_LINE_BYTES:
                 raise SubmissionError(
                     f"{self._what}: the answer of its check is over {_MOST_LINE_BYTES:,} bytes, "
@@ -140,7 +147,7 @@ class _Report:
         if "faults" in self._answer:
             raise SubmissionError(*self._answer["faults"])
         if "memory" in self._answer:
-            raise SubmissionError(f"{self._what}: {_TOO_LARGE}, {self._place}")
+            raise SubmissionError(f"{self._what}: its check took more than {_ROOM}, {self._place}")
         return self._answer["answer"]
 
     def too_slow(self, seconds: int) -> str:
@@ -150,7 +157,8 @@ class _Report:
             "--seconds, or look at its chat template and its tokenizer"
         )
 
-    def _take(self, said: Any) -> None:
+    def take(self, said: Any) -> None:
+        """Note a line: an object is the answer, a list a stage, a number how much of it is done."""
         if isinstance(said, dict):
             self._answer = said
         elif isinstance(said, list):
@@ -180,14 +188,8 @@ class _Report:
             ended = "without an answer"
         return (
             f"{self._what}: the process of its check ended {ended}, {self._place}: what it read "
-            f"there took more than the {MEMORY_BYTES // _MIB:,} MiB of memory that it may have, or "
-            "made a library abort"
+            f"there took more than {_ROOM}, or made a library abort"
         )
-
-
-_TOO_LARGE = (
-    f"its check needs more than the {MEMORY_BYTES // _MIB:,} MiB of memory that it may have"
-)
 
 
 class _Teller(Progress):
@@ -240,6 +242,8 @@ def _outcome(work: Callable[[Progress], Any], progress: Progress) -> dict[str, A
         return {"faults": [str(error)]}
     except MemoryError:
         return {"memory": True}
+    except KeyboardInterrupt:  # where this is no child, which hears of none
+        raise
     except BaseException as error:  # noqa: BLE001  nothing that a stranger wrote ends the parent
         return {"faults": [_told_failure(error)]}
 

@@ -23,7 +23,7 @@ from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, statement_faults
-from parallelbench.leaderboards.confined import SECONDS, allow_memory, confined
+from parallelbench.leaderboards.confined import SECONDS, allow_records, confined
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.folder import (
     RESULTS,
@@ -67,9 +67,6 @@ from parallelbench.thinking import answer_of
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20
 _MOST_NOTE = 1000
-#: Memory that a check may take for each record that an entry declares, beside what it may in any
-#: case.  Records of 32 tokens take 10 kB each while they are checked.
-_RECORD_BYTES = 2**14
 #: What two records of the same decode may differ in: clock, release, and how a setting is spelled.
 _NOT_DECODED = {"seconds", "library_version", "model", "task_label", "decoder_label"}
 
@@ -234,7 +231,7 @@ def _checked_content(
     folder: Folder, name: str, submission: Submission, runfile: RunFile, progress: Progress
 ) -> dict[str, Any]:
     """Return what is found of an entry and how much was read for it, as JSON values."""
-    allow_memory(runfile.decodes * _RECORD_BYTES)
+    allow_records(runfile.decodes)
     finding = _found(folder, name, submission, runfile, progress)
     read = folder.read
     return {

@@ -332,13 +332,13 @@ def test_memory_can_be_allowed_to_a_child_and_has_a_bound(monkeypatch):
     monkeypatch.setattr(module, "MEMORY_BYTES", 2**28)
 
     def work(_told):
-        module.allow_memory(2**28)
+        module.allow_records(2**28 // module.RECORD_BYTES)
         return len(bytearray(400 * 2**20))
 
     assert in_child(work) == 400 * 2**20
 
     def greedy(told):
-        module.allow_memory(2**50)
+        module.allow_records(2**40)
         return fills_memory(told) + fills_memory(told)
 
     monkeypatch.setattr(module, "_MOST_MORE_BYTES", 2**28)
@@ -396,6 +396,19 @@ def test_faults_of_a_child_are_those_of_its_parent():
         in_child(asks)
     with pytest.raises(SubmissionError, match=r"failed at test_attacks_on\w+\.py:\d+ with Val"):
         in_child(fails)
+
+
+def test_elsewhere_than_on_linux_the_work_is_done_here_and_refused_alike(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert in_child(lambda _: [os.getpid()]) == [os.getpid()]
+    with pytest.raises(SubmissionError, match="with ValueError"):
+        in_child(lambda _: int("three"))
+
+    def interrupted(_told):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        in_child(interrupted)
 
 
 def test_no_child_is_left_behind_after_an_interrupt():
