@@ -39,8 +39,8 @@ EMBEDDED = {
     name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "paper")
 }
 
-#: The greatest whole number in YAML: any seed is less.
-_MOST_WHOLE = 2**128
+#: The greatest whole number in YAML: more than anything may be, and short enough to be told.
+_MOST_WHOLE = 10**100
 
 #: Stands in the place of a decoder where a server decodes by itself.
 SERVER_DECODER = Setting(name="server", fields={}, label="server")
@@ -307,13 +307,14 @@ class StrictLoader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise _no_value(node, f"is no value of its kind: {error}") from error
         if isinstance(value, int) and abs(value) > _MOST_WHOLE:
-            raise _no_value(node, "is a number over 2^128")
+            raise _no_value(node, "is a number over 10^100")
         return value
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """Return a mapping whose keys are given once each."""
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        given = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+        if not isinstance(node, yaml.MappingNode):
+            raise _no_value(node, "is no mapping")
+        given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, times in Counter(given).items():
             if times > 1:
                 raise yaml.constructor.ConstructorError(
