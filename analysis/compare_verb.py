@@ -12,6 +12,7 @@ import click
 from parallelbench.asked import refuse_idle
 from parallelbench.progress import shown
 from parallelbench.ranges import MOST_SAMPLES
+from parallelbench.terminal import new_console, show, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,35 +82,31 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(found.to_csv(), encoding="utf-8", newline="\n")
     if as_json:
-        click.echo(json.dumps(found.as_dict(), indent=1))
+        tell(json.dumps(found.as_dict(), indent=1))
     else:
         few = len(found.lines) <= _FEW_LINES
         _show(found, (3 if few else 0) if changed is None else changed)
     if out is not None:
-        click.echo(f"pairs: {out}", err=as_json)
+        tell(f"pairs: {out}", err=as_json)
 
 
 def _show(found: Comparison, most: int) -> None:
-    from rich.console import Console
-
-    from parallelbench.terminal import show
-
     for remark in found.remarks:
-        click.secho(remark, bold=True)
-    console = Console()
+        tell(remark, bold=True)
+    console = new_console()
     blocks: dict[tuple[str, ...], list[Line]] = {}
     for line in found.lines:
         blocks.setdefault((*line.first, *line.second), []).append(line)
     for lines in blocks.values():
         for letter, side in (("A", lines[0].first), ("B", lines[0].second)):
-            click.secho(f"{letter}  {side.model} with {side.decoder} in {side.run}", bold=True)
+            tell(f"{letter}  {side.model} with {side.decoder} in {side.run}", bold=True)
         show(_table(lines), console)
         for line in lines:
             _show_line(line, most)
     tested = sum(line.test is not None for line in found.lines)
-    click.echo(f"p: {' or '.join(_tests(found))}")
+    tell(f"p: {' or '.join(_tests(found))}")
     if tested > 1:
-        click.echo(f"p and intervals are adjusted for {tested} lines, after Bonferroni")
+        tell(f"p and intervals are adjusted for {tested} lines, after Bonferroni")
 
 
 def _tests(found: Comparison) -> list[str]:
@@ -145,22 +142,22 @@ def _table(lines: Sequence[Line]) -> Table:
 
 
 def _show_line(line: Line, most: int) -> None:
-    click.secho(line.task, bold=True)
-    click.echo(f"  {line.verdict}")
+    tell(line.task, bold=True)
+    tell(f"  {line.verdict}")
     if line.tokens_per_step_difference is not None:
-        click.echo(f"  {line.speed_verdict}\n    tokens per step: {_speeds(line)}")
+        tell(f"  {line.speed_verdict}\n    tokens per step: {_speeds(line)}")
     if line.unpaired:
-        click.echo(f"  {line.unpaired:,} decodes have no partner that is marked, and count nowhere")
+        tell(f"  {line.unpaired:,} decodes have no partner that is marked, and count nowhere")
     changed = line.changed
     if not changed:
         return
-    click.echo(f"  {len(changed):,} of {line.pairs:,} decodes changed")
+    tell(f"  {len(changed):,} of {line.pairs:,} decodes changed")
     for each in changed[:most]:
-        click.echo(f"    sample {each.number}, {each.change}")
-        click.echo(f"      A  {_brief(each.first_reply)}")
-        click.echo(f"      B  {_brief(each.second_reply)}")
+        tell(f"    sample {each.number}, {each.change}")
+        tell(f"      A  {_brief(each.first_reply)}")
+        tell(f"      B  {_brief(each.second_reply)}")
     if 0 < most < len(changed):
-        click.echo(f"    {len(changed) - most:,} more: --json and --out FILE.csv have all of them")
+        tell(f"    {len(changed) - most:,} more: --json and --out FILE.csv have all of them")
 
 
 def _speeds(line: Line) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parallelbench.asked import BATCH, SAMPLES, SEED
+from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.text_dependence import Estimated
@@ -76,11 +77,11 @@ def dependence(  # noqa: PLR0913, PLR0917  each is an option
     found = []
     for each in estimate_run(directory, effort):
         found.append(each)
-        click.echo(_told(each), err=as_json)
+        tell(_told(each), err=as_json)
     write_estimates(directory, found)
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in found], indent=1))
-    click.echo(f"parallelbench report {run} shows them", err=as_json)
+        tell(json.dumps([asdict(each) for each in found], indent=1))
+    tell(f"parallelbench report {run} shows them", err=as_json)
 
 
 def _told(found: Estimated) -> str:

@@ -9,6 +9,7 @@ import click
 
 from parallelbench.asked import refuse_idle
 from parallelbench.progress import shown
+from parallelbench.terminal import tell
 
 #: Forms by name: their module, and whether they hold what is no result too.
 _FORMS = {
@@ -82,6 +83,6 @@ def export(  # noqa: PLR0913  each is an option
         directory = RunDirectory.open(run)
         written = carry_out(directory, module.write, out, publisher, everything=everything)
     for remark in written.remarks:
-        click.echo(f"parallelbench: {remark}", err=True)
+        tell(f"parallelbench: {remark}", err=True)
     for file in written.files:
-        click.echo(str(file))
+        tell(str(file))

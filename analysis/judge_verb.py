@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parallelbench.asked import FILE, refuse_idle
+from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judges import Judged
@@ -91,7 +92,7 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
 
         refuse_idle(f"--sentences {sentences} writes, and judges nothing", *_OF_JUDGING, "as_json")
         write_shipped(sentences)
-        click.echo(f"{sentences}: add a column verdict, pass or fail")
+        tell(f"{sentences}: add a column verdict, pass or fail")
         return
     if calibration is None:
         raise click.UsageError("judge needs --calibration FILE, or --sentences FILE to make one")
@@ -117,7 +118,7 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
         items |= {role: asked.of(each) for role, each in theirs.items()}
     told = _findings(items, width)
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     else:
         _show(told)
     if asked is not None:
@@ -125,7 +126,7 @@ def judge(  # noqa: PLR0913, PLR0917  each is an option
 
 
 def _tell(sentence: str) -> None:
-    click.echo(f"parallelbench: {sentence}", err=True)
+    tell(f"parallelbench: {sentence}", err=True)
 
 
 def _items(path: str) -> list[Item]:
@@ -146,13 +147,13 @@ def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | Non
 
 def _tell_missing(asked: Asked) -> None:
     if asked.unclear:
-        click.echo(
+        tell(
             f"parallelbench: {asked.unclear} replies of the judge held neither PASS nor FAIL and "
             "are not counted",
             err=True,
         )
     if asked.failed:
-        click.echo(
+        tell(
             f"parallelbench: {asked.failed} texts got no reply and are not counted; the first: "
             f"{asked.error}; the same command asks for them again",
             err=True,
@@ -203,25 +204,25 @@ def _rate(judged: Judged) -> dict[str, Any]:
 
 
 def _show(told: Mapping[str, Any]) -> None:
-    click.echo(f"the judge passes {_told(told['sensitivity'])} good examples (sensitivity)")
-    click.echo(f"and fails        {_told(told['specificity'])} bad examples (specificity)")
+    tell(f"the judge passes {_told(told['sensitivity'])} good examples (sensitivity)")
+    tell(f"and fails        {_told(told['specificity'])} bad examples (specificity)")
     if len(told["kinds"]) > 2:
         _show_kinds(told["kinds"])
     for name in ("first", "second"):
         rates = told if name == "first" else told.get("against", {})
         if "raw" in rates:
             which = f"{name} system: " if "against" in told else ""
-            click.echo(f"{which}as judged {_told(rates['raw'])} replies pass")
-            click.echo(f"{which}corrected {_told(rates['corrected'])} replies are good")
+            tell(f"{which}as judged {_told(rates['raw'])} replies pass")
+            tell(f"{which}corrected {_told(rates['corrected'])} replies are good")
     if "difference" in told:
         found = told["difference"]
         low, high = found["interval"]
-        click.echo(
+        tell(
             f"difference, corrected: {100 * found['value']:+.1f} points, 95 % interval "
             f"{100 * low:+.1f} to {100 * high:+.1f}; as judged: {100 * found['raw']:+.1f}"
         )
     if "needed" in told:
-        click.echo(_needed(told["needed"], told))
+        tell(_needed(told["needed"], told))
 
 
 def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
@@ -229,7 +230,6 @@ def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
     from rich.table import Table
 
     from parallelbench.analysis import cells
-    from parallelbench.terminal import show
 
     drawn = Table(box=box.SIMPLE, padding=0)
     drawn.add_column("kind of example", min_width=20)
@@ -272,6 +272,6 @@ def _draw(folder: Path, *, as_json: bool) -> None:
     rows = simulated()
     files = write_picture("judges", rows, coverage_figure(rows), folder)
     if as_json:
-        click.echo(json.dumps([row.as_dict() for row in rows], indent=1))
+        tell(json.dumps([row.as_dict() for row in rows], indent=1))
     for file in files:
-        click.echo(str(file), err=as_json)
+        tell(str(file), err=as_json)

@@ -17,7 +17,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ import click
 from parallelbench.analysis.speed import Point, published_speed_at
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
+from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -241,7 +242,7 @@ def _curve(file: Path) -> PublishedCurve:
                 f"{file} line 1 has no column {column!r}: it needs task,tps,accuracy"
             )
     points, highest = [], 0.0
-    for row in reader:
+    for row in _rows(reader, file):
         where = f"{file} line {reader.line_num}"
         speed, accuracy = _number(row["tps"], where), _number(row["accuracy"], where)
         if speed <= 0 or not 0 <= accuracy <= 100:
@@ -254,6 +255,13 @@ def _curve(file: Path) -> PublishedCurve:
     if 0 < highest <= 1:
         raise PublishedError(f"{file} has no accuracy above 1: it must be in percent")
     return PublishedCurve(model, strategy, tuple(points))
+
+
+def _rows(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise PublishedError(f"{file} line {reader.line_num} is no CSV: {error}") from error
 
 
 def _names(file: Path) -> tuple[str, str]:
@@ -318,7 +326,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
             }
             for curve in curves
         ]
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     else:
         _show(curves)
     if out is not None:
@@ -326,14 +334,12 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
 
         points = beside(curves, _averages(runs))
         for file in write_picture("published", points, beside_figure(points), out):
-            click.echo(str(file), err=as_json)
+            tell(str(file), err=as_json)
 
 
 def _show(curves: Sequence[PublishedCurve]) -> None:
     from rich import box
     from rich.table import Table
-
-    from parallelbench.terminal import show
 
     drawn = Table(title="published tokens per step", title_justify="left", box=box.SIMPLE)
     drawn.add_column("model")

@@ -12,6 +12,7 @@ import click
 
 from parallelbench.asked import INDEX, refuse_idle
 from parallelbench.errors import RequestError
+from parallelbench.terminal import new_console, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.replay import Replay
@@ -81,22 +82,20 @@ def replay(  # noqa: PLR0913  each is an option
     replayer = Replayer(directory.runfile)
     replays = [replayer.replay(record) for record in chosen]
     if as_json:
-        click.echo(json.dumps([_as_dict(each) for each in replays], indent=1))
+        tell(json.dumps([_as_dict(each) for each in replays], indent=1))
     elif out is not None:
         _draw(replays, delay, out, directory.runfile.digest)
-        click.echo(str(out))
+        tell(str(out))
     else:
         _show(replays, step, delay, every=every)
 
 
 def _show(replays: Sequence[Replay], step: int | None, delay: float, *, every: bool) -> None:
-    from rich.console import Console
-
     from parallelbench.analysis.replays import terminal
     from parallelbench.analysis.replays.scene import scene_of
 
     # What a terminal does not show must not be lost on a file either.
-    console = Console(highlight=False) if sys.stdout.isatty() else _piped()
+    console = new_console(highlight=False, width=None if sys.stdout.isatty() else _PIPED)
     scene = scene_of(replays)
     if step is not None:
         terminal.show(console, scene, _tick(scene, step))
@@ -104,12 +103,6 @@ def _show(replays: Sequence[Replay], step: int | None, delay: float, *, every: b
         terminal.write_all(console, scene)
     else:
         terminal.play(console, scene, delay)
-
-
-def _piped() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, width=_PIPED)
 
 
 def _tick(scene: Scene, step: int) -> int:

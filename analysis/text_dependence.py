@@ -26,6 +26,7 @@ from parallelbench.analysis.estimate import (
 )
 from parallelbench.errors import ModelError, RecordsError, RequestError, RunFileError
 from parallelbench.model import MODELS, Model
+from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.rundir import RunDirectory
 from parallelbench.runner import draw
@@ -182,7 +183,7 @@ def read_estimates(run: RunDirectory) -> list[Estimated]:
     if not file.exists():
         return []
     try:
-        return [_read(fields) for fields in json.loads(file.read_bytes())]
+        return [_read(fields) for fields in json_of(regular_bytes(file))]
     except (ValueError, TypeError, OSError) as error:
         raise RecordsError(
             f"{file} was altered: it holds no estimates ({error}); delete it, and "

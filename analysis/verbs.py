@@ -11,6 +11,7 @@ import click
 
 from parallelbench.asked import FILE, INDEX, SEED, refuse_idle
 from parallelbench.ranges import MOST_AT_A_TIME
+from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.engine_calibration import Known
@@ -88,7 +89,7 @@ def report(  # noqa: PLR0913  each is an option
     if as_json:
         from parallelbench.results import to_json
 
-        click.echo(to_json(every), nl=False)
+        tell(to_json(every), nl=False)
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
 
 
@@ -105,7 +106,7 @@ def _refuse_separate(run: Path) -> None:
 
 
 def _tell(sentence: str) -> None:
-    click.echo(f"parallelbench: {sentence}", err=True)
+    tell(f"parallelbench: {sentence}", err=True)
 
 
 def _report(
@@ -116,7 +117,6 @@ def _report(
     from parallelbench.analysis.table import tables
     from parallelbench.progress import shown
     from parallelbench.results import average_over_tasks
-    from parallelbench.terminal import show
 
     most_bytes = None if replays is None else int(replays * 1e6)
     with shown(f"reading {run.path}") as progress:
@@ -126,17 +126,17 @@ def _report(
         for model, of_model in tables(results, averages).items():
             told = result_sentences(model, results, averages)
             if told:
-                click.echo(f"{model}: {' '.join(told)}")
+                tell(f"{model}: {' '.join(told)}")
             show(of_model)
         for measured in run.throughput():
-            click.echo(str(measured))
+            tell(str(measured))
     missing = shortfall(run, results)
     if missing:
-        click.echo(f"{run.path}: {missing}", err=as_json)
+        tell(f"{run.path}: {missing}", err=as_json)
     cut = cut_off(results)
     if cut:
-        click.echo(f"{run.path}: {cut}", err=as_json)
-    click.echo(f"report: {page}", err=as_json)
+        tell(f"{run.path}: {cut}", err=as_json)
+    tell(f"report: {page}", err=as_json)
     return results
 
 
@@ -240,7 +240,7 @@ def bounds(  # noqa: PLR0913, PLR0917  each is an option
     ]
     if as_json:
         told = [limits.as_dict() for limits in found]
-        click.echo(json.dumps(told if len(told) > 1 else told[0], indent=1))
+        tell(json.dumps(told if len(told) > 1 else told[0], indent=1))
         return
     _show_limits(found)
 
@@ -276,12 +276,11 @@ def _limits_of(
 
 def _show_limits(found: Sequence[Limits]) -> None:
     from parallelbench.analysis.limits import limits_sentences, limits_table
-    from parallelbench.terminal import show
 
     for limits in found:
-        click.secho(limits.task, bold=True)
+        tell(limits.task, bold=True)
         for sentence in limits_sentences(limits):
-            click.echo(sentence)
+            tell(sentence)
         if limits.optimal_bits_by_steps and limits.entropy_bits > 0:
             show(limits_table(limits))
 
@@ -289,17 +288,16 @@ def _show_limits(found: Sequence[Limits]) -> None:
 def _show_paper(what: Literal["table1", "figure2"], out: Path, *, as_json: bool) -> None:
     from parallelbench.analysis import paper
     from parallelbench.analysis.pictures import write_picture
-    from parallelbench.terminal import show
 
     lines = paper.table_1() if what == "table1" else paper.figure_2()
     figure = paper.drawn_figure(lines) if what == "figure2" else None
     files = write_picture(what, lines, figure, out)
     if as_json:
-        click.echo(json.dumps([line.as_dict() for line in lines], indent=1))
+        tell(json.dumps([line.as_dict() for line in lines], indent=1))
     elif what == "table1":
         show(paper.drawn_table(lines))
     for file in files:
-        click.echo(str(file), err=as_json)
+        tell(str(file), err=as_json)
 
 
 def _show_landscape(what: Literal["map", "speed_limits"], out: Path, *, as_json: bool) -> None:
@@ -315,6 +313,6 @@ def _show_landscape(what: Literal["map", "speed_limits"], out: Path, *, as_json:
         files = write_picture(what, needed, landscape.limits_figure(needed), out)
         told = [row.as_dict() for row in needed]
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     for file in files:
-        click.echo(str(file), err=as_json)
+        tell(str(file), err=as_json)

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelbench.analysis.judges import Calibration, JudgeError
+from parallelbench.plain_json import json_of
 from parallelbench.registry import unknown
 from parallelbench.results import Interval, wilson
 
@@ -268,7 +269,7 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
+            fields = json_of(line)
         except ValueError as error:
             raise JudgeError(f"{where} is no JSON: {error}") from error
         if not isinstance(fields, dict):

@@ -10,8 +10,9 @@ import dataclasses
 import importlib.metadata
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.cache import VerificationCache
+from parallelbench.leaderboards.confined import SECONDS, confined
 from parallelbench.leaderboards.entry import Entry, Redecoded
 from parallelbench.leaderboards.folder import RUN, Folder, parsed, read_json
 from parallelbench.leaderboards.submission import Level
@@ -31,7 +33,12 @@ from parallelbench.rundir import storage
 #: Where the entries of this project stand.
 BOARD: Final = Path("leaderboards") / "submissions"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: A name that ends like the board's own word of an entry would be read as one.
+_NAME = re.compile(r"(?!.*\.check\.json$)[a-z0-9][a-z0-9._-]{0,63}")
+_NAMING = (
+    "up to 64 small letters, digits, '-', '_' and '.', a letter or digit first, and not "
+    "'.check.json' at the end, which is how the board's own word of an entry is called"
+)
 _CHECK = "{}.check.json"
 _MOST_BYTES = 2**20
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
@@ -51,13 +58,14 @@ class _Check(BaseModel):
     redecoded: dict[str, Redecoded] = {}
 
 
-def add(
+def add(  # noqa: PLR0913  what follows the board may be left out
     entry: Path,
     board: Path,
     *,
     name: str | None = None,
     cache: VerificationCache | None = None,
     progress: Progress = SILENT,
+    seconds: int = SECONDS,
 ) -> Entry:
     """Put an entry on a board, whole or not at all, if it holds what it claims.
 
@@ -67,6 +75,7 @@ def add(
         name: What the board calls it; None takes the folder's name.
         cache: What was verified before; None verifies in any case.
         progress: Shows how far it is.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
 
     Raises:
         SubmissionError: It claims something that is not found again, its records are on the
@@ -76,8 +85,7 @@ def add(
     name = name or entry.resolve().name
     if not _NAME.fullmatch(name):
         raise SubmissionError(
-            f"{name!r:.80} cannot be the name of an entry; give --name with up to 64 small "
-            "letters, digits, '-', '_' and '.', a letter or digit first"
+            f"{name!r:.80} cannot be the name of an entry; give --name with {_NAMING}"
         )
     with storage(board):
         board.mkdir(parents=True, exist_ok=True)
@@ -93,9 +101,8 @@ def add(
         with storage(place):
             for file, content in folder.files.items():
                 (place / file).write_bytes(content)
-        found = verified(place, name, cache=cache, progress=progress)
-        progress.begin(f"comparing {name} with the entries of {board}")
-        twin = _twin(board, found)
+        found = verified(place, name, cache=cache, progress=progress, seconds=seconds)
+        twin = confined(partial(_twin, board, found), name, seconds=seconds, progress=progress)
         if twin is not None:
             raise SubmissionError(_same_records(board, twin, name))
     write_check(board, found)
@@ -124,7 +131,12 @@ def write_check(board: Path, found: Verified) -> None:
 
 
 def read_board(
-    folder: Path, *, cache: VerificationCache | None = None, progress: Progress = SILENT
+    folder: Path,
+    *,
+    cache: VerificationCache | None = None,
+    progress: Progress = SILENT,
+    seconds: int = SECONDS,
+    refused: Callable[[SubmissionError], None] | None = None,
 ) -> Sequence[Entry]:
     """Return the entries of a board in alphabetical order, each verified.
 
@@ -135,6 +147,9 @@ def read_board(
         folder: The board's folder.
         cache: What was verified before; None verifies every entry again.
         progress: Shows how far it is.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
+        refused: Called for each entry that is refused, which is then left out, so that it hides
+            no other; None raises the first refusal.
 
     Raises:
         SubmissionError: An entry does not hold what it claims, or two have the same records.
@@ -152,33 +167,50 @@ def read_board(
     for name in names:
         if name.startswith("."):
             continue
-        entry, content = _read(folder, name, cache, progress)
-        if content in contents:
-            raise SubmissionError(_same_records(folder, contents[content], name))
-        contents[content] = name
-        entries.append(entry)
+        try:
+            entry, content = _read(folder, name, cache, progress, seconds)
+            _refuse_twin(folder, contents.setdefault(content, name), name)
+        except SubmissionError as error:
+            if refused is None:
+                raise
+            refused(error)
+        else:
+            entries.append(entry)
     return entries
 
 
 def _read(
-    board: Path, name: str, cache: VerificationCache | None, progress: Progress
+    board: Path,
+    name: str,
+    cache: VerificationCache | None,
+    progress: Progress,
+    seconds: int,
 ) -> tuple[Entry, str]:
-    """Return an entry of a board and the digest of what was decoded."""
+    """Return an entry of a board, its records read, and the digest of what was decoded."""
     if not _NAME.fullmatch(name):
-        raise SubmissionError(f"{board / name}: no entry may have that name; rename its folder")
+        raise SubmissionError(
+            f"{board / name}: no entry may have that name; rename its folder, with {_NAMING}"
+        )
     check = _check_of(board, name)
     try:
-        found = verified(board / name, name, redecode=check is None, cache=cache, progress=progress)
+        found = verified(
+            board / name,
+            name,
+            redecode=check is None,
+            cache=cache,
+            progress=progress,
+            seconds=seconds,
+        )
     except SubmissionError as error:
         raise SubmissionError(*(f"entry {name}: {fault}" for fault in error.faults)) from error
-    if check is None or _LEVELS.index(check.level) < _LEVELS.index(found.entry.level):
-        return found.entry, found.content
-    entry = dataclasses.replace(
-        found.entry,
-        level=check.level,
-        remarks=tuple(check.remarks),
-        redecoded=check.redecoded,
-    )
+    entry = dataclasses.replace(found.entry, records=list(found.entry.records))
+    if check is not None and _LEVELS.index(check.level) >= _LEVELS.index(entry.level):
+        entry = dataclasses.replace(
+            entry,
+            level=check.level,
+            remarks=tuple(check.remarks),
+            redecoded=check.redecoded,
+        )
     return entry, found.content
 
 
@@ -195,7 +227,7 @@ def _check_of(board: Path, name: str) -> _Check | None:
     return check if check.redecoded and check.manifest_sha256 == digest else None
 
 
-def _twin(board: Path, found: Verified) -> str | None:
+def _twin(board: Path, found: Verified, progress: Progress) -> str | None:
     """Return the name of an entry of a board that has the same records as ``found``, if any."""
     asked = _samples(found.runfile.frozen())
     with storage(board):
@@ -203,6 +235,7 @@ def _twin(board: Path, found: Verified) -> str | None:
     for name in names:
         if not (board / name).is_dir():
             continue
+        progress.begin(f"comparing {found.entry.name} with {name}")
         try:
             folder = Folder.open(board / name)
             if _samples(folder.yaml(RUN)) != asked:
@@ -218,6 +251,12 @@ def _twin(board: Path, found: Verified) -> str | None:
 def _samples(run: Any) -> tuple[Any, ...]:
     """Return whose samples a run decodes: runs with the same records have these in common."""
     return (run.get("samples"), run.get("seed")) if isinstance(run, dict) else ()
+
+
+def _refuse_twin(board: Path, first: str, second: str) -> None:
+    """Refuse the second of two entries with the same records; their names differ then."""
+    if first != second:
+        raise SubmissionError(_same_records(board, first, second))
 
 
 def _same_records(board: Path, first: str, second: str) -> str:

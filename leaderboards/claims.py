@@ -85,7 +85,8 @@ def _check_form(content: Any) -> None:
         if not isinstance(entries, list) or not 1 <= len(entries) <= most:
             raise SubmissionError(f"{RUN}: {key} must be a list of 1 to {most} settings")
         for each in entries:
-            if not isinstance(each, dict) or not isinstance(each.get("fields"), dict):
+            form = each if isinstance(each, dict) else {}
+            if not isinstance(form.get("fields"), dict) or not isinstance(form.get("name"), str):
                 raise SubmissionError(
                     f"{RUN}: {key} holds {reprlib.repr(each)[:80]}; in an entry every setting is "
                     "spelled out with its name and all its fields, as a run directory has it"

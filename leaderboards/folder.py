@@ -417,7 +417,7 @@ def _told(fault: Any, where: str, form: type[Any]) -> str:
     place = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return f"{where}: {unknown('key', place, form.model_fields)}"
-    return f"{where}: {place or 'the whole'}: {fault['msg'].lower()}, got {fault['input']!r:.80}"
+    return f"{where}: {place or 'the whole'}: {fault['msg'].lower()}, got {shown(fault['input'])}"
 
 
 def _too_long(where: str) -> str:

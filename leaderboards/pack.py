@@ -14,6 +14,7 @@ import yaml
 
 from parallelbench.errors import RunFileError, StorageError, SubmissionError
 from parallelbench.leaderboards.cache import VerificationCache
+from parallelbench.leaderboards.confined import SECONDS
 from parallelbench.leaderboards.folder import (
     CODEC,
     ENVIRONMENT,
@@ -76,13 +77,14 @@ class Statement:
     runs_made: int | None = None
 
 
-def pack(
+def pack(  # noqa: PLR0913  what follows the statement may be left out
     run: Path,
     out: Path,
     statement: Statement,
     *,
     cache: VerificationCache | None = None,
     progress: Progress = SILENT,
+    seconds: int = SECONDS,
 ) -> Submission:
     """Write the entry of a finished run into ``out``, if the entry holds what it claims.
 
@@ -92,6 +94,7 @@ def pack(
         statement: What the run does not say itself.
         cache: Keeps what was verified, so that a board need not do it again; None keeps nothing.
         progress: Shows how far it is.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
 
     Raises:
         RequestError: The run is not finished, not of a season, or has decodes that failed.
@@ -122,18 +125,22 @@ def pack(
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8", newline="\n")
         write_manifest(place)
-        _refuse_unverified(place, out.name, cache, progress)
+        _refuse_unverified(place, out.name, cache, progress, seconds)
     return submission
 
 
 def _refuse_unverified(
-    place: Path, name: str, cache: VerificationCache | None, progress: Progress
+    place: Path,
+    name: str,
+    cache: VerificationCache | None,
+    progress: Progress,
+    seconds: int,
 ) -> None:
     """Refuse to hand out an entry that every board would refuse."""
     from parallelbench.leaderboards.verify import verified  # which imports this module
 
     try:
-        verified(place, name, cache=cache, progress=progress)
+        verified(place, name, cache=cache, progress=progress, seconds=seconds)
     except SubmissionError as error:
         raise SubmissionError(
             *(f"no entry was made, since a board would refuse it: {each}" for each in error.faults)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +11,20 @@ import click
 
 from parallelbench.asked import refuse_idle
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS
+from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify import Verified
 
 _PATH = click.Path(path_type=Path)
 _A_WEEK = 604_800
-_LIMITED = click.option(
+#: For every verb that checks entries.
+limited = click.option(
     "--seconds",
     type=click.IntRange(1, _A_WEEK),
     default=600,
     show_default=True,
-    help="How long an entry may take: a stranger's chat template might never end.",
+    help="How long checking an entry may take: a stranger's chat template might never end.",
 )
 
 
@@ -63,8 +63,8 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
         where=f"season {season}",
     )
     for remark in runfile.remarks:
-        click.echo(remark, err=True)
-    click.echo(runfile.to_yaml(), nl=False)
+        tell(remark, err=True)
+    tell(runfile.to_yaml(), nl=False)
 
 
 @click.command(short_help="Make an entry of a finished run.")
@@ -95,7 +95,8 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
     metavar="N",
     help="How many runs of the season you made, this one included; the board shows it.",
 )
-def pack(run: Path, out: Path, **said: Any) -> None:
+@limited
+def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
     """Make an entry of a finished run: all that is needed to compute its figures again.
 
     The entry is verified before it appears, so what is packed is what `verify` accepts.
@@ -113,9 +114,16 @@ def pack(run: Path, out: Path, **said: Any) -> None:
 
     with shown(f"packing {run}") as progress:
         statement = Statement(**said)
-        submission = carry_out(run, out, statement, cache=VerificationCache(), progress=progress)
+        submission = carry_out(
+            run,
+            out,
+            statement,
+            cache=VerificationCache(),
+            progress=progress,
+            seconds=seconds,
+        )
     size = sum(file.stat().st_size for file in out.iterdir())
-    click.echo(
+    tell(
         f"{out}: {submission.title}, season {submission.season}, division {submission.division}, "
         f"trained on the suite: {submission.trained_on_suite}, {size / 1e6:.1f} MB, verified; now: "
         f"parallelbench leaderboard add {out}"
@@ -131,7 +139,7 @@ def pack(run: Path, out: Path, **said: Any) -> None:
     help="Decode K records of each model again, chosen at random, with the named weights.",
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
-@_LIMITED
+@limited
 @click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
 @click.option(
     "--record",
@@ -174,8 +182,9 @@ def verify(  # noqa: PLR0913  each is an option
     told: list[dict[str, Any]] = []
     for path in entries:
         try:
-            with _within(seconds), shown(f"verifying {path}") as progress:
-                found = verified(path, cache=VerificationCache(fresh=True), progress=progress)
+            with shown(f"verifying {path}") as progress:
+                cache = VerificationCache(fresh=True)
+                found = verified(path, cache=cache, progress=progress, seconds=seconds)
             if spot_check or reproduce:
                 count = None if reproduce else spot_check
                 with shown(f"decoding records of {path} again"):
@@ -189,7 +198,7 @@ def verify(  # noqa: PLR0913  each is an option
         if not as_json:
             _show(told[-1])
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     click.get_current_context().exit(2 if any(each["faults"] for each in told) else 0)
 
 
@@ -204,7 +213,7 @@ def verify(  # noqa: PLR0913  each is an option
 )
 @click.option("--name", help="What the board calls it.  [default: the folder's name]")
 @click.option("--fresh", is_flag=True, help="Verify it again, also if this machine has before.")
-@_LIMITED
+@limited
 def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool) -> None:
     """Check an entry and copy it to a board, whole or not at all.
 
@@ -218,30 +227,10 @@ def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool
     from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.progress import shown
 
-    with _within(seconds), shown(f"verifying {entry}") as progress:
+    with shown(f"verifying {entry}") as progress:
         cache = VerificationCache(fresh=fresh)
-        found = carry_out(entry, board, name=name, cache=cache, progress=progress)
-    click.echo(f"{board / found.name}: {found.level_told}; {len(found.records):,} records")
-
-
-@contextmanager
-def _within(seconds: int) -> Iterator[None]:
-    """Refuse what is not done in time."""
-    from parallelbench.errors import SubmissionError
-
-    def refuse(_number: int, _frame: object) -> None:
-        raise SubmissionError(
-            f"it was not checked within {seconds} s; give more --seconds, or look at its chat "
-            "template and its tokenizer"
-        )
-
-    before = signal.signal(signal.SIGALRM, refuse)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        found = carry_out(entry, board, name=name, cache=cache, progress=progress, seconds=seconds)
+    tell(f"{board / found.name}: {found.level_told}; {len(found.records):,} records")
 
 
 def _told(path: Path, found: Verified) -> dict[str, Any]:
@@ -262,13 +251,13 @@ def _told(path: Path, found: Verified) -> dict[str, Any]:
 
 def _show(told: dict[str, Any]) -> None:
     if told["faults"]:
-        click.echo(f"{told['entry']}: refused", err=True)
+        tell(f"{told['entry']}: refused", err=True)
         for fault in told["faults"]:
-            click.echo(f"  {fault}", err=True)
+            tell(f"  {' '.join(fault.split())}", err=True)
         return
-    click.echo(
+    tell(
         f"{told['entry']}: {told['level_told']}; {told['records']:,} records of season "
         f"{told['season']} hold what they claim"
     )
     for remark in told["remarks"]:
-        click.echo(f"  {remark}")
+        tell(f"  {' '.join(remark.split())}")

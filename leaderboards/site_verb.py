@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.leaderboards.pack_verb import limited
+from parallelbench.terminal import show, tell, tell_line
+
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
+    from parallelbench.errors import SubmissionError
     from parallelbench.leaderboards.standings import Section, Standings
 
 #: Of the brief table in the terminal: its rows, and at which accuracy they are compared.
@@ -38,6 +41,7 @@ def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="Verify every entry again, also those that this machine has verified before.",
         ),
+        limited,
     ):
         command = option(command)
     return command
@@ -45,14 +49,17 @@ def _asks_for_folders(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(short_help="Make the board's pages and print who leads.")
 @_asks_for_folders
-def build(board: Path, out: Path, *, fresh: bool) -> None:
+def build(board: Path, out: Path, seconds: int, *, fresh: bool) -> None:
     """Make the pages of the board, which open from disk, and print who leads.
+
+    An entry that is refused is left out and named, and the exit status is 2 then.
 
     \b
     Example:
       parallelbench leaderboard build
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    _build(board, out, fresh=fresh)
+    refused = _build(board, out, seconds, fresh=fresh)
+    click.get_current_context().exit(2 if refused else 0)
 
 
 @click.command(short_help="Make the board's pages and serve them here.")
@@ -60,20 +67,22 @@ def build(board: Path, out: Path, *, fresh: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
 )
-def serve(board: Path, out: Path, port: int, *, fresh: bool) -> None:
+def serve(board: Path, out: Path, seconds: int, port: int, *, fresh: bool) -> None:
     """Make the pages of the board and show them to this machine, until interrupted.
+
+    An entry that is refused is left out and named.
 
     \b
     Example:
       parallelbench leaderboard serve --port 8000
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    _build(board, out, fresh=fresh)
+    _build(board, out, seconds, fresh=fresh)
     with server_of(out, port) as server:
-        click.echo(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
+        tell(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            click.echo()
+            tell()
 
 
 def server_of(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
@@ -96,26 +105,44 @@ def server_of(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     """Says nothing of every file that it sends."""
 
+    def send_head(self) -> Any:
+        """Send what stands before a file and return the file; None if there is none."""
+        try:
+            return super().send_head()
+        except ValueError:  # such as a name with a NUL byte
+            self.send_error(http.HTTPStatus.NOT_FOUND, "no file has that name")
+            return None
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its base's name
         """Say nothing."""
 
 
-def _build(board: Path, out: Path, *, fresh: bool) -> None:
+def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
+    """Make the pages and print who leads; return whether an entry was refused, and so left out."""
     from parallelbench.leaderboards.board import read_board
     from parallelbench.leaderboards.cache import VerificationCache
     from parallelbench.leaderboards.site import build_site
     from parallelbench.progress import shown
-    from parallelbench.terminal import show
 
+    refusals: list[SubmissionError] = []
     with shown(f"reading {board}") as progress:
-        entries = read_board(board, cache=VerificationCache(fresh=fresh), progress=progress)
+        entries = read_board(
+            board,
+            cache=VerificationCache(fresh=fresh),
+            progress=progress,
+            seconds=seconds,
+            refused=refusals.append,
+        )
         boards, index = build_site(entries, out, progress)
     for each in boards:
         for section in each.sections:
             show(leaders(each, section))
-    if not entries:
-        click.echo(f"{board} holds no entry yet; the page says how to enter")
-    click.echo(f"board: {index}")
+    if not entries and not refusals:
+        tell(f"{board} holds no entry yet; the page says how to enter")
+    for refusal in refusals:
+        tell_line(f"parallelbench: left out: {refusal}", err=True)
+    tell(f"board: {index}")
+    return bool(refusals)
 
 
 def leaders(board: Standings, section: Section) -> Table:
@@ -125,7 +152,7 @@ def leaders(board: Standings, section: Section) -> Table:
     from parallelbench.analysis import cells
 
     scope = board.scopes[0].label
-    table = Table(title=_plain(f"{section.title} ({board.season.title})"), title_justify="left")
+    table = Table(title=f"{section.title} ({board.season.title})", title_justify="left")
     for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
         table.add_column(head, justify="right")
     for head in ("strategy", "model", "entry"):
@@ -140,17 +167,10 @@ def leaders(board: Standings, section: Section) -> Table:
             cells.ABSENT if at is None or at.rank is None else str(at.rank),
             cells.number(at.speed if at else None),
             cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
-            *map(_plain, (row.strategy, row.model, row.entry.name)),
+            row.strategy,
+            row.model,
+            row.entry.name,
         )
     if len(found) > _ROWS:
         table.caption = f"and {len(found) - _ROWS} more"
     return table
-
-
-def _plain(text: str) -> Text:
-    """Return text of others that can neither colour nor command a terminal."""
-    from rich.text import Text
-
-    return Text(
-        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    )

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 
 from parallelbench.decode import decode
 from parallelbench.decoder import Decoder, Row
+from parallelbench.errors import SubmissionError
 from parallelbench.lanes import Job, block_ends
 from parallelbench.model import Blocks, Model, Prediction
 from parallelbench.prompt import Codec, Prompt
@@ -50,7 +52,13 @@ class Unseen(Model):
     def _ordinary(self) -> torch.Tensor:
         unwritable = {*self.codec.unwritable, *self.codec.ends, self.codec.mask_id}
         found = (token for token in range(self.codec.size) if token not in unwritable)
-        return torch.tensor([next(found), next(found)])
+        two = list(islice(found, 2))
+        if len(two) < 2:
+            raise SubmissionError(
+                f"the vocabulary of {self.codec.size} tokens has {len(two)} that can be written; a "
+                "model chooses between two at least"
+            )
+        return torch.tensor(two)
 
 
 class Course(NamedTuple):

@@ -4,7 +4,8 @@ Samples are drawn again from seed and number, prompts and canvases built again, 
 replayed, replies decoded and marked again, and the record that follows is compared with the
 one that was handed in, to the last byte.  Nothing runs that the entry brings but a tokenizer
 and a chat template, which transformers confines to a sandbox; no model is asked, except where
-decodes are to be regenerated; nothing is fetched.
+decodes are to be regenerated; nothing is fetched.  Whatever is parsed is parsed in a child process
+first, whose end, however it comes, is a refusal; this process reads what a child accepted.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
@@ -25,6 +26,7 @@ from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.claims import claimed_run, serving_faults, statement_faults
+from parallelbench.leaderboards.confined import SECONDS, allow_records, confined
 from parallelbench.leaderboards.entry import Entry, Redecoded, level_of
 from parallelbench.leaderboards.first_prompt import FirstPrompt, first_prompt
 from parallelbench.leaderboards.folder import (
@@ -51,7 +53,7 @@ from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
 from parallelbench.results import summarize
-from parallelbench.runfile import SERVER_DECODER, RunFile
+from parallelbench.runfile import SERVER_DECODER, RunFile, make_runfile
 from parallelbench.runner import (
     Asked,
     Key,
@@ -77,7 +79,7 @@ _MOST_COUNTED = 10**9
 
 @dataclass(frozen=True)
 class Verified:
-    """An entry that holds what it claims.
+    """An entry that holds what it asked.
 
     Attributes:
         entry: The entry.
@@ -108,13 +110,14 @@ def verify_folder(path: Path, name: str | None = None) -> Entry:
     return verified(path, name).entry
 
 
-def verified(
+def verified(  # noqa: PLR0913  what follows the path may be left out
     path: Path,
     name: str | None = None,
     *,
     redecode: bool = True,
     cache: VerificationCache | None = None,
     progress: Progress = SILENT,
+    seconds: int = SECONDS,
 ) -> Verified:
     """Return the entry in ``path`` with what else is known of it.
 
@@ -126,78 +129,119 @@ def verified(
         cache: What was verified before is taken from it, and what is verified now is kept in
             it; None verifies in any case.
         progress: Shows how far it is.
+        seconds: How long reading its claims may take, and then checking them.
 
     Raises:
-        SubmissionError: It is malformed, or claims something that is not found again.
+        SubmissionError: It is malformed, or claims something that is not found again, or its check
+            takes too much time or memory.
     """
     name = name or path.resolve().name
-    progress.begin(f"verifying {name}")
+    progress.begin(f"reading {name}")
     folder = Folder.open(path)
-    submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
     load_plugins()
-    season = seasons().get(submission.season)
-    if season is None:
-        raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
-    runfile = claimed_run(folder.yaml(RUN), season)
-    keys = _keys_of(folder, season, runfile, redecode=redecode) if cache is not None else []
+    said = confined(partial(_claims, folder, name), name, seconds=seconds, progress=progress)
+    asked = _ToCheck(
+        parsed(Submission, said["submission"], SUBMISSION),
+        make_runfile(said["run"], where=RUN),
+        redecode,
+    )
+    keys = _keys_of(folder, asked) if cache is not None else []
     findings = [cache.find(key) for key in keys] if cache is not None else []
     finding = next((each for each in findings if each is not None), None)
-    if finding is not None:
-        progress.begin(f"reading {name}, verified before", runfile.decodes, "records")
-        records = known_records(folder, runfile, progress)
-    else:
-        progress.begin(f"verifying {name}", runfile.decodes, "records")
-        told_wrong = list(statement_faults(submission, runfile))
-        if told_wrong:
-            raise SubmissionError(*told_wrong[:MOST_FAULTS])
-        models = known_models(folder, submission, runfile)
-        check = _Check(submission, runfile, models, _Faults(), progress)
-        finding, records = _found(check, folder, season)
-        if redecode:
-            progress.begin(f"decoding records of {name} again")
-            finding = _with_redecoded(finding, built_in_again(runfile, models, records), runfile)
+    if finding is None:
+        found = confined(
+            partial(_checked_content, folder, name, asked),
+            name,
+            seconds=seconds,
+            progress=progress,
+        )
+        finding = Finding.model_validate(found["finding"])
+        folder.read.decompressed, folder.read.lines = found["read"]
         if cache is not None and keys:
             cache.keep(keys[-1], finding)
     entry = Entry(
         name,
-        submission,
-        records,
+        asked.submission,
+        StoredRecords(folder, asked.runfile, name, progress),
         finding.level,
         finding.remarks,
         finding.redecoded,
         finding.first_prompts,
     )
-    return Verified(entry, runfile, folder.digest, finding.content, folder.read)
+    return Verified(entry, asked.runfile, folder.digest, finding.content, folder.read)
 
 
-def _keys_of(folder: Folder, season: Season, runfile: RunFile, *, redecode: bool) -> list[str]:
+class _ToCheck(NamedTuple):
+    """What is to be checked of an entry.
+
+    Attributes:
+        submission: What it says of itself.
+        runfile: What it claims to have run.
+        redecode: Whether records of built-in models are decoded again.
+    """
+
+    submission: Submission
+    runfile: RunFile
+    redecode: bool
+
+
+def _keys_of(folder: Folder, asked: _ToCheck) -> list[str]:
     """Return what findings that will do are kept under, the one to be made last."""
+    season = seasons()[asked.submission.season]
     # Who has decoded again has found everything else too.
-    keys = [key_of(folder.digest, season, runfile, redecode=True)]
-    if not redecode:
-        keys.append(key_of(folder.digest, season, runfile, redecode=False))
+    keys = [key_of(folder.digest, season, asked.runfile, redecode=True)]
+    if not asked.redecode:
+        keys.append(key_of(folder.digest, season, asked.runfile, redecode=False))
     return [key for key in keys if key is not None]
 
 
-def known_records(folder: Folder, runfile: RunFile, progress: Progress = SILENT) -> list[Record]:
-    """Return the records of an entry as they stand there, in the order of its run.
+class StoredRecords(Sequence[Record]):
+    """The records of an entry that was verified, read when they are asked for.
 
     Args:
-        folder: The entry.
-        runfile: What it claims to have run.
-        progress: Shows how far it is.
-
-    Raises:
-        SubmissionError: A line is no record.
+        folder: The entry, which holds what it asked.
+        runfile: What it claims to have run: its records come in that order.
+        name: What the board calls it.
+        progress: Shows how far reading is.
     """
-    places = {key: place for place, key in enumerate(_keys(runfile))}
-    try:
-        records = [from_line(line, where) for line, where in progress.count(folder.lines())]
+
+    def __init__(
+        self, folder: Folder, runfile: RunFile, name: str, progress: Progress = SILENT
+    ) -> None:
+        self._folder = folder
+        self._runfile = runfile
+        self._name = name
+        self._progress = progress
+
+    def __len__(self) -> int:
+        """Return how many there are, which takes no reading."""
+        return self._runfile.decodes
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | Sequence[Record]:
+        """Return one record, or some."""
+        return self._read[place]
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield all of them."""
+        return iter(self._read)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether ``other`` has the same records in the same order."""
+        return isinstance(other, Sequence) and self._read == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def _read(self) -> list[Record]:
+        places = {key: place for place, key in enumerate(_keys(self._runfile))}
+        self._progress.begin(f"reading {self._name}", len(self), "records")
+        lines = self._progress.count(self._folder.lines())
+        records = [from_line(line, where) for line, where in lines]
         return sorted(records, key=lambda record: places[record.key])
-    except RecordsError as error:
-        raise SubmissionError(f"{error}; pack the run again") from error
-    except KeyError as error:
-        raise SubmissionError(f"a record is no decode of {RUN}: {error!s:.200}") from error
 
 
 def content_of(records: Iterable[Record]) -> str:
@@ -212,49 +256,77 @@ def content_of(records: Iterable[Record]) -> str:
     return digest.hexdigest()
 
 
-def _with_redecoded(
-    finding: Finding, redecoded: Mapping[str, Redecoded], runfile: RunFile
-) -> Finding:
-    """Return a finding with what was decoded again, and the level and remarks of that."""
-    remarks = [told(label, each) for label, each in redecoded.items()]
-    level = finding.level
-    if level == "recomputed":
-        level = level_of((setting.label for setting in runfile.models), redecoded)
-    return finding.model_copy(
-        update={
-            "level": level,
-            "remarks": (*finding.remarks, *remarks),
-            "redecoded": dict(redecoded),
-        }
-    )
-
-
 def _decoded(record: Record) -> bytes:
     steps = None if record.trace is None else [record.trace.positions, record.trace.rows]
     sample = [record.task, record.task_fields, record.index]
     return json.dumps([sample, record.decoder, record.text, steps], sort_keys=True).encode()
 
 
-def _found(check: _Check, folder: Folder, season: Season) -> tuple[Finding, list[Record]]:
-    """Return what is found of an entry, and its records as they follow from it."""
-    faults = check.faults
-    faults.extend(digest_faults(check.submission, check.models))
-    faults.extend(serving_faults(check.runfile, check.models))
+def _claims(folder: Folder, name: str, progress: Progress) -> dict[str, Any]:
+    """Return what an entry says of itself and what it claims to have run, as JSON values.
+
+    Raises:
+        SubmissionError: It says so in another form than it should, or of no season.
+    """
+    progress.begin(f"reading {SUBMISSION} of {name}")
+    submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
+    season = seasons().get(submission.season)
+    if season is None:
+        raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
+    progress.begin(f"reading {RUN} of {name}")
+    runfile = claimed_run(folder.yaml(RUN), season)
+    return {"submission": submission.model_dump(mode="json"), "run": runfile.frozen()}
+
+
+def _checked_content(
+    folder: Folder, name: str, asked: _ToCheck, progress: Progress
+) -> dict[str, Any]:
+    """Return what is found of an entry and how much was read for it, as JSON values."""
+    allow_records(asked.runfile.decodes)
+    finding = _found(folder, name, asked, progress)
+    read = folder.read
+    return {
+        "finding": finding.model_dump(mode="json"),
+        "read": [read.decompressed, read.lines],
+    }
+
+
+def _found(folder: Folder, name: str, asked: _ToCheck, progress: Progress) -> Finding:
+    """Return what is found of an entry that holds what it asked."""
+    submission, runfile, redecode = asked
+    faults = _Faults()
+    faults.extend(statement_faults(submission, runfile))
     faults.refuse()
+    progress.begin(f"reading the tokenizers of {name}")
+    models = known_models(folder, submission, runfile)
+    faults.extend(digest_faults(submission, models))
+    faults.extend(serving_faults(runfile, models))
+    faults.refuse()
+    check = _Check(submission, runfile, models, faults, progress)
+    progress.begin(f"verifying {name}", runfile.decodes, "records")
     records = check.records(folder)
     faults.refuse()
+    progress.begin(f"verifying {RESULTS} of {name}")
     faults.extend(_result_faults(folder.json(RESULTS), records))
     faults.extend(check.reply_faults())
     faults.refuse()
-    serves = any(MODELS[setting.name].serves for setting in check.runfile.models)
-    finding = Finding(
-        level="self-reported" if serves else "recomputed",
-        redecoded={},
-        remarks=(*check.remarks(), *_repeated(records)),
+    redecoded: dict[str, Redecoded] = {}
+    if redecode:
+        progress.begin(f"decoding records of {name} again")
+        redecoded = built_in_again(runfile, models, records)
+    serves = any(MODELS[setting.name].serves for setting in runfile.models)
+    labels = [setting.label for setting in runfile.models]
+    return Finding(
+        level="self-reported" if serves else level_of(labels, redecoded),
+        remarks=(
+            *check.remarks(),
+            *_repeated(records),
+            *(told(label, each) for label, each in redecoded.items()),
+        ),
+        redecoded=redecoded,
         content=content_of(records),
-        first_prompts=tuple(check.first_prompts(season)),
+        first_prompts=tuple(check.first_prompts(seasons()[submission.season])),
     )
-    return finding, records
 
 
 def _repeated(records: Sequence[Record]) -> Iterator[str]:
@@ -537,7 +609,7 @@ class _Check:
             task, sample = self._tasks[record.task_label], self._sample(record)
             try:
                 self._prompts[key] = build_prompt(task, sample, codec)
-            except (KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException as error:  # a stranger's template and tokenizer may fail anyhow
                 raise SubmissionError(

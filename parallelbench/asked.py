@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from parallelbench.ranges import MOST_AT_A_TIME, MOST_REPEATS, MOST_SAMPLES, MOST_SEED
+from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.runfile import RunFile
@@ -168,7 +169,7 @@ def _asked(
         content = _extended(extend, runfile, template, given)
     plan = make_runfile(content, where=str(runfile) if runfile else "the run")
     for remark in plan.remarks:
-        click.echo(remark, err=True)
+        tell(remark, err=True)
     return Asked(plan, first_look=runfile is None and extend is None and not given)
 
 

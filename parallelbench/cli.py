@@ -40,6 +40,8 @@ from parallelbench.groups import InstalledCommands
 from parallelbench.progress import shown
 from parallelbench.ranges import MOST_WORKERS
 from parallelbench.runs import FOLDER, runs
+from parallelbench.terminal import new_console, tell, tell_line
+from parallelbench.terminal import show as show_table
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
@@ -78,7 +80,7 @@ def cli(context: click.Context) -> None:
       parallelbench run
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        tell(context.get_help())
 
 
 @cli.command(short_help="Run the benchmark, or the rest of a run.")
@@ -165,7 +167,7 @@ def run(  # noqa: PLR0913  each is an option
     folder = extend or out or _folder(plan, name, part)
     total = RunDirectory(folder, plan, part).decodes
     for remark in _remarks(plan):
-        click.echo(f"parallelbench: {remark}", err=True)
+        tell(f"parallelbench: {remark}", err=True)
     failed: list[Record] = []
     recorded = 0
     with _interruptible(lambda: recorded), tracking(trackers, plan, _warn) as told:
@@ -193,13 +195,13 @@ def run(  # noqa: PLR0913  each is an option
         if trackers:
             told.results(summarize(directory.records()), total)
     if asked.first_look:
-        click.echo(
+        tell(
             f"this was a first look, with {plan.samples} samples of {len(plan.tasks)} tasks; every "
             "task, 100 samples and 35 settings: parallelbench run sweep --model mini",
             err=True,
         )
     if failed:
-        click.echo(
+        tell(
             f"parallelbench: {len(failed)} of {total} decodes ended in an error and are not "
             f"counted; the first: {failed[0].error}; the same command tries them again",
             err=True,
@@ -226,7 +228,7 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     with shown(f"merging {len(shards)} shards into {out}"):
         merged = carry_out(shards, out)
     if merged.duplicates:
-        click.echo(f"{merged.duplicates} records stood in several shards, alike", err=True)
+        tell(f"{merged.duplicates} records stood in several shards, alike", err=True)
     _report(out, as_json=as_json)
 
 
@@ -258,18 +260,18 @@ def list_(what: str | None, *, as_json: bool) -> None:
         for kind, items in chosen.items()
     }
     if as_json:
-        click.echo(json.dumps(entries[what] if what else entries, indent=1))
+        tell(json.dumps(entries[what] if what else entries, indent=1))
         return
     if what == "decoders":
         _show_decoders(entries[what])
         return
     for kind, listed in entries.items():
-        click.echo(f"{kind}:")
+        tell(f"{kind}:")
         for each in listed:
             fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
-            click.echo(f"  {each['name']}\n      {each['summary']}\n      {fields}")
+            tell(f"  {each['name']}\n      {each['summary']}\n      {fields}")
             if kind == "tasks":
-                click.echo(f"      {told_of_task(each)}")
+                tell(f"      {told_of_task(each)}")
 
 
 @cli.command(
@@ -294,16 +296,16 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
     with shown(f"checking {decoder}"):
         found = carry_out(decoder)
     if as_json:
-        click.echo(json.dumps({**dataclasses.asdict(found), "passed": found.passed}, indent=1))
+        tell(json.dumps({**dataclasses.asdict(found), "passed": found.passed}, indent=1))
     else:
-        click.echo(f"{found.decoder}, with {' and '.join(found.models)}")
+        tell(f"{found.decoder}, with {' and '.join(found.models)}")
         for check in found.checks:
             told = f"ok      {check.name}: {check.promise}"
             if check.problem is not None:
                 told = f"FAILED  {check.name}: {check.problem}"
-            click.echo(f"  {told}")
+            tell(f"  {told}")
         if found.note is not None:
-            click.echo(found.note)
+            tell(found.note)
     click.get_current_context().exit(0 if found.passed else 1)
 
 
@@ -341,14 +343,14 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
                 }
             )
     if as_json:
-        click.echo(json.dumps(shown, indent=1))
+        tell(json.dumps(shown, indent=1))
         return
     for entry in shown:
-        click.secho(entry["id"], bold=True)
+        tell(entry["id"], bold=True)
         for message in entry["messages"]:
-            click.echo(f"{message['role']}: {message['content']}")
-        click.echo(f"a right answer: {entry['reference'] or 'none is given'}")
-        click.echo(f"right answers: {entry['right_answers']}\n")
+            tell(f"{message['role']}: {message['content']}")
+        tell(f"a right answer: {entry['reference'] or 'none is given'}")
+        tell(f"right answers: {entry['right_answers']}\n")
 
 
 @cli.command(short_help="Inspect a model: family, decoders, batch independence.")
@@ -371,10 +373,10 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
     with shown(f"examining {model}"):
         findings = examine(asked)
     if as_json:
-        click.echo(json.dumps(findings, indent=1))
+        tell(json.dumps(findings, indent=1))
     else:
         for name, value in findings.items():
-            click.echo(f"{name.replace('_', ' ')}: {_shown(value)}")
+            tell(f"{name.replace('_', ' ')}: {_shown(value)}")
     click.get_current_context().exit(0 if findings["healthy"] else 1)
 
 
@@ -411,7 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refuse(sentence: str) -> int:
     # What another library says may take many lines; a refusal takes one.
-    click.echo(f"parallelbench: {' '.join(sentence.split())}", err=True)
+    tell_line(f"parallelbench: {sentence}", err=True)
     return 2
 
 
@@ -465,7 +467,7 @@ def _interruptible(recorded: Callable[[], int]) -> Iterator[None]:
 
 
 def _warn(sentence: str) -> None:
-    click.echo(f"parallelbench: {sentence}", err=True)
+    tell(f"parallelbench: {sentence}", err=True)
 
 
 def _registries() -> dict[str, Any]:
@@ -490,18 +492,15 @@ def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
 
 
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-
     from parallelbench.listing import below_table, decoder_sentences, decoder_table
-    from parallelbench.terminal import show
 
     # What is piped goes to another program, which wants a strategy on a line.
-    console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
+    console = new_console(width=None if sys.stdout.isatty() else _PIPED)
     if console.width < _PIPED:
-        show(decoder_sentences(entries), console)
-    show(decoder_table(entries, console.width, sentences=console.width >= _PIPED), console)
+        show_table(decoder_sentences(entries), console)
+    show_table(decoder_table(entries, console.width, sentences=console.width >= _PIPED), console)
     for sentence in below_table(entries):
-        click.echo(sentence)
+        tell(sentence)
 
 
 def _remarks(plan: RunFile) -> Iterator[str]:
@@ -558,12 +557,12 @@ def _begins(total: int, folder: Path) -> Callable[[int], None]:
     """Return what tells at its first call how much of a run there is, for logs without a bar."""
     first = not sys.stderr.isatty()
 
-    def tell(count: int) -> None:
+    def begins(count: int) -> None:
         nonlocal first
         if first:
             known = f", {count} recorded before" if count else ""
             nothing = ": nothing is left to decode" if count == total else ""
-            click.echo(f"{total} decodes into {folder}{known}{nothing}", err=True)
+            tell(f"{total} decodes into {folder}{known}{nothing}", err=True)
         first = False
 
-    return tell
+    return begins

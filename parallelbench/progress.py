@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from parallelbench.terminal import new_console, plain
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -175,12 +177,11 @@ def shown(doing: str) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(progress: Progress) -> Iterator[None]:
-    from rich.console import Console
     from rich.live import Live
 
     with Live(
         get_renderable=lambda: _drawn(progress),
-        console=Console(stderr=True),
+        console=new_console(stderr=True),
         transient=True,
         # What is printed for another program must not go where the bar is.
         redirect_stdout=False,
@@ -213,7 +214,7 @@ def _lines(progress: Progress) -> Iterator[None]:
         while not ended.wait(wait):
             # Nobody may be listening any more; the work goes on.
             with suppress(OSError, ValueError):
-                stream.write(f"{progress.sentence()}\n")
+                stream.write(f"{plain(progress.sentence())}\n")
                 stream.flush()
             wait = LINE_SECONDS
 

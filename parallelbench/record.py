@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parallelbench.errors import RecordsError
 from parallelbench.trace import Trace
@@ -25,6 +25,7 @@ def _writable(text: Any) -> Any:
 
 #: Text that comes from a strategy, a scorer or a tokenizer, and not from us.
 _ForeignText = Annotated[str, BeforeValidator(_writable)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 #: A number that is none would be written as null, and the line could not be read again.
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -91,8 +92,8 @@ class RecordedMarks(BaseModel):
 
     model_config = _CONFIG
 
-    strict: float
-    lenient: float
+    strict: _Share
+    lenient: _Share
     problem: _ForeignText | None
     parts: dict[_ForeignText, float]
 

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
+from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.runfile import (
     RunFile,
@@ -238,10 +239,10 @@ class RunDirectory:
         with storage(file):
             if not file.exists():
                 return []
-            text = file.read_bytes()
+            text = regular_bytes(file)
         now = digest_of(self.content(self.path))
         try:
-            return [entry for entry in json.loads(text) if entry["digest"] != now]
+            return [entry for entry in json_of(text) if entry["digest"] != now]
         except (ValueError, KeyError, TypeError) as error:
             raise RecordsError(
                 f"{file} was altered: it does not say what this run was before it was extended; "
@@ -371,7 +372,13 @@ class RunDirectory:
 
     def note(self, **facts: Any) -> None:
         """Add ``facts`` to the environment of the last start."""
-        *before, last = self.environments()
+        starts = self.environments()
+        if not starts:
+            raise StorageError(
+                f"{self.path / _ENVIRONMENT} was removed while the run went on; put the folder "
+                "back, or start the run again"
+            )
+        *before, last = starts
         self.write_text(_ENVIRONMENT, json.dumps([*before, {**last, **facts}], indent=1) + "\n")
 
     def environments(self) -> list[dict[str, Any]]:
@@ -380,13 +387,18 @@ class RunDirectory:
         with storage(file):
             if not file.exists():
                 return []
-            text = file.read_bytes()
+            text = regular_bytes(file)
         try:
-            starts: list[dict[str, Any]] = json.loads(text)
+            starts: list[dict[str, Any]] = json_of(text)
         except ValueError as error:
             raise RecordsError(
                 f"{file} was altered: it is no JSON any more; delete it, the records do not need it"
             ) from error
+        if not _are_starts(starts):
+            raise RecordsError(
+                f"{file} was altered: it is no list with an object for each start, which has one "
+                "for each model; delete it, the records do not need it"
+            )
         return starts
 
     def throughput(self) -> list[Throughput]:
@@ -509,10 +521,16 @@ class RecordWriter:
             with storage(self._file):
                 while left:  # a nearly full disk takes part of a line, and raises at the next
                     left = left[self._stream.write(left) :]
+                written = os.fstat(self._stream.fileno())
         except StorageError as error:
-            if self._file.stat().st_size <= len(content) - len(left):
+            if os.fstat(self._stream.fileno()).st_size <= len(content) - len(left):
                 raise
             raise StorageError(f"{error}; what is already recorded is safe") from error
+        if not written.st_nlink:
+            raise StorageError(
+                f"{self._file} was removed while the run wrote to it, so what is decoded now would "
+                "be lost too; put the folder back, or start the run again"
+            )
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
@@ -543,14 +561,24 @@ def _shard_in(path: Path) -> Shard | None:
     with storage(file):
         if not file.exists():
             return None
-        text = file.read_bytes()
+        text = regular_bytes(file)
     try:
-        return Shard.parse(json.loads(text)["shard"])
+        return Shard.parse(json_of(text)["shard"])
     except (ValueError, KeyError, TypeError, RunFileError) as error:
         raise RunFileError(
             f"{file} was altered: it does not say which part of the run this folder is for; "
             'write {"shard": "2/4"} for the second of four'
         ) from error
+
+
+def _are_starts(content: Any) -> bool:
+    """Return whether an environment has the form that this package writes, as far as it is read."""
+    return isinstance(content, list) and all(
+        isinstance(start, dict)
+        and isinstance(start.get("models") or {}, dict)
+        and all(isinstance(facts, dict) for facts in (start.get("models") or {}).values())
+        for start in content
+    )
 
 
 def _told(shard: Shard | None) -> str:

@@ -39,6 +39,9 @@ EMBEDDED = {
     name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "paper")
 }
 
+#: The greatest whole number in YAML: more than anything may be, and short enough to be told.
+_MOST_WHOLE = 10**100
+
 #: Stands in the place of a decoder where a server decodes by itself.
 SERVER_DECODER = Setting(name="server", fields={}, label="server")
 
@@ -290,10 +293,27 @@ def lost_by_growth(before: RunFile, after: RunFile) -> list[str]:
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML's own loader would drop in silence."""
+    """Refuses a key that is given twice, which YAML's own loader would drop in silence.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    It also refuses whole numbers that nothing can have: Python neither writes down nor compares
+    those of some thousand digits, which hexadecimal ones and such as 1:59:59 bring in.  Whatever
+    else a scalar does to Python's own functions is an error of YAML.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """Return what a node says."""
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            raise _no_value(node, f"is no value of its kind: {error}") from error
+        if isinstance(value, int) and abs(value) > _MOST_WHOLE:
+            raise _no_value(node, "is a number over 10^100")
+        return value
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """Return a mapping whose keys are given once each."""
+        if not isinstance(node, yaml.MappingNode):
+            raise _no_value(node, "is no mapping")
         given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, times in Counter(given).items():
             if times > 1:
@@ -302,6 +322,12 @@ class StrictLoader(yaml.SafeLoader):
                 )
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
+
+
+def _no_value(node: yaml.Node, told: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(
+        None, None, f"{reprlib.repr(node.value)[:60]} {told}", node.start_mark
+    )
 
 
 def _told(error: ValidationError) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from parallelbench.terminal import show, tell
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -123,18 +125,17 @@ def runs(folders: Sequence[Path], *, as_json: bool) -> None:
         key=lambda each: (each.started or "", each.folder),
     )
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in summaries], indent=1))
+        tell(json.dumps([asdict(each) for each in summaries], indent=1))
         return
     if not summaries:
         where = ", ".join(str(folder) for folder in folders or (FOLDER,))
-        click.echo(f"no run in {where}; parallelbench run makes one, --name NAME in runs/NAME")
+        tell(f"no run in {where}; parallelbench run makes one, --name NAME in runs/NAME")
         return
-    from parallelbench.terminal import show
 
     show(_table(summaries))
     for each in summaries:
         if each.problem is not None:
-            click.echo(f"{each.folder} is unreadable: {' '.join(each.problem.split())}")
+            tell(f"{each.folder} is unreadable: {' '.join(each.problem.split())}")
 
 
 def _table(summaries: Iterable[RunSummary]) -> Table:

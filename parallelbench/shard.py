@@ -39,9 +39,9 @@ class Shard:
         Raises:
             RunFileError: ``text`` is of another form, or there is no such part.
         """
-        found = re.fullmatch(r"\s*([0-9]+)\s*/\s*([1-9][0-9]*)\s*", text)
+        found = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([1-9][0-9]{0,8})\s*", text)
         if not found:
-            raise RunFileError(f"a shard is written like 2/4, the second of four, got {text!r}")
+            raise RunFileError(f"a shard is written like 2/4, the second of four, got {text!r:.80}")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:

@@ -1,19 +1,32 @@
-"""Tables for terminals of any width: one that is too wide is printed in several blocks.
+"""The one place that prints: nothing that somebody wrote commands or colours a terminal.
 
-No column is cut off or left out: each block repeats the first column, and has as many of the
-others as fit beside it.
+Names, replies and settings may come from strangers, and so may be any characters: those that a
+terminal would obey are shown as symbols.
+
+A table that is too wide for the terminal is printed in several blocks.  No column is cut off or
+left out: each block repeats the first column, and has as many of the others as fit beside it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column, Table
-    from rich.text import TextType
+    from rich.text import Text, TextType
 
+#: Characters that a terminal would obey: controls but tabs and ends of lines, what turns the
+#: direction of text, separators of lines, and halves of pairs.
+_OBEYED: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+#: The symbols of the first 32 controls begin there, and that of delete.
+_SYMBOLS, _SYMBOL_OF_DELETE = 0x2400, "\N{SYMBOL FOR DELETE}"
 #: Least width in characters of the first column where a table is divided.
 _LEAST_KEY = 8
 #: More characters than any cell has.
@@ -27,13 +40,59 @@ class _Width(NamedTuple):
     most: int
 
 
-def show(table: Table, console: Console | None = None) -> None:
-    """Print ``table``, in blocks if ``console`` (the terminal by default) is too narrow for it."""
-    from rich.console import Console
+def plain(text: str) -> str:
+    r"""Return ``text`` with a symbol for every character that a terminal would obey.
 
-    console = console or Console()
-    for block in blocks(table, console):
-        console.print(block)
+    Ends of lines and tabs stay, and so does its length.
+
+    Example:
+        >>> plain("a\x1b[31mred")
+        'a␛[31mred'
+    """
+    return _OBEYED.sub(_symbol, text)
+
+
+def tell(text: str = "", *, err: bool = False, nl: bool = True, bold: bool = False) -> None:
+    """Print ``text`` on stdout, or on stderr.
+
+    Args:
+        text: Whatever it holds, the terminal only shows it.
+        err: Whether it goes to stderr.
+        nl: Whether a line ends behind it.
+        bold: Whether it is bold, where the terminal can.
+    """
+    shown = plain(text)
+    click.echo(click.style(shown, bold=True) if bold else shown, err=err, nl=nl)
+
+
+def tell_line(text: str, *, err: bool = False) -> None:
+    """Print ``text`` as one line, whatever ends of lines others put into it."""
+    tell(" ".join(text.split()), err=err)
+
+
+def new_console(**options: Any) -> Console:
+    """Return a console of rich that only shows what it is given, with the ``options`` of rich."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            # Before its width is measured.
+            return super().render_str(plain(text), **how)
+
+        def render(self, *asked: Any, **how: Any) -> Iterator[Segment]:
+            for segment in super().render(*asked, **how):
+                # What rich itself tells the terminal is no text.
+                yield segment if segment.control else segment._replace(text=plain(segment.text))
+
+    return Plain(**{"markup": False, "emoji": False, **options})
+
+
+def show(table: Table, on: Console | None = None) -> None:
+    """Print ``table``, in blocks if ``on`` (the terminal by default) is too narrow for it."""
+    on = on or new_console()
+    for block in blocks(table, on):
+        on.print(block)
 
 
 def blocks(table: Table, console: Console) -> Iterator[Table]:
@@ -107,3 +166,10 @@ def _block(
     for row, *cells in zip(table.rows, *kept, strict=True):
         block.add_row(*cells, style=row.style, end_section=row.end_section)
     return block
+
+
+def _symbol(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 32:
+        return chr(_SYMBOLS + code)
+    return _SYMBOL_OF_DELETE if code == 0x7F else "\N{REPLACEMENT CHARACTER}"

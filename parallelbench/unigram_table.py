@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.prompt import Codec
 
 #: What the file says it is; another form would have another number.
@@ -82,8 +83,8 @@ def read_table(path: str) -> UnigramTable:
         ValueError: There is no such file, or it holds no table, or not the one it says.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_of(regular_bytes(Path(path)))
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"table {path!r} cannot be read: {reason}; {_MADE_BY}") from error
     if not isinstance(content, dict) or content.get("form") != _FORM:

@@ -12,6 +12,7 @@ import click
 
 from parallelbench.asked import FILE, with_template
 from parallelbench.errors import RequestError, StorageError
+from parallelbench.terminal import tell
 
 
 @click.command("decoder-table", short_help="Count a model's tokens in text, for pc_sampler.")
@@ -69,9 +70,9 @@ def decoder_table(
         raise StorageError(f"the table cannot be written to {out}: {error.strerror}") from error
     told = {"out": str(out), "tokens": table.total, "kinds": len(table.counts)}
     if as_json:
-        click.echo(json.dumps({**told, "digest": table.digest}))
+        tell(json.dumps({**told, "digest": table.digest}))
         return
-    click.echo(
+    tell(
         f"{out}: {table.total:,} tokens of {len(table.counts):,} kinds; "
         f"use it as pc_sampler:table={out}"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from parallelbench.asked import BATCH, Asked, asks_for_a_run, refuse_idle_with_servers
+from parallelbench.terminal import new_console, show, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,11 +71,11 @@ def estimate(asked: Asked, batch_size: int, seconds: float, *, as_json: bool) ->
         cost_of(plan, model, batches[model.label], batch_size=batch_size) for model in plan.models
     ]
     if as_json:
-        click.echo(json.dumps(_as_dict(plan, costs), indent=1))
+        tell(json.dumps(_as_dict(plan, costs), indent=1))
     else:
         _show(plan, costs)
     if interrupted:
-        click.echo("parallelbench: interrupted; this is what was known by then", err=True)
+        tell("parallelbench: interrupted; this is what was known by then", err=True)
         click.get_current_context().exit(130)
 
 
@@ -91,7 +92,7 @@ def _calibrate(
     end = time.perf_counter() + seconds
     for place, (setting, model) in enumerate(parts.models):
         share = (end - time.perf_counter()) / (len(here) - place)
-        click.echo(f"{setting.label}: decoding samples for up to {_time(share)}", err=True)
+        tell(f"{setting.label}: decoding samples for up to {_time(share)}", err=True)
         found = calibrate(
             replace(plan, models=(setting,)),
             parts._replace(models=[(setting, model)]),
@@ -124,22 +125,18 @@ def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
 
 
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
-    from rich.console import Console
-
-    from parallelbench.terminal import show
-
-    console = Console()
+    console = new_console()
     for cost in costs:
-        click.secho(cost.model, bold=True)
+        tell(cost.model, bold=True)
         if cost.seen is not None:
             show(_tasks(cost), console)
             show(_decoders(cost), console)
         for sentence in _sentences(cost):
-            click.echo(sentence)
-        click.echo()
-    click.echo(f"all of the run: {plan.decodes:,} decodes, {_told_time(_time_of_all(costs))}")
+            tell(sentence)
+        tell()
+    tell(f"all of the run: {plan.decodes:,} decodes, {_told_time(_time_of_all(costs))}")
     if any(cost.unseen for cost in costs) and _time_of_all(costs) is not None:
-        click.echo("(if the tasks that were not reached cost as much as the others)")
+        tell("(if the tasks that were not reached cost as much as the others)")
 
 
 def _tasks(cost: ModelCost) -> Table:

@@ -53,6 +53,12 @@ T = TypeVar("T")
 
 _CONFIG = "task_config.yaml"
 _EXAMPLES = "icl_examples"
+#: What a metric of free text marks by, and of which kind that is.
+_FACT_OF_TEXTS: Mapping[str, tuple[str, type[Any]]] = {
+    "sentence_to_words_score": ("words", list),
+    "summary_score": ("references", list),
+    "paraphrase_score": ("text", str),
+}
 
 
 class OriginalDataError(RequestError, ValueError):
@@ -152,6 +158,7 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
         except (TypeError, KeyError, ValueError) as error:
             raise OriginalDataError(f"{where} is no sample of a bundle: {error}") from error
         _refuse_metric(sample.metric, where)
+        _refuse_unmarkable(sample, where)
         own = tasks.setdefault(sample.task, [])
         if sample.index != len(own):
             raise OriginalDataError(
@@ -175,6 +182,27 @@ def _refuse_kinds(sample: OriginalSample) -> None:
         and isinstance(sample.facts, Mapping)
     ):
         raise ValueError("a field has a value of another kind")
+
+
+def _refuse_unmarkable(sample: OriginalSample, where: str) -> None:
+    """Refuse a sample without the facts that its metric marks replies by."""
+    told = ""
+    fact = _FACT_OF_TEXTS.get(sample.metric)
+    if fact is not None:
+        name, kind = fact
+        told = "" if isinstance(sample.facts.get(name), kind) else f"{name!r} is missing"
+    else:
+        try:
+            original_mark(sample.metric, sample.facts, sample.reference)
+        except KeyError as error:
+            told = f"{error} is missing"
+        except (TypeError, ValueError, AttributeError) as error:
+            told = str(error)
+    if told:
+        raise OriginalDataError(
+            f"{where}: {sample.metric} cannot mark replies by its facts: {told:.100}; import the "
+            "bundle again"
+        )
 
 
 def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from parallelbench.terminal import tell
+
 if TYPE_CHECKING:
     from parallelbench.tasks.original_files import OriginalSample
 
@@ -51,18 +53,18 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
         {"task": task, "samples": len(own), "metric": own[0].metric} for task, own in tasks.items()
     ]
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        tell(json.dumps(told, indent=1))
     else:
         for line in told:
-            click.echo(f"{line['task']}: {line['samples']} samples, {line['metric']}")
-    click.echo(f"bundle: {out}, digest {digest}", err=as_json)
+            tell(f"{line['task']}: {line['samples']} samples, {line['metric']}")
+    tell(f"bundle: {out}, digest {digest}", err=as_json)
     if any(own[0].metric in TEXT_METRICS for own in tasks.values()):
-        click.echo(
+        tell(
             f"its free text is marked by grammar={_GRAMMAR}, which is another score than the "
             "original's: for that, write grammar: languagetool in the run file",
             err=as_json,
         )
-    click.echo(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
+    tell(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
 
 
 def _write_runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> None:

@@ -165,7 +165,7 @@ def _listed(told: Any) -> list[Any]:
         # ChatGPT-paraphrases writes each list as Python does.
         try:
             told = ast.literal_eval(told)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             return [told]
     return told if isinstance(told, list) else [] if told is None else [told]
 

@@ -6,7 +6,6 @@ as the checkpoint's own tensors are.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from parallelbench.errors import CheckpointError
 from parallelbench.models.families import Family
+from parallelbench.plain_json import json_of, regular_bytes
 
 _PREFIX = "base_model.model."
 
@@ -79,7 +79,9 @@ def _check_untied(network: Any, names: Iterable[str]) -> None:
 
 
 def _lora_fields(path: Path, *, renamed: bool) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json_of(regular_bytes(path))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no JSON object")  # noqa: TRY004  told like its other faults
     if content.get("peft_type") != "LORA":
         raise ValueError(f"peft_type is {content.get('peft_type')!r}, and must be 'LORA'")
     if content.get("init_lora_weights") not in _PLAIN:

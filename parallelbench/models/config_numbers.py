@@ -28,7 +28,7 @@ _SIZES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embedding_size", "vocab_size"), _WIDTH),
     **dict.fromkeys(("intermediate_size", "mlp_hidden_size", "n_inner", "head_dim"), _WIDTH),
     **dict.fromkeys(("moe_intermediate_size", "expert_intermediate_size"), _WIDTH),
-    **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer"), _LAYERS),
+    **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer", "num_layers"), _LAYERS),
     **dict.fromkeys(("num_attention_heads", "n_heads", "n_head"), _HEADS),
     **dict.fromkeys(("num_key_value_heads", "n_kv_heads", "num_experts_per_tok"), _HEADS),
     **dict.fromkeys(("max_position_embeddings", "max_sequence_length"), _UNBOUNDED),
@@ -64,9 +64,13 @@ def check_numbers(config: Config, path: str) -> None:
     Raises:
         CheckpointError: Names the field, its value and what is allowed.
     """
-    for where, fields in (("", config), ("text_config.", config.get("text_config"))):
-        if not isinstance(fields, Mapping):
-            continue
+    text_config = config.get("text_config")
+    if text_config and not isinstance(text_config, Mapping):
+        raise CheckpointError(
+            f"{path}: text_config={text_config!r:.80} in config.json is no object with the sizes "
+            "of the network"
+        )
+    for where, fields in (("", config), ("text_config.", text_config or {})):
         for name, most in _SIZES.items():
             _check_size(f"{where}{name}", fields.get(name), 1, most, path)
         for name in _COUNTS:
@@ -75,7 +79,8 @@ def check_numbers(config: Config, path: str) -> None:
             _check_number(f"{where}{name}", fields.get(name), largest, path)
         _check_experts(fields, path)
         # Of LLaDA's layout the greater one is the rows; elsewhere embedding_size is a width.
-        sizes = [fields[name] for name in ("embedding_size", "vocab_size") if fields.get(name)]
+        held = [fields.get(name) for name in ("embedding_size", "vocab_size")]
+        sizes = [size for size in held if isinstance(size, int) and size]
         rows: int | None = max(sizes, default=None)
         check_ids(fields, rows, path, "config.json", where)
 

@@ -7,12 +7,12 @@ downloaded, two sets of weights in one folder, JSON that no reader takes.
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from parallelbench.errors import CheckpointError
+from parallelbench.plain_json import json_of, regular_bytes
 
 _INDEX = ".index.json"
 #: The names that transformers reads weights from, in the order in which it looks for them.
@@ -36,7 +36,7 @@ def read_json(path: Path, asked: str) -> dict[str, Any]:
     """
     check_downloaded(path, asked)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json_of(regular_bytes(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{asked} is no checkpoint: {path.name}: {error}") from error
     if not isinstance(content, dict):

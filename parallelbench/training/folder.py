@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from parallelbench.errors import CheckpointError, RunFileError, StorageError
+from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.runfile import differences
 
 _TRAINING = "training.json"
@@ -65,9 +66,9 @@ class Folder:
         with self.storage():
             if not file.exists():
                 return {}
-            text = file.read_bytes()
+            text = regular_bytes(file)
         try:
-            found = json.loads(text)
+            found = json_of(text)
         except ValueError as error:
             raise RunFileError(f"{file} was altered: it is no JSON any more: {error}") from error
         if not isinstance(found, dict):

@@ -12,6 +12,7 @@ import click
 from parallelbench.asked import SEED
 from parallelbench.progress import duration
 from parallelbench.ranges import MOST_AT_A_TIME
+from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch
@@ -143,14 +144,14 @@ def _carry_out(plan: Plan, out: Path, options: dict[str, Any]) -> None:
             _leave_silently(130)
         saved = f"what is done is saved in {out}, and the same command goes on from there"
         kept = saved if out.exists() else "nothing was begun"
-        click.echo(f"parallelbench: interrupted; {kept}", err=True)
+        tell(f"parallelbench: interrupted; {kept}", err=True)
         click.get_current_context().exit(130)
     if not is_first():
         return
     model = f"hf:{out}"
     if getattr(plan.start, "lora", None) is not None:
         model = f"{getattr(plan.start, 'model', '')}:peft={out}"
-    click.echo(f"trained: {out}; try: parallelbench run --model {model}")
+    tell(f"trained: {out}; try: parallelbench run --model {model}")
 
 
 def _leave_silently(status: int) -> NoReturn:
@@ -204,12 +205,12 @@ def _tell(progress: Progress, out: Path) -> None:
             told = f"goes on after step {progress.step}"
         if progress.processes > 1:
             told += f" in {progress.processes} processes"
-        click.echo(f"{out}: training of {progress.steps} steps {told}", err=True)
+        tell(f"{out}: training of {progress.steps} steps {told}", err=True)
         return
     floors = [each.floor for each in entry.tasks.values()]
     known = [each for each in floors if each is not None]
     floor = f" (floor {sum(known) / len(known):.2f})" if len(known) == len(floors) else ""
-    click.echo(
+    tell(
         f"step {progress.step} of {progress.steps}: {entry.loss:.2f} nats an answer{floor}, "
         f"{progress.samples_per_second:.0f} samples/s, {duration(progress.left or 0.0)} left",
         err=True,

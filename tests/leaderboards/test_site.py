@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from board_entries import PRACTICE, decodes, entry_of
 from parallelbench.errors import StorageError
 from parallelbench.leaderboards.site import build_site, season_data
 from parallelbench.leaderboards.site_verb import build, leaders, server_of
 from parallelbench.leaderboards.standings import PERCENTS, standings
+from parallelbench.terminal import new_console
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 RECORDS = [
@@ -195,11 +195,11 @@ def test_build_prints_where_the_page_is(tmp_path):
 def test_the_terminal_tells_who_leads_and_obeys_no_text_of_an_entry():
     records = [r.model_copy(update={"model": "[red]mine\x1b[31m"}) for r in RECORDS]
     (board,) = standings([entry_of(records, "one")])
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = new_console(width=120, record=True, file=io.StringIO())
     console.print(leaders(board, board.sections[0]))
     said = console.export_text()
     assert "Networks, closed division (Practice)" in said
-    assert "[red]mine\N{REPLACEMENT CHARACTER}[31m" in said
+    assert "[red]mine\N{SYMBOL FOR ESCAPE}[31m" in said
     assert [part.strip() for part in said.splitlines()[4].split("\u2502")[1:3]] == ["1", "2.00"]
 
 

@@ -1,0 +1,293 @@
+"""Work on what a stranger wrote, in a child process with limits: its death is a refusal.
+
+A tokenizer, a chat template or a number may make a library take all memory, compute for hours
+inside one call that nothing in its own process can end, or abort the process.  The child is a
+fork, so that it costs milliseconds and needs nothing imported again.  It has limits on memory,
+processor time and time, writes no file and no core, and hands back JSON values of a bounded
+size.  Linux alone has all of that: elsewhere the work is done in this process, without limits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from parallelbench.errors import RequestError, SubmissionError
+from parallelbench.progress import Progress
+
+#: How long a check may take, in seconds of the clock and of each core that it uses.
+SECONDS: Final = 600
+#: Address space that a child may take beyond what this process has when it begins.
+MEMORY_BYTES: Final = 2**30
+#: What it may take beside that for each record that an entry declares: of a canvas of 32 tokens
+#: a record takes 10 kB while it is checked.
+RECORD_BYTES: Final = 2**14
+#: What :func:`allow_records` can add at most.
+_MOST_MORE_BYTES = 4 * 2**30
+#: Of a line that a child writes: its answer is one.
+_MOST_LINE_BYTES = 16 * 2**20
+#: Between two words of a child on how far it is.
+_TELLING_SECONDS = 0.1
+_PART = 2**16
+#: From linux/prctl.h: the signal that this process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+_ROOM = (
+    f"the {MEMORY_BYTES // 2**20:,} MiB of memory, and {RECORD_BYTES // 2**10} KiB for each "
+    "declared record, that it may have"
+)
+
+#: Whether this process is such a child.
+_limited = False
+
+
+def confined(
+    work: Callable[[Progress], Any], what: str, *, seconds: int = SECONDS, progress: Progress
+) -> Any:
+    """Return what ``work`` returns, done in a child process with limits.
+
+    Args:
+        work: Takes what shows how far it is, and returns JSON values.  What it changes in memory
+            is changed in the child alone.
+        what: What is worked on, for the refusal's sentence.
+        seconds: How long it may take.
+        progress: Shows how far it is.
+
+    Raises:
+        SubmissionError: The work raised it or failed otherwise, or its process took too much or
+            died.
+    """
+    report = _Report(what, progress)
+    if sys.platform != "linux":
+        report.take(json.loads(json.dumps(_outcome(work, progress))))
+        return report.answer(0)
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Python warns of other threads, whose locks a child inherits.  Those here only show
+        # progress, and the child writes to none of their streams.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _work_as_child(work, writing, parent, seconds)
+    os.close(writing)
+    try:
+        in_time = report.follow(reading, time.monotonic() + seconds)
+    finally:
+        os.close(reading)
+        # Whatever it still does, it said all that counts, or is out of time.
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    if not in_time:
+        raise SubmissionError(report.too_slow(seconds))
+    return report.answer(status)
+
+
+def allow_records(count: int) -> None:
+    """Let this child, if it is one, take the memory that so many records need."""
+    if _limited:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (min(soft + count * RECORD_BYTES, hard), hard))
+
+
+class _Report:
+    """What a child says: how far it is, line by line, and at last its answer."""
+
+    def __init__(self, what: str, progress: Progress) -> None:
+        self._what = what
+        self._progress = progress
+        self._stage = Progress()
+        self._answer: dict[str, Any] | None = None
+
+    def follow(self, reading: int, deadline: float) -> bool:
+        """Read until the child has closed its end; return whether that was before ``deadline``."""
+        kept = b""
+        poll = select.poll()
+        poll.register(reading, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if not poll.poll(left * 1000):
+                continue
+            part = os.read(reading, _PART)
+            if not part:
+                return True
+            *lines, kept = (kept + part).split(b"\n")
+            for line in lines:
+                self.take(json.loads(line))
+            if len(kept) > _MOST_LINE_BYTES:
+                raise SubmissionError(
+                    f"{self._what}: the answer of its check is over {_MOST_LINE_BYTES:,} bytes, "
+                    f"{self._place}"
+                )
+
+    def answer(self, status: int) -> Any:
+        """Return the child's answer.
+
+        Raises:
+            SubmissionError: It refuses, or there is none.
+        """
+        if self._answer is None:
+            raise SubmissionError(self._told_death(status))
+        if "faults" in self._answer:
+            raise SubmissionError(*self._answer["faults"])
+        if "memory" in self._answer:
+            raise SubmissionError(f"{self._what}: its check took more than {_ROOM}, {self._place}")
+        return self._answer["answer"]
+
+    def too_slow(self, seconds: int) -> str:
+        """Return the sentence for work that was not done in time."""
+        return (
+            f"{self._what}: it was not checked within {seconds} s, {self._place}; give more "
+            "--seconds, or look at its chat template and its tokenizer"
+        )
+
+    def take(self, said: Any) -> None:
+        """Note a line: an object is the answer, a list a stage, a number how much of it is done."""
+        if isinstance(said, dict):
+            self._answer = said
+        elif isinstance(said, list):
+            doing, total, unit, done = said
+            for told in (self._progress, self._stage):
+                told.begin(doing, total, unit, done)
+        else:
+            for told in (self._progress, self._stage):
+                told.reach(said)
+
+    @property
+    def _place(self) -> str:
+        """Where the child was, in words."""
+        stage = self._stage
+        if not stage.doing:
+            return "before anything was read"
+        counted = f" after {stage.done:,} {stage.unit}" if stage.done else ""
+        return f"while {stage.doing}{counted}"
+
+    def _told_death(self, status: int) -> str:
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            if number == signal.SIGXCPU:
+                return f"{self._what}: its check took too much processor time, {self._place}"
+            ended = f"by {signal.Signals(number).name}"
+        else:
+            ended = "without an answer"
+        return (
+            f"{self._what}: the process of its check ended {ended}, {self._place}: what it read "
+            f"there took more than {_ROOM}, or made a library abort"
+        )
+
+
+class _Teller(Progress):
+    """Tells another process how far this one is."""
+
+    def __init__(self, writing: int) -> None:
+        super().__init__()
+        self._writing = writing
+        self._next = 0.0
+
+    def begin(self, doing: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        """Begin a stage, and say so, and how far the one before it came."""
+        self.send(self.done)
+        super().begin(doing, total, unit, done)
+        self.send([doing, total, unit, done])
+
+    def reach(self, done: int) -> None:
+        """Note how much is done, and say so now and then."""
+        self.done = done
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _TELLING_SECONDS
+            self.send(done)
+
+    def send(self, content: Any) -> None:
+        """Write JSON values as a line."""
+        line = json.dumps(content).encode() + b"\n"
+        while line:
+            line = line[os.write(self._writing, line) :]
+
+
+def _work_as_child(
+    work: Callable[[Progress], Any], writing: int, parent: int, seconds: int
+) -> NoReturn:
+    """Do the work, say what came of it, and end without anything that the parent has to do."""
+    try:
+        _limit_this_process(parent, seconds)
+        teller = _Teller(writing)
+        teller.send(_outcome(work, teller))
+    finally:
+        os._exit(0)
+
+
+def _outcome(work: Callable[[Progress], Any], progress: Progress) -> dict[str, Any]:
+    try:
+        return {"answer": work(progress)}
+    except SubmissionError as error:
+        return {"faults": list(error.faults)}
+    except RequestError as error:
+        return {"faults": [str(error)]}
+    except MemoryError:
+        return {"memory": True}
+    except KeyboardInterrupt:  # where this is no child, which hears of none
+        raise
+    except BaseException as error:  # noqa: BLE001  nothing that a stranger wrote ends the parent
+        return {"faults": [_told_failure(error)]}
+
+
+def _told_failure(error: BaseException) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"its check failed at {Path(place.filename).name}:{place.lineno} with "
+        f"{type(error).__name__}: {' '.join(str(error).split()):.200}; no entry should be able to "
+        "bring that about, so please report it"
+    )
+
+
+def _limit_this_process(parent: int, seconds: int) -> None:
+    global _limited  # noqa: PLW0603  a fact of the process
+    import resource
+
+    _limited = True
+    # Ctrl-C reaches both processes: the parent ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    faulthandler.disable()
+    # What was there before the fork is never collected here: looking through it would copy it.
+    gc.freeze()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    # Another thread may have held the locks of the old ones.
+    sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    # Threads are not forked, and a pool that waits for them would wait for ever.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    whole = seconds + 1
+    taken = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    most = taken + MEMORY_BYTES
+    for limit, now, later in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CPU, whole, whole),
+        (resource.RLIMIT_AS, most, most + _MOST_MORE_BYTES),
+    ):
+        _, before = resource.getrlimit(limit)
+        hard = later if before == resource.RLIM_INFINITY else min(later, before)
+        resource.setrlimit(limit, (min(now, hard), hard))
