@@ -79,7 +79,7 @@ _MOST_COUNTED = 10**9
 
 @dataclass(frozen=True)
 class Verified:
-    """An entry that holds what it asked.
+    """An entry that holds what it claims.
 
     Attributes:
         entry: The entry.
@@ -199,7 +199,7 @@ class StoredRecords(Sequence[Record]):
     """The records of an entry that was verified, read when they are asked for.
 
     Args:
-        folder: The entry, which holds what it asked.
+        folder: The entry, which holds what it claims.
         runfile: What it claims to have run: its records come in that order.
         name: What the board calls it.
         progress: Shows how far reading is.
@@ -292,7 +292,7 @@ def _checked_content(
 
 
 def _found(folder: Folder, name: str, asked: _ToCheck, progress: Progress) -> Finding:
-    """Return what is found of an entry that holds what it asked."""
+    """Return what is found of an entry that holds what it claims."""
     submission, runfile, redecode = asked
     faults = _Faults()
     faults.extend(statement_faults(submission, runfile))
