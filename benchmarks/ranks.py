@@ -234,8 +234,8 @@ def main(arguments: Sequence[str]) -> None:
     boards, rows = (3, 4) if asked.smoke else (asked.boards, asked.rows)
     start = time.perf_counter()
     print(
-        f"{boards} boards a line: {rows} rows of {asked.entries} entries, {board.tasks} tasks of {board.samples} samples, "
-        f"{board.resamples:,} resamples\n"
+        f"{boards} boards a line: {rows} rows of {asked.entries} entries, {board.tasks} tasks of "
+        f"{board.samples} samples, {board.resamples:,} resamples\n"
     )
     print("| rows | boards with a false claim (95 % interval) | true differences found |")
     print("|---|---|---|")
