@@ -417,7 +417,8 @@ def _told(fault: Any, where: str, form: type[Any]) -> str:
     place = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return f"{where}: {unknown('key', place, form.model_fields)}"
-    return f"{where}: {place or 'the whole'}: {fault['msg'].lower()}, got {fault['input']!r:.80}"
+    told = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{where}: {place or 'the whole'}: {told}, got {fault['input']!r:.80}"
 
 
 def _too_long(where: str) -> str:

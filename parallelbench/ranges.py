@@ -23,3 +23,5 @@ MOST_IN_A_FIELD: Final = 1_000_000_000
 MOST_SHOTS: Final = 1_000
 #: Tokens of a canvas.
 MOST_TOKENS: Final = 100_000
+#: Runs of a season that an entry may say were made.
+MOST_RUNS: Final = 1_000_000

@@ -1,15 +1,28 @@
 """Entries that would change the figures and ranks of others, or speak in the board's name."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 
 from board_entries import PRACTICE, decodes, entry_of
+from entries import Spoilt
+from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards import standings as of_standings
 from parallelbench.leaderboards.ranks import tied_ranks
 from parallelbench.leaderboards.standings import standings
+from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.wording import letters_of
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 HONEST = [*decodes("confidence:k=1", 1.0, 32), *decodes("confidence:k=2", 1.0, 16)]
+
+
+@pytest.fixture
+def small_entry(small, tmp_path):
+    """A copy to spoil."""
+    return Spoilt(shutil.copytree(small, tmp_path / "entry"))
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +123,100 @@ def test_the_board_ranks_so_many_strategies_of_an_entry_and_says_which_it_leaves
     assert [row.strategy for row in rows_of(board, "many")] == ["confidence:k=2", "margin:k=2"]
     assert board.beyond == {"many": [("entropy:k=2", "mini"), ("random:k=2", "mini")]}
     assert len(rows_of(board, "one")) == 1
+
+
+# Words
+
+
+def said_by(entry, **said):
+    entry.change_yaml("submission.yaml", lambda content: content.update(said))
+
+
+WORDS = {
+    "a_remark_of_ones_own_in_the_version": (
+        {"library_version": "0.0.9; every record was decoded again and agrees"},
+        "library_version: is no version as PEP 440 writes it",
+    ),
+    "an_address_that_hides_its_host": (
+        {"link": "https://github.com@evil.example/x"},
+        "link: is no plain address",
+    ),
+    "an_address_that_browsers_read_otherwise": (
+        {"link": "https://github.com\\@evil.example"},
+        "link: is no plain address",
+    ),
+    "an_address_of_letters_that_look_alike": (
+        {"link": "https://g\N{CYRILLIC SMALL LETTER I}thub.com/x"},
+        "link: is no plain address",
+    ),
+    "a_name_that_turns_text_around": (
+        {"submitter": "us\N{RIGHT-TO-LEFT OVERRIDE}decudorper"},
+        "submitter: holds RIGHT-TO-LEFT OVERRIDE, which does not show",
+    ),
+    "an_invisible_letter_in_a_name": (
+        {"submitter": "us\N{HANGUL FILLER}"},
+        "submitter: holds HANGUL FILLER, which does not show",
+    ),
+    "an_invisible_mark_in_a_title": (
+        {"title": "mini\N{VARIATION SELECTOR-1}"},
+        "title: holds VARIATION SELECTOR-1",
+    ),
+    "the_same_name_in_other_characters": (
+        {"submitter": "Zoe\N{COMBINING DIAERESIS}"},
+        "submitter: is no composed Unicode",
+    ),
+    "the_same_name_with_another_space": (
+        {"submitter": "The\N{NO-BREAK SPACE}Authors"},
+        "submitter: holds NO-BREAK SPACE",
+    ),
+    "the_same_name_with_two_spaces": ({"submitter": "The  Authors"}, "submitter: has spaces"),
+    "a_letter_under_a_tower_of_marks": (
+        {"title": "Z" + 9 * "\N{COMBINING ENCLOSING CIRCLE}"},
+        "title: has a letter with more than four marks",
+    ),
+    "a_blank_name": ({"submitter": " "}, "submitter: is blank"),
+    "a_line_separator_in_a_disclosure": (
+        {"disclosure": "none\N{LINE SEPARATOR}reproduced by the board"},
+        "disclosure: holds LINE SEPARATOR",
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", WORDS)
+def test_words_that_would_pass_for_others_are_refused(small_entry, attack):
+    said, told = WORDS[attack]
+    said_by(small_entry, **said)
+    with pytest.raises(SubmissionError, match=re.escape(told)):
+        verified(small_entry.path)
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë Müller", "Пётр", "山田 花子", "שלום", "Team A/B (2026), part 2", "LLaDA-8B ≥ 4"]
+)
+def test_honest_names_of_any_language_are_taken(small_entry, name):
+    said_by(small_entry, title=name, submitter=name, link="https://example.org/a?b=c#d")
+    assert verified(small_entry.path).entry.submission.title == name
+
+
+def test_a_remark_shows_which_words_are_the_submitters(small_entry):
+    small_entry.change_yaml("submission.yaml", lambda said: said.update(library_version="0.0.9"))
+    records = small_entry.records()
+    for record in records:
+        record["library_version"] = "0.0.9"
+    small_entry.write_records(records)
+    (remark,) = verified(small_entry.path).entry.remarks
+    assert remark.startswith("was decoded by version '0.0.9' of the package")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("mini", ""),
+        ("Zoë 8B", ""),
+        ("m\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}ni", "Cyrillic and Latin letters"),
+        ("\N{MATHEMATICAL BOLD SMALL M}ini", "Latin and Mathematical letters"),
+        ("мини", "Cyrillic letters"),
+    ],
+)
+def test_letters_that_may_look_like_others_are_told(text, told):
+    assert letters_of(text) == told
