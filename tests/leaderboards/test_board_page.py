@@ -226,7 +226,7 @@ def test_an_address_opens_what_it_was_taken_from(page, browser, built):
     page.locator("[name=scope]").select_option("waiting_line")
     page.locator("[name=model]").select_option("ideal")
     page.locator("#-table th[data-key=accuracy] button").click()
-    page.get_by_label("Draw the curve of random, varying k, ideal").check()
+    page.get_by_label('Draw the curve of random, varying k, "ideal"').check()
     found = page.evaluate("location.hash")
     shown = page.locator("#-table").inner_text(), page.locator("#-legend").inner_text()
     with chromium.opened(browser, built[0] / "index.html", found) as again:
