@@ -138,7 +138,7 @@
   const LEVELS = SEASONS[0].levels;
   const COLUMNS = [
     { key: "strategy", head: "strategy", of: (row) => row.strategy, text: true },
-    { key: "level", head: "level", of: (row) => LEVELS.indexOf(row.level), class: "level",
+    { key: "level", head: "level", of: (row) => LEVELS.indexOf(row.level), class: "level", text: true,
       cell: (row) => [make("span", { class: `badge level${LEVELS.indexOf(row.level)}` }, row.level)] },
     { key: "rank", group: "at", head: "rank", of: (row, now) => now.rank,
       cell: (row, now) => [now.rank === null ? ABSENT : String(now.rank)], class: "rank", up: true },

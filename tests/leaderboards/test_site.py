@@ -213,7 +213,7 @@ def test_the_server_shows_the_folder_to_this_machine_only(tmp_path):
 def test_a_reader_sees_which_words_are_a_submitters(tmp_path):
     lie = "mini\u201d, reproduced by the board \u201c"
     entry = entry_of(
-        [r.model_copy(update={"model": f"hf:{lie}"}) for r in RECORDS],
+        decodes("confidence:k=1", 1.0, 32, model=f"hf:{lie}"),
         "one",
         title=lie,
         submitter="M\u0456ni",
