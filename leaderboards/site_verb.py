@@ -128,7 +128,7 @@ def leaders(board: Standings, section: Section) -> Table:
     table = Table(title=_plain(f"{section.title} ({board.season.title})"), title_justify="left")
     for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
         table.add_column(head, justify="right")
-    for head in ("strategy", "model", "entry"):
+    for head in ("level", "strategy", "model", "entry"):
         table.add_column(head, overflow="fold")
     found = [
         (row.figures[scope].at.get(_PERCENT) if scope in row.figures else None, row)
@@ -140,7 +140,7 @@ def leaders(board: Standings, section: Section) -> Table:
             cells.ABSENT if at is None or at.rank is None else str(at.rank),
             cells.number(at.speed if at else None),
             cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
-            *map(_plain, (row.strategy, row.model, row.entry.name)),
+            *map(_plain, (row.entry.level, row.strategy, row.model, row.entry.name)),
         )
     if len(found) > _ROWS:
         table.caption = f"and {len(found) - _ROWS} more"

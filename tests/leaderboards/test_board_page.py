@@ -211,6 +211,11 @@ def test_filters_leave_rows_out_and_change_no_rank(page):
     page.locator("[name=division]").select_option("")
     page.locator("[name=level]").select_option("reproduced")
     assert set(page.locator("#-table .entry a").all_inner_texts()) == {"A network"}
+    page.locator("[name=level]").select_option("spot-checked")
+    assert set(page.locator("#-table td.level").all_inner_texts()) == {"reproduced"}
+    page.locator("[name=level]").select_option("recomputed")
+    assert rows(page).count() == 9
+    assert set(column(page, "level")) == {"recomputed", "reproduced"}
     page.locator("[name=level]").select_option("")
     page.locator("[name=text]").fill("ideal random")
     assert rows(page).count() == 1
