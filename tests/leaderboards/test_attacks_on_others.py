@@ -84,11 +84,15 @@ def draws(observed, spread, seed, resamples=250):
 FIRST, SECOND = draws(10.5, 0.02, 1), draws(9.0, 0.02, 2)
 
 
+def ranks_of(rows, whose):
+    """The ranks of rows of these speeds, by the entry that each is of."""
+    return tied_ranks(np.array(rows), entries=np.array(whose))
+
+
 def ranks_beside(junk, entries):
     """The ranks of the first two, of an entry each, with so many rows of further entries."""
     rows = [FIRST, SECOND, *(draws(speed, 0.02, 3 + n) for n, speed in enumerate(junk))]
-    whose = np.array([0, 1, *(2 + np.arange(len(junk)) % entries)])
-    return tied_ranks(np.array(rows), entries=whose)[:2]
+    return ranks_of(rows, [0, 1, *(2 + np.arange(len(junk)) % entries)])[:2]
 
 
 @pytest.mark.parametrize("speed", [5.0, 9.0])
@@ -101,17 +105,16 @@ def test_fifty_rows_that_nobody_can_tell_apart_leave_the_first_two_apart():
     # The gap is so small that the correction over all pairs of the board would not leave it.
     close = draws(9.45, 0.02, 2)
     junk = [draws(5.0, 0.02, 3 + n) for n in range(50)]
-    rows = np.array([FIRST, close, *junk])
-    assert tied_ranks(rows)[:2] == [1, 1]
-    assert tied_ranks(rows, entries=np.array([0, 1, *[2] * 50]))[:2] == [1, 2]
+    rows = [FIRST, close, *junk]
+    assert ranks_of(rows, [0] * 52)[:2] == [1, 1]
+    assert ranks_of(rows, [0, 1, *[2] * 50])[:2] == [1, 2]
 
 
 def test_tries_are_paid_for_by_whoever_makes_them():
     # The luckiest of many equal rows of one entry is not surely faster than another's only row.
     tries = [draws(10 * np.exp(0.02 * z), 0.02, n) for n, z in enumerate(np.linspace(-2, 2.6, 60))]
     steady = draws(10, 0.001, 99)
-    whose = np.array([0] * 60 + [1])
-    assert set(tied_ranks(np.array([*tries, steady]), entries=whose)) == {1}
+    assert set(ranks_of([*tries, steady], [0] * 60 + [1])) == {1}
 
 
 def test_the_board_ranks_so_many_strategies_of_an_entry_and_says_which_it_leaves(monkeypatch):
