@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError, SubmissionError
-from parallelbench.leaderboards.folder import RUN, SUBMISSION, hidden_characters, shown
+from parallelbench.leaderboards.folder import RUN, SUBMISSION, shown
 from parallelbench.leaderboards.known import Known, digest_of_mini
 from parallelbench.leaderboards.pack import BUILT_IN, differing_samples, reads_a_file
 from parallelbench.leaderboards.season import Season
@@ -110,11 +110,7 @@ def _check_names(content: Mapping[str, Any], season: Season) -> None:
 
 
 def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
-    """Yield where a submission does not say what its run says, or says it in hidden characters."""
-    for where, text, allowed in _texts(submission):
-        hidden = hidden_characters(text, allowed)
-        if hidden:
-            yield f"{SUBMISSION}: {where} holds {', '.join(hidden)[:200]}, which does not show"
+    """Yield where a submission does not say what its run says."""
     labels = [setting.label for setting in runfile.models]
     if [model.label for model in submission.models] != labels:
         yield f"{SUBMISSION}: models are not those of {RUN}, which are {', '.join(labels)}"
@@ -233,15 +229,3 @@ def _training_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
                 f"weights of {setting.label!r:.80} are those of mini, which this package trained "
                 "on these tasks: say 'yes'"
             )
-
-
-def _texts(submission: Submission) -> Iterator[tuple[str, str, str]]:
-    """Yield where each text stands, the text, and which control characters it may have."""
-    for name in ("title", "submitter", "contact", "link", "library_version"):
-        yield name, getattr(submission, name) or "", ""
-    yield "disclosure", submission.disclosure, "\n"
-    for model in submission.models:
-        for name in ("label", "name", "revision", "licence"):
-            yield f"models.{name}", getattr(model, name) or "", ""
-    for decoder in submission.decoders:
-        yield "decoders.label", decoder.label, ""

@@ -417,7 +417,8 @@ def _told(fault: Any, where: str, form: type[Any]) -> str:
     place = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return f"{where}: {unknown('key', place, form.model_fields)}"
-    return f"{where}: {place or 'the whole'}: {fault['msg'].lower()}, got {shown(fault['input'])}"
+    told = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{where}: {place or 'the whole'}: {told}, got {shown(fault['input'])}"
 
 
 def _too_long(where: str) -> str:

@@ -22,7 +22,6 @@ from parallelbench.leaderboards.folder import (
     RESULTS,
     RUN,
     SUBMISSION,
-    hidden_characters,
     parsed,
     write_manifest,
 )
@@ -281,16 +280,8 @@ def _submission(
             for setting in runfile.decoders
         ],
     }
-    _refuse_hidden(content)
     submission: Submission = parsed(Submission, content, SUBMISSION)
     return submission
-
-
-def _refuse_hidden(content: Mapping[str, Any]) -> None:
-    for name in ("title", "submitter", "contact", "disclosure"):
-        hidden = hidden_characters(content[name] or "", "\n" if name == "disclosure" else "")
-        if hidden:
-            raise SubmissionError(f"{name} holds {', '.join(hidden)}, which does not show")
 
 
 def _trained(runfile: RunFile) -> Literal["yes", "no", "unknown"]:

@@ -124,7 +124,7 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
         )
     size = sum(file.stat().st_size for file in out.iterdir())
     tell(
-        f"{out}: {submission.title}, season {submission.season}, division {submission.division}, "
+        f"{out}: {submission.title!r}, season {submission.season}, division {submission.division}, "
         f"trained on the suite: {submission.trained_on_suite}, {size / 1e6:.1f} MB, verified; now: "
         f"parallelbench leaderboard add {out}"
     )

@@ -117,7 +117,7 @@ def is_exact(setting: Setting) -> bool:
 def told(label: str, redecoded: Redecoded) -> str:
     """Return in words what was decoded again."""
     return (
-        f"{label}: {redecoded.records:,} of {redecoded.of:,} records were decoded again; "
+        f"{label!r}: {redecoded.records:,} of {redecoded.of:,} records were decoded again; "
         f"{redecoded.same:,} came out the same"
     )
 

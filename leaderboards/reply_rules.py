@@ -83,7 +83,7 @@ class ReplyRules:
         """Yield what no tokenizer may do that reads replies for a board."""
         if self._alone:
             yield (
-                f"{self._label}: {len(self._alone)} right replies of several words are a single "
+                f"{self._label!r}: {len(self._alone)} right replies of several words are a single "
                 f"token, the first {self._alone[0]!r:.80}: such a tokenizer writes answers that no "
                 "other has to write in parallel; enter with the checkpoint's own"
             )
@@ -91,22 +91,22 @@ class ReplyRules:
             packed = self._packed[task]
             if packed > MOST_PACKED * words:
                 yield (
-                    f"{self._label}: {packed} words of its right replies to {task}, whose answers "
-                    f"have {words} words, share a token with the word before, such as "
+                    f"{self._label!r}: {packed} words of its right replies to {task}, whose "
+                    f"answers have {words} words, share a token with the word before, such as "
                     f"{max(self._several, key=len)!r:.80}; at most {MOST_PACKED:.0%} may, since "
                     "such a tokenizer leaves little to write in parallel; enter with the "
                     "checkpoint's own"
                 )
         if self._unspelled:
             yield (
-                f"{self._label}: the tokens of {len(self._unspelled)} right replies do not spell "
+                f"{self._label!r}: the tokens of {len(self._unspelled)} right replies do not spell "
                 f"them, the first {self._unspelled[0]!r:.80}: the tokenizer's decoder writes "
                 "another text; enter with the checkpoint's own"
             )
         plain = [text for text in self._hidden if not _SIGNS.search(text)]
         if plain:
             yield (
-                f"{self._label}: {plain[0]!r:.60} is called a special token, so replies hide it, "
+                f"{self._label!r}: {plain[0]!r:.60} is called a special token, so replies hide it, "
                 "and it is a word like others; enter with the checkpoint's own tokenizer"
             )
 
@@ -115,12 +115,12 @@ class ReplyRules:
         if self._several:
             longest = max(self._several, key=len)
             yield (
-                f"{self._label}: {len(self._several)} of the tokens in its right replies spell "
+                f"{self._label!r}: {len(self._several)} of the tokens in its right replies spell "
                 f"several words at once, such as {longest!r:.60}"
             )
         if self._hidden:
             text, count = self._hidden.most_common(1)[0]
             yield (
-                f"{self._label}: right replies hold special tokens, which are no part of their "
+                f"{self._label!r}: right replies hold special tokens, which are no part of their "
                 f"text, such as {text!r:.60} in {count} of them"
             )

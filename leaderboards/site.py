@@ -28,6 +28,7 @@ from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.leaderboards.standings import (
     HEADLINE,
+    MOST_ROWS,
     PERCENTS,
     Figures,
     Line,
@@ -37,6 +38,7 @@ from parallelbench.leaderboards.standings import (
     standings,
 )
 from parallelbench.leaderboards.submission import Level
+from parallelbench.leaderboards.wording import host_of, letters_of
 from parallelbench.model import MODELS
 from parallelbench.progress import SILENT, Progress
 from parallelbench.results import Interval, Result
@@ -46,17 +48,48 @@ from parallelbench.setting import Setting, parse_settings
 #: Of the replays of one entry.
 REPLAY_BYTES = 800_000
 #: Rows of all tables of settings on the page of one entry: a row takes about 1 kB.
-MOST_ROWS = 2_000
+MOST_TABLE_ROWS = 2_000
 
-#: What each level says was done, for people.
-LEVELS: Mapping[Level, str] = {
-    "self-reported": "Samples were drawn again and replies marked again; the speed, where a server "
-    "shows no steps, is what the entry says.",
-    "recomputed": "Every sample was drawn again, every trace replayed, every reply marked again "
-    "and every figure computed from that.  Nobody has decoded again.",
-    "spot-checked": "All that is recomputed, and some samples were decoded again with the named "
-    "weights.",
-    "reproduced": "All that is recomputed, and the whole entry was decoded again by somebody else.",
+
+class LevelTold(NamedTuple):
+    """What a level means, for people.
+
+    Attributes:
+        done: What was done.
+        left: What a cheat could still do.
+    """
+
+    done: str
+    left: str
+
+
+#: From the lowest to the highest; leaderboards/RULES.md has the same sentences.
+LEVELS: Mapping[Level, LevelTold] = {
+    "self-reported": LevelTold(
+        "Samples were drawn again and replies marked again; a server shows no steps, so there is "
+        "no speed.",
+        "have another model, a person or a better prompt write the replies; train on these "
+        "samples after the season opened; show the best of many tries.",
+    ),
+    "recomputed": LevelTold(
+        "Every sample was drawn again, every trace replayed, every reply marked again and every "
+        "figure computed from that. Nobody has decoded again.",
+        "choose tokens by other means than the named weights; claim predictions that let an "
+        "adaptive strategy write more in a call; bring another tokenizer or chat template than "
+        "the checkpoint's; train on these samples after the season opened; show the best of many "
+        "tries.",
+    ),
+    "spot-checked": LevelTold(
+        "All that is recomputed, and records chosen at random were decoded again with the named "
+        "weights.",
+        "invent a few of the records, in the hope that none of them is chosen; train on these "
+        "samples after the season opened; show the best of many tries.",
+    ),
+    "reproduced": LevelTold(
+        "All that is recomputed, and every record was decoded again with the named weights by "
+        "whoever keeps the board.",
+        "train on these samples after the season opened; show the best of many tries.",
+    ),
 }
 
 _HERE = "parallelbench.leaderboards"
@@ -109,6 +142,8 @@ def build_site(
 def _rendered(template: str, script: str, **content: Any) -> str:
     return page_template(_HERE, f"site/{template}").render(
         levels=LEVELS,
+        theirs=_theirs,
+        host_of=host_of,
         orders={},
         marks=[],
         columns=PLAIN_COLUMNS,
@@ -117,6 +152,17 @@ def _rendered(template: str, script: str, **content: Any) -> str:
         script_digest=content_digest(script),
         **content,
     )
+
+
+def _theirs(text: str) -> Markup:
+    """Return words of a submitter, which no reader takes for the board's own.
+
+    They stand in a box that nothing in them can leave, whatever way they are written; letters
+    that may look like others are told.
+    """
+    said = Markup('<q class="theirs"><bdi>{}</bdi></q>').format(text)
+    letters = letters_of(text)
+    return said + (Markup(' <span class="claim">{}</span>').format(letters) if letters else "")
 
 
 # The table and the curves
@@ -130,6 +176,7 @@ def _index_page(
         page_script(_HERE, "site/board.js"),
         gallery=Gallery(),
         entries=entries,
+        beyond={name: len(own) for board in boards for name, own in board.beyond.items()},
         pages=pages,
         data=[season_data(board, pages) for board in boards],
     )
@@ -149,6 +196,7 @@ def season_data(board: Standings, pages: Mapping[str, str]) -> dict[str, Any]:
         "samples": len(board.season.test),
         "percents": [PERCENTS[0], PERCENTS[-1]],
         "headline": list(HEADLINE),
+        "levels": list(LEVELS),
         "scopes": [_scope_data(scope) for scope in board.scopes],
         "sections": [
             {"title": section.title, "kind": section.kind, "rows": len(section.rows)}
@@ -178,6 +226,8 @@ def _row_data(row: Row, scopes: Sequence[Scope], pages: Mapping[str, str]) -> di
         "id": f"{row.entry.name}/{row.model}/{row.strategy}",
         "title": submission.title,
         "submitter": submission.submitter,
+        "letters": [letters_of(submission.title), letters_of(row.model)],
+        "runs": submission.runs_made,
         "page": f"entries/{pages[row.entry.name]}.html",
         "model": row.model,
         "strategy": row.strategy,
@@ -280,6 +330,8 @@ def _entry_page(entry: Entry, boards: Sequence[Standings]) -> str:
         rows=rows,
         percents=HEADLINE,
         whole=board.scopes[0].label,
+        most_rows=MOST_ROWS,
+        beyond=board.beyond.get(entry.name, ()),
         tables=_tables(board.results.get(entry.name, ()), own),
         gallery=_gallery(entry, own),
     )
@@ -294,7 +346,7 @@ def _tables(results: Iterable[Result], of_season: Season) -> list[_ResultTable]:
     for result in results:
         groups[result.task_label, result.model].append(result)
     tables = {place: own for place, own in groups.items() if own}
-    shown = max(1, MOST_ROWS // max(1, len(tables)))
+    shown = max(1, MOST_TABLE_ROWS // max(1, len(tables)))
     return [
         _ResultTable(task, model, own[:shown], len(own)) for (task, model), own in tables.items()
     ]

@@ -155,7 +155,7 @@ def leaders(board: Standings, section: Section) -> Table:
     table = Table(title=f"{section.title} ({board.season.title})", title_justify="left")
     for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
         table.add_column(head, justify="right")
-    for head in ("strategy", "model", "entry"):
+    for head in ("level", "strategy", "model", "entry"):
         table.add_column(head, overflow="fold")
     found = [
         (row.figures[scope].at.get(_PERCENT) if scope in row.figures else None, row)
@@ -167,6 +167,7 @@ def leaders(board: Standings, section: Section) -> Table:
             cells.ABSENT if at is None or at.rank is None else str(at.rank),
             cells.number(at.speed if at else None),
             cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
+            row.entry.level,
             row.strategy,
             row.model,
             row.entry.name,

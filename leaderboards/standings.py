@@ -17,9 +17,13 @@ it keeps to, stands in :mod:`~parallelbench.leaderboards.ranks`.  A row that doe
 no rank there.
 
 **Oracle efficiency** at A is the row's speed over that of the oracle that the entry ran with the
-same model: ``label``, which goes by the model's predictions, or for the ideal model
-``information``, which goes by their law.  Without one it is
-that of choosing a setting for each sample afterwards, among all that the board has of that model.
+same model: ``label``, which goes by the model's predictions.  Without one it is
+that of choosing a setting for each sample afterwards, among all that the entry has of that model.
+For the ideal model of this package it is the information oracle, as the package has it.
+
+**What one entry does to others.**  Nothing but being there: figures of a row follow from its own
+entry, its season and this package, and the ranks of two rows from their two entries; of an entry
+with many strategies the first :data:`MOST_ROWS` are ranked.
 
 Source: the paired bootstrap is Efron's (1979).
 """
@@ -33,11 +37,11 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.hindsight import frontier_of
-from parallelbench.analysis.losses import is_ideal
+from parallelbench.analysis.losses import IDEAL, is_ideal
 from parallelbench.analysis.speed import (
     INFORMATION,
     areas_under,
@@ -54,6 +58,7 @@ from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
 from parallelbench.leaderboards.alike import alike_to_earlier
+from parallelbench.leaderboards.bound import bound_of
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.known import is_ideal_with_other_tokenizer
 from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
@@ -72,6 +77,11 @@ RESAMPLES = 10_000
 #: Those of them behind areas and efficiencies, and behind hindsight.
 _AREA_RESAMPLES = 1000
 _HINDSIGHT_RESAMPLES = 200
+
+#: Strategies of one entry that the board ranks: twice as many as this package has.  Each keeps
+#: some 2 MB of resamples.  The first ones of its run stand there, not the best ones: a choice by
+#: results would be one more way to be lucky.
+MOST_ROWS = 100
 
 HINDSIGHT = "hindsight"
 
@@ -215,10 +225,13 @@ class Standings:
         scopes: All tasks, then each family of tasks, then each task.
         sections: In the order of the board.
         oracles: What stands beside the rows of each (entry, model), by these.
-        bound: The ideal model under the information oracle: the fastest without an error where
+        bound: The ideal model under the information oracle, see
+            :mod:`~parallelbench.leaderboards.bound`: the fastest without an error where
             predictions are the exact law.  A network that has settled on one of several right
-            answers may go beyond.  None if no entry ran it.
+            answers may go beyond.  None where the season's is not known.
         results: By the entry's name, what every setting reached on every task.
+        beyond: By the entry's name, which strategies of which model are more than the board
+            ranks, as (strategy, model).
     """
 
     season: Season
@@ -227,6 +240,7 @@ class Standings:
     oracles: Mapping[tuple[str, str], Line]
     bound: Line | None
     results: Mapping[str, Sequence[Result]]
+    beyond: Mapping[str, Sequence[tuple[str, str]]]
 
 
 def standings(entries: Sequence[Entry]) -> list[Standings]:
@@ -271,6 +285,7 @@ class _Decoded:
         missing: Why a setting has no figures, by decoder label.
         results: Of every (task, decoder setting).
         sweep: The settings that lack nothing; None without one, or without steps.
+        season_bound: Of the season; None where that is not known.
     """
 
     entry: Entry
@@ -280,6 +295,7 @@ class _Decoded:
     missing: Mapping[str, str]
     results: tuple[Result, ...]
     sweep: Sweep | None
+    season_bound: Sweep | None
 
     @cached_property
     def families(self) -> Mapping[Curve, tuple[str, ...]]:
@@ -290,8 +306,16 @@ class _Decoded:
         return {curve: tuple(labels) for curve, labels in families.items()}
 
     @cached_property
+    def bound(self) -> Sweep | None:
+        """What its efficiency is against where it is this package's ideal model; else None."""
+        ours = self.model == IDEAL and not self.deviations
+        return self.season_bound if ours else None
+
+    @cached_property
     def oracle(self) -> str | None:
         """The name of the complete oracle that its efficiency is against."""
+        if self.bound is not None:
+            return INFORMATION
         whole = {r.decoder for r in self.records if r.oracle and r.decoder_label in self._measured}
         return oracle_for(self.model, whole)
 
@@ -379,6 +403,7 @@ def _of_model(entry: Entry, records: Sequence[Record], of_season: Season) -> _De
         missing=missing,
         results=tuple(results),
         sweep=sweep_of(whole) if steered and entry.level != "self-reported" else None,
+        season_bound=bound_of(of_season),
     )
 
 
@@ -447,12 +472,14 @@ class _Contender(NamedTuple):
 def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
     decoded = [each for entry in entries for each in _decoded(entry, of_season)]
     _refuse_other_samples(decoded)
-    contenders = [
-        _contender(each, curve)
-        for each in decoded
-        for curve in each.families
-        if not each.repeats(curve)
-    ]
+    contenders, beyond = _within_the_cap(
+        [
+            _contender(each, curve)
+            for each in decoded
+            for curve in each.families
+            if not each.repeats(curve)
+        ]
+    )
     scopes = scopes_of(of_season)
     figures: list[dict[str, Figures]] = [{} for _ in contenders]
     lines: dict[tuple[str, str], dict[str, Float[np.ndarray, " percents"]]] = defaultdict(dict)
@@ -477,9 +504,27 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
         scopes=scopes,
         sections=_sections(contenders, figures),
         oracles=oracles,
-        bound=_bound(decoded, oracles),
+        bound=_bound(of_season, scopes),
         results=results,
+        beyond=beyond,
     )
+
+
+def _within_the_cap(
+    contenders: Sequence[_Contender],
+) -> tuple[list[_Contender], dict[str, list[tuple[str, str]]]]:
+    """Return the rows of the board, and those that stand on their entry's page only."""
+    kept: list[_Contender] = []
+    counts: dict[str, int] = defaultdict(int)
+    beyond: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for each in contenders:
+        name = each.decoded.entry.name
+        counts[name] += 1
+        if counts[name] <= MOST_ROWS:
+            kept.append(each)
+        else:
+            beyond[name].append((each.curve.label, each.decoded.model))
+    return kept, beyond
 
 
 def _refuse_other_samples(decoded: Iterable[_Decoded]) -> None:
@@ -510,19 +555,23 @@ def _is_adaptive(decoded: _Decoded, curve: Curve) -> bool:
 
 
 def _oracle_told(decoded: _Decoded) -> str:
+    if decoded.bound is not None:
+        return "the information oracle of this package's ideal model"
+    name = decoded.entry.name
     if decoded.oracle is not None:
-        return f"the {decoded.oracle} oracle of {decoded.model}"
-    return f"hindsight over every setting of {decoded.model} on the board"
+        return f"the {decoded.oracle} oracle of {decoded.model!r} in entry {name}"
+    return f"hindsight over every setting of {decoded.model!r} in entry {name}"
 
 
-def _bound(decoded: Sequence[_Decoded], oracles: Mapping[tuple[str, str], Line]) -> Line | None:
-    for each in decoded:
-        if is_ideal(each.model) and each.oracle == INFORMATION and not each.deviations:
-            line = oracles[each.entry.name, each.model]
-            return line._replace(
-                title="bound of the exact law: the ideal model under the information oracle"
-            )
-    return None
+def _bound(of_season: Season, scopes: Iterable[Scope]) -> Line | None:
+    whole = bound_of(of_season)
+    if whole is None:
+        return None
+    speeds = {}
+    for scope in scopes:
+        part = _part(whole, scope.tasks)
+        speeds[scope.label] = speeds_at(_WHOLE_RANGE, *drawn_means(part, part.weights[None]))[0]
+    return Line("bound of the exact law: the ideal model under the information oracle", speeds)
 
 
 def _sections(
@@ -601,7 +650,6 @@ def _draw(
         return {}
     parts = {key: _part(sweep, scope.tasks) for key, sweep in sweeps.items()}
     weights = _part_weights(next(iter(sweeps.values())), scope.tasks, season_weights)
-    hindsight: dict[object, tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]] = {}
     drawn: dict[int, _Drawn] = {}
     for each in decoded:
         if each.sweep is None:
@@ -610,21 +658,15 @@ def _draw(
         speeds, marks = drawn_means(part, weights)
         labels = tuple(setting.label for setting in part.settings)
         if each.oracle is not None:
-            own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
-            told = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
+            if each.bound is not None:
+                told = drawn_means(_part(each.bound, scope.tasks), weights[: 1 + _AREA_RESAMPLES])
+            else:
+                own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
+                told = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
             oracle = speeds_at(_ACCURACIES, *told)
             line = speeds_at(_WHOLE_RANGE, told[0][:1], told[1][:1])[0]
         else:
-            key = each.records[0].model_digest, each.deviations
-            if key not in hindsight:
-                same = [
-                    parts[id(other)].of(other.others)
-                    for other in decoded
-                    if other.sweep is not None
-                    and (other.records[0].model_digest, other.deviations) == key
-                ]
-                hindsight[key] = _hindsight(same, weights)
-            oracle, line = hindsight[key]
+            oracle, line = _hindsight(part.of(each.others), weights)
         highest = float(part.weights @ part.canvas)
         drawn[id(each)] = _Drawn(each, labels, speeds, marks, highest, oracle, line)
     return drawn
@@ -654,19 +696,13 @@ def _part_weights(
 
 
 def _hindsight(
-    parts: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"]
+    part: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "fewer_draws accuracies"], Float[np.ndarray, " percents"]]:
     """Return the speeds of choosing a setting for each sample afterwards."""
-    every = replace(
-        parts[0],
-        settings=tuple(setting for part in parts for setting in part.settings),
-        accuracy=np.vstack([part.accuracy for part in parts]),
-        tokens_per_step=np.vstack([part.tokens_per_step for part in parts]),
-    )
     draws = weights[: 1 + _HINDSIGHT_RESAMPLES]
-    if not every.settings:  # all that was run was told the answers
+    if not part.settings:  # all that was run was told the answers
         return np.full((len(draws), len(_ACCURACIES)), np.nan), np.full(len(_WHOLE_RANGE), np.nan)
-    frontier = frontier_of(every)
+    frontier = frontier_of(part)
     speeds = frontier.speeds_along(_ACCURACIES, draws)
     return speeds, frontier.speeds_along(_WHOLE_RANGE, draws[:1])[0]
 
@@ -699,7 +735,9 @@ def _figures(
         # A single sample tells nothing of the spread.
         if pool.kind in {"network", "ideal"} and test > 1:
             best = [own.marks[:, c].max(axis=1) for own, c in map(having.__getitem__, places)]
-            ranked = _ranks([speeds[place] for place in places], np.array(best))
+            names = [contenders[place].decoded.entry.name for place in places]
+            entries = np.unique(names, return_inverse=True)[1]
+            ranked = _ranks([speeds[place] for place in places], np.array(best), entries)
             ranks |= dict(zip(places, ranked, strict=True))
     found: list[Figures | None] = []
     for place, each in enumerate(contenders):
@@ -742,17 +780,20 @@ def _speeds(
 
 
 def _ranks(
-    speeds: Sequence[_Speeds], best: Float[np.ndarray, "rows draws"]
+    speeds: Sequence[_Speeds],
+    best: Float[np.ndarray, "rows draws"],
+    entries: Int[np.ndarray, " rows"],
 ) -> list[tuple[int | None, ...]]:
     """Return the rank of each row at every accuracy.
 
     Args:
         speeds: Of each row.
         best: Accuracy of each row's most accurate setting.
+        entries: A number for the entry that each row is of.
     """
-    sure = surely_reaching(_ACCURACIES, best)
+    sure = surely_reaching(_ACCURACIES, best, entries)
     columns = [
-        tied_ranks(np.array([own.draws[column] for own in speeds]), sure[:, column])
+        tied_ranks(np.array([own.draws[column] for own in speeds]), sure[:, column], entries)
         for column in range(len(_ACCURACIES))
     ]
     return list(zip(*columns, strict=True))

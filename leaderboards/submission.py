@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from parallelbench.leaderboards import wording
 from parallelbench.ranges import MOST_RUNS
 
 SCHEMA_VERSION: Final = 1
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
-_Line = Annotated[str, Field(min_length=1, max_length=200)]
-_Paragraph = Annotated[str, Field(max_length=2000)]
+_Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(wording.showing)]
+_Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(wording.name)]
+_Paragraph = Annotated[str, Field(max_length=2000), AfterValidator(wording.showing_lines)]
+_Version = Annotated[str, Field(max_length=64), AfterValidator(wording.version)]
+_Link = Annotated[str, Field(max_length=500), AfterValidator(wording.link)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 #: ``closed``: published weights and a decoder that this suite has, as they are; ``open``:
@@ -46,7 +50,7 @@ class SubmittedModel(BaseModel):
     revision: _Line | None = None
     digest: _Digest
     weights_digest: _Digest | None = None
-    licence: _Line | None = None
+    licence: _Name | None = None
 
 
 class SubmittedDecoder(BaseModel):
@@ -67,7 +71,7 @@ class Submission(BaseModel):
         title: What the board calls it.
         submitter: Who stands for it.
         contact: How to reach them; shown on the board.
-        link: A page about it, https.
+        link: A page about it, as :func:`~parallelbench.leaderboards.wording.link` has it.
         division: See :data:`Division`.
         trained_on_suite: Whether the weights have seen answers of this suite's tasks.
         disclosure: What else a reader should know, in words.
@@ -83,16 +87,16 @@ class Submission(BaseModel):
     model_config = _CONFIG
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    title: _Line
-    submitter: _Line
-    contact: _Line | None = None
-    link: Annotated[str, Field(max_length=500, pattern=r"^https://[^\s<>\"']+$")] | None = None
+    title: _Name
+    submitter: _Name
+    contact: _Name | None = None
+    link: _Link | None = None
     division: Division
     trained_on_suite: Literal["yes", "no", "unknown"]
     disclosure: _Paragraph = ""
     runs_made: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     season: _Line
-    library_version: _Line
+    library_version: _Version
     task_versions: Annotated[dict[str, int], Field(min_length=1)]
     models: Annotated[tuple[SubmittedModel, ...], Field(min_length=1, strict=False)]
     decoders: Annotated[tuple[SubmittedDecoder, ...], Field(min_length=1, strict=False)]

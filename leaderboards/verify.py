@@ -439,26 +439,27 @@ class _Check:
         ours = _version()
         if self.submission.library_version != ours:
             yield (
-                f"was decoded by version {self.submission.library_version} of the package and "
+                f"was decoded by version {self.submission.library_version!r} of the package and "
                 f"checked by {ours}"
             )
         for label, known in self.models.items():
+            told = repr(label)
             if known.codec is None:
                 yield (
-                    f"{label} is a server: its marks were computed again from its replies, and of "
+                    f"{told} is a server: its marks were computed again from its replies, and of "
                     "its speed nothing can be checked"
                 )
                 continue
             if not known.built_in:
                 grid = f", its blocks of {known.blocks.length} tokens" if known.blocks else ""
                 yield (
-                    f"{label}: its tokenizer, chat template, special ids{grid} and weights digest "
+                    f"{told}: its tokenizer, chat template, special ids{grid} and weights digest "
                     "are the submitter's word, until somebody opens the checkpoint"
                 )
                 yield from self._reply_rules[label].remarks()
             if not known.plain:
                 yield (
-                    f"{label} does not compute every row whole: how many tokens went through it is "
+                    f"{told} does not compute every row whole: how many tokens went through it is "
                     "the submitter's word"
                 )
         adaptive = sorted({each.name for each in self.runfile.decoders if _is_adaptive(each)})

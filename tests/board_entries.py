@@ -5,14 +5,14 @@ from fabricated import fabricated_record
 from parallelbench import evaluate
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.season import season
-from parallelbench.leaderboards.submission import Submission
+from parallelbench.leaderboards.submission import Submission, SubmittedDecoder, SubmittedModel
 
 PRACTICE = season("practice")
 TASKS = {task.label: task.name for task in PRACTICE.tasks}
 
 
 def submission_of(records, **said):
-    """What an entry with these records says of itself."""
+    """What an entry with these records says of itself, even what a check would refuse."""
     models = {record.model: record.model_digest for record in records}
     decoders = {r.decoder_label: (r.decoder, r.decoder_fields) for r in records}
     values = {
@@ -23,15 +23,16 @@ def submission_of(records, **said):
         "season": "practice",
         "library_version": "0.1.0",
         "task_versions": {record.task_label: record.task_version for record in records},
-        "models": [
-            {"label": label, "name": label, "digest": digest} for label, digest in models.items()
-        ],
-        "decoders": [
-            {"label": label, "name": name, "fields": fields}
+        "models": tuple(
+            SubmittedModel.model_construct(label=label, name=label, digest=digest)
+            for label, digest in models.items()
+        ),
+        "decoders": tuple(
+            SubmittedDecoder.model_construct(label=label, name=name, fields=fields)
             for label, (name, fields) in decoders.items()
-        ],
+        ),
     }
-    return Submission.model_validate({**values, **said})
+    return Submission.model_construct(**{**values, **said})
 
 
 def entry_of(records, name="entry", level="recomputed", remarks=(), **said):

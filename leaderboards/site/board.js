@@ -13,6 +13,13 @@
     return element;
   };
 
+  // Words of a submitter, which no reader takes for the board's own: in a box, or in quotes.
+  const theirs = (text, letters = "") => [
+    make("q", { class: "theirs" }, make("bdi", {}, text)),
+    ...(letters ? [" ", make("small", { class: "claim" }, letters)] : []),
+  ];
+  const quoted = (text) => JSON.stringify(text);
+
   // --- figures ------------------------------------------------------------------------------
 
   const TOLERANCE = 1e-9;
@@ -128,8 +135,11 @@
     return said;
   };
   const HEADLINE = SEASONS[0].headline;
+  const LEVELS = SEASONS[0].levels;
   const COLUMNS = [
     { key: "strategy", head: "strategy", of: (row) => row.strategy, text: true },
+    { key: "level", head: "level", of: (row) => LEVELS.indexOf(row.level), class: "level", text: true,
+      cell: (row) => [make("span", { class: `badge level${LEVELS.indexOf(row.level)}` }, row.level)] },
     { key: "rank", group: "at", head: "rank", of: (row, now) => now.rank,
       cell: (row, now) => [now.rank === null ? ABSENT : String(now.rank)], class: "rank", up: true },
     { key: "speed", group: "at", head: "canvas tokens per step", of: (row, now) => now.speed,
@@ -160,6 +170,7 @@
   ];
   const EXPLAINED = {
     strategy: "Decoding strategy with a model. Tick a row to draw its curve.",
+    level: "How far the entry was checked; what each level means, and what a cheat could still do, stands below.",
     rank: "Place within its section; rows that cannot be told apart share one. How rows are ranked stands below.",
     speed: "Canvas tokens per model call at which at least so many answers are right, with its 95 % interval.",
     plot: "The same on a logarithmic scale from 1: the speed as a dot, its 95 % interval as a bar.",
@@ -171,11 +182,11 @@
     calls: "Model calls of a decode by the most accurate setting, mean over samples.",
     answer: "Tokens before the first end-of-text, per model call, of the most accurate setting.",
     samples: "Distinct samples of the test part behind the figures.",
-    entry: "Who entered it, how far it was checked, and its division.",
+    entry: "What its submitter calls it, its division, and how many runs they say to have made.",
   };
   // The headline columns of fixed accuracies mean what those of the dial mean.
   const explained = (column) => EXPLAINED[column.key] ?? EXPLAINED[column.key.startsWith("at") ? "speed" : "published"];
-  const FIXED = new Set(["strategy", "rank", "speed", "accuracy", "canvas", "calls", "entry"]);
+  const FIXED = new Set(["strategy", "level", "rank", "speed", "accuracy", "canvas", "calls", "entry"]);
   const choice = () => COLUMNS.filter((column) => !FIXED.has(column.key))
     .map(({ key, group, head }) => ({ key, heading: [head, groupName(group)].filter(Boolean).join(", ") }));
   const chosen = () => new Set(state.columns ? state.columns.split(",") : choice().map((column) => column.key));
@@ -215,7 +226,7 @@
     const words = `${row.strategy} ${row.model} ${row.title} ${row.submitter} ${row.id}`.toLowerCase();
     return (state.section === "" || season().sections[row.section].title === state.section) &&
       (state.division === "" || row.division === state.division) &&
-      (state.level === "" || row.level === state.level) &&
+      LEVELS.indexOf(row.level) >= LEVELS.indexOf(state.level) &&
       (state.model === "" || row.model === state.model) &&
       state.text.toLowerCase().split(/\s+/).every((word) => words.includes(word));
   });
@@ -266,7 +277,7 @@
   const line = (row, shown) => {
     const now = reading(row);
     const slot = shown.indexOf(row);
-    const tick = make("input", { type: "checkbox", "aria-label": `Draw the curve of ${row.strategy}, ${row.model}` });
+    const tick = make("input", { type: "checkbox", "aria-label": `Draw the curve of ${row.strategy}, ${quoted(row.model)}` });
     tick.checked = slot >= 0;
     tick.disabled = !drawable(row);
     tick.addEventListener("change", () => {
@@ -275,7 +286,7 @@
       redraw();
       [...find("-table").querySelectorAll("tr")].find((each) => each.dataset.id === row.id)?.querySelector("input").focus();
     });
-    const name = make("span", {}, row.strategy, make("small", {}, row.model));
+    const name = make("span", {}, row.strategy, make("small", {}, ...theirs(row.model, row.letters[1])));
     if (row.missing) name.append(make("small", { class: "missing" }, `unranked: ${row.missing}`));
     const label = make("label", { class: "show" }, tick, name);
     if (slot >= 0) label.append(swatch(slot));
@@ -287,8 +298,9 @@
     if (now.efficiency !== null) {
       tr.querySelector("[data-key=efficiency]")?.append(make("small", {}, row.against));
     }
-    tr.append(make("td", { class: "entry" }, make("a", { href: row.page }, row.title),
-      make("small", {}, `${row.level}, ${row.division}`)));
+    const [title, ...letters] = theirs(row.title, row.letters[0]);
+    tr.append(make("td", { class: "entry" }, make("a", { href: row.page }, title), ...letters,
+      make("small", {}, `${row.division}; runs made: ${row.runs ?? "not said"}`)));
     return tr;
   };
 
@@ -344,7 +356,7 @@
     return bound ? [...unlike, { kind: "bound", title: bound.title, speeds: bound.scopes[where] }] : unlike;
   };
 
-  const speak = (row, point) => `${row.strategy}, ${row.model}: ${point[SETTING]}: ${percent(point[MARK])} % right` +
+  const speak = (row, point) => `${row.strategy}, ${quoted(row.model)}: ${point[SETTING]}: ${percent(point[MARK])} % right` +
     (point[MARK_ENDS] ? ` (${range(point[MARK_ENDS], percent)})` : "") +
     `, ${number(point[SPEED])} canvas tokens per step` + (point[SPEED_ENDS] ? ` (${range(point[SPEED_ENDS])})` : "") +
     `, ${number(point[ANSWER])} answer tokens per step, ${point[SAMPLES]} samples`;
@@ -411,12 +423,12 @@
     figure(chart, rows, shown, where, { width: 760, height: 380, left: 56, bottom: 44 }, true);
     chart.querySelector(".point")?.setAttribute("tabindex", 0);
     find("-readout").textContent = "Point at a mark, or walk there with the arrow keys, to read it.";
-    const legend = shown.map((row, slot) => make("li", {}, swatch(slot), `${row.strategy}, ${row.model}`));
+    const legend = shown.map((row, slot) => make("li", {}, swatch(slot), make("span", {}, `${row.strategy}, `, ...theirs(row.model, row.letters[1]))));
     for (const each of beside(shown, where)) {
       legend.push(make("li", {}, draw("svg", { viewBox: "-14 -9 28 18", width: 28, height: 18, "aria-hidden": "true" },
         draw("line", { class: each.kind, x1: -14, x2: 14, y1: 0, y2: 0 })), each.title));
     }
-    if (!season().bound) legend.push(make("li", { class: "quiet" }, "no bound is drawn: no entry ran the information oracle with the ideal model"));
+    if (!season().bound) legend.push(make("li", { class: "quiet" }, "no bound is drawn: that of this season is not known"));
     if (rows.some((row) => !shown.includes(row) && drawable(row))) {
       legend.push(make("li", {}, draw("svg", { viewBox: "-14 -9 28 18", width: 28, height: 18, "aria-hidden": "true" },
         draw("line", { class: "context", x1: -14, x2: 14, y1: 0, y2: 0 })), "other rows of the table"));
@@ -464,7 +476,8 @@
     fill("season", SEASONS.map((each) => [each.name, each.title]));
     fill("scope", scopes.map((each) => [each.label, `${KINDS[each.kind]}${each.label}`]));
     fill("section", sections.map((each) => [each.title, each.title]), "all");
-    for (const name of ["division", "level", "model"]) fill(name, same(rows.map((row) => row[name])), "all");
+    for (const name of ["division", "model"]) fill(name, same(rows.map((row) => row[name])), "all");
+    fill("level", LEVELS.slice(1).map((level, place) => [level, place < LEVELS.length - 2 ? `${level} or higher` : level]), "all");
     pick("text").value = state.text;
     find("-at").value = String(state.at);
     find("-at-told").textContent = `${state.at} %`;

@@ -503,7 +503,7 @@ def a_submission_that_states_its_level(entry):
     entry.change_yaml("submission.yaml", lambda said: said.update(level="reproduced"))
 
 
-@refused("submission.yaml: submitter holds RIGHT-TO-LEFT OVERRIDE")
+@refused("submission.yaml: submitter: holds RIGHT-TO-LEFT OVERRIDE")
 def a_name_that_turns_text_around(entry):
     entry.change_yaml("submission.yaml", lambda said: said.update(submitter="us \u202etxt"))
 

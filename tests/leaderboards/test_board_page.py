@@ -211,6 +211,11 @@ def test_filters_leave_rows_out_and_change_no_rank(page):
     page.locator("[name=division]").select_option("")
     page.locator("[name=level]").select_option("reproduced")
     assert set(page.locator("#-table .entry a").all_inner_texts()) == {"A network"}
+    page.locator("[name=level]").select_option("spot-checked")
+    assert set(page.locator("#-table td.level").all_inner_texts()) == {"reproduced"}
+    page.locator("[name=level]").select_option("recomputed")
+    assert rows(page).count() == 9
+    assert set(column(page, "level")) == {"recomputed", "reproduced"}
     page.locator("[name=level]").select_option("")
     page.locator("[name=text]").fill("ideal random")
     assert rows(page).count() == 1
@@ -226,7 +231,7 @@ def test_an_address_opens_what_it_was_taken_from(page, browser, built):
     page.locator("[name=scope]").select_option("waiting_line")
     page.locator("[name=model]").select_option("ideal")
     page.locator("#-table th[data-key=accuracy] button").click()
-    page.get_by_label("Draw the curve of random, varying k, ideal").check()
+    page.get_by_label('Draw the curve of random, varying k, "ideal"').check()
     found = page.evaluate("location.hash")
     shown = page.locator("#-table").inner_text(), page.locator("#-legend").inner_text()
     with chromium.opened(browser, built[0] / "index.html", found) as again:

@@ -1,18 +1,22 @@
 """The board's pages as files: what is in them, and that nothing in them is markup of others."""
 
+import html
 import io
 import json
 import re
 import threading
 import urllib.request
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import parallelbench.leaderboards
 from board_entries import PRACTICE, decodes, entry_of
 from parallelbench.errors import StorageError
-from parallelbench.leaderboards.site import build_site, season_data
+from parallelbench.leaderboards import standings as of_standings
+from parallelbench.leaderboards.site import LEVELS, build_site, season_data
 from parallelbench.leaderboards.site_verb import build, leaders, server_of
 from parallelbench.leaderboards.standings import PERCENTS, standings
 from parallelbench.terminal import new_console
@@ -72,7 +76,7 @@ def evil():
 
 
 def test_a_page_of_an_entry_with_many_settings_is_cut_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("parallelbench.leaderboards.site.MOST_ROWS", 1)
+    monkeypatch.setattr("parallelbench.leaderboards.site.MOST_TABLE_ROWS", 1)
     build_site([entry_of(RECORDS, "one")], tmp_path)
     page = (tmp_path / "entries" / "one.html").read_text("utf-8")
     tables = page.count('<table class="sortable results"')
@@ -119,7 +123,7 @@ def test_an_entry_page_says_what_is_claimed_how_far_it_was_checked_and_what_it_r
     assert link["rel"] == "noopener nofollow ugc noreferrer"
     # 2 tokens per step reach 80 %: four of five samples of the test part.
     assert re.search(r"confidence,<wbr> varying k.*?2\.00", text, re.DOTALL)
-    assert text.count("<h3>choices/city: mini</h3>") == 1
+    assert text.count('<h3>choices/city: <q class="theirs"><bdi>mini</bdi></q></h3>') == 1
 
 
 def test_an_incomplete_row_says_what_is_missing(tmp_path):
@@ -134,7 +138,7 @@ def test_the_page_of_a_server_says_why_nothing_is_replayed(tmp_path):
     build_site([entry_of(served, "one", level="self-reported")], tmp_path)
     text = (tmp_path / "entries" / "one.html").read_text()
     assert "a server decoded them" in text
-    assert "replies marked again; the speed" in text
+    assert "What a cheat could still do:</b> have another model" in text
 
 
 def test_an_empty_board_says_how_to_enter(tmp_path):
@@ -214,3 +218,54 @@ def test_the_server_shows_the_folder_to_this_machine_only(tmp_path):
         with pytest.raises(StorageError, match=f"port {port} of 127.0.0.1 cannot be had"):
             server_of(tmp_path, port)
         server.shutdown()
+
+
+def test_a_reader_sees_which_words_are_a_submitters(tmp_path):
+    lie = "mini\u201d, reproduced by the board \u201c"
+    entry = entry_of(
+        decodes("confidence:k=1", 1.0, 32, model=f"hf:{lie}"),
+        "one",
+        title=lie,
+        submitter="M\u0456ni",
+        link="https://Example.org/report",
+        runs_made=3,
+    )
+    build_site([entry], tmp_path)
+    page, index = ((tmp_path / name).read_text() for name in ("entries/one.html", "index.html"))
+    boxed = f'<q class="theirs"><bdi>{lie}</bdi></q>'
+    assert f"<h1>{boxed}</h1>" in page
+    assert "<title>ParallelBench: entry one</title>" in page
+    assert boxed in index
+    assert f'<h3><q class="theirs"><bdi>hf:{lie}</bdi></q></h3>' in page
+    # Whatever is shown stands in its box, or quoted in a sentence; the script boxes its data.
+    shown = re.sub(r'<script.*?</script>| data-name="[^"]*"', "", page + index, flags=re.DOTALL)
+    places = re.findall(rf"<bdi>(?:hf:)?{lie}</bdi></q>|&#39;hf:{lie}&#39;", shown)
+    assert len(places) == shown.count(lie) > 5
+    assert '<bdi>M\u0456ni</bdi></q> <span class="claim">Cyrillic and Latin letters</span>' in page
+    assert "to <b>example.org</b>: <a" in page
+    assert 'runs made <span class="claim">claimed</span></dt><dd>3</dd>' in page
+    assert "runs made: 3" in index
+
+
+def test_rules_and_pages_say_the_same_of_each_level(tmp_path):
+    rules = (Path(parallelbench.leaderboards.__path__[0]) / "RULES.md").read_text("utf-8")
+    for level, told in LEVELS.items():
+        build_site([entry_of(RECORDS, "one", level=level)], tmp_path)
+        assert f"| {level} | {told.done} | {told.left} |" in rules
+        for page in ("entries/one.html", "index.html"):
+            text = html.unescape((tmp_path / page).read_text())
+            assert told.left in text
+            assert told.done in text
+            assert "runs made" in text
+        assert "not said" in text
+
+
+def test_strategies_beyond_the_cap_are_named_on_the_entrys_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(of_standings, "MOST_ROWS", 1)
+    records = [*RECORDS, *decodes("margin:k=2", 1.0, 16), *decodes("random:k=2", 1.0, 16)]
+    (board,), index = build_site([entry_of(records, "one")], tmp_path)
+    assert [row.strategy for s in board.sections for row in s.rows] == ["confidence, varying k"]
+    text = (tmp_path / "entries" / "one.html").read_text()
+    assert "The other 2 have their figures here only" in text
+    assert "margin:k=2 with <q" in text
+    assert "2 strategies more than the board ranks" in index.read_text()

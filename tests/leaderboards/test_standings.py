@@ -1,15 +1,25 @@
 """Standings: tables that are worked by hand, who may be compared with whom, and ties."""
 
+import json
+from importlib import resources
+
 import pytest
 
 from board_entries import PRACTICE, TASKS, decodes, entry_of
 from parallelbench.analysis.speed import hindsight_efficiency, oracle_efficiency, speed_at
 from parallelbench.analysis.sweep import IncompleteSweepError, sweep_of
 from parallelbench.decoder import DECODERS
+from parallelbench.leaderboards.bound import decoded_bound
+from parallelbench.leaderboards.season import seasons
 from parallelbench.leaderboards.standings import RESAMPLES, scopes_of, standings
 from parallelbench.setting import parse_settings
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
+
+
+def stored_bound(season):
+    file = resources.files("parallelbench.leaderboards") / "seasons" / f"{season}.bound.json"
+    return json.loads(file.read_text("utf-8"))
 
 
 def board_of(*entries):
@@ -163,7 +173,7 @@ def test_efficiency_is_against_the_oracle_that_the_entry_ran():
         sweep_of(record for record in test if not record.oracle),
         sweep_of(record for record in test if record.oracle),
     )
-    assert row.oracle_told == "the label oracle of mini"
+    assert row.oracle_told == "the label oracle of 'mini' in entry entry"
     assert figures(row).at[80].efficiency == pytest.approx(wanted.value) == pytest.approx(2 / 16)
     # Both draw resamples of their own.
     assert tuple(figures(row).at[80].efficiency_interval) == pytest.approx(
@@ -171,17 +181,15 @@ def test_efficiency_is_against_the_oracle_that_the_entry_ran():
     )
 
 
-def test_without_an_oracle_efficiency_is_against_hindsight_over_every_entry_of_the_model():
-    one, other = entry_of(FIXED, "one"), entry_of(ADAPTIVE, "other")
-    row = row_of(board_of(one, other), "confidence,")
-    test = [record for record in [*FIXED, *ADAPTIVE] if record.index >= DEV]
-    every = sweep_of(test)
+def test_without_an_oracle_efficiency_is_against_hindsight_over_the_entrys_own_settings():
+    row = row_of(board_of(entry_of([*FIXED, *ADAPTIVE], "one")), "confidence,")
+    every = sweep_of(record for record in [*FIXED, *ADAPTIVE] if record.index >= DEV)
     own = every.of({record.decoder_label for record in FIXED})
     wanted = hindsight_efficiency(0.8, own, every)
     assert row.oracle == "hindsight"
-    assert row.oracle_told == "hindsight over every setting of mini on the board"
+    assert row.oracle_told == "hindsight over every setting of 'mini' in entry one"
     assert figures(row).at[80].efficiency == pytest.approx(wanted.value)
-    alone = row_of(board_of(one), "confidence,")
+    alone = row_of(board_of(entry_of(FIXED, "one")), "confidence,")
     assert figures(alone).at[80].efficiency > figures(row).at[80].efficiency
 
 
@@ -191,14 +199,40 @@ def test_an_entry_of_strange_oracles_alone_has_speeds_and_no_efficiency():
     assert (at.speed, at.efficiency, at.efficiency_interval, at.rank) == (8.0, None, None, None)
 
 
-def test_the_information_oracle_is_the_ideal_models_and_the_bound_of_the_board():
-    told = [*ORACLE, *decodes("information:eps=0.0", 1.0, 4, oracle=True)]
-    ideal = [r.model_copy(update={"model": "ideal"}) for r in [*FIXED, *told]]
-    board = board_of(entry_of(ideal, "ideal"), entry_of([*FIXED, *told], "net"))
-    assert row_of(board, "confidence", "ideal").oracle_told == "the information oracle of ideal"
-    assert row_of(board, "confidence", "net").oracle_told == "the label oracle of mini"
-    assert board.bound.speeds["all tasks"][[50, 100]].tolist() == [8, 8]
-    assert board_of(entry_of(FIXED)).bound is None
+def test_the_bound_is_the_packages_and_the_ideal_models_efficiency_is_against_it():
+    ideal = [r.model_copy(update={"model": "ideal"}) for r in FIXED]
+    board = board_of(entry_of(ideal, "ideal"), entry_of([*FIXED, *ORACLE], "net"))
+    told = row_of(board, "confidence", "ideal")
+    assert told.oracle_told == "the information oracle of this package's ideal model"
+    assert row_of(board, "confidence", "net").oracle_told == (
+        "the label oracle of 'mini' in entry net"
+    )
+    # Whole canvases of 32 tokens: copy and dice are written in one step, a city in two.
+    speeds = {label: line[100] for label, line in board.bound.speeds.items()}
+    assert (speeds["waiting_line/copy"], speeds["choices/city"]) == (32, 16)
+    bound = speeds["all tasks"]
+    assert figures(told).at[80].efficiency == pytest.approx(2 / bound)
+
+
+def test_the_bound_that_lies_beside_a_season_is_decoded_again():
+    assert decoded_bound(PRACTICE) == stored_bound("practice")
+
+
+def test_a_bound_of_every_season_lies_there_for_its_test_part():
+    for name, of_season in seasons().items():
+        held = stored_bound(name)
+        assert list(held) == [task.label for task in of_season.tasks]
+        assert {len(own) for own in held.values()} == {len(of_season.test)}
+        first = of_season.test[0]
+        assert decoded_bound(of_season, [first]) == {t: own[:1] for t, own in held.items()}
+
+
+def test_an_ideal_model_with_fields_of_its_own_is_against_what_its_entry_ran():
+    told = [*FIXED, *decodes("information:eps=0.0", 1.0, 4, oracle=True)]
+    noisy = [r.model_copy(update={"model": "ideal:noise=0.5"}) for r in told]
+    row = row_of(board_of(entry_of(noisy, "noisy")), "confidence")
+    assert row.oracle_told == "the information oracle of 'ideal:noise=0.5' in entry noisy"
+    assert figures(row).at[80].efficiency == pytest.approx(2 / 8)
 
 
 # Who is compared with whom
