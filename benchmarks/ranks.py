@@ -5,9 +5,9 @@
     python benchmarks/ranks.py --smoke    # a few small boards, in seconds
 
 A board is 8 rows on 16 tasks with 80 samples each, as the test part of a season has.  Each sample
-has its own speed, whose logarithm varies by 0.12 within a task and by 0.7 between tasks, as in the
-entry ``mini-2026-1``, and is answered rightly with the probability of the setting.  Rows are
-ranked at 80 % right answers by the code that ranks the board.
+has its own number of model calls, whose logarithm varies by 0.12 within a task and by 0.7 between
+tasks, as in the entry ``mini-2026-1``, and is answered rightly with the probability of the setting.
+Rows are ranked at 80 % right answers by the code that ranks the board.
 
 A claim is *false* if a row counts as surely faster than one that is at least as fast in truth; a
 row that does not reach 80 % in truth is faster than none.  The table gives the share of boards
@@ -33,7 +33,8 @@ from parallelbench.leaderboards.standings import RESAMPLES
 from parallelbench.setting import Setting
 
 ACCURACY = 0.8
-#: Standard deviations of the logarithm of a sample's speed.
+CANVAS = 64
+#: Standard deviations of the logarithm of a sample's model calls.
 WITHIN_TASK, BETWEEN_TASKS = 0.12, 0.7
 
 
@@ -41,7 +42,7 @@ class RowLaw(NamedTuple):
     """What is true of a row: the speed and the accuracy of each of its settings.
 
     Attributes:
-        speeds: Mean tokens per step, from the slowest setting on.
+        speeds: Pooled tokens per step, from the slowest setting on.
         marks: Accuracy, in [0, 1].
     """
 
@@ -69,6 +70,7 @@ SAFE = RowLaw((10.0,), (0.9,))
 CURVE = RowLaw((4.0, 8.0, 16.0, 32.0), (0.95, 0.9, 0.75, 0.5))
 LATE = RowLaw((4.0, 8.0, 16.0), (0.81, 0.7, 0.5))
 FLAT = RowLaw((4.0, 8.0, 16.0, 32.0), (0.8, 0.8, 0.8, 0.8))
+SHORT = RowLaw((4.0, 8.0, 16.0), (0.95, 0.795, 0.5))
 
 
 def scenarios(rows: int) -> tuple[Scenario, ...]:
@@ -90,7 +92,9 @@ def scenarios(rows: int) -> tuple[Scenario, ...]:
         Scenario("equal curves, correlated 0.9", rows * (CURVE,), shared=0.9),
         Scenario("equal curves that barely reach 80 %", rows * (LATE,)),
         Scenario("equal curves, flat at 80 %", rows * (FLAT,)),
+        Scenario("equal curves, the second setting 79.5 % right", rows * (SHORT,)),
         Scenario("half fast and short of 80 %, half slow", half * (short,) + half * (slow,)),
+        Scenario("half such curves, half between their settings", half * (SHORT,) + half * (slow,)),
         Scenario("half faster by 1.1", half * (faster,) + half * (SAFE,)),
         Scenario("half faster by 1.1, correlated 0.9", half * (faster,) + half * (SAFE,), 0.9),
         Scenario("half of curves faster by 1.1", half * (faster_curve,) + half * (CURVE,)),
@@ -166,9 +170,10 @@ def drawn_rows(scenario: Scenario, board: Board, rng: np.random.Generator) -> li
                 ),
                 tasks=tuple(f"task {task}" for task in tasks),
                 indices=tuple(range(columns)),
-                canvas=np.full(columns, 64),
+                canvas=np.full(columns, CANVAS),
                 accuracy=(norm.cdf(chance) < np.array(law.marks)[:, None]).astype(float),
-                tokens_per_step=np.outer(law.speeds, factor),
+                canvas_tokens=np.full((len(law.speeds), columns), float(CANVAS)),
+                calls=np.outer(CANVAS / np.array(law.speeds), factor),
             )
         )
     return found

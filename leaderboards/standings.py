@@ -2,9 +2,10 @@
 
 A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ
 in one dial, see :mod:`parallelbench.analysis.families`.  Strategies with a fixed and with an
-adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`; the
-public board's rule stands beside it and ranks nobody.  All figures are of the test part of the
-season; a row that lacks a decode of it has no figures and says what is missing.
+adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`: at
+their settings only, so that a row that leaves settings out is nowhere faster.  The public board's
+rule stands beside it and ranks nobody.  All figures are of the test part of the season; a row that
+lacks a decode of it has no figures and says what is missing.
 
 **Sections.**  Rows are ranked with their like only: networks of one division, or the ideal model.
 Oracles were told the right answers, so they have speeds and no rank; an entry that reported
@@ -102,7 +103,7 @@ class At(NamedTuple):
     """What a row is at one accuracy that it reaches.
 
     Attributes:
-        speed: Tokens per step.
+        speed: Pooled tokens per step.
         interval: Its interval.  None if more than 2.5 % of the resamples do not reach the
             accuracy, or with a single sample of each task.
         reached: Share of the resamples that reach the accuracy, in [0, 1]; None with a single
@@ -141,7 +142,7 @@ class Figures:
     def best(self) -> Result:
         """The most accurate setting; the fastest of equally accurate ones."""
         return max(
-            self.points, key=lambda each: (each.accuracy or 0.0, each.tokens_per_step or 0.0)
+            self.points, key=lambda each: (each.accuracy or 0.0, each.pooled_tokens_per_step or 0.0)
         )
 
     def published(self, percent: int) -> float:
@@ -543,7 +544,7 @@ class _Drawn:
     Attributes:
         decoded: Of which entry and model.
         labels: Of the settings.
-        speeds: Tokens per step.
+        speeds: Pooled tokens per step.
         marks: Accuracy, doubted where all samples are right.
         highest: The tokens per step of a canvas written at once.
         oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
@@ -613,15 +614,7 @@ def _draw(
 
 
 def _part(sweep: Sweep, tasks: Iterable[str]) -> Sweep:
-    columns = np.flatnonzero(np.isin(sweep.tasks, list(tasks)))
-    return replace(
-        sweep,
-        tasks=tuple(sweep.tasks[column] for column in columns),
-        indices=tuple(sweep.indices[column] for column in columns),
-        canvas=sweep.canvas[columns],
-        accuracy=sweep.accuracy[:, columns],
-        tokens_per_step=sweep.tokens_per_step[:, columns],
-    )
+    return sweep.at(np.flatnonzero(np.isin(sweep.tasks, list(tasks))))
 
 
 def _part_weights(
@@ -643,7 +636,8 @@ def _hindsight(
         parts[0],
         settings=tuple(setting for part in parts for setting in part.settings),
         accuracy=np.vstack([part.accuracy for part in parts]),
-        tokens_per_step=np.vstack([part.tokens_per_step for part in parts]),
+        canvas_tokens=np.vstack([part.canvas_tokens for part in parts]),
+        calls=np.vstack([part.calls for part in parts]),
     )
     draws = weights[: 1 + _HINDSIGHT_RESAMPLES]
     if not every.settings:  # all that was run was told the answers
@@ -757,6 +751,8 @@ def _without_steps(result: Result) -> Result:
         result,
         tokens_per_step=None,
         tokens_per_step_interval=None,
+        pooled_tokens_per_step=None,
+        pooled_tokens_per_step_interval=None,
         answer_tokens_per_step=None,
         nfe=None,
     )
@@ -791,7 +787,7 @@ def _intervals(draws: Float[np.ndarray, "accuracies draws"]) -> list[Interval | 
     """Return the interval at every accuracy; None where it is not surely reached."""
     intervals: list[Interval | None] = []
     for column, own in enumerate(draws):
-        # A strategy with one setting has the same speeds at every accuracy.
+        # Between the accuracies of its settings a strategy has the same speeds.
         if column and np.array_equal(own, draws[column - 1], equal_nan=True):
             intervals.append(intervals[-1])
         else:
