@@ -77,9 +77,9 @@ class Reference:
             )
         return (
             f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where "
-            f"{name} writes {self.speed:.2f} pooled tokens per step. A setting with fewer right answers "
-            f"has none; writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, "
-            "however right it is."
+            f"{name} writes {self.speed:.2f} pooled tokens per step. A setting with fewer right "
+            f"answers has none; writing one by one has 1 / {self.speed:.2f} = "
+            f"{1 / self.speed:.2f}, however right it is."
         )
 
 

@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float
 from parallelbench.analysis.speed import drawn_means, drawn_weights, speeds_at
 from parallelbench.analysis.statistics import clopper_pearson
 from parallelbench.analysis.sweep import Sweep
-from parallelbench.leaderboards.ranks import surely_faster, surely_reaching
+from parallelbench.leaderboards.ranks import RowDraws, compared
 from parallelbench.leaderboards.standings import RESAMPLES
 from parallelbench.setting import Setting
 
@@ -180,22 +180,21 @@ def drawn_rows(scenario: Scenario, board: Board, rng: np.random.Generator) -> li
 
 
 def claims(
-    rows: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"]
+    rows: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"], entries: int = 1
 ) -> Bool[np.ndarray, "rows rows"]:
-    """Return which row the board would call surely faster than which."""
-    at = np.array([ACCURACY])
-    drawn = [drawn_means(row, weights) for row in rows]
-    speeds = np.vstack([speeds_at(at, *own)[:, 0] for own in drawn])
-    sure = surely_reaching(at, np.vstack([marks.max(axis=1) for _, marks in drawn]))[:, 0]
-    reached = np.flatnonzero(np.isfinite(speeds[:, 0]))
-    order = reached[np.argsort(-speeds[reached, 0], kind="stable")]
-    surely = np.zeros((len(rows), len(rows)), dtype=bool)
-    surely[np.ix_(order, order)] = surely_faster(speeds[order]) & sure[order, None]
+    """Return which row of so many entries the board would call surely faster than which."""
+    drawn = [RowDraws(*drawn_means(row, weights)) for row in rows]
+    names = [str(row % entries) for row in range(len(rows))]
+    (found,) = compared([ACCURACY], drawn, names)
+    reached = np.isfinite(found.speeds)
+    surely: Bool[np.ndarray, "rows rows"] = found.surely_faster & reached[:, None] & reached
     return surely
 
 
-def outcomes(scenario: Scenario, board: Board, boards: int, seed: int = 0) -> list[Outcome]:
-    """Return what the ranks of ``boards`` simulated boards claimed."""
+def outcomes(
+    scenario: Scenario, board: Board, boards: int, seed: int = 0, entries: int = 1
+) -> list[Outcome]:
+    """Return what the ranks of ``boards`` simulated boards of so many entries claimed."""
     rng = np.random.default_rng(seed)
     truth = np.array([true_speed(law) for law in scenario.rows])
     true = truth[:, None] > truth[None, :]
@@ -205,7 +204,7 @@ def outcomes(scenario: Scenario, board: Board, boards: int, seed: int = 0) -> li
         rows = drawn_rows(scenario, board, rng)
         if weights is None:  # all boards have the same samples, and so the same resamples
             weights = drawn_weights(rows[0], board.resamples)
-        claimed = claims(rows, weights)
+        claimed = claims(rows, weights, entries)
         found.append(
             Outcome(int((claimed & ~true).sum()), int((claimed & true).sum()), int(true.sum()))
         )
@@ -228,6 +227,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--smoke", action="store_true", help="A few small boards, in seconds.")
     parser.add_argument("--boards", type=int, default=1000, help="Boards per line (default: 1000).")
     parser.add_argument("--rows", type=int, default=8, help="Rows per board (default: 8).")
+    parser.add_argument("--entries", type=int, default=1, help="That have them (default: 1).")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="Of the bootstrap.")
     parser.add_argument("--seed", type=int, default=0, help="Of the boards of each line.")
     asked = parser.parse_args(arguments)
@@ -235,13 +235,15 @@ def main(arguments: Sequence[str]) -> None:
     boards, rows = (3, 4) if asked.smoke else (asked.boards, asked.rows)
     start = time.perf_counter()
     print(
-        f"{boards} boards a line: {rows} rows, {board.tasks} tasks of {board.samples} samples, "
-        f"{board.resamples:,} resamples\n"
+        f"{boards} boards a line: {rows} rows of {asked.entries} entries, {board.tasks} tasks of "
+        f"{board.samples} samples, {board.resamples:,} resamples\n"
     )
     print("| rows | boards with a false claim (95 % interval) | true differences found |")
     print("|---|---|---|")
     for scenario in scenarios(rows):
-        print(line(scenario, outcomes(scenario, board, boards, asked.seed)), flush=True)
+        print(
+            line(scenario, outcomes(scenario, board, boards, asked.seed, asked.entries)), flush=True
+        )
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 

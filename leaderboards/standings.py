@@ -55,7 +55,7 @@ from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
 from parallelbench.leaderboards.entry import Entry
-from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
+from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
 from parallelbench.results import Interval, Result, average_over_tasks, summarize
@@ -674,9 +674,12 @@ def _figures(
     for pool, places in pools.items():
         # A single sample tells nothing of the spread.
         if pool.kind in {"network", "ideal"} and test > 1:
-            best = [own.marks[:, c].max(axis=1) for own, c in map(having.__getitem__, places)]
-            ranked = _ranks([speeds[place] for place in places], np.array(best))
-            ranks |= dict(zip(places, ranked, strict=True))
+            rows = [
+                RowDraws(own.speeds[:, columns], own.marks[:, columns])
+                for own, columns in map(having.__getitem__, places)
+            ]
+            entries = [contenders[place].decoded.entry.name for place in places]
+            ranks |= dict(zip(places, tied_ranks(_ACCURACIES, rows, entries), strict=True))
     found: list[Figures | None] = []
     for place, each in enumerate(contenders):
         if each.decoded.why_missing(each.curve) is not None:
@@ -715,23 +718,6 @@ def _speeds(
 ) -> _Speeds:
     found = speeds_at(_ACCURACIES, speeds, marks)
     return _Speeds(found[0], np.ascontiguousarray(found.T, dtype=np.float32))
-
-
-def _ranks(
-    speeds: Sequence[_Speeds], best: Float[np.ndarray, "rows draws"]
-) -> list[tuple[int | None, ...]]:
-    """Return the rank of each row at every accuracy.
-
-    Args:
-        speeds: Of each row.
-        best: Accuracy of each row's most accurate setting.
-    """
-    sure = surely_reaching(_ACCURACIES, best)
-    columns = [
-        tied_ranks(np.array([own.draws[column] for own in speeds]), sure[:, column])
-        for column in range(len(_ACCURACIES))
-    ]
-    return list(zip(*columns, strict=True))
 
 
 def _area(own: _Drawn, contender: _Contender, scope: Scope, test: int) -> Estimate | None:

@@ -63,7 +63,7 @@ def test_one_by_one_has_one_over_the_speed_of_the_oracle_however_right_it_is():
     assert found.value == pytest.approx(1 / 16)
     assert aside.references["mini", "shuffle"] == Reference("label", 16.0)
     told = str(aside.references["mini", "shuffle"])
-    assert "at 80 % right answers, where the oracle label writes 16.00 pooled tokens per step" in told
+    assert "at 80 % right answers, where the oracle label writes 16.00 pooled tokens" in told
     assert "writing one by one has 1 / 16.00 = 0.06, however right it is" in told
     assert ("mini", "shuffle", "label:k=1") not in aside.efficiency
 
