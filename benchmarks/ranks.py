@@ -1,7 +1,7 @@
 """Simulated boards: how often the ranks claim a difference that is none, and find one that is.
 
     python benchmarks/ranks.py            # about an hour on one core
-    python benchmarks/ranks.py --boards 300 --resamples 2000    # the table of docs/leaderboard.md
+    python benchmarks/ranks.py --boards 100 --resamples 2000    # the table of docs/leaderboard.md
     python benchmarks/ranks.py --smoke    # a few small boards, in seconds
 
 A board is 8 rows on 16 tasks with 80 samples each, as the test part of a season has.  Each sample
