@@ -328,7 +328,7 @@ def resampled_means(
         curve: Settings of one model.
         weights: As :func:`drawn_weights` gives them.
     """
-    speeds: Float[np.ndarray, "draws settings"] = curve.pooled_tokens_per_step(weights)
+    speeds = curve.pooled_tokens_per_step(weights)
     return np.round(speeds, 12), np.round(weights @ curve.accuracy.T, 12)
 
 

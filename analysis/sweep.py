@@ -112,7 +112,10 @@ class Sweep:
         Args:
             weights: What each sample counts, one row per draw.
         """
-        return (weights @ self.canvas_tokens.T) / (weights @ self.calls.T)
+        pooled: Float[np.ndarray, "draws settings"] = (weights @ self.canvas_tokens.T) / (
+            weights @ self.calls.T
+        )
+        return pooled
 
     def by_task(self) -> dict[str, Sweep]:
         """Return the columns of each task, by its label, in their order here."""

@@ -317,7 +317,8 @@ def surely_faster(
         own = (family >= first) & (family < first + _FAMILIES_AT_ONCE)
         _step_down(changes, np.where(own, statistics, 0.0), family, critical)
     surely: Bool[np.ndarray, "rows others"] = statistics > critical[family]
-    return surely & ~_contradicted(lower, upper, surely, critical[family])
+    surely &= ~_contradicted(lower, upper, surely, critical[family])
+    return surely
 
 
 class _Changes(NamedTuple):
@@ -404,14 +405,17 @@ def _values_beyond(
     resamples = greatest.shape[1]
     share = max(level, _FEWEST_BEYOND / resamples)
     place = resamples - 1 - min(int(share * resamples), resamples - 1)
-    within = np.partition(greatest, place, axis=1)[:, place].astype(float)
+    within: Float[np.ndarray, " families"] = np.partition(greatest, place, axis=1)[:, place].astype(
+        float
+    )
     if share == level:
         return within
     # One of them at least; what no normal statistic exceeds is exceeded by none further out.
     chance = np.clip(2 * ndtr(-within), 1e-12, share)
     count = np.log1p(-share) / np.log1p(-chance)
-    beyond: Float[np.ndarray, " families"] = -ndtri(-np.expm1(np.log1p(-level) / count) / 2)
-    return np.maximum(within, beyond)
+    beyond = -ndtri(-np.expm1(np.log1p(-level) / count) / 2)
+    found: Float[np.ndarray, " families"] = np.maximum(within, beyond)
+    return found
 
 
 def _contradicted(
