@@ -1,6 +1,6 @@
 """What stands beside every result: oracles, oracle efficiency, and where accuracy was lost.
 
-*Oracle efficiency* of a decoder setting is its tokens per step over those of an oracle at
+*Oracle efficiency* of a decoder setting is its pooled tokens per step over those of an oracle at
 :data:`~parallelbench.analysis.speed.EFFICIENCY_ACCURACY`, by the rule of the board: the oracle is
 the one that was run with the same model (:func:`~parallelbench.analysis.speed.oracle_for`), else
 the best choice of a setting for each sample, made afterwards.  A setting that is less often right
@@ -37,10 +37,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:
-    """A decoder setting's tokens per step over those of an oracle, both at the same accuracy.
+    """A decoder setting's pooled tokens per step over those of an oracle at the same accuracy.
 
     Attributes:
-        value: Above 0; at most 1 against hindsight.
+        value: Above 0; at most 1 against hindsight, unless a model ends some decodes early.
         interval: 95 %, by bootstrap over samples; None with one sample, and where more than
             2.5 % of the resamples do not reach the accuracy.
         reached: Share of the resamples in which setting and oracle reach it.
@@ -58,7 +58,7 @@ class Reference:
     Attributes:
         oracle: Name of the oracle; None for the choice of a setting for each sample, made
             afterwards among the settings of the run.
-        speed: Its tokens per step at the accuracy; None if it does not reach that.
+        speed: Its pooled tokens per step at the accuracy; None if it does not reach that.
     """
 
     oracle: str | None
@@ -77,9 +77,9 @@ class Reference:
             )
         return (
             f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where "
-            f"{name} writes {self.speed:.2f} tokens per step. A setting with fewer right answers "
-            f"has none; writing one by one has 1 / {self.speed:.2f} = {1 / self.speed:.2f}, "
-            "however right it is."
+            f"{name} writes {self.speed:.2f} pooled tokens per step. A setting with fewer right "
+            f"answers has none; writing one by one has 1 / {self.speed:.2f} = "
+            f"{1 / self.speed:.2f}, however right it is."
         )
 
 

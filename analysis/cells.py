@@ -16,7 +16,7 @@ ABSENT = "\N{EN DASH}"
 _TO = "\N{EN DASH}"
 #: What the column of oracle efficiency means.
 EFFICIENCY = (
-    f"Tokens per step over those of an oracle at {EFFICIENCY_PERCENT} % right answers; "
+    f"Pooled tokens per step over those of an oracle at {EFFICIENCY_PERCENT} % right answers; "
     "absent for a setting with fewer right answers. It compares speeds: writing one by one has 1 "
     "over the oracle's tokens per step, however right it is."
 )

@@ -90,6 +90,15 @@ COLUMNS = (
         fixed=True,
     ),
     Column(
+        "pooled",
+        "pooled tokens per step",
+        "Canvas tokens of all samples divided by their model calls, where each sample weighs as in "
+        "the accuracy: few samples decoded in no time buy nothing. Oracle efficiency and boards "
+        "compare these.",
+        lambda result, _: cells.number(result.pooled_tokens_per_step),
+        lambda result, _: cells.number_range(result.pooled_tokens_per_step_interval),
+    ),
+    Column(
         "calls",
         "model calls",
         "Model calls of a decode, mean over samples.",

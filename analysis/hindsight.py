@@ -2,10 +2,10 @@
 
 How far could one go by setting a decoder's dial anew for every sample?  The ``threshold``
 oracle turns only the dial of ``confidence_threshold``; the ``sweep`` oracle chooses among
-all decoder settings of the run.  Each takes, for every sample, the greatest tokens per
-step among the settings with the best mark.  That is one point; the :class:`Frontier` is
-the whole trade: the greatest mean speed that any choice per sample reaches at a given
-mean accuracy.  No setting lies beyond it, nor any mixture of settings.
+all decoder settings of the run.  Each takes, for every sample, the fewest model calls among
+the settings with the best mark.  That is one point; the :class:`Frontier` is the whole trade:
+the fewest mean calls with which any choice per sample reaches a given mean accuracy.  No
+setting needs fewer, nor any mixture of settings.
 
 A sample's repeats are averaged before the choice, which therefore profits from a setting
 and not from a lucky draw.
@@ -67,14 +67,14 @@ def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
 
 
 def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
-    """Return for each sample the fastest row among those with its best mark.
+    """Return for each sample the row with the fewest calls among those with its best mark.
 
     The first row wins among equals.
     """
     best = sweep.accuracy.max(axis=0)
     rows: Int[np.ndarray, " samples"] = np.where(
-        sweep.accuracy == best, sweep.tokens_per_step, -np.inf
-    ).argmax(axis=0)
+        sweep.accuracy == best, sweep.calls, np.inf
+    ).argmin(axis=0)
     return rows
 
 
@@ -97,50 +97,58 @@ def _chosen(records: Sequence[AnyRecord], name: str) -> Iterator[RecordSummary]:
 
 
 class _Trade(NamedTuple):
-    """One sample gives up speed for a better mark.
+    """One sample takes more calls for a better mark.
 
     Attributes:
-        price: ``loss / gain``.
+        price: ``cost / gain``.
         sample: The column.
         gain: What the mark rises by, above 0.
-        loss: What the tokens per step fall by, 0 or more.
+        cost: What the model calls rise by, 0 or more.
+        written: What the canvas tokens change by.
     """
 
     price: float
     sample: int
     gain: float
-    loss: float
+    cost: float
+    written: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frontier:
-    """The greatest mean tokens per step at every mean accuracy, by choice per sample.
+    """The fewest mean calls at every mean accuracy, by choice per sample.
 
-    Every sample starts with its fastest setting; then speed is given up for accuracy
-    where it costs least.  Between two such trades a sample is decoded with one setting or
+    Every sample starts with its setting of the fewest calls; then calls are added for accuracy
+    where they buy most.  Between two such trades a sample is decoded with one setting or
     the other by a coin, which makes the frontier the exact solution of the linear
-    programme "most speed subject to an accuracy of at least A".
+    programme "fewest calls subject to an accuracy of at least A".  Its speed is the canvas
+    tokens of that choice over its calls, the greatest speed where all settings have the same
+    canvas to fill.  Where a model ends early, a setting that wrote more may be faster.
 
     Attributes:
-        accuracy: Of each sample with its fastest setting.
-        tokens_per_step: The same.
+        accuracy: Of each sample with its setting of the fewest calls.
+        canvas_tokens: The same.
+        calls: The same.
         sample: Which sample each trade is of, cheapest trade first.
         gain: What each trade adds to that sample's mark, above 0.
-        loss: What it takes from its tokens per step, 0 or more.
+        cost: What it adds to its calls, 0 or more.
+        written: What it adds to its canvas tokens.
     """
 
     accuracy: Float[np.ndarray, " samples"]
-    tokens_per_step: Float[np.ndarray, " samples"]
+    canvas_tokens: Float[np.ndarray, " samples"]
+    calls: Float[np.ndarray, " samples"]
     sample: Int[np.ndarray, " trades"]
     gain: Float[np.ndarray, " trades"]
-    loss: Float[np.ndarray, " trades"]
+    cost: Float[np.ndarray, " trades"]
+    written: Float[np.ndarray, " trades"]
 
     def speeds_at(
         self,
         accuracy: float | Float[np.ndarray, " resamples"],
         weights: Float[np.ndarray, "resamples samples"],
     ) -> Float[np.ndarray, " resamples"]:
-        """Return the tokens per step at a mean ``accuracy``; NaN where no choice reaches it.
+        """Return pooled tokens per step at a mean ``accuracy``; NaN where no choice reaches it.
 
         Args:
             accuracy: In [0, 1]; one for all, or one for each resample.
@@ -154,7 +162,7 @@ class Frontier:
         accuracies: Float[np.ndarray, " accuracies"],
         weights: Float[np.ndarray, "resamples samples"],
     ) -> Float[np.ndarray, "resamples accuracies"]:
-        """Return the tokens per step at each of several accuracies, as :meth:`speeds_at` does."""
+        """Return pooled tokens per step at each of several accuracies, as :meth:`speeds_at`."""
         return self._speeds(np.tile(accuracies, (len(weights), 1)), weights)
 
     def _speeds(
@@ -162,22 +170,28 @@ class Frontier:
         accuracy: Float[np.ndarray, "resamples accuracies"],
         weights: Float[np.ndarray, "resamples samples"],
     ) -> Float[np.ndarray, "resamples accuracies"]:
-        needed = accuracy - (weights @ self.accuracy)[:, None]
-        fastest = weights @ self.tokens_per_step
-        start = np.zeros((len(weights), 1))
         own = weights[:, self.sample]
-        gains = np.hstack([start, (own * self.gain).cumsum(axis=1)])
-        losses = np.hstack([start, (own * self.loss).cumsum(axis=1)])
+        marks, tokens, calls = (
+            np.hstack([weights @ first[:, None], own * added]).cumsum(axis=1)
+            for first, added in (
+                (self.accuracy, self.gain),
+                (self.canvas_tokens, self.written),
+                (self.calls, self.cost),
+            )
+        )
         # Beyond either end ``interp`` holds the end's value: a lower accuracy than the
-        # fastest choice has buys no more speed.
-        paid = np.array([np.interp(*row) for row in zip(needed, gains, losses, strict=True)])
-        return np.where(needed <= gains[:, -1:] + TOLERANCE, fastest[:, None] - paid, np.nan)
+        # choice of the fewest calls has buys no more speed.
+        tokens, calls = (
+            np.array([np.interp(*row) for row in zip(accuracy, marks, table, strict=True)])
+            for table in (tokens, calls)
+        )
+        return np.where(accuracy <= marks[:, -1:] + TOLERANCE, tokens / calls, np.nan)
 
 
 def frontier_of(sweep: Sweep) -> Frontier:
     """Return the frontier of choosing one of the sweep's settings for every sample."""
-    # Of equally fast settings any will do: the trade for the better one costs nothing.
-    fastest = sweep.tokens_per_step.argmax(axis=0)
+    # Of settings with equal calls any will do: the trade for the better one costs nothing.
+    fastest = sweep.calls.argmin(axis=0)
     columns = np.arange(sweep.samples)
     trades = sorted(
         (
@@ -189,21 +203,24 @@ def frontier_of(sweep: Sweep) -> Frontier:
     )
     return Frontier(
         accuracy=sweep.accuracy[fastest, columns],
-        tokens_per_step=sweep.tokens_per_step[fastest, columns],
+        canvas_tokens=sweep.canvas_tokens[fastest, columns],
+        calls=sweep.calls[fastest, columns],
         sample=np.array([trade.sample for trade in trades], dtype=int),
         gain=np.array([trade.gain for trade in trades], dtype=float),
-        loss=np.array([trade.loss for trade in trades], dtype=float),
+        cost=np.array([trade.cost for trade in trades], dtype=float),
+        written=np.array([trade.written for trade in trades], dtype=float),
     )
 
 
 def _trades(sweep: Sweep, column: int, row: int) -> Iterator[_Trade]:
-    """Walk the upper hull of one sample's settings from the fastest to the most accurate."""
-    marks, speeds = sweep.accuracy[:, column], sweep.tokens_per_step[:, column]
+    """Walk the hull of one sample's settings from the fewest calls to the most accurate."""
+    marks, calls = sweep.accuracy[:, column], sweep.calls[:, column]
+    tokens = sweep.canvas_tokens[:, column]
     while (better := np.flatnonzero(marks > marks[row])).size:
-        gains, losses = marks[better] - marks[row], speeds[row] - speeds[better]
+        gains, costs = marks[better] - marks[row], calls[better] - calls[row]
         # Of equally cheap trades the one that gains most: the others lie on its way.
-        best = np.lexsort((-gains, losses / gains))[0]
-        yield _Trade(
-            float(losses[best] / gains[best]), column, float(gains[best]), float(losses[best])
-        )
-        row = int(better[best])
+        best = np.lexsort((-gains, costs / gains))[0]
+        after = int(better[best])
+        gain, cost = float(gains[best]), float(costs[best])
+        yield _Trade(cost / gain, column, gain, cost, float(tokens[after] - tokens[row]))
+        row = after

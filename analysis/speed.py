@@ -1,13 +1,16 @@
 """The figures that a curve of accuracy against tokens per step is summed up by.
 
-``tokens_per_step`` is canvas tokens per model call throughout, and accuracy a share in
+Tokens per step are canvas tokens per model call throughout, and accuracy is a share in
 [0, 1].  A *curve* is a :class:`~parallelbench.analysis.sweep.Sweep` of one decoder whose
-settings differ in a dial; its means over samples are its points.
+settings differ in a dial.
 
 Two rules say how fast a decoder is at an accuracy.  :func:`published_speed_at` is the
-public board's, and serves to compare with it: a number that is not reached is 0 there,
-and strategies that commit a fixed number are read at their points only.  :func:`speed_at`
-treats all strategies alike and tells how sure one may be; what is not reached is absent.
+public board's, and serves to compare with it: it takes the mean of each sample's own ratio,
+a number that is not reached is 0, and adaptive strategies count between their settings, too.
+:func:`speed_at` is ours.  It takes *pooled* tokens per step, all canvas tokens over all calls
+with each sample's weight in the accuracy, so that a few samples decoded in no time buy nothing.
+It reads every strategy at its settings only, so that leaving settings out never raises a speed.
+It tells how sure one may be, and what is not reached is absent.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ INFORMATION = "information"
 
 
 class Point(NamedTuple):
-    """One decoder setting, averaged over samples."""
+    """One decoder setting, averaged over samples; either kind of tokens per step."""
 
     tokens_per_step: float
     accuracy: float
@@ -66,7 +69,7 @@ class SpeedEstimate(NamedTuple):
 
 
 def points_of(results: Iterable[Result]) -> list[Point]:
-    """Return the points of the results that were measured."""
+    """Return the points of the results that were measured, for :func:`published_speed_at`."""
     return [
         Point(result.tokens_per_step, result.accuracy)
         for result in results
@@ -111,10 +114,7 @@ def published_speed_at(accuracy: float, points: Iterable[Point], *, adaptive: bo
 def speed_at(
     accuracy: float, curve: Sweep, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> SpeedEstimate:
-    """Return the greatest tokens per step at ``accuracy``, interpolated for any strategy.
-
-    The rule is that of adaptive strategies in :func:`published_speed_at`, but an accuracy
-    that is not reached is absent.
+    """Return the greatest pooled tokens per step of the settings that reach ``accuracy``.
 
     Args:
         accuracy: At least this share, in [0, 1].
@@ -135,8 +135,9 @@ def hindsight_efficiency(
 ) -> SpeedEstimate:
     """Return the decoder's speed at ``accuracy`` over that of choosing per sample afterwards.
 
-    It is at most 1 if the curve's settings are among the candidates; 1 says that no choice
-    among them for each sample would have been faster at this accuracy.
+    It is at most 1 if the curve's settings are among the candidates and all of them have the
+    same canvas to fill; 1 says that no choice among them for each sample would have been faster
+    at this accuracy.
 
     Args:
         accuracy: In [0, 1].
@@ -161,8 +162,8 @@ def oracle_efficiency(
 ) -> SpeedEstimate:
     """Return the decoder's speed at ``accuracy`` over that of an oracle that was run.
 
-    Both are read as :func:`speed_at` does.  An oracle with one setting above ``accuracy``
-    counts at its own speed, a floor, so the ratio may exceed 1 at low accuracies.
+    Both are read as :func:`speed_at` does.  An oracle counts at its own settings, a floor, so
+    the ratio may exceed 1 at low accuracies.
 
     Args:
         accuracy: In [0, 1].
@@ -191,7 +192,7 @@ def efficiencies_of_settings(
 ) -> dict[str, SpeedEstimate]:
     """Return the oracle efficiency at ``accuracy`` of every setting, as a curve of one point.
 
-    The speed of a setting is its own tokens per step where its accuracy is at least
+    The speed of a setting is its own pooled tokens per step where its accuracy is at least
     ``accuracy``; a setting below that has no efficiency.
 
     Args:
@@ -223,7 +224,7 @@ def efficiencies_of_settings(
 
 
 def oracle_speed(accuracy: float, settings: Sweep, oracle: Sweep | None) -> float | None:
-    """Return the tokens per step at ``accuracy`` that efficiencies are against.
+    """Return the pooled tokens per step at ``accuracy`` that efficiencies are against.
 
     Args:
         accuracy: In [0, 1].
@@ -291,7 +292,7 @@ def drawn_weights(
 def drawn_means(
     curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Return tokens per step and accuracy of every setting, resampled and doubted.
+    """Return pooled tokens per step and accuracy of every setting, resampled and doubted.
 
     Samples that are all right are so in every resample, however few they are, and would claim
     every accuracy for sure.  In half of the draws such a setting therefore errs, as far as the
@@ -321,16 +322,14 @@ def drawn_means(
 def resampled_means(
     curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Return tokens per step and accuracy of every setting, without the dust of rounding.
+    """Return pooled tokens per step and accuracy of every setting, without dust of rounding.
 
     Args:
         curve: Settings of one model.
         weights: As :func:`drawn_weights` gives them.
     """
-    speeds, marks = (
-        np.round(weights @ table.T, 12) for table in (curve.tokens_per_step, curve.accuracy)
-    )
-    return speeds, marks
+    speeds = curve.pooled_tokens_per_step(weights)
+    return np.round(speeds, 12), np.round(weights @ curve.accuracy.T, 12)
 
 
 def _is_told(setting: Setting) -> bool:
@@ -354,7 +353,7 @@ def _missed(draws: int, samples: float) -> Float[np.ndarray, " draws"]:
 def _speeds_at(
     accuracy: float, curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> Float[np.ndarray, " draws"]:
-    """Return the interpolated speed in every draw; NaN where it is not reached."""
+    """Return the speed in every draw; NaN where the accuracy is not reached."""
     return speeds_at(np.array([accuracy]), *drawn_means(curve, weights))[:, 0]
 
 
@@ -363,10 +362,7 @@ def speeds_at(
     speeds: Float[np.ndarray, "draws settings"],
     marks: Float[np.ndarray, "draws settings"],
 ) -> Float[np.ndarray, "draws accuracies"]:
-    """Return the interpolated tokens per step of many curves at many accuracies.
-
-    The rule is that of adaptive strategies in :func:`published_speed_at`, for all draws of a
-    bootstrap at once.
+    """Return the speeds of many curves at many accuracies, by the rule of :func:`speed_at`.
 
     Args:
         accuracies: Shares in [0, 1].
@@ -376,41 +372,22 @@ def speeds_at(
     Returns:
         NaN where the accuracy is not reached.
     """
-    if speeds.shape[1] == 1:
-        return np.where(marks >= accuracies - TOLERANCE, speeds, np.nan)
-    speeds, marks = _merged_draws(speeds, marks)
-    # The fastest setting that reaches an accuracy, and the line from there to the next one, hold
-    # the greatest speed: every later setting and line lies below the accuracy.
-    ahead = np.maximum.accumulate(marks[:, ::-1], axis=1)[:, ::-1]
+    speeds, best = _staircase(speeds, marks)
+    # The best marks fall with speed, so those that reach an accuracy stand first.
     reaching = np.zeros((len(speeds), len(accuracies)), dtype=np.intp)
-    for column in ahead.T:
+    for column in best.T:
         reaching += column[:, None] >= accuracies - TOLERANCE
-    # The last setting goes on as it is, so that a line begins everywhere.
-    speeds, marks = (np.hstack([table, table[:, -1:]]) for table in (speeds, marks))
-    rise, fall = np.diff(speeds).ravel(), -np.diff(marks).ravel()
-    slope = np.divide(rise, fall, out=np.zeros_like(rise), where=fall > 0)
-    settings = speeds.shape[1] - 1
-    place = np.maximum(reaching - 1, 0) + settings * np.arange(len(speeds))[:, None]
-    found = np.maximum(marks[:, :-1].ravel()[place] - accuracies, 0) * slope[place]
-    found += speeds[:, :-1].ravel()[place]
+    found = np.take_along_axis(speeds, np.maximum(reaching - 1, 0), axis=1)
     return np.where(reaching > 0, found, np.nan)
 
 
-def _merged_draws(
+def _staircase(
     speeds: Float[np.ndarray, "draws settings"], marks: Float[np.ndarray, "draws settings"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Sort every draw by speed; settings of equal speed all get the best of their marks."""
-    order = np.lexsort((marks, speeds), axis=1)
+    """Sort every draw by speed; each setting gets the best mark of those at least as fast."""
+    order = np.argsort(speeds, axis=1, kind="stable")
     speeds, marks = (np.take_along_axis(table, order, axis=1) for table in (speeds, marks))
-    for setting in range(1, speeds.shape[1]):
-        before, own = speeds[:, setting - 1], speeds[:, setting]
-        same = np.isclose(before, own, rtol=TOLERANCE, atol=0.0)
-        speeds[:, setting] = np.where(same, before, own)
-    for setting in reversed(range(speeds.shape[1] - 1)):
-        same = speeds[:, setting] == speeds[:, setting + 1]
-        best = np.maximum(marks[:, setting], marks[:, setting + 1])
-        marks[:, setting] = np.where(same, best, marks[:, setting])
-    return speeds, marks
+    return speeds, np.maximum.accumulate(marks[:, ::-1], axis=1)[:, ::-1]
 
 
 def _speed_estimate(speeds: Float[np.ndarray, " draws"], samples: int) -> SpeedEstimate:
@@ -477,9 +454,8 @@ def area_under(points: Iterable[Point], *, low: float, high: float) -> float | N
 
     .. math:: \int_{\log_2 low}^{\log_2 high} accuracy(2^u) \, du
 
-    Between two points accuracy is linear in log2(tokens_per_step), with the best kept at
-    equal speed.  Below the slowest point it is that point's accuracy: whoever has time may
-    idle.  Beyond the fastest point it is 0: nothing was shown there.
+    The accuracy at a speed is the best of the points that are at least so fast: whoever has
+    time may idle.  Beyond the fastest point it is 0: nothing was shown there.
 
     Args:
         points: Of one decoder.
@@ -495,7 +471,7 @@ def area_under(points: Iterable[Point], *, low: float, high: float) -> float | N
         ValueError: The range is none.
 
     Example:
-        >>> area_under([Point(1.0, 1.0), Point(4.0, 0.5)], low=1.0, high=8.0)
+        >>> area_under([Point(2.0, 1.0), Point(4.0, 0.5)], low=1.0, high=8.0)
         1.5
     """
     held = list(points)
@@ -524,19 +500,10 @@ def areas_under(
     """
     if not 0 < low < high:
         raise ValueError(f"an area needs 0 < low < high, got low={low}, high={high}")
-    speeds, marks = _merged_draws(speeds, marks)
-    places = np.log2(speeds)
-    inside = np.clip(places, math.log2(low), math.log2(high))
-    areas = np.zeros(len(speeds))
-    for setting in range(speeds.shape[1]):
-        if setting == 0:
-            areas += (inside[:, 0] - math.log2(low)) * marks[:, 0]
-            continue
-        before, width = setting - 1, places[:, setting] - places[:, setting - 1]
-        slope = (marks[:, setting] - marks[:, before]) / np.where(width > 0, width, 1.0)
-        middle = (inside[:, setting] + inside[:, before]) / 2
-        height = marks[:, before] + slope * (middle - places[:, before])
-        areas += (inside[:, setting] - inside[:, before]) * height
+    speeds, best = _staircase(speeds, marks)
+    start = math.log2(low)
+    ends = np.clip(np.log2(speeds), start, math.log2(high))
+    areas: Float[np.ndarray, " draws"] = (np.diff(ends, axis=1, prepend=start) * best).sum(axis=1)
     return areas
 
 

@@ -34,7 +34,9 @@ class Sweep:
         indices: The number of each column's sample within its task.
         canvas: Length of each column's canvas, in tokens.
         accuracy: Lenient mark in [0, 1], mean over the sample's repeats.
-        tokens_per_step: Canvas tokens per model call, mean over the repeats; above 0.
+        canvas_tokens: Positions that the decoder had to fill, mean over the repeats; above 0.
+            Those behind the end at which a model stops are not among them.
+        calls: Model calls, mean over the repeats; at least 1.
     """
 
     model: str
@@ -43,7 +45,8 @@ class Sweep:
     indices: tuple[int, ...]
     canvas: Int[np.ndarray, " samples"]
     accuracy: Float[np.ndarray, "settings samples"]
-    tokens_per_step: Float[np.ndarray, "settings samples"]
+    canvas_tokens: Float[np.ndarray, "settings samples"]
+    calls: Float[np.ndarray, "settings samples"]
 
     @property
     def samples(self) -> int:
@@ -94,24 +97,43 @@ class Sweep:
             self,
             settings=tuple(self.settings[row] for row in rows),
             accuracy=self.accuracy[rows],
-            tokens_per_step=self.tokens_per_step[rows],
+            canvas_tokens=self.canvas_tokens[rows],
+            calls=self.calls[rows],
         )
+
+    def pooled_tokens_per_step(
+        self, weights: Float[np.ndarray, "draws samples"]
+    ) -> Float[np.ndarray, "draws settings"]:
+        """Return canvas tokens per model call of every setting: a ratio of weighted sums.
+
+        Few samples that are decoded in no time hardly change it, unlike a mean of each
+        sample's own ratio.
+
+        Args:
+            weights: What each sample counts, one row per draw.
+        """
+        pooled: Float[np.ndarray, "draws settings"] = (weights @ self.canvas_tokens.T) / (
+            weights @ self.calls.T
+        )
+        return pooled
 
     def by_task(self) -> dict[str, Sweep]:
         """Return the columns of each task, by its label, in their order here."""
         names = np.array(self.tasks)
         parts = {task: np.flatnonzero(names == task) for task in dict.fromkeys(self.tasks)}
-        return {
-            task: replace(
-                self,
-                tasks=(task,) * len(columns),
-                indices=tuple(self.indices[column] for column in columns),
-                canvas=self.canvas[columns],
-                accuracy=self.accuracy[:, columns],
-                tokens_per_step=self.tokens_per_step[:, columns],
-            )
-            for task, columns in parts.items()
-        }
+        return {task: self.at(columns) for task, columns in parts.items()}
+
+    def at(self, columns: Int[np.ndarray, " part_samples"]) -> Sweep:
+        """Return the samples of these columns."""
+        return replace(
+            self,
+            tasks=tuple(self.tasks[column] for column in columns),
+            indices=tuple(self.indices[column] for column in columns),
+            canvas=self.canvas[columns],
+            accuracy=self.accuracy[:, columns],
+            canvas_tokens=self.canvas_tokens[:, columns],
+            calls=self.calls[:, columns],
+        )
 
 
 def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
@@ -149,7 +171,8 @@ def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
         indices=tuple(index for _, index in columns),
         canvas=np.array([columns[column] for column in columns]),
         accuracy=_table(cells, list(settings), list(columns), mark_of),
-        tokens_per_step=_table(cells, list(settings), list(columns), speed_of),
+        canvas_tokens=_table(cells, list(settings), list(columns), _canvas_tokens_of),
+        calls=_table(cells, list(settings), list(columns), _calls_of),
     )
 
 
@@ -163,6 +186,14 @@ def speed_of(record: AnyRecord) -> float | None:
     if record.marks is None or record.counts is None:
         return None
     return record.counts.tokens_per_step
+
+
+def _canvas_tokens_of(record: AnyRecord) -> float | None:
+    return None if record.counts is None else float(record.counts.canvas_tokens)
+
+
+def _calls_of(record: AnyRecord) -> float | None:
+    return None if record.counts is None else float(record.counts.nfe)
 
 
 def refuse_other_samples(records: Iterable[AnyRecord]) -> None:

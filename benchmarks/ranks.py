@@ -1,13 +1,13 @@
 """Simulated boards: how often the ranks claim a difference that is none, and find one that is.
 
     python benchmarks/ranks.py            # about an hour on one core
-    python benchmarks/ranks.py --boards 300 --resamples 2000    # the table of docs/leaderboard.md
+    python benchmarks/ranks.py --boards 100 --resamples 2000    # the table of docs/leaderboard.md
     python benchmarks/ranks.py --smoke    # a few small boards, in seconds
 
 A board is 8 rows on 16 tasks with 80 samples each, as the test part of a season has.  Each sample
-has its own speed, whose logarithm varies by 0.12 within a task and by 0.7 between tasks, as in the
-entry ``mini-2026-1``, and is answered rightly with the probability of the setting.  Rows are
-ranked at 80 % right answers by the code that ranks the board.
+has its own number of model calls, whose logarithm varies by 0.12 within a task and by 0.7 between
+tasks, as in the entry ``mini-2026-1``, and is answered rightly with the probability of the setting.
+Rows are ranked at 80 % right answers by the code that ranks the board.
 
 A claim is *false* if a row counts as surely faster than one that is at least as fast in truth; a
 row that does not reach 80 % in truth is faster than none.  The table gives the share of boards
@@ -28,12 +28,13 @@ from jaxtyping import Bool, Float
 from parallelbench.analysis.speed import drawn_means, drawn_weights, speeds_at
 from parallelbench.analysis.statistics import clopper_pearson
 from parallelbench.analysis.sweep import Sweep
-from parallelbench.leaderboards.ranks import surely_faster, surely_reaching
+from parallelbench.leaderboards.ranks import RowDraws, compared
 from parallelbench.leaderboards.standings import RESAMPLES
 from parallelbench.setting import Setting
 
 ACCURACY = 0.8
-#: Standard deviations of the logarithm of a sample's speed.
+CANVAS = 64
+#: Standard deviations of the logarithm of a sample's model calls.
 WITHIN_TASK, BETWEEN_TASKS = 0.12, 0.7
 
 
@@ -41,7 +42,7 @@ class RowLaw(NamedTuple):
     """What is true of a row: the speed and the accuracy of each of its settings.
 
     Attributes:
-        speeds: Mean tokens per step, from the slowest setting on.
+        speeds: Pooled tokens per step, from the slowest setting on.
         marks: Accuracy, in [0, 1].
     """
 
@@ -69,6 +70,7 @@ SAFE = RowLaw((10.0,), (0.9,))
 CURVE = RowLaw((4.0, 8.0, 16.0, 32.0), (0.95, 0.9, 0.75, 0.5))
 LATE = RowLaw((4.0, 8.0, 16.0), (0.81, 0.7, 0.5))
 FLAT = RowLaw((4.0, 8.0, 16.0, 32.0), (0.8, 0.8, 0.8, 0.8))
+SHORT = RowLaw((4.0, 8.0, 16.0), (0.95, 0.795, 0.5))
 
 
 def scenarios(rows: int) -> tuple[Scenario, ...]:
@@ -90,7 +92,9 @@ def scenarios(rows: int) -> tuple[Scenario, ...]:
         Scenario("equal curves, correlated 0.9", rows * (CURVE,), shared=0.9),
         Scenario("equal curves that barely reach 80 %", rows * (LATE,)),
         Scenario("equal curves, flat at 80 %", rows * (FLAT,)),
+        Scenario("equal curves, the second setting 79.5 % right", rows * (SHORT,)),
         Scenario("half fast and short of 80 %, half slow", half * (short,) + half * (slow,)),
+        Scenario("half such curves, half between their settings", half * (SHORT,) + half * (slow,)),
         Scenario("half faster by 1.1", half * (faster,) + half * (SAFE,)),
         Scenario("half faster by 1.1, correlated 0.9", half * (faster,) + half * (SAFE,), 0.9),
         Scenario("half of curves faster by 1.1", half * (faster_curve,) + half * (CURVE,)),
@@ -166,9 +170,10 @@ def drawn_rows(scenario: Scenario, board: Board, rng: np.random.Generator) -> li
                 ),
                 tasks=tuple(f"task {task}" for task in tasks),
                 indices=tuple(range(columns)),
-                canvas=np.full(columns, 64),
+                canvas=np.full(columns, CANVAS),
                 accuracy=(norm.cdf(chance) < np.array(law.marks)[:, None]).astype(float),
-                tokens_per_step=np.outer(law.speeds, factor),
+                canvas_tokens=np.full((len(law.speeds), columns), float(CANVAS)),
+                calls=np.outer(CANVAS / np.array(law.speeds), factor),
             )
         )
     return found
@@ -178,15 +183,11 @@ def claims(
     rows: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"], entries: int = 1
 ) -> Bool[np.ndarray, "rows rows"]:
     """Return which row of so many entries the board would call surely faster than which."""
-    at = np.array([ACCURACY])
-    whose = np.arange(len(rows)) % entries
-    drawn = [drawn_means(row, weights) for row in rows]
-    speeds = np.vstack([speeds_at(at, *own)[:, 0] for own in drawn])
-    sure = surely_reaching(at, np.vstack([marks.max(axis=1) for _, marks in drawn]), whose)[:, 0]
-    reached = np.flatnonzero(np.isfinite(speeds[:, 0]))
-    order = reached[np.argsort(-speeds[reached, 0], kind="stable")]
-    surely = np.zeros((len(rows), len(rows)), dtype=bool)
-    surely[np.ix_(order, order)] = surely_faster(speeds[order], whose[order]) & sure[order, None]
+    drawn = [RowDraws(*drawn_means(row, weights)) for row in rows]
+    names = [str(row % entries) for row in range(len(rows))]
+    (found,) = compared([ACCURACY], drawn, names)
+    reached = np.isfinite(found.speeds)
+    surely: Bool[np.ndarray, "rows rows"] = found.surely_faster & reached[:, None] & reached
     return surely
 
 

@@ -52,7 +52,8 @@ def _read(name: str, test: range) -> Sweep | None:
         indices=tuple(index for _, index in columns),
         canvas=canvas,
         accuracy=np.ones((1, len(columns))),
-        tokens_per_step=(canvas / calls)[None, :],
+        canvas_tokens=canvas[None, :].astype(float),
+        calls=calls[None, :].astype(float),
     )
 
 

@@ -1,26 +1,25 @@
 """Which row is surely faster than which at an accuracy, and the ranks that follow from it.
 
 Everything is counted in resamples that are the same for all rows, so that each comparison is
-paired.  A resample in which a row does not reach the accuracy A is a *miss* of that row: it is
-worse than any speed for the row that missed, and speaks against every claim that this row is
-the faster one, whatever the other row did.
+paired.  At an accuracy A,
 
-A row is **surely faster** than another at A if both of these hold.
-
-1. It surely reaches A.  The share of its misses is small enough that all rows of its entry
-   together falsely claim to reach A in at most 2.5 % / E of cases, with E entries in the section
-   (step-down: the level follows from the joint distribution of the rows' accuracies over the
-   resamples, so rows that err together cost no more than one of them).
-2. It surely has the greater speed.  A pair's statistic is the difference of the logarithms of both
-   speeds over its root mean square change in the resamples that both rows reach.  The pairs of
-   two entries, or of an entry with itself, are a *family*; with F families in the section, the
-   statistic must exceed the critical value that the greatest one of the family exceeds in
-   2.5 % / F of resamples when no pair differs; pairs that do are then set aside, and the critical
-   value is that of the rest, until nothing changes.  And no more resamples may show the pair
-   equal or in the other order than the normal tail beyond the critical value allows.
+1. a setting *surely reaches* A, or *surely misses* it, if so few resamples put it on the other
+   side of A that all settings of its entry together make a false claim of this kind in at most
+   2.5 % / E of cases, with E entries in the section (step-down: the level follows from the joint
+   distribution of the settings' accuracies over the resamples, so settings that err together cost
+   no more than one of them).  What is left *may* reach A;
+2. a row is **surely faster** than another if its fastest setting that surely reaches A is surely
+   faster than every setting of the other one that may reach A.  The statistic of such a pair is the
+   difference of the logarithms of both speeds over its root mean square change in the resamples.
+   The pairs of two entries, or of an entry with itself, are a *family*; with F families in the
+   section, the statistic must exceed the critical value that the greatest one of the family exceeds
+   in 2.5 % / F of resamples when no pair differs; pairs that do are then set aside, and the
+   critical value is that of the rest, until nothing changes.  And no more resamples may show the
+   pair equal or in the other order than the normal tail beyond the critical value allows.
 
 So the chance of one false claim among all pairs of a section is at most 5 %, as the simulation in
-``benchmarks/ranks.py`` confirms.  Misses enter no mean and no standard deviation.
+``benchmarks/ranks.py`` confirms.  A speed jumps where another setting comes to reach A; no jump is
+part of (2), so a row whose settings lie close to A makes no other row harder to tell.
 
 **Why families.**  Whether two rows are told apart depends on the records of their two entries, and
 on nothing that a third one holds but that it is there: an entry has its share of the 5 %, however
@@ -28,11 +27,12 @@ many rows it has.  Whoever adds a thousand rows makes their own rows harder to t
 those of others.  Where few resamples lie beyond a critical value, it is that of the normal law
 for as many independent pairs as explain the resamples further in.
 
-**Ranks.**  Rows are sorted by speed, and rows of equal speed by their misses.  From the fastest
-down, a row shares the rank of the rows before it unless one of those is surely faster; then it
-begins a new rank, which is one more than the number of rows above it.  Therefore no row of a rank
-is surely faster than another one of that rank, and no row stands above one with a greater speed.
-Two rows of different ranks may still be too close to be told apart.
+**Ranks.**  Rows are sorted by speed, and rows of equal speed by the share of resamples in which
+none of their settings reaches A.  From the fastest down, a row shares the rank of the rows before
+it unless one of those is surely faster; then it begins a new rank, which is one more than the
+number of rows above it.  Therefore no row of a rank is surely faster than another one of that rank,
+and no row stands above one with a greater speed.  Two rows of different ranks may still be too
+close to be told apart.
 
 Source: Romano and Wolf, "Exact and approximate stepdown methods for multiple hypothesis testing"
 (2005) and "Stepwise multiple testing as formalized data snooping" (2005), for the step-down
@@ -42,7 +42,7 @@ on the percentile bootstrap approach" (2008), for ranks of resamples in place of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,256 +51,344 @@ from jaxtyping import Bool, Float, Int
 from parallelbench.analysis.hindsight import TOLERANCE
 from parallelbench.results import CONFIDENCE
 
-#: Chance of a false claim of either kind, among all rows or pairs of a section.
+#: Chance of a false claim of either kind in a section.
 _LEVEL = (1 - CONFIDENCE) / 2
 #: So many resamples, the first ones, give the spread of a pair and the critical value, both of
 #: which they settle within a few per cent; what is counted is counted in all of them.
 _SPREAD_RESAMPLES = 2500
 #: Of them that many must lie beyond a critical value that is read from them.
 _FEWEST_BEYOND = 20
+#: Families whose resamples are held in memory together.
+_FAMILIES_AT_ONCE = 1000
 #: Differences of logarithms up to here are rounding, in single precision.
 _ROUNDING = 1e-6
 
-_Rows = Int[np.ndarray, " rows"]
-_Pairs = Bool[np.ndarray, "rows rows"]
+_Numbers = Int[np.ndarray, " numbers"]
 
 
-class _Changes(NamedTuple):
-    """How the logarithms of the speeds of some rows change over the resamples.
-
-    Attributes:
-        moves: What each differs by from what was observed; 0 where the accuracy is not reached.
-        reached: Where it is: 1 or 0.
-        spread: Root mean square of the difference of two rows' changes, where both reach.
-    """
-
-    moves: Float[np.ndarray, "rows resamples"]
-    reached: Float[np.ndarray, "rows resamples"]
-    spread: Float[np.ndarray, "rows rows"]
-
-
-class _Families(NamedTuple):
-    """The families of one entry: with itself, and with every one behind it.
+class RowDraws(NamedTuple):
+    """The settings of one row: as observed in the first draw, then in resamples.
 
     Attributes:
-        own: Its rows.
-        others: The same, then those of the entries behind it, entry by entry.
-        number: Of the family that own rows have with each of ``others``, from 0.
+        speeds: Tokens per step, above 0.
+        marks: Accuracy, in [0, 1].
     """
 
-    own: _Rows
-    others: _Rows
-    number: _Rows
+    speeds: Float[np.ndarray, "draws settings"]
+    marks: Float[np.ndarray, "draws settings"]
+
+
+class Comparison(NamedTuple):
+    """The rows of a section at one accuracy.
+
+    Attributes:
+        speeds: As observed; NaN for a row that does not reach the accuracy.
+        misses: Share of the draws in which no setting of a row reaches the accuracy.
+        surely_faster: Which row is surely faster than which.
+    """
+
+    speeds: Float[np.ndarray, " rows"]
+    misses: Float[np.ndarray, " rows"]
+    surely_faster: Bool[np.ndarray, "rows rows"]
 
 
 def tied_ranks(
-    speeds: Float[np.ndarray, "rows draws"],
-    reaching: Bool[np.ndarray, " rows"] | None = None,
-    entries: _Rows | None = None,
-) -> list[int | None]:
-    """Return the rank of each row, by the rule that stands at the top of this module.
+    accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
+    rows: Sequence[RowDraws],
+    entries: Sequence[str] | None = None,
+) -> list[tuple[int | None, ...]]:
+    """Return the rank of each row at every accuracy, by the rule at the top of this module.
 
     Args:
-        speeds: Tokens per step: as observed in the first column, then in resamples that are the
-            same for all rows.  NaN where the accuracy is not reached.
-        reaching: Rows that surely reach the accuracy, see :func:`surely_reaching`; None for all.
-        entries: A number for the entry that each row is of; None if all are of one.
+        accuracies: Shares in [0, 1].
+        rows: Of one section, all with the same resamples.
+        entries: The name of the entry that each row is of; None if all are of one.
 
     Returns:
-        From 1; None for a row that does not reach the accuracy.
+        From 1; None where a row does not reach the accuracy.
 
     Example:
         The first two cannot be told apart, and the third is slower in every resample:
 
-        >>> tied_ranks(np.array([[4.0, 5.0, 3.0], [3.9, 4.0, 5.0], [1.0, 1.1, 0.9]]))
-        [1, 1, 3]
+        >>> speeds = np.array([[4.0, 5.0, 3.0], [3.9, 4.0, 5.0], [1.0, 1.1, 0.9]])
+        >>> rows = [RowDraws(own[:, None], np.ones((3, 1))) for own in speeds]
+        >>> tied_ranks([0.8], rows)
+        [(1,), (1,), (3,)]
     """
-    observed = speeds[:, 0]
-    misses = np.isnan(speeds).mean(axis=1)
-    reached = np.flatnonzero(np.isfinite(observed))
-    order = reached[np.lexsort((misses[reached], -observed[reached]))]
-    surely = surely_faster(speeds[order], None if entries is None else entries[order])
-    if reaching is not None:
-        surely &= reaching[order, None]
+    columns = [_ranks(each) for each in compared(accuracies, rows, entries)]
+    return list(zip(*columns, strict=True))
+
+
+def compared(
+    accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
+    rows: Sequence[RowDraws],
+    entries: Sequence[str] | None = None,
+) -> Iterator[Comparison]:
+    """Yield who is surely faster than whom at every accuracy.
+
+    Args:
+        accuracies: Shares in [0, 1].
+        rows: Of one section, all with the same resamples.
+        entries: As for :func:`tied_ranks`.
+    """
+    speeds, marks = (np.vstack([table.T for table in tables]) for tables in zip(*rows, strict=True))
+    owner = np.repeat(np.arange(len(rows)), [row.marks.shape[1] for row in rows])
+    best = np.sort([row.marks.max(axis=1) for row in rows], axis=1)
+    names = np.array(entries or [""] * len(rows))
+    whose: _Numbers = np.unique(names, return_inverse=True)[1]
+    reaching, missing = _sure_sides_by_entry(accuracies, marks, whose[owner])
+    known: dict[bytes, Bool[np.ndarray, "rows rows"]] = {}
+    for column, limit in enumerate(np.asarray(accuracies) - TOLERANCE):
+        sure, may = reaching[:, column], ~missing[:, column]
+        key = sure.tobytes() + may.tobytes()
+        if key not in known:
+            known[key] = _told_apart(_Sides(speeds, owner, sure, may), whose)
+        observed = np.full(len(rows), np.nan)
+        np.fmax.at(observed, owner, np.where(marks[:, 0] >= limit, speeds[:, 0], np.nan))
+        misses = np.array([np.searchsorted(own, limit) for own in best]) / best.shape[1]
+        yield Comparison(observed, misses, known[key])
+
+
+def _ranks(comparison: Comparison) -> list[int | None]:
+    speeds, misses, surely = comparison
+    reached = np.flatnonzero(np.isfinite(speeds))
+    order = reached[np.lexsort((misses[reached], -speeds[reached]))]
     ranks: list[int | None] = [None] * len(speeds)
     first = 0
     for place, row in enumerate(order):
-        if surely[first:place, place].any():
+        if surely[order[first:place], row].any():
             first = place
         ranks[row] = first + 1
     return ranks
 
 
-def surely_reaching(
+def _sure_sides_by_entry(
     accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
-    best: Float[np.ndarray, "rows draws"],
-    entries: _Rows | None = None,
-) -> Bool[np.ndarray, "rows accuracies"]:
-    """Return which rows surely reach which accuracy: part 1 of the rule.
+    marks: Float[np.ndarray, "settings draws"],
+    whose: _Numbers,
+) -> tuple[Bool[np.ndarray, "settings accuracies"], Bool[np.ndarray, "settings accuracies"]]:
+    """Return :func:`sure_sides` of the settings of every entry, each at its share of the level."""
+    held = np.unique(whose)
+    sides = np.zeros((2, len(marks), len(accuracies)), dtype=bool)
+    for entry in held:
+        own = whose == entry
+        sides[:, own] = sure_sides(accuracies, marks[own], _LEVEL / len(held))
+    return sides[0], sides[1]
+
+
+def sure_sides(
+    accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
+    marks: Float[np.ndarray, "settings draws"],
+    level: float = _LEVEL,
+) -> tuple[Bool[np.ndarray, "settings accuracies"], Bool[np.ndarray, "settings accuracies"]]:
+    """Return which settings surely reach which accuracy, and which surely miss it: part 1.
 
     Args:
         accuracies: Shares in [0, 1].
-        best: Accuracy of each row's most accurate setting: as observed in the first column,
-            then in resamples that are the same for all rows.
-        entries: As for :func:`tied_ranks`.
+        marks: Accuracy of each setting of one entry: as observed in the first column, then in
+            resamples that are the same for all settings.
+        level: Chance of a false claim.
     """
-    whose = np.zeros(len(best), dtype=int) if entries is None else entries
-    surely: Bool[np.ndarray, "rows accuracies"] = np.zeros((len(best), len(accuracies)), dtype=bool)
-    held = np.unique(whose)
-    for entry in held:
-        own = whose == entry
-        surely[own] = _surely_reaching(accuracies, best[own], _LEVEL / len(held))
-    return surely
-
-
-def _surely_reaching(
-    accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
-    best: Float[np.ndarray, "rows draws"],
-    level: float,
-) -> Bool[np.ndarray, "rows accuracies"]:
-    """Return which rows of one entry surely reach which accuracy."""
-    resampled = np.sort(best[:, 1:], axis=1)
-    draws = resampled.shape[1]
-    shares = np.empty((len(best), draws), dtype=np.float32)
-    for row, values in enumerate(best[:, 1:]):
-        shares[row] = np.searchsorted(resampled[row], values, side="right") / draws
     limits = np.asarray(accuracies) - TOLERANCE
-    misses = np.array([np.searchsorted(values, limits) for values in resampled]) / draws
-    surely: Bool[np.ndarray, "rows accuracies"] = np.zeros(misses.shape, dtype=bool)
-    levels: dict[bytes, float] = {}
+    resampled = np.sort(marks[:, 1:], axis=1)
+    below = np.array([np.searchsorted(own, limits) for own in resampled])
+    above = marks[:, :1] >= limits
+    doubts = np.where(above, below, resampled.shape[1] - below)
+    counts = _Counts(marks[:, 1:], level)
+    # What no resample doubts is sure at any level.
+    surely = doubts == 0
+    known: dict[bytes, int] = {}
     for column in range(len(limits)):
         own = surely[:, column]
         while not own.all():
-            key = own.tobytes()
-            if key not in levels:
-                levels[key] = _nth_smallest(shares[~own].min(axis=0), level)
-            more = ~own & (misses[:, column] < levels[key])
+            key = own.tobytes() + above[:, column].tobytes()
+            if key not in known:
+                known[key] = counts.limit(np.flatnonzero(~own), above[:, column])
+            more = ~own & (doubts[:, column] < known[key])
             if not more.any():
                 break
             own |= more
-    surely &= best[:, :1] >= limits
-    return surely
+    return surely & above, surely & ~above
+
+
+class _Counts:
+    """How many of a setting's resamples lie as far out as each of them, on a side.
+
+    Args:
+        marks: Accuracy of each setting in the resamples.
+        level: Chance of a false claim.
+    """
+
+    def __init__(self, marks: Float[np.ndarray, "settings resamples"], level: float) -> None:
+        self._marks, self._level = marks, level
+        self._low: dict[int, Int[np.ndarray, " resamples"]] = {}
+        self._high: dict[int, Int[np.ndarray, " resamples"]] = {}
+
+    def limit(self, pending: Int[np.ndarray, " pending"], above: Bool[np.ndarray, " all"]) -> int:
+        """Return the count that the smallest of all ``pending`` falls below in few resamples."""
+        own = pending.tolist()
+        counts = [self._at_most(each) if above[each] else self._at_least(each) for each in own]
+        fewest = np.minimum.reduce(counts)
+        place = min(int(self._level * len(fewest)), len(fewest) - 1)
+        return int(np.partition(fewest, place)[place])
+
+    def _at_most(self, setting: int) -> Int[np.ndarray, " resamples"]:
+        if setting not in self._low:
+            self._low[setting] = _counts_at_most(self._marks[setting])
+        return self._low[setting]
+
+    def _at_least(self, setting: int) -> Int[np.ndarray, " resamples"]:
+        if setting not in self._high:
+            self._high[setting] = _counts_at_most(-self._marks[setting])
+        return self._high[setting]
+
+
+def _counts_at_most(values: Float[np.ndarray, " resamples"]) -> Int[np.ndarray, " resamples"]:
+    """Return how many of ``values`` are at most as great as each."""
+    counts = np.searchsorted(np.sort(values), values, side="right")
+    return counts.astype(np.int32)
+
+
+class _Sides(NamedTuple):
+    """On which side of an accuracy the settings of a section lie.
+
+    Attributes:
+        speeds: Of every setting.
+        owner: The row of each.
+        sure: Settings that surely reach the accuracy.
+        may: Settings that may reach it, those that surely do among them.
+    """
+
+    speeds: Float[np.ndarray, "settings draws"]
+    owner: _Numbers
+    sure: Bool[np.ndarray, " settings"]
+    may: Bool[np.ndarray, " settings"]
+
+
+def _told_apart(sides: _Sides, whose: _Numbers) -> Bool[np.ndarray, "rows rows"]:
+    """Return which row surely has a greater speed than which: part 2.
+
+    Args:
+        sides: Of the settings.
+        whose: The entry of each row.
+    """
+    speeds, owner, sure, may = sides
+    found = np.zeros((len(whose), len(whose)), dtype=bool)
+    faster, slower = np.unique(owner[sure]), np.unique(owner[may])
+    if not faster.size:
+        return found
+    shown = [np.flatnonzero(sure & (owner == row)) for row in faster]
+    fastest = [own[speeds[own, 0].argmax()] for own in shown]
+    # In a resample the fastest may be another one than that of the samples themselves.
+    upper = np.array([speeds[may & (owner == row)].max(axis=0) for row in slower])
+    pair = np.sort(np.stack(np.broadcast_arrays(whose[faster][:, None], whose[slower])), axis=0)
+    numbers = pair[0] * len(whose) + pair[1]
+    asked = faster[:, None] != slower
+    family = np.full(asked.shape, -1)
+    family[asked] = np.unique(numbers[asked], return_inverse=True)[1]
+    found[np.ix_(faster, slower)] = surely_faster(speeds[fastest], upper, family)
+    return found
 
 
 def surely_faster(
-    speeds: Float[np.ndarray, "rows draws"], entries: _Rows | None = None
-) -> Bool[np.ndarray, "rows rows"]:
-    """Return which row surely has a greater speed than which: part 2 of the rule.
+    lower: Float[np.ndarray, "rows draws"],
+    upper: Float[np.ndarray, "others draws"],
+    family: Int[np.ndarray, "rows others"],
+) -> Bool[np.ndarray, "rows others"]:
+    """Return which of ``lower`` is surely greater than which of ``upper``.
 
     Args:
-        speeds: As :func:`tied_ranks` takes them, the fastest row first; every row reaches the
-            accuracy as observed.
-        entries: As for :func:`tied_ranks`.
+        lower: Speeds that the rows surely have: as observed in the first column, then in
+            resamples that are the same for all.
+        upper: Speeds that the other rows may have, likewise.
+        family: The family of each pair, from 0; -1 for pairs that are not compared.
     """
-    logs = np.log(speeds[:, : 1 + _SPREAD_RESAMPLES])
-    reached = np.isfinite(logs[:, 1:]).astype(np.float32)
-    moves = np.nan_to_num(logs[:, 1:] - logs[:, :1]).astype(np.float32)
-    spread = _spread(moves, reached)
-    gaps = logs[:, 0, None] - logs[None, :, 0]
+    below, above = (np.log(table[:, : 1 + _SPREAD_RESAMPLES]) for table in (lower, upper))
+    moves, others = ((logs[:, 1:] - logs[:, :1]).astype(np.float32) for logs in (below, above))
+    changes = _Changes(moves, others, _spread(moves, others))
+    gaps = below[:, :1] - above[None, :, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         # A pair that no resample moves differs surely, or not at all.
-        statistics = np.where(spread > 0, gaps / spread, np.inf)
-    statistics[gaps <= _ROUNDING] = 0.0
-    whose = np.zeros(len(speeds), dtype=int) if entries is None else entries
-    critical = _critical_values(_Changes(moves, reached, spread), statistics, whose)
-    surely: _Pairs = np.triu(statistics > critical, k=1)
-    return surely & ~_contradicted(speeds, surely, critical)
+        statistics = np.where(changes.spread > 0, gaps / changes.spread, np.inf)
+    # A pair is in question one way round only.
+    statistics[(gaps <= _ROUNDING) | (family < 0)] = 0.0
+    critical = np.full(1 + max(family.max(), 0), np.inf)
+    for first in range(0, len(critical), _FAMILIES_AT_ONCE):
+        own = (family >= first) & (family < first + _FAMILIES_AT_ONCE)
+        _step_down(changes, np.where(own, statistics, 0.0), family, critical)
+    surely: Bool[np.ndarray, "rows others"] = statistics > critical[family]
+    surely &= ~_contradicted(lower, upper, surely, critical[family])
+    return surely
 
 
-def _critical_values(
-    changes: _Changes, statistics: Float[np.ndarray, "rows rows"], whose: _Rows
-) -> Float[np.ndarray, "rows rows"]:
-    """Return what the statistic of each pair must exceed, by the step-down rule of its family.
+class _Changes(NamedTuple):
+    """How the logarithms of speeds change over the resamples.
 
-    Args:
-        changes: Of all rows.
-        statistics: Of every pair, the faster row first.
-        whose: The entry of each row.
+    Attributes:
+        moves: What each row differs by from what was observed.
+        others: What each of the others does.
+        spread: Root mean square of the difference of both, of each pair.
     """
-    held, sizes = np.unique(whose, return_counts=True)
-    count = len(held) * (len(held) - 1) // 2 + int((sizes > 1).sum())
-    critical = np.full(statistics.shape, np.inf)
-    both = np.maximum(statistics, statistics.T)
-    by_entry = np.argsort(whose, kind="stable")
-    for place, first in enumerate(np.cumsum(sizes) - sizes):
-        families = _Families(
-            own=by_entry[first : first + sizes[place]],
-            others=by_entry[first:],
-            number=np.repeat(np.arange(len(held) - place), sizes[place:]),
-        )
-        block = np.ix_(families.own, families.others)
-        critical[block] = _stepped_down(changes, both[block], families, _LEVEL / max(count, 1))
-        critical[block[1].T, block[0].T] = critical[block].T
-    return critical
+
+    moves: Float[np.ndarray, "rows resamples"]
+    others: Float[np.ndarray, "others resamples"]
+    spread: Float[np.ndarray, "rows others"]
 
 
-def _stepped_down(
+def _step_down(
     changes: _Changes,
-    statistics: Float[np.ndarray, "own others"],
-    families: _Families,
-    level: float,
-) -> Float[np.ndarray, "own others"]:
-    """Return the critical values of the families that an entry has with itself and others.
-
-    Args:
-        changes: Of all rows.
-        statistics: Of own rows with others.
-        families: Which they are.
-        level: Chance of a false claim in each of them.
-    """
-    own, number = families.own, families.number
-    pending = np.ones(statistics.shape, dtype=bool)
-    # Of two rows of one entry only one order is a pair.
-    pending[:, : len(own)] = np.triu(pending[:, : len(own)], k=1)
-    critical = np.full(number[-1] + 1, np.inf)
-    left = np.unique(number[pending.any(axis=0)])
+    statistics: Float[np.ndarray, "rows others"],
+    family: Int[np.ndarray, "rows others"],
+    critical: Float[np.ndarray, " families"],
+) -> None:
+    """Write the critical values of the families that have a pair with a statistic above 0."""
+    level = _LEVEL / len(critical)
+    pending = statistics > 0
+    left = np.unique(family[pending])
     while left.size:
-        among = pending & np.isin(number, left)
-        critical[left] = _values_beyond(_greatest(changes, families, among)[left], level)
-        more = among & (statistics > critical[number])
+        pending &= np.isin(family, left)
+        critical[left] = _values_beyond(_greatest(changes, pending, family, left), level)
+        more = pending & (statistics > critical[family])
         pending &= ~more
         # A family with no more pairs, or none that is told apart now, is done.
-        left = np.intersect1d(number[more.any(axis=0)], number[pending.any(axis=0)])
-    return np.broadcast_to(critical[number], statistics.shape)
+        left = np.intersect1d(family[more], family[pending])
 
 
 def _spread(
-    moves: Float[np.ndarray, "rows resamples"], reached: Float[np.ndarray, "rows resamples"]
-) -> Float[np.ndarray, "rows rows"]:
-    """Return the root mean square of the difference of two rows' changes, where both reach."""
-    squares = (moves**2) @ reached.T
-    total = squares + squares.T - 2 * (moves @ moves.T)
-    shared = reached @ reached.T
-    mean = np.clip(total, 0, None) / np.maximum(shared, 1)
-    # What is left of equal rows is the rounding of the sums.
-    mean[total <= 1e-5 * (squares + squares.T)] = 0.0
-    spread: Float[np.ndarray, "rows rows"] = np.sqrt(mean)
+    moves: Float[np.ndarray, "rows resamples"], others: Float[np.ndarray, "others resamples"]
+) -> Float[np.ndarray, "rows others"]:
+    """Return the root mean square of the difference of the changes of each pair."""
+    squares = (moves**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None, :]
+    total = squares - 2 * (moves @ others.T)
+    mean = np.clip(total, 0, None) / moves.shape[1]
+    # What is left of equal changes is the rounding of the sums.
+    mean[total <= 1e-5 * squares] = 0.0
+    spread: Float[np.ndarray, "rows others"] = np.sqrt(mean)
     return spread
 
 
 def _greatest(
-    changes: _Changes, families: _Families, pending: Bool[np.ndarray, "own others"]
-) -> Float[np.ndarray, "families resamples"]:
+    changes: _Changes,
+    pending: Bool[np.ndarray, "rows others"],
+    family: Int[np.ndarray, "rows others"],
+    left: Int[np.ndarray, " left"],
+) -> Float[np.ndarray, "left resamples"]:
     """Return the greatest statistic of the pending pairs of each family in every resample."""
-    moves, reached, spread = changes
+    moves, others, spread = changes
     inverse = np.zeros(spread.shape, dtype=np.float32)
     np.divide(1, spread, out=inverse, where=spread > 0)
-    complete = bool(reached.all())
-    greatest = np.zeros((families.number[-1] + 1, moves.shape[1]), dtype=np.float32)
-    for row, asked in zip(families.own, pending, strict=True):
-        if not asked.any():
-            continue
-        others = families.others[asked]
-        statistics = moves[others]
+    greatest = np.zeros((len(left), moves.shape[1]), dtype=np.float32)
+    for row in np.flatnonzero(pending.any(axis=1)):
+        own = np.flatnonzero(pending[row])
+        own = own[np.argsort(family[row, own], kind="stable")]
+        statistics = others[own]
         statistics -= moves[row]
-        statistics *= inverse[row, others, None]
-        if not complete:
-            statistics *= reached[others]
-            statistics *= reached[row]
+        statistics *= inverse[row, own, None]
         np.abs(statistics, out=statistics)
-        numbers, starts = np.unique(families.number[asked], return_index=True)
+        numbers, starts = np.unique(family[row, own], return_index=True)
+        places = np.searchsorted(left, numbers)
         most = np.maximum.reduceat(statistics, starts, axis=0)
-        greatest[numbers] = np.maximum(greatest[numbers], most)
+        greatest[places] = np.maximum(greatest[places], most)
     return greatest
 
 
@@ -317,36 +405,33 @@ def _values_beyond(
     resamples = greatest.shape[1]
     share = max(level, _FEWEST_BEYOND / resamples)
     place = resamples - 1 - min(int(share * resamples), resamples - 1)
-    within = np.partition(greatest, place, axis=1)[:, place].astype(float)
+    within: Float[np.ndarray, " families"] = np.partition(greatest, place, axis=1)[:, place].astype(
+        float
+    )
     if share == level:
         return within
     # One of them at least; what no normal statistic exceeds is exceeded by none further out.
     chance = np.clip(2 * ndtr(-within), 1e-12, share)
     count = np.log1p(-share) / np.log1p(-chance)
-    beyond: Float[np.ndarray, " families"] = -ndtri(-np.expm1(np.log1p(-level) / count) / 2)
-    return np.maximum(within, beyond)
+    beyond = -ndtri(-np.expm1(np.log1p(-level) / count) / 2)
+    found: Float[np.ndarray, " families"] = np.maximum(within, beyond)
+    return found
 
 
 def _contradicted(
-    speeds: Float[np.ndarray, "rows draws"],
-    claimed: _Pairs,
-    critical: Float[np.ndarray, "rows rows"],
-) -> _Pairs:
+    lower: Float[np.ndarray, "rows draws"],
+    upper: Float[np.ndarray, "others draws"],
+    claimed: Bool[np.ndarray, "rows others"],
+    critical: Float[np.ndarray, "rows others"],
+) -> Bool[np.ndarray, "rows others"]:
     """Return which claimed pairs more resamples contradict than the critical value allows."""
     from scipy.special import ndtr
 
-    allowed = ndtr(-critical) * (speeds.shape[1] - 1)
-    least, most = np.nanmin(speeds, axis=1), np.nanmax(speeds, axis=1)
+    allowed = ndtr(-critical) * (lower.shape[1] - 1)
+    least, most = lower.min(axis=1), upper.max(axis=1)
     contradicted = np.zeros_like(claimed)
-    # Rows whose resamples do not overlap need no count.
+    # Pairs whose resamples do not overlap need no count.
     for row, other in np.argwhere(claimed & (least[:, None] <= most[None, :])):
-        contradicted[row, other] = (speeds[row, 1:] <= speeds[other, 1:]).sum() > allowed[
-            row, other
-        ]
+        against = (lower[row, 1:] <= upper[other, 1:]).sum()
+        contradicted[row, other] = against > allowed[row, other]
     return contradicted
-
-
-def _nth_smallest(values: Float[np.ndarray, " resamples"], level: float) -> float:
-    """Return the value below which at most the share ``level`` of all lie."""
-    place = min(int(level * len(values)), len(values) - 1)
-    return float(np.partition(values, place)[place])

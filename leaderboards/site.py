@@ -5,7 +5,7 @@ inside it, nothing is fetched, and whatever an entry says of itself is shown as 
 are drawn by a small script of our own.  A plotting library would bring four megabytes to every
 page for what are a few lines and marks, and would draw what others wrote by its own rules.
 
-The page computes a speed at any accuracy from the curves that it holds, by the rule of
+The page computes a speed at any accuracy from the settings that it holds, by the rule of
 :func:`~parallelbench.analysis.speed.speed_at`; intervals, efficiencies and ranks are those of
 :mod:`~parallelbench.leaderboards.standings`, at every whole per cent.
 """
@@ -264,19 +264,24 @@ def _figures_data(figures: Figures) -> dict[str, Any]:
 
 def _point_data(point: Result) -> list[Any]:
     return [
-        None if point.tokens_per_step is None else round(point.tokens_per_step, 12),
-        None if point.accuracy is None else round(point.accuracy, 12),
-        _ends(point.tokens_per_step_interval),
+        _exact(point.pooled_tokens_per_step),
+        _exact(point.accuracy),
+        _ends(point.pooled_tokens_per_step_interval),
         _ends(point.interval),
         _rounded(point.answer_tokens_per_step),
         point.samples,
         point.decoder_label,
         _rounded(point.nfe),
+        _exact(point.tokens_per_step),
     ]
 
 
 def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [round(end, _SHOWN) for end in interval]
+
+
+def _exact(value: float | None) -> float | None:
+    return None if value is None else round(value, 12)
 
 
 def _rounded(value: float | None) -> float | None:

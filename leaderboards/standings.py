@@ -2,9 +2,10 @@
 
 A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ
 in one dial, see :mod:`parallelbench.analysis.families`.  Strategies with a fixed and with an
-adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`; the
-public board's rule stands beside it and ranks nobody.  All figures are of the test part of the
-season; a row that lacks a decode of it has no figures and says what is missing.
+adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`: at
+their settings only, so that a row that leaves settings out is nowhere faster.  The public board's
+rule stands beside it and ranks nobody.  All figures are of the test part of the season; a row that
+lacks a decode of it has no figures and says what is missing.
 
 **Sections.**  Rows are ranked with their like only: networks of one division, or the ideal model.
 Oracles were told the right answers, so they have speeds and no rank; an entry that reported
@@ -37,7 +38,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from parallelbench.analysis.families import Curve, curves_of
 from parallelbench.analysis.hindsight import frontier_of
@@ -61,7 +62,7 @@ from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.bound import bound_of
 from parallelbench.leaderboards.entry import Entry
 from parallelbench.leaderboards.known import is_ideal_with_other_tokenizer
-from parallelbench.leaderboards.ranks import surely_reaching, tied_ranks
+from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
 from parallelbench.results import Interval, Result, average_over_tasks, summarize
@@ -114,7 +115,7 @@ class At(NamedTuple):
     """What a row is at one accuracy that it reaches.
 
     Attributes:
-        speed: Tokens per step.
+        speed: Pooled tokens per step.
         interval: Its interval.  None if more than 2.5 % of the resamples do not reach the
             accuracy, or with a single sample of each task.
         reached: Share of the resamples that reach the accuracy, in [0, 1]; None with a single
@@ -153,7 +154,7 @@ class Figures:
     def best(self) -> Result:
         """The most accurate setting; the fastest of equally accurate ones."""
         return max(
-            self.points, key=lambda each: (each.accuracy or 0.0, each.tokens_per_step or 0.0)
+            self.points, key=lambda each: (each.accuracy or 0.0, each.pooled_tokens_per_step or 0.0)
         )
 
     def published(self, percent: int) -> float:
@@ -610,7 +611,7 @@ class _Drawn:
     Attributes:
         decoded: Of which entry and model.
         labels: Of the settings.
-        speeds: Tokens per step.
+        speeds: Pooled tokens per step.
         marks: Accuracy, doubted where all samples are right.
         highest: The tokens per step of a canvas written at once.
         oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
@@ -673,15 +674,7 @@ def _draw(
 
 
 def _part(sweep: Sweep, tasks: Iterable[str]) -> Sweep:
-    columns = np.flatnonzero(np.isin(sweep.tasks, list(tasks)))
-    return replace(
-        sweep,
-        tasks=tuple(sweep.tasks[column] for column in columns),
-        indices=tuple(sweep.indices[column] for column in columns),
-        canvas=sweep.canvas[columns],
-        accuracy=sweep.accuracy[:, columns],
-        tokens_per_step=sweep.tokens_per_step[:, columns],
-    )
+    return sweep.at(np.flatnonzero(np.isin(sweep.tasks, list(tasks))))
 
 
 def _part_weights(
@@ -734,11 +727,12 @@ def _figures(
     for pool, places in pools.items():
         # A single sample tells nothing of the spread.
         if pool.kind in {"network", "ideal"} and test > 1:
-            best = [own.marks[:, c].max(axis=1) for own, c in map(having.__getitem__, places)]
-            names = [contenders[place].decoded.entry.name for place in places]
-            entries = np.unique(names, return_inverse=True)[1]
-            ranked = _ranks([speeds[place] for place in places], np.array(best), entries)
-            ranks |= dict(zip(places, ranked, strict=True))
+            rows = [
+                RowDraws(own.speeds[:, columns], own.marks[:, columns])
+                for own, columns in map(having.__getitem__, places)
+            ]
+            entries = [contenders[place].decoded.entry.name for place in places]
+            ranks |= dict(zip(places, tied_ranks(_ACCURACIES, rows, entries), strict=True))
     found: list[Figures | None] = []
     for place, each in enumerate(contenders):
         if each.decoded.why_missing(each.curve) is not None:
@@ -779,26 +773,6 @@ def _speeds(
     return _Speeds(found[0], np.ascontiguousarray(found.T, dtype=np.float32))
 
 
-def _ranks(
-    speeds: Sequence[_Speeds],
-    best: Float[np.ndarray, "rows draws"],
-    entries: Int[np.ndarray, " rows"],
-) -> list[tuple[int | None, ...]]:
-    """Return the rank of each row at every accuracy.
-
-    Args:
-        speeds: Of each row.
-        best: Accuracy of each row's most accurate setting.
-        entries: A number for the entry that each row is of.
-    """
-    sure = surely_reaching(_ACCURACIES, best, entries)
-    columns = [
-        tied_ranks(np.array([own.draws[column] for own in speeds]), sure[:, column], entries)
-        for column in range(len(_ACCURACIES))
-    ]
-    return list(zip(*columns, strict=True))
-
-
 def _area(own: _Drawn, contender: _Contender, scope: Scope, test: int) -> Estimate | None:
     if own.highest <= 1:
         return None
@@ -816,6 +790,8 @@ def _without_steps(result: Result) -> Result:
         result,
         tokens_per_step=None,
         tokens_per_step_interval=None,
+        pooled_tokens_per_step=None,
+        pooled_tokens_per_step_interval=None,
         answer_tokens_per_step=None,
         nfe=None,
     )
@@ -850,7 +826,7 @@ def _intervals(draws: Float[np.ndarray, "accuracies draws"]) -> list[Interval | 
     """Return the interval at every accuracy; None where it is not surely reached."""
     intervals: list[Interval | None] = []
     for column, own in enumerate(draws):
-        # A strategy with one setting has the same speeds at every accuracy.
+        # Between the accuracies of its settings a strategy has the same speeds.
         if column and np.array_equal(own, draws[column - 1], equal_nan=True):
             intervals.append(intervals[-1])
         else:

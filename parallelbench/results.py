@@ -76,6 +76,9 @@ class Result:
         interval_strict: Its interval.
         tokens_per_step: Mean over samples of canvas tokens per model call.
         tokens_per_step_interval: Its interval, by bootstrap over samples.
+        pooled_tokens_per_step: Mean canvas tokens over mean model calls: what speeds at an
+            accuracy are read from.  None where a decode made no call.
+        pooled_tokens_per_step_interval: Its interval, by bootstrap over samples.
         answer_tokens_per_step: The same of the tokens before the first end-of-text.
         nfe: Mean model calls.
         statuses: How many decodes ended in each status.
@@ -106,6 +109,8 @@ class Result:
     interval_strict: Interval | None
     tokens_per_step: float | None
     tokens_per_step_interval: Interval | None
+    pooled_tokens_per_step: float | None
+    pooled_tokens_per_step_interval: Interval | None
     answer_tokens_per_step: float | None
     nfe: float | None
     statuses: Mapping[str, int]
@@ -265,8 +270,13 @@ def _result(records: Sequence[AnyRecord]) -> Result:
     moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
     speeds = [r for r, _ in moving]
     speed = _by_sample(speeds, [c.tokens_per_step or 0.0 for _, c in moving])
+    tokens, calls = (
+        _by_sample([r for r, _ in counted], [float(getattr(c, name)) for _, c in counted])
+        for name in ("canvas_tokens", "nfe")
+    )
+    timed = 0 < len(moving) == len(counted)
     off_law = [c for _, c in counted if c.off_law_calls is not None]
-    calls = sum(c.nfe for c in off_law)
+    judged = sum(c.nfe for c in off_law)
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
     return Result(
         model=first.model,
@@ -285,13 +295,15 @@ def _result(records: Sequence[AnyRecord]) -> Result:
         interval_strict=_proportion_interval(strict),
         tokens_per_step=_mean(speed),
         tokens_per_step_interval=_bootstrap(speed),
+        pooled_tokens_per_step=_ratio_of_means(tokens, calls) if timed else None,
+        pooled_tokens_per_step_interval=_bootstrap(tokens, calls) if timed else None,
         answer_tokens_per_step=_mean(
             _by_sample(speeds, [c.answer_tokens_per_step or 0.0 for _, c in moving])
         ),
-        nfe=_mean(_by_sample([r for r, _ in counted], [float(c.nfe) for _, c in counted])),
+        nfe=_mean(calls),
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),
-        off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / calls if calls else None),
+        off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / judged if judged else None),
         parts=_parts(marked),
         engines=_engines(marked),
         finishes=_by_frequency(Counter(r.finish for r in records if r.finish)),
@@ -358,6 +370,10 @@ def _mean(clusters: Sequence[_Cluster]) -> float | None:
     return math.fsum(c.mean for c in clusters) / len(clusters) if clusters else None
 
 
+def _ratio_of_means(above: Sequence[_Cluster], below: Sequence[_Cluster]) -> float:
+    return math.fsum(c.mean for c in above) / math.fsum(c.mean for c in below)
+
+
 def _proportion_interval(clusters: Sequence[_Cluster]) -> Interval | None:
     mean = _mean(clusters)
     if mean is None:
@@ -375,20 +391,27 @@ def _proportion_interval(clusters: Sequence[_Cluster]) -> Interval | None:
     return wilson(mean * count, count)
 
 
-def _bootstrap(clusters: Sequence[_Cluster]) -> Interval | None:
+def _bootstrap(
+    clusters: Sequence[_Cluster], below: Sequence[_Cluster] | None = None
+) -> Interval | None:
+    """Return the interval of the mean of ``clusters``; over the mean of ``below``, if given."""
     if not clusters:
         return None
-    values = np.array([cluster.mean for cluster in clusters])
-    if np.ptp(values) == 0:
-        return Interval(float(values[0]), float(values[0]))
+    means = [np.array([c.mean for c in each]) for each in (clusters, below) if each is not None]
+    ratios = means[0] / means[1] if len(means) > 1 else means[0]
+    if np.ptp(ratios) == 0:
+        return Interval(float(ratios[0]), float(ratios[0]))
     # A fixed seed: the same records always give the same figures.
-    picks = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
+    picks = np.random.default_rng(0).integers(len(ratios), size=(RESAMPLES, len(ratios)))
+    drawn = [each[picks].mean(axis=1) for each in means]
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
+    found = drawn[0] / drawn[1] if len(drawn) > 1 else drawn[0]
+    low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
 def _average(group: Sequence[Result]) -> Result:
+    pooled, pooled_interval = _pooled_over_tasks(group)
     return replace(
         group[0],
         task="average",
@@ -406,6 +429,8 @@ def _average(group: Sequence[Result]) -> Result:
         tokens_per_step_interval=mover(
             [r.tokens_per_step for r in group], [r.tokens_per_step_interval for r in group]
         ),
+        pooled_tokens_per_step=pooled,
+        pooled_tokens_per_step_interval=pooled_interval,
         answer_tokens_per_step=_plain_mean([result.answer_tokens_per_step for result in group]),
         nfe=_plain_mean([result.nfe for result in group]),
         statuses=dict(sum((Counter(result.statuses) for result in group), Counter())),
@@ -416,6 +441,32 @@ def _average(group: Sequence[Result]) -> Result:
         finishes=_by_frequency(sum((Counter(result.finishes) for result in group), Counter())),
         throughput=None,
     )
+
+
+def _pooled_over_tasks(group: Sequence[Result]) -> tuple[float | None, Interval | None]:
+    """Return the pooled tokens per step of a mean over tasks, and its interval.
+
+    The canvas tokens of each task are taken as known, and its calls as uncertain, which is exact
+    where all its canvases have the same length.
+    """
+    held = [
+        (r.pooled_tokens_per_step, r.pooled_tokens_per_step_interval, r.nfe)
+        for r in group
+        if r.pooled_tokens_per_step is not None and r.nfe is not None
+    ]
+    if len(held) < len(group):
+        return None, None
+    tokens = [pooled * calls for pooled, _, calls in held]
+    total = math.fsum(tokens) / len(tokens)
+    calls = mover(
+        [nfe for _, _, nfe in held],
+        [
+            Interval(canvas / interval.high, canvas / interval.low) if interval else None
+            for canvas, (_, interval, _) in zip(tokens, held, strict=True)
+        ],
+    )
+    interval = Interval(total / calls.high, total / calls.low) if calls else None
+    return total / (math.fsum(nfe for _, _, nfe in held) / len(held)), interval
 
 
 def _plain_mean(values: Sequence[float | None]) -> float | None:

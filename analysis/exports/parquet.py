@@ -142,13 +142,14 @@ _RESULT_MAPPINGS = (
     "throughput",
 )
 _RESULT_SHARES = (
-    *("accuracy", "accuracy_strict", "tokens_per_step", "answer_tokens_per_step"),
-    *("nfe", "off_law_share"),
+    *("accuracy", "accuracy_strict", "tokens_per_step", "pooled_tokens_per_step"),
+    *("answer_tokens_per_step", "nfe", "off_law_share"),
 )
 _INTERVALS = {
     "accuracy": "interval",
     "accuracy_strict": "interval_strict",
     "tokens_per_step": "tokens_per_step_interval",
+    "pooled_tokens_per_step": "pooled_tokens_per_step_interval",
 }
 
 

@@ -25,12 +25,12 @@
   const TOLERANCE = 1e-9;
   const SPEED = 0;
   const MARK = 1;
-  const [SPEED_ENDS, MARK_ENDS, ANSWER, SAMPLES, SETTING, CALLS] = [2, 3, 4, 5, 6, 7];
+  const [SPEED_ENDS, MARK_ENDS, ANSWER, SAMPLES, SETTING, CALLS, PUBLIC_SPEED] = [2, 3, 4, 5, 6, 7, 8];
 
   // Sorted by speed; of settings of equal speed the most accurate stands.
-  const merged = (points) => {
-    const sorted = points.filter((point) => point[SPEED] !== null && point[MARK] !== null)
-      .map((point) => [point[SPEED], point[MARK]])
+  const merged = (points, speed = SPEED) => {
+    const sorted = points.filter((point) => point[speed] !== null && point[MARK] !== null)
+      .map((point) => [point[speed], point[MARK]])
       .sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     const kept = [];
     for (const point of sorted) {
@@ -42,12 +42,18 @@
     return kept;
   };
 
-  // The greatest tokens per step at an accuracy; null if it is not reached.  Between settings
-  // the curve counts too, unless only the settings are asked for.
-  const speedAt = (points, accuracy, between = true) => {
-    const curve = merged(points);
+  // The greatest speed of the settings that reach an accuracy; null if none does.
+  const speedAt = (points, accuracy) => {
+    const speeds = merged(points).filter((point) => point[1] >= accuracy - TOLERANCE).map((point) => point[0]);
+    return speeds.length ? Math.max(...speeds) : null;
+  };
+
+  // The same by the public board's rule: of adaptive strategies the curve between settings counts
+  // too, and what is never reached is 0.
+  const publicSpeedAt = (points, accuracy, adaptive) => {
+    const curve = merged(points, PUBLIC_SPEED);
     const speeds = curve.filter((point) => point[1] >= accuracy - TOLERANCE).map((point) => point[0]);
-    if (between) {
+    if (adaptive) {
       curve.slice(1).forEach((after, place) => {
         const before = curve[place];
         if (before[1] >= accuracy && accuracy > after[1]) {
@@ -55,7 +61,7 @@
         }
       });
     }
-    return speeds.length ? Math.max(...speeds) : null;
+    return Math.max(0, ...speeds);
   };
 
   const ABSENT = "\u2013";
@@ -82,7 +88,7 @@
     const at = own?.at[state.at - season().percents[0]] ?? null;
     return {
       speed: own ? speedAt(own.points, state.at / 100) : null,
-      published: own?.area ? speedAt(own.points, state.at / 100, own.adaptive) ?? 0 : null,
+      published: own?.area ? publicSpeedAt(own.points, state.at / 100, own.adaptive) : null,
       ends: at && at[0], efficiency: at && at[1], efficiencyEnds: at && at[2], rank: at && at[3],
       doubt: doubt(at, state.at),
       best: own ? own.points[own.best] : null,
@@ -96,7 +102,7 @@
       speed: own ? speedAt(own.points, at / 100) : null,
       ends: held ? held[0] : null,
       doubt: doubt(held, at),
-      published: own?.area ? speedAt(own.points, at / 100, own.adaptive) ?? 0 : null,
+      published: own?.area ? publicSpeedAt(own.points, at / 100, own.adaptive) : null,
     };
   };
 
@@ -172,7 +178,7 @@
     strategy: "Decoding strategy with a model. Tick a row to draw its curve.",
     level: "How far the entry was checked; what each level means, and what a cheat could still do, stands below.",
     rank: "Place within its section; rows that cannot be told apart share one. How rows are ranked stands below.",
-    speed: "Canvas tokens per model call at which at least so many answers are right, with its 95 % interval.",
+    speed: "Canvas tokens per model call of the fastest setting with at least so many right answers, with its 95 % interval.",
     plot: "The same on a logarithmic scale from 1: the speed as a dot, its 95 % interval as a bar.",
     published: "Strategies with a fixed number of tokens at their settings only, adaptive ones on the curve; 0 where it is never reached. Ranks nobody.",
     efficiency: "Speed over that of an oracle at the same accuracy; the cell says which.",

@@ -31,6 +31,10 @@ def make_result():
             "interval_strict": interval,
             "tokens_per_step": speed if measured else None,
             "tokens_per_step_interval": Interval(speed - 0.1, speed + 0.1) if measured else None,
+            "pooled_tokens_per_step": speed if measured else None,
+            "pooled_tokens_per_step_interval": (
+                Interval(speed - 0.1, speed + 0.1) if measured else None
+            ),
             "answer_tokens_per_step": speed / 2 if measured else None,
             "nfe": 32 / speed if measured else None,
             "statuses": {"ok": 100} if measured else {"error": 100},

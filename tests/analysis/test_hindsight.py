@@ -158,7 +158,8 @@ def test_the_oracle_dominates_every_setting(grid):
     for setting in summarize(records):
         assert oracle.accuracy >= setting.accuracy
         if setting.accuracy == oracle.accuracy:
-            assert oracle.tokens_per_step >= setting.tokens_per_step
+            assert oracle.nfe <= setting.nfe + 1e-9
+            assert oracle.pooled_tokens_per_step >= setting.pooled_tokens_per_step - 1e-9
 
 
 @settings(deadline=None)
@@ -167,9 +168,9 @@ def test_on_the_samples_where_a_setting_is_best_the_oracle_is_no_slower(grid):
     sweep = sweep_of(repeated_records(*grid))
     (oracle,) = sweep_oracle(repeated_records(*grid))
     best = sweep.accuracy.max(axis=0)
-    fastest = np.where(sweep.accuracy == best, sweep.tokens_per_step, 0).max(axis=0)
+    fewest = np.where(sweep.accuracy == best, sweep.calls, np.inf).min(axis=0)
     assert oracle.accuracy == pytest.approx(best.mean())
-    assert oracle.tokens_per_step == pytest.approx(fastest.mean())
+    assert oracle.nfe == pytest.approx(fewest.mean())
 
 
 @settings(deadline=None)
@@ -198,7 +199,8 @@ def test_the_frontier_ends_in_the_oracle_point(grid):
     sweep = sweep_of(repeated_records(*grid))
     (oracle,) = sweep_oracle(repeated_records(*grid))
     frontier = frontier_of(sweep)
-    assert speed_on(frontier, oracle.accuracy, sweep) == pytest.approx(oracle.tokens_per_step)
+    found = speed_on(frontier, oracle.accuracy, sweep)
+    assert found == pytest.approx(oracle.pooled_tokens_per_step)
     assert np.isnan(speed_on(frontier, oracle.accuracy + 1e-6, sweep))
 
 
@@ -211,8 +213,8 @@ def test_no_setting_and_no_mixture_lies_beyond_the_frontier(grid):
     for one, other in itertools.product(results, results):
         for share in (0.0, 0.25, 0.5):
             accuracy = (1 - share) * one.accuracy + share * other.accuracy
-            speed = (1 - share) * one.tokens_per_step + share * other.tokens_per_step
-            assert speed_on(frontier, accuracy, sweep) >= speed - 1e-6
+            calls = (1 - share) * one.nfe + share * other.nfe
+            assert speed_on(frontier, accuracy, sweep) >= 32 / calls - 1e-6
 
 
 @settings(max_examples=40, deadline=None)
@@ -222,35 +224,36 @@ def test_the_frontier_solves_the_linear_programme(grid, share):
     accuracy = share * float(sweep.accuracy.max(axis=0) @ sweep.weights)
     rows, columns = sweep.accuracy.shape
     solved = linprog(
-        -(sweep.tokens_per_step * sweep.weights).ravel(),
+        (sweep.calls * sweep.weights).ravel(),
         A_ub=-(sweep.accuracy * sweep.weights).reshape(1, -1),
         b_ub=[-accuracy],
         A_eq=np.tile(np.eye(columns), rows),
         b_eq=np.ones(columns),
     )
-    assert speed_on(frontier_of(sweep), accuracy, sweep) == pytest.approx(-solved.fun, abs=1e-5)
+    found = speed_on(frontier_of(sweep), accuracy, sweep)
+    assert 32 / found == pytest.approx(solved.fun, abs=1e-5)
 
 
 def test_the_frontier_by_hand():
-    # One sample: right at speed 1, half right at 6.4, wrong at 8; straight lines between.
+    # One sample: right in 32 calls, half right in 5, wrong in 4; a coin between them.
     sweep = fabricated_sweep([[1.0], [0.5], [0.0]], [[32], [5], [4]])
     speeds = [speed_on(frontier_of(sweep), a, sweep) for a in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    assert speeds == pytest.approx([8, 7.2, 6.4, 3.7, 1])
+    assert [32 / speed for speed in speeds] == pytest.approx([4, 4.5, 5, 18.5, 32])
 
 
 def test_the_frontier_passes_over_a_setting_that_a_mixture_beats():
-    # Half right at speed 4 is slower than tossing a coin between 8 and 1.
-    sweep = fabricated_sweep([[1.0], [0.5], [0.0]], [[32], [8], [4]])
-    assert speed_on(frontier_of(sweep), 0.5, sweep) == pytest.approx(4.5)
+    # Half right in 20 calls is slower than tossing a coin between 4 and 32.
+    sweep = fabricated_sweep([[1.0], [0.5], [0.0]], [[32], [20], [4]])
+    assert 32 / speed_on(frontier_of(sweep), 0.5, sweep) == pytest.approx(18)
 
 
 def test_the_frontier_gives_up_speed_where_it_costs_least():
-    # Both samples are wrong at speed 8; to be right costs the first 4, the second 7.
+    # Both samples are wrong in 4 calls; to be right costs the first 4 more, the second 28.
     sweep = fabricated_sweep([[0, 0], [1, 0], [0, 1]], [[4, 4], [8, 32], [32, 32]])
     frontier = frontier_of(sweep)
     assert frontier.sample.tolist() == [0, 1]
     speeds = [speed_on(frontier, a, sweep) for a in (0.0, 0.5, 1.0)]
-    assert speeds == pytest.approx([8, 6, 2.5])
+    assert speeds == pytest.approx([8, 64 / 12, 64 / 40])
 
 
 def test_many_accuracies_at_once_are_read_as_one_by_one():

@@ -144,7 +144,7 @@ def test_text_from_a_run_is_never_markup(tmp_path, make_result):
 def test_what_was_not_measured_is_a_dash_and_never_zero(tmp_path, make_result):
     text = written(tmp_path, [make_result(right=None)]).read_text(encoding="utf-8")
     row = text[text.index("<tbody>") : text.index("</tbody>")]
-    assert row.count("<td>\N{EN DASH}</td>") == 10
+    assert row.count("<td>\N{EN DASH}</td>") == 11
     assert "<td>0" not in row.replace("<td>0</td>", "", 1)  # no sample was marked
 
 

@@ -26,6 +26,8 @@ def result(decoder, accuracy, speed, **changes):
             "interval_strict": None,
             "tokens_per_step": speed,
             "tokens_per_step_interval": None,
+            "pooled_tokens_per_step": speed,
+            "pooled_tokens_per_step_interval": None,
             "answer_tokens_per_step": speed,
             "nfe": 4.0,
             "problems": {},

@@ -26,6 +26,7 @@ from parallelbench.analysis.speed import (
     parallelizability_estimate,
     points_of,
     published_speed_at,
+    resampled_means,
     speed_at,
     speeds_at,
 )
@@ -50,8 +51,9 @@ def test_many_curves_at_once_are_read_as_one_by_one(many, accuracies):
     found = speeds_at(np.array(accuracies), speeds, marks)
     areas = areas_under(speeds, marks, low=2.0, high=16.0)
     for row, area, curve in zip(found, areas, many, strict=True):
+        # With the same speeds, what the public board reads of strategies of fixed speed.
         one_by_one = [
-            published_speed_at(accuracy, curve[:size], adaptive=True) for accuracy in accuracies
+            published_speed_at(accuracy, curve[:size], adaptive=False) for accuracy in accuracies
         ]
         assert np.nan_to_num(row, nan=0.0) == pytest.approx(one_by_one)
         assert area == pytest.approx(area_under(curve[:size], low=2.0, high=16.0))
@@ -140,7 +142,7 @@ def test_points_that_were_not_measured_are_left_out(make_result):
     assert points_of(results) == [Point(2.0, 0.6)]
 
 
-# The interpolated rule
+# Our rule
 
 
 def test_what_is_not_reached_is_absent_and_never_0():
@@ -149,13 +151,51 @@ def test_what_is_not_reached_is_absent_and_never_0():
     assert 0 < found.reached < 1
 
 
-def test_the_interpolated_rule_joins_the_points_of_any_strategy():
-    # Accuracies 1 and 0.5 at 1 and 2 tokens per step: 0.75 lies at 1.5.
+def test_a_strategy_is_read_at_its_settings_only():
+    # Accuracies 1 and 0.5 at 1 and 2 tokens per step: 0.75 has only the first.
     curve = fabricated_sweep([[1] * 40, [1, 0] * 20], [[32] * 40, [16] * 40], name="random")
-    found = speed_at(0.75, curve)
-    assert found.value == pytest.approx(1.5)
-    assert found.interval.low <= 1.5 <= found.interval.high
-    assert found.samples == 40
+    assert speed_at(0.75, curve)[:2] == (1.0, (1.0, 1.0))
+    assert speed_at(0.5, curve).value == 2.0
+    assert speed_at(0.5, curve).samples == 40
+
+
+def test_a_speed_is_all_canvas_tokens_over_all_calls():
+    # Four samples in one call and six in 32: 320 tokens in 196 calls, and not 13.4 in the mean.
+    curve = fabricated_sweep([[1] * 10], [[1] * 4 + [32] * 6])
+    assert speed_at(0.9, curve).value == pytest.approx(320 / 196)
+
+
+def test_samples_of_a_model_that_ends_early_count_with_what_they_wrote():
+    records = fabricated_records([[1, 1]], [[8, 8]])
+    counts = records[1].counts.model_copy(update={"canvas_tokens": 16, "tokens_per_step": 2.0})
+    records[1] = records[1].model_copy(update={"counts": counts})
+    assert speed_at(0.5, sweep_of(records)).value == (32 + 16) / (8 + 8)
+
+
+subsets = st.integers(1, 6).flatmap(
+    lambda rows: st.tuples(
+        st.integers(0, 2**32 - 1),
+        st.integers(1, 8),
+        st.lists(st.booleans(), min_size=rows, max_size=rows).filter(any),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(subsets)
+def test_leaving_settings_out_never_raises_a_speed_or_an_area(drawn):
+    seed, samples, kept = drawn
+    rng = np.random.default_rng(seed)
+    shape = (len(kept), samples)
+    whole = fabricated_sweep(rng.choice([0, 0.5, 1, 1], shape), rng.choice([1, 2, 8, 32], shape))
+    part = whole.of([s.label for s, keep in zip(whole.settings, kept, strict=True) if keep])
+    weights = drawn_weights(whole, 20)
+    # Doubt is as it was: what is all right was told here, as an oracle is.
+    accuracies = np.arange(50, 101) / 100
+    all_of_them, some = (speeds_at(accuracies, *resampled_means(e, weights)) for e in (whole, part))
+    assert (np.nan_to_num(some) <= np.nan_to_num(all_of_them)).all()
+    areas = [areas_under(*resampled_means(e, weights), low=1.0, high=32.0) for e in (whole, part)]
+    assert (areas[1] <= areas[0] + 1e-9).all()
 
 
 def test_a_speed_that_many_resamples_do_not_reach_has_their_share_and_no_interval():
@@ -188,7 +228,8 @@ def test_the_same_curve_gives_the_same_interval_and_another_seed_another():
 def test_tasks_weigh_alike_whatever_their_numbers_of_samples():
     many = fabricated_records(np.ones((1, 6)), np.full((1, 6), 32))
     few = fabricated_records(np.ones((1, 2)), np.full((1, 2), 8), task_label="copy")
-    assert speed_at(0.5, sweep_of(many + few)).value == pytest.approx((1 + 4) / 2)
+    # Six samples weigh as much as two: 32 + 32 tokens in 32 + 8 calls.
+    assert speed_at(0.5, sweep_of(many + few)).value == pytest.approx(64 / 40)
 
 
 def test_samples_that_are_all_right_leave_room_for_doubt():
@@ -226,13 +267,13 @@ def test_who_is_wrong_too_often_is_hardly_ever_said_to_be_right_often_enough():
 
 
 def test_the_speed_interval_covers_the_truth_as_often_as_it_says():
-    # Calls are 8 or 16 by a fair coin: the true speed of an always right decoder is 3.
+    # Calls are 8 or 16 by a fair coin, 12 in the mean of 32 tokens, and all is right.
     rng = np.random.default_rng(11)
     covered = 0
     for _ in range(150):
         calls = rng.choice([8, 16], size=(1, 60))
         found = speed_at(0.9, fabricated_sweep(np.ones((1, 60)), calls), resamples=200)
-        covered += found.interval.low <= 3 <= found.interval.high
+        covered += found.interval.low <= 32 / 12 <= found.interval.high
     assert 0.89 <= covered / 150 <= 0.99
 
 
@@ -254,10 +295,10 @@ def test_hindsight_is_as_fast_as_the_decoder_that_is_best_for_every_sample():
 
 
 def test_hindsight_efficiency_by_hand():
-    # k=1: both right at speed 1.  k=2: the first right, at speed 4.
-    # At accuracy 1 the decoder needs speed 1; hindsight takes 4 and 1.
+    # k=1: both right in 32 calls each.  k=2: the first right, in 8.
+    # At accuracy 1 the decoder needs 64 calls; hindsight takes 8 + 32.
     candidates = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
-    assert hindsight_efficiency(1.0, candidates, candidates).value == pytest.approx(1 / 2.5)
+    assert hindsight_efficiency(1.0, candidates, candidates).value == pytest.approx(40 / 64)
 
 
 tables = st.integers(1, 4).flatmap(
@@ -294,7 +335,8 @@ def test_efficiency_against_an_oracle_that_was_run():
     curve = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
     oracle = fabricated_sweep([[1, 1]], [[4, 4]], name="label")
     assert oracle_efficiency(1.0, curve, oracle).value == pytest.approx(1 / 8)
-    assert oracle_efficiency(0.75, curve, oracle).value == pytest.approx(2.5 / 8)
+    assert oracle_efficiency(0.75, curve, oracle).value == pytest.approx(1 / 8)
+    assert oracle_efficiency(0.5, curve, oracle).value == pytest.approx(4 / 8)
 
 
 def test_efficiency_is_absent_where_the_oracle_fails():
@@ -332,15 +374,19 @@ def test_area_of_a_perfect_decoder_is_the_width_of_the_range():
 
 
 def test_area_below_the_slowest_point_holds_and_beyond_the_fastest_is_0():
-    # Held at 0.8 from 1 to 2, falling to 0.4 until 4, nothing until 32.
+    # 0.8 from 1 to 2, 0.4 until 4, nothing until 32.
     points = [Point(2.0, 0.8), Point(4.0, 0.4)]
-    assert area_under(points, low=1.0, high=32.0) == pytest.approx(0.8 + 0.6)
+    assert area_under(points, low=1.0, high=32.0) == pytest.approx(0.8 + 0.4)
 
 
-def test_area_is_cut_inside_a_segment():
-    points = [Point(1.0, 1.0), Point(4.0, 0.0)]
-    assert area_under(points, low=1.0, high=2.0) == pytest.approx((1 + 0.5) / 2)
-    assert area_under(points, low=2.0, high=8.0) == pytest.approx(0.25)
+def test_area_is_cut_inside_a_step():
+    points = [Point(1.0, 1.0), Point(4.0, 0.5)]
+    assert area_under(points, low=1.0, high=2.0) == pytest.approx(0.5)
+    assert area_under(points, low=2.0, high=8.0) == pytest.approx(0.5)
+
+
+def test_a_point_that_is_slower_and_worse_adds_no_area():
+    assert area_under([Point(2.0, 0.1), Point(4.0, 0.5)], low=1.0, high=4.0) == pytest.approx(1)
 
 
 def test_area_of_a_curve_slower_than_the_range_is_0_and_of_none_absent():
@@ -351,12 +397,8 @@ def test_area_of_a_curve_slower_than_the_range_is_0_and_of_none_absent():
 @given(curves)
 def test_area_is_that_of_a_fine_sum(points):
     grid = np.linspace(0, 5, 20_001)
-    best = {}
-    for point in points:
-        best[point.tokens_per_step] = max(point.accuracy, best.get(point.tokens_per_step, 0))
-    speeds = np.log2(sorted(best))
-    heights = np.interp(grid, speeds, [best[speed] for speed in sorted(best)], right=0.0)
-    wanted = float(heights.mean() * 5)
+    shown = [np.where(grid <= math.log2(speed), mark, 0.0) for speed, mark in points]
+    wanted = float(np.max(shown, axis=0).mean() * 5)
     assert area_under(points, low=1.0, high=32.0) == pytest.approx(wanted, abs=2e-3)
 
 
@@ -368,8 +410,8 @@ def test_a_range_that_is_none_is_refused():
 def test_an_area_travels_with_its_interval_and_count():
     curve = fabricated_sweep([[1] * 10, [1] * 5 + [0] * 5], [[32] * 10, [8] * 10])
     found = area_estimate(curve, low=1.0, high=4.0)
-    assert found.value == pytest.approx(1.5)
-    assert found.interval.low < 1.5 < found.interval.high
+    assert found.value == pytest.approx(1.0)
+    assert found.interval.low < 1.0 < found.interval.high
     assert found.samples == 10
 
 
@@ -427,4 +469,4 @@ def test_a_single_block_length_has_no_slope():
 
 def test_speeds_are_finite_or_absent():
     found = speed_at(0.0, fabricated_sweep([[0, 0]], [[1, 32]]))
-    assert math.isclose(found.value, 16.5)
+    assert math.isclose(found.value, 64 / 33)

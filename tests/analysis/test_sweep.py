@@ -43,9 +43,10 @@ def test_its_means_are_those_of_the_results():
     assert (sweep.accuracy @ sweep.weights).tolist() == pytest.approx(
         [average.accuracy for average in averages]
     )
-    assert (sweep.tokens_per_step @ sweep.weights).tolist() == pytest.approx(
-        [average.tokens_per_step for average in averages]
+    assert sweep.pooled_tokens_per_step(sweep.weights[None])[0].tolist() == pytest.approx(
+        [average.pooled_tokens_per_step for average in averages]
     )
+    assert (sweep.calls @ sweep.weights).tolist() == pytest.approx([a.nfe for a in averages])
 
 
 @given(st.integers(0, 1000))
@@ -74,7 +75,8 @@ def test_some_rows_keep_the_columns():
         "confidence_threshold:k=3",
     ]
     assert (part.accuracy == sweep.accuracy[[0, 2]]).all()
-    assert (part.tokens_per_step == sweep.tokens_per_step[[0, 2]]).all()
+    assert (part.calls == sweep.calls[[0, 2]]).all()
+    assert (part.canvas_tokens == sweep.canvas_tokens[[0, 2]]).all()
     assert part.tasks == sweep.tasks
 
 

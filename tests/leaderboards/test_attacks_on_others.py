@@ -10,7 +10,7 @@ from board_entries import PRACTICE, decodes, entry_of
 from entries import Spoilt
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards import standings as of_standings
-from parallelbench.leaderboards.ranks import tied_ranks
+from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.standings import standings
 from parallelbench.leaderboards.verify import verified
 from parallelbench.leaderboards.wording import letters_of
@@ -86,7 +86,8 @@ FIRST, SECOND = draws(10.5, 0.02, 1), draws(9.0, 0.02, 2)
 
 def ranks_of(rows, whose):
     """The ranks of rows of these speeds, by the entry that each is of."""
-    return tied_ranks(np.array(rows), entries=np.array(whose))
+    draws = [RowDraws(row[:, None], np.ones((len(row), 1))) for row in np.array(rows)]
+    return [ranks[0] for ranks in tied_ranks([0.8], draws, [str(each) for each in whose])]
 
 
 def ranks_beside(junk, entries):
