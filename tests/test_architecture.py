@@ -86,7 +86,10 @@ def test_only_the_loop_calls_a_model():
         for path in (ROOT / folder).rglob("*.py"):
             if path.name == "decode.py":
                 continue
-            calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            # A model may be made of another one.
+            within = {n for f in nodes if getattr(f, "name", "") == "predict" for n in ast.walk(f)}
+            calls = [n for n in nodes if isinstance(n, ast.Call) and n not in within]
             predicting = [c for c in calls if getattr(c.func, "attr", "") == "predict"]
             assert not predicting, f"{path.relative_to(ROOT)} runs a model"
 
