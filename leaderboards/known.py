@@ -16,6 +16,7 @@ from parallelbench.leaderboards.submission import Submission, SubmittedModel
 from parallelbench.leaderboards.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
 from parallelbench.prompt import Codec
+from parallelbench.ranges import MOST_IN_A_FIELD
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
 
@@ -209,10 +210,11 @@ def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:
         return None
     asked = setting.fields.get("block_length")
     length = told.get("length") if isinstance(told, dict) else None
-    if type(length) is not int or length < 1 or type(told.get("from_prompt")) is not bool:
+    fits = type(length) is int and 1 <= length <= MOST_IN_A_FIELD
+    if not fits or type(told.get("from_prompt")) is not bool:
         raise SubmissionError(
             f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(told)}, which is "
-            "no grid with a length and whether it begins in the prompt"
+            f"no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in the prompt"
         )
     if asked is not None and asked != length:
         raise SubmissionError(

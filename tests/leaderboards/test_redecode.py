@@ -89,7 +89,7 @@ def test_many_small_losses_do_not_pay_for_a_few_great_gains(revising, monkeypatc
     precisions = redecode._PRECISIONS
     monkeypatch.setitem(precisions, "float32", precisions["float32"]._replace(differing=0.999))
     own = of(revising.records(), REVISING)
-    with pytest.raises(SubmissionError, match="20 claim better calls .* 20 worse, and together"):
+    with pytest.raises(SubmissionError, match=r"20 claim better calls .* 20 worse, and together"):
         again(revising, [with_calls(each, 1 - place % 2 * 31) for place, each in enumerate(own)])
 
 
