@@ -79,7 +79,7 @@ def digest_of_mini() -> str | None:
 
 
 def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
-    """Yield which digests a submission claims that its models do not have."""
+    """Yield which digests a submission claims that its models do not have, or two of them share."""
     for claimed in submission.models:
         own = known[claimed.label]
         for what, theirs, ours in (
@@ -92,6 +92,13 @@ def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterato
                     f"it is {ours!s:.12}: other weights or another tokenizer, or another version "
                     "of this package"
                 )
+    first: dict[str, str] = {}
+    for label, own in known.items():
+        if own.model is not None and first.setdefault(own.digest, label) != label:
+            yield (
+                f"{SUBMISSION}: {label!r:.80} predicts what {first[own.digest]!r:.80} does, so "
+                "each of its strategies would stand on the board twice; leave one out"
+            )
 
 
 def is_ideal_with_other_tokenizer(model: str) -> bool:

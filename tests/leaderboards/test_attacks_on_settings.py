@@ -332,6 +332,12 @@ def test_a_seed_of_the_ideal_models_noise_is_not_for_boards(tiny_season, tmp_pat
         pack(run, tmp_path / "entry", Statement(submitter="us"))
 
 
+def test_one_model_under_two_settings_is_refused(tiny_season, tmp_path):
+    run = make_run(tmp_path / "run", models=["ideal", "ideal:limit=60000"], decoders="random:k=32")
+    with pytest.raises(SubmissionError, match="'ideal:limit=60000' predicts what 'ideal' does"):
+        pack(run, tmp_path / "entry", Statement(submitter="us"))
+
+
 def test_blocks_longer_than_the_canvas_make_one_row(tiny_season, tmp_path):
     decoders = "random:k=4|16,block_length=100|200|300,temperature=0.5"
     path = make_entry(tmp_path, decoders=decoders)
