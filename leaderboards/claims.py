@@ -130,6 +130,7 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
             f"{SUBMISSION}: task_versions are {shown(submission.task_versions)}, and here they "
             f"are {shown(versions)}; samples or marks differ between versions, so run it again"
         )
+    yield from _name_faults(submission, runfile)
     yield from _seed_faults(runfile)
     yield from _training_faults(submission, runfile)
     if submission.division == "closed":
@@ -172,6 +173,18 @@ def _unserved(
         told = told_lack(setting, decoder, model, known.provides)
         if told is not None:
             yield f"{RUN}: {told:.500}"
+
+
+def _name_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
+    """Yield which models of this package are called like others."""
+    for setting, model in zip(runfile.models, submission.models, strict=False):
+        called = (model.name, model.revision)
+        if setting.name in BUILT_IN and called != (setting.name, None):
+            yield (
+                f"{SUBMISSION}: model {setting.label!r:.80} is called {shown(model.name)} with "
+                f"revision {shown(model.revision)}, and it is {setting.name!r} of this package, "
+                "which has none"
+            )
 
 
 def _seed_faults(runfile: RunFile) -> Iterator[str]:

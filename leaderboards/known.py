@@ -16,6 +16,7 @@ from parallelbench.leaderboards.submission import Submission, SubmittedModel
 from parallelbench.leaderboards.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
 from parallelbench.prompt import Codec
+from parallelbench.ranges import MOST_IN_A_FIELD
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
 
@@ -78,7 +79,7 @@ def digest_of_mini() -> str | None:
 
 
 def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
-    """Yield which digests a submission claims that its models do not have."""
+    """Yield which digests a submission claims that its models do not have, or two of them share."""
     for claimed in submission.models:
         own = known[claimed.label]
         for what, theirs, ours in (
@@ -91,6 +92,13 @@ def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterato
                     f"it is {ours!s:.12}: other weights or another tokenizer, or another version "
                     "of this package"
                 )
+    first: dict[str, str] = {}
+    for label, own in known.items():
+        if own.model is not None and first.setdefault(own.digest, label) != label:
+            yield (
+                f"{SUBMISSION}: {label!r:.80} predicts what {first[own.digest]!r:.80} does, so "
+                "each of its strategies would stand on the board twice; leave one out"
+            )
 
 
 def is_ideal_with_other_tokenizer(model: str) -> bool:
@@ -209,10 +217,11 @@ def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:
         return None
     asked = setting.fields.get("block_length")
     length = told.get("length") if isinstance(told, dict) else None
-    if type(length) is not int or length < 1 or type(told.get("from_prompt")) is not bool:
+    fits = type(length) is int and 1 <= length <= MOST_IN_A_FIELD
+    if not fits or type(told.get("from_prompt")) is not bool:
         raise SubmissionError(
             f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(told)}, which is "
-            "no grid with a length and whether it begins in the prompt"
+            f"no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in the prompt"
         )
     if asked is not None and asked != length:
         raise SubmissionError(

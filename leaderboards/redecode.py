@@ -17,12 +17,17 @@ they decide.  So a record of a network may differ in its tokens and calls, if al
    a one-sided sign test for each setting on each task, for each setting, and for all settings
    together.  Settings that were told the right answers are never pooled with others, so that
    spoiling those pays for nothing.
+4. **No gain.**  Nor do the same groups gain more by the better than they lose by the worse: else
+   many small losses would pay for a few great gains.  Which of two decodes is the claim is
+   chance, so every difference has either sign with equal chance, and Hoeffding's inequality
+   bounds the chance of their sum (Journal of the American Statistical Association 58, 1963).
 
 Each kind of test refuses an honest entry with a chance of at most 2.5 %, all its parts together.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +59,8 @@ _LEVEL: Final = 0.025
 _MOST_UNEXPLAINED: Final = 0.01
 _MOST_EXPLAINED: Final = 100
 _BATCH: Final = 512
+#: What is rarer is told as if it were as rare.
+_RAREST: Final = 1e-12
 
 
 class _Precision(NamedTuple):
@@ -302,26 +309,45 @@ def _is_position_wise(decoder: Decoder) -> bool:
 def _refuse_favour(
     label: str, pairs: Sequence[_Pair], found: Mapping[tuple[str, str, int, str, int], Record]
 ) -> None:
-    """Refuse claims that are better than what was found more often than chance makes them."""
-    from scipy.stats import binom
-
+    """Refuse claims that are better than what was found more often, or by more, than by chance."""
     for what, of in (("marks", _mark), ("calls", _calls)):
         for groups in _groupings(pairs, pool_told=False):
             for told, group in groups.items():
-                compared = [
-                    (of(pair.claimed), of(found[pair.claimed.key]))
-                    for pair in group
-                    if pair.differs
+                gains = [
+                    of(pair.claimed) - of(found[pair.claimed.key]) for pair in group if pair.differs
                 ]
-                better = sum(claimed > here for claimed, here in compared)
-                worse = sum(claimed < here for claimed, here in compared)
-                chance = float(binom.sf(better - 1, better + worse, 0.5))
-                if chance < _LEVEL / (6 * len(groups)):
+                told_chance = _told_chance(gains, what, _LEVEL / (6 * len(groups)))
+                if told_chance is not None:
                     raise SubmissionError(
-                        f"{label}: of {len(group)} records{told} that were decoded again, {better} "
-                        f"claim better {what} than were found and {worse} worse; by chance that "
-                        f"is as one-sided once in {1 / chance:,.0f} times"
+                        f"{label}: of {len(group)} records{told} that were decoded again, "
+                        f"{told_chance}"
                     )
+
+
+def _told_chance(gains: Sequence[float], what: str, level: float) -> str | None:
+    """Return in words how claims favour themselves more than chance does; None if they do not.
+
+    Args:
+        gains: By how much each claim is better than what was found.
+        what: Is better.
+        level: How improbable that must be.
+    """
+    from scipy.stats import binom
+
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    chance = float(binom.sf(better - 1, better + worse, 0.5))
+    if chance < level:
+        return (
+            f"{better} claim better {what} than were found and {worse} worse; by chance that is as "
+            f"one-sided once in {1 / max(chance, _RAREST):,.0f} times"
+        )
+    total, squares = sum(gains), sum(gain * gain for gain in gains)
+    if total > 0 and (bound := math.exp(-total * total / (2 * squares))) < level:
+        return (
+            f"{better} claim better {what} than were found and {worse} worse, and together they "
+            f"gain {total:,.1f}; by chance that is once in {1 / max(bound, _RAREST):,.0f} times"
+        )
+    return None
 
 
 def _precision_of(model: Model) -> _Precision:

@@ -17,6 +17,10 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: Marks over and under one letter: more than four hide the lines beside it.
 _STACKED: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u20d0-\u20ff]{5,}")
 
+#: An i without a dot, and where the letters begin that few languages are written with.
+_DOTLESS: Final = "\u0131"
+_EXTENDED: Final = "\u0180"
+
 #: As PEP 440 writes versions.
 _VERSION: Final = re.compile(
     r"(\d+!)?\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9]+(\.[a-z0-9]+)*)?",
@@ -98,11 +102,14 @@ def host_of(address: str) -> str:
 def letters_of(text: str) -> str:
     """Return which scripts a text has letters of; nothing if Latin ones alone.
 
-    A letter of another script may look like one that a reader knows.
+    A letter of another script may look like one that a reader knows, and so may Latin letters
+    that few languages are written with, such as an i without a dot.
 
     Example:
         >>> letters_of("mini"), letters_of("m\u0456ni")
         ('', 'Cyrillic and Latin letters')
+        >>> letters_of("m\u0131ni"), letters_of("M\u00fcller")
+        ('Latin and rare Latin letters', '')
     """
     scripts = sorted({_script(each) for each in text if unicodedata.category(each)[0] in "LN"})
     others = [script for script in scripts if script]
@@ -116,7 +123,16 @@ def _script(character: str) -> str:
     if character.isascii() and character.isdigit():
         return ""
     # No table of scripts comes with Python; names begin with them.
-    return unicodedata.name(character, "unnamed").partition(" ")[0].capitalize()
+    script = unicodedata.name(character, "unnamed").partition(" ")[0].capitalize()
+    return "rare Latin" if script == "Latin" and _is_rare(character) else script
+
+
+def _is_rare(character: str) -> bool:
+    """Return whether a Latin letter is another's form, or of a block that spells few languages."""
+    plain = unicodedata.normalize("NFD", character)
+    if unicodedata.normalize("NFKD", character) != plain:
+        return True
+    return not plain[0].isascii() and (character == _DOTLESS or character >= _EXTENDED)
 
 
 def _is_hidden(character: str) -> bool:

@@ -220,6 +220,10 @@ def test_a_remark_shows_which_words_are_the_submitters(small_entry):
         ("m\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}ni", "Cyrillic and Latin letters"),
         ("\N{MATHEMATICAL BOLD SMALL M}ini", "Latin and Mathematical letters"),
         ("мини", "Cyrillic letters"),
+        ("m\N{LATIN SMALL LETTER DOTLESS I}ni", "Latin and rare Latin letters"),
+        ("\N{LATIN SMALL LETTER ALPHA}lpha", "Latin and rare Latin letters"),
+        ("\N{LATIN SMALL LIGATURE FI}ne", "Latin and rare Latin letters"),
+        ("Łódź, Málaga, Straße, Ångström, Hà Nội", ""),
     ],
 )
 def test_letters_that_may_look_like_others_are_told(text, told):

@@ -222,6 +222,17 @@ def mini_in_the_closed_division(entry):
     entry.change_yaml("submission.yaml", lambda whole: whole.update(said))
 
 
+@refused("model 'ideal' is called 'GPT-5' with revision None, and it is 'ideal' of this package")
+def the_ideal_model_under_a_famous_name(entry):
+    entry.change_yaml("submission.yaml", lambda said: said["models"][0].update(name="GPT-5"))
+
+
+@refused("model 'mini' is called 'mini' with revision 'reproduced'", of="network")
+def mini_of_a_revision_that_is_none(entry):
+    changes = {"revision": "reproduced"}
+    entry.change_yaml("submission.yaml", lambda said: said["models"][0].update(changes))
+
+
 @refused("runs_made")
 def a_run_that_was_the_best_of_none(entry):
     entry.change_yaml("submission.yaml", lambda said: said.update(runs_made=0))
@@ -312,12 +323,18 @@ def test_settings_that_only_some_models_serve_may_be_left_out(tiny_season, tmp_p
     run = make_run(tmp_path / "run", models=["ideal", "mini"], decoders="random:k=32,da?d")
     assert "left_out" in yaml.safe_load((run / "run.yaml").read_text())
     pack(run, tmp_path / "entry", Statement(submitter="us"))
-    assert verified(tmp_path / "entry").entry.level == "recomputed"
+    assert verified(tmp_path / "entry").entry.level == "reproduced"
 
 
 def test_a_seed_of_the_ideal_models_noise_is_not_for_boards(tiny_season, tmp_path):
     run = make_run(tmp_path / "run", models=["ideal:seed=7"], decoders="random:k=32")
     with pytest.raises(SubmissionError, match=r"'ideal:seed=7' has a seed of its own.*it is 0"):
+        pack(run, tmp_path / "entry", Statement(submitter="us"))
+
+
+def test_one_model_under_two_settings_is_refused(tiny_season, tmp_path):
+    run = make_run(tmp_path / "run", models=["ideal", "ideal:limit=60000"], decoders="random:k=32")
+    with pytest.raises(SubmissionError, match="'ideal:limit=60000' predicts what 'ideal' does"):
         pack(run, tmp_path / "entry", Statement(submitter="us"))
 
 

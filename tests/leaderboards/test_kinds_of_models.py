@@ -89,6 +89,7 @@ def test_a_decode_is_not_ended_within_a_block(family, copy_of):
         (None, "and random:k=3 always 3, 3, 3, 3"),
         ({"length": 64, "from_prompt": True}, "is said to have blocks of 64"),
         ({"length": 0, "from_prompt": True}, "which is no grid"),
+        ({"length": 10**4000, "from_prompt": True}, "which is no grid with a length of 1 to 1,000"),
         ({"length": 8.5, "from_prompt": True}, "which is no grid"),
         ({"length": 8}, "which is no grid"),
         ("8", "which is no grid"),

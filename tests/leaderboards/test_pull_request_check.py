@@ -171,7 +171,7 @@ def test_an_honest_entry_is_verified_and_passes(request_, entry):
     shutil.copytree(entry, request_.there / BOARD / "ours")
     status, told = request_.check()
     assert status == 0, told
-    assert "recomputed" in told
+    assert "reproduced" in told
 
 
 def test_a_pull_request_without_entries_passes_unverified(request_):

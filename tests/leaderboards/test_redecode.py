@@ -85,6 +85,20 @@ def test_differences_in_both_directions_alike_are_no_favour(revising):
     assert again(revising, claimed) == len(records) - len(claims)
 
 
+def test_many_small_losses_do_not_pay_for_a_few_great_gains(revising, monkeypatch):
+    precisions = redecode._PRECISIONS
+    monkeypatch.setitem(precisions, "float32", precisions["float32"]._replace(differing=0.999))
+    own = of(revising.records(), REVISING)
+    with pytest.raises(SubmissionError, match=r"20 claim better calls .* 20 worse, and together"):
+        again(revising, [with_calls(each, 1 - place % 2 * 31) for place, each in enumerate(own)])
+
+
+@pytest.mark.parametrize("gain", [1.0, 7.0])
+def test_what_is_rarer_than_any_number_is_told_too(gain):
+    told = redecode._told_chance([gain] * 2000 + [-1.0] * (2000 if gain > 1 else 0), "calls", 0.01)
+    assert "1,000,000,000,000 times" in told
+
+
 def test_records_that_mostly_differ_are_refused_though_they_claim_nothing_better(revising):
     records = of(revising.records(), REVISING)
     with pytest.raises(SubmissionError, match=r"40 of 40 records .* accounts for 10 %"):
