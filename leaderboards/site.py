@@ -73,21 +73,20 @@ LEVELS: Mapping[Level, LevelTold] = {
     ),
     "recomputed": LevelTold(
         "Every sample was drawn again, every trace replayed, every reply marked again and every "
-        "figure computed from that. Nobody has decoded again.",
+        "figure computed from that. Of one model at least, nothing was decoded again.",
         "choose tokens by other means than the named weights; claim predictions that let an "
         "adaptive strategy write more in a call; bring another tokenizer or chat template than "
         "the checkpoint's; train on these samples after the season opened; show the best of many "
         "tries.",
     ),
     "spot-checked": LevelTold(
-        "All that is recomputed, and records chosen at random were decoded again with the named "
-        "weights.",
+        "All that is recomputed, and records of every model, chosen at random, were decoded again "
+        "with the named weights.",
         "invent a few of the records, in the hope that none of them is chosen; train on these "
         "samples after the season opened; show the best of many tries.",
     ),
     "reproduced": LevelTold(
-        "All that is recomputed, and every record was decoded again with the named weights by "
-        "whoever keeps the board.",
+        "All that is recomputed, and every record was decoded again with the named weights.",
         "train on these samples after the season opened; show the best of many tries.",
     ),
 }
