@@ -38,7 +38,7 @@ from parallelbench.leaderboards.standings import (
     standings,
 )
 from parallelbench.leaderboards.submission import Level
-from parallelbench.leaderboards.wording import host_of, letters_of
+from parallelbench.leaderboards.wording import host_of, scripts_in
 from parallelbench.model import MODELS
 from parallelbench.progress import SILENT, Progress
 from parallelbench.results import Interval, Result
@@ -160,7 +160,7 @@ def _theirs(text: str) -> Markup:
     that may look like others are told.
     """
     said = Markup('<q class="theirs"><bdi>{}</bdi></q>').format(text)
-    letters = letters_of(text)
+    letters = scripts_in(text)
     return said + (Markup(' <span class="claim">{}</span>').format(letters) if letters else "")
 
 
@@ -225,7 +225,7 @@ def _row_data(row: Row, scopes: Sequence[Scope], pages: Mapping[str, str]) -> di
         "id": f"{row.entry.name}/{row.model}/{row.strategy}",
         "title": submission.title,
         "submitter": submission.submitter,
-        "letters": [letters_of(submission.title), letters_of(row.model)],
+        "letters": [scripts_in(submission.title), scripts_in(row.model)],
         "runs": submission.runs_made,
         "page": f"entries/{pages[row.entry.name]}.html",
         "model": row.model,

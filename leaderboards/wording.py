@@ -95,13 +95,13 @@ def host_of(address: str) -> str:
     return found["host"].lower() if found else ""
 
 
-def letters_of(text: str) -> str:
+def scripts_in(text: str) -> str:
     """Return which scripts a text has letters of; nothing if Latin ones alone.
 
     A letter of another script may look like one that a reader knows.
 
     Example:
-        >>> letters_of("mini"), letters_of("m\u0456ni")
+        >>> scripts_in("mini"), scripts_in("m\u0456ni")
         ('', 'Cyrillic and Latin letters')
     """
     scripts = sorted({_script(each) for each in text if unicodedata.category(each)[0] in "LN"})

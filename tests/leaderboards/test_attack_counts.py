@@ -31,8 +31,9 @@ class Attacks:
                 print("attack", item.path.name, *mark.args, sep="|")
 
 # Shapes need no check where nothing runs.
-options = ["--collect-only", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
-sys.exit(pytest.main([*options, *sys.argv[1:]], [Attacks()]))
+options = ["--collect-only", "-q", "-p", "no:cacheprovider"]
+unchecked = ["-o", "addopts=--import-mode=importlib"]
+sys.exit(pytest.main([*options, *unchecked, *sys.argv[1:]], [Attacks()]))
 """
 
 
@@ -44,7 +45,9 @@ def test_the_docs_count_the_attacks_of_the_tests():
     counts = Counter((file, outcome) for _, file, outcome in lines)
     assert {outcome for _, outcome in counts} == set(OUTCOMES)
     page = (ROOT / "docs" / "leaderboard.md").read_text("utf-8")
-    rows = {topic: [_count(counts, own, each) for each in OUTCOMES] for topic, own in TOPICS.items()}
+    rows = {
+        topic: [_count(counts, own, each) for each in OUTCOMES] for topic, own in TOPICS.items()
+    }
     rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
     for topic, own in rows.items():
         assert f"| {topic} | {sum(own)} | {' | '.join(map(str, own))} |\n" in page

@@ -154,7 +154,7 @@ IN_TURN = """\
 @pytest.mark.parametrize("template", [TRIMS, ROUNDS, DATED, LAST_ONLY, THOUGHTFUL, IN_TURN])
 def test_honest_templates_pass(tiny_season, tmp_path, template):
     entry = verified(entry_with(by_words(template), tmp_path)).entry
-    assert entry.level == "recomputed"
+    assert entry.level == "reproduced"
     assert any("chat template, special ids and" in remark for remark in entry.remarks)
 
 

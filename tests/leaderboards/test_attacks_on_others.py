@@ -13,7 +13,7 @@ from parallelbench.leaderboards import standings as of_standings
 from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.standings import standings
 from parallelbench.leaderboards.verify import verified
-from parallelbench.leaderboards.wording import letters_of
+from parallelbench.leaderboards.wording import scripts_in
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 HONEST = [*decodes("confidence:k=1", 1.0, 32), *decodes("confidence:k=2", 1.0, 16)]
@@ -230,9 +230,9 @@ def test_a_remark_shows_which_words_are_the_submitters(small_entry):
     ],
 )
 def test_letters_that_may_look_like_others_are_told(text, told):
-    assert letters_of(text) == told
+    assert scripts_in(text) == told
 
 
 @pytest.mark.parametrize("text", ["mini", "Zoë 8B"])
 def test_of_latin_letters_nothing_is_told(text):
-    assert letters_of(text) == ""
+    assert scripts_in(text) == ""

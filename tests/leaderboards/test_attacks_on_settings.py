@@ -314,7 +314,7 @@ def test_settings_that_only_some_models_serve_may_be_left_out(tiny_season, tmp_p
     run = make_run(tmp_path / "run", models=["ideal", "mini"], decoders="random:k=32,da?d")
     assert "left_out" in yaml.safe_load((run / "run.yaml").read_text())
     pack(run, tmp_path / "entry", Statement(submitter="us"))
-    assert verified(tmp_path / "entry").entry.level == "recomputed"
+    assert verified(tmp_path / "entry").entry.level == "reproduced"
 
 
 @pytest.mark.attack("refused")
