@@ -99,13 +99,15 @@ def _check_names(content: Mapping[str, Any], season: Season) -> None:
     for each in content["tasks"]:
         if each.get("name") not in allowed:
             raise SubmissionError(
-                f"{RUN}: task {each.get('name')!r:.80} is none of season {season.name}"
+                f"{RUN}: task {each.get('name')!r:.80} is none of season {season.name}; make the "
+                "run file with `parallelbench leaderboard run-file`"
             )
     for each in content["decoders"]:
         asked = Setting(str(each.get("name")), each["fields"], "")
         if reads_a_file(asked):
             raise SubmissionError(
-                f"{RUN}: decoder {asked.name!r:.80} reads a file, which no entry holds"
+                f"{RUN}: decoder {asked.name!r:.80} reads a file, which no entry holds; "
+                "run it without"
             )
 
 
@@ -113,17 +115,23 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
     """Yield where a submission does not say what its run says."""
     labels = [setting.label for setting in runfile.models]
     if [model.label for model in submission.models] != labels:
-        yield f"{SUBMISSION}: models are not those of {RUN}, which are {', '.join(labels)}"
+        yield (
+            f"{SUBMISSION}: models are not those of {RUN}, which are "
+            f"{', '.join(labels)}; pack the run again, and change nothing"
+        )
     theirs = [(each.label, each.name, each.fields) for each in submission.decoders]
     ours = [(each.label, each.name, dict(each.fields)) for each in runfile.decoders]
     for mine, claimed in zip(ours, theirs, strict=False):
         if mine != claimed:
             yield (
                 f"{SUBMISSION}: decoder {claimed[0]!r:.80} has {shown(claimed[2])}, and in {RUN} "
-                f"{mine[0]!r:.80} has {shown(mine[2])}"
+                f"{mine[0]!r:.80} has {shown(mine[2])}; pack the run again, and change nothing"
             )
     if len(ours) != len(theirs):
-        yield f"{SUBMISSION} names {len(theirs)} decoders, and {RUN} {len(ours)}"
+        yield (
+            f"{SUBMISSION} names {len(theirs)} decoders, and {RUN} {len(ours)}; pack the run "
+            "again, and change nothing"
+        )
     versions = {setting.label: TASKS[setting.name].version for setting in runfile.tasks}
     if submission.task_versions != versions:
         yield (
@@ -217,8 +225,8 @@ def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
     for setting in runfile.decoders:
         if not DECODERS[setting.name].__module__.startswith("parallelbench."):
             yield (
-                f"{SUBMISSION}: decoder {setting.label!r} is no part of this suite, which division "
-                "closed asks for"
+                f"{SUBMISSION}: decoder {setting.label!r} is no part of this suite, so the entry "
+                "belongs in division open"
             )
     for setting in runfile.models:
         if setting.fields.get("peft") is not None:

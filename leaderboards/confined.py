@@ -38,12 +38,15 @@ RECORD_BYTES: Final = 2**14
 _MOST_MORE_BYTES = 4 * 2**30
 #: Of a line that a child writes: its answer is one.
 _MOST_LINE_BYTES = 16 * 2**20
-#: Between two words of a child on how far it is.
-_TELLING_SECONDS = 0.1
-_PART = 2**16
+#: Between two reports of a child on how far it is.
+_REPORT_SECONDS = 0.1
+#: Bytes that are read at once.
+_PART_BYTES = 2**16
 #: From linux/prctl.h: the signal that this process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
-_ROOM = (
+#: For refusals.
+_MORE_TIME = "give more --seconds, or look at its chat template and its tokenizer"
+_ALLOWED_MEMORY = (
     f"the {MEMORY_BYTES // 2**20:,} MiB of memory, and {RECORD_BYTES // 2**10} KiB for each "
     "declared record, that it may have"
 )
@@ -124,7 +127,7 @@ class _Report:
                 return False
             if not poll.poll(left * 1000):
                 continue
-            part = os.read(reading, _PART)
+            part = os.read(reading, _PART_BYTES)
             if not part:
                 return True
             *lines, kept = (kept + part).split(b"\n")
@@ -147,15 +150,14 @@ class _Report:
         if "faults" in self._answer:
             raise SubmissionError(*self._answer["faults"])
         if "memory" in self._answer:
-            raise SubmissionError(f"{self._what}: its check took more than {_ROOM}, {self._place}")
+            raise SubmissionError(
+                f"{self._what}: its check took more than {_ALLOWED_MEMORY}, {self._place}"
+            )
         return self._answer["answer"]
 
     def too_slow(self, seconds: int) -> str:
         """Return the sentence for work that was not done in time."""
-        return (
-            f"{self._what}: it was not checked within {seconds} s, {self._place}; give more "
-            "--seconds, or look at its chat template and its tokenizer"
-        )
+        return f"{self._what}: it was not checked within {seconds} s, {self._place}; {_MORE_TIME}"
 
     def take(self, said: Any) -> None:
         """Note a line: an object is the answer, a list a stage, a number how much of it is done."""
@@ -182,18 +184,21 @@ class _Report:
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             if number == signal.SIGXCPU:
-                return f"{self._what}: its check took too much processor time, {self._place}"
+                return (
+                    f"{self._what}: its check took too much processor time, {self._place}; "
+                    f"{_MORE_TIME}"
+                )
             ended = f"by {signal.Signals(number).name}"
         else:
             ended = "without an answer"
         return (
             f"{self._what}: the process of its check ended {ended}, {self._place}: what it read "
-            f"there took more than {_ROOM}, or made a library abort"
+            f"there took more than {_ALLOWED_MEMORY}, or made a library abort"
         )
 
 
-class _Teller(Progress):
-    """Tells another process how far this one is."""
+class _SentProgress(Progress):
+    """Sends how far this process is to its parent."""
 
     def __init__(self, writing: int) -> None:
         super().__init__()
@@ -211,7 +216,7 @@ class _Teller(Progress):
         self.done = done
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _TELLING_SECONDS
+            self._next = now + _REPORT_SECONDS
             self.send(done)
 
     def send(self, content: Any) -> None:
@@ -227,8 +232,8 @@ def _work_as_child(
     """Do the work, say what came of it, and end without anything that the parent has to do."""
     try:
         _limit_this_process(parent, seconds)
-        teller = _Teller(writing)
-        teller.send(_outcome(work, teller))
+        progress = _SentProgress(writing)
+        progress.send(_outcome(work, progress))
     finally:
         os._exit(0)
 

@@ -136,7 +136,8 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
     "--spot-check",
     type=click.IntRange(LEAST_SPOT_CHECK),
     metavar="K",
-    help="Decode K records of each model again, chosen at random, with the named weights.",
+    help=f"Decode K records of each model again, {LEAST_SPOT_CHECK} or more, chosen at random, "
+    "with the named weights.",
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
 @limited
@@ -159,8 +160,9 @@ def verify(  # noqa: PLR0913  each is an option
 ) -> None:
     """Compute every figure of an entry again from its folder, and refuse what differs.
 
-    Nothing is fetched and no model is asked, unless records are to be decoded again.  The exit
-    status is 2 where an entry is refused, with a sentence for each fault.
+    Nothing is fetched.  Records of the models of this package are decoded again, all of ideal and
+    200 of mini; those of other models if --spot-check or --reproduce asks for it.  The exit status
+    is 2 where an entry is refused, with a sentence for each fault.
 
     \b
     Examples:

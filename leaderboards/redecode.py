@@ -51,12 +51,13 @@ from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
 #: Records of a built-in network that every verification decodes again.
-_CHOSEN_OF_BUILT_IN: Final = 200
+_RECORDS_OF_BUILT_IN: Final = 200
 #: Chance that an honest entry is refused by one kind of test.
-_LEVEL: Final = 0.025
-#: Share of records that may differ without an explanation, and how many are asked for one: a
-#: strategy with a memory of its own may answer to a small move in ways that cannot be foreseen.
+_FALSE_REFUSALS: Final = 0.025
+#: Share of records that rounding need not explain: a strategy with a memory of its own may answer
+#: to a small move in ways that cannot be foreseen.
 _MOST_UNEXPLAINED: Final = 0.01
+#: Records that are decoded once more to see whether rounding explains them.
 _MOST_EXPLAINED: Final = 100
 _BATCH: Final = 512
 #: What is rarer is told as if it were as rare.
@@ -109,8 +110,8 @@ def built_in_again(
             continue
         own = [record for record in records if record.model == setting.label]
         chosen: Sequence[Record] = own
-        if not is_exact(setting) and len(own) > _CHOSEN_OF_BUILT_IN:
-            chosen = random.SystemRandom().sample(own, _CHOSEN_OF_BUILT_IN)
+        if not is_exact(setting) and len(own) > _RECORDS_OF_BUILT_IN:
+            chosen = random.SystemRandom().sample(own, _RECORDS_OF_BUILT_IN)
         same = decoded_again(runfile, setting, model, chosen)
         redecoded[setting.label] = Redecoded(records=len(chosen), of=len(own), same=same)
     return redecoded
@@ -121,8 +122,8 @@ def is_exact(setting: Setting) -> bool:
     return setting.name == "ideal"
 
 
-def told(label: str, redecoded: Redecoded) -> str:
-    """Return in words what was decoded again."""
+def remark_of(label: str, redecoded: Redecoded) -> str:
+    """Return the sentence that says how many records of a model were decoded again."""
     return (
         f"{label!r}: {redecoded.records:,} of {redecoded.of:,} records were decoded again; "
         f"{redecoded.same:,} came out the same"
@@ -270,13 +271,13 @@ def _refuse_many(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
     from scipy.stats import binom
 
     most = _precision_of(model).differing
-    for groups in _groupings(pairs, pool_told=True):
-        for told, group in groups.items():
+    for groups in _groupings(pairs, with_oracles=True):
+        for which, group in groups.items():
             differing = sum(pair.differs for pair in group)
             chance = float(binom.sf(differing - 1, len(group), most))
-            if chance < _LEVEL / (3 * len(groups)):
+            if chance < _FALSE_REFUSALS / (3 * len(groups)):
                 raise SubmissionError(
-                    f"{label}: {differing} of {len(group)} records{told} came out otherwise when "
+                    f"{label}: {differing} of {len(group)} records{which} came out otherwise when "
                     f"decoded again, and rounding accounts for {100 * most:.0f} % at most; they "
                     "were not decoded as claimed, or in another precision"
                 )
@@ -284,10 +285,10 @@ def _refuse_many(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
 
 def _refuse_unexplained(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
     """Refuse records of which more than a few differ and rounding does not lead to them."""
-    told = [pair for pair in pairs if pair.differs and _is_position_wise(pair.decoder)]
-    if len(told) > _MOST_EXPLAINED:
-        told = random.SystemRandom().sample(told, _MOST_EXPLAINED)
-    unexplained = [pair for pair in told if not _is_explained(pair, model)]
+    asked = [pair for pair in pairs if pair.differs and _is_position_wise(pair.decoder)]
+    if len(asked) > _MOST_EXPLAINED:
+        asked = random.SystemRandom().sample(asked, _MOST_EXPLAINED)
+    unexplained = [pair for pair in asked if not _is_explained(pair, model)]
     if len(unexplained) > max(1, _MOST_UNEXPLAINED * len(pairs)):
         raise SubmissionError(
             f"{label}: of {len(pairs)} records that were decoded again, {len(unexplained)} came "
@@ -311,16 +312,16 @@ def _refuse_favour(
 ) -> None:
     """Refuse claims that are better than what was found more often, or by more, than by chance."""
     for what, of in (("marks", _mark), ("calls", _calls)):
-        for groups in _groupings(pairs, pool_told=False):
-            for told, group in groups.items():
+        for groups in _groupings(pairs, with_oracles=False):
+            for which, group in groups.items():
                 gains = [
                     of(pair.claimed) - of(found[pair.claimed.key]) for pair in group if pair.differs
                 ]
-                told_chance = _told_chance(gains, what, _LEVEL / (6 * len(groups)))
-                if told_chance is not None:
+                chance = _told_chance(gains, what, _FALSE_REFUSALS / (6 * len(groups)))
+                if chance is not None:
                     raise SubmissionError(
-                        f"{label}: of {len(group)} records{told} that were decoded again, "
-                        f"{told_chance}"
+                        f"{label}: of {len(group)} records{which} that were decoded again, "
+                        f"{chance}; they were not decoded as claimed"
                     )
 
 
@@ -355,15 +356,15 @@ def _precision_of(model: Model) -> _Precision:
     return _PRECISIONS[str(model.facts().get("dtype", "float32"))]
 
 
-def _groupings(pairs: Sequence[_Pair], *, pool_told: bool) -> Iterator[dict[str, list[_Pair]]]:
-    """Yield the records by setting and task, by setting, and all together.
+def _groupings(pairs: Sequence[_Pair], *, with_oracles: bool) -> Iterator[dict[str, list[_Pair]]]:
+    """Yield the records by setting and task, by setting, and in one group.
 
     Args:
         pairs: Records of one model.
-        pool_told: Whether strategies that were told the answers are among all.
+        with_oracles: Whether strategies that were told the answers are in the last group.
 
     Yields:
-        Groups by what they are called behind a number of records.
+        Groups by their name, which follows a number of records in a sentence.
     """
     cells: dict[str, list[_Pair]] = defaultdict(list)
     settings: dict[str, list[_Pair]] = defaultdict(list)
@@ -373,8 +374,8 @@ def _groupings(pairs: Sequence[_Pair], *, pool_told: bool) -> Iterator[dict[str,
         settings[f" of {record.decoder_label}"].append(pair)
     yield cells
     yield settings
-    own = [pair for pair in pairs if pool_told or not pair.claimed.oracle]
-    yield {"": own} if own else {}
+    pooled = [pair for pair in pairs if with_oracles or not pair.claimed.oracle]
+    yield {"": pooled} if pooled else {}
 
 
 def _mark(record: Record) -> float:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import Redecoded, level_of
 from parallelbench.leaderboards.pack import BUILT_IN
-from parallelbench.leaderboards.redecode import decoded_again, told
+from parallelbench.leaderboards.redecode import decoded_again, remark_of
 from parallelbench.leaderboards.verify import Verified
 from parallelbench.model import MODELS, Model
 from parallelbench.ranges import LEAST_SPOT_CHECK
@@ -59,9 +59,9 @@ def regenerated(
         model = _opened(setting, chosen[0], weights)
         same = decoded_again(found.runfile, setting, model, chosen)
         if before is not None:
-            remarks.remove(told(label, before))
+            remarks.remove(remark_of(label, before))
         redecoded[label] = Redecoded(records=len(chosen), of=len(records), same=same)
-        remarks.append(told(label, redecoded[label]))
+        remarks.append(remark_of(label, redecoded[label]))
     entry = replace(
         found.entry,
         level=level_of(by_model, redecoded),

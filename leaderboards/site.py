@@ -38,7 +38,7 @@ from parallelbench.leaderboards.standings import (
     standings,
 )
 from parallelbench.leaderboards.submission import Level
-from parallelbench.leaderboards.wording import host_of, letters_of
+from parallelbench.leaderboards.wording import host_of, scripts_in
 from parallelbench.model import MODELS
 from parallelbench.progress import SILENT, Progress
 from parallelbench.results import Interval, Result
@@ -73,22 +73,23 @@ LEVELS: Mapping[Level, LevelTold] = {
     ),
     "recomputed": LevelTold(
         "Every sample was drawn again, every trace replayed, every reply marked again and every "
-        "figure computed from that. Nobody has decoded again.",
+        "figure computed from that. Of one model at least, nothing was decoded again.",
         "choose tokens by other means than the named weights; claim predictions that let an "
         "adaptive strategy write more in a call; bring another tokenizer or chat template than "
         "the checkpoint's; train on these samples after the season opened; show the best of many "
         "tries.",
     ),
     "spot-checked": LevelTold(
-        "All that is recomputed, and records chosen at random were decoded again with the named "
-        "weights.",
-        "invent a few of the records, in the hope that none of them is chosen; train on these "
-        "samples after the season opened; show the best of many tries.",
+        "All that is recomputed, and records of every model, chosen at random, were decoded again "
+        "with the named weights.",
+        "invent a few of the records, in the hope that none of them is chosen, or that rounding is "
+        "held to account for them; train on these samples after the season opened; show the best "
+        "of many tries.",
     ),
     "reproduced": LevelTold(
-        "All that is recomputed, and every record was decoded again with the named weights by "
-        "whoever keeps the board.",
-        "train on these samples after the season opened; show the best of many tries.",
+        "All that is recomputed, and every record was decoded again with the named weights.",
+        "invent as few records as rounding may account for; train on these samples after the "
+        "season opened; show the best of many tries.",
     ),
 }
 
@@ -161,7 +162,7 @@ def _theirs(text: str) -> Markup:
     that may look like others are told.
     """
     said = Markup('<q class="theirs"><bdi>{}</bdi></q>').format(text)
-    letters = letters_of(text)
+    letters = scripts_in(text)
     return said + (Markup(' <span class="claim">{}</span>').format(letters) if letters else "")
 
 
@@ -226,7 +227,7 @@ def _row_data(row: Row, scopes: Sequence[Scope], pages: Mapping[str, str]) -> di
         "id": f"{row.entry.name}/{row.model}/{row.strategy}",
         "title": submission.title,
         "submitter": submission.submitter,
-        "letters": [letters_of(submission.title), letters_of(row.model)],
+        "letters": [scripts_in(submission.title), scripts_in(row.model)],
         "runs": submission.runs_made,
         "page": f"entries/{pages[row.entry.name]}.html",
         "model": row.model,

@@ -140,7 +140,10 @@ def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
     if not entries and not refusals:
         tell(f"{board} holds no entry yet; the page says how to enter")
     for refusal in refusals:
-        tell_line(f"parallelbench: left out: {refusal}", err=True)
+        first, *others = refusal.faults
+        tell_line(f"parallelbench: left out: {first}", err=True)
+        for fault in others:
+            tell_line(f"  {fault}", err=True)
     tell(f"board: {index}")
     return bool(refusals)
 

@@ -1,4 +1,4 @@
-"""A model that nobody has here: it stands in where what it would say does not matter.
+"""The course of a decode that follows from its strategy alone, found with a stand-in for the model.
 
 How many calls a strategy with a schedule makes does not depend on predictions, and unless it is
 adaptive, neither does how many positions are filled after each of them: a decode with any model
@@ -24,7 +24,7 @@ from parallelbench.trace import Trace
 
 
 class Unseen(Model):
-    """Finds two ordinary tokens alike everywhere.
+    """A stand-in for a model: it finds two ordinary tokens alike everywhere.
 
     Args:
         codec: How the model that it stands for reads and writes text.

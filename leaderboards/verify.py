@@ -3,9 +3,9 @@
 Samples are drawn again from seed and number, prompts and canvases built again, traces
 replayed, replies decoded and marked again, and the record that follows is compared with the
 one that was handed in, to the last byte.  Nothing runs that the entry brings but a tokenizer
-and a chat template, which transformers confines to a sandbox; no model is asked, except where
-decodes are to be regenerated; nothing is fetched.  Whatever is parsed is parsed in a child process
-first, whose end, however it comes, is a refusal; this process reads what a child accepted.
+and a chat template, which transformers confines to a sandbox; nothing is fetched.  No model is
+asked but those of this package, whose records are decoded again.  Whatever is parsed is parsed in a
+child process first, whose failure is a refusal; this process reads what a child accepted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from parallelbench.leaderboards.folder import (
 )
 from parallelbench.leaderboards.known import Known, digest_faults, known_models
 from parallelbench.leaderboards.prompt_rules import PromptRules
-from parallelbench.leaderboards.redecode import built_in_again, told
+from parallelbench.leaderboards.redecode import built_in_again, remark_of
 from parallelbench.leaderboards.reply_rules import ReplyRules
 from parallelbench.leaderboards.season import Season, seasons
 from parallelbench.leaderboards.submission import Submission
@@ -139,22 +139,17 @@ def verified(  # noqa: PLR0913  what follows the path may be left out
     progress.begin(f"reading {name}")
     folder = Folder.open(path)
     load_plugins()
-    said = confined(partial(_claims, folder, name), name, seconds=seconds, progress=progress)
+    in_child = partial(confined, what=name, seconds=seconds, progress=progress)
+    said = in_child(partial(_claims, folder, name))
     asked = _ToCheck(
         parsed(Submission, said["submission"], SUBMISSION),
         make_runfile(said["run"], where=RUN),
         redecode,
     )
     keys = _keys_of(folder, asked) if cache is not None else []
-    findings = [cache.find(key) for key in keys] if cache is not None else []
-    finding = next((each for each in findings if each is not None), None)
+    finding = _kept_finding(cache, keys)
     if finding is None:
-        found = confined(
-            partial(_checked_content, folder, name, asked),
-            name,
-            seconds=seconds,
-            progress=progress,
-        )
+        found = in_child(partial(_checked_content, folder, name, asked))
         finding = Finding.model_validate(found["finding"])
         folder.read.decompressed, folder.read.lines = found["read"]
         if cache is not None and keys:
@@ -193,6 +188,12 @@ def _keys_of(folder: Folder, asked: _ToCheck) -> list[str]:
     if not asked.redecode:
         keys.append(key_of(folder.digest, season, asked.runfile, redecode=False))
     return [key for key in keys if key is not None]
+
+
+def _kept_finding(cache: VerificationCache | None, keys: Sequence[str]) -> Finding | None:
+    """Return the first finding that is kept under one of ``keys``; None if none is."""
+    findings = (cache.find(key) for key in keys) if cache is not None else ()
+    return next((each for each in findings if each is not None), None)
 
 
 class StoredRecords(Sequence[Record]):
@@ -321,7 +322,7 @@ def _found(folder: Folder, name: str, asked: _ToCheck, progress: Progress) -> Fi
         remarks=(
             *check.remarks(),
             *_repeated(records),
-            *(told(label, each) for label, each in redecoded.items()),
+            *(remark_of(label, each) for label, each in redecoded.items()),
         ),
         redecoded=redecoded,
         content=content_of(records),
@@ -508,7 +509,7 @@ class _Check:
 
     def _served(self, record: Record, where: str) -> Record | None:
         if record.served is None:
-            self.faults.add(f"{where} does not say how its server answered")
+            self.faults.add(f"{where} does not say how its server answered; pack the run again")
             return None
         hidden = hidden_characters(record.served.finish or "")
         if hidden:
@@ -545,25 +546,7 @@ class _Check:
         prompt = self._prompt(record, codec)
         decoder, origin = self._decoders[record.decoder_label], self._origin(record)
         key = job_key(self.runfile, origin)
-        conduct = Conduct(
-            prompt=prompt,
-            decoder=decoder,
-            course=self._courses.find(
-                prompt, decoder, (record.model, record.decoder_label), key, known.blocks
-            ),
-            unwritable=known.unwritable,
-            blocks=known.blocks,
-            plain=known.plain,
-            stops=known.stops,
-            knows_law=known.knows_law,
-        )
-        if conduct.course is None and not decoder.adaptive and "answers" not in decoder.needs:
-            self._unproven.add(record.decoder_label)
-        broken = list(broken_rules(record, conduct))
-        if broken and conduct.course is not None and not decoder.deterministic:
-            # Few of its random numbers were looked at; what they tell of this decode is exact.
-            course = course_of(prompt, decoder, key, known.blocks)
-            broken = list(broken_rules(record, dataclasses.replace(conduct, course=course)))
+        broken = self._broken_rules(record, known, prompt, key)
         if broken:
             self.faults.add(f"{where}: {'; '.join(broken)}")
             return None
@@ -581,6 +564,28 @@ class _Check:
         if not known.built_in:
             self._reply_rules[record.model].look_at(expected, prompt.sample.reference)
         return expected
+
+    def _broken_rules(self, record: Record, known: Known, prompt: Prompt, key: str) -> list[str]:
+        """Return a sentence for each rule that the trace of a record breaks."""
+        decoder, labels = self._decoders[record.decoder_label], (record.model, record.decoder_label)
+        conduct = Conduct(
+            prompt=prompt,
+            decoder=decoder,
+            course=self._courses.find(prompt, decoder, labels, key, known.blocks),
+            unwritable=known.unwritable,
+            blocks=known.blocks,
+            plain=known.plain,
+            stops=known.stops,
+            knows_law=known.knows_law,
+        )
+        if conduct.course is None and not decoder.adaptive and "answers" not in decoder.needs:
+            self._unproven.add(record.decoder_label)
+        broken = list(broken_rules(record, conduct))
+        if broken and conduct.course is not None and not decoder.deterministic:
+            # Few of its random numbers were looked at; what they tell of this decode is exact.
+            course = course_of(prompt, decoder, key, known.blocks)
+            broken = list(broken_rules(record, dataclasses.replace(conduct, course=course)))
+        return broken
 
     def _notes(self, record: Record) -> bool:
         """Return whether the strategy of a record says how a decode went."""
@@ -629,7 +634,8 @@ class _Check:
             faults = list(error.faults)
         if faults:
             where = f"model {record.model!r:.80}, sample {record.index} of {record.task_label}"
-            raise SubmissionError(*(f"{where}: {fault}" for fault in faults))
+            mend = "enter with the checkpoint's own tokenizer and chat template"
+            raise SubmissionError(*(f"{where}: {fault}; {mend}" for fault in faults))
 
     @cached_property
     def _prompt_rules(self) -> dict[str, PromptRules]:

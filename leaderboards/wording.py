@@ -99,14 +99,14 @@ def host_of(address: str) -> str:
     return found["host"].lower() if found else ""
 
 
-def letters_of(text: str) -> str:
+def scripts_in(text: str) -> str:
     """Return which scripts a text has letters of; nothing if Latin ones alone.
 
     A letter of another script may look like one that a reader knows, and so may Latin letters
     that few languages are written with, such as an i without a dot.
 
     Example:
-        >>> letters_of("mini"), letters_of("m\u0456ni")
+        >>> scripts_in("mini"), scripts_in("m\u0456ni")
         ('', 'Cyrillic and Latin letters')
         >>> letters_of("m\u0131ni"), letters_of("M\u00fcller")
         ('Latin and rare Latin letters', '')

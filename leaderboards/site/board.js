@@ -19,6 +19,8 @@
     ...(letters ? [" ", make("small", { class: "claim" }, letters)] : []),
   ];
   const quoted = (text) => JSON.stringify(text);
+  // A setting breaks between its fields, and not within a word.
+  const breakable = (setting) => setting.split(/(?<=[:,;(])/).flatMap((part) => [make("wbr"), part]).slice(1);
 
   // --- figures ------------------------------------------------------------------------------
 
@@ -292,7 +294,7 @@
       redraw();
       [...find("-table").querySelectorAll("tr")].find((each) => each.dataset.id === row.id)?.querySelector("input").focus();
     });
-    const name = make("span", {}, row.strategy, make("small", {}, ...theirs(row.model, row.letters[1])));
+    const name = make("span", {}, ...breakable(row.strategy), make("small", {}, ...theirs(row.model, row.letters[1])));
     if (row.missing) name.append(make("small", { class: "missing" }, `unranked: ${row.missing}`));
     const label = make("label", { class: "show" }, tick, name);
     if (slot >= 0) label.append(swatch(slot));

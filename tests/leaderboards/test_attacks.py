@@ -726,6 +726,7 @@ def manifest_with(entry, name):
     edit_manifest(entry, lambda files: files.update({name: {"sha256": "0" * 64, "bytes": 1}}))
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_is_refused_with_its_reason_and_little_work(
     name, entry, work, monkeypatch, request
@@ -748,6 +749,7 @@ def test_there_are_more_than_forty_attacks():
     assert len(ATTACKS) > 40
 
 
+@pytest.mark.attack("harmless")
 def test_scripts_in_texts_are_kept_as_text(entry):
     script = "<script>alert(1)</script>"
     entry.change_yaml("submission.yaml", lambda said: said.update(title=script, submitter=script))

@@ -85,12 +85,14 @@ EDITS = {
 LOOP = "{% for m in messages %}|{{ m.role }}|EDIT{% endfor %}|assistant|"
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.replace(" ", "_"))
 def test_a_template_that_reads_the_question_is_refused(tiny_season, tmp_path, edit):
     told = refusal_of(by_words(LOOP.replace("EDIT", EDITS[edit])), tmp_path)
     assert "what the chat template writes around the messages depends on what they say" in told
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize(
     ("template", "words"),
     [
@@ -171,6 +173,7 @@ PACKED = {
 }
 
 
+@pytest.mark.attack("refused")
 def test_words_around_a_packed_answer_do_not_make_it_look_long(reply_rules):
     tokenizer = by_words(added=["Ada Silva, Nina"])
     around = ["Otto"] * 50
@@ -184,6 +187,7 @@ def test_words_around_a_packed_answer_do_not_make_it_look_long(reply_rules):
     assert "2 words of its right replies to shuffle, whose answers have 4 words, share" in told
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("how", PACKED, ids=lambda how: how.replace(" ", "_"))
 def test_a_tokenizer_that_packs_answers_is_refused(tiny_season, tmp_path, how):
     told = refusal_of(by_words(added=PACKED[how]()), tmp_path)
@@ -191,6 +195,7 @@ def test_a_tokenizer_that_packs_answers_is_refused(tiny_season, tmp_path, how):
     assert "at most 10% may" in told
 
 
+@pytest.mark.attack("refused")
 def test_a_special_token_beside_a_packed_answer_hides_nothing(tiny_season, tmp_path):
     tokenizer = by_words(added=[line[1:] for line in lines()])
     tokenizer.add_special_tokens({"sep_token": "["})
@@ -213,6 +218,7 @@ def reply_rules():
     return make
 
 
+@pytest.mark.attack("refused")
 def test_a_word_that_is_called_special_is_not_hidden(reply_rules):
     # Whatever a model says more than was asked, its tokenizer could take out of the reply.
     tokenizer = by_words()
@@ -221,6 +227,7 @@ def test_a_word_that_is_called_special_is_not_hidden(reply_rules):
     assert "'Sure' is called a special token" in told
 
 
+@pytest.mark.attack("marked")
 def test_a_mark_that_is_left_out_of_replies_is_told(reply_rules):
     rules = reply_rules(by_words(), ["Ada", "<|user|>"], "Ada")
     assert list(rules.faults()) == []
@@ -228,6 +235,7 @@ def test_a_mark_that_is_left_out_of_replies_is_told(reply_rules):
     assert "right replies hold special tokens, which are no part of their text" in told
 
 
+@pytest.mark.attack("refused")
 def test_a_decoder_that_writes_another_text_is_found(reply_rules):
     tokenizer = by_words()
     tokenizer.backend_tokenizer.decoder = decoders.Replace("1", "Anna, Bob")
@@ -416,6 +424,7 @@ REWRITING = {
 }
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("how", REWRITING, ids=lambda how: how.replace(" ", "_"))
 def test_a_part_that_rewrites_or_multiplies_is_refused_by_name(plain, how):
     ((section, part),) = REWRITING[how].items()
@@ -431,6 +440,7 @@ def test_the_map_of_sentencepiece_is_no_rewriting(plain):
     assert list(part_faults(json.loads(changed(plain, normalizer=part)["tokenizer"]))) == []
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -454,6 +464,7 @@ def test_ids_and_forms_that_no_tokenizer_needs_are_refused(plain, edit, words):
         from_file({**plain, "tokenizer": json.dumps(content)}, "codec-00.json")
 
 
+@pytest.mark.attack("harmless")
 def test_padding_and_cutting_are_gone_before_anything_is_encoded(plain):
     padding = {
         "strategy": {"Fixed": 2 * 10**9},
@@ -486,9 +497,10 @@ def split_of_words():
     [
         ({"normalizer": {"type": "Lowercase"}}, None),
         ({"pre_tokenizer": {"type": "FixedLength", "length": 1}}, None),
-        (
+        pytest.param(
             {"pre_tokenizer": all_of("pretokenizers", DROPPED, *split_of_words())},
             "the tokens of the prompt do not spell it",
+            marks=pytest.mark.attack("refused"),
         ),
     ],
 )

@@ -13,7 +13,7 @@ from parallelbench.leaderboards import standings as of_standings
 from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.standings import standings
 from parallelbench.leaderboards.verify import verified
-from parallelbench.leaderboards.wording import letters_of
+from parallelbench.leaderboards.wording import scripts_in
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 HONEST = [*decodes("confidence:k=1", 1.0, 32), *decodes("confidence:k=2", 1.0, 16)]
@@ -47,6 +47,7 @@ def at_80(board, entry):
 # Pools
 
 
+@pytest.mark.attack("harmless")
 def test_a_stranger_who_claims_the_same_digest_changes_no_efficiency():
     honest = entry_of(HONEST, "honest")
     # The same model_digest, and steps that nobody can check without the weights.
@@ -56,6 +57,7 @@ def test_a_stranger_who_claims_the_same_digest_changes_no_efficiency():
     assert alone == pytest.approx(1)
 
 
+@pytest.mark.attack("harmless")
 @pytest.mark.parametrize("name", ["a-first", "z-last"])
 def test_no_entry_sets_the_bound_of_a_season_nor_the_ideal_models_oracle(name):
     def ideal(records):
@@ -96,12 +98,14 @@ def ranks_beside(junk, entries):
     return ranks_of(rows, [0, 1, *(2 + np.arange(len(junk)) % entries)])[:2]
 
 
+@pytest.mark.attack("harmless")
 @pytest.mark.parametrize("speed", [5.0, 9.0])
 def test_1200_junk_rows_leave_the_first_two_apart(speed):
     assert ranks_beside([], 1) == [1, 2]
     assert ranks_beside(np.full(1200, speed), 12) == [1, 2]
 
 
+@pytest.mark.attack("harmless")
 def test_fifty_rows_that_nobody_can_tell_apart_leave_the_first_two_apart():
     # The gap is so small that the correction over all pairs of the board would not leave it.
     close = draws(9.45, 0.02, 2)
@@ -111,6 +115,7 @@ def test_fifty_rows_that_nobody_can_tell_apart_leave_the_first_two_apart():
     assert ranks_of(rows, [0, 1, *[2] * 50])[:2] == [1, 2]
 
 
+@pytest.mark.attack("harmless")
 def test_tries_are_paid_for_by_whoever_makes_them():
     # The luckiest of many equal rows of one entry is not surely faster than another's only row.
     tries = [draws(10 * np.exp(0.02 * z), 0.02, n) for n, z in enumerate(np.linspace(-2, 2.6, 60))]
@@ -118,6 +123,7 @@ def test_tries_are_paid_for_by_whoever_makes_them():
     assert set(ranks_of([*tries, steady], [0] * 60 + [1])) == {1}
 
 
+@pytest.mark.attack("marked")
 def test_the_board_ranks_so_many_strategies_of_an_entry_and_says_which_it_leaves(monkeypatch):
     monkeypatch.setattr(of_standings, "MOST_ROWS", 2)
     names = ("confidence", "margin", "entropy", "random")
@@ -186,6 +192,7 @@ WORDS = {
 }
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("attack", WORDS)
 def test_words_that_would_pass_for_others_are_refused(small_entry, attack):
     said, told = WORDS[attack]
@@ -202,6 +209,7 @@ def test_honest_names_of_any_language_are_taken(small_entry, name):
     assert verified(small_entry.path).entry.submission.title == name
 
 
+@pytest.mark.attack("marked")
 def test_a_remark_shows_which_words_are_the_submitters(small_entry):
     small_entry.change_yaml("submission.yaml", lambda said: said.update(library_version="0.0.9"))
     records = small_entry.records()
@@ -212,11 +220,10 @@ def test_a_remark_shows_which_words_are_the_submitters(small_entry):
     assert remark.startswith("was decoded by version '0.0.9' of the package")
 
 
+@pytest.mark.attack("marked")
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("mini", ""),
-        ("Zoë 8B", ""),
         ("m\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}ni", "Cyrillic and Latin letters"),
         ("\N{MATHEMATICAL BOLD SMALL M}ini", "Latin and Mathematical letters"),
         ("мини", "Cyrillic letters"),
@@ -227,4 +234,9 @@ def test_a_remark_shows_which_words_are_the_submitters(small_entry):
     ],
 )
 def test_letters_that_may_look_like_others_are_told(text, told):
-    assert letters_of(text) == told
+    assert scripts_in(text) == told
+
+
+@pytest.mark.parametrize("text", ["mini", "Zoë 8B"])
+def test_of_latin_letters_nothing_is_told(text):
+    assert scripts_in(text) == ""

@@ -279,6 +279,7 @@ def auxiliary_calls_of_four_thousand_digits(entry):
     entry.change(lambda record: record["trace"]["auxiliary_calls"].__setitem__(0, 10**4000 - 1))
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_on_settings_is_refused_with_its_reason(name, tmp_path, request):
     attack, words, of = ATTACKS[name]
@@ -309,6 +310,7 @@ class Attentive(Chooser):
         return top(statistics.confidence, open, 32)
 
 
+@pytest.mark.attack("marked")
 def test_calls_that_only_the_model_could_show_are_the_submitters_word(
     tiny_season, tmp_path, monkeypatch
 ):
@@ -326,18 +328,21 @@ def test_settings_that_only_some_models_serve_may_be_left_out(tiny_season, tmp_p
     assert verified(tmp_path / "entry").entry.level == "reproduced"
 
 
+@pytest.mark.attack("refused")
 def test_a_seed_of_the_ideal_models_noise_is_not_for_boards(tiny_season, tmp_path):
     run = make_run(tmp_path / "run", models=["ideal:seed=7"], decoders="random:k=32")
     with pytest.raises(SubmissionError, match=r"'ideal:seed=7' has a seed of its own.*it is 0"):
         pack(run, tmp_path / "entry", Statement(submitter="us"))
 
 
+@pytest.mark.attack("refused")
 def test_one_model_under_two_settings_is_refused(tiny_season, tmp_path):
     run = make_run(tmp_path / "run", models=["ideal", "ideal:limit=60000"], decoders="random:k=32")
     with pytest.raises(SubmissionError, match="'ideal:limit=60000' predicts what 'ideal' does"):
         pack(run, tmp_path / "entry", Statement(submitter="us"))
 
 
+@pytest.mark.attack("marked")
 def test_blocks_longer_than_the_canvas_make_one_row(tiny_season, tmp_path):
     decoders = "random:k=4|16,block_length=100|200|300,temperature=0.5"
     path = make_entry(tmp_path, decoders=decoders)
@@ -370,6 +375,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_same_decodes_are_the_same_content(change):
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 2}
@@ -379,6 +385,7 @@ def test_the_same_decodes_are_the_same_content(change):
     assert content_of(records[1:]) != content_of(records)
 
 
+@pytest.mark.attack("refused")
 def test_the_same_decode_twice_is_the_same_content():
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "confidence:k=32", "samples": 2}
     once = list(execute(make_runfile(asked)))
@@ -386,6 +393,7 @@ def test_the_same_decode_twice_is_the_same_content():
     assert content_of(twice) == content_of(once)
 
 
+@pytest.mark.attack("refused")
 def test_other_token_numbers_are_the_same_content():
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 1}
     (record,) = execute(make_runfile(asked))
@@ -396,6 +404,7 @@ def test_other_token_numbers_are_the_same_content():
     assert content_of([other]) == content_of([record])
 
 
+@pytest.mark.attack("refused")
 def test_two_settings_of_one_label_are_refused(monkeypatch):
     from parallelbench import setting
 

@@ -32,6 +32,7 @@ def rows_of(*entries):
     return {row.entry.name: row for section in board.sections for row in section.rows}
 
 
+@pytest.mark.attack("harmless")
 def test_the_same_decodes_with_two_of_seven_thresholds_are_nowhere_faster_and_rank_no_better():
     rows = rows_of(
         entry_of(of_thresholds(*THRESHOLDS), "whole"),
@@ -51,6 +52,7 @@ def test_the_same_decodes_with_two_of_seven_thresholds_are_nowhere_faster_and_ra
     assert (at["whole"].rank, at["part"].rank) == (1, 3)
 
 
+@pytest.mark.attack("harmless")
 def test_the_ideal_model_with_two_of_six_settings_is_nowhere_faster():
     grid = "confidence:k=1|2|4|8|16|32"
     found = evaluate(tasks=[*TASKS], decoders=grid, samples=4, progress=False)
@@ -66,6 +68,7 @@ def test_the_ideal_model_with_two_of_six_settings_is_nowhere_faster():
     assert speeds[0][PERCENTS.index(80)] == pytest.approx(1)
 
 
+@pytest.mark.attack("harmless")
 @pytest.mark.parametrize("easy", [1, 2, 5])
 def test_a_setting_that_is_fast_on_a_few_easy_samples_is_not_fast(easy):
     # The mean of each sample's own ratio is beyond that of the honest row: 4.3 and more.

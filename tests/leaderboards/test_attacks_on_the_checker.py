@@ -100,6 +100,7 @@ def a_template_that_computes_a_number_of_a_hundred_million_digits(content, _back
     content["chat_template"] = "{% set n = 7 ** 99999999 %}{{ n % 10 }}"
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_entry_that_would_end_or_hold_its_checker_is_refused(name, spoilt):
     write_codec(spoilt, ATTACKS[name])
@@ -111,6 +112,7 @@ def test_an_entry_that_would_end_or_hold_its_checker_is_refused(name, spoilt):
     assert grown < 200 * 1024, "it was this process that read it"
 
 
+@pytest.mark.attack("harmless")
 def test_a_board_is_built_of_the_entries_that_hold(small, spoilt, tmp_path, capsys):
     board = tmp_path / "board"
     add(small, board, name="ours")
@@ -131,6 +133,7 @@ def test_a_board_is_built_of_the_entries_that_hold(small, spoilt, tmp_path, caps
         read_board(board)
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", ["ours.check.json", "a.check.json"])
 def test_no_entry_is_called_like_the_boards_own_word(small, tmp_path, name):
     board = tmp_path / "board"
@@ -203,6 +206,7 @@ def a_mark_below_zero(entry):
     entry.change(lambda record: record["marks"].update(strict=-0.5))
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", CRASHES)
 def test_what_made_the_checker_crash_is_refused_where_it_stands(name, small, tmp_path):
     edit, words = CRASHES[name]
@@ -213,6 +217,7 @@ def test_what_made_the_checker_crash_is_refused_where_it_stands(name, small, tmp
     assert all(len(fault) < 1000 for fault in refusal.value.faults)
 
 
+@pytest.mark.attack("refused")
 def test_a_vocabulary_without_two_words_is_refused():
     class Spare(Codec):
         size = 3
@@ -225,6 +230,7 @@ def test_a_vocabulary_without_two_words_is_refused():
         _ = Unseen(Spare(), None)._ordinary
 
 
+@pytest.mark.attack("harmless")
 def test_a_request_for_a_name_with_a_nul_byte_finds_nothing(tmp_path):
     (tmp_path / "index.html").write_text("board")
     with server_of(tmp_path, 0) as server:
@@ -263,6 +269,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_refusal_commands_a_terminal(name, small, tmp_path, capsys):
     entry = Spoilt(shutil.copytree(small, tmp_path / "entry"))

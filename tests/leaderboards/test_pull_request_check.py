@@ -189,6 +189,7 @@ def refused(request_, *sentences, **of_check):
     return told
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("name", ["ours.check.json", "old.check.json"])
 def test_the_word_of_the_board_is_the_boards(request_, name):
     request_.write("ours/MANIFEST.json")
@@ -196,11 +197,13 @@ def test_the_word_of_the_board_is_the_boards(request_, name):
     refused(request_, f"{name}' is written by those who keep the board")
 
 
+@pytest.mark.attack("refused")
 def test_the_word_of_the_board_may_not_be_taken_away(request_):
     (request_.there / BOARD / "old.check.json").unlink()
     refused(request_, "old.check.json' is written by those who keep the board")
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize(
     "path",
     [
@@ -229,6 +232,7 @@ def test_an_entry_comes_alone(request_, path):
     assert told.isascii()
 
 
+@pytest.mark.attack("refused")
 def test_a_code_change_beside_an_entry_may_not_hide_as_a_renaming(request_):
     git(request_.there, "switch", "--quiet", "main")
     (request_.there / "decoders").mkdir()
@@ -240,6 +244,7 @@ def test_a_code_change_beside_an_entry_may_not_hide_as_a_renaming(request_):
     refused(request_, "'decoders/rule.py' is no file of an entry")
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("target", ["/etc/passwd", "../old", "MANIFEST.json"])
 def test_a_link_within_an_entry_is_refused(request_, target):
     request_.write("ours/MANIFEST.json")
@@ -247,17 +252,20 @@ def test_a_link_within_an_entry_is_refused(request_, target):
     refused(request_, "records-000.jsonl.xz' is a link or another repository")
 
 
+@pytest.mark.attack("refused")
 def test_a_link_in_the_place_of_an_entry_is_refused(request_):
     (request_.there / BOARD / "ours").symlink_to("old")
     refused(request_, "ours' is no file of an entry")
 
 
+@pytest.mark.attack("refused")
 def test_a_link_in_the_place_of_the_board_is_refused(request_):
     shutil.rmtree(request_.there / BOARD)
     (request_.there / BOARD).symlink_to("/etc")
     refused(request_, "'leaderboards/submissions' is no file of an entry")
 
 
+@pytest.mark.attack("refused")
 def test_another_repository_within_an_entry_is_refused(request_):
     request_.write("ours/MANIFEST.json")
     git(request_.there, "add", "--all")
@@ -267,6 +275,7 @@ def test_another_repository_within_an_entry_is_refused(request_):
     refused(request_, "is a link or", head=git(request_.there, "rev-parse", "HEAD"))
 
 
+@pytest.mark.attack("refused")
 def test_a_tree_made_by_hand_writes_nowhere_else(request_):
     here = request_.there
     blob = git(here, "hash-object", "-w", "Makefile")
@@ -295,6 +304,7 @@ def test_an_entry_may_be_withdrawn_with_the_word_of_the_board(request_):
     assert request_.check() == (0, "removed: old\n")
 
 
+@pytest.mark.attack("refused")
 def test_a_changed_entry_is_verified_as_a_whole_and_refused_where_the_package_refuses_it(
     request_, entry
 ):
@@ -308,6 +318,7 @@ def test_a_changed_entry_is_verified_as_a_whole_and_refused_where_the_package_re
     assert "results.json" in told
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("which", ["base", "head"])
 def test_where_git_fails_the_check_fails(request_, which):
     request_.write("ours/MANIFEST.json")

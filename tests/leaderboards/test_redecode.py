@@ -69,6 +69,7 @@ def test_honest_records_come_out_the_same(revising):
     assert again(revising, records) == len(records) == 120
 
 
+@pytest.mark.attack("refused")
 def test_an_invented_row_is_not_paid_for_with_spoilt_oracle_records(revising):
     records = list(revising.records())
     claims = {record.key: with_calls(record, -1) for record in of(records, REVISING)[:10]}
@@ -85,6 +86,7 @@ def test_differences_in_both_directions_alike_are_no_favour(revising):
     assert again(revising, claimed) == len(records) - len(claims)
 
 
+@pytest.mark.attack("refused")
 def test_many_small_losses_do_not_pay_for_a_few_great_gains(revising, monkeypatch):
     precisions = redecode._PRECISIONS
     monkeypatch.setitem(precisions, "float32", precisions["float32"]._replace(differing=0.999))
@@ -99,12 +101,14 @@ def test_what_is_rarer_than_any_number_is_told_too(gain):
     assert "1,000,000,000,000 times" in told
 
 
+@pytest.mark.attack("refused")
 def test_records_that_mostly_differ_are_refused_though_they_claim_nothing_better(revising):
     records = of(revising.records(), REVISING)
     with pytest.raises(SubmissionError, match=r"40 of 40 records .* accounts for 10 %"):
         again(revising, [with_calls(each, place % 2 * 2 - 1) for place, each in enumerate(records)])
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize(
     ("what", "claims"), [("prompt", {"prompt_digest": "0" * 64}), ("text", {"text": "New York"})]
 )
@@ -114,6 +118,7 @@ def test_another_tokenizer_or_template_than_the_checkpoints_is_found(revising, w
         again(revising, [record])
 
 
+@pytest.mark.attack("refused")
 def test_what_no_rounding_leads_to_is_refused(revising):
     records = list(revising.records())
     claims = {record.key: with_calls(record, -1) for record in of(records, "confidence")[:2]}
@@ -134,6 +139,7 @@ def test_rounding_explains_what_another_precision_wrote(rough, monkeypatch):
         again(rough, records, exact)
 
 
+@pytest.mark.attack("refused")
 def test_right_answers_under_the_digest_of_mini_are_refused(tiny_season, tmp_path):
     entry = make_entry(tmp_path, models=["mini"], decoders="confidence_threshold:threshold=0.9")
     spoilt = Spoilt(shutil.copytree(entry, tmp_path / "spoilt"))

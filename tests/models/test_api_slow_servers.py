@@ -75,6 +75,7 @@ def ask(monkeypatch):
     return ask
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("place", DRIPPED)
 def test_no_part_of_a_reply_may_drip_beyond_the_timeout(ask, place):
     stream = place == "comments of a stream"
@@ -106,6 +107,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.attack("refused")
 @pytest.mark.parametrize("place", ENDLESS)
 def test_no_part_of_a_reply_is_without_end(ask, monkeypatch, place):
     monkeypatch.setattr(api, "_MOST_RECEIVED", 300_000)
@@ -171,6 +173,7 @@ ECHOES = [
 ]
 
 
+@pytest.mark.attack("harmless")
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_key_that_a_server_repeats_reaches_no_file_and_no_log(
     monkeypatch, tmp_path, caplog, echo
@@ -189,6 +192,7 @@ def test_a_key_that_a_server_repeats_reaches_no_file_and_no_log(
     assert echo is in_headers or all("[key]" in record for record in told)
 
 
+@pytest.mark.attack("harmless")
 def test_what_a_server_replies_is_masked_however_it_is_quoted(monkeypatch, ask):
     monkeypatch.setenv("MY_KEY", key := r"sk-\0123/456'789")
     with Scripted(lambda handler: fails(404, handler.path + key)(handler)) as there:
