@@ -234,6 +234,7 @@ def _row_data(row: Row, scopes: Sequence[Scope], pages: Mapping[str, str]) -> di
         "strategy": row.strategy,
         "division": submission.division,
         "level": row.entry.level,
+        "checked": row.entry.level_told.partition(": ")[2],
         "against": row.oracle,
         "missing": row.missing,
         "figures": [

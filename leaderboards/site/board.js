@@ -147,7 +147,8 @@
   const COLUMNS = [
     { key: "strategy", head: "strategy", of: (row) => row.strategy, text: true },
     { key: "level", head: "level", of: (row) => LEVELS.indexOf(row.level), class: "level", text: true,
-      cell: (row) => [make("span", { class: `badge level${LEVELS.indexOf(row.level)}` }, row.level)] },
+      cell: (row) => [make("span", { class: `badge level${LEVELS.indexOf(row.level)}` }, row.level),
+        ...(row.checked ? [make("small", {}, row.checked)] : [])] },
     { key: "rank", group: "at", head: "rank", of: (row, now) => now.rank,
       cell: (row, now) => [now.rank === null ? ABSENT : String(now.rank)], class: "rank", up: true },
     { key: "speed", group: "at", head: "canvas tokens per step", of: (row, now) => now.speed,
