@@ -39,8 +39,14 @@ def test_a_shipped_entry_holds_what_it_claims(name):
     check = json.loads((BOARD / f"{name}.check.json").read_text())
     records = [json.loads(line) for line, _ in Folder.open(BOARD / name).lines()]
     assert check["manifest_sha256"] == done.stdout.strip()
-    assert check["level"] == "reproduced"
-    assert check["redecoded"][model]["records"] == check["records"] == len(records)
+    assert check["records"] == len(records)
+    redecoded = check["redecoded"][model]
+    assert redecoded["same"] == redecoded["records"]
+    if model == "ideal":
+        assert (check["level"], redecoded["records"]) == ("reproduced", len(records))
+    else:
+        assert check["level"] in {"spot-checked", "reproduced"}
+        assert redecoded["records"] >= 200
     assert yaml.safe_load((BOARD / name / "submission.yaml").read_text())["season"] == season
     assert {record["model"] for record in records} == {model}
     assert any(record["oracle"] for record in records)
