@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parallelbench.asked import refuse_idle
-from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS
+from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
 from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
-    type=click.IntRange(LEAST_SPOT_CHECK),
+    type=click.IntRange(LEAST_SPOT_CHECK, MOST_SAMPLES),
     metavar="K",
     help=f"Decode K records of each model again, {LEAST_SPOT_CHECK} or more, chosen at random, "
     "with the named weights.",

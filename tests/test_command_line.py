@@ -161,7 +161,7 @@ def test_a_field_that_would_take_for_ever_is_refused(setting, registry, sentence
         ("judge --calibration shipped --out o.jsonl", "--out would do nothing: it is for --judge"),
         ("judge --calibration shipped --against-calibration shipped", "is for --against FILE"),
         ("leaderboard verify e --weights hf:x", "--weights would do nothing: it is for --spot"),
-        ("leaderboard verify e --reproduce --spot-check 2", "--spot-check would do nothing"),
+        ("leaderboard verify e --reproduce --spot-check 20", "--spot-check would do nothing"),
         ("train --out o --tasks choices/city --lora 2", "say which by --from"),
         ("train --out o --tasks choices/city --from hf:x --hidden 2", "--hidden: the network is"),
     ],
