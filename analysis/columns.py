@@ -90,6 +90,13 @@ COLUMNS = (
         fixed=True,
     ),
     Column(
+        "calls",
+        "model calls",
+        "Model calls of a decode, mean over samples.",
+        lambda result, _: cells.number(result.nfe, 1),
+        fixed=True,
+    ),
+    Column(
         "pooled",
         "pooled tokens per step",
         "Canvas tokens of all samples divided by their model calls, where each sample weighs as in "
@@ -97,13 +104,6 @@ COLUMNS = (
         "compare these.",
         lambda result, _: cells.number(result.pooled_tokens_per_step),
         lambda result, _: cells.number_range(result.pooled_tokens_per_step_interval),
-    ),
-    Column(
-        "calls",
-        "model calls",
-        "Model calls of a decode, mean over samples.",
-        lambda result, _: cells.number(result.nfe, 1),
-        fixed=True,
     ),
     Column(
         "answer",

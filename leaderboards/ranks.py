@@ -403,7 +403,7 @@ def _values_beyond(
     from scipy.special import ndtr, ndtri
 
     resamples = greatest.shape[1]
-    share = max(level, _FEWEST_BEYOND / resamples)
+    share = min(max(level, _FEWEST_BEYOND / resamples), 0.5)
     place = resamples - 1 - min(int(share * resamples), resamples - 1)
     within: Float[np.ndarray, " families"] = np.partition(greatest, place, axis=1)[:, place].astype(
         float

@@ -108,7 +108,7 @@ def scripts_in(text: str) -> str:
     Example:
         >>> scripts_in("mini"), scripts_in("m\u0456ni")
         ('', 'Cyrillic and Latin letters')
-        >>> letters_of("m\u0131ni"), letters_of("M\u00fcller")
+        >>> scripts_in("m\u0131ni"), scripts_in("M\u00fcller")
         ('Latin and rare Latin letters', '')
     """
     scripts = sorted({_script(each) for each in text if unicodedata.category(each)[0] in "LN"})
