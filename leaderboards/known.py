@@ -217,8 +217,11 @@ def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:
         return None
     asked = setting.fields.get("block_length")
     length = told.get("length") if isinstance(told, dict) else None
-    fits = type(length) is int and 1 <= length <= MOST_IN_A_FIELD
-    if not fits or type(told.get("from_prompt")) is not bool:
+    if (
+        type(length) is not int
+        or not 1 <= length <= MOST_IN_A_FIELD
+        or type(told.get("from_prompt")) is not bool
+    ):
         raise SubmissionError(
             f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(told)}, which is "
             f"no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in the prompt"
