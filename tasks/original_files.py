@@ -315,7 +315,7 @@ def _sudoku(line: _Line) -> tuple[str, dict[str, Any]]:
     rows = line.answer.strip().split("\n")
     digits = set(rows[0])
     for each in (*rows, *map("".join, zip(*rows, strict=False))):
-        if len(each) != len(rows) or len(set(each)) != len(each) or set(each) != digits:
+        if not (each.isdecimal() and len(rows) == len(each) == len(digits)) or set(each) != digits:
             line.refuse(
                 f"its answer {_brief(line.answer)} must be rows of digits, each once in every row "
                 "and column"

@@ -59,8 +59,12 @@ def read_list_strictly(reply: str) -> list[str] | None:
     _, opened, tail = reply.rpartition("[")
     inside, closed, _ = tail.partition("]")
     parts = inside.split(", ")
-    quoted = all(len(part) > 1 and part[0] == part[-1] == _QUOTE for part in parts)
-    return [part[1:-1] for part in parts] if opened and closed and quoted else None
+    quoted = opened and closed and all(_is_quoted(part) for part in parts)
+    return [part[1:-1] for part in parts] if quoted else None
+
+
+def _is_quoted(part: str) -> bool:
+    return len(part) > 1 and part[0] == part[-1] == _QUOTE and _QUOTE not in part[1:-1]
 
 
 def written(items: Sequence[str]) -> str:
