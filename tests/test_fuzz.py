@@ -196,7 +196,7 @@ READERS = {
     "run": (write_run, read_run, 100),
     "run that goes on": (write_run, go_on, 60),
     "shards": (write_shards, read_shards, 60),
-    "original files": (write_original, read_original, 150),
+    "original files": (write_original, read_original, 60),
     "imported tasks": (write_imported, read_imported, 300),
     "verdicts": (write_verdicts, read_verdicts, 300),
     "texts": (write_texts, read_texts, 300),
