@@ -526,7 +526,7 @@ def test_the_rules_of_lists(metric, right, wrong):
             assert rules.original_strict_mark(metric, GIVEN, text) is passes, items
 
 
-SQUARE = "H,4,A,C\n4,C,H,A\nC,A,4,H\nA,H,C,4"
+SQUARE = "P,7,K,M\n7,K,M,P\nK,M,P,7\nM,P,7,K"
 
 
 @pytest.mark.parametrize(
@@ -536,12 +536,12 @@ SQUARE = "H,4,A,C\n4,C,H,A\nC,A,4,H\nA,H,C,4"
         (f"Here:\n```\n{SQUARE}\n```", True),
         (SQUARE.replace(",", ", ").replace("\n", "\r\n"), True),
         # Only the set of a line's cells counts, and columns end with the shortest line.
-        (SQUARE.replace("4,C,H,A\n", "4,C,H,A,4\n"), True),
+        (SQUARE.replace("7,K,M,P\n", "7,K,M,P,7\n"), True),
         ("\n".join(f"{line},{line[0]}" for line in SQUARE.split("\n")), True),
-        ("\n".join(f"{line},H" for line in SQUARE.split("\n")), False),
-        (f"{SQUARE}\nH,4,A,C", True),
-        (SQUARE.replace("C,A,4,H\n", "C,A,4\n"), False),
-        (SQUARE.replace("C,A,4,H\n", "H,4,A,C\n"), False),
+        ("\n".join(f"{line},P" for line in SQUARE.split("\n")), False),
+        (f"{SQUARE}\nP,7,K,M", True),
+        (SQUARE.replace("K,M,P,7\n", "K,M,P\n"), False),
+        (SQUARE.replace("K,M,P,7\n", "P,7,K,M\n"), False),
         (SQUARE.replace("\n", "\r"), False),
         (SQUARE.replace(",", " "), False),
         ("\n".join(f"[{line}]" for line in SQUARE.split("\n")), False),
@@ -549,12 +549,12 @@ SQUARE = "H,4,A,C\n4,C,H,A\nC,A,4,H\nA,H,C,4"
     ],
 )
 def test_the_rule_of_latin_squares(reply, passes):
-    facts = {"symbols": ["H", "4", "C", "A"]}
+    facts = {"symbols": ["P", "7", "K", "M"]}
     assert rules.original_mark("latin_square_score", facts, reply) is passes
     assert rules.original_strict_mark("latin_square_score", facts, reply) is passes
 
 
-GRID = "1342\n2431\n4123\n3214"
+GRID = "1234\n3412\n2143\n4321"
 
 
 @pytest.mark.parametrize(
@@ -563,12 +563,12 @@ GRID = "1342\n2431\n4123\n3214"
         (GRID, True, True),
         (f" {GRID.replace(chr(10), chr(10) * 2)}\n", True, True),
         (f"Output:\n{GRID}", True, False),
-        (GRID.replace("1342", "row 1 3,4|2!"), True, False),
+        (GRID.replace("1234", "row 1 2,3|4!"), True, False),
         (f"{GRID}\n12", True, False),
         (f"{GRID}\n1234", False, False),
-        (GRID.replace("1342", "1. 1342"), False, False),
+        (GRID.replace("1234", "1. 1234"), False, False),
         (GRID.replace("\n", " "), False, False),
-        (GRID.replace("1342", "1324"), False, False),
+        (GRID.replace("1234", "1324"), False, False),
         (GRID.replace("2", "²"), False, False),
         ("", False, False),
     ],
