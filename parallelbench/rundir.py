@@ -432,25 +432,8 @@ class RunDirectory:
         Raises:
             StorageError: It cannot be written.
         """
-        file = self.path / name
-        with storage(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                    stream.write(text)
-                    stream.flush()
-                    # Else a power cut may leave the new name with an empty file behind it.
-                    _sync(stream.fileno())
-                # mkstemp keeps the file to its owner; a report is for everybody.
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(temporary).chmod(0o666 & ~umask)
-                Path(temporary).replace(file)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
-        return file
+        write_whole(self.path / name, text)
+        return self.path / name
 
     def _checked(self, line: str, where: str) -> Record:
         try:
@@ -533,6 +516,31 @@ class RecordWriter:
             )
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file, whole or not at all, and the folders that it needs.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    with storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+                stream.flush()
+                # Else a power cut may leave the new name with an empty file behind it.
+                _sync(stream.fileno())
+            # mkstemp keeps the file to its owner; a report is for everybody.
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
 
 def _sync(descriptor: int) -> None:

@@ -2,10 +2,10 @@
 
 *Asked:* what its files ask, in its words, with its worked examples as turns of the chat.
 
-*How it is marked:* by the original's rules (:mod:`parallelbench.tasks.original_rules`), so that
-scores can be held against published ones.  The parts of the marks tell both: ``original``,
-and ``ours``, the same rule after our more careful reading of the reply.  Where they differ,
-the form of the reply decided.
+*How it is marked:* by the original's rules (:mod:`parallelbench.tasks.original_rules`), the strict
+mark too, so that scores can be held against published ones.  The parts of the marks tell both:
+``original``, and ``ours``, what is asked for after our more careful reading of the reply.  Where
+they differ, the form of the reply decided.
 
 *Where the theory stands:* that of the task's namesake; the law of the right answers is
 enumerated where the rule leaves a choice among lists.
@@ -30,13 +30,7 @@ from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.errors import NotEnumerableError, RequestError
 from parallelbench.registry import unknown
 from parallelbench.sample import Message, Sample
-from parallelbench.score import (
-    Marks,
-    read_grid,
-    read_grid_strictly,
-    read_list,
-    read_list_strictly,
-)
+from parallelbench.score import Marks, read_grid, read_list
 from parallelbench.task import TASKS, Problem, Task, refuse_over
 from parallelbench.tasks.operations import (
     InsertedAnywhere,
@@ -44,10 +38,15 @@ from parallelbench.tasks.operations import (
     RemovedAnywhere,
     ReplacedAnywhere,
     Shuffled,
+)
+from parallelbench.tasks.original_bundle import OriginalSample, read_bundle
+from parallelbench.tasks.original_rules import (
+    GRID_RULES,
+    LIST_RULES,
+    original_mark,
+    original_strict_mark,
     written,
 )
-from parallelbench.tasks.original_files import OriginalSample, read_bundle
-from parallelbench.tasks.original_rules import GRID_RULES, LIST_RULES, original_mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,23 +156,22 @@ class Original(Imported):
     """
 
     name = "original"
+    # 2: lists, grids and strict marks are read as the original reads them.
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[str, ...]] = (*LIST_RULES, *GRID_RULES)
     other: ClassVar[str] = "original_text"
     scores: ClassVar[tuple[str, ...]] = ("original", "ours")
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return 1 if the original's rule passes ``reply``, else 0.
-
-        The strict mark also wants the form that was asked for, exactly.
-        """
+        """Return 1 if the original's rule passes ``reply``, else 0; strictly in its strict form."""
         facts, metric = sample.facts, str(sample.facts["metric"])
         passed = original_mark(metric, facts, reply)
-        strict, ours = _our_marks(metric, facts, reply)
+        strict = passed and original_strict_mark(metric, facts, reply)
         return Marks(
-            strict=float(strict and passed),
+            strict=float(strict),
             lenient=float(passed),
             problem=None if passed else "wrong",
-            parts={"original": float(passed), "ours": float(ours)},
+            parts={"original": float(passed), "ours": float(_our_mark(metric, facts, reply))},
         )
 
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
@@ -198,21 +196,23 @@ def _message(role: str, content: str) -> Message:
     return Message("assistant" if role == "assistant" else "user", content)
 
 
-def _our_marks(metric: str, facts: Mapping[str, Any], reply: str) -> tuple[bool, bool]:
-    """Return whether the rule passes the reply in its exact form, and as we read it."""
+def _our_mark(metric: str, facts: Mapping[str, Any], reply: str) -> bool:
+    """Return whether the reply, as we read it, is what was asked for."""
     if metric in LIST_RULES:
-        exact, found = read_list_strictly(reply), read_list(reply)
-        rule = LIST_RULES[metric]
-        return exact is not None and rule(facts, exact), found is not None and rule(facts, found)
-    grid = GRID_RULES[metric]
-    rows, shape = read_grid_strictly(reply), read_grid(reply, facts["symbols"])
-    return rows is not None and grid(facts, rows), shape is not None and grid(facts, shape)
+        items = read_list(reply)
+        return items is not None and LIST_RULES[metric](facts, items)
+    if metric == "sudoku_score":
+        solution = [list(row) for row in facts["answer"]]
+        return read_grid(reply, set().union(*solution)) == solution
+    symbols = set(facts["symbols"])
+    rows = read_grid(reply, symbols) or []
+    if any(len(line) != len(symbols) for line in (rows, *rows)):
+        return False
+    return all(set(line) == symbols for line in (*rows, *zip(*rows, strict=True)))
 
 
 def _operation(metric: str, facts: Mapping[str, Any]) -> Operation | None:
     items, new = tuple(facts.get("items", ())), facts.get("new")
-    if len(set(items)) < len(items) or facts.get("n_words") is not None:
-        return None
     if metric == "list_shuffle_score":
         return Shuffled(items)
     if metric == "list_random_remove_score":

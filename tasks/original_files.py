@@ -1,479 +1,430 @@
-r"""The original benchmark's task files -> a bundle of checked samples in one file.
+r"""The original benchmark's task files -> samples, checked.
 
-What is read is a folder with ``<group>/<task>.jsonl``, an object to a line, and with
-``task_config.yaml`` beside the groups or in each of them:
+What is read is the folder ``dataset/parallel_bench/data/output/test`` of a checkout: in it
+``<group>/<task>.jsonl``, an object to a line, and ``<group>/task_config.yaml``.
 
 ``input``
-    What the template names: a text, a list, or a mapping of such; ``icl_examples`` in it are
-    worked examples, each with ``input`` and ``answer``.
+    An object with what the template names, each a text or a number: ``context``, a JSON list as
+    text, in waiting lines; ``icl_examples`` in it are worked examples, each like a line.
 ``answer``
-    A right answer: text, a list, or a list of rows; of free text also several, as a list.
-``output_format``
-    Words for the template, optional.
-``metadata``
-    What the metric needs to know, such as ``n_words`` and ``first_row``; optional.  Other
-    fields are passed over.
+    A text, or an object with what the metric needs and one right answer; see :func:`_answer_of`.
 
-The configuration says of each task, under its name or below its group's, ``prompt_template``,
-in which ``\n`` is a line break and ``{field}`` a field of the input, ``output_format`` or a
-field of the metadata, and ``metric``, one of those of
-:mod:`parallelbench.tasks.original_rules`; ``max_tokens`` is optional.
+The configuration says of each task, under ``<group>/<task>``, its ``prompt``, in which ``{field}``
+is a field of the input and then ``\n`` a line break, and ``metric``, one of those of
+:mod:`parallelbench.tasks.original_rules`.
 
-A bundle is JSON Lines with sorted keys: the same files always give the same bytes.
+How the files were drawn (``type``, ``seed``, ``metadata``, ...) changes nothing and is passed over;
+so are fields of other names, which are counted.
 """
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import itertools
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from parallelbench.errors import RequestError, StorageError
 from parallelbench.registry import unknown
-from parallelbench.tasks.operations import written
+from parallelbench.tasks.original_bundle import (
+    OriginalDataError,
+    OriginalSample,
+    json_lines,
+    refuse_metric,
+)
 from parallelbench.tasks.original_rules import (
-    GRID_RULES,
     LIST_RULES,
-    METRICS,
     TEXT_METRICS,
     original_mark,
+    original_strict_mark,
     read_list,
+    read_list_strictly,
+    written,
 )
 from parallelbench.tasks.text_scores import share_of_substrings
 
-T = TypeVar("T")
+#: Where a checkout has its task files.
+FOLDER = Path("dataset/parallel_bench/data/output/test")
 
 _CONFIG = "task_config.yaml"
 _EXAMPLES = "icl_examples"
-#: What a metric of free text marks by, and of which kind that is.
-_FACT_OF_TEXTS: Mapping[str, tuple[str, type[Any]]] = {
-    "sentence_to_words_score": ("words", list),
-    "summary_score": ("references", list),
-    "paraphrase_score": ("text", str),
+#: Tokens of the canvas by group, as the original's run files have them.
+_TOKENS: Mapping[str, int] = {"waiting_line": 32, "waiting_line_n15": 128}
+_OTHER_TOKENS = 64
+
+#: Fields of a line, and of a task's configuration; those behind the first two tell how it was made.
+_LINE_FIELDS = frozenset({"input", "answer", "output_format", "metadata"})
+_CONFIG_FIELDS = frozenset(
+    {"prompt", "metric", "name", "type", "seed", "words", "source", "size", "lengths"}
+    | {"num_samples", "samples_per_length", "icl_example_count"}
+    | {"min_length", "max_length", "random_index"}
+)
+#: Fields of an answer that is an object: those that are needed, then those that may be there.
+_ANSWER_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "list_shuffle_score": (("input", "example"), ()),
+    "list_random_remove_score": (("input", "example"), ()),
+    "list_random_insert_score": (("input", "word", "example"), ()),
+    "list_random_replace_score": (("input", "word", "example"), ()),
+    "latin_square_score": (("symbols", "example"), ()),
+    "sentence_to_words_score": (("words",), ("example",)),
+    "summary_score": (("text", "summary"), ()),
+    "paraphrase_score": (("text", "examples"), ()),
 }
 
 
-class OriginalDataError(RequestError, ValueError):
-    """A task file of the original, or a bundle of them, is not of the form that is read."""
-
-
 @dataclass(frozen=True, slots=True)
-class OriginalSample:
-    """One question of the original benchmark.
+class Checkout:
+    """What a checkout of the original holds.
 
     Attributes:
-        task: ``group/task``.
-        index: Its line, from 0.
-        metric: By which it is marked.
-        messages: Role and content of each turn: worked examples first, the question last.
-        reference: A right answer, as text.
-        facts: What the metric needs.
-        max_tokens: Tokens of the canvas.
+        samples: Tasks by name, lines in order.
+        passed_over: How often each field stands there that nothing is known of.
     """
 
-    task: str
-    index: int
-    metric: str
-    messages: tuple[tuple[str, str], ...]
-    reference: str
-    facts: Mapping[str, Any]
-    max_tokens: int
+    samples: list[OriginalSample] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def read_checkout(folder: Path) -> list[OriginalSample]:
-    """Return every sample of the original's task files, tasks by name, lines in order.
+def read_checkout(folder: Path) -> Checkout:
+    """Return every sample of the original's task files.
+
+    Args:
+        folder: :data:`FOLDER` of a checkout, the checkout, or any folder between.
 
     Raises:
-        OriginalDataError: There is no task file, a line is malformed, a template names a
-            field that a sample lacks, a metric is unknown, or what it needs is missing; the
-            message names file and line.
+        OriginalDataError: There is no task file, a line is malformed or contradicts itself, a
+            template names a field that a line lacks, a metric is unknown, or what it needs is
+            missing; the message names file and line.
     """
-    files = sorted(folder.glob("*/*.jsonl"))
-    if not files:
-        raise OriginalDataError(
-            f"{folder} has no files <group>/<task>.jsonl; give the folder that holds the groups"
-        )
-    return [sample for file in files for sample in _task_samples(folder, file)]
+    groups = _folder_of_groups(folder)
+    found = Checkout()
+    for file in sorted(groups.glob("*/*.jsonl")):
+        found.samples.extend(_task_samples(file, found.passed_over))
+    if not found.samples:
+        raise OriginalDataError(f"{groups} holds no sample: its task files are empty")
+    return found
 
 
-def bundle_of(samples: Sequence[OriginalSample]) -> str:
-    """Return ``samples`` as the text of a bundle."""
-    return "".join(
-        json.dumps(asdict(sample), sort_keys=True, ensure_ascii=False) + "\n" for sample in samples
+def _folder_of_groups(folder: Path) -> Path:
+    # The deepest first: folders above hold older task files, too.
+    for depth in range(len(FOLDER.parts) + 1):
+        groups = folder.joinpath(*FOLDER.parts[depth:])
+        if any(file.with_name(_CONFIG).is_file() for file in groups.glob("*/*.jsonl")):
+            return groups
+    raise OriginalDataError(
+        f"{folder} has no files <group>/<task>.jsonl beside a {_CONFIG}: give a checkout of the "
+        f"original, or its folder {FOLDER.as_posix()}"
     )
 
 
-def write_bundle(samples: Sequence[OriginalSample], path: Path) -> str:
-    """Write a bundle and return its digest; a file that is there already stays.
+class _Line(NamedTuple):
+    """A line of a task file, or a worked example in one."""
 
-    Raises:
-        StorageError: It cannot be written, or ``path`` holds something else.
-    """
-    content = bundle_of(samples).encode()
-    try:
-        if path.exists() and path.read_bytes() != content:
-            raise StorageError(
-                f"{path} is there already and holds something else, maybe what a run was made "
-                "with: name another --out"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error}") from error
-    return digest_of(content)
+    where: str
+    metric: str
+    asked: Mapping[str, Any]
+    answer: Any
+
+    def refuse(self, told: str) -> NoReturn:
+        raise OriginalDataError(f"{self.where}: {told}")
 
 
-def digest_of(content: bytes) -> str:
-    """Return the first 12 digits of the SHA-256 of a bundle."""
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSample, ...]]]:
-    """Return a bundle's digest and its samples by task.
-
-    Raises:
-        OriginalDataError: It cannot be read, or a line of it is no sample.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise OriginalDataError(
-            f"{path} cannot be read: {error}; `parallelbench import original CHECKOUT "
-            f"--out {path}` makes it"
-        ) from error
-    tasks: dict[str, list[OriginalSample]] = {}
-    for where, fields in _json_lines(str(path), content):
-        try:
-            turns = tuple((role, text) for role, text in fields["messages"])
-            sample = OriginalSample(**{**fields, "messages": turns})
-            _refuse_kinds(sample)
-        except (TypeError, KeyError, ValueError) as error:
-            raise OriginalDataError(f"{where} is no sample of a bundle: {error}") from error
-        _refuse_metric(sample.metric, where)
-        _refuse_unmarkable(sample, where)
-        own = tasks.setdefault(sample.task, [])
-        if sample.index != len(own):
-            raise OriginalDataError(
-                f"{where} is sample {sample.index} of {sample.task} where sample {len(own)} is "
-                "due: the bundle has lost or gained lines, import it again"
-            )
-        own.append(sample)
-    if not tasks:
-        raise OriginalDataError(f"{path} holds no sample")
-    return digest_of(content), {task: tuple(own) for task, own in tasks.items()}
-
-
-def _refuse_kinds(sample: OriginalSample) -> None:
-    if not sample.messages:
-        raise ValueError("messages holds no question")
-    texts = (sample.task, sample.metric, sample.reference, *itertools.chain(*sample.messages))
-    numbers = (sample.index, sample.max_tokens)
-    if not (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(number, int) for number in numbers)
-        and isinstance(sample.facts, Mapping)
-    ):
-        raise ValueError("a field has a value of another kind")
-
-
-def _refuse_unmarkable(sample: OriginalSample, where: str) -> None:
-    """Refuse a sample without the facts that its metric marks replies by."""
-    told = ""
-    fact = _FACT_OF_TEXTS.get(sample.metric)
-    if fact is not None:
-        name, kind = fact
-        told = "" if isinstance(sample.facts.get(name), kind) else f"{name!r} is missing"
-    else:
-        try:
-            original_mark(sample.metric, sample.facts, sample.reference)
-        except KeyError as error:
-            told = f"{error} is missing"
-        except (TypeError, ValueError, AttributeError) as error:
-            told = str(error)
-    if told:
-        raise OriginalDataError(
-            f"{where}: {sample.metric} cannot mark replies by its facts: {told:.100}; import the "
-            "bundle again"
-        )
-
-
-def _task_samples(folder: Path, file: Path) -> Iterator[OriginalSample]:
-    group, task = file.parent.name, file.stem
-    config, config_file = _config_of(folder, group, task)
-    metric, template = config.get("metric"), config.get("prompt_template")
-    if not isinstance(metric, str) or not isinstance(template, str):
-        raise OriginalDataError(
-            f"{config_file}: {group}/{task} needs prompt_template and metric, each a text"
-        )
-    _refuse_metric(metric, f"{config_file}: {group}/{task}")
-    default = 32 if group == "waiting_line" else 64
-    tokens = config.get("max_tokens", default)
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise OriginalDataError(f"{config_file}: {group}/{task}: max_tokens must be 1 or more")
-    lines = _json_lines(str(file), _bytes_of(file))
-    for index, (where, row) in enumerate(lines):
-        _refuse_fields(row, where)
-        messages = tuple(_turns(template.replace("\\n", "\n"), row, where))
-        if metric in TEXT_METRICS:
-            reference, facts = _of_text(metric, row, _named(template), where)
-        else:
-            facts = _facts(metric, row, where)
-            reference = _reference(row["answer"], facts, where)
-            _refuse_unreadable(metric, facts, reference, where)
+def _task_samples(file: Path, passed_over: Counter[str]) -> Iterator[OriginalSample]:
+    task = f"{file.parent.name}/{file.stem}"
+    metric, template = _config_of(file.with_name(_CONFIG), task, passed_over)
+    named = {name for _, name in template}
+    index = -1
+    for index, (where, row) in enumerate(json_lines(str(file), _bytes_of(file))):
+        line = _line_of(metric, row, where)
+        turns = list(_worked_examples(template, line))
+        reference, facts = _answer_of(line)
+        passed_over.update(set(row) - _LINE_FIELDS)
+        passed_over.update(f"input.{name}" for name in {*line.asked} - named - {_EXAMPLES})
+        passed_over.update(f"answer.{name}" for name in _strangers_of(line))
         yield OriginalSample(
-            task=f"{group}/{task}",
+            task=task,
             index=index,
             metric=metric,
-            messages=messages,
+            messages=(*turns, ("user", _worded(template, line))),
             reference=reference,
             facts=facts,
-            max_tokens=tokens,
+            max_tokens=_TOKENS.get(file.parent.name, _OTHER_TOKENS),
         )
+    if index < 0:
+        raise OriginalDataError(f"{file} holds no sample: it is empty")
 
 
-def _config_of(folder: Path, group: str, task: str) -> tuple[Mapping[str, Any], Path]:
-    for file in (folder / group / _CONFIG, folder / _CONFIG):
-        if not file.exists():
-            continue
-        try:
-            content = yaml.safe_load(_bytes_of(file))
-        # YAML lets Python's own errors through, for the month 13 or a million brackets.
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise OriginalDataError(f"{file} is no YAML: {error}") from error
-        content = content if isinstance(content, Mapping) else {}
-        below = content.get(group)
-        found = content.get(f"{group}/{task}") or content.get(task)
-        if found is None and isinstance(below, Mapping):
-            found = below.get(task)
-        if isinstance(found, Mapping):
-            return found, file
-    raise OriginalDataError(
-        f"no {_CONFIG} in {folder} or {folder / group} says anything of {group}/{task}"
-    )
-
-
-def _turns(template: str, row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
-    asked = row["input"]
-    examples = asked.get(_EXAMPLES, []) if isinstance(asked, Mapping) else []
-    if not isinstance(examples, list):
-        raise OriginalDataError(
-            f"{where}: {_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; "
-            "leave it out where there are none"
-        )
-    for number, example in enumerate(examples, 1):
-        place = f"{where}, example {number}"
-        if not isinstance(example, Mapping) or not {"input", "answer"} <= set(example):
-            raise OriginalDataError(f"{place} must have input and answer")
-        yield "user", _worded(template, {**row, **example}, place)
-        yield "assistant", _as_text(example["answer"], f"{place}: its answer")
-    yield "user", _worded(template, row, where)
-
-
-def _worded(template: str, row: Mapping[str, Any], where: str) -> str:
-    asked, metadata = row["input"], row.get("metadata") or {}
-    slots = {**metadata, "output_format": row.get("output_format")}
-    slots |= asked if isinstance(asked, Mapping) else {}
-    slots.setdefault("input", asked)
-    present = {name: value for name, value in slots.items() if value is not None}
+def _config_of(
+    file: Path, task: str, passed_over: Counter[str]
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return a task's metric and its template as pairs of a literal text and a field or ``""``."""
     try:
-        parts = list(string.Formatter().parse(template))
+        content = yaml.safe_load(_bytes_of(file))
+    # YAML lets Python's own errors through, for the month 13 or a million brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise OriginalDataError(f"{file} is no YAML: {error}") from error
+    found = content.get(task) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise OriginalDataError(f"{file} says nothing of {task}, whose file stands beside it")
+    metric, prompt = found.get("metric"), found.get("prompt")
+    if not isinstance(metric, str) or not isinstance(prompt, str):
+        raise OriginalDataError(f"{file}: {task} needs prompt and metric, each a text")
+    refuse_metric(metric, f"{file}: {task}")
+    passed_over.update(f"{_CONFIG}: {name}" for name in set(found) - _CONFIG_FIELDS)
+    try:
+        parts = list(string.Formatter().parse(prompt))
     except ValueError as error:
-        raise OriginalDataError(f"the prompt template of {where} is malformed: {error}") from error
+        raise OriginalDataError(f"{file}: the prompt of {task} is malformed: {error}") from error
+    if any(name == "" or form or conversion for _, name, form, conversion in parts):
+        raise OriginalDataError(
+            f"{file}: the prompt of {task} must name its fields as {{field}}, without a form"
+        )
+    return metric, [(literal, name or "") for literal, name, _, _ in parts]
+
+
+def _line_of(metric: str, row: Any, where: str) -> _Line:
+    if not isinstance(row, Mapping):
+        raise OriginalDataError(f"{where} must be an object, got {_brief(row)}")
+    for name in ("input", "answer"):
+        if row.get(name) is None:
+            raise OriginalDataError(f"{where} has no field {name!r}")
+    asked, answer = row["input"], row["answer"]
+    if not isinstance(asked, Mapping):
+        raise OriginalDataError(
+            f"{where}: input must be an object of what the prompt names, got {_brief(asked)}"
+        )
+    line = _Line(where, metric, asked, answer)
+    if metric not in _ANSWER_FIELDS:
+        if not isinstance(answer, str):
+            line.refuse(f"{metric} needs a text as its answer, got {_brief(answer)}")
+        return line
+    if not isinstance(answer, Mapping):
+        line.refuse(f"{metric} needs an object as its answer, got {_brief(answer)}")
+    for name in _ANSWER_FIELDS[metric][0]:
+        if name not in answer:
+            line.refuse(f"{metric} needs {name!r} in its answer, got {', '.join(answer)}")
+    return line
+
+
+def _strangers_of(line: _Line) -> set[str]:
+    known = itertools.chain(*_ANSWER_FIELDS.get(line.metric, ()))
+    return set(line.answer) - set(known) if isinstance(line.answer, Mapping) else set()
+
+
+def _worked_examples(template: Sequence[tuple[str, str]], line: _Line) -> Iterator[tuple[str, str]]:
+    examples = line.asked.get(_EXAMPLES, [])
+    if not isinstance(examples, list):
+        line.refuse(
+            f"{_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; leave it out "
+            "where there are none"
+        )
+    for number, row in enumerate(examples, 1):
+        example = _line_of(line.metric, row, f"{line.where}, worked example {number}")
+        reference, _ = _answer_of(example)
+        if not reference:
+            example.refuse("it tells no right answer, so it is no example")
+        yield "user", _worded(template, example)
+        yield "assistant", reference
+
+
+def _worded(template: Sequence[tuple[str, str]], line: _Line) -> str:
     text = ""
-    for literal, name, _, _ in parts:
+    for literal, name in template:
         text += literal
-        if name is not None:
-            if name not in present:
-                raise OriginalDataError(
-                    f"{where} lacks what its prompt template names: "
-                    f"{unknown('field', name, present)}"
-                )
-            text += _as_text(present[name], f"{where}: its field {name!r}")
+        if not name:
+            continue
+        if name not in line.asked:
+            line.refuse(
+                f"its input lacks what its prompt names: {unknown('field', name, line.asked)}"
+            )
+        value = line.asked[name]
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            line.refuse(f"its field {name!r} must be a text or a number, got {_brief(value)}")
+        text += str(value)
+    return text.replace("\\n", "\n")
+
+
+def _answer_of(line: _Line) -> tuple[str, dict[str, Any]]:
+    """Return a right answer, "" where none is known, and what the metric marks replies by.
+
+    The answer holds, by the metric:
+
+    - ``list_match_score``: it is the right list, as text;
+    - the other lists: ``input``, the given one, ``word``, what is put in, and ``example``, a right
+      answer as text;
+    - ``latin_square_score``: ``symbols`` and ``example``, rows of cells between commas;
+    - ``sudoku_score``: it is the solution, rows of digits, as text;
+    - ``sentence_to_words_score``: ``words`` and maybe ``example``, a sentence that holds them;
+    - ``summary_score``: ``text``, and ``summary`` of it;
+    - ``paraphrase_score``: ``text``, and ``examples``, a list of texts as Python writes it.
+    """
+    reference, facts = _READERS[line.metric](line)
+    if line.metric not in TEXT_METRICS and not (
+        original_mark(line.metric, facts, reference)
+        and original_strict_mark(line.metric, facts, reference)
+    ):
+        line.refuse(
+            f"by {line.metric} its own answer {_brief(reference)} is wrong, so the file is read "
+            "amiss or at fault"
+        )
+    return reference, facts
+
+
+def _matched_list(line: _Line) -> tuple[str, dict[str, Any]]:
+    items = _items(line, line.answer, "its answer")
+    given = _context(line)
+    strangers = {*items} - {*given, line.asked.get("word")}
+    if given and strangers:
+        line.refuse(f"its answer has {_brief(min(strangers))}, and its input has not")
+    return line.answer, {"answer": items}
+
+
+def _changed_list(line: _Line) -> tuple[str, dict[str, Any]]:
+    answer = line.answer
+    items = _texts(line, answer["input"], "answer.input")
+    given = _context(line)
+    if given and given != items:
+        line.refuse("input.context and answer.input are different lists")
+    facts: dict[str, Any] = {"items": items}
+    if "word" in _ANSWER_FIELDS[line.metric][0]:
+        facts["new"] = _text(line, answer["word"], "answer.word")
+        if line.asked.get("word", facts["new"]) != facts["new"]:
+            line.refuse("input.word and answer.word are different")
+    _refuse_items(line, [*items, *filter(None, [facts.get("new")])], "its list")
+    example = _text(line, answer["example"], "answer.example")
+    return example, facts
+
+
+def _latin_square(line: _Line) -> tuple[str, dict[str, Any]]:
+    symbols = _texts(line, line.answer["symbols"], "answer.symbols")
+    _refuse_twice(line, symbols, "answer.symbols")
+    told = {"symbols": f"[{', '.join(symbols)}]", "size": len(symbols)}
+    for name, value in told.items():
+        if line.asked.get(name, value) != value:
+            line.refuse(f"input.{name} {_brief(line.asked[name])} is not that of answer.symbols")
+    return _text(line, line.answer["example"], "answer.example"), {"symbols": symbols}
+
+
+def _sudoku(line: _Line) -> tuple[str, dict[str, Any]]:
+    rows = line.answer.strip().split("\n")
+    digits = set(rows[0])
+    for each in (*rows, *map("".join, zip(*rows, strict=False))):
+        if not (each.isdecimal() and len(rows) == len(each) == len(digits)) or set(each) != digits:
+            line.refuse(
+                f"its answer {_brief(line.answer)} must be rows of digits, each once in every row "
+                "and column"
+            )
+    asked = line.asked.get("sudoku")
+    if isinstance(asked, str):
+        given, solved = "".join(asked.split()), "".join(rows)
+        if len(given) != len(solved) or any(
+            ours not in {"0", theirs} for ours, theirs in zip(given, solved, strict=True)
+        ):
+            line.refuse("its answer is another grid than input.sudoku, filled in")
+    return line.answer, {"answer": rows}
+
+
+def _words(line: _Line) -> tuple[str, dict[str, Any]]:
+    words = _texts(line, line.answer["words"], "answer.words")
+    _refuse_twice(line, words, "answer.words")
+    asked = line.asked.get("words")
+    lacking = [word for word in words if isinstance(asked, str) and word not in asked]
+    if lacking:
+        line.refuse(f"answer.words has {_brief(lacking[0])}, and input.words has not")
+    if line.answer.get("example") is None:
+        return "", {"words": words}
+    example = _text(line, line.answer["example"], "answer.example")
+    if share_of_substrings(words, example) < 1:
+        line.refuse(f"its example {_brief(example)} has not all of the words {', '.join(words)}")
+    return example, {"words": words}
+
+
+def _summary(line: _Line) -> tuple[str, dict[str, Any]]:
+    _given_text(line)
+    summary = _text(line, line.answer["summary"], "answer.summary")
+    return summary, {"references": [summary]}
+
+
+def _paraphrase(line: _Line) -> tuple[str, dict[str, Any]]:
+    text = _given_text(line)
+    told = _text(line, line.answer["examples"], "answer.examples")
+    try:
+        listed = ast.literal_eval(told)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        line.refuse(f"answer.examples is no list as Python writes it: {_brief(told)}")
+    examples = _texts(line, listed, "answer.examples")
+    return examples[0], {"text": text, "references": examples}
+
+
+_READERS: Mapping[str, Callable[[_Line], tuple[str, dict[str, Any]]]] = {
+    "list_match_score": _matched_list,
+    **dict.fromkeys(LIST_RULES.keys() - {"list_match_score"}, _changed_list),
+    "latin_square_score": _latin_square,
+    "sudoku_score": _sudoku,
+    "sentence_to_words_score": _words,
+    "summary_score": _summary,
+    "paraphrase_score": _paraphrase,
+}
+
+
+def _given_text(line: _Line) -> str:
+    text = _text(line, line.answer["text"], "answer.text")
+    if line.asked.get("text", text) != text:
+        line.refuse("input.text and answer.text are different")
     return text
 
 
-def _facts(metric: str, row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    if metric in GRID_RULES:
-        return _grid_facts(row, where)
-    answer = _as_list(row["answer"])
-    if answer is None:
-        raise OriginalDataError(
-            f"{where}: {metric} needs a list of texts or numbers as its answer, got "
-            f"{_brief(row['answer'])}"
-        )
-    if metric == "list_match_score":
-        return {"answer": answer}
-    items = _given_list(row, where)
-    facts: dict[str, Any] = {"answer": answer, "items": items}
-    n_words = (row.get("metadata") or {}).get("n_words")
-    if metric == "list_random_replace_score" and n_words is not None:
-        if not isinstance(n_words, int) or isinstance(n_words, bool):
-            raise OriginalDataError(
-                f"{where}: n_words must be a whole number, got {_brief(n_words)}"
-            )
-        facts["n_words"] = n_words
-    elif metric in {"list_random_replace_score", "list_random_insert_score"}:
-        new = [item for item in answer if item not in items]
-        if len(new) != 1:
-            raise OriginalDataError(
-                f"{where}: {metric} needs an answer with one item that the given list lacks, "
-                f"got {written(answer)} for {written(items)}"
-            )
-        facts["new"] = new[0]
-    if not LIST_RULES[metric](facts, answer):
-        raise OriginalDataError(
-            f"{where}: by {metric} its own answer {written(answer)} is wrong for "
-            f"{written(items)}, so the file is read amiss or at fault"
-        )
-    return facts
+def _context(line: _Line) -> list[str]:
+    """Return the list that is given, if one is."""
+    told = line.asked.get("context")
+    return [] if told is None else _items(line, told, "input.context")
 
 
-def _reference(answer: Any, facts: Mapping[str, Any], where: str) -> str:
-    """Return the right answer of a list or a grid, as text."""
-    if "symbols" in facts and not isinstance(answer, str):
-        return "\n".join(" ".join(line) for line in facts["answer"])
-    return _as_text(answer, f"{where}: its answer")
+def _items(line: _Line, told: Any, what: str) -> list[str]:
+    """Return the items of a JSON list that is told as text."""
+    try:
+        found = json.loads(_text(line, told, what))
+    except (ValueError, RecursionError):
+        line.refuse(f"{what} is no JSON list: {_brief(told)}")
+    items = _texts(line, found, what)
+    _refuse_items(line, items, what)
+    return items
 
 
-def _refuse_unreadable(metric: str, facts: Mapping[str, Any], reference: str, where: str) -> None:
-    """Refuse what nobody could be right about: the metric reads another answer than is written."""
-    items = [*facts["answer"], *facts.get("items", ())] if metric in LIST_RULES else []
+def _refuse_items(line: _Line, items: Sequence[str], what: str) -> None:
+    """Refuse what nobody could be right about: an item that is read as another, or stands twice."""
     for item in items:
-        if read_list(written([item])) != [item]:
-            raise OriginalDataError(
-                f"{where}: {metric} reads the item {item!r} as "
-                f"{', '.join(map(repr, read_list(written([item]))))}, so no answer that holds it "
-                "could be right; write it without commas, brackets, quotes or spaces at its ends"
+        if not read_list_strictly(written([item])) == read_list(written([item])) == [item]:
+            line.refuse(
+                f"{what} has {_brief(item)}, which {line.metric} reads as another item, so no "
+                "answer that holds it could be right; write it without commas, brackets, double "
+                "quotes or blanks at its ends"
             )
-    if not original_mark(metric, facts, reference):
-        raise OriginalDataError(
-            f"{where}: by {metric} its own answer {reference!r} is wrong, so the file is read "
-            "amiss or at fault"
-        )
+    _refuse_twice(line, items, what)
 
 
-def _given_list(row: Mapping[str, Any], where: str) -> list[str]:
-    found = {
-        name: value
-        for name, given in _inputs(row).items()
-        if (value := _as_list(given)) is not None
-    }
-    if len(found) != 1:
-        raise OriginalDataError(
-            f"{where}: its input must hold one list, in brackets or as JSON, got "
-            f"{', '.join(found) or 'none'}"
-        )
-    return next(iter(found.values()))
+def _refuse_twice(line: _Line, items: Sequence[str], what: str) -> None:
+    twice = [item for item, count in Counter(items).items() if count > 1]
+    if twice:
+        line.refuse(f"{what} has {_brief(twice[0])} twice")
 
 
-def _grid_facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    answer = row["answer"]
-    lines = answer.splitlines() if isinstance(answer, str) else answer
-    rows = lines if isinstance(lines, list) else []
-    grid = [line.split() if isinstance(line, str) else _as_list(line) or [] for line in rows]
-    if not grid or any(len(line) != len(grid) for line in grid):
-        raise OriginalDataError(f"{where}: its answer must be a square grid, got {answer!r}")
-    facts: dict[str, Any] = {"answer": grid, "symbols": sorted(grid[0])}
-    first_row = (row.get("metadata") or {}).get("first_row")
-    if first_row is not None:
-        row_read = _as_list(first_row)
-        if row_read is None and not isinstance(first_row, str):
-            raise OriginalDataError(
-                f"{where}: first_row must be a text or a list of symbols, got {_brief(first_row)}"
-            )
-        facts["first_row"] = row_read or str(first_row).split()
-    return facts
+def _texts(line: _Line, value: Any, what: str) -> list[str]:
+    if not isinstance(value, list) or not value:
+        line.refuse(f"{what} must be a list of texts, got {_brief(value)}")
+    return [_text(line, each, f"an item of {what}") for each in value]
 
 
-def _named(template: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
-
-
-def _of_text(
-    metric: str, row: Mapping[str, Any], named: AbstractSet[str], where: str
-) -> tuple[str, dict[str, Any]]:
-    """Return a right answer, and the facts of our own task that has the same scores."""
-    answer = row["answer"]
-    references = list(answer) if isinstance(answer, list) else [answer]
-    if not references or not all(isinstance(each, str) for each in references):
-        raise OriginalDataError(f"{where}: {metric} needs a text as its answer, or several")
-    if metric == "summary_score":
-        return references[0], {"references": references}
-    if metric == "paraphrase_score":
-        texts = {name: value for name, value in _inputs(row).items() if isinstance(value, str)}
-        given = _the_one(texts, named, f"{where}: {metric} needs one text in its input")
-        return references[0], {"text": given, "references": references}
-    words = _given_words(row, named, where)
-    holding = [each for each in references if share_of_substrings(words, each) == 1]
-    if not holding and sorted(references) != sorted(words):
-        raise OriginalDataError(
-            f"{where}: by {metric} its own answer {' / '.join(references)!r} is wrong, for it has "
-            f"not all of the words {', '.join(words)}, so the file is read amiss or at fault"
-        )
-    # The words alone are no sentence that holds them.
-    return next(iter(holding), ""), {"words": words}
-
-
-def _given_words(row: Mapping[str, Any], named: AbstractSet[str], where: str) -> list[str]:
-    inputs = _inputs(row)
-    lists = {name: found for name, value in inputs.items() if (found := _as_list(value))}
-    if not lists:
-        texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
-        lists = {name: [word.strip() for word in text.split(",")] for name, text in texts.items()}
-    words = _the_one(lists, named, f"{where}: its input must hold one list of words")
-    if not all(words):
-        raise OriginalDataError(f"{where}: one of the words asked for is empty")
-    return words
-
-
-def _inputs(row: Mapping[str, Any]) -> dict[str, Any]:
-    asked = row["input"] if isinstance(row["input"], Mapping) else {"input": row["input"]}
-    return {name: value for name, value in asked.items() if name != _EXAMPLES}
-
-
-def _the_one(found: Mapping[str, T], named: AbstractSet[str], wanted: str) -> T:
-    """Return the only one, or of several the only one that the prompt template names."""
-    chosen = found if len(found) == 1 else {name: found[name] for name in found if name in named}
-    if len(chosen) != 1:
-        told = ", ".join(chosen or found) or "none"
-        raise OriginalDataError(f"{wanted} that its prompt template names, got {told}")
-    return next(iter(chosen.values()))
-
-
-def _as_list(value: Any) -> list[str] | None:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [str(item) for item in value] if all(map(_is_plain, value)) else None
-    text = value.strip() if isinstance(value, str) else ""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    return [item.strip().strip("\"'").strip() for item in text[1:-1].split(",")]
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _as_text(value: Any, what: str) -> str:
-    if _is_plain(value):
-        return str(value)
-    items = _as_list(value)
-    if items is not None:
-        return written(items)
-    lines = [_as_list(line) for line in value] if isinstance(value, list) else [None]
-    if None in lines:
-        raise OriginalDataError(
-            f"{what} must be a text, a number, a list of those or a list of such lists, got "
-            f"{_brief(value)}"
-        )
-    return "\n".join(" ".join(line) for line in lines if line is not None)
+def _text(line: _Line, value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        line.refuse(f"{what} must be a text, got {_brief(value)}")
+    return value
 
 
 def _brief(value: Any) -> str:
@@ -486,35 +437,3 @@ def _bytes_of(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise OriginalDataError(f"{file} cannot be read: {error}") from error
-
-
-def _json_lines(name: str, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            fields = json.loads(line, parse_constant=_refuse_constant)
-            # Half of a surrogate pair can be read, and never written.
-            json.dumps(fields, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise OriginalDataError(f"{name} line {number} is no JSON: {error}") from error
-        if not isinstance(fields, dict):
-            raise OriginalDataError(f"{name} line {number} must be a JSON object")
-        yield f"{name} line {number}", fields
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _refuse_fields(row: Mapping[str, Any], where: str) -> None:
-    for field in ("input", "answer"):
-        if row.get(field) is None:
-            raise OriginalDataError(f"{where} has no field {field!r}")
-    if not isinstance(row.get("metadata") or {}, Mapping):
-        raise OriginalDataError(f"{where}: metadata must be a JSON object")
-
-
-def _refuse_metric(metric: str, where: str) -> None:
-    if metric not in METRICS:
-        raise OriginalDataError(f"{where}: {unknown('metric', metric, METRICS)}")

@@ -10,9 +10,10 @@ more than 4,096 characters is marked as an empty one is, with the problem ``too 
 
 ===========================  =============================================================
 ``sentence_to_words_score``  1 if every word asked for stands in the reply, also inside
-                             others, and grammar is right; beside it ``words_substring``, the
-                             share of them that do, and ``words``, that are whole words
-``summary_score``            ``rouge_l`` times grammar; with several answers the nearest counts
+                             others, in the same case, and grammar is right; beside it
+                             ``words_substring``, the share of them that do, and ``words``,
+                             that are whole words in upper or lower case
+``summary_score``            ``rouge_l`` times grammar
 ``paraphrase_score``         ``one_minus_bleu`` times ``bertscore_f1`` times grammar, both
                              against the text that was given; only with a model for BERTScore
 ===========================  =============================================================
@@ -78,8 +79,8 @@ class OriginalText(Imported):
     """
 
     name = "original_text"
-    # 2: a reply of more than 4,096 characters is too long.
-    version: ClassVar[int] = 2
+    # 2: a reply of more than 4,096 characters is too long.  3: scores as in text_writing/*.
+    version: ClassVar[int] = 3
     law_known: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = tuple(_ALIKE)
     other: ClassVar[str] = "original"

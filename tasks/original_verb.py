@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ import click
 from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
-    from parallelbench.tasks.original_files import OriginalSample
+    from parallelbench.tasks.original_bundle import OriginalSample
 
 #: Judges free text unless the run file is changed: it needs no Java.
 _GRAMMAR = "lingotweaker"
+#: Names of fields that are passed over stand in one line, so many of them.
+_TOLD = 5
 
 
 @click.command(short_help="Bundle the original benchmark's task files.")
@@ -30,25 +33,28 @@ _GRAMMAR = "lingotweaker"
 def original(checkout: Path, out: Path, *, as_json: bool) -> None:
     """Read the original benchmark's task files, and write them as one checked bundle.
 
-    CHECKOUT is the folder that holds <group>/<task>.jsonl and task_config.yaml.  Every line is
-    checked; nothing is written where one is at fault.
+    CHECKOUT is a checkout of its repository, or the folder of it that holds
+    <group>/<task>.jsonl: dataset/parallel_bench/data/output/test.  Every line is checked;
+    nothing is written where one is at fault.
 
     \b
     Example:
-      parallelbench import original ParallelBench/dataset --out original.jsonl
+      parallelbench import original ParallelBench --out original.jsonl
       parallelbench run original.yaml --model hf:GSAI-ML/LLaDA-8B-Instruct
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.tasks.original_files import read_checkout, write_bundle
+    from parallelbench.tasks.original_bundle import bundle_of, digest_of, write_bundle
+    from parallelbench.tasks.original_files import read_checkout
     from parallelbench.tasks.original_rules import TEXT_METRICS
 
     if out.suffix != ".jsonl" or "," in str(out) or "|" in str(out):
         raise click.UsageError(f"--out must end in .jsonl and have no ',' or '|', got {out}")
-    samples = read_checkout(checkout)
-    digest = write_bundle(samples, out)
+    found = read_checkout(checkout)
+    bundle = bundle_of(found.samples)
+    digest = digest_of(bundle.encode())
     tasks: dict[str, list[OriginalSample]] = {}
-    for sample in samples:
+    for sample in found.samples:
         tasks.setdefault(sample.task, []).append(sample)
-    _write_runfile(list(tasks.values()), out, digest)
+    write_bundle(bundle, _runfile(list(tasks.values()), out, digest), out)
     told = [
         {"task": task, "samples": len(own), "metric": own[0].metric} for task, own in tasks.items()
     ]
@@ -57,6 +63,8 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
     else:
         for line in told:
             tell(f"{line['task']}: {line['samples']} samples, {line['metric']}")
+    if found.passed_over:
+        tell(_passed_over(found.passed_over), err=as_json)
     tell(f"bundle: {out}, digest {digest}", err=as_json)
     if any(own[0].metric in TEXT_METRICS for own in tasks.values()):
         tell(
@@ -67,10 +75,18 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
     tell(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
 
 
-def _write_runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> None:
+def _passed_over(fields: Counter[str]) -> str:
+    most = [f"{name[:40]} ({count})" for name, count in fields.most_common(_TOLD)]
+    more = ", ..." if len(fields) > _TOLD else ""
+    return (
+        f"passed over: {fields.total()} values in {len(fields)} fields that nothing is known of: "
+        f"{', '.join(most)}{more}"
+    )
+
+
+def _runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> str:
     import yaml
 
-    from parallelbench.errors import StorageError
     from parallelbench.tasks.original_rules import TEXT_METRICS
 
     content = {
@@ -91,8 +107,4 @@ def _write_runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest:
         "decoders": "one_by_one",
         "samples": min(len(own) for own in tasks),
     }
-    path = out.with_suffix(".yaml")
-    try:
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error}") from error
+    return yaml.safe_dump(content, sort_keys=False)

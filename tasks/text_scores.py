@@ -25,6 +25,7 @@ MOST_CHARACTERS = 4096
 
 #: How sacrebleu splits texts into words: as the machine translation workshops do.
 BLEU_TOKENIZATION = "13a"
+_HOW_BLEU = f", tok:{BLEU_TOKENIZATION}, not smoothed"
 
 
 def plain_text(reply: str) -> str:
@@ -56,20 +57,21 @@ def share_of_words(asked: Collection[str], reply: str) -> float:
 def share_of_substrings(asked: Collection[str], reply: str) -> float:
     """Return which share of the words ``asked`` for stand in ``reply``, also inside others.
 
-    This is the original benchmark's form, which takes "mats", and "format", for "mat".
+    This is the original benchmark's form, which takes "mats", and "format", for "mat", and not
+    "Mat".
 
     Example:
         >>> share_of_substrings(["cat", "mat"], "The cat sat on mats.")
         1.0
     """
-    written = reply.lower()
-    return sum(word.lower() in written for word in asked) / len(asked)
+    return sum(word in reply for word in asked) / len(asked)
 
 
 def rouge_l(reference: str, reply: str) -> float:
     """Return ROUGE-L: the F-measure of the longest common subsequence of words.
 
-    Words are runs of ASCII letters and digits in lower case, not stemmed.
+    Words are runs of ASCII letters and digits in lower case; those of more than three characters
+    are stemmed by Porter's rules, as the original benchmark has it.
 
     Source:
         Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
@@ -80,14 +82,15 @@ def rouge_l(reference: str, reply: str) -> float:
 def one_minus_bleu(sentence: str, reply: str) -> float:
     """Return 1 - BLEU of ``reply`` against ``sentence``: 0 for a copy, 1 for other words.
 
-    BLEU of one sentence, as sacrebleu has it: words split by :data:`BLEU_TOKENIZATION`,
-    n-grams up to 4 or the length of the reply, counts of zero smoothed exponentially.
+    BLEU of a corpus of this one sentence, as the original benchmark has it: words split by
+    :data:`BLEU_TOKENIZATION`, n-grams up to 4, nothing smoothed.  So it is 0 where no four words
+    in a row are the same, and for fewer than four words.
 
     Source:
         Papineni et al. (2002), "BLEU"; Post (2018), "A call for clarity in reporting BLEU
         scores" (arXiv:1804.08771).
     """
-    score = float(_bleu().sentence_score(reply, [sentence]).score) / 100
+    score = float(_bleu().corpus_score([reply], [[sentence]]).score) / 100
     return min(max(1 - score, 0.0), 1.0)
 
 
@@ -161,8 +164,8 @@ def engine_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 _PACKAGES = {
-    "rouge_l": ("rouge-score", "rouge_score.rouge_scorer", "text", ", F-measure, not stemmed"),
-    "one_minus_bleu": ("sacrebleu", "sacrebleu.metrics", "text", f", tok:{BLEU_TOKENIZATION}"),
+    "rouge_l": ("rouge-score", "rouge_score.rouge_scorer", "text", ", F-measure, stemmed"),
+    "one_minus_bleu": ("sacrebleu", "sacrebleu.metrics", "text", _HOW_BLEU),
     "bertscore_f1": ("bert-score", "bert_score", "bertscore", ""),
 }
 
@@ -180,20 +183,27 @@ def _import(module: str, package: str, extra: str) -> Any:
 @cache
 def _rouge() -> Any:
     scorer = _import("rouge_score.rouge_scorer", "rouge-score", "text")
-    return scorer.RougeScorer(["rougeL"])
+    return scorer.RougeScorer(["rougeL"], use_stemmer=True)
 
 
 @cache
 def _bleu() -> Any:
     metrics = _import("sacrebleu.metrics", "sacrebleu", "text")
-    return metrics.BLEU(tokenize=BLEU_TOKENIZATION, effective_order=True)
+    return metrics.BLEU(tokenize=BLEU_TOKENIZATION, smooth_method="none")
 
 
 @cache
 def _bertscorer(folder: str) -> Any:
     package = _import("bert_score", "bert-score", "bertscore")
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoTokenizer, GPT2Tokenizer, RobertaTokenizer
 
     layers = AutoConfig.from_pretrained(folder, trust_remote_code=False).num_hidden_layers
     advised = import_module("bert_score.utils").model2layers.get(Path(folder).name, layers)
-    return package.BERTScorer(model_type=folder, num_layers=advised, device="cpu")
+    scorer = package.BERTScorer(model_type=folder, num_layers=advised, device="cpu")
+    if isinstance(scorer._tokenizer, GPT2Tokenizer | RobertaTokenizer):  # noqa: SLF001
+        # For these, bert-score asks with each text for a blank before its first word.
+        # transformers 5 takes that only when a tokenizer is loaded, and bert-score has no way in.
+        scorer._tokenizer = AutoTokenizer.from_pretrained(  # noqa: SLF001
+            folder, use_fast=False, add_prefix_space=True, trust_remote_code=False
+        )
+    return scorer

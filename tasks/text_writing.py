@@ -14,7 +14,7 @@ model, no bound and no oracle; dependence can only be estimated with a model.
 *Marks:* as in the paper the headline is grammar: 1 if the engine named by the field
 ``grammar`` finds nothing wrong with the reply, else 0.  The strict mark also asks whether
 the reply does what was asked: it is grammar times the scores of the task, as in the
-original benchmark's products, but with whole words for substrings.
+original benchmark's products, but with whole words, in upper or lower case, for substrings.
 
 *Problems of a reply*, the first that holds: ``too long``, of more than 4,096 characters, which is
 marked as an empty reply is; ``empty``, without a word; ``ungrammatical``.
@@ -25,9 +25,9 @@ marked as an empty reply is; ``empty``, without a word; ``ungrammatical``.
 summarization   ``rouge_l``; ``summary_score``, which is ``rouge_l`` times ``grammar``
 paraphrasing    ``one_minus_bleu``, against the sentence given; with a model also
                 ``bertscore_f1``, likewise, and the product of all, ``paraphrase_score``
-w2s             ``words``, the share of them that stand as whole words, and
-                ``words_substring``, that stand at all; ``sentence_to_words_score``: 1 if all
-                stand at all and grammar is right
+w2s             ``words``, the share of them that stand as whole words in upper or lower case,
+                and ``words_substring``, that stand at all, in the case that was asked for;
+                ``sentence_to_words_score``: 1 if all stand so and grammar is right
 ==============  ==========================================================================
 
 The products have the names of the original benchmark.  Against what it takes BLEU and
@@ -95,8 +95,10 @@ class TextTask(Task):
         ValueError: An unknown engine.
     """
 
-    # 2: a reply of more than 4,096 characters is too long.
-    version: ClassVar[int] = 2
+    # 2: a reply of more than 4,096 characters is too long.  3: ROUGE-L is stemmed, BLEU is not
+    # smoothed, words that stand at all stand in the same case, and BERTScore reads the first word
+    # as one behind a blank.
+    version: ClassVar[int] = 3
     law_known: ClassVar[bool] = False
     licence: ClassVar[str] = CC0
     samples: ClassVar[int | None] = COUNT

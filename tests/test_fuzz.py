@@ -12,6 +12,7 @@ import pytest
 
 import checkpoints
 from fuzzing import faults
+from original_checkout import ROWS, write_checkout
 from parallelbench.analysis.published import read_published
 from parallelbench.analysis.verdicts import calibration_of, read_items
 from parallelbench.decoder import DECODERS
@@ -26,12 +27,23 @@ from parallelbench.setting import build, make_setting
 from parallelbench.shard import Shard
 from parallelbench.task import TASKS
 from parallelbench.tasks.original import Original
-from parallelbench.tasks.original_files import read_bundle, read_checkout, write_bundle
+from parallelbench.tasks.original_bundle import bundle_of, read_bundle, write_bundle
+from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.text_sources import Columns, _texts
 from parallelbench.training.folder import Folder
 from parallelbench.training.log import Entry, TaskLoss, read_log, write_log
 from parallelbench.unigram_table import UnigramTable
 
+#: One task of each way to mark and to be read.
+ORIGINAL = (
+    "waiting_line/copy",
+    "waiting_line/insert_random",
+    "puzzle/latin_square_n4",
+    "puzzle/sudoku_n4_12",
+    "words_to_sentence/easy",
+    "paraphrase_summarize/samsum",
+    "paraphrase_summarize/chatgpt-paraphrases",
+)
 RUN = {
     "models": "ideal",
     "tasks": "choices/city,waiting_line/shuffle:length=3",
@@ -60,8 +72,8 @@ def read_shards(folder):
 
 
 def read_original(folder):
-    for sample in read_checkout(folder):
-        assert sample.reference
+    for sample in read_checkout(folder).samples:
+        assert sample.messages
 
 
 def read_imported(folder):
@@ -70,7 +82,8 @@ def read_imported(folder):
     for name, samples in tasks.items():
         if samples[0].metric in Original.metrics:
             setting = make_setting("original", {"path": bundle, "task": name}, TASKS)
-            draw(build(setting, TASKS), 0, 0)
+            task = build(setting, TASKS)
+            task.score(draw(task, 0, 0), samples[0].reference)
 
 
 def read_verdicts(folder):
@@ -117,27 +130,15 @@ def write_shards(folder):
         run(make_runfile(RUN), folder / name, shard=Shard.parse(part))
 
 
-LINE = ["Ada Moss", "Ben Stone"]
-COPY = {"input": {"items": LINE}, "answer": "[Ada Moss, Ben Stone]", "output_format": "As [a, b]."}
-SQUARE = {"input": {"size": 2}, "answer": "A B\nB A", "metadata": {"first_row": ["A", "B"]}}
-SENTENCE = {"input": ["cat", "mat"], "answer": "A cat sat on a mat."}
-CONFIG = {
-    "copy": {"prompt_template": "Copy {items}.", "metric": "list_match_score"},
-    "latin_square": {"prompt_template": "Of {size}", "metric": "latin_square_score"},
-    "words_to_sentence": {"prompt_template": "{input}", "metric": "sentence_to_words_score"},
-}
-
-
 def write_original(folder):
-    rows = {"waiting_line/copy": COPY, "puzzle/latin_square": SQUARE}
-    for name, row in {**rows, "text/words_to_sentence": SENTENCE}.items():
-        write(folder / f"{name}.jsonl", json.dumps(row) + "\n")
-    write(folder / "task_config.yaml", json.dumps(CONFIG))
+    write_checkout(folder, {name: ROWS[name] for name in ORIGINAL})
 
 
 def write_imported(folder):
     write_original(folder / "checkout")
-    write_bundle(read_checkout(folder / "checkout"), folder / "bundle.jsonl")
+    samples = read_checkout(folder / "checkout").samples
+    write_bundle(bundle_of(samples), "", folder / "bundle.jsonl")
+    (folder / "bundle.yaml").unlink()
     shutil.rmtree(folder / "checkout")
 
 
@@ -195,7 +196,7 @@ READERS = {
     "run": (write_run, read_run, 100),
     "run that goes on": (write_run, go_on, 60),
     "shards": (write_shards, read_shards, 60),
-    "original files": (write_original, read_original, 150),
+    "original files": (write_original, read_original, 60),
     "imported tasks": (write_imported, read_imported, 300),
     "verdicts": (write_verdicts, read_verdicts, 300),
     "texts": (write_texts, read_texts, 300),

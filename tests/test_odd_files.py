@@ -188,7 +188,7 @@ def test_a_list_of_references_that_python_cannot_read_is_one_text(told):
         ("latin_square_score", {"answer": [["A"]]}, "'symbols' is missing"),
         ("latin_square_score", {"symbols": 3}, ""),
         ("sentence_to_words_score", {}, "'words' is missing"),
-        ("summary_score", {"references": "one"}, "'references' is missing"),
+        ("summary_score", {"references": "one"}, "'references' is of another kind"),
         ("paraphrase_score", {}, "'text' is missing"),
     ],
 )

@@ -36,6 +36,8 @@ from parallelbench.shard import Shard
 from parallelbench.task import TASKS, sample_rng
 from parallelbench.tasks.grammar import open_engine
 from parallelbench.tasks.text_scores import (
+    _bertscorer,
+    bertscore_f1,
     engine_versions,
     one_minus_bleu,
     rouge_l,
@@ -202,7 +204,7 @@ def test_another_engine_is_another_task_setting():
     ("reply", "whole", "anywhere"),
     [
         ("The cat sat on the mat.", 1, 1),
-        ("CAT, mat!", 1, 1),
+        ("CAT, mat!", 1, 1 / 2),
         ("A cat's mats.", 0, 1),
         ("In what format is this catalogue?", 0, 1),
         ("The cat slept.", 1 / 2, 1 / 2),
@@ -229,8 +231,9 @@ def test_bleu_of_a_sentence_is_the_geometric_mean_of_its_precisions():
     assert found == pytest.approx(1 - expected)
     assert one_minus_bleu("The cat sat on the mat.", "The cat sat on the mat.") == 0
     assert one_minus_bleu("The cat sat on the mat.", "Dogs ran away") == 1
-    # Of two tokens none has more than 2 in a row; for the 5 that are missing it pays.
-    assert one_minus_bleu("The cat sat on the mat.", "The cat") == pytest.approx(1 - math.exp(-2.5))
+    # Of 6 tokens, all shared, one is missing, for which it pays.
+    short = one_minus_bleu("The cat sat on the mat.", "The cat sat on the mat")
+    assert short == pytest.approx(1 - math.exp(-1 / 6))
 
 
 @pytest.mark.parametrize(
@@ -320,6 +323,57 @@ def test_with_a_model_the_original_product_is_there(tmp_path):
         draw("paraphrasing", bertscore="roberta-large")[0].engines()
 
 
+def write_roberta(folder):
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+    torch.manual_seed(0)
+    marks = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    tokens = ByteLevelBPETokenizer()
+    told = ["the clock stopped: a clock ended"] * 9
+    tokens.train_from_iterator(told, vocab_size=300, special_tokens=marks, show_progress=False)
+    tokens.save_model(str(folder))
+    RobertaTokenizer.from_pretrained(folder, model_max_length=64).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    places = {"intermediate_size": 16, "max_position_embeddings": 80}
+    config = RobertaConfig(vocab_size=tokens.get_vocab_size(), **sizes, **places)
+    RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_bertscore_reads_the_first_word_as_one_that_stands_behind_a_blank(tmp_path):
+    from bert_score.utils import sent_encode
+
+    tokenizer = _bertscorer(str(write_roberta(tmp_path)))._tokenizer
+    within = sent_encode(tokenizer, "a clock stopped")
+    first = sent_encode(tokenizer, "clock stopped")
+    assert first[1:] == within[2:]
+    assert tokenizer.decode(first[1:-1]) == " clock stopped"
+    assert 0 < bertscore_f1(str(tmp_path), "A clock stopped.", "The clock ended.") <= 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "score"),
+    [
+        ("the old clock stopped", 0.0),
+        ("the old clock stopped here", 1 - (4 * 3 * 2 * 1 / (5 * 4 * 3 * 2)) ** 0.25),
+        # No four words in a row are the same, or there are no four words.
+        ("the old clock then stopped", 1.0),
+        ("the old clock", 1.0),
+        ("The Old Clock Stopped", 1.0),
+        ("", 1.0),
+    ],
+)
+def test_bleu_is_that_of_a_corpus_and_not_smoothed(reply, score):
+    assert one_minus_bleu("the old clock stopped", reply) == pytest.approx(score, abs=1e-9)
+
+
+def test_rouge_l_stems_words_of_more_than_three_characters():
+    assert rouge_l("Two dogs barking", "two dog barked") == 1
+    assert rouge_l("ads", "ad") == 0
+
+
 @given(name=st.sampled_from(TEXT), reply=ANY_TEXT)
 @settings(max_examples=60)
 def test_any_reply_gets_marks(name, reply):
@@ -335,7 +389,7 @@ def test_every_score_of_others_is_told_with_its_release(name):
     assert all(re.search(r" \d+\.\d+\.\d+", version) for version in told.values())
     assert set(told) == {"grammar", "rouge_l", "one_minus_bleu"} & set(TASKS[name].scores)
     if "one_minus_bleu" in told:
-        assert told["one_minus_bleu"].endswith(", tok:13a")
+        assert told["one_minus_bleu"].endswith(", tok:13a, not smoothed")
 
 
 @pytest.mark.parametrize(
