@@ -4,6 +4,7 @@ import copy
 import json
 
 MODEL = "made-up/Tiny-7B"
+RUN = "20260101_000000_all"
 #: By task: its label, a right reply as the label's form has it, and a wrong one.
 TASKS = {
     "waiting_line_copy": ('["Ada B", "Ben C"]', '["Ada B", "Ben C"]', '["Ben C", "Ada B"]'),
@@ -82,7 +83,7 @@ SETTINGS = {
 }
 
 
-def line(task, index, *, right, strategy="random", nfe=16, request=None):
+def line(task, index, *, right, strategy="random", nfe=16, request=None):  # noqa: PLR0913  what a line may differ in
     """Return a line of samples: the question with this number, rightly answered or not."""
     label, good, bad = copy.deepcopy(TASKS[task])
     group = next(each for each in CANVAS if task.startswith(each))
@@ -118,7 +119,7 @@ def line(task, index, *, right, strategy="random", nfe=16, request=None):
     }
 
 
-def write(folder, task, lines, *, strategy="random", settings=None, run="20260101_000000_all"):
+def write(folder, task, lines, *, strategy="random", settings=None, run=RUN):  # noqa: PLR0913  parts of a path
     """Write ``lines`` as the samples of a task; return the file."""
     place = folder / MODEL.replace("/", "__") / strategy / (settings or SETTINGS[strategy][0]) / run
     place.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,11 @@ import shutil
 import pytest
 from published_results import LISTS, MODEL, SETTINGS, TASKS, line, write
 
+from parallelbench.analysis.board_speeds import agreements, board_speeds
+from parallelbench.analysis.joined import JoinedRuns, open_runs
+from parallelbench.analysis.report import shortfall
 from parallelbench.cli import main
+from parallelbench.evaluation import evaluate
 from parallelbench.record import from_line, to_line
 from parallelbench.results import average_over_tasks, summarize
 from parallelbench.rundir import RunDirectory
@@ -276,8 +280,8 @@ def test_a_right_reply_of_every_list_is_right_and_a_wrong_one_wrong(tmp_path, mo
     } == {(0.0, 0.0), (1.0, 1.0)}
 
 
-def test_the_report_labels_them_and_shows_pbx_beside_own_runs(tmp_path, monkeypatch, capsys):
-    path = imported(tmp_path, monkeypatch, count=10)
+def test_the_report_labels_them_and_shows_pbx_and_agreement(tmp_path, monkeypatch, capsys):
+    path = imported(tmp_path, monkeypatch, tasks=("waiting_line_copy",))
     assert main(["runs", "runs"]) == 0
     assert "complete" in capsys.readouterr().out
     assert main(["report", str(path)]) == 0
@@ -288,16 +292,60 @@ def test_the_report_labels_them_and_shows_pbx_beside_own_runs(tmp_path, monkeypa
     page = (path / "report.html").read_text()
     assert "published, rescored" in page
     assert "PB80" in page
-    run = [str(path / "run.yaml"), "--model", "ideal", "--out", "runs/mine"]
-    assert main(["run", *run]) == 0
-    capsys.readouterr()
-    assert main(["report", "runs/published", "runs/mine", "--out", "both"]) == 0
-    told = capsys.readouterr().out
-    assert f"published:{MODEL}" in told
-    assert "unfinished" not in told
-    both = json.loads((tmp_path / "both" / "results.json").read_text())
-    assert {each["model"] for each in both} == {f"published:{MODEL}", "ideal"}
-    assert len({each["task_label"] for each in both}) == 2
+
+
+def test_a_run_of_ones_own_on_the_same_questions_stands_beside_them(tmp_path, monkeypatch):
+    path = imported(tmp_path, monkeypatch, tasks=("waiting_line_copy",), count=2)
+    (task,) = RunDirectory.open(path).runfile.tasks
+    own = tmp_path / "runs" / "mine"
+    evaluate(model="mini", tasks=task.label, decoders="random:k=32", samples=1, out=own)
+    runs = JoinedRuns.of(open_runs([path, own], "apart"), tmp_path / "both")
+    results = summarize(runs.records())
+    assert {each.model: each.count for each in results} == {f"published:{MODEL}": 2, "mini": 1}
+    assert {each.task_label for each in results} == {task.label}
+    assert runs.decodes == 1
+    assert "unfinished" not in str(shortfall(runs, results))
+    # Ours met nothing that was published, and published ones no other rule than ours.
+    assert {each.model for each in agreements(results)} == {f"published:{MODEL}"}
+    assert {each.model for each in board_speeds(results, average_over_tasks(results))} == {
+        f"published:{MODEL}",
+        "mini",
+    }
+
+
+def test_pbx_is_the_published_rule_on_means_over_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for nfe, wrong in ((16, 1), (4, 3)):
+        request, settings = {"alg_threshold": 1 - nfe / 100}, f"t{1 - nfe / 100:g}"
+        for strategy in ("confidence_threshold", "confidence_topk"):
+            if strategy == "confidence_topk":
+                request, settings = {"k": 32 // nfe}, f"k{32 // nfe}"
+            rows = [
+                line(
+                    "waiting_line_copy",
+                    n,
+                    right=n >= wrong,
+                    strategy=strategy,
+                    nfe=nfe,
+                    request=request,
+                )
+                for n in range(10)
+            ]
+            write(
+                tmp_path / "results",
+                "waiting_line_copy",
+                rows,
+                strategy=strategy,
+                settings=settings,
+            )
+    assert main(["import", "results", "results", "--out", "published"]) == 0
+    results = summarize(RunDirectory.open(tmp_path / "published").records())
+    found = {each.strategy: each for each in board_speeds(results, average_over_tasks(results))}
+    threshold = next(each for name, each in found.items() if "threshold" in name)
+    fixed = next(each for name, each in found.items() if "threshold" not in name)
+    # 2 tokens per step at 90 %, 8 at 70 %: half way at 80 % for the adaptive one only.
+    assert threshold.speeds == pytest.approx({90: 2.0, 80: 5.0, 70: 8.0, 60: 8.0})
+    assert fixed.speeds == pytest.approx({90: 2.0, 80: 2.0, 70: 8.0, 60: 8.0})
 
 
 def test_the_average_of_tasks_has_an_interval(tmp_path, monkeypatch):
