@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from parallelbench.analysis.board_speeds import Agreement, BoardSpeeds
 from parallelbench.analysis.hindsight import THRESHOLD, sweep_oracle, threshold_oracle
 from parallelbench.analysis.losses import Loss, losses
 from parallelbench.analysis.speed import (
@@ -94,6 +95,8 @@ class Beside:
             accuracy.
         references: What it is against, by model and task label (or ``"average"``).
         losses: Where each result's accuracy was lost.
+        board: PBx, where the tasks are the original's.
+        agreements: How marks of published replies agree with ours.
         missing: Why there are no oracles and no efficiency; None if there are.
     """
 
@@ -101,6 +104,8 @@ class Beside:
     efficiency: dict[Key, Efficiency] = field(default_factory=dict)
     references: dict[tuple[str, str], Reference] = field(default_factory=dict)
     losses: dict[Key, Loss] = field(default_factory=dict)
+    board: Sequence[BoardSpeeds] = ()
+    agreements: Sequence[Agreement] = ()
     missing: str | None = None
 
 

@@ -312,7 +312,7 @@ def strict(record: Record) -> float | None:
 
 def tokens_per_step(record: Record) -> float | None:
     """Return canvas tokens per call."""
-    return None if record.counts is None else record.counts.tokens_per_step
+    return None if record.costs is None else record.costs.tokens_per_step
 
 
 def asked_text(sample: Sample) -> str:

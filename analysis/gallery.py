@@ -458,9 +458,12 @@ def _told(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) 
             f"{samples:,} samples, with {held_failed:,} of {failed:,} failures"
             + ("." if held == samples else "; failures were taken first.")
         )
-    served = Counter(summary.model for summary in marked if not summary.steered)
-    for model, count in served.items():
-        yield f"{count:,} decodes of {model} have no steps to watch: a server decoded them."
+    unseen = Counter(
+        (summary.model, summary.costs is not None) for summary in marked if not summary.steered
+    )
+    for (model, published), count in unseen.items():
+        why = "only their replies are published" if published else "a server decoded them"
+        yield f"{count:,} decodes of {model} have no steps to watch: {why}."
     if not marked:
         yield "Nothing is marked yet, so there is nothing to watch."
 

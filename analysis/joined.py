@@ -137,7 +137,8 @@ class JoinedRuns(RunDirectory):
         for run in self.runs:
             own = set(itertools.product(run.samples, range(run.runfile.repeats)))
             for setting in _settings(run.runfile):
-                wanted.setdefault(setting, set()).update(own)
+                if setting[0] not in run.runfile.published:
+                    wanted.setdefault(setting, set()).update(own)
         return sum(map(len, wanted.values()))
 
     def is_going_on(self) -> bool:

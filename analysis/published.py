@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.analysis.board_speeds import name_of
 from parallelbench.analysis.speed import Point, published_speed_at
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
@@ -305,8 +306,8 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
     """Read the public board's files in FOLDER, and tell its speeds by its own rule.
 
     FOLDER holds MODEL_STRATEGY.csv, or MODEL/STRATEGY.csv, with the columns task, tps and
-    accuracy.  Told is the greatest number of tokens per step at an average accuracy of at
-    least 80, 75 and 70 percent; 0 where that is not reached.
+    accuracy.  Told are PB80, PB75 and PB70: the greatest number of tokens per step at an average
+    accuracy of at least 80, 75 and 70 percent; 0 where that is not reached.
 
     \b
     Examples:
@@ -322,7 +323,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
                 "model": curve.model,
                 "strategy": curve.strategy,
                 "points": [point._asdict() for point in curve.points],
-                "speed_at": {str(percent): speed for percent, speed in curve.speeds.items()},
+                "speeds": {name_of(percent): speed for percent, speed in curve.speeds.items()},
             }
             for curve in curves
         ]
@@ -345,7 +346,7 @@ def _show(curves: Sequence[PublishedCurve]) -> None:
     drawn.add_column("model")
     drawn.add_column("strategy", no_wrap=True)
     for percent in ACCURACIES:
-        drawn.add_column(f"at {percent} %", justify="right", no_wrap=True)
+        drawn.add_column(name_of(percent), justify="right", no_wrap=True)
     for curve in curves:
         speeds = (f"{speed:.4f}" for speed in curve.speeds.values())
         drawn.add_row(curve.model, curve.strategy, *speeds)

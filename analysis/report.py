@@ -21,6 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from markupsafe import Markup
 from parallelbench import throughput
 from parallelbench.analysis import cells
 from parallelbench.analysis.beside import Beside, beside
+from parallelbench.analysis.board_speeds import MEANING, PERCENTS, agreements, board_speeds
 from parallelbench.analysis.captions import Asked, asked_by, joined, sentences, told_once
 from parallelbench.analysis.columns import COLUMNS
 from parallelbench.analysis.engine_calibration import Known, shipped_calibrations
@@ -118,13 +120,19 @@ def _made(
     results = with_throughput(_in_order(run, summarize(records)), run.environments())
     run.write_text("results.json", to_json(results))
     run.write_text("results.csv", to_csv(results))
-    aside = beside(records, [*results, *average_over_tasks(results)])
+    averages = average_over_tasks(results)
+    aside = replace(
+        beside(records, [*results, *averages]),
+        board=board_speeds(results, averages),
+        agreements=agreements(results),
+    )
     run.write_text("oracles.json", to_json(aside.oracles))
     measured = run.throughput()
     if measured:
         run.write_text("throughput.json", throughput.to_json(measured))
     missing, errors = shortfall(run, results), _errors(records)
     facts = {
+        **({"published": imported} if (imported := _imported(run)) else {}),
         **({"state": missing} if missing else {}),
         **({"cut_off": cut} if (cut := cut_off(results)) else {}),
         **({"errors": errors} if errors else {}),
@@ -180,6 +188,18 @@ def _read(
         gc.unfreeze()
 
 
+def _imported(run: RunDirectory) -> str | None:
+    """Return in a sentence whose replies were published by others; None if nobody's were."""
+    models = sorted(run.runfile.published)
+    return (
+        f"published, rescored: {', '.join(models)}. Others decoded and published these replies; "
+        "they are marked by the rules of this package, and their model calls and tokens per step "
+        "are as published, which nothing here can check."
+        if models
+        else None
+    )
+
+
 def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
     """Return in one line what ``run`` still lacks; None if it is complete.
 
@@ -192,8 +212,9 @@ def shortfall(run: RunDirectory, results: Sequence[Result]) -> str | None:
             f"only shard {run.shard} of a run, samples {first} to {last} of "
             f"{run.runfile.samples}; parallelbench merge makes the whole"
         )
-    done, expected = sum(result.count for result in results), run.decodes
-    failed = sum(result.statuses.get("error", 0) for result in results)
+    asked = [result for result in results if result.model not in run.runfile.published]
+    done, expected = sum(result.count for result in asked), run.decodes
+    failed = sum(result.statuses.get("error", 0) for result in asked)
     if done != expected:
         going_on = run.is_going_on()
         state = "still going on" if going_on else "unfinished"
@@ -479,6 +500,8 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
         marks=[block.marks for block in blocks],
         numbers={block.name: number for number, block in enumerate(blocks)},
         columns=COLUMNS,
+        percents=PERCENTS,
+        board_meaning=MEANING,
         facts=facts,
         aside=aside,
         gallery=gallery,

@@ -332,6 +332,14 @@ def resampled_means(
     return np.round(speeds, 12), np.round(weights @ curve.accuracy.T, 12)
 
 
+def is_adaptive(setting: Setting) -> bool:
+    """Return whether the public board would read a strategy between its settings, too."""
+    try:
+        return build(setting, DECODERS).adaptive
+    except RequestError:  # a strategy of somebody's own, which is not installed here
+        return True
+
+
 def _is_told(setting: Setting) -> bool:
     try:
         return "answers" in build(setting, DECODERS).needs

@@ -183,17 +183,17 @@ def mark_of(record: AnyRecord) -> float | None:
 
 def speed_of(record: AnyRecord) -> float | None:
     """Return canvas tokens per model call; None without a mark or without a call."""
-    if record.marks is None or record.counts is None:
+    if record.marks is None or record.costs is None:
         return None
-    return record.counts.tokens_per_step
+    return record.costs.tokens_per_step
 
 
 def _canvas_tokens_of(record: AnyRecord) -> float | None:
-    return None if record.counts is None else float(record.counts.canvas_tokens)
+    return None if record.costs is None else float(record.costs.canvas_tokens)
 
 
 def _calls_of(record: AnyRecord) -> float | None:
-    return None if record.counts is None else float(record.counts.nfe)
+    return None if record.costs is None else float(record.costs.nfe)
 
 
 def refuse_other_samples(records: Iterable[AnyRecord]) -> None:

@@ -112,6 +112,12 @@ def _tell(sentence: str) -> None:
 def _report(
     run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
 ) -> Sequence[Result]:
+    from parallelbench.analysis.board_speeds import (
+        agreement_table,
+        agreements,
+        board_speeds,
+        board_table,
+    )
     from parallelbench.analysis.report import cut_off, make_report, shortfall
     from parallelbench.analysis.sentences import result_sentences
     from parallelbench.analysis.table import tables
@@ -128,6 +134,12 @@ def _report(
             if told:
                 tell(f"{model}: {' '.join(told)}")
             show(of_model)
+        board = board_speeds(results, averages)
+        if board:
+            show(board_table(board))
+        agreed = agreements(results)
+        if agreed:
+            show(agreement_table(agreed))
         for measured in run.throughput():
             tell(str(measured))
     missing = shortfall(run, results)

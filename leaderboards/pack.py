@@ -103,6 +103,7 @@ def pack(  # noqa: PLR0913  what follows the statement may be left out
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
     directory = RunDirectory.open(run)
+    refuse_published(directory.runfile, str(run))
     season = season_of(directory.runfile, str(run))
     records = _finished(directory)
     environment = [_public(start) for start in directory.environments()]
@@ -144,6 +145,19 @@ def _refuse_unverified(
         raise SubmissionError(
             *(f"no entry was made, since a board would refuse it: {each}" for each in error.faults)
         ) from error
+
+
+def refuse_published(runfile: RunFile, where: str) -> None:
+    """Refuse a run of replies that others published: no entry can be made of them.
+
+    Raises:
+        SubmissionError: A model of the run is one of which only replies are at hand.
+    """
+    for label in sorted(runfile.published):
+        raise SubmissionError(
+            f"{where} has model {label!r:.80}, whose replies others published: nothing of how they "
+            "came to be can be checked, so they are no entry; decode with the model itself"
+        )
 
 
 def season_of(runfile: RunFile, where: str) -> Season:

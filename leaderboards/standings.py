@@ -49,6 +49,7 @@ from parallelbench.analysis.speed import (
     drawn_means,
     drawn_weights,
     interval_if_reached,
+    is_adaptive,
     oracle_for,
     points_of,
     published_speed_at,
@@ -56,8 +57,6 @@ from parallelbench.analysis.speed import (
 )
 from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
-from parallelbench.decoder import DECODERS
-from parallelbench.errors import RequestError
 from parallelbench.leaderboards.alike import alike_to_earlier
 from parallelbench.leaderboards.bound import bound_of
 from parallelbench.leaderboards.entry import Entry
@@ -66,7 +65,7 @@ from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.season import Season, season
 from parallelbench.record import Record
 from parallelbench.results import Interval, Result, average_over_tasks, summarize
-from parallelbench.setting import Setting, build
+from parallelbench.setting import Setting
 from parallelbench.task import TASKS
 
 #: Per cent at which rows are compared; the first three are the board's headline.
@@ -541,18 +540,10 @@ def _contender(decoded: _Decoded, curve: Curve) -> _Contender:
     kind = decoded.kind(curve)
     division = decoded.entry.submission.division if kind == "network" else ""
     pool = _Pool(kind, division, decoded.deviations)
-    return _Contender(decoded, curve, pool, _is_adaptive(decoded, curve))
-
-
-def _is_adaptive(decoded: _Decoded, curve: Curve) -> bool:
-    """Return whether the public board would read a strategy between its settings, too."""
     label = decoded.families[curve][0]
     result = next(each for each in decoded.results if each.decoder_label == label)
-    try:
-        decoder = build(Setting(result.decoder, result.fields, label), DECODERS)
-    except RequestError:  # a strategy of somebody's own, which is not installed here
-        return True
-    return decoder.adaptive
+    adaptive = is_adaptive(Setting(result.decoder, result.fields, label))
+    return _Contender(decoded, curve, pool, adaptive)
 
 
 def _oracle_told(decoded: _Decoded) -> str:

@@ -40,6 +40,7 @@ from parallelbench.leaderboards.folder import (
     shown,
 )
 from parallelbench.leaderboards.known import Known, digest_faults, known_models
+from parallelbench.leaderboards.pack import refuse_published
 from parallelbench.leaderboards.prompt_rules import PromptRules
 from parallelbench.leaderboards.redecode import built_in_again, remark_of
 from parallelbench.leaderboards.reply_rules import ReplyRules
@@ -276,6 +277,7 @@ def _claims(folder: Folder, name: str, progress: Progress) -> dict[str, Any]:
         raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
     progress.begin(f"reading {RUN} of {name}")
     runfile = claimed_run(folder.yaml(RUN), season)
+    refuse_published(runfile, RUN)
     return {"submission": submission.model_dump(mode="json"), "run": runfile.frozen()}
 
 

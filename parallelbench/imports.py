@@ -23,5 +23,6 @@ def import_() -> None:
     \b
     Examples:
       parallelbench import original CHECKOUT --out original.jsonl
+      parallelbench import results results/GSAI-ML__LLaDA-1.5 --out runs/published
       parallelbench import published board --beside runs/mine --out figures
     """  # noqa: D301  click's \\b keeps the lines of an example apart

@@ -205,11 +205,13 @@ class ModelSource(ABC):
         summary: What it is, in half a line.
         address: The field that is written without its name; None if there is none.
         serves: Whether it opens a :class:`Server`, to which no decoder applies.
+        published: Whether only replies of it are at hand, which were imported.
     """
 
     summary: ClassVar[str]
     address: ClassVar[str | None] = None
     serves: ClassVar[bool] = False
+    published: ClassVar[bool] = False
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
         """Return what should be known before a run asks for ``tasks``; None if nothing."""

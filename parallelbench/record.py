@@ -87,6 +87,26 @@ class Served(BaseModel):
     reasoning: _ForeignText | None = None
 
 
+class PublishedFigures(BaseModel):
+    """What somebody else published of a decode beside its reply; nothing here can check it.
+
+    Attributes:
+        nfe: Model calls.
+        canvas_tokens: Positions that the decoder had to fill.
+        tokens_per_step: ``canvas_tokens / nfe``.
+        score: What the reply is worth there, in [0, 1].
+        score_strict: The same in the form that was asked for; None where there is no such score.
+    """
+
+    model_config = _CONFIG
+
+    nfe: int = Field(ge=1)
+    canvas_tokens: int = Field(ge=1)
+    tokens_per_step: float = Field(gt=0)
+    score: _Share
+    score_strict: _Share | None = None
+
+
 class RecordedMarks(BaseModel):
     """:class:`~parallelbench.score.Marks`, as written down."""
 
@@ -155,6 +175,7 @@ class Record(BaseModel):
         trace: Every step.
         served: What the server said of its reply; None if there is no server, or nothing
             came.
+        published: What was published of a reply that was imported; None of all others.
         seconds: Wall-clock time from its first step to its last, in which other decodes went
             on: these times overlap, and their sum means nothing.  Of a server, the time of the
             reply, from request to end.
@@ -197,6 +218,7 @@ class Record(BaseModel):
     counts: Counts | None
     trace: Trace | None
     served: Served | None = None
+    published: PublishedFigures | None = None
     seconds: float
 
     def __repr__(self) -> str:
@@ -222,6 +244,11 @@ class Record(BaseModel):
         return self.trace is not None
 
     @property
+    def costs(self) -> Counts | PublishedFigures | None:
+        """What the decode cost: as counted here, or as published; None for a server."""
+        return self.counts if self.published is None else self.published
+
+    @property
     def canvas_length(self) -> int | None:
         """Length of the canvas in tokens; None for a server, which has none."""
         return None if self.output_ids is None or not self.steered else len(self.output_ids)
@@ -241,7 +268,7 @@ class Record(BaseModel):
         """What a server never shows: trace, counts and ids.
 
         Raises:
-            RecordsError: The model decoded by itself.
+            RecordsError: The model decoded by itself, or the reply was imported.
         """
         if (
             self.trace is None
@@ -250,9 +277,8 @@ class Record(BaseModel):
             or self.mask_id is None
             or self.end_id is None
         ):
-            raise RecordsError(
-                f"the record of {self.model} on {self.sample} has no steps: a server decoded it"
-            )
+            why = "a server decoded it" if self.published is None else "only its reply is published"
+            raise RecordsError(f"the record of {self.model} on {self.sample} has no steps: {why}")
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
@@ -319,6 +345,8 @@ def to_line(record: Record) -> str:
 def _unsaid(record: Record) -> dict[str, Any]:
     """Return the later fields that say nothing: without them lines stay as they always were."""
     unsaid: dict[str, Any] = {} if record.sources else {"sources": True}
+    if record.published is None:
+        unsaid["published"] = True
     if record.served is not None:
         later = {"content": record.served.content, "reasoning": record.served.reasoning}
         unsaid["served"] = {name for name, value in later.items() if value is None}

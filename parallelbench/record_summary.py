@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from parallelbench.record import Counts, Record, RecordedMarks, Status
+from parallelbench.record import Counts, PublishedFigures, Record, RecordedMarks, Status
 
 _T = TypeVar("_T")
 
@@ -22,16 +22,17 @@ class CountsSummary:
     Attributes:
         nfe: Model calls.
         canvas_tokens: Positions that the decoder had to fill.
-        answer_tokens: Those of them before the first end-of-text.
+        answer_tokens: Those of them before the first end-of-text; None of an imported reply.
         tokens_per_step: ``canvas_tokens / nfe``; None without a call.
-        answer_tokens_per_step: ``answer_tokens / nfe``; None without a call.
+        answer_tokens_per_step: ``answer_tokens / nfe``; None without a call, or if they are
+            not known.
         off_law_calls: Calls in which no right answer fitted the canvas any more; None for a model
             that does not know the law.
     """
 
     nfe: int
     canvas_tokens: int
-    answer_tokens: int
+    answer_tokens: int | None
     tokens_per_step: float | None
     answer_tokens_per_step: float | None
     off_law_calls: int | None
@@ -77,7 +78,7 @@ class RecordSummary:
         status: How the decode ended.
         error: What went wrong, for status ``error``.
         marks: What the reply is worth; None for status ``error``.
-        counts: What the decode cost; None for a server.
+        counts: What the decode cost, as counted here or as published; None for a server.
         canvas_length: Length of the canvas in tokens; None for a server.
         finish: Why a server ended its reply; None without a server.
     """
@@ -108,6 +109,11 @@ class RecordSummary:
     def key(self) -> tuple[str, str, int, str, int]:
         """What no two records of one run share."""
         return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
+
+    @property
+    def costs(self) -> CountsSummary | None:
+        """What the decode cost, by the name that a whole record has for it."""
+        return self.counts
 
     @property
     def steered(self) -> bool:
@@ -152,7 +158,7 @@ class RecordSummaries:
             status=record.status,
             error=record.error,
             marks=self._shared_marks(record.marks),
-            counts=_counts(record.counts),
+            counts=counts_of(record.costs),
             canvas_length=record.canvas_length,
             finish=record.finish,
         )
@@ -174,9 +180,21 @@ def _shared(value: _T, known: _T) -> _T:
     return known if known == value else value
 
 
-def _counts(counts: Counts | None) -> CountsSummary | None:
-    if counts is None:
-        return None
+def counts_of(
+    counts: Counts | PublishedFigures | CountsSummary | None,
+) -> CountsSummary | None:
+    """Return what figures are made of; of an imported reply that is less."""
+    if counts is None or isinstance(counts, CountsSummary):
+        return counts
+    if isinstance(counts, PublishedFigures):
+        return CountsSummary(
+            nfe=counts.nfe,
+            canvas_tokens=counts.canvas_tokens,
+            answer_tokens=None,
+            tokens_per_step=counts.tokens_per_step,
+            answer_tokens_per_step=None,
+            off_law_calls=None,
+        )
     return CountsSummary(
         nfe=counts.nfe,
         canvas_tokens=counts.canvas_tokens,

@@ -16,7 +16,7 @@ import numpy as np
 from parallelbench.csv_text import csv_text
 from parallelbench.errors import RecordsError
 from parallelbench.record import refuse_other_samples
-from parallelbench.record_summary import AnyRecord
+from parallelbench.record_summary import AnyRecord, counts_of
 from parallelbench.throughput import Throughput, throughput_of_settings
 
 #: Of every interval here.
@@ -265,8 +265,8 @@ def _result(records: Sequence[AnyRecord]) -> Result:
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
     strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
-    # A server shows no steps: all that follows from them is absent, not zero.
-    counted = [(r, r.counts) for r in marked if r.counts is not None]
+    # A server shows no steps, and nobody publishes all: what follows is absent, not zero.
+    counted = [(r, c) for r in marked if (c := counts_of(r.costs)) is not None]
     moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
     speeds = [r for r, _ in moving]
     speed = _by_sample(speeds, [c.tokens_per_step or 0.0 for _, c in moving])
@@ -275,6 +275,9 @@ def _result(records: Sequence[AnyRecord]) -> Result:
         for name in ("canvas_tokens", "nfe")
     )
     timed = 0 < len(moving) == len(counted)
+    told = [(r, c.answer_tokens_per_step) for r, c in moving]
+    known = [(r, value) for r, value in told if value is not None]
+    answering = [r for r, _ in known], [value for _, value in known]
     off_law = [c for _, c in counted if c.off_law_calls is not None]
     judged = sum(c.nfe for c in off_law)
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
@@ -297,9 +300,7 @@ def _result(records: Sequence[AnyRecord]) -> Result:
         tokens_per_step_interval=_bootstrap(speed),
         pooled_tokens_per_step=_ratio_of_means(tokens, calls) if timed else None,
         pooled_tokens_per_step_interval=_bootstrap(tokens, calls) if timed else None,
-        answer_tokens_per_step=_mean(
-            _by_sample(speeds, [c.answer_tokens_per_step or 0.0 for _, c in moving])
-        ),
+        answer_tokens_per_step=_mean(_by_sample(*answering)),
         nfe=_mean(calls),
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),

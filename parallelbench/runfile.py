@@ -118,9 +118,18 @@ class RunFile:
 
     @property
     def decodes(self) -> int:
-        """How many decodes the run asks for."""
-        settings = sum(len(self.decoders_of(model)) for model in self.models)
+        """How many decodes the run asks for: of models whose replies were imported, none."""
+        settings = sum(
+            len(self.decoders_of(model))
+            for model in self.models
+            if model.label not in self.published
+        )
         return settings * len(self.tasks) * self.samples * self.repeats
+
+    @cached_property
+    def published(self) -> frozenset[str]:
+        """Labels of the models of which only imported replies are at hand."""
+        return frozenset(each.label for each in self.models if MODELS[each.name].published)
 
     def decoders_of(self, model: Setting) -> tuple[Setting, ...]:
         """Return what decodes with ``model``: a server does so by itself."""

@@ -33,6 +33,7 @@ from parallelbench.model import MODELS, Model, Server
 from parallelbench.progress import Progress
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import (
+    PublishedFigures,
     Record,
     RecordedMarks,
     Served,
@@ -62,6 +63,8 @@ Key = tuple[str, str, int, str, int]
 #: Samples of each task that are tried before a run starts: enough for every length of the
 #: tasks whose lengths take turns.
 _TRIED = 4
+#: Marks that differ by less are the same, written down with fewer digits.
+_SAME_MARK = 1e-6
 #: All are measured, at about a millisecond each, unless the model's context holds this many
 #: times the longest of those: the samples of no task differ so much.
 _MARGIN = 4
@@ -740,12 +743,11 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
     text = "" if reply is None else reply.text
     came: Status = "error" if reply is None else "ok"
     status, error, marks = _ended(came, answered.error, _marked(asked.task, asked.sample, text))
-    messages = json.dumps([message._asdict() for message in asked.sample.messages])
     said = reply or answered.fragment
     return Record(
         **_common(asked.origin, runfile, asked.task, asked.sample, digest),
         oracle=False,
-        prompt_digest=hashlib.sha256(messages.encode()).hexdigest(),
+        prompt_digest=_digest_of_chat(asked.sample),
         prompt_tokens=None,
         mask_id=None,
         end_id=None,
@@ -769,6 +771,51 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
         ),
         seconds=answered.seconds if reply is None else reply.seconds,
     )
+
+
+def published_record_of(
+    asked: Asked, text: str, figures: PublishedFigures, runfile: RunFile, digest: str
+) -> Record:
+    """Return what is written down of a reply that somebody else published.
+
+    It is marked by our rules, as any reply.  The parts of its marks also have ``published``, the
+    mark that it has there, and ``agreement``, 1 where both marks are the same.
+
+    Args:
+        asked: What was asked.
+        text: The reply.
+        figures: What was published beside it.
+        runfile: The run that the record belongs to.
+        digest: Of the model.
+    """
+    status, error, marks = _ended("ok", None, _marked(asked.task, asked.sample, text))
+    if marks is not None:
+        agreement = float(abs(marks.lenient - figures.score) < _SAME_MARK)
+        parts = {**marks.parts, "published": figures.score, "agreement": agreement}
+        marks = marks.model_copy(update={"parts": parts})
+    return Record(
+        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
+        oracle=False,
+        prompt_digest=_digest_of_chat(asked.sample),
+        prompt_tokens=None,
+        mask_id=None,
+        end_id=None,
+        initial_ids=None,
+        output_ids=None,
+        text=text,
+        status=status,
+        error=error,
+        marks=marks,
+        counts=None,
+        trace=None,
+        published=figures,
+        seconds=0.0,
+    )
+
+
+def _digest_of_chat(sample: Sample) -> str:
+    messages = json.dumps([message._asdict() for message in sample.messages])
+    return hashlib.sha256(messages.encode()).hexdigest()
 
 
 def _reply(outcome: Outcome) -> MarkedReply:

@@ -81,7 +81,9 @@ def summary_of(folder: Path) -> RunSummary:
         going_on = directory.is_going_on()
     except RequestError as error:
         return RunSummary(str(folder), "unreadable", problem=str(error))
-    missing = directory.decodes - done
+    # Imported replies were asked for by nobody here.
+    decodes = max(directory.decodes, done)
+    missing = decodes - done
     ended: Literal["errors", "interrupted"] = "errors" if errors == missing else "interrupted"
     return RunSummary(
         folder=str(folder),
@@ -91,7 +93,7 @@ def summary_of(folder: Path) -> RunSummary:
         tasks=tuple(setting.label for setting in directory.runfile.tasks),
         decoders=len(directory.runfile.decoders),
         samples=len(directory.samples),
-        decodes=directory.decodes,
+        decodes=decodes,
         done=done,
         errors=errors,
         shard=None if directory.shard is None else str(directory.shard),

@@ -103,6 +103,7 @@ def _record_features() -> Any:
             **{f"trace_{name}": [number] for name in _STEP_NUMBERS},
             "trace_stopped": Value("bool"),
             "served": text,
+            "published": text,
             "seconds": share,
         }
     )
@@ -132,6 +133,7 @@ def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
             for name in (*_STEP_LISTS, *_STEP_NUMBERS, "stopped")
         },
         "served": None if served is None else served.model_dump_json(),
+        "published": None if record.published is None else record.published.model_dump_json(),
         "seconds": record.seconds,
     }
 

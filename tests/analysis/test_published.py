@@ -1,11 +1,14 @@
 """The public board's files: its curves, its speeds by its own rule, a run beside them."""
 
 import csv
+import itertools
 import json
 
 import pytest
 
 from parallelbench.analysis.published import (
+    ADAPTIVE,
+    FIXED,
     DrawnPoint,
     PublishedError,
     beside_figure,
@@ -34,6 +37,51 @@ def test_an_adaptive_strategy_is_read_between_its_points_and_a_fixed_one_at_them
     assert (adaptive.model, adaptive.strategy) == ("llada15", "confidence-threshold")
     # From (2, 85) to (4, 65): a tenth of a step for each point of accuracy.
     assert adaptive.speeds == pytest.approx({80: 2.5, 75: 3.0, 70: 3.5})
+
+
+def told_by_the_rule(points, percent, *, between):
+    """Return PBx: points count, and of an adaptive strategy the lines between them, too."""
+    best = max((speed for speed, accuracy in points if accuracy >= percent), default=0.0)
+    for (slow, high), (fast, low) in itertools.pairwise(sorted(points)) if between else ():
+        if high >= percent > low:
+            best = max(best, slow + (high - percent) / (high - low) * (fast - slow))
+    return best
+
+
+def test_all_99_figures_of_a_board_follow_the_rule(tmp_path):
+    # As many as are published: three accuracies of 33 curves, of three models.
+    curves = {}
+    for number, (model, strategy) in enumerate(
+        itertools.product(("llada", "dream", "sdar"), (*ADAPTIVE, *FIXED))
+    ):
+        points = [
+            (1.0, 93 - number % 7),
+            (1.5 + number / 40, 84 - number % 5),
+            (3.0 + number / 20, 77 + number % 3),
+            (5.5 + number / 10, 73 - number % 9),
+            (11.0 + number / 5, 60 - number % 4),
+        ]
+        curves[model, strategy] = points
+        write(tmp_path / f"{model}_{strategy}.csv", [("avg", *point) for point in points])
+    figures = {
+        (curve.model, curve.strategy, percent): speed
+        for curve in read_published(tmp_path)
+        for percent, speed in curve.speeds.items()
+    }
+    assert len(figures) == 99
+    assert figures == pytest.approx(
+        {
+            (model, strategy, percent): told_by_the_rule(
+                points, percent, between=strategy in ADAPTIVE
+            )
+            for (model, strategy), points in curves.items()
+            for percent in (80, 75, 70)
+        }
+    )
+    # By hand: at 80 % between (1.5, 84) and (3, 77), 4/7 of the way; at points only, 1.5.
+    assert figures["llada", "confidence-threshold", 80] == pytest.approx(1.5 + 4 / 7 * 1.5)
+    points = curves["llada", "random"]
+    assert figures["llada", "random", 80] == max(speed for speed, share in points if share >= 80)
 
 
 def test_only_averages_make_the_curve_and_what_is_not_reached_is_0_as_on_the_board(tmp_path):
@@ -86,10 +134,12 @@ def test_no_file_or_the_same_curve_twice_is_refused(tmp_path):
 def test_the_verb_tells_the_speeds_as_a_table_and_as_json(tmp_path, capsys):
     write(tmp_path / "m_klass.csv")
     assert main(["import", "published", str(tmp_path)]) == 0
-    assert "2.5000" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "PB80" in told
+    assert "2.5000" in told
     assert main(["import", "published", str(tmp_path), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
-    assert told["speed_at"] == pytest.approx({"80": 2.5, "75": 3.0, "70": 3.5})
+    assert told["speeds"] == pytest.approx({"PB80": 2.5, "PB75": 3.0, "PB70": 3.5})
     assert told["points"][0] == {"tokens_per_step": 1.0, "accuracy": 0.9}
 
 

@@ -1,0 +1,515 @@
+r"""The original benchmark's published results: its replies, with what was published beside them.
+
+A folder of results is ``<model>/<unmasking>/<parameters>/<run>`` with
+``results_parallelbench.json`` and ``samples_parallelbench_<group>_<task>.jsonl`` in it.  What is
+read of a line:
+
+``doc``
+    ``messages``, the chat; ``label``, what is right, in the form of the task files' ``answer``;
+    ``index``, its number.
+``arguments``
+    Of the request: ``unmasking``, ``max_tokens`` and the strategy's parameters.
+``filtered_resps``
+    The reply, as it was marked.
+``score``, ``score_strict``, ``nfe``, ``tokens_per_step``
+    Its marks in [0, 1], the second not of free text; its model calls; its canvas tokens over them.
+
+The metric follows from the task's name.  Of several runs of one setting the newest that has a
+task counts for it, by the name of its folder, which begins with date and time.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from parallelbench.decoder import DECODERS
+from parallelbench.errors import FieldError
+from parallelbench.plain_json import json_of, regular_bytes
+from parallelbench.record import PublishedFigures
+from parallelbench.setting import Setting, make_setting
+from parallelbench.tasks.original_bundle import OriginalDataError, OriginalSample
+from parallelbench.tasks.original_rules import LIST_RULES, TEXT_METRICS
+
+_RESULTS = "results_parallelbench.json"
+_SAMPLES = "samples_parallelbench_"
+_GROUPS = ("waiting_line_n15", "waiting_line", "puzzles", "text_writing")
+#: Metrics by how the names of their tasks begin.
+_METRICS = (
+    (r"(copy|reverse|sort|(insert|remove|replace)_index)$", "list_match_score"),
+    (r"shuffle$", "list_shuffle_score"),
+    (r"insert_random$", "list_random_insert_score"),
+    (r"remove_random$", "list_random_remove_score"),
+    (r"replace_random$", "list_random_replace_score"),
+    (r"latin_square_n\d+$", "latin_square_score"),
+    (r"sudoku_n\d+$", "sudoku_score"),
+    (r"words_to_sentence_\w+$", "sentence_to_words_score"),
+    (r"summarization$", "summary_score"),
+    (r"paraphrasing$", "paraphrase_score"),
+)
+#: A parameter in the name of a folder, such as ``kl_threshold0.01``.
+_PARAMETER = re.compile(r"([a-z][a-z_]*?)(\d+(?:\.\d+)?)(?:_|$)")
+#: How far numbers may be apart that were written down as fractions.
+_DUST = 1e-6
+#: Of calls, tokens and numbers of samples.
+_MOST = 1_000_000
+#: Fields of a line, of what was asked, and of a request that are read, or repeat what is.
+_KNOWN = {
+    "a line": re.compile(
+        r"doc_id|doc|target|arguments|resps|filtered_resps|filter|metrics|(doc|prompt|target)_hash"
+        r"|nfe|tokens_per_step|(input|output)_length|score|score_strict|\w+_score|dec_order_\w+"
+    ),
+    "doc": re.compile(r"messages|label|metadata|index|output_prefix"),
+}
+
+
+class _Strategy(NamedTuple):
+    """Our strategy for one of theirs.
+
+    Attributes:
+        decoder: Its registered name.
+        fields: Our field for each of their parameters.
+        fixed: Fields that all of their settings have.
+    """
+
+    decoder: str
+    fields: Mapping[str, str]
+    fixed: Mapping[str, Any] = {}
+
+
+_STRATEGIES: Mapping[str, _Strategy] = {
+    "random": _Strategy("random", {"k": "k"}),
+    "left_to_right": _Strategy("left_to_right", {"k": "k"}),
+    "confidence_topk": _Strategy("confidence", {"k": "k"}),
+    "entropy_topk": _Strategy("entropy", {"k": "k"}),
+    "topk_margin": _Strategy("margin", {"k": "k"}),
+    "confidence_threshold": _Strategy("confidence_threshold", {"t": "threshold"}),
+    "confidence_factor": _Strategy("confidence_factor", {"f": "factor"}, {"rule": "published"}),
+    "klass": _Strategy(
+        "klass",
+        {
+            "conf_threshold": "threshold",
+            "kl_threshold": "divergence",
+            "kl_history_length": "history",
+        },
+    ),
+    "slowfast": _Strategy(
+        "slow_fast",
+        {
+            "sf_high_confidence_threshold": "threshold",
+            "sf_cycle_confidence_threshold": "reach",
+        },
+    ),
+    "dus": _Strategy(
+        "dus",
+        {"bl": "block_length", "dus_base": "base", "dus_remasking_threshold": "skip_below"},
+    ),
+}
+
+
+class PublishedReply(NamedTuple):
+    """One line of published results.
+
+    Attributes:
+        model: The model's name there.
+        decoder: Our setting for its strategy.
+        task: ``group/task``.
+        index: Its number among the samples of the task.
+        text: The reply.
+        figures: What was published beside it.
+    """
+
+    model: str
+    decoder: Setting
+    task: str
+    index: int
+    text: str
+    figures: PublishedFigures
+
+
+@dataclass(frozen=True)
+class PublishedResults:
+    """What is read of folders of results.
+
+    Attributes:
+        samples: What was asked, tasks by name, samples by number.
+        replies: In the order of the files.
+        remarks: What was passed over, in sentences.
+    """
+
+    samples: Sequence[OriginalSample]
+    replies: Sequence[PublishedReply]
+    remarks: Sequence[str]
+
+
+def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
+    """Return the published results in ``folder``, which may be any part of the tree of results.
+
+    Args:
+        folder: ``results`` itself, or a folder below it.
+        with_text: Whether tasks of free text are read.
+
+    Raises:
+        OriginalDataError: There are none, or a file or line is not of the form that is read or
+            contradicts itself; the message names it.
+    """
+    files = sorted(folder.resolve().rglob(f"{_SAMPLES}*.jsonl"))
+    if not files:
+        raise OriginalDataError(
+            f"{folder} has no files {_SAMPLES}<task>.jsonl: give results/MODEL of a checkout, or "
+            "any folder above or below it"
+        )
+    passed: Counter[str] = Counter()
+    asked, replies = _Asked(), list[PublishedReply]()
+    models: dict[Path, str] = {}
+    for file in _newest(files, passed):
+        source = _source_of(file, passed)
+        if source is None or (source.metric in TEXT_METRICS and not with_text):
+            continue
+        if file.parent not in models:
+            models[file.parent] = _model_of(file.parent)
+        for sample, text, figures, where in _lines(source, passed):
+            asked.add(sample, where)
+            replies.append(
+                PublishedReply(
+                    models[file.parent], source.decoder, sample.task, sample.index, text, figures
+                )
+            )
+    remarks = _remarks(passed)
+    if not replies:
+        raise OriginalDataError("; ".join([f"{folder} holds no results that are read", *remarks]))
+    numbers = asked.numbers()
+    return PublishedResults(
+        [replace(asked.samples[key][0], index=number) for key, number in numbers.items()],
+        [reply._replace(index=numbers[reply.task, reply.index]) for reply in replies],
+        remarks,
+    )
+
+
+@dataclass
+class _Asked:
+    """The samples met so far, with where, by task and by the number that they have there."""
+
+    samples: dict[tuple[str, int], tuple[OriginalSample, str]] = field(default_factory=dict)
+
+    def add(self, sample: OriginalSample, where: str) -> None:
+        """Note a sample; refuse another one under its number."""
+        known, first = self.samples.setdefault((sample.task, sample.index), (sample, where))
+        if known != sample:
+            raise OriginalDataError(
+                f"{where} has another question, label or max_tokens as number {sample.index} of "
+                f"{sample.task} than {first}: they are results on other data; import them apart"
+            )
+
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """Return the number of each sample here: tasks by name, and no number is left out."""
+        counts: Counter[str] = Counter()
+        numbers = {}
+        for task, index in sorted(self.samples):
+            numbers[task, index] = counts[task]
+            counts[task] += 1
+        return numbers
+
+
+class _Source(NamedTuple):
+    """A file of samples, and what its path says.
+
+    Attributes:
+        file: Its path.
+        task: ``group/task``.
+        metric: By which its replies are marked.
+        strategy: By their name.
+        parameters: By their names.
+        decoder: Our setting for it.
+    """
+
+    file: Path
+    task: str
+    metric: str
+    strategy: str
+    parameters: Mapping[str, float]
+    decoder: Setting
+
+
+def _newest(files: Sequence[Path], passed: Counter[str]) -> list[Path]:
+    """Return the files of the newest run of each setting and task."""
+    chosen: dict[tuple[Path, str], Path] = {}
+    for file in files:  # by path, so that a later run comes later
+        key = (file.parents[1], file.name)
+        passed["files of runs that were made again since"] += key in chosen
+        chosen[key] = file
+    return list(chosen.values())
+
+
+def _source_of(file: Path, passed: Counter[str]) -> _Source | None:
+    """Return what a path says; None, noted in ``passed``, where nothing here is like it."""
+    task = file.stem.removeprefix(_SAMPLES)
+    group = next((group for group in _GROUPS if task.startswith(f"{group}_")), "")
+    name = task.removeprefix(f"{group}_")
+    metric = next((metric for form, metric in _METRICS if group and re.match(form, name)), None)
+    strategy, told = file.parents[2].name, file.parents[1].name
+    found = _PARAMETER.findall(told)
+    parameters = {name: float(number) for name, number in found}
+    ours = _STRATEGIES.get(strategy)
+    if ours is None:
+        passed[f"files of the strategy {strategy!r:.60}, which is not known here"] += 1
+        return None
+    if metric is None:
+        passed[f"files of the task {task!r:.60}, which is not known here"] += 1
+        return None
+    if set(parameters) != set(ours.fields) or _PARAMETER.sub("", told):
+        raise OriginalDataError(
+            f"{file.parents[1]} names the parameters {', '.join(parameters) or 'none'}, and "
+            f"{strategy} has {', '.join(ours.fields)}: the folder was renamed, or has another form"
+        )
+    fields = {ours.fields[name]: number for name, number in found}
+    try:
+        decoder = make_setting(ours.decoder, {**fields, **ours.fixed}, DECODERS)
+    except FieldError as error:
+        raise OriginalDataError(
+            f"{file.parents[1]} is no setting of {strategy}: {error}"
+        ) from error
+    return _Source(file, f"{group}/{name}", metric, strategy, parameters, decoder)
+
+
+def _model_of(run: Path) -> str:
+    """Return the name of the model of a run, which its folder repeats."""
+    file, folder = run / _RESULTS, run.parents[2].name
+    try:
+        content = json_of(regular_bytes(file))
+    except (OSError, ValueError) as error:
+        raise OriginalDataError(f"{file} cannot be read: {error}") from error
+    name = content.get("model_name") if isinstance(content, dict) else None
+    if not isinstance(name, str) or not re.fullmatch(r"[\w./-]{1,96}", name):
+        raise OriginalDataError(f"{file}: model_name must be a hub id, got {name!r:.80}")
+    if name.replace("/", "__") != folder:
+        raise OriginalDataError(
+            f"{file} is of model {name!r}, and stands in the folder of {folder!r:.80}"
+        )
+    return name
+
+
+def _lines(
+    source: _Source, passed: Counter[str]
+) -> Iterator[tuple[OriginalSample, str, PublishedFigures, str]]:
+    """Yield sample, reply, figures and place of every line of a file."""
+    seen: dict[int, str] = {}
+    try:
+        content = regular_bytes(source.file)
+    except OSError as error:
+        raise OriginalDataError(f"{source.file} cannot be read: {error}") from error
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{source.file} line {number}"
+        try:
+            row = json_of(line)
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except ValueError as error:
+            raise OriginalDataError(f"{where} is no JSON: {error}") from error
+        doc, request = _mapping(row, "doc", where), _request(row, where)
+        for what, fields in (("a line", row), ("doc", doc)):
+            passed.update(
+                f"fields {name!r:.60} of {what}"
+                for name in fields
+                if not _KNOWN[what].fullmatch(name)
+            )
+        _refuse_other_request(source, request, where)
+        tokens = _whole(request, "max_tokens", where)
+        sample = _sample(source, doc, tokens, where)
+        first = seen.setdefault(sample.index, where)
+        if first != where:
+            raise OriginalDataError(f"{where} is number {sample.index} again, as {first}")
+        yield sample, _reply(row, where), _figures(source, row, tokens, where), where
+
+
+def _request(row: Any, where: str) -> Mapping[str, Any]:
+    arguments = _mapping(row, "arguments", where)
+    return _mapping(_mapping(arguments, "gen_args_0", where), "arg_1", where)
+
+
+def _refuse_other_request(source: _Source, request: Mapping[str, Any], where: str) -> None:
+    """Refuse a line whose request was another than its path says."""
+    if request.get("unmasking") != source.strategy:
+        raise OriginalDataError(
+            f"{where} was decoded with unmasking {request.get('unmasking')!r:.60}, and stands in "
+            f"the folder of {source.strategy!r}"
+        )
+    numbers = {value for value in request.values() if _is_number(value)}
+    for name, number in source.parameters.items():
+        if number not in numbers:
+            raise OriginalDataError(
+                f"{where}: its request has no parameter of {number:g}, and its folder says {name} "
+                f"{number:g}"
+            )
+
+
+def _sample(source: _Source, doc: Mapping[str, Any], tokens: int, where: str) -> OriginalSample:
+    messages = doc.get("messages")
+    turns = messages if isinstance(messages, list) else []
+    chat = tuple(
+        (turn["role"], turn["content"])
+        for turn in turns
+        if isinstance(turn, dict) and isinstance(turn.get("content"), str)
+        if turn.get("role") in {"user", "assistant"}
+    )
+    if not chat or len(chat) < len(turns) or chat[-1][0] != "user":
+        raise OriginalDataError(f"{where}: messages must be a chat that ends with a question")
+    reference, facts = _right(source.metric, doc.get("label"), where)
+    index = _whole(doc, "index", where, least=0)
+    return OriginalSample(source.task, index, source.metric, chat, reference, facts, tokens)
+
+
+def _right(metric: str, label: Any, where: str) -> tuple[str, dict[str, Any]]:
+    """Return a right answer and the facts by which replies are marked."""
+    if metric in LIST_RULES:
+        return _right_list(metric, label, where)
+    if metric == "sudoku_score":
+        rows = label.split("\n") if isinstance(label, str) else []
+        reference, _ = _right_grid(label, [list(row) for row in rows], where)
+        return reference, {"answer": rows}
+    if not isinstance(label, dict):
+        raise _no_label(metric, label, where)
+    if metric == "latin_square_score":
+        example = label.get("example")
+        rows = example.split("\n") if isinstance(example, str) else []
+        reference, facts = _right_grid(example, [row.split(",") for row in rows], where)
+        if sorted(facts["symbols"]) != sorted(_texts(label.get("symbols"), where)):
+            raise OriginalDataError(f"{where}: its example has other symbols than its label")
+        return reference, {**facts, "symbols": label["symbols"]}
+    if metric == "sentence_to_words_score":
+        example = label.get("example")
+        return example if isinstance(example, str) else "", {
+            "words": _texts(label.get("words"), where)
+        }
+    if metric == "summary_score" and isinstance(label.get("summary"), str):
+        return label["summary"], {"references": [label["summary"]]}
+    if metric == "paraphrase_score" and isinstance(label.get("text"), str):
+        references = _texts(label.get("examples"), where)
+        return references[0], {"text": label["text"], "references": references}
+    raise _no_label(metric, label, where)
+
+
+def _right_list(metric: str, label: Any, where: str) -> tuple[str, dict[str, Any]]:
+    alone = metric == "list_match_score"
+    if not alone and not isinstance(label, dict):
+        raise _no_label(metric, label, where)
+    reference = label if alone else label.get("example")
+    answer = _texts(reference, where) if isinstance(reference, str) else []
+    if not answer:
+        raise _no_label(metric, label, where)
+    facts: dict[str, Any] = {"answer": answer}
+    if not alone:
+        facts["items"] = _texts(label.get("input"), where)
+    if metric in {"list_random_insert_score", "list_random_replace_score"}:
+        if not isinstance(label.get("word"), str):
+            raise _no_label(metric, label, where)
+        facts["new"] = label["word"]
+    for name in facts.keys() - {"new"}:
+        item, times = Counter(facts[name]).most_common(1)[0]
+        if times > 1:
+            raise OriginalDataError(f"{where}: {item!r:.60} stands in its label {times} times")
+    if not LIST_RULES[metric](facts, answer):
+        raise OriginalDataError(
+            f"{where} contradicts itself: by {metric} the answer {reference!r:.120} of its label "
+            "is wrong"
+        )
+    return reference, facts
+
+
+def _right_grid(text: Any, rows: list[list[str]], where: str) -> tuple[str, dict[str, Any]]:
+    symbols = sorted(set(rows[0])) if rows else []
+    lines = [*rows, *zip(*rows, strict=False)]
+    if len(rows) < 2 or len(rows) != len(symbols) or any(sorted(line) != symbols for line in lines):
+        raise OriginalDataError(
+            f"{where}: the answer of its label is no grid with each symbol once in every row and "
+            f"column: {text!r:.120}"
+        )
+    return text, {"answer": rows, "symbols": symbols}
+
+
+def _texts(value: Any, where: str) -> list[str]:
+    """Return a list of texts, which may be written down as JSON or as Python writes it."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found = None
+    if not isinstance(found, list) or not found or not all(isinstance(x, str) for x in found):
+        raise OriginalDataError(f"{where}: its label must hold a list of texts, got {value!r:.120}")
+    return found
+
+
+def _no_label(metric: str, label: Any, where: str) -> OriginalDataError:
+    return OriginalDataError(
+        f"{where}: its label does not say what is right by {metric}: {label!r:.120}"
+    )
+
+
+def _reply(row: Mapping[str, Any], where: str) -> str:
+    replies = row.get("filtered_resps")
+    if not isinstance(replies, list) or len(replies) != 1 or not isinstance(replies[0], str):
+        raise OriginalDataError(
+            f"{where}: filtered_resps must hold one reply as text, got {replies!r:.80}"
+        )
+    return replies[0]
+
+
+def _figures(source: _Source, row: Mapping[str, Any], tokens: int, where: str) -> PublishedFigures:
+    calls, speed = _whole(row, "nfe", where), row.get("tokens_per_step")
+    if not _is_number(speed) or speed <= 0:
+        raise OriginalDataError(f"{where}: tokens_per_step must be above 0, got {speed!r:.60}")
+    canvas = round(speed * calls)
+    if abs(speed * calls - canvas) > _DUST * canvas or not 1 <= canvas <= tokens:
+        raise OriginalDataError(
+            f"{where} contradicts itself: {calls} calls with {speed:g} tokens each are no canvas "
+            f"of up to {tokens} tokens"
+        )
+    strict = None if source.metric in TEXT_METRICS else _share(row, "score_strict", where)
+    return PublishedFigures(
+        nfe=calls,
+        canvas_tokens=canvas,
+        tokens_per_step=canvas / calls,
+        score=_share(row, "score", where),
+        score_strict=strict,
+    )
+
+
+def _mapping(fields: Any, name: str, where: str) -> Mapping[str, Any]:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(value, dict):
+        raise OriginalDataError(f"{where} has no {name} that is a JSON object")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(fields: Mapping[str, Any], name: str, where: str, least: int = 1) -> int:
+    value = fields.get(name)
+    if not _is_number(value) or value != int(value) or not least <= value <= _MOST:
+        raise OriginalDataError(
+            f"{where}: {name} must be a whole number from {least} to {_MOST:,}, got {value!r:.60}"
+        )
+    return int(value)
+
+
+def _share(fields: Mapping[str, Any], name: str, where: str) -> float:
+    value = fields.get(name)
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise OriginalDataError(f"{where}: {name} must be from 0 to 1, got {value!r:.60}")
+    return float(value)
+
+
+def _remarks(passed: Mapping[str, int]) -> list[str]:
+    told = [f"{count} {what}" for what, count in sorted(passed.items()) if count]
+    return [f"passed over: {'; '.join(told)}"] if told else []
