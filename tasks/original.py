@@ -204,9 +204,9 @@ def _our_mark(metric: str, facts: Mapping[str, Any], reply: str) -> bool:
     if metric == "sudoku_score":
         solution = [list(row) for row in facts["answer"]]
         return read_grid(reply, set().union(*solution)) == solution
-    symbols = set(facts["symbols"])
-    rows = read_grid(reply, symbols) or []
-    if any(len(line) != len(symbols) for line in (rows, *rows)):
+    symbols: set[str] = set(facts["symbols"])
+    rows: list[list[str]] = read_grid(reply, symbols) or []
+    if len(rows) != len(symbols) or any(len(row) != len(symbols) for row in rows):
         return False
     return all(set(line) == symbols for line in (*rows, *zip(*rows, strict=True)))
 

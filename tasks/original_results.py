@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
@@ -114,7 +114,8 @@ _STRATEGIES: Mapping[str, _Strategy] = {
 }
 
 
-class PublishedReply(NamedTuple):
+@dataclass(frozen=True)
+class PublishedReply:
     """One line of published results.
 
     Attributes:
@@ -188,7 +189,7 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
     numbers = asked.numbers()
     return PublishedResults(
         [replace(asked.samples[key][0], index=number) for key, number in numbers.items()],
-        [reply._replace(index=numbers[reply.task, reply.index]) for reply in replies],
+        [replace(reply, index=numbers[reply.task, reply.index]) for reply in replies],
         remarks,
     )
 
@@ -490,7 +491,7 @@ def _mapping(fields: Any, name: str, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

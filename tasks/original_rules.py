@@ -126,7 +126,7 @@ def latin_square(facts: Mapping[str, Any], reply: str) -> bool:
 
 def sudoku(facts: Mapping[str, Any], reply: str) -> bool:
     """Return whether the lines of ``reply`` that have n digits are those of the solution."""
-    answer = facts["answer"]
+    answer: list[str] = facts["answer"]
     lines = map(_digits, reply.split("\n"))
     return [line for line in lines if len(line) == len(answer)] == answer
 
