@@ -1,7 +1,7 @@
 """DAWN: what is sure anchors what attends to it, and two that attend to each other wait.
 
-A token that the model would write again vouches for an open position that attends to it, so
-less is asked of that one.  Of the others, those that attend to each other are not written
+A written position of which the model is sure vouches for an open position that attends to it,
+so less is asked of that one.  Of the others, those that attend to each other are not written
 together.
 
 Rule: ``a_ij`` is how much i attends to j, averaged over all heads and layers; columns of
@@ -10,23 +10,28 @@ what a position gives itself.  There is an edge from j to i if ``a_ij >= edge``.
 
 * sure: ``F = {i open : c_i >= threshold}``;
 * induced: ``I = {i open : c_i >= induce}`` with an edge from an anchor, which is a written
-  position whose token the model predicts again with at least ``threshold``;
-* the rest: of the open positions outside of F and I with ``c_i >= low`` and no edge, either
-  way, to one in both F and I, the surest first, each unless an edge joins it to one taken.
+  position with ``c >= threshold``, whether its likeliest token is the written one or not;
+* the rest: of the open positions outside of F and I with ``c_i >= low`` and no edge from one
+  in both F and I, the surest first, each unless an edge, either way, joins it to one taken.
 
 ``S`` is all three, or ``argmax c`` if that is nothing.
 Defaults, for LLaDA: sink = 0.01, edge = 0.07, induce = 0.7, low = 0.75 (the authors use 0.7
 to 0.8), threshold = 0.9, blocks of 32; for Dream the preset ``dawn-dream``.
 
-As in the authors' code, a position that is sure and not induced keeps nothing away.  Theirs
+As in the authors' code, a position that is sure and not induced keeps nothing away, and one
+that attends to a member of F and I waits while one that a member attends to does not.  Theirs
 falls back to the surest position in all samples of a batch or in none; ours in each by itself.
+Theirs also overwrites the first token of the prompt with what the model predicts there, in
+every call in which an edge keeps one of the rest back; ours never writes the prompt.
 
 Chosen here, where attention is given within the canvas only: the prompt is no anchor, and the
 mean of a column is over those positions of the canvas that were computed.  All written
-positions of the canvas may be anchors, pre-filled ones too.  For Dream, ``low`` was not found
-and is set to ``induce``.
+positions of the canvas may be anchors, pre-filled ones too.  Attention is the mean over all
+layers; theirs is over the last four (of 32 in LLaDA, of 28 in Dream).
 
-Source: "DAWN" (2026, arXiv:2602.06953), and its code for LLaDA.
+Source: "DAWN" (2026, arXiv:2602.06953), and its code, silence1024/DAWN at 874f58e (read
+2026-11-30): ``get_transfer_index_dawn`` of ``llada/generate.py``, and ``dream/eval_instruct.sh``
+for the constants of Dream.
 """
 
 from __future__ import annotations
@@ -72,7 +77,7 @@ class Dawn(BatchDecoder):
     hints: ClassVar[Mapping[str, str]] = {"attention": ATTENTION_HINT}
     presets: ClassVar[Mapping[str, str]] = {
         "dawn-llada": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
-        "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.75,block_length=32",
+        "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.8,block_length=32",
     }
     grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
 
@@ -92,24 +97,23 @@ class Dawn(BatchDecoder):
             raise ValueError(f"sink must lie in [0, 1], got {self.sink}")
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
-        """Ask for what is open, and for what is written: would the model write it again?"""
+        """Ask for what is open, and for what is written: how sure is the model of it now?"""
         return [Row(view.prompt, view.canvas, view.open | (view.canvas != view.mask_id))]
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the three sets, or the surest position."""
         confidence = computed(batch.statistics.confidence)
-        token, written = batch.statistics.token, canvases(batch)
         edges = self._edges(given(batch.statistics, "attention", square=True))
-        is_written = written != batch.views[0].mask_id
-        anchors = is_written & (token == written) & (confidence >= self.threshold)
+        is_written = canvases(batch) != batch.views[0].mask_id
+        anchors = is_written & (confidence >= self.threshold)
         sure = batch.open & (confidence >= self.threshold)
         induced = batch.open & (confidence >= self.induce) & _touches(edges, anchors)
-        joined = edges | edges.mT
         rest = batch.open & (confidence >= self.low) & ~sure & ~induced
-        rest = rest & ~_touches(joined, sure & induced)
-        chosen = sure | induced | independent(confidence, rest, joined)
+        rest = rest & ~_touches(edges, sure & induced)
+        chosen = sure | induced | independent(confidence, rest, edges | edges.mT)
         none = ~chosen.any(dim=1, keepdim=True)
-        return Updates(write=chosen | (top(confidence, batch.open, 1) & none), tokens=token)
+        write = chosen | (top(confidence, batch.open, 1) & none)
+        return Updates(write=write, tokens=batch.statistics.token)
 
     def _edges(
         self, attention: Float[Tensor, "samples length length"]
