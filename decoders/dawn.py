@@ -4,9 +4,9 @@ A written position of which the model is sure vouches for an open position that 
 so less is asked of that one.  Of the others, those that attend to each other are not written
 together.
 
-Rule: ``a_ij`` is how much i attends to j, averaged over all heads and layers; columns of
-sinks, to which positions attend by more than ``sink`` on average, count as 0, and so does
-what a position gives itself.  There is an edge from j to i if ``a_ij >= edge``.
+Rule: ``a_ij`` is how much i attends to j, averaged over all heads of the last four layers;
+columns of sinks, to which positions attend by more than ``sink`` on average, count as 0, and so
+does what a position gives itself.  There is an edge from j to i if ``a_ij >= edge``.
 
 * sure: ``F = {i open : c_i >= threshold}``;
 * induced: ``I = {i open : c_i >= induce}`` with an edge from an anchor, which is a written
@@ -26,8 +26,8 @@ every call in which an edge keeps one of the rest back; ours never writes the pr
 
 Chosen here, where attention is given within the canvas only: the prompt is no anchor, and the
 mean of a column is over those positions of the canvas that were computed.  All written
-positions of the canvas may be anchors, pre-filled ones too.  Attention is the mean over all
-layers; theirs is over the last four (of 32 in LLaDA, of 28 in Dream).
+positions of the canvas may be anchors, pre-filled ones too.  The authors' code has the last
+four of the 32 layers of LLaDA and of the 28 of Dream; other networks have their last four too.
 
 Source: "DAWN" (2026, arXiv:2602.06953), and its code, silence1024/DAWN at 874f58e (read
 2026-11-30): ``get_transfer_index_dawn`` of ``llada/generate.py``, and ``dream/eval_instruct.sh``
@@ -71,10 +71,10 @@ class Dawn(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention"})
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention_last_four"})
     adaptive: ClassVar[bool] = True
     labelled: ClassVar[tuple[str, ...]] = ("threshold", "induce", "low", "edge", "sink")
-    hints: ClassVar[Mapping[str, str]] = {"attention": ATTENTION_HINT}
+    hints: ClassVar[Mapping[str, str]] = {"attention_last_four": ATTENTION_HINT}
     presets: ClassVar[Mapping[str, str]] = {
         "dawn-llada": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
         "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.8,block_length=32",
@@ -103,7 +103,7 @@ class Dawn(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the three sets, or the surest position."""
         confidence = computed(batch.statistics.confidence)
-        edges = self._edges(given(batch.statistics, "attention", square=True))
+        edges = self._edges(given(batch.statistics, "attention_last_four", square=True))
         is_written = canvases(batch) != batch.views[0].mask_id
         anchors = is_written & (confidence >= self.threshold)
         sure = batch.open & (confidence >= self.threshold)

@@ -93,7 +93,7 @@ def test_dapd_looks_at_the_open_positions_of_its_block_only():
 
 def dawn(calls, pairs, length, **fields):
     decoder = Dawn(**{"sink": 0.5, **fields})
-    return places(decoder, calls, attention=square(length, pairs))
+    return places(decoder, calls, attention_last_four=square(length, pairs))
 
 
 def test_dawn_commits_what_is_sure_and_else_the_surest():
@@ -125,7 +125,7 @@ def test_dawn_takes_pre_filled_positions_for_anchors_as_well():
         Dawn(sink=0.5),
         [said(0.95, 0.71, 0.74)] * 2,
         canvas=[A, None, None],
-        given={"attention": square(3, {(1, 0): 0.08})},
+        given={"attention_last_four": square(3, {(1, 0): 0.08})},
     )
     assert [sorted(step) for step in written(outcome)] == [[1], [2]]
     assert [row.wanted.tolist() for row in rows] == [[True] * 3] * 2
