@@ -17,7 +17,8 @@ together with the present one.  Before the first call all confidences are 0, so 
 call takes back what is least sure; a position that a later block adds counts as having gained
 without end.
 
-Each call adds one token at least, so n positions take n calls at most.
+Each call adds one token at least, so n positions take n calls at most.  As earlier blocks are
+asked for in every call, a cache that keeps them saves nothing.
 Defaults: least = 2.
 
 Source: Dong et al., "Saber: An Efficient Sampling with Adaptive Acceleration and
