@@ -15,10 +15,11 @@ Defaults: threshold = 0.5, edit = 0.0, after = 16, as sglang serves it.  The mod
 has 0.95 and 0.9; its quality mode 0.7 and 0.5, its speed mode 0.5 and 0.
 
 Source: LLaDA2.1 (Ant Group, 2026), mask-to-token and token-to-token decoding, by its
-``generate`` (``max_post_steps``) and sglang's ``JointThreshold`` (``max_post_edit_steps``);
-without the latter's optional penalty on repeating the token before.  sglang writes the same
-tokens; it makes one more call per block, which stores keys and values, and another where a
-block still changes in the last call that may overwrite.
+``generate`` (``max_post_steps``; in ``remask/modeling_llada2_moe.py`` of synsis/remasked_DLM at
+1fe25ab) and sglang's ``JointThreshold`` (``max_post_edit_steps``; at 17d5721), both read
+2026-11-30; without the latter's optional penalty on repeating the token before.  sglang writes
+the same tokens; it makes one more call per block, which stores keys and values, and another
+where a block still changes in the last call that may overwrite.
 """
 
 from __future__ import annotations
