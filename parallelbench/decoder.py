@@ -155,7 +155,8 @@ class Statistics:
         extras: What the model itself provides, by name; the first axis is the row.
             ``"attention"``, [rows, length, length] in float32, is how much the canvas position
             of that row attends to that of that column, averaged over all heads and layers;
-            ``"attention_late"`` over all heads and the last 30 % of the layers, at least one.
+            ``"attention_late"`` over all heads and the last 30 % of the layers, at least one;
+            ``"attention_last_four"`` over all heads and the last four layers, or all of fewer.
             What is attended to in the prompt is left out and the rest not scaled up for it,
             so that a row sums to at most 1; positions that a model did not compute in this
             call, because they stand outside of its block, have a row of 0.

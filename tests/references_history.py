@@ -163,8 +163,9 @@ def rcr(says, canvas, mask, *, k, block_length):
 
 def saber(says, canvas, mask, *, least, block_length):
     start, canvas, calls, commit = canvas, list(canvas), 0, {}
+    before = dict.fromkeys(range(len(canvas)), 0)
     for block in blocks_of(canvas, mask, block_length):
-        own, before = [i for i in block if start[i] == mask], {}
+        own = [i for i in range(block.stop) if start[i] == mask]
         while left := [i for i in own if canvas[i] == mask]:
             said, calls = told(says, canvas, own), calls + 1
             confidence = {i: c for i, (_, c) in said.items()}
@@ -180,7 +181,7 @@ def saber(says, canvas, mask, *, least, block_length):
                 held = [i for i in own if canvas[i] != mask]
                 for i in sorted(held, key=lambda i: (gain[i], i))[:count]:
                     canvas[i] = mask
-            before = {i: confidence[i] for i in left}
+            before = confidence
     return canvas, calls
 
 
@@ -220,15 +221,17 @@ def joint_threshold(says, canvas, mask, *, threshold, edit, after, block_length)
     for block in blocks_of(canvas, mask, block_length):
         own, looks = [i for i in block if start[i] == mask], 0
         while True:
+            left = [i for i in own if canvas[i] == mask]
+            looks += not left
+            if looks > after:
+                break
             said, calls = told(says, canvas, own), calls + 1
             confidence = {i: c for i, (_, c) in said.items()}
-            left = [i for i in own if canvas[i] == mask]
             edits = [i for i in own if canvas[i] not in (mask, said[i][0]) and confidence[i] > edit]
             filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
             for i in [*filled, *edits]:
                 canvas[i] = said[i][0]
-            looks += not left
-            if not left and (not edits or looks > after):
+            if not left and not edits:
                 break
     return canvas, calls
 

@@ -227,6 +227,10 @@ def test_the_presets_of_papers_have_their_published_constants():
         == ["local_leap:threshold=0.9,relaxed=0.75,radius=4,block_length=32"]
     )
     assert labels("llada-2.1-speed") == ["joint_threshold:threshold=0.5,edit=0.0,block_length=32"]
+    for mode in ("llada-2.1-speed", "llada-2.1-quality"):
+        [setting] = parse_settings(mode, DECODERS)
+        assert setting.fields["after"] == 16
+    assert labels("dawn-dream") == ["dawn:threshold=0.9,induce=0.75,low=0.8,edge=0.1,sink=0.03"]
     assert labels("remdm-loop") == ["remdm:schedule=loop,steps=none,eta=0.02"]
 
 

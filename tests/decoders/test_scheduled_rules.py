@@ -251,18 +251,21 @@ def test_a_canvas_that_never_settles_follows_the_schedule():
 
 
 def test_the_threshold_falls_with_progress():
-    # The steps are 0, 1/4, 2/4 and 3/4 of the way: 7.5, 7.5, 5 and 2.5 nats are asked for.
-    assert written(ProphetWholeCanvas(steps=4), gaps(6, 6, 6, 6)) == [[0], [1], [2, 3]]
-    # A third of the way is 0.333, and that is not below 0.33.
-    assert written(ProphetWholeCanvas(steps=3), gaps(6, 6, 6)) == [[0], [1, 2]]
-    assert written(ProphetWholeCanvas(steps=5), gaps(3, 3, 3, 3, 3)) == [[0], [1], [2], [3], [4]]
-    assert written(ProphetWholeCanvas(steps=10), gaps(*[3] * 10))[6:] == [[6], [7, 8, 9]]
+    # A step counts as done: they are 1/4, 2/4, 3/4 and 4/4 of the way, and 7.5, 5, 2.5 and
+    # 2.5 nats are asked for.
+    assert written(ProphetWholeCanvas(steps=4), gaps(6, 6, 6, 6)) == [[0], [1, 2, 3]]
+    assert written(ProphetWholeCanvas(steps=4), gaps(3, 3, 3, 3)) == [[0], [1], [2, 3]]
+    # A third of the way is 0.333, and that is not below 0.33; two thirds are below 0.67.
+    assert written(ProphetWholeCanvas(steps=3), gaps(6, 6, 6)) == [[0, 1, 2]]
+    assert written(ProphetWholeCanvas(steps=3), gaps(4, 4, 4)) == [[0], [1], [2]]
+    assert written(ProphetWholeCanvas(steps=5), gaps(3, 3, 3, 3, 3)) == [[0], [1], [2], [3, 4]]
+    assert written(ProphetWholeCanvas(steps=10), gaps(*[3] * 10))[5:] == [[5], [6, 7, 8, 9]]
 
 
 def test_only_open_positions_are_averaged():
     sure = gaps(20, 1, 1)
-    assert written(ProphetWholeCanvas(steps=3), sure) == [[0], [1], [2]]  # 22 / 3 is below 7.5
-    assert written(ProphetWholeCanvas(steps=3), sure, [T, T, F]) == [[0, 1]]
+    assert written(ProphetWholeCanvas(steps=4), sure) == [[0], [1], [2]]  # 22 / 3 is below 7.5
+    assert written(ProphetWholeCanvas(steps=4), sure, [T, T, F]) == [[0, 1]]
 
 
 def test_each_block_is_settled_for_itself():
@@ -276,14 +279,14 @@ def test_a_block_that_is_full_takes_no_more_steps():
 
 def test_a_mean_equal_to_the_threshold_settles():
     # Equally likely tokens have no gap at all.
-    assert written(ProphetWholeCanvas(early=0.0, steps=2), gaps(0, 0)) == [[0, 1]]
+    assert written(ProphetWholeCanvas(early=0.0, steps=4), gaps(0, 0)) == [[0, 1]]
 
 
 def plain_prophet(thresholds, total):
     by_schedule = plain_llada("confidence", total)
 
     def rule(seen):
-        progress = seen.step / total
+        progress = (seen.step + 1) / total
         asked = thresholds[0 if progress < 0.33 else 1 if progress < 0.67 else 2]
         mean = sum(seen.logit_margin[i] for i in seen.open) / len(seen.open)
         return seen.open if mean >= asked else by_schedule(seen)
