@@ -50,7 +50,7 @@ class DUS(BatchDecoder):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     labelled: ClassVar[tuple[str, ...]] = ("base",)
-    grid: ClassVar[str] = "block_length=1|2|4|8|16|32"
+    grid: ClassVar[str] = "block_length=1|2|4|8|16|32,skip_below=0.3"
 
     base: int = 2
     skip_below: float = 0.0
