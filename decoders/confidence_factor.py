@@ -12,6 +12,7 @@ Rule: with the confidences in descending order ``c_(1) >= ... >= c_(N)``, commit
 
 The second is what the authors' code does, and the code of others who took it over.  It
 differs in two ways: equality passes, and a failure at the last rank alone goes unnoticed.
+It is also what the public board decodes with, so the grid and the preset use it.
 Defaults: factor = 1.0, rule = paper.
 
 Source: Wu et al., "Fast-dLLM" (2025, arXiv:2505.22618), factor-based parallel decoding and
@@ -52,7 +53,7 @@ class ConfidenceFactor(Chooser):
     presets: ClassVar[Mapping[str, str]] = {
         "fast-dllm-factor": "factor=1.0,rule=published,block_length=32",
     }
-    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9"
+    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9,rule=published"
 
     factor: float = 1.0
     rule: Literal["paper", "published"] = "paper"

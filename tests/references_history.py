@@ -240,12 +240,15 @@ def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length):
     limit = {"low_prob": 0.5, "other": 0.9, "drop": 0.3}[trigger] if limit is None else limit
     start, canvas, calls = canvas, list(canvas), 0
     for block in blocks_of(canvas, mask, block_length):
-        own, looks, times, before = [i for i in block if start[i] == mask], 0, Counter(), {}
+        own, looks, times, before = [i for i in block if start[i] == mask], 0, Counter(), None
         while True:
+            left = [i for i in own if canvas[i] == mask]
+            looks += not left
+            if looks > 16:
+                break
             lines, calls = says(canvas), calls + 1
             said = {i: likeliest(lines[i]) for i in own}
             confidence = {i: c for i, (_, c) in said.items()}
-            left = [i for i in own if canvas[i] == mask]
             held = {i: lines[i][canvas[i]] for i in own if canvas[i] != mask}
             worst = {}
             for i, p in held.items():
@@ -253,16 +256,17 @@ def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length):
                     worst[i] = p
                 if trigger == "other" and said[i][0] != canvas[i] and confidence[i] > limit:
                     worst[i] = -confidence[i]
-                if trigger == "drop" and before[i] - p > limit:
+                if trigger == "drop" and before and before[i] - p > limit:
                     worst[i] = p - before[i]
             doubted = sorted((i for i in worst if times[i] < 5), key=lambda i: (worst[i], i))[
                 : max(1, len(held) // 4)
             ]
-            filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
-            looks += not left
-            if not left and (not doubted or looks > 16):
+            if not left and not doubted:
                 break
+            filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
             before = held | {i: confidence[i] for i in filled}
+            if not held:
+                times, before = Counter(), None
             for i in filled:
                 canvas[i] = said[i][0]
             for i in doubted:

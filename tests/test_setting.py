@@ -239,9 +239,14 @@ def test_the_grids_are_those_of_the_public_board():
         f"confidence_threshold:threshold={bar}" for bar in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     ]
     assert labels("confidence_factor:*") == [
-        f"confidence_factor:factor={factor}" for factor in (0.7, 1.0, 1.3, 1.6, 1.9)
+        f"confidence_factor:factor={factor},rule=published" for factor in (0.7, 1.0, 1.3, 1.6, 1.9)
     ]
-    assert labels("dus:*") == [f"dus:base=2,block_length={size}" for size in (1, 2, 4, 8, 16, 32)]
+    assert labels("klass:*") == [
+        f"klass:threshold={bar},divergence=0.01" for bar in (0.7, 0.8, 0.9, 0.95)
+    ]
+    assert labels("dus:*") == [
+        f"dus:base=2,block_length={size},skip_below=0.3" for size in (1, 2, 4, 8, 16, 32)
+    ]
     assert labels("random:*") == [f"random:k={k}" for k in (1, 2, 4, 8, 16, 32)]
 
 

@@ -327,10 +327,29 @@ def test_t2m_may_doubt_a_token_for_another_that_is_surer():
 
 
 def test_t2m_may_doubt_a_token_for_what_it_lost_in_one_call():
-    calls = [said(0.9, 0.6), said(0.55, 0.5), said(0.9, 0.25), said(0.85, 0.24)]
+    calls = [
+        said(0.9, 0.6, 0.4),
+        said(0.9, 0.6, 0.8),
+        said(0.55, 0.5, 0.8),
+        said(0.9, 0.25, 0.8),
+        said(0.85, 0.24, 0.8),
+    ]
     outcome, _ = played(T2m(trigger="drop"), calls)
     # .9 to .55 is more than .3, .6 to .5 and .5 to .25 are not.
-    assert written(outcome) == [{0: A, 1: A}, {0: None}, {0: A}, {}]
+    assert written(outcome) == [{0: A, 1: A}, {2: A}, {0: None}, {0: A}, {}]
+
+
+def test_t2m_compares_the_second_call_of_every_block_with_nothing():
+    fallen = [said(0.9, 0.9), said(0.1, 0.1)]
+    outcome, _ = played(T2m(trigger="drop"), fallen)
+    # A block that its first call fills is done with the next, whatever its tokens lost.
+    assert written(outcome) == [{0: A, 1: A}, {}]
+    # Here the second call fills 1; the third is the first to compare: .5 to .1, and .9 to .8.
+    calls = [said(0.9, 0.4), said(0.5, 0.9), said(0.1, 0.8), said(0.9, 0.8), said(0.9, 0.8)]
+    outcome, _ = played(T2m(trigger="drop"), calls)
+    assert written(outcome) == [{0: A}, {1: A}, {0: None}, {0: A}, {}]
+    outcome, _ = played(T2m(trigger="drop", block_length=1), [*fallen, *fallen])
+    assert written(outcome) == [{0: A}, {}, {1: A}, {}]
 
 
 def test_t2m_opens_no_token_more_than_five_times():
@@ -340,6 +359,23 @@ def test_t2m_opens_no_token_more_than_five_times():
     assert [step.get(0) for step in written(outcome)] == [*[A, None] * 5, A, None]
     assert 0 not in written(outcome)[-1]
     assert outcome.counts.nfe == 12
+
+
+def test_t2m_looks_sixteen_times_at_a_full_block_and_ends_when_it_is_full_again():
+    # Four places are doubted in turn, five times at most each: more than sixteen looks.
+    sure = [0.9] * 4
+    looks = [said(*sure[:turn], 0.1, *sure[turn + 1 :]) for turn in (0, 1, 2, 3)] * 4
+    calls = [said(*sure), *(call for look in looks for call in (look, said(*sure)))]
+    outcome, _ = played(T2m(), calls)
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + 2 * 16)
+    assert written(outcome)[-2:] == [{3: None}, {3: A}]
+
+
+def test_t2m_counts_anew_where_nothing_else_is_written():
+    # Of a block of one place nothing is written while it is open: the sixteen looks end it.
+    calls = [said(0.9), *[said(0.1), said(0.9)] * 16]
+    outcome, _ = played(T2m(), calls)
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + 2 * 16)
 
 
 def test_t2m_fills_the_surest_where_none_passes_and_what_passes_otherwise():
