@@ -41,9 +41,9 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
-    bounds,
     gathered,
     handed_back,
+    reaching_back,
     revised,
     writable,
 )
@@ -114,7 +114,7 @@ class Saber(BatchDecoder):
         gain = (confidence - before).clamp(max=torch.finfo(confidence.dtype).max)
         held = asked & ~left
         opened = leading(ranking(-gain, held), self._doubted(chosen, left), held)
-        return replace(revised(batch, chosen, opened), windows=_reaching_back(batch, opened))
+        return replace(revised(batch, chosen, opened), windows=reaching_back(batch, opened))
 
     def _doubted(
         self, chosen: Bool[Tensor, "samples length"], left: Bool[Tensor, "samples length"]
@@ -123,19 +123,6 @@ class Saber(BatchDecoder):
         size = chosen.sum(dim=1, keepdim=True)
         count = torch.minimum(((size + 7) // 8).clamp(min=self.least // 2), size - 1)
         return count * left.any(dim=1, keepdim=True)
-
-
-def _reaching_back(
-    batch: StepBatch, opened: Bool[Tensor, "samples length"]
-) -> list[tuple[int, int] | None]:
-    """Return the windows that begin earlier because a position before them was opened again."""
-    start, _ = bounds(batch)
-    position = torch.arange(opened.shape[1], device=opened.device)
-    back = (opened & (position < start)).any(dim=1).tolist()
-    return [
-        (0, view.window[1]) if moves else None
-        for view, moves in zip(batch.views, back, strict=True)
-    ]
 
 
 def _mean(commit: Float[Tensor, "samples length"]) -> Float[Tensor, "samples 1"]:

@@ -109,7 +109,7 @@ def mean_field(says, canvas, mask, *, threshold, rounds, candidates, block_lengt
 def learn2pd(says, canvas, mask, *, threshold, block_length, gives):
     def choose(seen):
         left, final = seen.left, seen.given
-        return [i for i in left if final[i] > threshold] or surest(left, seen.confidence)
+        return {*surest(left, seen.confidence), *(i for i in left if final[i] > threshold)}
 
     return decode(choose, canvas, mask, block_length, says=says, gives=gives)
 

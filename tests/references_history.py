@@ -146,17 +146,18 @@ def told(says, canvas, places):
 
 
 def rcr(says, canvas, mask, *, k, block_length):
-    start, canvas, calls = canvas, list(canvas), 0
+    start, canvas, calls, running = canvas, list(canvas), 0, {}
     for block in blocks_of(canvas, mask, block_length):
         own = [i for i in block if start[i] == mask]
-        steps, running = math.ceil(len(own) / k), {}
+        seen = [*running, *own]
+        steps = math.ceil(len(own) / k)
         kept = [math.ceil(Fraction(len(own) * i, steps)) for i in range(steps + 1)]
         for step in range(steps):
-            said, calls = told(says, canvas, own), calls + 1
-            for i in own:
+            said, calls = told(says, canvas, seen), calls + 1
+            for i in seen:
                 if canvas[i] == mask:
                     canvas[i], running[i] = said[i]
-            for i in sorted(own, key=lambda i: (running[i], i))[: len(own) - kept[step + 1]]:
+            for i in sorted(seen, key=lambda i: (running[i], i))[: len(own) - kept[step + 1]]:
                 canvas[i] = mask
     return canvas, calls
 

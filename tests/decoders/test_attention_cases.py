@@ -204,14 +204,14 @@ def test_mean_field_looks_at_its_block_only():
 # --- Learn2PD ----------------------------------------------------------------------------
 
 
-def test_learn2pd_commits_what_its_filter_holds_for_final_and_else_the_surest():
+def test_learn2pd_commits_what_its_filter_holds_for_final_and_the_surest_in_every_call():
     final = torch.tensor([0.97, 0.96, 0.5, 0.99])
-    assert places(Learn2pd(), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 3], [2], [1]]
+    assert places(Learn2pd(), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 2, 3], [1]]
     assert places(Learn2pd(threshold=0.4), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [
         [0, 1, 2, 3]
     ]
     blocks = Learn2pd(block_length=2)
-    assert places(blocks, said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0], [1], [3], [2]]
+    assert places(blocks, said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize(

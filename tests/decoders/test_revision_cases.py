@@ -72,7 +72,21 @@ def test_rcr_keeps_the_higher_index_among_equally_sure_positions():
     assert [sorted(step) for step in written(outcome)] == [[2, 3], [0, 1]]
 
 
-def test_rcr_leaves_finished_blocks_and_filled_places_alone():
+def test_rcr_opens_a_doubtful_token_of_an_earlier_block_again():
+    calls = [
+        said(0.9, 0.2, 0.9, 0.9),
+        [X, (B, 0.3), X, X],
+        [X, X, (A, 0.8), (A, 0.7)],
+        [X, (C, 0.6), X, X],
+    ]
+    outcome, rows = played(Rcr(block_length=2), calls)
+    # Each block keeps one token after its first call.  The second's first call finds place 1
+    # least sure of all, at .3.
+    assert written(outcome) == [{0: A}, {1: B}, {1: None, 2: A, 3: A}, {1: C}]
+    assert rows[3].wanted.tolist() == [False, True, False, False]
+
+
+def test_rcr_leaves_filled_places_alone():
     calls = [said(0.1, 0.2, 0, 0, 0), said(0.1, 0, 0, 0, 0)]
     calls += [said(0, 0, 0, 0.9, 0.9), said(0, 0, 0, 0.8, 0.9)]
     outcome, _ = played(Rcr(block_length=2), [*calls, *calls], [None, None, B, None, None])
