@@ -236,7 +236,7 @@ def _others(
     if not bool((highest > _NEARLY_ONE).any()):
         return None
     # In place, for a copy costs more than the sum.
-    others = probabilities.scatter_(1, column, 0.0).sum(dim=1, dtype=torch.float64)
+    others = _sum(probabilities.scatter_(1, column, 0.0), torch.float64)
     probabilities.scatter_(1, column, highest)
     return others.float().double()
 
@@ -315,11 +315,15 @@ def entropy_of(
     """Return entropies in nats, from logits and the probabilities that they make."""
     # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
     logs = torch.log_softmax(logits, dim=-1).clamp_(min=torch.finfo(logits.dtype).min)
-    surprise = logs.mul_(probabilities).neg_()
-    if len(surprise) == 1:
+    return _sum(logs.mul_(probabilities).neg_(), logits.dtype)
+
+
+def _sum(values: Float[Tensor, "wanted columns"], dtype: torch.dtype) -> Float[Tensor, " wanted"]:
+    """Return the sum of each row in ``dtype``, whatever the other rows are."""
+    if len(values) == 1:
         # Of a single row, torch lets several threads add up parts, which rounds otherwise.
-        return surprise.expand(2, -1).contiguous().sum(dim=-1)[:1]
-    return surprise.sum(dim=-1)
+        return values.expand(2, -1).contiguous().sum(dim=-1, dtype=dtype)[:1]
+    return values.sum(dim=-1, dtype=dtype)
 
 
 def _spread(
