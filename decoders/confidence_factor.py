@@ -75,7 +75,8 @@ class ConfidenceFactor(Chooser):
         confidence = computed(statistics.confidence)
         order = ranking(confidence, open)
         count = _paper_count if self.rule == "paper" else _published_count
-        k = count(confidence.gather(1, order), open.sum(dim=1, keepdim=True), self.factor)
+        descending = confidence.gather(1, order).float()
+        k = count(descending, open.sum(dim=1, keepdim=True), self.factor)
         return leading(order, k, open)
 
 
@@ -105,8 +106,8 @@ def _thresholds(
 ) -> tuple[Int[Tensor, " length"], Float[Tensor, " length"]]:
     """Return the ranks 1, 2, ... and what the confidence of each is compared with.
 
-    The paper's condition, solved for the confidence.  In that form, and rounded to the
-    confidence's own precision, a confidence of 0.9 equals a threshold of 0.9.
+    The paper's condition, solved for the confidence.  In that form, and both rounded to
+    float32, a confidence of 2/3 equals a threshold of 2/3.
     """
     rank = torch.arange(1, descending.shape[1] + 1, device=descending.device)
     return rank, (1 - factor / (rank.double() + 1)).to(descending.dtype)

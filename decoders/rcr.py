@@ -73,7 +73,8 @@ class Rcr(BatchDecoder):
     def start(self, view: View) -> Running:
         """Return that nothing was written yet."""
         places = writable(view)
-        return Running(writable=places, confidence=torch.zeros(places.shape, device=places.device))
+        never = torch.zeros(places.shape, dtype=torch.float64, device=places.device)
+        return Running(writable=places, confidence=never)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""

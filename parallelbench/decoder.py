@@ -143,8 +143,10 @@ class Statistics:
     Attributes:
         token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
             temperature, a draw.
-        confidence: Probability of ``token`` at temperature 1, in [0, 1].
-        margin: Gap between the two highest probabilities, in [0, 1].
+        confidence: Probability of ``token`` at temperature 1, in [0, 1], in float64: 1 only where
+            float64 gives 1, and to be ranked by however near to 1 it is; see
+            :mod:`parallelbench.statistics`.
+        margin: Gap between the two highest probabilities, in [0, 1], likewise.
         logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
             one token is possible.
         entropy: Entropy of the prediction at temperature 1, in nats.
