@@ -71,5 +71,5 @@ class Learn2pd(Chooser):
         progress: Progress,  # noqa: ARG002
     ) -> Bool[Tensor, "samples length"]:
         """Return the open positions that are held for final, and the surest."""
-        final = open & (given(statistics, "head:learn2pd", square=False) > self.threshold)
-        return final | top(computed(statistics.confidence), open, 1)
+        surest = top(computed(statistics.confidence), open, 1)
+        return surest | (open & (given(statistics, "head:learn2pd", square=False) > self.threshold))
