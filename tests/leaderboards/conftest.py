@@ -7,8 +7,10 @@ from types import MappingProxyType
 import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
-from parallelbench.leaderboards import folder, pack, season, verify
-from parallelbench.leaderboards.season import Season, seasons
+from parallelbench.leaderboards.commands import packing as pack
+from parallelbench.leaderboards.entry import folder, season
+from parallelbench.leaderboards.entry.season import Season, seasons
+from parallelbench.leaderboards.verify import verification as verify
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
 

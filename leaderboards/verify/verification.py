@@ -23,13 +23,11 @@ from typing import Any, NamedTuple, overload
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.lanes import Job, Outcome
-from parallelbench.leaderboards.alike import alike_to_earlier
-from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
-from parallelbench.leaderboards.claims import claimed_run, serving_faults, statement_faults
-from parallelbench.leaderboards.confined import SECONDS, allow_records, confined
-from parallelbench.leaderboards.entry import Entry, Redecoded, level_of
-from parallelbench.leaderboards.first_prompt import FirstPrompt, first_prompt
-from parallelbench.leaderboards.folder import (
+from parallelbench.leaderboards.entry.confined import SECONDS, allow_records, confined
+from parallelbench.leaderboards.entry.eligibility import refuse_published
+from parallelbench.leaderboards.entry.entry import Entry, Redecoded, level_of
+from parallelbench.leaderboards.entry.first_prompt import FirstPrompt, first_prompt
+from parallelbench.leaderboards.entry.folder import (
     RESULTS,
     RUN,
     SUBMISSION,
@@ -39,15 +37,17 @@ from parallelbench.leaderboards.folder import (
     parsed,
     shown,
 )
-from parallelbench.leaderboards.known import Known, digest_faults, known_models
-from parallelbench.leaderboards.pack import refuse_published
-from parallelbench.leaderboards.prompt_rules import PromptRules
-from parallelbench.leaderboards.redecode import built_in_again, remark_of
-from parallelbench.leaderboards.reply_rules import ReplyRules
-from parallelbench.leaderboards.season import Season, seasons
-from parallelbench.leaderboards.submission import Submission
-from parallelbench.leaderboards.trace_rules import Conduct, broken_rules
-from parallelbench.leaderboards.unseen import Courses, course_of
+from parallelbench.leaderboards.entry.season import Season, seasons
+from parallelbench.leaderboards.entry.submission import Submission
+from parallelbench.leaderboards.verify.alike import alike_to_earlier
+from parallelbench.leaderboards.verify.cache import Finding, VerificationCache, key_of
+from parallelbench.leaderboards.verify.claims import claimed_run, serving_faults, statement_faults
+from parallelbench.leaderboards.verify.known import Known, digest_faults, known_models
+from parallelbench.leaderboards.verify.prompt_rules import PromptRules
+from parallelbench.leaderboards.verify.redecode import built_in_again, remark_of
+from parallelbench.leaderboards.verify.reply_rules import ReplyRules
+from parallelbench.leaderboards.verify.trace_rules import Conduct, broken_rules
+from parallelbench.leaderboards.verify.unseen import Courses, course_of
 from parallelbench.model import MODELS, Reply
 from parallelbench.progress import SILENT, Progress
 from parallelbench.prompt import Codec, Prompt, build_prompt
@@ -126,7 +126,7 @@ def verified(  # noqa: PLR0913  what follows the path may be left out
         path: As for :func:`verify_folder`.
         name: Likewise.
         redecode: Whether records of built-in models are decoded again, as
-            :mod:`~parallelbench.leaderboards.redecode` says.
+            :mod:`~parallelbench.leaderboards.verify.redecode` says.
         cache: What was verified before is taken from it, and what is verified now is kept in
             it; None verifies in any case.
         progress: Shows how far it is.

@@ -14,8 +14,8 @@ task, or marked by different engines, is never in one section.
 
 **Ranks.**  At an accuracy A, rows are sorted by ``speed_at(A)``, and share a rank unless a row is
 surely faster, by 10,000 resamples that are the same for all rows of a section: the rule, and what
-it keeps to, stands in :mod:`~parallelbench.leaderboards.ranks`.  A row that does not reach A has
-no rank there.
+it keeps to, stands in :mod:`~parallelbench.leaderboards.board.ranks`.  A row that does not reach A
+has no rank there.
 
 **Oracle efficiency** at A is the row's speed over that of the oracle that the entry ran with the
 same model: ``label``, which goes by the model's predictions.  Without one it is
@@ -57,12 +57,12 @@ from parallelbench.analysis.speed import (
 )
 from parallelbench.analysis.statistics import Estimate, percentile_interval
 from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
-from parallelbench.leaderboards.alike import alike_to_earlier
-from parallelbench.leaderboards.bound import bound_of
-from parallelbench.leaderboards.entry import Entry
-from parallelbench.leaderboards.known import is_ideal_with_other_tokenizer
-from parallelbench.leaderboards.ranks import RowDraws, tied_ranks
-from parallelbench.leaderboards.season import Season, season
+from parallelbench.leaderboards.board.bound import bound_of
+from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
+from parallelbench.leaderboards.entry.entry import Entry
+from parallelbench.leaderboards.entry.season import Season, season
+from parallelbench.leaderboards.verify.alike import alike_to_earlier
+from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
 from parallelbench.record import Record
 from parallelbench.results import Interval, Result, average_over_tasks, summarize
 from parallelbench.setting import Setting
@@ -226,7 +226,7 @@ class Standings:
         sections: In the order of the board.
         oracles: What stands beside the rows of each (entry, model), by these.
         bound: The ideal model under the information oracle, see
-            :mod:`~parallelbench.leaderboards.bound`: the fastest without an error where
+            :mod:`~parallelbench.leaderboards.board.bound`: the fastest without an error where
             predictions are the exact law.  A network that has settled on one of several right
             answers may go beyond.  None where the season's is not known.
         results: By the entry's name, what every setting reached on every task.

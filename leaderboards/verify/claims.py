@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError, SubmissionError
-from parallelbench.leaderboards.folder import RUN, SUBMISSION, shown
-from parallelbench.leaderboards.known import Known, digest_of_mini
-from parallelbench.leaderboards.pack import BUILT_IN, differing_samples, reads_a_file
-from parallelbench.leaderboards.season import Season
-from parallelbench.leaderboards.submission import Submission
+from parallelbench.leaderboards.entry.eligibility import differing_samples, reads_a_file
+from parallelbench.leaderboards.entry.folder import RUN, SUBMISSION, shown
+from parallelbench.leaderboards.entry.season import Season
+from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
+from parallelbench.leaderboards.verify.known import Known, digest_of_mini
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec
 from parallelbench.runfile import RunFile, differences, make_runfile

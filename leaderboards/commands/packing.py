@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import yaml
 
 from parallelbench.errors import RunFileError, StorageError, SubmissionError
-from parallelbench.leaderboards.cache import VerificationCache
-from parallelbench.leaderboards.confined import SECONDS
-from parallelbench.leaderboards.folder import (
+from parallelbench.leaderboards.entry.confined import SECONDS
+from parallelbench.leaderboards.entry.eligibility import reads_a_file, refuse_published, season_of
+from parallelbench.leaderboards.entry.folder import (
     CODEC,
     ENVIRONMENT,
     RECORDS,
@@ -25,9 +25,11 @@ from parallelbench.leaderboards.folder import (
     parsed,
     write_manifest,
 )
-from parallelbench.leaderboards.season import Season, seasons
-from parallelbench.leaderboards.submission import Division, Submission
-from parallelbench.leaderboards.tokenizer_file import to_file
+from parallelbench.leaderboards.entry.season import Season
+from parallelbench.leaderboards.entry.submission import BUILT_IN, Division, Submission
+from parallelbench.leaderboards.entry.tokenizer_file import to_file
+from parallelbench.leaderboards.verify.cache import VerificationCache
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.merge import appearing
 from parallelbench.model import MODELS
 from parallelbench.progress import SILENT, Progress
@@ -37,9 +39,6 @@ from parallelbench.rundir import RunDirectory, storage
 from parallelbench.runfile import RunFile
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
-
-#: Models whose tokenizer and weights are in this package.
-BUILT_IN: Final = ("ideal", "mini")
 
 #: Decompressed bytes of one file of records: at most 3 MB when compressed.
 _CHUNK_BYTES = 48 * 2**20
@@ -57,7 +56,7 @@ class Statement:
         title: What the board calls it; None makes one of the submitter and the models.
         contact: How to reach them.
         link: A page about it.
-        division: See :data:`~parallelbench.leaderboards.submission.Division`.
+        division: See :data:`~parallelbench.leaderboards.entry.submission.Division`.
         trained_on_suite: Whether the weights have seen answers of this suite's tasks; None says
             what is known of built-in models, and ``unknown`` of others.
         disclosure: What else a reader should know.
@@ -93,7 +92,7 @@ def pack(  # noqa: PLR0913  what follows the statement may be left out
         statement: What the run does not say itself.
         cache: Keeps what was verified, so that a board need not do it again; None keeps nothing.
         progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
         RequestError: The run is not finished, not of a season, or has decodes that failed.
@@ -137,73 +136,12 @@ def _refuse_unverified(
     seconds: int,
 ) -> None:
     """Refuse to hand out an entry that every board would refuse."""
-    from parallelbench.leaderboards.verify import verified  # which imports this module
-
     try:
         verified(place, name, cache=cache, progress=progress, seconds=seconds)
     except SubmissionError as error:
         raise SubmissionError(
             *(f"no entry was made, since a board would refuse it: {each}" for each in error.faults)
         ) from error
-
-
-def refuse_published(runfile: RunFile, where: str) -> None:
-    """Refuse a run of replies that others published: no entry can be made of them.
-
-    Raises:
-        SubmissionError: A model of the run is one of which only replies are at hand.
-    """
-    for label in sorted(runfile.published):
-        raise SubmissionError(
-            f"{where} has model {label!r:.80}, whose replies others published: nothing of how they "
-            "came to be can be checked, so they are no entry; decode with the model itself"
-        )
-
-
-def season_of(runfile: RunFile, where: str) -> Season:
-    """Return the season whose samples ``runfile`` decodes.
-
-    Raises:
-        RunFileError: There is none; the message says what differs from each.
-    """
-    told = []
-    for season in seasons().values():
-        lacking = differing_samples(runfile, season)
-        if not lacking:
-            return season
-        told.append(f"{season.name}: {lacking}")
-    raise RunFileError(
-        f"{where} decodes the samples of no season ({'; '.join(told)}); "
-        "`parallelbench leaderboard run-file SEASON` writes a run file that does"
-    )
-
-
-def differing_samples(runfile: RunFile, season: Season) -> str:
-    """Return in words how the samples of a run differ from those of a season; else nothing."""
-    told = [
-        f"{name} is {of_run} and must be {of_season}"
-        for name, of_run, of_season in (
-            ("seed", runfile.seed, season.seed),
-            ("samples", runfile.samples, season.samples),
-        )
-        if of_run != of_season
-    ]
-    ours = {setting.key: setting.label for setting in runfile.tasks}
-    theirs = {setting.key: setting.label for setting in season.tasks}
-    lacking = [label for key, label in theirs.items() if key not in ours]
-    beside = [label for key, label in ours.items() if key not in theirs]
-    told += [
-        f"{what} {', '.join(labels)}"
-        for what, labels in (("without", lacking), ("with other tasks", beside))
-        if labels
-    ]
-    return ", ".join(told)
-
-
-def reads_a_file(decoder: Setting) -> bool:
-    """Return whether a decoder's choices depend on a file that no entry holds."""
-    nested = (str(value) for value in decoder.fields.values() if isinstance(value, str))
-    return decoder.fields.get("table") is not None or any("table=" in text for text in nested)
 
 
 def _finished(directory: RunDirectory) -> list[Record]:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from parallelbench.leaderboards.folder import shown
+from parallelbench.leaderboards.entry.folder import shown
 
 #: What stands for a blank in the tokens of SentencePiece.
 BLANK: Final = "\u2581"

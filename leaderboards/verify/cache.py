@@ -26,10 +26,10 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelbench.decoder import DECODERS
-from parallelbench.leaderboards.entry import Redecoded
-from parallelbench.leaderboards.first_prompt import FirstPrompt
-from parallelbench.leaderboards.season import Season
-from parallelbench.leaderboards.submission import Level
+from parallelbench.leaderboards.entry.entry import Redecoded
+from parallelbench.leaderboards.entry.first_prompt import FirstPrompt
+from parallelbench.leaderboards.entry.season import Season
+from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.model import MODELS
 from parallelbench.runfile import RunFile
 from parallelbench.task import TASKS
@@ -48,7 +48,7 @@ class Finding(BaseModel):
         remarks: What a reader should know of the check.
         redecoded: What was decoded again, by the label of its model.
         content: Digest of what was decoded, as of
-            :class:`~parallelbench.leaderboards.verify.Verified`.
+            :class:`~parallelbench.leaderboards.verify.verification.Verified`.
         first_prompts: Of each model that is no server, what it reads.
     """
 

@@ -40,8 +40,8 @@ from parallelbench.decode import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Row
 from parallelbench.errors import SubmissionError
 from parallelbench.lanes import Job, Outcome
-from parallelbench.leaderboards.entry import Redecoded
-from parallelbench.leaderboards.known import Known
+from parallelbench.leaderboards.entry.entry import Redecoded
+from parallelbench.leaderboards.verify.known import Known
 from parallelbench.model import Load, Model, Prediction
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Final
 
-from parallelbench.leaderboards.tokenizer_parts import BLANK, CONTINUED, WORD_END, parts_of
+from parallelbench.leaderboards.entry.tokenizer_parts import BLANK, CONTINUED, WORD_END, parts_of
 from parallelbench.prompt import Codec
 
 _NEITHER: Final = re.compile(r"[\W_]+")

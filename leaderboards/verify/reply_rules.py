@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from parallelbench.leaderboards.spelling import Spelling, letters_of, words_in
+from parallelbench.leaderboards.verify.spelling import Spelling, letters_of, words_in
 from parallelbench.prompt import Codec
 from parallelbench.record import Record
 

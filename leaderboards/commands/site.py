@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.leaderboards.pack_verb import limited
+from parallelbench.leaderboards.commands.pack import limited
 from parallelbench.terminal import show, tell, tell_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from parallelbench.errors import SubmissionError
-    from parallelbench.leaderboards.standings import Section, Standings
+    from parallelbench.leaderboards.board.standings import Section, Standings
 
 #: Of the brief table in the terminal: its rows, and at which accuracy they are compared.
 _ROWS, _PERCENT = 10, 80
@@ -119,9 +119,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
     """Make the pages and print who leads; return whether an entry was refused, and so left out."""
-    from parallelbench.leaderboards.board import read_board
-    from parallelbench.leaderboards.cache import VerificationCache
-    from parallelbench.leaderboards.site import build_site
+    from parallelbench.leaderboards.board.board import read_board
+    from parallelbench.leaderboards.board.pages import build_site
+    from parallelbench.leaderboards.verify.cache import VerificationCache
     from parallelbench.progress import shown
 
     refusals: list[SubmissionError] = []

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from parallelbench.leaderboards.folder import hidden_characters
+from parallelbench.leaderboards.entry.folder import hidden_characters
 from parallelbench.prompt import Prompt
 
 #: Characters of a template and of a prompt that are shown.

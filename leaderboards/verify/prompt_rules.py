@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.spelling import Spelling
+from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.sample import Message
 

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from parallelbench.analysis.losses import is_ideal
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
-from parallelbench.leaderboards.pack import BUILT_IN
-from parallelbench.leaderboards.submission import Submission, SubmittedModel
-from parallelbench.leaderboards.tokenizer_file import from_file
+from parallelbench.leaderboards.entry.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
+from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission, SubmittedModel
+from parallelbench.leaderboards.entry.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
 from parallelbench.prompt import Codec
 from parallelbench.ranges import MOST_IN_A_FIELD
@@ -29,7 +28,7 @@ class Known(NamedTuple):
         digest: What its records must say.
         weights_digest: Likewise.
         built_in: Whether it is part of this package.
-        blocks: As in :class:`~parallelbench.leaderboards.trace_rules.Conduct`.
+        blocks: As in :class:`~parallelbench.leaderboards.verify.trace_rules.Conduct`.
         plain: Likewise.
         stops: Likewise.
         knows_law: Likewise.

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from parallelbench.decoder import Chooser, Decoder
 from parallelbench.lanes import block_ends, window_ends
-from parallelbench.leaderboards.folder import shown
-from parallelbench.leaderboards.unseen import Course
+from parallelbench.leaderboards.entry.folder import shown
+from parallelbench.leaderboards.verify.unseen import Course
 from parallelbench.model import Blocks
 from parallelbench.prompt import Prompt
 from parallelbench.record import Record

@@ -7,7 +7,7 @@ page for what are a few lines and marks, and would draw what others wrote by its
 
 The page computes a speed at any accuracy from the settings that it holds, by the rule of
 :func:`~parallelbench.analysis.speed.speed_at`; intervals, efficiencies and ranks are those of
-:mod:`~parallelbench.leaderboards.standings`, at every whole per cent.
+:mod:`~parallelbench.leaderboards.board.standings`, at every whole per cent.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from parallelbench.analysis.columns import PLAIN_COLUMNS
 from parallelbench.analysis.gallery import Gallery, gallery_of
 from parallelbench.analysis.report import content_digest, page_script, page_template, safe_names
 from parallelbench.errors import RequestError, StorageError
-from parallelbench.leaderboards.entry import Entry
-from parallelbench.leaderboards.season import Season, season
-from parallelbench.leaderboards.standings import (
+from parallelbench.leaderboards.board.standings import (
     HEADLINE,
     MOST_ROWS,
     PERCENTS,
@@ -37,8 +35,10 @@ from parallelbench.leaderboards.standings import (
     Standings,
     standings,
 )
-from parallelbench.leaderboards.submission import Level
-from parallelbench.leaderboards.wording import host_of, scripts_in
+from parallelbench.leaderboards.entry.entry import Entry
+from parallelbench.leaderboards.entry.season import Season, season
+from parallelbench.leaderboards.entry.submission import Level
+from parallelbench.leaderboards.entry.wording import host_of, scripts_in
 from parallelbench.model import MODELS
 from parallelbench.progress import SILENT, Progress
 from parallelbench.results import Interval, Result
@@ -93,7 +93,7 @@ LEVELS: Mapping[Level, LevelTold] = {
     ),
 }
 
-_HERE = "parallelbench.leaderboards"
+_HERE = "parallelbench.leaderboards.board"
 #: Decimals of what is only shown; what the page computes with has twelve.
 _SHOWN = 4
 
@@ -141,7 +141,7 @@ def build_site(
 
 
 def _rendered(template: str, script: str, **content: Any) -> str:
-    return page_template(_HERE, f"site/{template}").render(
+    return page_template(_HERE, f"templates/{template}").render(
         levels=LEVELS,
         theirs=_theirs,
         host_of=host_of,
@@ -174,7 +174,7 @@ def _index_page(
 ) -> str:
     return _rendered(
         "index.html.jinja",
-        page_script(_HERE, "site/board.js"),
+        page_script(_HERE, "templates/board.js"),
         gallery=Gallery(),
         entries=entries,
         beyond={name: len(own) for board in boards for name, own in board.beyond.items()},

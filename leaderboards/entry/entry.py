@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parallelbench.leaderboards.first_prompt import FirstPrompt
-from parallelbench.leaderboards.submission import Level, Submission
+from parallelbench.leaderboards.entry.first_prompt import FirstPrompt
+from parallelbench.leaderboards.entry.submission import Level, Submission
 from parallelbench.record import Record
 
 _Count = Annotated[int, Field(ge=0)]

@@ -9,10 +9,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from parallelbench.leaderboards import wording
+from parallelbench.leaderboards.entry import wording
 from parallelbench.ranges import MOST_RUNS
 
 SCHEMA_VERSION: Final = 1
+
+#: Models whose tokenizer and weights are in this package.
+BUILT_IN: Final = ("ideal", "mini")
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -71,7 +74,7 @@ class Submission(BaseModel):
         title: What the board calls it.
         submitter: Who stands for it.
         contact: How to reach them; shown on the board.
-        link: A page about it, as :func:`~parallelbench.leaderboards.wording.link` has it.
+        link: A page about it, as :func:`~parallelbench.leaderboards.entry.wording.link` has it.
         division: See :data:`Division`.
         trained_on_suite: Whether the weights have seen answers of this suite's tasks.
         disclosure: What else a reader should know, in words.

@@ -3,8 +3,8 @@
 The ideal model of this package, as it comes, under the information oracle without a tolerance:
 each call writes as many tokens as can be right for sure.  What it needs on the test part of a
 season follows from nothing but the season, so it lies beside the season's file, and no entry
-has a say in it.  A test decodes it again; ``python -m parallelbench.leaderboards.bound SEASON``
-writes the file of a new season.
+has a say in it.  A test decodes it again;
+``python -m parallelbench.leaderboards.board.bound SEASON`` writes the file of a new season.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from parallelbench.analysis.losses import IDEAL
 from parallelbench.analysis.sweep import Sweep
 from parallelbench.decoder import DECODERS
-from parallelbench.leaderboards.season import Season, season, seasons
+from parallelbench.leaderboards.entry.season import Season, season, seasons
 from parallelbench.record import Record
 from parallelbench.setting import make_setting
 
@@ -95,7 +95,7 @@ def main() -> None:
     name = parser.parse_args().season
     content = decoded_bound(season(name))
     lines = [f"{json.dumps(task)}: {json.dumps(own)}" for task, own in content.items()]
-    file = Path(__file__).parent / "seasons" / _FILE.format(name)
+    file = Path(__file__).parents[1] / "seasons" / _FILE.format(name)
     file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8", newline="\n")
 
 

@@ -14,7 +14,7 @@ from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST
 from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
-    from parallelbench.leaderboards.verify import Verified
+    from parallelbench.leaderboards.verify.verification import Verified
 
 _PATH = click.Path(path_type=Path)
 _A_WEEK = 604_800
@@ -47,7 +47,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
       parallelbench leaderboard run-file 2026-1 --model hf:PATH > run.yaml
       parallelbench run run.yaml --out runs/mine
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.leaderboards.season import season as called
+    from parallelbench.leaderboards.entry.season import season as called
     from parallelbench.runfile import make_runfile
 
     of = called(season)
@@ -107,9 +107,9 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
       parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
                                      --division closed --trained-on-suite no --licence MIT
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.leaderboards.cache import VerificationCache
-    from parallelbench.leaderboards.pack import Statement
-    from parallelbench.leaderboards.pack import pack as carry_out
+    from parallelbench.leaderboards.commands.packing import Statement
+    from parallelbench.leaderboards.commands.packing import pack as carry_out
+    from parallelbench.leaderboards.verify.cache import VerificationCache
     from parallelbench.progress import shown
 
     with shown(f"packing {run}") as progress:
@@ -171,10 +171,10 @@ def verify(  # noqa: PLR0913  each is an option
       parallelbench leaderboard verify leaderboards/submissions/mini --reproduce --record
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.errors import SubmissionError
-    from parallelbench.leaderboards.board import write_check
-    from parallelbench.leaderboards.cache import VerificationCache
-    from parallelbench.leaderboards.regenerate import regenerated
-    from parallelbench.leaderboards.verify import verified
+    from parallelbench.leaderboards.board.board import write_check
+    from parallelbench.leaderboards.commands.regenerate import regenerated
+    from parallelbench.leaderboards.verify.cache import VerificationCache
+    from parallelbench.leaderboards.verify.verification import verified
     from parallelbench.progress import shown
 
     if reproduce:
@@ -225,8 +225,8 @@ def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool
     Example:
       parallelbench leaderboard add entry --name my-model
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.leaderboards.board import add as carry_out
-    from parallelbench.leaderboards.cache import VerificationCache
+    from parallelbench.leaderboards.board.board import add as carry_out
+    from parallelbench.leaderboards.verify.cache import VerificationCache
     from parallelbench.progress import shown
 
     with shown(f"verifying {entry}") as progress:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.folder import parsed, read_json
-from parallelbench.leaderboards.tokenizer_parts import part_faults
+from parallelbench.leaderboards.entry.folder import parsed, read_json
+from parallelbench.leaderboards.entry.tokenizer_parts import part_faults
 from parallelbench.prompt import Codec
 
 #: Special tokens that a chat template may name.

@@ -19,12 +19,12 @@ from typing import Annotated, Any, Final, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
-from parallelbench.leaderboards.cache import VerificationCache
-from parallelbench.leaderboards.confined import SECONDS, confined
-from parallelbench.leaderboards.entry import Entry, Redecoded
-from parallelbench.leaderboards.folder import RUN, Folder, parsed, read_json
-from parallelbench.leaderboards.submission import Level
-from parallelbench.leaderboards.verify import Verified, content_of, verified
+from parallelbench.leaderboards.entry.confined import SECONDS, confined
+from parallelbench.leaderboards.entry.entry import Entry, Redecoded
+from parallelbench.leaderboards.entry.folder import RUN, Folder, parsed, read_json
+from parallelbench.leaderboards.entry.submission import Level
+from parallelbench.leaderboards.verify.cache import VerificationCache
+from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
 from parallelbench.merge import appearing
 from parallelbench.progress import SILENT, Progress
 from parallelbench.record import from_line
@@ -75,7 +75,7 @@ def add(  # noqa: PLR0913  what follows the board may be left out
         name: What the board calls it; None takes the folder's name.
         cache: What was verified before; None verifies in any case.
         progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
         SubmissionError: It claims something that is not found again, its records are on the
@@ -147,7 +147,7 @@ def read_board(
         folder: The board's folder.
         cache: What was verified before; None verifies every entry again.
         progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verified`.
+        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
         refused: Called for each entry that is refused, which is then left out, so that it hides
             no other; None raises the first refusal.
 

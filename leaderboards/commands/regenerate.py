@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.entry import Redecoded, level_of
-from parallelbench.leaderboards.pack import BUILT_IN
-from parallelbench.leaderboards.redecode import decoded_again, remark_of
-from parallelbench.leaderboards.verify import Verified
+from parallelbench.leaderboards.entry.entry import Redecoded, level_of
+from parallelbench.leaderboards.entry.submission import BUILT_IN
+from parallelbench.leaderboards.verify.redecode import decoded_again, remark_of
+from parallelbench.leaderboards.verify.verification import Verified
 from parallelbench.model import MODELS, Model
 from parallelbench.ranges import LEAST_SPOT_CHECK
 from parallelbench.record import Record
