@@ -1,21 +1,29 @@
 """ASS: commit one position, then two, then four: twice as many in every step.
 
 The first tokens of a canvas decide most and have the least to go by; the more stands, the more
-can be written at once.  A block of n positions takes about log2 n calls.
+can be written at once.  A block of n positions takes log2 n calls.
 
-Rule: step i commits ``top(c', open, 2**i)``, the last step what is left: n positions take
-``floor(log2 n) + 1`` calls.  c' holds end-of-text back as in ``eoser``, on a line from ``floor``
-in the block's first step to 1 in its last.
-Defaults: floor = 0.01.  1 holds nothing back.
+Rule: of ``S = floor(log2 n)`` steps, one at least, step i commits ``top(c', open, 2**i)``, and
+the last one all that is left: n / 2 + 1 positions where n is a power of 2.  c' holds
+end-of-text back as in ``eoser``, by ``g_i = floor + (1 - floor) (2**(i + 1) - 1) / 2**S``: a
+line in the tokens that are written after the step, and not in the steps.
+Defaults: floor = 0.01, the authors' EOSER with ASS.  1 holds nothing back, their ASS alone.
+
+The authors' own blocks double in length; with ``block_length``, all blocks are alike here and
+the doubling begins anew in each.
 
 Source: Yang et al., "Taming Masked Diffusion Language Models via Consistency Trajectory
-Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), ascending step size.
+Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), ascending step size,
+and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5affb4e, read
+2026-11-30: ``eoser_ass_generate`` with one block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
+
+import torch
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
 from parallelbench.decoders.eoser import check_floor, held_back
@@ -47,7 +55,9 @@ class ASS(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest positions of every sample, end-of-text held back."""
-        steps = batch.progress.initial.double().log2().floor().long() + 1
-        order = ranking(held_back(batch, self.floor, steps), batch.open)
-        count = (2**batch.progress.step)[:, None]
+        step, initial = batch.progress.step, batch.progress.initial
+        steps = initial.double().log2().long().clamp(min=1)
+        way = (2.0 ** (step + 1) - 1) / 2.0**steps
+        count = torch.where(step < steps - 1, 2**step, initial)[:, None]
+        order = ranking(held_back(batch, self.floor, way), batch.open)
         return Updates(write=leading(order, count, batch.open), tokens=batch.statistics.token)

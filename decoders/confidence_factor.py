@@ -12,6 +12,7 @@ Rule: with the confidences in descending order ``c_(1) >= ... >= c_(N)``, commit
 
 The second is what the authors' code does, and the code of others who took it over.  It
 differs in two ways: equality passes, and a failure at the last rank alone goes unnoticed.
+It is also what the public board decodes with, so the grid and the preset use it.
 Defaults: factor = 1.0, rule = paper.
 
 Source: Wu et al., "Fast-dLLM" (2025, arXiv:2505.22618), factor-based parallel decoding and
@@ -52,7 +53,7 @@ class ConfidenceFactor(Chooser):
     presets: ClassVar[Mapping[str, str]] = {
         "fast-dllm-factor": "factor=1.0,rule=published,block_length=32",
     }
-    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9"
+    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9,rule=published"
 
     factor: float = 1.0
     rule: Literal["paper", "published"] = "paper"
@@ -74,7 +75,8 @@ class ConfidenceFactor(Chooser):
         confidence = computed(statistics.confidence)
         order = ranking(confidence, open)
         count = _paper_count if self.rule == "paper" else _published_count
-        k = count(confidence.gather(1, order), open.sum(dim=1, keepdim=True), self.factor)
+        descending = confidence.gather(1, order).float()
+        k = count(descending, open.sum(dim=1, keepdim=True), self.factor)
         return leading(order, k, open)
 
 
@@ -104,8 +106,8 @@ def _thresholds(
 ) -> tuple[Int[Tensor, " length"], Float[Tensor, " length"]]:
     """Return the ranks 1, 2, ... and what the confidence of each is compared with.
 
-    The paper's condition, solved for the confidence.  In that form, and rounded to the
-    confidence's own precision, a confidence of 0.9 equals a threshold of 0.9.
+    The paper's condition, solved for the confidence.  In that form, and both rounded to
+    float32, a confidence of 2/3 equals a threshold of 2/3.
     """
     rank = torch.arange(1, descending.shape[1] + 1, device=descending.device)
     return rank, (1 - factor / (rank.double() + 1)).to(descending.dtype)

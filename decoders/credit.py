@@ -114,7 +114,7 @@ class Credit(BatchDecoder):
         # On the left, so that every ledger ends with this call.
         token = _padded([state.token[:step] for state, step in pairs])
         credit = _padded([state.credit[:step] for state, step in pairs]) * self.decay
-        gained = computed(batch.statistics.confidence).clamp(min=0) ** self.exponent
+        gained = computed(batch.statistics.confidence).float().clamp(min=0) ** self.exponent
         token = torch.cat([token, batch.statistics.token.where(batch.open, 0)[:, None]], dim=1)
         credit = torch.cat([credit, gained.where(batch.open, 0)[:, None]], dim=1)
         for index, (state, step) in enumerate(pairs):

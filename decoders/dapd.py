@@ -100,7 +100,7 @@ class Dapd(Chooser):
     ) -> Bool[Tensor, "samples length"]:
         weight = mutual.sum(dim=2) * confidence.masked_fill(~open, 0)
         # Nothing keeps away what is certain.
-        joined = (mutual > self.edge) & (confidence != 1)[:, :, None]
+        joined = (mutual > self.edge) & (confidence.float() != 1)[:, :, None]
         return independent(weight, open, joined)
 
 

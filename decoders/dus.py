@@ -12,12 +12,17 @@ group; the last group takes all that wait.
 Defaults: base = 2, skip_below = 0 (nobody waits), one window.  The published settings vary
 ``block_length``: 2, 4, 8, 16, 32 tokens in 1, 2, 3, 4, 5 calls.
 
+The authors' code, and that of the public board with its threshold of 0.3, never comes back to a
+member that was not sure enough: its position is still open in the reply.  Here it is written
+with a later group, in the same number of calls, and what is predicted after that sees it.
+
 At base 2 the last group is empty, and so no call, in every window whose length is no power
 of 2: such a window takes ``floor(log2 B)`` calls.  Where a canvas is pre-filled, a group with
 no open position is left out, and makes no call either.
 
 Source: Luxembourg et al., "Plan for Speed: Dilated Scheduling for Masked Diffusion Language
-Models" (2025, arXiv:2506.19037).
+Models" (2025, arXiv:2506.19037), and its code, ``generate_scheduled`` in ``generate.py`` of
+github.com/omerlux/DUS, commit abd7723, read 2026-11-30.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ class DUS(BatchDecoder):
 
     needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
     labelled: ClassVar[tuple[str, ...]] = ("base",)
-    grid: ClassVar[str] = "block_length=1|2|4|8|16|32"
+    grid: ClassVar[str] = "block_length=1|2|4|8|16|32,skip_below=0.3"
 
     base: int = 2
     skip_below: float = 0.0

@@ -4,17 +4,20 @@ Late positions are often sure of end-of-text long before the text is decided, an
 takes the surest first fills the canvas from its end.  Scaling down that confidence at first
 lets words go before.
 
-Rule: as ``llada`` with confidences: step i of T commits ``top(c', open, K_i)``, where
-``c' = g_i c`` at positions whose predicted token ends a reply, ``c' = c`` elsewhere, and
-``g_i = floor + (1 - floor) i / (T - 1)``, a straight line from ``floor`` to 1.
+Rule: as ``llada`` with confidences: step i of a block's T commits ``top(c', open, K_i)``, where
+``c' = g_i c`` at positions whose predicted token ends a reply and ``c' = c`` elsewhere.  A
+canvas of N blocks takes N T steps, and ``g_i = floor + (1 - floor) i / (N T - 1)``.
+In one block that is a straight line from ``floor`` to 1.  In several it is the authors' code,
+which measures a step of a block against the steps of all blocks: the line begins anew in each
+block and ends at ``floor + (1 - floor) (T - 1) / (N T - 1)``, far below 1.  N is the length of
+the canvas over that of the block, rounded up.
 A single step commits all, and needs no scale.
 Defaults: floor = 0.4, steps = 32 per block.
 
-The source of this reading gives the two ends of the line and not its form; a straight one is
-taken.
-
 Source: Yang et al., "Taming Masked Diffusion Language Models via Consistency Trajectory
-Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), EOS early rejection.
+Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), EOS early rejection,
+and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5affb4e, read
+2026-11-30: ``eoser_generate``, which is told the steps of all blocks together.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoders.memory import bounds
 from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
 from parallelbench.decoders.selection import computed, leading, ranking
 
@@ -37,8 +41,8 @@ class EOSER(BatchDecoder):
     """Commit the surest positions on LLaDA's schedule, with end-of-text held back at first.
 
     Attributes:
-        floor: What the confidence in end-of-text is multiplied by in the first step, in
-            [0, 1]; at 1 this is ``llada``.
+        floor: What the confidence in end-of-text is multiplied by in a block's first step,
+            in [0, 1]; at 1 this is ``llada``.
         steps: Calls per block, at least 1.
 
     Raises:
@@ -60,8 +64,10 @@ class EOSER(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest positions, end-of-text held back, as many as the schedule says."""
-        steps = torch.full_like(batch.progress.step, self.steps)
-        order = ranking(held_back(batch, self.floor, steps), batch.open)
+        low, high = bounds(batch)
+        blocks = -(-batch.open.shape[1] // (high - low).squeeze(1))
+        way = batch.progress.step.double() / (self.steps * blocks - 1).clamp(min=1)
+        order = ranking(held_back(batch, self.floor, way), batch.open)
         count = even_count(batch.progress, self.steps)
         return Updates(write=leading(order, count, batch.open), tokens=batch.statistics.token)
 
@@ -81,18 +87,17 @@ def check_floor(floor: float) -> None:
 
 
 def held_back(
-    batch: StepBatch, floor: float, steps: Int[Tensor, " samples"]
+    batch: StepBatch, floor: float, way: Float[Tensor, " samples"]
 ) -> Float[Tensor, "samples length"]:
     """Return the confidences, those in the end of a reply scaled by how far a block is.
 
     Args:
         batch: One step.
-        floor: The scale in a block's first step; it is 1 in its last.
-        steps: How many each block takes in all.
+        floor: The scale at the start of the way; it is 1 at its end.
+        way: How far each sample is, in [0, 1].
     """
     confidence, token = computed(batch.statistics.confidence).double(), batch.statistics.token
     codec = batch.views[0].prompt.codec
     ends = torch.isin(token, torch.tensor(sorted(codec.ends), device=token.device))
-    way = batch.progress.step.double() / (steps - 1).clamp(min=1)
-    scale = (floor + (1 - floor) * way.clamp(max=1))[:, None]
+    scale = (floor + (1 - floor) * way)[:, None]
     return torch.where(ends, confidence * scale, confidence)

@@ -7,16 +7,19 @@ Rule, in each call:
 * always overwrite ``{i written : t_i is another token, c_i > edit}`` with t_i, in the block
   and not where the canvas was filled before the start.
 
-A full block is looked at again until a call changes nothing, ``after + 1`` times at most;
-so n open positions take n + after + 1 calls at most.
+A full block gets further calls until one changes nothing, ``after`` at most; so a block of n
+open positions takes n + after calls at most.  What the last of them overwrites stays written.
 It reads what the model says of written positions.  LLaDA2.1 is trained to say there what it
 would write now; other masked models are not, and may say anything.
 Defaults: threshold = 0.5, edit = 0.0, after = 16, as sglang serves it.  The model's own code
 has 0.95 and 0.9; its quality mode 0.7 and 0.5, its speed mode 0.5 and 0.
 
 Source: LLaDA2.1 (Ant Group, 2026), mask-to-token and token-to-token decoding, by its
-``generate`` and sglang's ``JointThreshold``; without the latter's optional penalty on
-repeating the token before.
+``generate`` (``max_post_steps``; in ``remask/modeling_llada2_moe.py`` of synsis/remasked_DLM at
+1fe25ab) and sglang's ``JointThreshold`` (``max_post_edit_steps``; at 17d5721), both read
+2026-11-30; without the latter's optional penalty on repeating the token before.  sglang writes
+the same tokens; it makes one more call per block, which stores keys and values, and another
+where a block still changes in the last call that may overwrite.
 """
 
 from __future__ import annotations
@@ -41,7 +44,13 @@ from parallelbench.decoders.selection import computed, passing_or_best
 
 @dataclass(slots=True, eq=False)
 class Looks:
-    """Where a sample may be written, how often its full block was seen, and whether it is done."""
+    """What a sample has behind it in its block.
+
+    Attributes:
+        writable: Where the sample may be written.
+        after: Calls so far in which the block was full.
+        finished: Whether such a call changed nothing, or was the last.
+    """
 
     writable: Bool[Tensor, " length"]
     after: Int[Tensor, ""]
@@ -56,7 +65,7 @@ class JointThreshold(BatchDecoder):
     Attributes:
         threshold: What a confidence must exceed to fill an open position, in (0, 1].
         edit: What it must exceed to overwrite another token, in [0, 1]; 1 never overwrites.
-        after: How many calls on a full block may be followed by another, 0 or more.
+        after: Most calls on a full block, 0 or more; 0 ends the block as soon as it is full.
 
     Raises:
         ValueError: One of them is out of range.
@@ -86,11 +95,11 @@ class JointThreshold(BatchDecoder):
             raise ValueError(f"after must be 0 calls or more, got {self.after}")
 
     def most_steps(self, positions: int) -> int:
-        """Return the steps of one-token blocks: one to write each, the others to look at it."""
-        return (self.after + 2) * positions
+        """Return the steps of one-token blocks: one fills each, the others may overwrite it."""
+        return (self.after + 1) * positions
 
     def start(self, view: View) -> Looks:
-        """Return that no full block was seen yet."""
+        """Return the state of a sample whose block was never full."""
         return Looks(writable=writable(view), after=view.canvas.new_zeros(()))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
@@ -98,8 +107,8 @@ class JointThreshold(BatchDecoder):
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full and a look at it changed nothing, or was the last."""
-        return view.remaining == 0 and state.finished
+        """Return whether the block is full and no further call may change it."""
+        return view.remaining == 0 and (self.after == 0 or state.finished)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill and overwrite."""
@@ -110,7 +119,7 @@ class JointThreshold(BatchDecoder):
         full = ~batch.open.any(dim=1)
         after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
         handed_back(batch.states, after=after)
-        finished = full & ((after > self.after) | ~edited.any(dim=1))
+        finished = full & ((after >= self.after) | ~edited.any(dim=1))
         for state, over in zip(batch.states, finished.tolist(), strict=True):
             state.finished = over
         return Updates(write=filled | edited, tokens=token)

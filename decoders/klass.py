@@ -79,7 +79,7 @@ class Klass(BatchDecoder):
     presets: ClassVar[Mapping[str, str]] = {
         "klass-llada": "threshold=0.9,divergence=0.01,history=2,block_length=64",
     }
-    grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
+    grid: ClassVar[str] = "threshold=0.7|0.8|0.9|0.95"
 
     threshold: float = 0.9
     divergence: float = 0.01

@@ -3,16 +3,21 @@
 A small network looks at the confidences of a block and says of each open position how likely
 its present token is the one that the model would end with.
 
-Rule: with ``f_i`` that probability, ``S = {i open : f_i > threshold}``, or ``argmax c`` if
-that is empty.
+Rule: with ``f_i`` that probability, ``S`` is the union of ``{i open : f_i > threshold}`` and
+``argmax c``: the surest is written in every call, whatever the filter says of it.
 Defaults: threshold = 0.96, blocks of 32, for which the published filters were trained.
 
 The filter belongs to a model and a block length, and none comes with this package: a model
 gives ``f`` as ``"head:learn2pd"``, one number in [0, 1] for each canvas position.  The
-method's second part, which predicts the end of the text and cuts the canvas there, is not
-here: its rule was not found.
+method's second part, which cuts the canvas behind the first end-of-text that is predicted, is
+not here: a canvas keeps its length.
 
-Source: Learn2PD (2025, arXiv:2509.25188), from notes on the paper; its code was not seen.
+Where the authors write the surest, a schedule of steps says how many; ours is theirs with as
+many steps as tokens.
+
+Source: Learn2PD (2025, arXiv:2509.25188), and its code, ``generate_learn2parallel`` in
+``llada/generate.py`` of ``ims-kdks/Learning-to-Parallel-Decoding`` at commit 342293ce, read in
+December 2026.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from parallelbench.decoders.selection import computed, given, top
 @DECODERS.register("learn2pd")
 @dataclass(frozen=True, kw_only=True)
 class Learn2pd(Chooser):
-    """Commit positions that a trained filter accepts as final; the surest if there is none.
+    """Commit positions that a trained filter accepts as final, and the surest.
 
     Attributes:
         threshold: What the filter's probability must exceed, in [0, 1].
@@ -65,7 +70,6 @@ class Learn2pd(Chooser):
         open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
         progress: Progress,  # noqa: ARG002
     ) -> Bool[Tensor, "samples length"]:
-        """Return the open positions that are held for final, or the surest."""
-        confidence = computed(statistics.confidence)
+        """Return the open positions that are held for final, and the surest."""
         final = open & (given(statistics, "head:learn2pd", square=False) > self.threshold)
-        return final | (top(confidence, open, 1) & ~final.any(dim=1, keepdim=True))
+        return final | top(computed(statistics.confidence), open, 1)

@@ -129,6 +129,19 @@ def bounds(batch: StepBatch) -> tuple[Int[Tensor, "samples 1"], Int[Tensor, "sam
     return windows[:, :1], windows[:, 1:]
 
 
+def reaching_back(
+    batch: StepBatch, opened: Bool[Tensor, "samples length"]
+) -> list[tuple[int, int] | None]:
+    """Return the windows that must begin earlier, for a position before them is opened again."""
+    start, _ = bounds(batch)
+    position = torch.arange(opened.shape[1], device=opened.device)
+    back = (opened & (position < start)).any(dim=1).tolist()
+    return [
+        (0, view.window[1]) if moves else None
+        for view, moves in zip(batch.views, back, strict=True)
+    ]
+
+
 def first_open(
     views: Sequence[View], like: Bool[Tensor, "samples length"]
 ) -> Bool[Tensor, "samples length"]:

@@ -4,18 +4,20 @@ Answers are often settled long before a fixed schedule has written them.  The sc
 ``llada`` goes on until the gap between the two highest logits, averaged over what is still
 open, reaches a threshold that falls with progress; then the rest is committed in one step.
 
-Rule: step i of T takes ``S = {open}`` if the mean gap over all open positions is at least
-``early`` while ``i / T < 0.33``, ``middle`` while ``i / T < 0.67``, ``late`` after that; else
-``S = top(c, open, K_i)`` with LLaDA's K_i.
+Rule: step i = 0, 1, ... of T takes ``S = {open}`` if the mean gap over all open positions is
+at least ``early`` while ``(i + 1) / T < 0.33``, ``middle`` while ``(i + 1) / T < 0.67``,
+``late`` after that; else ``S = top(c, open, K_i)`` with LLaDA's K_i.
 Defaults: early = 7.5, middle = 5.0, late = 2.5 nats, steps = 32 per block,
 which ends as soon as it is full.
 
 The authors average over five positions behind a marker of the answer that is given beforehand.
 The tasks here have no such marker, so this variant averages over all that is open: it is
-another rule, and named so.  With blocks, each is decided for itself.
+another rule, and named so.  With blocks, each is decided for itself: theirs counts the steps
+of all blocks together, and fills all that are left.
 
 Source: Li et al., "Diffusion Language Models Know the Answer Before Decoding" (Prophet, 2025,
-arXiv:2508.19982).
+arXiv:2508.19982), and its code, ``generate_earlyexit.py`` of pixeli99/Prophet at 460afe4
+(read 2026-11-30), which counts the present step as done: the share of progress is (i + 1) / T.
 """
 
 from __future__ import annotations
@@ -80,6 +82,6 @@ class ProphetWholeCanvas(BatchDecoder):
         return Updates(write=due | (batch.open & settled), tokens=batch.statistics.token)
 
     def _threshold(self, progress: Progress) -> Float[Tensor, " samples"]:
-        share = progress.step.double() / self.steps
+        share = (progress.step.double() + 1) / self.steps
         late = torch.full_like(share, self.late)
         return late.masked_fill(share < 0.67, self.middle).masked_fill(share < 0.33, self.early)

@@ -3,22 +3,22 @@
 A position that was doubtful when it was written is opened again, however long ago that
 was; so early mistakes can be mended, and the number of calls is fixed.
 
-Rule: with n positions and ``T = ceil(n / k)`` calls, call i = 1 ... T commits all open
-positions and remembers the confidence of each; then it opens again the
-``n - ceil(n i / T)`` positions whose remembered confidence is lowest.
+Rule: with n positions in a block and ``T = ceil(n / k)`` calls, call i = 1 ... T commits all
+open positions and remembers the confidence of each; then it opens again the
+``n - ceil(n i / T)`` positions whose remembered confidence is lowest, among all that were
+written so far: also one of an earlier block, which is then filled together with the present one.
 Defaults: k = 1.  As k is at least 1, something is opened again after every call but the
 last: exactly T calls are made for each block.
 
 Source: He et al., "MDPO: Overcoming the Training-Inference Divide of Masked Diffusion
-Language Models" (2025, arXiv:2508.13148), running confidence remasking, linear schedule.
-Its code remembers the confidence of the last commit, not the highest so far; so does this.
-Blocks are revised by themselves here: that code lets a later one open what an earlier one
-wrote, and then never fills it.
+Language Models" (2025, arXiv:2508.13148), running confidence remasking, linear schedule, and
+its code, ``mdlm_generation_utils.py`` of autonomousvision/mdpo at e6ae439 (read 2026-11-30).
+That code remembers the confidence of the last commit, not the highest so far; so does this.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -27,9 +27,10 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
+    bounds,
     gathered,
     handed_back,
-    in_windows,
+    reaching_back,
     revised,
     writable,
 )
@@ -72,7 +73,8 @@ class Rcr(BatchDecoder):
     def start(self, view: View) -> Running:
         """Return that nothing was written yet."""
         places = writable(view)
-        return Running(writable=places, confidence=torch.zeros(places.shape, device=places.device))
+        never = torch.zeros(places.shape, dtype=torch.float64, device=places.device)
+        return Running(writable=places, confidence=never)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""
@@ -82,5 +84,8 @@ class Rcr(BatchDecoder):
         total, step = batch.progress.initial, batch.progress.step + 1
         calls = (total + self.k - 1) // self.k
         left = total - (total * step + calls - 1) // calls
-        own = in_windows(batch, gathered(batch.states, "writable"))
-        return revised(batch, batch.open, leading(ranking(-running, own), left[:, None], own))
+        _, end = bounds(batch)
+        position = torch.arange(batch.open.shape[1], device=batch.open.device)
+        written = gathered(batch.states, "writable") & (position < end)
+        opened = leading(ranking(-running, written), left[:, None], written)
+        return replace(revised(batch, batch.open, opened), windows=reaching_back(batch, opened))

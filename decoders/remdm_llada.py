@@ -88,7 +88,8 @@ class RemdmLlada(BatchDecoder):
     def start(self, view: View) -> Commits:
         """Return that nothing was committed yet."""
         places = writable(view)
-        return Commits(writable=places, confidence=torch.zeros(places.shape, device=places.device))
+        never = torch.zeros(places.shape, dtype=torch.float64, device=places.device)
+        return Commits(writable=places, confidence=never)
 
     def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
         """Return whether all calls of the schedule were made."""

@@ -8,22 +8,31 @@ Rule, in each call:
 * ``S = {i open : c_i > mean of all confidences at commit}``, the bar being 1 at first; if
   these are fewer than ``least``, the ``least`` surest; commit S;
 * if open positions are left, open again the ``min(max(least // 2, ceil(|S| / 8)), |S| - 1)``
-  written positions of the block with the smallest ``c_i - c_i one call earlier``, where c_i
-  is the confidence of what is likeliest there now, not of what is written.  A position that
-  was not open one call earlier counts as having gained without end.
+  written positions with the smallest ``c_i - c_i one call earlier``, where c_i is the
+  confidence of what is likeliest there now, not of what is written.
 
-Each call adds one token at least, so n positions take n calls at most.
+Every position up to the end of the block has a confidence in every call, written or not, so a
+token of many calls ago may be taken back, also one of an earlier block, which is then filled
+together with the present one.  Before the first call all confidences are 0, so that the first
+call takes back what is least sure; a position that a later block adds counts as having gained
+without end.
+
+Each call adds one token at least, so n positions take n calls at most.  As earlier blocks are
+asked for in every call, a cache that keeps them saves nothing.
 Defaults: least = 2.
 
 Source: Dong et al., "Saber: An Efficient Sampling with Adaptive Acceleration and
 Backtracking Enhanced Remasking for Diffusion Language Model" (2025, arXiv:2510.18165), and
-its code, in which a confidence at commit counts for the bar even after it was taken back.
+its code, ``generate_with_saber`` of zhaoyMa/Saber at 2f061e2 (read 2026-11-30), in which a
+confidence at commit counts for the bar even after it was taken back.  Where fewer than
+``least`` positions are open, that code also writes others, of later blocks or a second time;
+ours commits what is open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -34,8 +43,7 @@ from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatc
 from parallelbench.decoders.memory import (
     gathered,
     handed_back,
-    in_window,
-    in_windows,
+    reaching_back,
     revised,
     writable,
 )
@@ -44,15 +52,14 @@ from parallelbench.decoders.selection import computed, leading, ranking, top
 
 @dataclass(slots=True, eq=False)
 class Confidences:
-    """How sure positions were.
+    """Confidences of the positions of one sample.
 
     Attributes:
-        writable: Where the sample may be written.
-        commit: When it was last committed; -1 if it never was.
-        before: One call earlier; -inf where it was not open then.
+        commit: Confidence at the last commit; -1 where there was none.
+        before: Confidence one call earlier; 0 before the first call, -inf where that call did
+            not ask.
     """
 
-    writable: Bool[Tensor, " length"]
     commit: Float[Tensor, " length"]
     before: Float[Tensor, " length"]
 
@@ -83,47 +90,43 @@ class Saber(BatchDecoder):
             raise ValueError(f"least must be at least 1 token per step, got {self.least}")
 
     def start(self, view: View) -> Confidences:
-        """Return that nothing was committed yet."""
-        places = writable(view)
-        never = torch.full(places.shape, -1.0, device=places.device)
-        return Confidences(places, commit=never, before=torch.full_like(never, -torch.inf))
+        """Return the state of a sample in which nothing was committed."""
+        never = torch.full(view.canvas.shape, -1.0, device=view.canvas.device)
+        return Confidences(commit=never, before=torch.zeros_like(never))
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:
-        """Ask for all positions of the block, written or not."""
-        return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
+    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+        """Ask for all positions up to the end of the block, written or not."""
+        wanted = writable(view).clone()
+        wanted[view.window[1] :] = False
+        return [Row(view.prompt, view.canvas, wanted)]
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what passes the bar, and open again what lost most confidence."""
         confidence = computed(batch.statistics.confidence)
-        commit = gathered(batch.states, "commit")
+        commit, before = gathered(batch.states, "commit"), gathered(batch.states, "before")
         sure = batch.open & (confidence > _mean(commit))
         few = sure.sum(dim=1, keepdim=True) < self.least
         chosen = torch.where(few, top(confidence, batch.open, self.least), sure)
-        gain = confidence - gathered(batch.states, "before")
-        handed_back(
-            batch.states,
-            commit=confidence.where(chosen, commit),
-            before=confidence.where(batch.open, -torch.inf),
-        )
-        own = in_windows(batch, gathered(batch.states, "writable"))
-        held = own & (chosen | ~batch.open)
+        handed_back(batch.states, commit=confidence.where(chosen, commit), before=confidence)
+        left = batch.open & ~chosen
+        asked = confidence > -torch.inf
         # Finite, for a closed position ranks behind any number.
-        order = ranking(-gain.clamp(max=torch.finfo(gain.dtype).max), held)
-        return revised(
-            batch, chosen, leading(order, self._doubted(chosen, batch.open & ~chosen), held)
-        )
+        gain = (confidence - before).clamp(max=torch.finfo(confidence.dtype).max)
+        held = asked & ~left
+        opened = leading(ranking(-gain, held), self._doubted(chosen, left), held)
+        return replace(revised(batch, chosen, opened), windows=reaching_back(batch, opened))
 
     def _doubted(
         self, chosen: Bool[Tensor, "samples length"], left: Bool[Tensor, "samples length"]
     ) -> Int[Tensor, "samples 1"]:
-        """Return how many positions are opened again: none where none is left open."""
+        """Return the number of positions to open again: none where none is left open."""
         size = chosen.sum(dim=1, keepdim=True)
         count = torch.minimum(((size + 7) // 8).clamp(min=self.least // 2), size - 1)
         return count * left.any(dim=1, keepdim=True)
 
 
 def _mean(commit: Float[Tensor, "samples length"]) -> Float[Tensor, "samples 1"]:
-    """Return the mean confidence of all that was ever committed; 1 if nothing was."""
+    """Return the mean confidence of every position that was ever committed; 1 if none was."""
     made = commit >= 0
     count = made.sum(dim=1, keepdim=True)
     total = commit.double().where(made, 0.0).sum(dim=1, keepdim=True)

@@ -15,13 +15,18 @@ Rule, in each call:
 * but no more than a quarter of them (one at least), the worst first, and none more than 5
   times.
 
-A full block is looked at again until a call opens nothing, 17 times at most; the last of
-these opens nothing.  Like ``joint_threshold`` it is meant for models that are trained to
-predict written positions too.
+A full block is looked at again until a look opens nothing, or until it is full after 16 looks.
+Nothing is remembered of a call in which nothing of the block was written before.  So ``drop``
+compares the second call of a block with nothing and opens nothing in it, and a block that its
+first call fills has no third; and in a block of one position the 5 times are counted anew after
+each opening.
+Like ``joint_threshold`` this is meant for models that are trained to predict written positions
+too.
 Defaults: threshold = 0.5, trigger = low_prob, limit = 0.5, 0.9 and 0.3 for the three triggers.
 
 Source: "remasked_DLM" (2026, arXiv:2604.18738), targeted re-masking for LLaDA2.1, by its
-code: its description names 0.1 for ``low_prob`` and 3 times.
+code, ``remask/modeling_remask.py`` of github.com/synsis/remasked_DLM, commit 1fe25ab, read
+2026-11-30: its description names 0.1 for ``low_prob`` and 3 times.
 """
 
 from __future__ import annotations
@@ -61,16 +66,17 @@ class Doubts:
     Attributes:
         writable: Where the sample may be written.
         times: How often each position was opened again.
-        held: The probability of what is written there, one call earlier.
+        held: The probability of what is written there, one call earlier; -inf where that
+            call is not remembered.
         after: How often the full block was seen.
-        finished: Whether it is done.
+        settled: Whether the last look at the full block opened nothing.
     """
 
     writable: Bool[Tensor, " length"]
     times: Int[Tensor, " length"]
     held: Float[Tensor, " length"]
     after: Int[Tensor, ""]
-    finished: bool = False
+    settled: Bool[Tensor, ""]
 
 
 class _Verdict(NamedTuple):
@@ -119,21 +125,24 @@ class T2m(BatchDecoder):
             raise ValueError(f"limit must lie in [0, 1], got {self.limit}")
 
     def most_steps(self, positions: int) -> int:
-        """Return the steps of one-token blocks that are opened as often as they may be."""
-        return (1 + _MOST_TIMES + _MOST_LOOKS + 1) * positions
+        """Return the steps of one-token blocks that are opened in every look."""
+        return (1 + 2 * _MOST_LOOKS) * positions
 
     def start(self, view: View) -> Doubts:
         """Return that nothing was doubted yet."""
-        places, nothing = writable(view), torch.zeros_like(view.canvas)
-        return Doubts(places, times=nothing, held=nothing.float(), after=nothing.new_zeros(()))
+        nothing = torch.zeros_like(view.canvas)
+        none = nothing.new_zeros(())
+        return Doubts(
+            writable(view), times=nothing, held=nothing.float(), after=none, settled=none.bool()
+        )
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for all positions of the block, written or not."""
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full and a look at it opened nothing."""
-        return view.remaining == 0 and state.finished
+        """Return whether the block is full, and settled or looked at often enough."""
+        return view.remaining == 0 and bool(state.settled | (state.after >= _MOST_LOOKS))
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill, and open again."""
@@ -142,18 +151,15 @@ class T2m(BatchDecoder):
         held = of_written(batch, computed(batch.statistics.distribution))
         written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
         full = ~batch.open.any(dim=1)
-        after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
-        last = full & (after > _MOST_LOOKS)
-        opened = self._opened(batch, held, written) & ~last[:, None]
+        opened = self._opened(batch, held, written)
+        remembered = written.any(dim=1, keepdim=True)
         handed_back(
             batch.states,
-            times=gathered(batch.states, "times") + opened,
-            held=held.where(written, confidence),
-            after=after,
+            times=(gathered(batch.states, "times") + opened) * remembered,
+            held=held.where(written, confidence).where(remembered, -torch.inf),
+            after=gathered(batch.states, "after") * (batch.progress.step > 0) + full,
+            settled=full & ~opened.any(dim=1),
         )
-        finished = full & ~opened.any(dim=1)
-        for state, over in zip(batch.states, finished.tolist(), strict=True):
-            state.finished = over
         return revised(batch, filled, opened)
 
     def _opened(

@@ -143,8 +143,10 @@ class Statistics:
     Attributes:
         token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
             temperature, a draw.
-        confidence: Probability of ``token`` at temperature 1, in [0, 1].
-        margin: Gap between the two highest probabilities, in [0, 1].
+        confidence: Probability of ``token`` at temperature 1, in [0, 1], in float64: 1 only where
+            float64 gives 1, and to be ranked by however near to 1 it is; see
+            :mod:`parallelbench.statistics`.
+        margin: Gap between the two highest probabilities, in [0, 1], likewise.
         logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
             one token is possible.
         entropy: Entropy of the prediction at temperature 1, in nats.
@@ -155,7 +157,8 @@ class Statistics:
         extras: What the model itself provides, by name; the first axis is the row.
             ``"attention"``, [rows, length, length] in float32, is how much the canvas position
             of that row attends to that of that column, averaged over all heads and layers;
-            ``"attention_late"`` over all heads and the last 30 % of the layers, at least one.
+            ``"attention_late"`` over all heads and the last 30 % of the layers, at least one;
+            ``"attention_last_four"`` over all heads and the last four layers, or all of fewer.
             What is attended to in the prompt is left out and the rest not scaled up for it,
             so that a row sums to at most 1; positions that a model did not compute in this
             call, because they stand outside of its block, have a row of 0.

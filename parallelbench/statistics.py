@@ -3,6 +3,18 @@
 All of it is computed once per model call for the rows of every decoder in the batch, in
 float32, and only what some decoder needs; probabilities over the whole vocabulary are held for
 a few positions at a time.
+
+Confidences and margins are handed out in float64.  Float32 rounds all above 1 - 2^-25 to 1,
+which is a lead of 18 nats over one other token, and is short of digits before that: strategies
+would rank what is tied by index.  What all other tokens have together keeps its digits however
+little it is, and tells them apart.  The rules:
+
+* Where float32 gives 1, the value is that of float64, which itself is 1 from 37 nats on.  A
+  threshold of 1 is therefore reached where published code that computes in float64 reaches it.
+* Where float32 gives less, its order stands.  Only what is equal in float32 and nearly 1 is put
+  in the order of float64, by less than float32 could show.
+* A value that is the float32 nearest to a number of four decimals is that number, so that a
+  threshold of 0.9 is reached by 0.9, not missed by what float32 makes of it.
 """
 
 from __future__ import annotations
@@ -24,6 +36,16 @@ from parallelbench.prompt import Codec
 #: computed from them, and those that take a quarter of a gibibyte.
 _CACHED = 2**18
 _HELD = 2**26
+
+#: Above it float32 has at most ten bits for what is missing to 1, and no number of four decimals.
+_NEARLY_ONE = 1 - 2**-14
+#: The greatest float32 below 1.
+_BELOW_ONE = 1 - 2**-24
+#: How much of what is missing to 1 orders what float32 does not tell apart: 2^-14 of at most
+#: 2^-13 is less than half a step between float32 numbers below 1.
+_NUDGE = 2**-14
+#: To as many parts of 1 a threshold is given.
+_DECIMALS = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +150,8 @@ def statistics_of(
         for some in drawing.hot.split(step):
             column[some], chance = draw(logits[read[some]], drawing.at(some))
             if confidence is not None:
-                confidence[some] = chance
+                likeliest = column[some] == said.column[read[some]]
+                confidence[some] = confidence[some].where(likeliest, _as_given(chance))
     return FlatStatistics(
         token=column if prediction.token_ids is None else prediction.token_ids[read, column],
         confidence=confidence,
@@ -188,23 +211,79 @@ def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -
     # Softmax reduces each row by itself, so a position's statistics do not depend on the
     # other rows of the batch.
     probabilities = torch.softmax(logits, dim=-1)
-    confidence = probabilities.gather(1, column)
+    confidence = probabilities.gather(1, column).squeeze(1)
+    others = _others(probabilities, column) if needs & {"confidence", "margin"} else None
     return _Said(
         column=column.squeeze(1),
-        confidence=confidence.squeeze(1) if "confidence" in needs else None,
-        margin=_gap(probabilities, column) if "margin" in needs else None,
-        logit_margin=_gap(logits, column) if "logit_margin" in needs else None,
+        confidence=_ordered(confidence, others) if "confidence" in needs else None,
+        margin=_margin(probabilities, column, others) if "margin" in needs else None,
+        logit_margin=(
+            highest.squeeze(1) - _second(logits, column) if "logit_margin" in needs else None
+        ),
         entropy=entropy_of(logits, probabilities) if "entropy" in needs else None,
         probabilities=probabilities if "distribution" in needs else None,
     )
 
 
-def _gap(
+def _others(
+    probabilities: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
+) -> Float[Tensor, " wanted"] | None:
+    """Return the probability of all but ``column`` together; None if no position is near 1.
+
+    The sum is in float64 and then rounded: the same numbers in another order give the same.
+    """
+    highest = probabilities.gather(1, column)
+    if not bool((highest > _NEARLY_ONE).any()):
+        return None
+    # In place, for a copy costs more than the sum.
+    others = _sum(probabilities.scatter_(1, column, 0.0), torch.float64)
+    probabilities.scatter_(1, column, highest)
+    return others.float().double()
+
+
+def _as_given(share: Float[Tensor, " wanted"]) -> Float[Tensor, " wanted"]:
+    """Return shares in float32 as float64; those that stand for a short decimal are that."""
+    exact = share.double()
+    decimal = (exact * _DECIMALS).round() / _DECIMALS
+    return decimal.where(decimal.float() == share, exact)
+
+
+def _ordered(
+    share: Float[Tensor, " wanted"],
+    others: Float[Tensor, " wanted"] | None,
+    second: Float[Tensor, " wanted"] | None = None,
+) -> Float[Tensor, " wanted"]:
+    """Return shares in float64, in the order of float32 and, within that, of float64.
+
+    Args:
+        share: The highest probability in float32, or what it is above the second.
+        others: The probability of all tokens but the likeliest; None if no share is near 1.
+        second: The second probability, if the share is a margin.
+    """
+    given = _as_given(share)
+    if others is None:
+        return given
+    # Where float32 gives 1, the likeliest token's part of the sum is 1, and this is exact.
+    part = 1.0 if second is None else 1 - second.double()
+    exact = (part / (1 + others)).clamp(min=_BELOW_ONE)
+    nudged = given - (1 - part / (1 + others)) * _NUDGE
+    return exact.where(share == 1, nudged.where(share > _NEARLY_ONE, given))
+
+
+def _margin(
+    probabilities: Float[Tensor, "wanted columns"],
+    column: Int[Tensor, "wanted 1"],
+    others: Float[Tensor, " wanted"] | None,
+) -> Float[Tensor, " wanted"]:
+    second = _second(probabilities, column)
+    return _ordered(probabilities.gather(1, column).squeeze(1) - second, others, second)
+
+
+def _second(
     values: Float[Tensor, "wanted columns"], column: Int[Tensor, "wanted 1"]
 ) -> Float[Tensor, " wanted"]:
-    """Return how far the highest, which is in ``column``, is above the second."""
-    second = values.scatter(1, column, -torch.inf).amax(dim=1, keepdim=True)
-    return (values.gather(1, column) - second).squeeze(1)
+    """Return the highest value outside of ``column``; -inf where there is no other."""
+    return values.scatter(1, column, -torch.inf).amax(dim=1)
 
 
 def draw(
@@ -236,11 +315,15 @@ def entropy_of(
     """Return entropies in nats, from logits and the probabilities that they make."""
     # 0 log 0 is 0 by continuity: impossible tokens carry no surprise.
     logs = torch.log_softmax(logits, dim=-1).clamp_(min=torch.finfo(logits.dtype).min)
-    surprise = logs.mul_(probabilities).neg_()
-    if len(surprise) == 1:
+    return _sum(logs.mul_(probabilities).neg_(), logits.dtype)
+
+
+def _sum(values: Float[Tensor, "wanted columns"], dtype: torch.dtype) -> Float[Tensor, " wanted"]:
+    """Return the sum of each row in ``dtype``, whatever the other rows are."""
+    if len(values) == 1:
         # Of a single row, torch lets several threads add up parts, which rounds otherwise.
-        return surprise.expand(2, -1).contiguous().sum(dim=-1)[:1]
-    return surprise.sum(dim=-1)
+        return values.expand(2, -1).contiguous().sum(dim=-1, dtype=dtype)[:1]
+    return values.sum(dim=-1, dtype=dtype)
 
 
 def _spread(

@@ -27,6 +27,7 @@ class Seen:
     open: list
     low: int
     high: int
+    length: int
     step: int
     initial: list
     token: dict
@@ -149,6 +150,7 @@ def plainly(job, model, rule, least_calls):
                 open=open_,
                 low=low,
                 high=block.stop,
+                length=len(canvas),
                 step=step,
                 initial=initial,
                 uniform=rng.random(len(canvas)).tolist() if "uniform" in job.decoder.needs else [],

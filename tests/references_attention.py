@@ -63,22 +63,18 @@ def dawn(says, canvas, mask, *, threshold, induce, low, edge, sink, block_length
         def attends(i, j):
             return i != j and j not in sinks and a[i][j] >= edge
 
-        anchors = [
-            j for j in everywhere if seen.canvas[j] == seen.token[j] and confidence[j] >= threshold
-        ]
+        anchors = [j for j in everywhere if seen.canvas[j] != mask and confidence[j] >= threshold]
         sure = {i for i in left if confidence[i] >= threshold}
         induced = {
             i for i in left if confidence[i] >= induce and any(attends(i, j) for j in anchors)
         }
 
-        def near(i, others):
-            return any(attends(i, j) or attends(j, i) for j in others)
-
         rest = []
         for i in surest(left, confidence, len(left)):
             if i in sure | induced or confidence[i] < low:
                 continue
-            if not near(i, sure & induced) and not near(i, rest):
+            kept_away = any(attends(i, j) for j in sure & induced)
+            if not kept_away and not any(attends(i, j) or attends(j, i) for j in rest):
                 rest.append(i)
         return {*sure, *induced, *rest} or surest(left, confidence)
 
@@ -113,7 +109,7 @@ def mean_field(says, canvas, mask, *, threshold, rounds, candidates, block_lengt
 def learn2pd(says, canvas, mask, *, threshold, block_length, gives):
     def choose(seen):
         left, final = seen.left, seen.given
-        return [i for i in left if final[i] > threshold] or surest(left, seen.confidence)
+        return {*surest(left, seen.confidence), *(i for i in left if final[i] > threshold)}
 
     return decode(choose, canvas, mask, block_length, says=says, gives=gives)
 

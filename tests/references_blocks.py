@@ -28,41 +28,61 @@ def sdar(says, canvas, mask, *, threshold, steps, block_length):
     return canvas, calls
 
 
-def multi_block(
-    says, canvas, mask, *, length, joins, forces, threshold, block_length, entropies=False
-):
+def parts_of(canvas, mask, outer, length):
+    """The places of each block within a window that were open at first, and are any."""
+    parts = [
+        [i for i in range(low, min(low + length, outer.stop)) if canvas[i] == mask]
+        for low in range(outer.start, outer.stop, length)
+    ]
+    return [part for part in parts if part]
+
+
+def share(canvas, mask, part):
+    return sum(canvas[i] != mask for i in part) / len(part)
+
+
+def multi_block(says, canvas, mask, *, length, joins, forces, threshold, block_length):
     canvas, calls = list(canvas), 0
     for outer in blocks_of(canvas, mask, block_length):
-        parts = [
-            [i for i in range(low, min(low + length, outer.stop)) if canvas[i] == mask]
-            for low in range(outer.start, outer.stop, length)
-        ]
-        parts = [part for part in parts if part]
-        appended = 0
-
-        def share(part):
-            return sum(canvas[i] != mask for i in part) / len(part)
-
+        parts, appended = parts_of(canvas, mask, outer, length), 0
         while any(canvas[i] == mask for i in outer):
-            if appended < len(parts) and (not appended or share(parts[appended - 1]) >= joins):
+            if appended < len(parts) and (
+                not appended or share(canvas, mask, parts[appended - 1]) >= joins
+            ):
                 appended += 1
             now, calls = says(canvas), calls + 1
             written = {}
             for number, part in enumerate(parts[:appended]):
                 left = [i for i in part if canvas[i] == mask]
-                if entropies:
-                    spread = {i: -sum(p * math.log(p) for p in now[i].values() if p) for i in left}
-                    passing = [i for i in left if spread[i] <= threshold]
-                    best = sorted(left, key=lambda i: (spread[i], i))[:1]
-                else:
-                    sure = {i: likeliest(now[i])[1] for i in left}
-                    passing = [i for i in left if sure[i] > threshold]
-                    best = surest(left, sure)
-                must = number == 0 or share(parts[number - 1]) >= forces
-                for i in passing or (best if must else []):
+                sure = {i: likeliest(now[i])[1] for i in left}
+                passing = [i for i in left if sure[i] > threshold]
+                must = number == 0 or share(canvas, mask, parts[number - 1]) >= forces
+                for i in passing or (surest(left, sure) if must else []):
                     written[i] = likeliest(now[i])[0]
             for i, token in written.items():
                 canvas[i] = token
+    return canvas, calls
+
+
+def multi_block_entropy(says, canvas, mask, *, length, joins, threshold, block_length):
+    canvas, calls = list(canvas), 0
+    for outer in blocks_of(canvas, mask, block_length):
+        parts, appended = parts_of(canvas, mask, outer, length), 0
+        while any(canvas[i] == mask for i in outer):
+            if appended < len(parts) and (
+                not appended or share(canvas, mask, parts[appended - 1]) >= joins
+            ):
+                appended += 1
+            now, calls = says(canvas), calls + 1
+            left = [i for part in parts[:appended] for i in part if canvas[i] == mask]
+            spread = {i: -sum(p * math.log(p) for p in now[i].values() if p) for i in left}
+            settled = sorted(left, key=lambda i: (spread[i], i))
+            written = settled[:1] + [i for i in settled[1:] if spread[i] <= threshold]
+            first = next(part for part in parts if any(canvas[i] == mask for i in part))
+            if not set(first) & set(written):
+                written.append(next(i for i in settled if i in first))
+            for i in written:
+                canvas[i] = likeliest(now[i])[0]
     return canvas, calls
 
 

@@ -146,25 +146,27 @@ def told(says, canvas, places):
 
 
 def rcr(says, canvas, mask, *, k, block_length):
-    start, canvas, calls = canvas, list(canvas), 0
+    start, canvas, calls, running = canvas, list(canvas), 0, {}
     for block in blocks_of(canvas, mask, block_length):
         own = [i for i in block if start[i] == mask]
-        steps, running = math.ceil(len(own) / k), {}
+        seen = [*running, *own]
+        steps = math.ceil(len(own) / k)
         kept = [math.ceil(Fraction(len(own) * i, steps)) for i in range(steps + 1)]
         for step in range(steps):
-            said, calls = told(says, canvas, own), calls + 1
-            for i in own:
+            said, calls = told(says, canvas, seen), calls + 1
+            for i in seen:
                 if canvas[i] == mask:
                     canvas[i], running[i] = said[i]
-            for i in sorted(own, key=lambda i: (running[i], i))[: len(own) - kept[step + 1]]:
+            for i in sorted(seen, key=lambda i: (running[i], i))[: len(own) - kept[step + 1]]:
                 canvas[i] = mask
     return canvas, calls
 
 
 def saber(says, canvas, mask, *, least, block_length):
     start, canvas, calls, commit = canvas, list(canvas), 0, {}
+    before = dict.fromkeys(range(len(canvas)), 0)
     for block in blocks_of(canvas, mask, block_length):
-        own, before = [i for i in block if start[i] == mask], {}
+        own = [i for i in range(block.stop) if start[i] == mask]
         while left := [i for i in own if canvas[i] == mask]:
             said, calls = told(says, canvas, own), calls + 1
             confidence = {i: c for i, (_, c) in said.items()}
@@ -180,7 +182,7 @@ def saber(says, canvas, mask, *, least, block_length):
                 held = [i for i in own if canvas[i] != mask]
                 for i in sorted(held, key=lambda i: (gain[i], i))[:count]:
                     canvas[i] = mask
-            before = {i: confidence[i] for i in left}
+            before = confidence
     return canvas, calls
 
 
@@ -220,15 +222,17 @@ def joint_threshold(says, canvas, mask, *, threshold, edit, after, block_length)
     for block in blocks_of(canvas, mask, block_length):
         own, looks = [i for i in block if start[i] == mask], 0
         while True:
+            left = [i for i in own if canvas[i] == mask]
+            looks += not left
+            if looks > after:
+                break
             said, calls = told(says, canvas, own), calls + 1
             confidence = {i: c for i, (_, c) in said.items()}
-            left = [i for i in own if canvas[i] == mask]
             edits = [i for i in own if canvas[i] not in (mask, said[i][0]) and confidence[i] > edit]
             filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
             for i in [*filled, *edits]:
                 canvas[i] = said[i][0]
-            looks += not left
-            if not left and (not edits or looks > after):
+            if not left and not edits:
                 break
     return canvas, calls
 
@@ -237,12 +241,15 @@ def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length):
     limit = {"low_prob": 0.5, "other": 0.9, "drop": 0.3}[trigger] if limit is None else limit
     start, canvas, calls = canvas, list(canvas), 0
     for block in blocks_of(canvas, mask, block_length):
-        own, looks, times, before = [i for i in block if start[i] == mask], 0, Counter(), {}
+        own, looks, times, before = [i for i in block if start[i] == mask], 0, Counter(), None
         while True:
+            left = [i for i in own if canvas[i] == mask]
+            looks += not left
+            if looks > 16:
+                break
             lines, calls = says(canvas), calls + 1
             said = {i: likeliest(lines[i]) for i in own}
             confidence = {i: c for i, (_, c) in said.items()}
-            left = [i for i in own if canvas[i] == mask]
             held = {i: lines[i][canvas[i]] for i in own if canvas[i] != mask}
             worst = {}
             for i, p in held.items():
@@ -250,16 +257,17 @@ def t2m(says, canvas, mask, *, threshold, trigger, limit, block_length):
                     worst[i] = p
                 if trigger == "other" and said[i][0] != canvas[i] and confidence[i] > limit:
                     worst[i] = -confidence[i]
-                if trigger == "drop" and before[i] - p > limit:
+                if trigger == "drop" and before and before[i] - p > limit:
                     worst[i] = p - before[i]
             doubted = sorted((i for i in worst if times[i] < 5), key=lambda i: (worst[i], i))[
                 : max(1, len(held) // 4)
             ]
-            filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
-            looks += not left
-            if not left and (not doubted or looks > 16):
+            if not left and not doubted:
                 break
+            filled = [i for i in left if confidence[i] > threshold] or surest(left, confidence)
             before = held | {i: confidence[i] for i in filled}
+            if not held:
+                times, before = Counter(), None
             for i in filled:
                 canvas[i] = said[i][0]
             for i in doubted:

@@ -35,7 +35,7 @@ def test_every_strategy_says_what_it_needs_costs_and_promises(entries):
         "fast-dllm": "threshold=0.9,block_length=32",
         "llada2": "threshold=0.95,comparison=gt,block_length=32",
     }
-    assert entries["dus"]["grid"] == "block_length=1|2|4|8|16|32"
+    assert entries["dus"]["grid"] == "block_length=1|2|4|8|16|32,skip_below=0.3"
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -22,8 +22,8 @@ SWEEP = [
     for text in yaml.safe_load(EMBEDDED["sweep"].read_text())["decoders"]
     for setting in parse_settings(text, DECODERS)
 ]
-PUBLISHED = parse_settings("confidence_factor:factor=0.7|1.0|1.3|1.6|1.9,rule=published", DECODERS)
-FIXED = [setting for setting in [*SWEEP, *PUBLISHED] if setting.name != "random"]
+BY_THE_PAPER = parse_settings("confidence_factor:factor=0.7|1.0|1.3|1.6|1.9", DECODERS)
+FIXED = [setting for setting in [*SWEEP, *BY_THE_PAPER] if setting.name != "random"]
 RANDOM = [setting for setting in SWEEP if setting.name == "random"]
 
 

@@ -227,6 +227,10 @@ def test_the_presets_of_papers_have_their_published_constants():
         == ["local_leap:threshold=0.9,relaxed=0.75,radius=4,block_length=32"]
     )
     assert labels("llada-2.1-speed") == ["joint_threshold:threshold=0.5,edit=0.0,block_length=32"]
+    for mode in ("llada-2.1-speed", "llada-2.1-quality"):
+        [setting] = parse_settings(mode, DECODERS)
+        assert setting.fields["after"] == 16
+    assert labels("dawn-dream") == ["dawn:threshold=0.9,induce=0.75,low=0.8,edge=0.1,sink=0.03"]
     assert labels("remdm-loop") == ["remdm:schedule=loop,steps=none,eta=0.02"]
 
 
@@ -235,9 +239,14 @@ def test_the_grids_are_those_of_the_public_board():
         f"confidence_threshold:threshold={bar}" for bar in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     ]
     assert labels("confidence_factor:*") == [
-        f"confidence_factor:factor={factor}" for factor in (0.7, 1.0, 1.3, 1.6, 1.9)
+        f"confidence_factor:factor={factor},rule=published" for factor in (0.7, 1.0, 1.3, 1.6, 1.9)
     ]
-    assert labels("dus:*") == [f"dus:base=2,block_length={size}" for size in (1, 2, 4, 8, 16, 32)]
+    assert labels("klass:*") == [
+        f"klass:threshold={bar},divergence=0.01" for bar in (0.7, 0.8, 0.9, 0.95)
+    ]
+    assert labels("dus:*") == [
+        f"dus:base=2,block_length={size},skip_below=0.3" for size in (1, 2, 4, 8, 16, 32)
+    ]
     assert labels("random:*") == [f"random:k={k}" for k in (1, 2, 4, 8, 16, 32)]
 
 

@@ -23,6 +23,8 @@ from parallelbench.errors import ModelError
 
 #: Layers that count as late, of ten; the share is rounded down to whole layers.
 _LATE_OF_TEN = 3
+#: Layers of ``"attention_last_four"``, whatever the depth.
+_LAST = 4
 #: What the kernel below is called among those of transformers.
 _KERNEL = "parallelbench_watched"
 
@@ -46,7 +48,8 @@ class Watch:
 
     Args:
         layers: Of the network.
-        names: What is asked for: ``"attention"``, ``"attention_late"``.
+        names: What is asked for: ``"attention"``, ``"attention_late"``,
+            ``"attention_last_four"``.
         rows: Which rows of the pass are watched.
         queries: How many positions of each row are, counted from the last.
 
@@ -55,13 +58,19 @@ class Watch:
         rows: As given.
     """
 
-    NAMES: ClassVar[frozenset[str]] = frozenset({"attention", "attention_late"})
+    NAMES: ClassVar[frozenset[str]] = frozenset(
+        {"attention", "attention_late", "attention_last_four"}
+    )
 
     def __init__(
         self, layers: int, names: AbstractSet[str], rows: Sequence[int], queries: int
     ) -> None:
         late = max(1, layers * _LATE_OF_TEN // 10)
-        first = {"attention": 0, "attention_late": layers - late}
+        first = {
+            "attention": 0,
+            "attention_late": layers - late,
+            "attention_last_four": max(0, layers - _LAST),
+        }
         self._layers = {name: range(first[name], layers) for name in names & self.NAMES}
         self.rows = list(rows)
         self._queries = queries

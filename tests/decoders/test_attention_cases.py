@@ -93,14 +93,14 @@ def test_dapd_looks_at_the_open_positions_of_its_block_only():
 
 def dawn(calls, pairs, length, **fields):
     decoder = Dawn(**{"sink": 0.5, **fields})
-    return places(decoder, calls, attention=square(length, pairs))
+    return places(decoder, calls, attention_last_four=square(length, pairs))
 
 
 def test_dawn_commits_what_is_sure_and_else_the_surest():
     assert dawn(said(0.9, 0.5, 0.6), {}, 3) == [[0], [2], [1]]
 
 
-def test_dawn_trusts_what_attends_to_a_token_that_would_be_written_again():
+def test_dawn_trusts_what_attends_to_a_written_position_of_which_the_model_is_sure():
     calls = [said(0.95, 0.71, 0.74)] * 3
     anchored = {(1, 0): 0.08}
     assert dawn(calls, anchored, 3) == [[0], [1], [2]]
@@ -110,10 +110,14 @@ def test_dawn_trusts_what_attends_to_a_token_that_would_be_written_again():
         (anchored, {"induce": 0.72}, (A, 0.95)),  # not sure enough
         (anchored, {"sink": 0.02}, (A, 0.95)),  # all three attend to it by .027 on average
         (anchored, {}, (A, 0.89)),  # the model has come to doubt it
-        (anchored, {}, (B, 0.95)),  # or would write another
     ):
         later = [again, *said(0.71, 0.74)]
         assert dawn([calls[0], later, later], pairs, 3, **fields) == [[0], [2], [1]]
+
+
+def test_dawn_trusts_an_anchor_where_another_token_is_now_likeliest():
+    calls = [said(0.95, 0.71, 0.74), [(B, 0.95), *said(0.71, 0.74)], said(0.95, 0.71, 0.74)]
+    assert dawn(calls, {(1, 0): 0.08}, 3) == [[0], [1], [2]]
 
 
 def test_dawn_takes_pre_filled_positions_for_anchors_as_well():
@@ -121,7 +125,7 @@ def test_dawn_takes_pre_filled_positions_for_anchors_as_well():
         Dawn(sink=0.5),
         [said(0.95, 0.71, 0.74)] * 2,
         canvas=[A, None, None],
-        given={"attention": square(3, {(1, 0): 0.08})},
+        given={"attention_last_four": square(3, {(1, 0): 0.08})},
     )
     assert [sorted(step) for step in written(outcome)] == [[1], [2]]
     assert [row.wanted.tolist() for row in rows] == [[True] * 3] * 2
@@ -143,6 +147,8 @@ def test_dawn_lets_only_what_is_both_sure_and_induced_keep_others_away():
     assert dawn([first, *calls[1:]], joined, 3) == [[0], [1, 2]]
     # In the second, 1 attends to the anchor 0 and is sure, and 2 waits.
     assert dawn([first, *calls[1:]], {**joined, (1, 0): 0.1}, 3) == [[0], [1], [2]]
+    # It waits because it attends to 1, and would not if 1 attended to it.
+    assert dawn([first, *calls[1:]], {(1, 2): 0.1, (1, 0): 0.1}, 3) == [[0], [1, 2]]
 
 
 def test_dawn_keeps_to_its_block():
@@ -198,14 +204,14 @@ def test_mean_field_looks_at_its_block_only():
 # --- Learn2PD ----------------------------------------------------------------------------
 
 
-def test_learn2pd_commits_what_its_filter_holds_for_final_and_else_the_surest():
+def test_learn2pd_commits_what_its_filter_holds_for_final_and_the_surest_in_every_call():
     final = torch.tensor([0.97, 0.96, 0.5, 0.99])
-    assert places(Learn2pd(), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 3], [2], [1]]
+    assert places(Learn2pd(), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 2, 3], [1]]
     assert places(Learn2pd(threshold=0.4), said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [
         [0, 1, 2, 3]
     ]
     blocks = Learn2pd(block_length=2)
-    assert places(blocks, said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0], [1], [3], [2]]
+    assert places(blocks, said(0.2, 0.3, 0.4, 0.1), head__learn2pd=final) == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize(

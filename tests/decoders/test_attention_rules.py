@@ -25,7 +25,7 @@ class Telling(Landscape):
     """A landscape whose places attend to each other, and which has heads."""
 
     provides = Landscape.provides | {
-        "attention",
+        "attention_last_four",
         "attention_late",
         "head:demask",
         "head:learn2pd",
@@ -56,7 +56,7 @@ class Telling(Landscape):
 
     def predict(self, rows):
         ways = {
-            "attention": self.attention,
+            "attention_last_four": self.attention,
             "attention_late": self.attention,
             "head:demask": self.moved,
             "head:learn2pd": self.final,

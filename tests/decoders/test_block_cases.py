@@ -120,11 +120,25 @@ def test_blocks_begin_where_the_outer_ones_do():
 
 
 def test_by_entropy_the_least_spread_passes_and_is_the_best():
-    several = MultiBlockEntropy(length=2, joins=0.5, forces=1.0)
+    several = MultiBlockEntropy(length=2, joins=0.5)
     even, sure = {A: 0.5, B: 0.5}, (A, 0.9999)  # ln 2 = 0.69 nats, and almost none
     assert places(several, [even, sure, even, sure]) == [[1], [0, 3], [2]]
     # Nothing passes: the more settled goes, though the other's likeliest token is as likely.
     assert places(several, [(A, 0.5), even]) == [[1], [0]]
+
+
+def test_by_entropy_the_most_settled_of_all_active_blocks_goes_beside_one_of_the_first():
+    several = MultiBlockEntropy(length=2, joins=0.5)
+    # Nothing passes.  Place 2 is the most settled of all when its block joins, and so is 5
+    # later; 1 and 3 are the best of the first block that is not full.
+    calls = said(0.8, 0.5, 0.7, 0.6, 0.55, 0.65)
+    assert places(several, calls) == [[0], [1, 2], [3, 5], [4]]
+
+
+def test_by_entropy_only_the_first_block_that_is_not_full_must_write():
+    several = MultiBlockEntropy(length=2, joins=0.5)
+    # In the second call 0 is the most settled of all, and the block behind it waits.
+    assert places(several, said(0.6, 0.8, 0.5, 0.4)) == [[1], [0], [2], [3]]
 
 
 @pytest.mark.parametrize("threshold", [0.68, 0.7])

@@ -33,29 +33,29 @@ def test_sdar_agrees_with_its_rule_in_plain_python(threshold, steps, length, bat
 
 
 shares = st.sampled_from([0.1, 0.34, 0.5, 0.67, 0.95, 1.0])
-several = st.fixed_dictionaries(
-    {
-        "length": st.integers(1, 4),
-        "joins": shares,
-        "forces": shares,
-        "block_length": st.sampled_from([None, None, None, 4, 5]),
-    }
-)
+several = {
+    "length": st.integers(1, 4),
+    "joins": shares,
+    "block_length": st.sampled_from([None, None, None, 4, 5]),
+}
 
 
 @agreement
-@given(several, probability, batches())
-def test_several_active_blocks_agree_with_their_rule_in_plain_python(fields, threshold, batch):
-    fields = {**fields, "threshold": threshold}
+@given(
+    st.fixed_dictionaries({**several, "forces": shares, "threshold": probability}),
+    batches(),
+)
+def test_several_active_blocks_agree_with_their_rule_in_plain_python(fields, batch):
     assert_agrees(plain.multi_block, MultiBlock(**fields), batch, **fields)
 
 
 @agreement
-@given(several, st.sampled_from([0.05, 0.2, 0.5, 1.0]), batches())
-def test_several_active_blocks_by_entropy_agree_likewise(fields, threshold, batch):
-    fields = {**fields, "threshold": threshold}
-    decoder = MultiBlockEntropy(**fields)
-    assert_agrees(plain.multi_block, decoder, batch, entropies=True, **fields)
+@given(
+    st.fixed_dictionaries({**several, "threshold": st.sampled_from([0.05, 0.2, 0.5, 1.0])}),
+    batches(),
+)
+def test_several_active_blocks_by_entropy_agree_likewise(fields, batch):
+    assert_agrees(plain.multi_block_entropy, MultiBlockEntropy(**fields), batch, **fields)
 
 
 # What is another strategy with other constants is that strategy.

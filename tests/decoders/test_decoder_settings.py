@@ -80,7 +80,7 @@ DECLARED = {
         {"edge": 0.01, "tail": 0.9, "tail_below": 0.5},
     ),
     "dawn": (
-        "confidence, attention",
+        "confidence, attention_last_four",
         True,
         {
             "block_length": 32,
@@ -106,7 +106,7 @@ DECLARED = {
     ),
 }
 #: What some model gives, or a plugin's may.
-GIVEN = {"attention", "attention_late", "head:demask", "head:learn2pd"}
+GIVEN = {"attention", "attention_late", "attention_last_four", "head:demask", "head:learn2pd"}
 CHOOSERS = [name for name in DECLARED if issubclass(DECODERS[name], Chooser)]
 
 

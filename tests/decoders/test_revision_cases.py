@@ -72,7 +72,21 @@ def test_rcr_keeps_the_higher_index_among_equally_sure_positions():
     assert [sorted(step) for step in written(outcome)] == [[2, 3], [0, 1]]
 
 
-def test_rcr_leaves_finished_blocks_and_filled_places_alone():
+def test_rcr_opens_a_doubtful_token_of_an_earlier_block_again():
+    calls = [
+        said(0.9, 0.2, 0.9, 0.9),
+        [X, (B, 0.3), X, X],
+        [X, X, (A, 0.8), (A, 0.7)],
+        [X, (C, 0.6), X, X],
+    ]
+    outcome, rows = played(Rcr(block_length=2), calls)
+    # Each block keeps one token after its first call.  The second's first call finds place 1
+    # least sure of all, at .3.
+    assert written(outcome) == [{0: A}, {1: B}, {1: None, 2: A, 3: A}, {1: C}]
+    assert rows[3].wanted.tolist() == [False, True, False, False]
+
+
+def test_rcr_leaves_filled_places_alone():
     calls = [said(0.1, 0.2, 0, 0, 0), said(0.1, 0, 0, 0, 0)]
     calls += [said(0, 0, 0, 0.9, 0.9), said(0, 0, 0, 0.8, 0.9)]
     outcome, _ = played(Rcr(block_length=2), [*calls, *calls], [None, None, B, None, None])
@@ -82,18 +96,48 @@ def test_rcr_leaves_finished_blocks_and_filled_places_alone():
 # --- Saber -------------------------------------------------------------------------------
 
 
-def test_saber_takes_back_what_lost_most_confidence():
-    calls = [
-        said(0.9, 0.8, 0.7, 0.6),
-        [(B, 0.95), (B, 0.5), (B, 0.86), (B, 0.3)],
-        [X, (C, 0.9), X, (C, 0.88)],
-    ]
+def test_saber_ranks_the_first_call_by_confidence():
+    calls = [said(0.9, 0.8, 0.7, 0.6), [(B, 0.9), (B, 0.86), (B, 0.87), (B, 0.9)]]
     outcome, rows = played(Saber(), calls)
-    # First the two surest; one goes back, and neither has been seen before: the lower index.
-    # The bar is the mean of .9 and .8: 0 and 2 pass.  Place 1 fell from .8 to .5.
-    # The bar is the mean of .95, .8 and .86; both pass, all is full, nothing goes back.
-    assert written(outcome) == [{1: A}, {0: B, 1: None, 2: B}, {1: C, 3: C}]
+    # The two surest, of which the less sure goes back.  The bar is the mean of .9 and .8:
+    # the others pass, all is full, nothing goes back.
+    assert written(outcome) == [{0: A}, {1: B, 2: B, 3: B}]
     assert all(row.wanted.all() for row in rows)
+
+
+def test_saber_takes_back_what_lost_most_confidence_however_old():
+    calls = [
+        said(0.9, 0.8, *[0.1] * 4),
+        [(B, 0.99), (B, 0.86), (B, 0.9), *[(B, 0.1)] * 3],
+        [(C, 0.5), (C, 0.9), (C, 0.9), (C, 0.95), *[(C, 0.1)] * 2],
+        [(D, 0.97)] * 6,
+    ]
+    outcome, _ = played(Saber(), calls)
+    # Bars: 1; .85, of .9 and .8; .8867, of .9, .86 and .9.
+    # Gains of what is written: .9 and .8; .09, .06 and .8; -.49, .04, 0 and .85.
+    # So place 0, written two calls before, is opened again in the third.
+    assert written(outcome) == [
+        {0: A},
+        {2: B},
+        {0: None, 1: C, 3: C},
+        {0: D, 4: D, 5: D},
+    ]
+
+
+def test_saber_takes_back_tokens_of_earlier_blocks():
+    calls = [
+        [*said(0.9, 0.8, 0.1), X, X, X],
+        [*said(0.9, 0.9, 0.9), X, X, X],
+        [(A, 0.9), (A, 0.2), (A, 0.9), (B, 0.95), (B, 0.92), (B, 0.1)],
+        [(C, 0.95)] * 6,
+    ]
+    outcome, rows = played(Saber(block_length=3), calls)
+    # In the third call place 1 has lost .7, 0 and 2 have kept what they had, and the second
+    # block was not asked before.  The next call fills both blocks.
+    assert written(outcome) == [{0: A}, {1: A, 2: A}, {1: None, 3: B, 4: B}, {1: C, 5: C}]
+    assert [row.wanted.tolist() for row in rows] == [[True] * 3 + [False] * 3] * 2 + [
+        [True] * 6
+    ] * 2
 
 
 def test_saber_commits_the_surest_where_too_few_pass_the_bar():
@@ -241,11 +285,20 @@ def test_joint_threshold_commits_the_surest_where_none_passes():
     assert written(outcome) == [{1: A}, {0: A}, {}]
 
 
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_joint_threshold_stops_looking_at_a_block_that_never_settles(after):
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_joint_threshold_overwrites_a_full_block_so_many_times_at_most(after):
     calls = [said(*[0.9] * 3), [(B, 0.9)] * 3] * 4
     outcome, _ = played(JointThreshold(after=after), calls)
-    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + after + 1)
+    # It never settles: one call fills it, and each further one overwrites all of it.
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + after)
+    assert [set(step.values()) for step in written(outcome)] == [{A}, {B}, {A}, {B}][: 1 + after]
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_joint_threshold_counts_the_calls_on_a_full_block_anew_in_each_block(after):
+    calls = [said(*[0.9] * 4), [(B, 0.9)] * 4] * 3
+    outcome, _ = played(JointThreshold(after=after, block_length=2), calls)
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 2 * (1 + after))
 
 
 def test_joint_threshold_leaves_filled_places_and_finished_blocks_alone():
@@ -288,10 +341,29 @@ def test_t2m_may_doubt_a_token_for_another_that_is_surer():
 
 
 def test_t2m_may_doubt_a_token_for_what_it_lost_in_one_call():
-    calls = [said(0.9, 0.6), said(0.55, 0.5), said(0.9, 0.25), said(0.85, 0.24)]
+    calls = [
+        said(0.9, 0.6, 0.4),
+        said(0.9, 0.6, 0.8),
+        said(0.55, 0.5, 0.8),
+        said(0.9, 0.25, 0.8),
+        said(0.85, 0.24, 0.8),
+    ]
     outcome, _ = played(T2m(trigger="drop"), calls)
     # .9 to .55 is more than .3, .6 to .5 and .5 to .25 are not.
-    assert written(outcome) == [{0: A, 1: A}, {0: None}, {0: A}, {}]
+    assert written(outcome) == [{0: A, 1: A}, {2: A}, {0: None}, {0: A}, {}]
+
+
+def test_t2m_compares_the_second_call_of_every_block_with_nothing():
+    fallen = [said(0.9, 0.9), said(0.1, 0.1)]
+    outcome, _ = played(T2m(trigger="drop"), fallen)
+    # A block that its first call fills is done with the next, whatever its tokens lost.
+    assert written(outcome) == [{0: A, 1: A}, {}]
+    # Here the second call fills 1; the third is the first to compare: .5 to .1, and .9 to .8.
+    calls = [said(0.9, 0.4), said(0.5, 0.9), said(0.1, 0.8), said(0.9, 0.8), said(0.9, 0.8)]
+    outcome, _ = played(T2m(trigger="drop"), calls)
+    assert written(outcome) == [{0: A}, {1: A}, {0: None}, {0: A}, {}]
+    outcome, _ = played(T2m(trigger="drop", block_length=1), [*fallen, *fallen])
+    assert written(outcome) == [{0: A}, {}, {1: A}, {}]
 
 
 def test_t2m_opens_no_token_more_than_five_times():
@@ -301,6 +373,23 @@ def test_t2m_opens_no_token_more_than_five_times():
     assert [step.get(0) for step in written(outcome)] == [*[A, None] * 5, A, None]
     assert 0 not in written(outcome)[-1]
     assert outcome.counts.nfe == 12
+
+
+def test_t2m_looks_sixteen_times_at_a_full_block_and_ends_when_it_is_full_again():
+    # Four places are doubted in turn, five times at most each: more than sixteen looks.
+    sure = [0.9] * 4
+    looks = [said(*sure[:turn], 0.1, *sure[turn + 1 :]) for turn in (0, 1, 2, 3)] * 4
+    calls = [said(*sure), *(call for look in looks for call in (look, said(*sure)))]
+    outcome, _ = played(T2m(), calls)
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + 2 * 16)
+    assert written(outcome)[-2:] == [{3: None}, {3: A}]
+
+
+def test_t2m_counts_anew_where_nothing_else_is_written():
+    # Of a block of one place nothing is written while it is open: the sixteen looks end it.
+    calls = [said(0.9), *[said(0.1), said(0.9)] * 16]
+    outcome, _ = played(T2m(), calls)
+    assert (outcome.status, outcome.counts.nfe) == ("ok", 1 + 2 * 16)
 
 
 def test_t2m_fills_the_surest_where_none_passes_and_what_passes_otherwise():

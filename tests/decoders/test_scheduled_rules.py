@@ -251,18 +251,21 @@ def test_a_canvas_that_never_settles_follows_the_schedule():
 
 
 def test_the_threshold_falls_with_progress():
-    # The steps are 0, 1/4, 2/4 and 3/4 of the way: 7.5, 7.5, 5 and 2.5 nats are asked for.
-    assert written(ProphetWholeCanvas(steps=4), gaps(6, 6, 6, 6)) == [[0], [1], [2, 3]]
-    # A third of the way is 0.333, and that is not below 0.33.
-    assert written(ProphetWholeCanvas(steps=3), gaps(6, 6, 6)) == [[0], [1, 2]]
-    assert written(ProphetWholeCanvas(steps=5), gaps(3, 3, 3, 3, 3)) == [[0], [1], [2], [3], [4]]
-    assert written(ProphetWholeCanvas(steps=10), gaps(*[3] * 10))[6:] == [[6], [7, 8, 9]]
+    # A step counts as done: they are 1/4, 2/4, 3/4 and 4/4 of the way, and 7.5, 5, 2.5 and
+    # 2.5 nats are asked for.
+    assert written(ProphetWholeCanvas(steps=4), gaps(6, 6, 6, 6)) == [[0], [1, 2, 3]]
+    assert written(ProphetWholeCanvas(steps=4), gaps(3, 3, 3, 3)) == [[0], [1], [2, 3]]
+    # A third of the way is 0.333, and that is not below 0.33; two thirds are below 0.67.
+    assert written(ProphetWholeCanvas(steps=3), gaps(6, 6, 6)) == [[0, 1, 2]]
+    assert written(ProphetWholeCanvas(steps=3), gaps(4, 4, 4)) == [[0], [1], [2]]
+    assert written(ProphetWholeCanvas(steps=5), gaps(3, 3, 3, 3, 3)) == [[0], [1], [2], [3, 4]]
+    assert written(ProphetWholeCanvas(steps=10), gaps(*[3] * 10))[5:] == [[5], [6, 7, 8, 9]]
 
 
 def test_only_open_positions_are_averaged():
     sure = gaps(20, 1, 1)
-    assert written(ProphetWholeCanvas(steps=3), sure) == [[0], [1], [2]]  # 22 / 3 is below 7.5
-    assert written(ProphetWholeCanvas(steps=3), sure, [T, T, F]) == [[0, 1]]
+    assert written(ProphetWholeCanvas(steps=4), sure) == [[0], [1], [2]]  # 22 / 3 is below 7.5
+    assert written(ProphetWholeCanvas(steps=4), sure, [T, T, F]) == [[0, 1]]
 
 
 def test_each_block_is_settled_for_itself():
@@ -276,14 +279,14 @@ def test_a_block_that_is_full_takes_no_more_steps():
 
 def test_a_mean_equal_to_the_threshold_settles():
     # Equally likely tokens have no gap at all.
-    assert written(ProphetWholeCanvas(early=0.0, steps=2), gaps(0, 0)) == [[0, 1]]
+    assert written(ProphetWholeCanvas(early=0.0, steps=4), gaps(0, 0)) == [[0, 1]]
 
 
 def plain_prophet(thresholds, total):
     by_schedule = plain_llada("confidence", total)
 
     def rule(seen):
-        progress = seen.step / total
+        progress = (seen.step + 1) / total
         asked = thresholds[0 if progress < 0.33 else 1 if progress < 0.67 else 2]
         mean = sum(seen.logit_margin[i] for i in seen.open) / len(seen.open)
         return seen.open if mean >= asked else by_schedule(seen)
@@ -326,44 +329,75 @@ def test_eoser_takes_all_its_calls_as_llada_does():
     assert written(EOSER(steps=3), [0.9], tokens=[WORD]) == [[0], [], []]
 
 
+def test_in_several_blocks_the_line_is_that_of_all_their_steps_and_begins_anew_in_each():
+    # Two blocks of three steps: the scales are .5, .6 and .7 in both, for .5 + .5 i / 5.
+    tokens = [END, WORD, WORD] * 2
+    decoder = EOSER(floor=0.5, steps=3, block_length=3)
+    # The .9 counts .45, then .54, and .55 is before it; of a line per block it would count .675.
+    assert written(decoder, [0.9, 0.55, 0.7] * 2, tokens=tokens) == [
+        [2],
+        [1],
+        [0],
+        [5],
+        [4],
+        [3],
+    ]
+
+
 @pytest.mark.parametrize(
     ("length", "expected"),
-    [(1, [1]), (2, [1, 1]), (3, [1, 2]), (7, [1, 2, 4]), (8, [1, 2, 4, 1]), (9, [1, 2, 4, 2])],
+    [
+        (1, [1]),
+        (2, [2]),
+        (3, [3]),
+        (4, [1, 3]),
+        (7, [1, 6]),
+        (8, [1, 2, 5]),
+        (9, [1, 2, 6]),
+        (16, [1, 2, 4, 9]),
+    ],
 )
 def test_every_step_commits_twice_as_many_and_the_last_what_is_left(length, expected):
     assert sizes(ASS(), length) == expected
 
 
+@pytest.mark.parametrize("power", range(1, 8))
+def test_as_many_positions_as_a_power_of_two_take_its_logarithm_of_calls(power):
+    assert len(sizes(ASS(), 2**power)) == power
+
+
 def test_doubling_begins_anew_in_every_block():
-    assert sizes(ASS(block_length=3), 6) == [1, 2, 1, 2]
+    assert sizes(ASS(block_length=4), 8) == [1, 3, 1, 3]
 
 
-def test_doubling_takes_the_surest_and_holds_end_of_text_back():
-    sure, tokens = [0.9, 0.6, 0.7, 0.5], [END, WORD, WORD, WORD]
-    # Three steps: the scales are .01, .505 and 1, so the .9 counts .009, then .4545.
-    assert written(ASS(), sure, tokens=tokens) == [[2], [1, 3], [0]]
-    assert written(ASS(floor=1.0), sure, tokens=tokens) == [[0], [1, 2], [3]]
+def test_doubling_takes_the_surest_and_holds_end_of_text_back_in_a_line_of_tokens():
+    tokens = [END, *[WORD] * 7]
+    # Three steps, and the scales are .01 and .99 times 1 / 8, 3 / 8 and 7 / 8 more.  So the .9
+    # counts .12, then .34: behind .45 and .35.  By a line of steps it would count .45 then.
+    sure = [0.9, 0.6, 0.45, 0.35, 0.3, 0.3, 0.3, 0.3]
+    assert written(ASS(), sure, tokens=tokens) == [[1], [2, 3], [0, 4, 5, 6, 7]]
+    sure[3] = 0.3
+    assert written(ASS(), sure, tokens=tokens) == [[1], [0, 2], [3, 4, 5, 6, 7]]
+    assert written(ASS(floor=1.0), sure, tokens=tokens) == [[0], [1, 2], [3, 4, 5, 6, 7]]
 
 
-def test_the_line_of_a_doubling_block_ends_with_its_last_step():
-    # Five positions take three steps: in the second of them the .9 counts .4545.
-    tokens = [END, WORD, WORD, WORD, WORD]
-    assert written(ASS(), [0.9, 0.7, 0.4, 0.35, 0.3], tokens=tokens) == [[1], [0, 2], [3, 4]]
-
-
-def plain_held_back(floor, total):
-    """The score of a position, in blocks of so many steps."""
+def plain_held_back(floor, way):
+    """The score of a position, so far along the way."""
 
     def score(seen, i):
         if seen.token[i] not in CODEC.ends:
             return seen.confidence[i]
-        return seen.confidence[i] * (floor + (1 - floor) * seen.step / max(total(seen) - 1, 1))
+        return seen.confidence[i] * (floor + (1 - floor) * way(seen))
 
     return score
 
 
 def plain_eoser(floor, total):
-    score = plain_held_back(floor, lambda _: total)
+    def way(seen):
+        blocks = math.ceil(seen.length / (seen.high - seen.low))
+        return seen.step / max(total * blocks - 1, 1)
+
+    score = plain_held_back(floor, way)
 
     def rule(seen):
         n = len(seen.initial)
@@ -374,10 +408,14 @@ def plain_eoser(floor, total):
 
 
 def plain_ass(floor):
-    score = plain_held_back(floor, lambda seen: len(seen.initial).bit_length())
+    def steps_of(seen):
+        return max(1, len(seen.initial).bit_length() - 1)
+
+    score = plain_held_back(floor, lambda seen: (2 ** (seen.step + 1) - 1) / 2 ** steps_of(seen))
 
     def rule(seen):
-        return best_first(seen, lambda i: score(seen, i))[: 2**seen.step]
+        count = 2**seen.step if seen.step < steps_of(seen) - 1 else len(seen.initial)
+        return best_first(seen, lambda i: score(seen, i))[:count]
 
     return rule
 

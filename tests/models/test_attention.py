@@ -24,7 +24,7 @@ TOLERANCE = 1e-5
 MASKED = ("llada", "illada", "llada-moe", "dream")
 BLOCK = ("sdar", "sdar-moe", "llada2", "fast-dllm-v2", "nemotron")
 LENGTH = 8  # of a block
-BOTH = Watch.NAMES
+NAMES = Watch.NAMES
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def ragged(codec):
     """Prompts and canvases of different lengths, of which two ask, for different things."""
     return [
         row_of(codec, (13, 16), ()),
-        row_of(codec, (2, 9), (0, 4, 5), BOTH),
+        row_of(codec, (2, 9), (0, 4, 5), NAMES),
         row_of(codec, (21, 16), (1, 15)),
         row_of(codec, (7, 24), range(2, 23), frozenset({"attention_late"})),
     ]
@@ -84,6 +84,7 @@ def means(folder, row, allowed=None, positions=None):
     return {
         "attention": each.mean(dim=0)[first:, first:],
         "attention_late": each[-late:].mean(dim=0)[first:, first:],
+        "attention_last_four": each[-4:].mean(dim=0)[first:, first:],
     }
 
 
@@ -140,7 +141,7 @@ def test_a_row_that_says_who_attends_to_whom_and_where_it_stands_is_believed(fol
     positions = torch.cat([torch.arange(first), first + order])
     expected = means(folders["dream"], row, allowed, positions)
     said = told(model, [plain, row])
-    for name in BOTH:
+    for name in NAMES:
         assert gap(said.extras[name][1], expected[name]) <= TOLERANCE
         assert (said.extras[name][1][~some] == 0).all()
 
@@ -169,10 +170,10 @@ def test_a_block_model_tells_it_of_what_it_computes_and_0_of_the_rest(family, ca
     codec = model.codec
     rows = [
         row_of(codec, (13, 20), ()),
-        row_of(codec, (8, 20), {*range(8), 9, 12}, BOTH, wanted=range(10, 12)),
-        row_of(codec, (19, 20), {*range(13), 14}, BOTH, wanted=[13, 15]),
-        row_of(codec, (3, 20), {1, 3}, BOTH, wanted=[0, 12, 19]),
-        row_of(codec, (5, 9), range(9), BOTH, wanted=[]),
+        row_of(codec, (8, 20), {*range(8), 9, 12}, NAMES, wanted=range(10, 12)),
+        row_of(codec, (19, 20), {*range(13), 14}, NAMES, wanted=[13, 15]),
+        row_of(codec, (3, 20), {1, 3}, NAMES, wanted=[0, 12, 19]),
+        row_of(codec, (5, 9), range(9), NAMES, wanted=[]),
     ]
     # The second time, finished blocks are kept.
     for some in (rows, rows[::-1]):
@@ -210,14 +211,14 @@ def test_a_batch_leaves_room_for_what_it_is_asked(folders):
     model = opened(folders["llada"])
     one = row_of(model.codec, (5, 24), ())
     plain = [one] * 40
-    asking = [replace(one, extras=BOTH)] * 40
+    asking = [replace(one, extras=NAMES)] * 40
     model._bytes = 2**21
     assert len(model.batches(asking)) > len(model.batches(plain)) > 1
 
 
 def test_a_pass_that_fails_leaves_the_kernel_as_it_was(folders):
     model = opened(folders["llada"])
-    watch = Watch(2, BOTH, [0], 4)
+    watch = Watch(2, NAMES, [0], 4)
     with pytest.raises(ValueError, match="input_ids"):
         watch.over(model.network)
     assert model.network.config._attn_implementation == "sdpa"
@@ -227,7 +228,7 @@ def test_a_network_that_does_not_show_its_attention_is_an_error_and_no_number(fo
     model = opened(folders["llada"])
     model.network.config.num_hidden_layers = 1
     # It has, and runs, one layer less than it was built with; now it says two.
-    watch = Watch(2, BOTH, [0], 4)
+    watch = Watch(2, NAMES, [0], 4)
     ids = torch.tensor([[7, 8, 9, 10]])
     model.network.model.layers[0].self_attn.layer_idx = 1
     with pytest.raises(ModelError, match="does not show what its layers attend to"):
@@ -280,7 +281,7 @@ def test_a_model_that_cannot_tell_is_refused_before_the_run_starts(folders, tmp_
         f"hf:{tmp_path / 'gemma'}",
         f"hf:{folders['llada']}:cache=dual",
     ):
-        for decoder, need in (("dapd", "attention_late"), ("dawn", "attention")):
+        for decoder, need in (("dapd", "attention_late"), ("dawn", "attention_last_four")):
             sentence = (
                 rf"decoder '{decoder}:.*' needs {need}, which model '.*' does not give; "
                 "masked and block models of hf, and mini, give attention"

@@ -181,7 +181,8 @@ def test_a_row_may_say_who_attends_to_whom_and_where_it_stands(folder, attention
         assert gap(logits, expected_of(folder, row)) > 0.01
     assert opened(folder, cache="prefix").provides == frozenset()
     unshifted = set() if shift_of(folder) else {"unshifted"}
-    given = {"positions", "attention_mask", "shorter_rows", "attention", "attention_late"}
+    maps = {"attention", "attention_late", "attention_last_four"}
+    given = {"positions", "attention_mask", "shorter_rows"} | maps
     assert model.provides == given | unshifted
 
 
