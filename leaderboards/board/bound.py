@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from parallelbench.analysis.losses import IDEAL
-from parallelbench.analysis.sweep import Sweep
+from parallelbench.analysis.measures.losses import IDEAL
+from parallelbench.analysis.measures.sweep import Sweep
 from parallelbench.decoder import DECODERS
 from parallelbench.leaderboards.entry.season import Season, season, seasons
 from parallelbench.record import Record

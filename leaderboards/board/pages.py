@@ -6,8 +6,8 @@ are drawn by a small script of our own.  A plotting library would bring four meg
 page for what are a few lines and marks, and would draw what others wrote by its own rules.
 
 The page computes a speed at any accuracy from the settings that it holds, by the rule of
-:func:`~parallelbench.analysis.speed.speed_at`; intervals, efficiencies and ranks are those of
-:mod:`~parallelbench.leaderboards.board.standings`, at every whole per cent.
+:func:`~parallelbench.analysis.measures.speed.speed_at`; intervals, efficiencies and ranks are those
+of :mod:`~parallelbench.leaderboards.board.standings`, at every whole per cent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from parallelbench.analysis.beside import Beside
-from parallelbench.analysis.columns import PLAIN_COLUMNS
-from parallelbench.analysis.gallery import Gallery, gallery_of
-from parallelbench.analysis.report import content_digest, page_script, page_template, safe_names
+from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.replay.gallery import Gallery, gallery_of
+from parallelbench.analysis.report.columns import PLAIN_COLUMNS
+from parallelbench.analysis.report.page import (
+    content_digest,
+    page_script,
+    page_template,
+    safe_names,
+)
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.leaderboards.board.standings import (
     HEADLINE,
@@ -330,7 +335,7 @@ def _entry_page(entry: Entry, boards: Sequence[Standings]) -> str:
     ]
     return _rendered(
         "entry.html.jinja",
-        page_script("parallelbench.analysis", "report.js"),
+        page_script("parallelbench.analysis.report", "page.js"),
         entry=entry,
         said=entry.submission,
         season=own,

@@ -48,7 +48,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from parallelbench.analysis.hindsight import TOLERANCE
+from parallelbench.analysis.measures.hindsight import TOLERANCE
 from parallelbench.results import CONFIDENCE
 
 #: Chance of a false claim of either kind in a section.

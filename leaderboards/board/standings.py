@@ -1,11 +1,12 @@
 """Who is how fast at which accuracy, and whose difference is more than chance.
 
-A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ
-in one dial, see :mod:`parallelbench.analysis.families`.  Strategies with a fixed and with an
-adaptive number of tokens are read alike, by :func:`~parallelbench.analysis.speed.speed_at`: at
-their settings only, so that a row that leaves settings out is nowhere faster.  The public board's
-rule stands beside it and ranks nobody.  All figures are of the test part of the season; a row that
-lacks a decode of it has no figures and says what is missing.
+A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ in
+one dial, see :mod:`parallelbench.analysis.measures.families`.  Strategies with a fixed and with an
+adaptive number of tokens are read alike, by
+:func:`~parallelbench.analysis.measures.speed.speed_at`: at their settings only, so that a row that
+leaves settings out is nowhere faster.  The public board's rule stands beside it and ranks nobody.
+All figures are of the test part of the season; a row that lacks a decode of it has no figures and
+says what is missing.
 
 **Sections.**  Rows are ranked with their like only: networks of one division, or the ideal model.
 Oracles were told the right answers, so they have speeds and no rank; an entry that reported
@@ -40,10 +41,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parallelbench.analysis.families import Curve, curves_of
-from parallelbench.analysis.hindsight import frontier_of
-from parallelbench.analysis.losses import IDEAL, is_ideal
-from parallelbench.analysis.speed import (
+from parallelbench.analysis.measures.families import Curve, curves_of
+from parallelbench.analysis.measures.hindsight import frontier_of
+from parallelbench.analysis.measures.losses import IDEAL, is_ideal
+from parallelbench.analysis.measures.speed import (
     INFORMATION,
     areas_under,
     drawn_means,
@@ -55,8 +56,8 @@ from parallelbench.analysis.speed import (
     published_speed_at,
     speeds_at,
 )
-from parallelbench.analysis.statistics import Estimate, percentile_interval
-from parallelbench.analysis.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
+from parallelbench.analysis.measures.statistics import Estimate, percentile_interval
+from parallelbench.analysis.measures.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
 from parallelbench.leaderboards.board.bound import bound_of
 from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.entry.entry import Entry

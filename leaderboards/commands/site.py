@@ -152,7 +152,7 @@ def leaders(board: Standings, section: Section) -> Table:
     """Return the fastest rows of a section over all tasks, for the terminal."""
     from rich.table import Table
 
-    from parallelbench.analysis import cells
+    from parallelbench.analysis.measures import cells
 
     scope = board.scopes[0].label
     table = Table(title=f"{section.title} ({board.season.title})", title_justify="left")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from parallelbench.analysis.losses import is_ideal
+from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission, SubmittedModel
