@@ -91,8 +91,8 @@ def replay(  # noqa: PLR0913  each is an option
 
 
 def _show(replays: Sequence[Replay], step: int | None, delay: float, *, every: bool) -> None:
+    from parallelbench.analysis.replay import terminal
     from parallelbench.analysis.replay.scene import scene_of
-    from parallelbench.analysis.replays import terminal
 
     # What a terminal does not show must not be lost on a file either.
     console = new_console(highlight=False, width=None if sys.stdout.isatty() else _PIPED)
