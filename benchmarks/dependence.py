@@ -14,7 +14,7 @@ import dit
 import numpy as np
 from smoke import add_smoke_option
 
-from parallelbench.analysis.dependence import Law, total_correlation
+from parallelbench.analysis.theory.dependence import Law, total_correlation
 
 
 def shuffle(names: int) -> Law:

@@ -3,8 +3,9 @@
     python benchmarks/engines.py [ENGINE ...]
 
 asks each engine, or all that are installed, about every labelled sentence, and writes what it
-judged rightly, kind by kind, into docs/judges.md.  Its rates go into analysis/data/engines.csv,
-beside those of other releases: reports correct the pass rates of runs by them.
+judged rightly, kind by kind, into docs/judges.md.  Its rates go into
+analysis/judging/data/engines.csv, beside those of other releases: reports correct the pass rates of
+runs by them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from pathlib import Path
 from mini import write
 from smoke import add_smoke_option, workplace
 
-from parallelbench.analysis.calibration_set import SHIPPED
-from parallelbench.analysis.engine_calibration import (
+from parallelbench.analysis.judging.calibration_set import SHIPPED
+from parallelbench.analysis.judging.engine_calibration import (
     shipped_calibrations,
     written_calibrations,
 )
-from parallelbench.analysis.verdicts import (
+from parallelbench.analysis.judging.verdicts import (
     Item,
     agreement_table,
     by_kind,
@@ -32,7 +33,7 @@ from parallelbench.errors import EngineError
 from parallelbench.tasks.grammar import ENGINES, open_engine
 
 PAGE = Path("docs/judges.md")
-RATES = Path("analysis/data/engines.csv")
+RATES = Path("analysis/judging/data/engines.csv")
 
 
 def judged(name: str, items: list[Item]) -> dict[str, list[Item]]:

@@ -32,10 +32,10 @@ from typing import TypeAlias
 import torch
 from smoke import add_smoke_option
 
-from parallelbench.leaderboards.board import add, read_board
-from parallelbench.leaderboards.pack import Statement, pack
-from parallelbench.leaderboards.season import season
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.board.board import add, read_board
+from parallelbench.leaderboards.commands.packing import Statement, pack
+from parallelbench.leaderboards.entry.season import season
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.merge import digest_of, merge
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import RunFile, make_runfile

@@ -21,9 +21,9 @@ from mini import percent, table, write
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.analysis.families import curves_of
-from parallelbench.analysis.pictures import write_picture
-from parallelbench.analysis.plots import overview_figure
+from parallelbench.analysis.figures.pictures import write_picture
+from parallelbench.analysis.figures.plots import overview_figure
+from parallelbench.analysis.measures.families import curves_of
 from parallelbench.cluster import on_ray
 from parallelbench.evaluation import Evaluation
 from parallelbench.results import Result, average_over_tasks

@@ -25,11 +25,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parallelbench.analysis.speed import drawn_means, drawn_weights, speeds_at
-from parallelbench.analysis.statistics import clopper_pearson
-from parallelbench.analysis.sweep import Sweep
-from parallelbench.leaderboards.ranks import RowDraws, compared
-from parallelbench.leaderboards.standings import RESAMPLES
+from parallelbench.analysis.measures.speed import drawn_means, drawn_weights, speeds_at
+from parallelbench.analysis.measures.statistics import clopper_pearson
+from parallelbench.analysis.measures.sweep import Sweep
+from parallelbench.leaderboards.board.ranks import RowDraws, compared
+from parallelbench.leaderboards.board.standings import RESAMPLES
 from parallelbench.setting import Setting
 
 ACCURACY = 0.8

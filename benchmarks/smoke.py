@@ -14,7 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 #: Files that benchmarks write their tables into.
-DOCUMENTS = ("README.md", "docs/*.md", "analysis/data/*.csv", "parallelbench/models/data/mini/*.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/*.md",
+    "analysis/judging/data/*.csv",
+    "parallelbench/models/data/mini/*.md",
+)
 
 
 def add_smoke_option(parser: argparse.ArgumentParser) -> None:

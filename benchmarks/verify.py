@@ -20,15 +20,15 @@ from pathlib import Path
 
 from smoke import add_smoke_option, workplace
 
-from parallelbench.leaderboards.pack import Statement, pack
-from parallelbench.leaderboards.season import season
+from parallelbench.leaderboards.commands.packing import Statement, pack
+from parallelbench.leaderboards.entry.season import season
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
 
 VERIFY = """
 import json, sys
 from pathlib import Path
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.verify.verification import verified
 print(len(verified(Path(sys.argv[1]), redecode=json.loads(sys.argv[2])).entry.records))
 """
 DECODERS = ["*:*", "one_by_one", "confidence:k=2|4|8"]

@@ -18,10 +18,10 @@ from mini import table, write
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.analysis.cells import number, range_if_reached
-from parallelbench.analysis.plots import Standing, images, speeds_figure
-from parallelbench.analysis.speed import speed_at
-from parallelbench.analysis.sweep import sweep_of
+from parallelbench.analysis.figures.plots import Standing, images, speeds_figure
+from parallelbench.analysis.measures.cells import number, range_if_reached
+from parallelbench.analysis.measures.speed import speed_at
+from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.cluster import on_ray
 from parallelbench.record import Record
 from parallelbench.runner import Executor, local

@@ -3,9 +3,9 @@
 from fabricated import fabricated_record
 
 from parallelbench import evaluate
-from parallelbench.leaderboards.entry import Entry
-from parallelbench.leaderboards.season import season
-from parallelbench.leaderboards.submission import Submission, SubmittedDecoder, SubmittedModel
+from parallelbench.leaderboards.entry.entry import Entry
+from parallelbench.leaderboards.entry.season import season
+from parallelbench.leaderboards.entry.submission import Submission, SubmittedDecoder, SubmittedModel
 
 PRACTICE = season("practice")
 TASKS = {task.label: task.name for task in PRACTICE.tasks}

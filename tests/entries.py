@@ -5,7 +5,8 @@ import lzma
 
 import yaml
 
-from parallelbench.leaderboards import folder, pack
+from parallelbench.leaderboards.commands import packing as pack
+from parallelbench.leaderboards.entry import folder
 from parallelbench.record import _digest_of, from_line
 from parallelbench.results import summarize
 from parallelbench.runfile import make_runfile

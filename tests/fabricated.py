@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from parallelbench.analysis.sweep import sweep_of
+from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.record import Counts, Record, RecordedMarks
 from parallelbench.trace import Trace
 

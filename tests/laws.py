@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from parallelbench.analysis.dependence import Law, item_law
+from parallelbench.analysis.theory.dependence import Law, item_law
 from parallelbench.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS

@@ -19,20 +19,38 @@ MAY_IMPORT = {
     "leaderboards": {"parallelbench", "analysis", "leaderboards"},
 }
 
+#: Rooms of a wing, lowest first: each imports only from itself and from those before it.
+ROOMS = {
+    "analysis": (
+        "theory",
+        "measures",
+        "judging",
+        "figures",
+        "replay",
+        "report",
+        "exports",
+        "commands",
+    ),
+    "leaderboards": ("entry", "verify", "board", "commands"),
+}
+
+
+def modules_imported(source):
+    """The dotted names that one file takes from elsewhere."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
 
 def folders_imported(source):
     """The top-level folders that one file of ours takes names from."""
-    for node in ast.walk(ast.parse(source)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "parallelbench":
-                wing = rest.partition(".")[0]
-                yield wing if wing in MAY_IMPORT else "parallelbench"
+    for name in modules_imported(source):
+        package, _, rest = name.partition(".")
+        if package == "parallelbench":
+            wing = rest.partition(".")[0]
+            yield wing if wing in MAY_IMPORT else "parallelbench"
 
 
 def functions(path):
@@ -46,6 +64,28 @@ def test_a_folder_imports_only_what_stands_below_it(folder):
     for path in (ROOT / folder).rglob("*.py"):
         above = set(folders_imported(path.read_text())) - MAY_IMPORT[folder]
         assert not above, f"{path.relative_to(ROOT)} imports from {sorted(above)}"
+
+
+@pytest.mark.parametrize("wing", ROOMS)
+def test_a_room_imports_only_from_the_rooms_before_it(wing):
+    rooms = ROOMS[wing]
+    assert {path.parent.name for path in (ROOT / wing).glob("*/__init__.py")} == set(rooms)
+    assert [path.name for path in (ROOT / wing).glob("*.py")] == ["__init__.py"]
+    for number, room in enumerate(rooms):
+        for path in (ROOT / wing / room).rglob("*.py"):
+            imported = set(modules_imported(path.read_text()))
+            above = {
+                name
+                for name in imported
+                for other in rooms[number + 1 :]
+                if f"{name}.".startswith(f"parallelbench.{wing}.{other}.")
+            }
+            assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
+
+
+def test_verification_imports_neither_the_packer_nor_a_command():
+    for path in (ROOT / "leaderboards/verify").rglob("*.py"):
+        assert "leaderboards.commands" not in path.read_text(), path.name
 
 
 def test_every_package_reaches_the_wheel():

@@ -22,7 +22,7 @@ NEEDS_CHROMIUM = {"pictures"}
 
 def documents():
     """Return the content of every file that a benchmark may write its tables into."""
-    files = [ROOT / "README.md", *ROOT.glob("docs/*"), *ROOT.glob("analysis/data/*")]
+    files = [ROOT / "README.md", *ROOT.glob("docs/*"), *ROOT.glob("analysis/judging/data/*")]
     return {file: file.read_bytes() for file in files}
 
 

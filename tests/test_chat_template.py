@@ -11,7 +11,7 @@ from parallelbench import chat_template
 from parallelbench.chat_template import asks_for_date, render_chat
 from parallelbench.cli import main
 from parallelbench.errors import ChatTemplateError, CheckpointError
-from parallelbench.leaderboards.tokenizer_file import from_file, to_file
+from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
 from parallelbench.rundir import RunDirectory

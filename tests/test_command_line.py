@@ -383,7 +383,7 @@ def test_the_tables_of_decoders_lose_no_column(width):
 
 @pytest.mark.parametrize("columns", ["40", "60", "80", "120"])
 def test_the_tables_of_a_report_lose_no_column(call, monkeypatch, columns, reported):
-    from parallelbench.analysis.table import table
+    from parallelbench.analysis.report.table import table
 
     (of_model,) = table(reported, reported).renderables
     shown = printed(of_model, int(columns))

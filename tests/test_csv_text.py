@@ -6,7 +6,7 @@ import io
 import pytest
 from fabricated import fabricated_record
 
-from parallelbench.analysis.compare import compare
+from parallelbench.analysis.measures.compare import compare
 from parallelbench.csv_text import csv_text
 from parallelbench.evaluation import Evaluation
 from parallelbench.results import summarize, to_csv

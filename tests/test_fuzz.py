@@ -13,8 +13,8 @@ import pytest
 import checkpoints
 from fuzzing import faults
 from original_checkout import ROWS, write_checkout
-from parallelbench.analysis.published import read_published
-from parallelbench.analysis.verdicts import calibration_of, read_items
+from parallelbench.analysis.commands.published import read_published
+from parallelbench.analysis.judging.verdicts import calibration_of, read_items
 from parallelbench.decoder import DECODERS
 from parallelbench.evaluation import load_run
 from parallelbench.merge import merge

@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 
 import browser as chromium
 from browser import EVIL
-from parallelbench.analysis.beside import Beside
-from parallelbench.analysis.gallery import gallery_of
-from parallelbench.analysis.report import write_report
+from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.replay.gallery import gallery_of
+from parallelbench.analysis.report.page import write_report
 from parallelbench.evaluation import evaluate
 
 pytestmark = chromium.NEEDED

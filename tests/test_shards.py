@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from parallelbench.analysis.report import make_report
+from parallelbench.analysis.report.page import make_report
 from parallelbench.cli import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.merge import merge

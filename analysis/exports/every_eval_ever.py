@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parallelbench.analysis.export import (
+from parallelbench.analysis.exports.export import (
     Exported,
     asked_text,
     by_sample,

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
-from parallelbench.analysis.export import Exported, file_name, grouped
+from parallelbench.analysis.exports.export import Exported, file_name, grouped
 from parallelbench.errors import RequestError
 from parallelbench.results import Result
 

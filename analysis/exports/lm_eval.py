@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parallelbench.analysis.export import (
+from parallelbench.analysis.exports.export import (
     Exported,
     by_sample,
     digest_of,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from parallelbench.analysis.export import Exported
+from parallelbench.analysis.exports.export import Exported
 from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
 from parallelbench.results import Interval, Result

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laws import WITH_A_CHOICE, law_of, laws, quick
-from parallelbench.analysis.adaptive import (
+from parallelbench.analysis.theory.adaptive import (
     Point,
     adaptive_frontier,
     in_order,
@@ -22,20 +22,20 @@ from parallelbench.analysis.adaptive import (
     without_error,
     zero_error_steps,
 )
-from parallelbench.analysis.bounds import (
+from parallelbench.analysis.theory.bounds import (
     OverLimitError,
     best_partitions,
     least_validity,
     partition_bits,
     validity,
 )
-from parallelbench.analysis.closed_forms import (
+from parallelbench.analysis.theory.closed_forms import (
     insert_random_steps,
     remove_random_steps,
     replace_random_steps,
     shuffle_bits,
 )
-from parallelbench.analysis.dependence import Law, independent, total_correlation
+from parallelbench.analysis.theory.dependence import Law, independent, total_correlation
 
 AGREE = Law.counted([[0, 0], [1, 1]])
 EVEN = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
@@ -196,7 +196,7 @@ def test_a_latin_square_of_four_needs_fewer_steps_than_the_pivot_takes():
     work = (
         "from parallelbench.registry import load_plugins; load_plugins()\n"
         "from laws import law_of\n"
-        "from parallelbench.analysis.adaptive import zero_error_steps\n"
+        "from parallelbench.analysis.theory.adaptive import zero_error_steps\n"
         "print(*zero_error_steps(law_of('puzzles/latin_square:size=4'), limit=5000)[:2])"
     )
     tests = Path(__file__).parents[1]

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from parallelbench.analysis.beside import RESAMPLES, Reference, beside
-from parallelbench.analysis.speed import (
+from parallelbench.analysis.measures.beside import RESAMPLES, Reference, beside
+from parallelbench.analysis.measures.speed import (
     efficiencies_of_settings,
     hindsight_efficiency,
     oracle_efficiency,
 )
-from parallelbench.analysis.sweep import sweep_of
+from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.results import average_over_tasks, summarize
 
 LABEL = "confidence_threshold:k={}".format

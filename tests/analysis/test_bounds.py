@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from laws import WITH_A_CHOICE, law_of, laws, ordered_partitions, quick
-from parallelbench.analysis.bounds import (
+from parallelbench.analysis.theory.bounds import (
     OverLimitError,
     best_partition,
     best_partitions,
@@ -26,7 +26,7 @@ from parallelbench.analysis.bounds import (
     validity,
     validity_in_random_order,
 )
-from parallelbench.analysis.closed_forms import (
+from parallelbench.analysis.theory.closed_forms import (
     LATIN_SQUARES,
     REPLACE_RANDOM_LIMIT,
     insert_random_bits,
@@ -38,7 +38,7 @@ from parallelbench.analysis.closed_forms import (
     shuffle_entropies,
     shuffle_other_bits,
 )
-from parallelbench.analysis.dependence import Law, entropy, total_correlation
+from parallelbench.analysis.theory.dependence import Law, entropy, total_correlation
 from parallelbench.errors import RequestError
 
 AGREE = Law.counted([[0, 0], [1, 1]])

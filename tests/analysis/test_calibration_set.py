@@ -6,15 +6,15 @@ from collections import Counter
 
 import pytest
 
-from parallelbench.analysis.calibration_set import (
+from parallelbench.analysis.judging.calibration_set import (
     RULES,
     SHIPPED,
     break_sentence,
     calibration_set,
     written_set,
 )
-from parallelbench.analysis.judges import JudgeError
-from parallelbench.analysis.verdicts import read_items
+from parallelbench.analysis.judging.judges import JudgeError
+from parallelbench.analysis.judging.verdicts import read_items
 
 
 @pytest.fixture(scope="module")

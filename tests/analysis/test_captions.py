@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from parallelbench.analysis.captions import Asked, caption, sentences, told_once
+from parallelbench.analysis.figures.captions import Asked, caption, sentences, told_once
 from parallelbench.results import average_over_tasks
 
 

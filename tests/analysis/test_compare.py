@@ -9,7 +9,7 @@ import pytest
 from fabricated import fabricated_record
 from scipy import stats
 
-from parallelbench.analysis.compare import compare
+from parallelbench.analysis.measures.compare import compare
 from parallelbench.cli import main
 from parallelbench.errors import RecordsError, RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation, evaluate

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from contrast import hard_to_read, text_colours
 
-from parallelbench.analysis import coverage, landscape, paper, plots, published
-from parallelbench.analysis.families import curves_of
-from parallelbench.analysis.speed import SpeedEstimate
+from parallelbench.analysis.commands import published
+from parallelbench.analysis.figures import coverage, landscape, paper, plots
+from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results import Interval, average_over_tasks
 
 ROOT = Path(__file__).parents[2]

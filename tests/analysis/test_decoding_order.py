@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from parallelbench.analysis.order import (
+from parallelbench.analysis.measures.order import (
     decoding_order,
     left_to_right_correlation,
     order_summaries,

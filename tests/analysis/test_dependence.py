@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from laws import laws, quick
-from parallelbench.analysis.dependence import (
+from parallelbench.analysis.theory.dependence import (
     Law,
     conditional_entropy,
     dual_total_correlation,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from parallelbench.analysis import dependence as exact
-from parallelbench.analysis.estimate import (
+from parallelbench.analysis.theory import dependence as exact
+from parallelbench.analysis.theory.estimate import (
     ORDERS,
     data_dependence,
     dependence,

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from parallelbench import evaluate
-from parallelbench.analysis.export import (
+from parallelbench.analysis.exports import every_eval_ever, hugging_face, lm_eval, parquet
+from parallelbench.analysis.exports.export import (
     Publisher,
     by_sample,
     export,
@@ -21,7 +22,6 @@ from parallelbench.analysis.export import (
     model_id,
     standard_error,
 )
-from parallelbench.analysis.exports import every_eval_ever, hugging_face, lm_eval, parquet
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.results import summarize, to_csv

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from contrast import PAGES, contrast
 
-from parallelbench.analysis.families import curves_of
+from parallelbench.analysis.measures.families import curves_of
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelbench.analysis.adaptive import zero_error_steps
-from parallelbench.analysis.bounds import OverLimitError
-from parallelbench.analysis.dependence import Law, total_correlation
-from parallelbench.analysis.fewest_steps import (
+from parallelbench.analysis.theory.adaptive import zero_error_steps
+from parallelbench.analysis.theory.bounds import OverLimitError
+from parallelbench.analysis.theory.dependence import Law, total_correlation
+from parallelbench.analysis.theory.fewest_steps import (
     Policy,
     largest_set,
     policy_within,

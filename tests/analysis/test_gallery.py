@@ -7,8 +7,8 @@ import pytest
 from fabricated import fabricated_record
 
 from parallelbench import evaluate
-from parallelbench.analysis.gallery import gallery_of
-from parallelbench.analysis.report import embedded
+from parallelbench.analysis.replay.gallery import gallery_of
+from parallelbench.analysis.report.page import embedded
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from parallelbench.analysis.coverage import (
+from parallelbench.analysis.figures.coverage import (
     JUDGES,
     RATES,
     REPETITIONS,
@@ -16,7 +16,7 @@ from parallelbench.analysis.coverage import (
     coverage_figure,
     simulated,
 )
-from parallelbench.analysis.judges import (
+from parallelbench.analysis.judging.judges import (
     Calibration,
     Judged,
     JudgeError,
@@ -25,7 +25,7 @@ from parallelbench.analysis.judges import (
     corrected_rate,
     coverage,
 )
-from parallelbench.analysis.statistics import percentile_interval
+from parallelbench.analysis.measures.statistics import percentile_interval
 from parallelbench.cli import main
 from parallelbench.results import wilson
 

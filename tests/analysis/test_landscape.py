@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from parallelbench.analysis import landscape
-from parallelbench.analysis.pictures import write_picture
+from parallelbench.analysis.figures import landscape
+from parallelbench.analysis.figures.pictures import write_picture
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 from fabricated import fabricated_record
 
-from parallelbench.analysis.beside import beside
-from parallelbench.analysis.gallery import _Entry, _in_turn, gallery_of
-from parallelbench.analysis.report import _read, make_report
+from parallelbench.analysis.measures.beside import beside
+from parallelbench.analysis.replay.gallery import _Entry, _in_turn, gallery_of
+from parallelbench.analysis.report.page import _read, make_report
 from parallelbench.progress import SILENT
 from parallelbench.record_summary import RecordSummaries
 from parallelbench.results import summarize

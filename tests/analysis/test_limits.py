@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from parallelbench.analysis import paper
-from parallelbench.analysis.bounds import best_sizes
-from parallelbench.analysis.closed_forms import (
+from parallelbench.analysis.figures import paper
+from parallelbench.analysis.figures.pictures import write_picture
+from parallelbench.analysis.theory.bounds import best_sizes
+from parallelbench.analysis.theory.closed_forms import (
     insert_random_bits,
     replace_random_bits,
     replace_random_entropies,
     replace_random_steps,
 )
-from parallelbench.analysis.pictures import write_picture
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from parallelbench.analysis.calibration_set import SHIPPED
-from parallelbench.analysis.judges import JudgeError
-from parallelbench.analysis.llm_judge import GRAMMAR_RUBRIC, LlmJudge, ask, read_verdict
-from parallelbench.analysis.verdicts import Item, passed_of, read_items
+from parallelbench.analysis.judging.calibration_set import SHIPPED
+from parallelbench.analysis.judging.judges import JudgeError
+from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, ask, read_verdict
+from parallelbench.analysis.judging.verdicts import Item, passed_of, read_items
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, UnreachableError
 from servers import Scripted, fails, says

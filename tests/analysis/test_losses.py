@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parallelbench.analysis.losses import Loss, losses
+from parallelbench.analysis.measures.losses import Loss, losses
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from parallelbench import evaluate
-from parallelbench.analysis.adaptive import adaptive_frontier
-from parallelbench.analysis.dependence import token_law, total_correlation
-from parallelbench.analysis.measured import Path, measured, path_of
+from parallelbench.analysis.measures.measured import Path, measured, path_of
+from parallelbench.analysis.theory.adaptive import adaptive_frontier
+from parallelbench.analysis.theory.dependence import token_law, total_correlation
 from parallelbench.model import MODELS
 from parallelbench.prompt import build_prompt
 from parallelbench.runner import draw

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from parallelbench import evaluate
-from parallelbench.analysis import oracles
-from parallelbench.analysis.bounds import OverLimitError
-from parallelbench.analysis.fewest_steps import largest_set
-from parallelbench.analysis.oracles import Information, Label
+from parallelbench.analysis.theory import oracles
+from parallelbench.analysis.theory.bounds import OverLimitError
+from parallelbench.analysis.theory.fewest_steps import largest_set
+from parallelbench.analysis.theory.oracles import Information, Label
 from parallelbench.answers import Answers
 from parallelbench.decode import decode
 from parallelbench.decoder import Row

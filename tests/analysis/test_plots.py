@@ -9,8 +9,7 @@ from matplotlib import rc_context
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from parallelbench.analysis.families import curves_of
-from parallelbench.analysis.plots import (
+from parallelbench.analysis.figures.plots import (
     COLUMN,
     Standing,
     average_figure,
@@ -20,7 +19,8 @@ from parallelbench.analysis.plots import (
     speeds_figure,
     task_figure,
 )
-from parallelbench.analysis.speed import SpeedEstimate
+from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results import Interval, average_over_tasks
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from parallelbench.analysis.published import (
+from parallelbench.analysis.commands.published import (
     ADAPTIVE,
     FIXED,
     DrawnPoint,

@@ -7,9 +7,9 @@ import pytest
 from fabricated import END, MASK, traced_record
 
 from parallelbench import evaluate
-from parallelbench.analysis.dependence import Law
-from parallelbench.analysis.gallery import what_was_lost
-from parallelbench.analysis.replay import Left, Replayer, token_text
+from parallelbench.analysis.replay.gallery import what_was_lost
+from parallelbench.analysis.replay.steps import Left, Replayer, token_text
+from parallelbench.analysis.theory.dependence import Law
 from parallelbench.errors import RecordsError
 
 

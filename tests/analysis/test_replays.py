@@ -13,12 +13,12 @@ from rich.console import Console
 
 import browser as chromium
 from parallelbench import evaluate
-from parallelbench.analysis.replay import Replay, Replayer, Step
-from parallelbench.analysis.replays import terminal
-from parallelbench.analysis.replays.choice import Wanted, choose
-from parallelbench.analysis.replays.gif import letters, to_gif
-from parallelbench.analysis.replays.scene import flowed, readable, scene_of
-from parallelbench.analysis.replays.svg import to_svg
+from parallelbench.analysis.replay import terminal
+from parallelbench.analysis.replay.choice import Wanted, choose
+from parallelbench.analysis.replay.gif import letters, to_gif
+from parallelbench.analysis.replay.scene import flowed, readable, scene_of
+from parallelbench.analysis.replay.steps import Replay, Replayer, Step
+from parallelbench.analysis.replay.svg import to_svg
 from parallelbench.cli import main
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
 from parallelbench.rundir import RunDirectory

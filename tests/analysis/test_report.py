@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 import markupsafe
 import pytest
 
-from parallelbench.analysis import cells, report
-from parallelbench.analysis.beside import Beside, Efficiency, Reference
-from parallelbench.analysis.gallery import Gallery
-from parallelbench.analysis.losses import Loss
-from parallelbench.analysis.report import write_report
+from parallelbench.analysis.measures import cells
+from parallelbench.analysis.measures.beside import Beside, Efficiency, Reference
+from parallelbench.analysis.measures.losses import Loss
+from parallelbench.analysis.replay.gallery import Gallery
+from parallelbench.analysis.report import page as report
+from parallelbench.analysis.report.page import write_report
 from parallelbench.cli import main
 from parallelbench.errors import StorageError
 from parallelbench.record import from_line, to_line

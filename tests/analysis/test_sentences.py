@@ -2,7 +2,7 @@
 
 import pytest
 
-from parallelbench.analysis.sentences import result_sentences
+from parallelbench.analysis.report.sentences import result_sentences
 from parallelbench.results import Interval, Result, average_over_tasks
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from parallelbench.analysis.speed import (
+from parallelbench.analysis.measures.speed import (
     Point,
     area_estimate,
     area_under,
@@ -30,7 +30,7 @@ from parallelbench.analysis.speed import (
     speed_at,
     speeds_at,
 )
-from parallelbench.analysis.sweep import sweep_of
+from parallelbench.analysis.measures.sweep import sweep_of
 
 shares = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
 curves = st.lists(st.builds(Point, st.integers(1, 32).map(float), shares), min_size=1, max_size=8)

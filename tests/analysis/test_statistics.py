@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from parallelbench.analysis.statistics import (
+from parallelbench.analysis.measures.statistics import (
     bonett_price,
     bootstrap_mean,
     clopper_pearson,
@@ -23,7 +23,7 @@ from parallelbench.analysis.statistics import (
     percentile_interval,
     sign_flips,
 )
-from parallelbench.analysis.sweep import IncompleteSweepError, speed_of
+from parallelbench.analysis.measures.sweep import IncompleteSweepError, speed_of
 from parallelbench.results import wilson
 
 # Proportions

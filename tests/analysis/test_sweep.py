@@ -6,7 +6,7 @@ from fabricated import fabricated_record, fabricated_records, fabricated_sweep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelbench.analysis.sweep import sweep_of
+from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.results import average_over_tasks, summarize
 
 TASKS = {"copy": 3, "sort": 5, "shuffle": 1}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laws import laws, quick
-from parallelbench.analysis.symmetry import form
+from parallelbench.analysis.theory.symmetry import form
 
 
 def form_of(rows, shares):

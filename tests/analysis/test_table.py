@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from parallelbench.analysis.table import table
+from parallelbench.analysis.report.table import table
 from parallelbench.results import average_over_tasks
 
 DASH = "\N{EN DASH}"

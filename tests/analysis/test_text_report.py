@@ -7,19 +7,18 @@ import re
 import pytest
 
 from checkpoints import write_checkpoint
-from parallelbench.analysis.beside import Beside
-from parallelbench.analysis.calibration_set import SHIPPED
-from parallelbench.analysis.engine_calibration import (
+from parallelbench.analysis.judging.calibration_set import SHIPPED
+from parallelbench.analysis.judging.engine_calibration import (
     SHIPPED_ENGINES,
     Known,
     read_calibrations,
     shipped_calibrations,
     written_calibrations,
 )
-from parallelbench.analysis.estimate import ORDERS
-from parallelbench.analysis.judges import Calibration, JudgeError, corrected_rate
-from parallelbench.analysis.report import write_report
-from parallelbench.analysis.text_dependence import (
+from parallelbench.analysis.judging.judges import Calibration, JudgeError, corrected_rate
+from parallelbench.analysis.judging.verdicts import read_items
+from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.measures.text_dependence import (
     KINDS,
     Effort,
     Estimated,
@@ -28,8 +27,9 @@ from parallelbench.analysis.text_dependence import (
     read_estimates,
     write_estimates,
 )
-from parallelbench.analysis.text_report import TextReport, judged_rates, score_tables
-from parallelbench.analysis.verdicts import read_items
+from parallelbench.analysis.report.page import write_report
+from parallelbench.analysis.report.text_report import TextReport, judged_rates, score_tables
+from parallelbench.analysis.theory.estimate import ORDERS
 from parallelbench.cli import main
 from parallelbench.errors import RecordsError, RunFileError
 from parallelbench.results import Part, wilson

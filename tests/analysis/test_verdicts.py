@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from parallelbench.analysis.calibration_set import SHIPPED
-from parallelbench.analysis.judges import Calibration, JudgeError, corrected_rate
-from parallelbench.analysis.verdicts import (
+from parallelbench.analysis.judging.calibration_set import SHIPPED
+from parallelbench.analysis.judging.judges import Calibration, JudgeError, corrected_rate
+from parallelbench.analysis.judging.verdicts import (
     Item,
     agreement_table,
     by_kind,

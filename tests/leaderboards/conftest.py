@@ -7,8 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
-from parallelbench.leaderboards import folder, pack, season, verify
-from parallelbench.leaderboards.season import Season, seasons
+from parallelbench.leaderboards.entry import eligibility, folder, season
+from parallelbench.leaderboards.entry.season import Season, seasons
+from parallelbench.leaderboards.verify import verification
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
 
@@ -28,7 +29,7 @@ def tiny_season(_registered):
     tiny = Season("tiny", "Tiny", SEED, settings, 3, 1)
     known = MappingProxyType({**seasons(), "tiny": tiny})
     with pytest.MonkeyPatch.context() as patch:
-        for module in (pack, season, verify):
+        for module in (eligibility, season, verification):
             patch.setattr(module, "seasons", lambda: known)
         yield tiny
 

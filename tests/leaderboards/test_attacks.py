@@ -11,8 +11,8 @@ import pytest
 
 from entries import digested, merge_steps
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards import folder
-from parallelbench.leaderboards.verify import MOST_FAULTS, verified
+from parallelbench.leaderboards.entry import folder
+from parallelbench.leaderboards.verify.verification import MOST_FAULTS, verified
 from parallelbench.record import _digest_of
 
 MIB = 2**20

@@ -14,13 +14,13 @@ from transformers import PreTrainedTokenizerFast
 
 from entries import SEED, TASKS_OF_SEASON, make_entry
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.prompt_rules import PromptRules
-from parallelbench.leaderboards.reply_rules import ReplyRules
-from parallelbench.leaderboards.spelling import Spelling
-from parallelbench.leaderboards.standings import standings
-from parallelbench.leaderboards.tokenizer_file import from_file, to_file
-from parallelbench.leaderboards.tokenizer_parts import part_faults
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.board.standings import standings
+from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
+from parallelbench.leaderboards.entry.tokenizer_parts import part_faults
+from parallelbench.leaderboards.verify.prompt_rules import PromptRules
+from parallelbench.leaderboards.verify.reply_rules import ReplyRules
+from parallelbench.leaderboards.verify.spelling import Spelling
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.runner import draw

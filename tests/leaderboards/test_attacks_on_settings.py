@@ -13,10 +13,10 @@ from entries import Spoilt, make_entry, make_run
 from parallelbench.decoder import DECODERS, Chooser
 from parallelbench.decoders.selection import top
 from parallelbench.errors import RequestError, SubmissionError
-from parallelbench.leaderboards.pack import Statement, pack
-from parallelbench.leaderboards.regenerate import regenerated
-from parallelbench.leaderboards.standings import standings
-from parallelbench.leaderboards.verify import content_of, verified
+from parallelbench.leaderboards.board.standings import standings
+from parallelbench.leaderboards.commands.packing import Statement, pack
+from parallelbench.leaderboards.commands.regenerate import regenerated
+from parallelbench.leaderboards.verify.verification import content_of, verified
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import execute
 from servers import Scripted, says

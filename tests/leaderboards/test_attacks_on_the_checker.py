@@ -19,12 +19,12 @@ import checkpoints
 from entries import Spoilt, make_entry
 from parallelbench.cli import main
 from parallelbench.errors import RunFileError, SubmissionError
-from parallelbench.leaderboards import confined as module
-from parallelbench.leaderboards.board import add, read_board
-from parallelbench.leaderboards.confined import confined
-from parallelbench.leaderboards.site_verb import server_of
-from parallelbench.leaderboards.unseen import Unseen
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.board.board import add, read_board
+from parallelbench.leaderboards.commands.site import server_of
+from parallelbench.leaderboards.entry import confined as module
+from parallelbench.leaderboards.entry.confined import confined
+from parallelbench.leaderboards.verify.unseen import Unseen
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.progress import Progress
 from parallelbench.prompt import Codec
 

@@ -8,7 +8,7 @@ import pytest
 import browser as chromium
 from board_entries import called, decoded, entry_of
 from browser import EVIL
-from parallelbench.leaderboards.site import build_site
+from parallelbench.leaderboards.board.pages import build_site
 
 pytestmark = chromium.NEEDED
 

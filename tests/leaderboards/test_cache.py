@@ -9,10 +9,11 @@ from entries import SEED, TASKS_OF_SEASON, Spoilt
 from parallelbench import progress
 from parallelbench.cli import main
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards import cache, verify
-from parallelbench.leaderboards.board import add, read_board
-from parallelbench.leaderboards.cache import Finding, VerificationCache, key_of
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.board.board import add, read_board
+from parallelbench.leaderboards.verify import cache
+from parallelbench.leaderboards.verify import verification as verify
+from parallelbench.leaderboards.verify.cache import Finding, VerificationCache, key_of
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.runfile import make_runfile
 from parallelbench.task import TASKS
 

@@ -10,7 +10,7 @@ from parallelbench.decoders.remdm import Remdm
 from parallelbench.decoders.remdm_llada import RemdmLlada
 from parallelbench.errors import RequestError
 from parallelbench.lanes import Job
-from parallelbench.leaderboards.unseen import Course, Courses, course_of
+from parallelbench.leaderboards.verify.unseen import Course, Courses, course_of
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
 

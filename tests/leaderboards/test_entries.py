@@ -14,12 +14,13 @@ import checkpoints
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
 from parallelbench.cli import main
 from parallelbench.errors import RequestError, SubmissionError
-from parallelbench.leaderboards import folder, tokenizer_file
-from parallelbench.leaderboards.board import add, read_board
-from parallelbench.leaderboards.pack import Statement, differing_samples, pack
-from parallelbench.leaderboards.regenerate import regenerated
-from parallelbench.leaderboards.season import season
-from parallelbench.leaderboards.verify import content_of, verified, verify_folder
+from parallelbench.leaderboards.board.board import add, read_board
+from parallelbench.leaderboards.commands.packing import Statement, pack
+from parallelbench.leaderboards.commands.regenerate import regenerated
+from parallelbench.leaderboards.entry import folder, tokenizer_file
+from parallelbench.leaderboards.entry.eligibility import differing_samples
+from parallelbench.leaderboards.entry.season import season
+from parallelbench.leaderboards.verify.verification import content_of, verified, verify_folder
 from parallelbench.ranges import LEAST_SPOT_CHECK
 from parallelbench.rundir import RunDirectory
 from parallelbench.runfile import make_runfile, read_content

@@ -10,10 +10,10 @@ from transformers import PreTrainedTokenizerFast
 import checkpoints
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, merge_steps
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.board import add, read_board
-from parallelbench.leaderboards.regenerate import regenerated
-from parallelbench.leaderboards.standings import standings
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.board.board import add, read_board
+from parallelbench.leaderboards.board.standings import standings
+from parallelbench.leaderboards.commands.regenerate import regenerated
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS

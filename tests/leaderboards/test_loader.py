@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards import folder
-from parallelbench.leaderboards.verify import verify_folder
+from parallelbench.leaderboards.entry import folder
+from parallelbench.leaderboards.verify.verification import verify_folder
 
 #: An edit of a file: cut these bytes out, and put those in.
 EDITS = st.tuples(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parallelbench.leaderboards import pack
-from parallelbench.leaderboards.season import season
+from parallelbench.leaderboards.commands import packing as pack
+from parallelbench.leaderboards.entry.season import season
 from parallelbench.runfile import make_runfile
 from parallelbench.runner import run
 
@@ -208,7 +208,7 @@ def test_the_word_of_the_board_may_not_be_taken_away(request_):
     "path",
     [
         "decoders/mine.py",
-        "leaderboards/verify.py",
+        "leaderboards/verify/verification.py",
         "Makefile",
         ".github/entries_of_pull_request.py",
         ".github/workflows/leaderboard.yml",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parallelbench.leaderboards.ranks import RowDraws, compared, sure_sides, tied_ranks
+from parallelbench.leaderboards.board.ranks import RowDraws, compared, sure_sides, tied_ranks
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "ranks.py"
 

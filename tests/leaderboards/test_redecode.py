@@ -8,10 +8,10 @@ import pytest
 import parallelbench.models
 from entries import Spoilt, make_entry, results_of
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards import redecode
-from parallelbench.leaderboards.entry import Redecoded, level_of
-from parallelbench.leaderboards.regenerate import regenerated
-from parallelbench.leaderboards.verify import verified
+from parallelbench.leaderboards.commands.regenerate import regenerated
+from parallelbench.leaderboards.entry.entry import Redecoded, level_of
+from parallelbench.leaderboards.verify import redecode
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
 from parallelbench.models.mini import Mini
 from parallelbench.rundir import RunDirectory

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from parallelbench.leaderboards.folder import Folder
+from parallelbench.leaderboards.entry.folder import Folder
 
 BOARD = Path(__file__).parents[2] / "leaderboards" / "submissions"
 SHIPPED = {
@@ -25,7 +25,8 @@ def test_no_entry_ships_without_being_checked():
 
 #: All that a verification does but decoding again: the keeper did that, as the check says.
 READ = """
-import sys; from pathlib import Path; from parallelbench.leaderboards.verify import verified
+import sys; from pathlib import Path
+from parallelbench.leaderboards.verify.verification import verified
 print(verified(Path(sys.argv[1]), redecode=False).digest)
 """
 

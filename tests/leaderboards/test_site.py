@@ -15,10 +15,10 @@ from click.testing import CliRunner
 import parallelbench.leaderboards
 from board_entries import PRACTICE, decodes, entry_of
 from parallelbench.errors import StorageError
-from parallelbench.leaderboards import standings as of_standings
-from parallelbench.leaderboards.site import LEVELS, build_site, season_data
-from parallelbench.leaderboards.site_verb import build, leaders, server_of
-from parallelbench.leaderboards.standings import PERCENTS, standings
+from parallelbench.leaderboards.board import standings as of_standings
+from parallelbench.leaderboards.board.pages import LEVELS, build_site, season_data
+from parallelbench.leaderboards.board.standings import PERCENTS, standings
+from parallelbench.leaderboards.commands.site import build, leaders, server_of
 from parallelbench.terminal import new_console
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -76,7 +76,7 @@ def evil():
 
 
 def test_a_page_of_an_entry_with_many_settings_is_cut_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("parallelbench.leaderboards.site.MOST_TABLE_ROWS", 1)
+    monkeypatch.setattr("parallelbench.leaderboards.board.pages.MOST_TABLE_ROWS", 1)
     build_site([entry_of(RECORDS, "one")], tmp_path)
     page = (tmp_path / "entries" / "one.html").read_text("utf-8")
     tables = page.count('<table class="sortable results"')

@@ -6,12 +6,12 @@ from importlib import resources
 import pytest
 
 from board_entries import PRACTICE, TASKS, decodes, entry_of
-from parallelbench.analysis.speed import hindsight_efficiency, oracle_efficiency, speed_at
-from parallelbench.analysis.sweep import IncompleteSweepError, sweep_of
+from parallelbench.analysis.measures.speed import hindsight_efficiency, oracle_efficiency, speed_at
+from parallelbench.analysis.measures.sweep import IncompleteSweepError, sweep_of
 from parallelbench.decoder import DECODERS
-from parallelbench.leaderboards.bound import decoded_bound
-from parallelbench.leaderboards.season import seasons
-from parallelbench.leaderboards.standings import RESAMPLES, scopes_of, standings
+from parallelbench.leaderboards.board.bound import decoded_bound
+from parallelbench.leaderboards.board.standings import RESAMPLES, scopes_of, standings
+from parallelbench.leaderboards.entry.season import seasons
 from parallelbench.setting import parse_settings
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 import checkpoints
-from parallelbench.leaderboards.tokenizer_file import from_file, to_file
+from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt

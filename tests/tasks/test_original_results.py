@@ -6,9 +6,9 @@ import shutil
 import pytest
 from published_results import LISTS, MODEL, SETTINGS, TASKS, line, write
 
-from parallelbench.analysis.board_speeds import agreements, board_speeds
-from parallelbench.analysis.joined import JoinedRuns, open_runs
-from parallelbench.analysis.report import shortfall
+from parallelbench.analysis.measures.board_speeds import agreements, board_speeds
+from parallelbench.analysis.measures.joined import JoinedRuns, open_runs
+from parallelbench.analysis.report.page import shortfall
 from parallelbench.cli import main
 from parallelbench.evaluation import evaluate
 from parallelbench.record import from_line, to_line

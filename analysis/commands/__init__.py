@@ -1,0 +1,1 @@
+"""The verbs that analyse: report, bounds, compare, replay, export, judge, dependence."""

@@ -1,0 +1,1 @@
+"""Pictures: accuracy against speed, landscapes of tasks, figures of the paper."""

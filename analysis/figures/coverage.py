@@ -1,0 +1,118 @@
+"""A picture of what judges do to pass rates: how often intervals hold a known truth.
+
+Each panel is a judge with known error rates.  In every repetition it judges 200 replies, of
+which a known share is good, and 200 calibration examples, half of them good; an interval at
+95 % should hold the truth in 95 of 100 repetitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from parallelbench.analysis.figures.pictures import look
+from parallelbench.analysis.judging.judges import coverage
+from parallelbench.analysis.measures.families import INK
+
+#: Sensitivity and specificity, and what such a judge is like.
+JUDGES = (
+    (0.98, 0.5, "a grammar checker"),
+    (0.9, 0.8, "a fair judge"),
+    (0.7, 0.7, "a poor judge"),
+)
+RATES = tuple(round(0.1 * step, 1) for step in range(1, 10))
+#: Replies, good and bad calibration examples.
+COUNTS = (200, 100, 100)
+REPETITIONS = 2000
+_RAW, _CORRECTED = "#D55E00", "#0072B2"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What one judge did at one true rate.
+
+    Attributes:
+        sensitivity: Of the judge.
+        specificity: Of the judge.
+        rate: True share of good replies.
+        raw: Share of the repetitions whose interval of the raw pass rate holds it.
+        corrected: The same of the corrected rate's.
+        raw_mean: Mean raw pass rate.
+        corrected_mean: Mean corrected rate.
+        repetitions: How many.
+    """
+
+    sensitivity: float
+    specificity: float
+    rate: float
+    raw: float
+    corrected: float
+    raw_mean: float
+    corrected_mean: float
+    repetitions: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all attributes, as JSON values."""
+        return asdict(self)
+
+
+def simulated() -> list[Simulated]:
+    """Return what every judge does at every rate; always the same."""
+    return [
+        Simulated(
+            sensitivity,
+            specificity,
+            **coverage(rate, (sensitivity, specificity), COUNTS, repetitions=REPETITIONS)._asdict(),
+        )
+        for sensitivity, specificity, _ in JUDGES
+        for rate in RATES
+    ]
+
+
+def coverage_figure(rows: Sequence[Simulated]) -> Figure:
+    """Return the picture: mean rates above, coverage below, a column per judge."""
+    with look():
+        figure = Figure(figsize=(6.2, 3.6), layout="constrained")
+        grid = figure.subplots(2, len(JUDGES), sharex=True, sharey="row")
+        for column, (sensitivity, specificity, name) in enumerate(JUDGES):
+            own = [row for row in rows if row.sensitivity == sensitivity]
+            _draw_means(grid[0, column], own)
+            _draw_coverage(grid[1, column], own)
+            grid[0, column].set_title(
+                f"{name}\nsensitivity {sensitivity:g}, specificity {specificity:g}",
+                loc="left",
+                fontsize=7,
+            )
+            grid[1, column].set_xlabel("true share of good replies")
+        grid[0, 0].set_ylabel("mean of what is told")
+        grid[1, 0].set_ylabel("intervals that hold the truth")
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_means(axes: Axes, rows: Sequence[Simulated]) -> None:
+    rates = [row.rate for row in rows]
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":", label="truth; below: 95 %")
+    _lines(axes, rates, [row.raw_mean for row in rows], [row.corrected_mean for row in rows])
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+
+
+def _draw_coverage(axes: Axes, rows: Sequence[Simulated]) -> None:
+    rates = [row.rate for row in rows]
+    axes.axhline(0.95, color=INK, linewidth=0.6, linestyle=":")
+    _lines(axes, rates, [row.raw for row in rows], [row.corrected for row in rows])
+    axes.set_ylim(-0.03, 1.03)
+
+
+def _lines(
+    axes: Axes, rates: Sequence[float], raw: Sequence[float], corrected: Sequence[float]
+) -> None:
+    axes.plot(rates, raw, color=_RAW, marker="v", markersize=3.5, label="pass rate as judged")
+    axes.plot(rates, corrected, color=_CORRECTED, marker="o", markersize=3.5, label="corrected")
+    axes.spines[["top", "right"]].set_visible(False)

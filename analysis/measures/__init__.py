@@ -1,0 +1,1 @@
+"""What finished runs say: accuracy, speed, intervals and where accuracy was lost."""

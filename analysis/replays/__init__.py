@@ -1,1 +1,0 @@
-"""Where replays are shown: a terminal, an animated SVG, an animated GIF."""

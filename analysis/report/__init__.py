@@ -1,0 +1,1 @@
+"""One page for each run, and the same as text."""

@@ -1,0 +1,1 @@
+"""What parallel decoding must cost, computed from the laws of the answers."""

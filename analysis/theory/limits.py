@@ -1,0 +1,271 @@
+"""What nothing can beat on one sample of a task: the figures of ``parallelbench bounds``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from rich import box
+from rich.table import Table
+
+from parallelbench.analysis.theory.adaptive import (
+    STATE_LIMIT,
+    Frontier,
+    Method,
+    adaptive_frontier,
+    zero_error_steps,
+)
+from parallelbench.analysis.theory.bounds import (
+    POSITION_LIMIT,
+    Bound,
+    OverLimitError,
+    best_partitions,
+    least_validity,
+    validity,
+)
+from parallelbench.analysis.theory.dependence import (
+    Law,
+    entropy,
+    item_law,
+    token_law,
+    total_correlation,
+)
+from parallelbench.answers import DEFAULT_LIMIT
+from parallelbench.prompt import build_prompt
+from parallelbench.sample import Sample
+from parallelbench.task import Task
+
+Level = Literal["item", "token"]
+
+
+class Caps(NamedTuple):
+    """How much is computed at most before a figure is left out, or becomes greedy.
+
+    Attributes:
+        answers: Right answers that are listed.
+        positions: Positions that depend on each other, for the least bits by steps.
+        choices: Pairs of a state and a set to write in it, for adaptive policies.
+    """
+
+    answers: int = DEFAULT_LIMIT
+    positions: int = POSITION_LIMIT
+    choices: int = STATE_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What nothing can beat on one sample.
+
+    Positions at which all right answers agree are written along for nothing and left out.
+
+    Attributes:
+        task: Label of the task.
+        sample: Its id.
+        level: What a position holds: an ``item`` of the answer, or a ``token``.
+        right_answers: How many there are.
+        positions: Where not all right answers agree, counted from 0; position 0 stands in
+            where all agree.
+        entropy_bits: Of the answer.
+        total_correlation_bits: What writing it in one step must cost.
+        validity_one_step: Share of right answers then, at temperature 1, in [0, 1].
+        optimal_bits_by_steps: The least cost of 1, 2, ... steps in a fixed order; None if
+            not computed.
+        optimal_partitions: Which positions to write in each step to have that; None if not
+            computed.
+        optimal_reason: Why the two were not computed; None if they were.
+        zero_error_expected_steps: The fewest expected steps without any error; None if not
+            computed.
+        zero_error_method: ``exact``, or ``greedy``: some policy needs no more.
+        zero_error_reason: Why it was not computed, or is not exact; else None.
+        adaptive_frontier: Corners (expected steps, bits) of the least cost of policies that
+            see what they wrote; None if not asked for or not computed.
+        adaptive_frontier_method: As for zero error.
+        method: How the figures were found, in words.
+    """
+
+    task: str
+    sample: str
+    level: Level
+    right_answers: int
+    positions: tuple[int, ...]
+    entropy_bits: float
+    total_correlation_bits: float
+    validity_one_step: float
+    optimal_bits_by_steps: tuple[float, ...] | None
+    optimal_partitions: tuple[tuple[tuple[int, ...], ...], ...] | None
+    optimal_reason: str | None
+    zero_error_expected_steps: float | None
+    zero_error_method: Method | None
+    zero_error_reason: str | None
+    adaptive_frontier: tuple[tuple[float, float], ...] | None
+    adaptive_frontier_method: Method | None
+    method: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all attributes, as JSON values."""
+        return asdict(self)
+
+
+def law_of_sample(task: Task, sample: Sample, level: Level, limit: int = DEFAULT_LIMIT) -> Law:
+    """Return the law of the right answers to ``sample``.
+
+    Args:
+        task: That drew the sample.
+        sample: The sample.
+        level: ``item``: the items of a list, or the words and numbers of any other answer.
+            ``token``: the tokens of the ideal model's canvas.
+        limit: Most right answers.
+
+    Raises:
+        NotEnumerableError: The right answers are too many, or cannot be listed.
+        CanvasError: One of them does not fit the canvas.
+    """
+    answers = task.answers(sample, limit)
+    if level == "item":
+        return item_law(answers)
+    from parallelbench.models.ideal import Ideal
+
+    return token_law(build_prompt(task, sample, Ideal().open().codec), answers)
+
+
+def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
+    label: str,
+    sample: Sample,
+    law: Law,
+    level: Level,
+    caps: Caps = Caps(),  # noqa: B008  a tuple
+    *,
+    frontier: bool = False,
+) -> Limits:
+    """Return what nothing can beat on ``sample``.
+
+    Args:
+        label: Of the task.
+        sample: The sample.
+        law: Of its right answers, as :func:`law_of_sample` gives it.
+        level: That it was taken at.
+        caps: On what is computed.
+        frontier: Whether the frontier of adaptive policies is wanted.
+    """
+    positions = law.varying or (0,)
+    varying = law.only(positions)
+    bounds, optimal_reason = _optimum(varying, caps.positions)
+    corner, corner_method, corner_reason = _zero_error(varying, caps.choices)
+    line = _frontier(varying, caps.choices) if frontier else None
+    return Limits(
+        task=label,
+        sample=sample.id,
+        level=level,
+        right_answers=len(law),
+        positions=positions,
+        entropy_bits=entropy(varying),
+        total_correlation_bits=total_correlation(varying),
+        validity_one_step=validity(varying, [range(varying.length)]),
+        optimal_bits_by_steps=None if bounds is None else tuple(bound.bits for bound in bounds),
+        optimal_partitions=None
+        if bounds is None
+        else tuple(_named(bound, positions) for bound in bounds),
+        optimal_reason=optimal_reason,
+        zero_error_expected_steps=corner,
+        zero_error_method=corner_method,
+        zero_error_reason=corner_reason,
+        adaptive_frontier=line and tuple((point[0], point[1]) for point in line.points),
+        adaptive_frontier_method=line and line.method,
+        method=_method(len(law), bounds is not None, corner_method),
+    )
+
+
+def limits_table(limits: Limits) -> Table:
+    """Return the least cost of every number of steps, for the terminal."""
+    drawn = Table(box=box.SIMPLE, padding=(0, 1))
+    for heading in ("steps", "positions\n/ step", "least cost\n(bits)", "right at\nleast (%)"):
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column("positions, step by step")
+    bits, partitions = limits.optimal_bits_by_steps or (), limits.optimal_partitions or ()
+    for steps, (cost, partition) in enumerate(zip(bits, partitions, strict=True), start=1):
+        order = " | ".join(" ".join(map(str, step)) for step in partition)
+        drawn.add_row(
+            str(steps),
+            f"{len(limits.positions) / steps:.2f}",
+            f"{cost:.3f}",
+            f"{100 * least_validity(cost):.1f}",
+            order,
+        )
+    return drawn
+
+
+def limits_sentences(limits: Limits) -> Iterator[str]:
+    """Yield what the figures say, a sentence each."""
+    count, noun = len(limits.positions), f"{limits.level}s"
+    yield f"{limits.sample}: {limits.right_answers:,} right answers"
+    if limits.entropy_bits == 0:
+        yield "There is one right answer: writing it in one step costs nothing."
+        return
+    yield (
+        f"The right answers differ in {count} {noun}, have {limits.entropy_bits:.3f} bits of "
+        f"entropy, and share {limits.total_correlation_bits:.3f} bits of total correlation."
+    )
+    yield (
+        "Written in one step at temperature 1, the best model is right in "
+        f"{100 * limits.validity_one_step:.1f} % of its replies."
+    )
+    if limits.optimal_reason:
+        yield f"The least cost by steps is not computed: {limits.optimal_reason}."
+    yield _zero_error_sentence(limits)
+    if limits.adaptive_frontier:
+        corners = ", ".join(
+            f"{bits:.3f} at {steps:.3f}" for steps, bits in limits.adaptive_frontier
+        )
+        yield f"Least bits at expected steps ({limits.adaptive_frontier_method}): {corners}."
+
+
+def _zero_error_sentence(limits: Limits) -> str:
+    steps = limits.zero_error_expected_steps
+    if steps is None:
+        return f"The fewest steps without error are not computed: {limits.zero_error_reason}."
+    if limits.zero_error_method == "greedy":
+        return (
+            f"A greedy policy that sees what it wrote takes {steps:.3f} expected steps without "
+            f"error; fewer may be possible ({limits.zero_error_reason})."
+        )
+    return (
+        f"No policy, whatever it sees of what it wrote, takes fewer than {steps:.3f} expected "
+        "steps without error."
+    )
+
+
+def _optimum(law: Law, limit: int) -> tuple[list[Bound] | None, str | None]:
+    try:
+        return best_partitions(law, limit), None
+    except OverLimitError as error:
+        return None, str(error)
+
+
+def _zero_error(law: Law, limit: int) -> tuple[float | None, Method | None, str | None]:
+    try:
+        return zero_error_steps(law, limit, greedy=False).expected_steps, "exact", None
+    except OverLimitError as error:
+        reason = str(error)
+    try:
+        return zero_error_steps(law, limit, greedy=True).expected_steps, "greedy", reason
+    except OverLimitError as error:
+        return None, None, str(error)
+
+
+def _frontier(law: Law, limit: int) -> Frontier | None:
+    try:
+        return adaptive_frontier(law, limit)
+    except OverLimitError:
+        return None
+
+
+def _named(bound: Bound, positions: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(positions[one] for one in step) for step in bound.partition)
+
+
+def _method(answers: int, optimum: bool, corner: Method | None) -> str:  # noqa: FBT001
+    return (
+        f"exact law of {answers:,} right answers; least bits by steps: "
+        f"{'exact' if optimum else 'not computed'}; zero error: {corner or 'not computed'}"
+    )

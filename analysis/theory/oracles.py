@@ -1,0 +1,353 @@
+"""Oracle decoders: schedulers that are told the right answers, to show what is left to gain.
+
+They are decoders like any other: one model call a step, and every token they write is the
+model's own prediction.  Only *which* positions they commit is chosen with the answers in
+hand, so they bound what a perfect scheduler could make of a model's predictions.  Their
+``needs`` name ``"answers"``, and their records are marked as an oracle's.
+
+- ``information`` knows the law of the right answers and never writes more dependent symbols
+  at once than ``eps`` bits allow.  It looks at no prediction: on the ideal model it is the
+  fastest decoder with that error, on any other the schedule that the law itself asks for.
+- ``label`` sees the predictions and commits those that agree with one right answer.
+
+Where what is written fits no right answer, both go by the answers that agree with it in the
+most positions, as the ideal model does.
+
+Source: section 4 of this project's theory; the bits are those of Kang et al., ParallelBench
+(arXiv:2510.04767), equation 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from parallelbench.analysis.theory.bounds import OverLimitError
+from parallelbench.analysis.theory.fewest_steps import (
+    CHOICE_LIMIT,
+    Choice,
+    Policy,
+    State,
+    largest_set,
+    policy_within,
+    reduced,
+)
+from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
+from parallelbench.errors import DecoderError
+from parallelbench.prompt import Prompt, lay_out
+
+#: Laws kept for reuse, beside those of the samples being decoded.
+_LAWS_KEPT = 64
+#: Canvases of one sample whose account is kept: many settings begin with the same.
+_SCENES_KEPT = 64
+
+Method = Literal["exact", "greedy"]
+
+
+@DECODERS.register("information")
+@dataclass(frozen=True, kw_only=True)
+class Information(Decoder):
+    """Commit, in every state, a set whose total correlation is at most ``eps`` bits.
+
+    The context is what stands on the canvas; the law is that of the right answers at the
+    level of tokens.  Every certain position goes along for free, so a window of n takes at
+    most n steps.  Of all such policies this is the one with the fewest expected steps,
+    where that can be computed: see :meth:`method_for`.  Each block of a blockwise decode is
+    planned for itself, which loses nothing: what is known when a block begins does not
+    depend on how the blocks before it were filled.
+
+    Attributes:
+        eps: Most bits per step, in [0, inf).  At 0 only independent symbols are written
+            together, and the ideal model is never wrong.
+        method: ``exact`` insists on the fewest expected steps and refuses laws over the
+            limit.  ``greedy`` commits the largest allowed set; of equally large ones the
+            one that leaves the fewest answers on average, then that of lower positions.
+            ``auto`` is exact wherever the limit of 5,000 pairs of a state and a set
+            allows it, else greedy; which one depends on nothing but the sample.
+
+    Raises:
+        ValueError: ``eps`` or ``method`` is not one of these.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "answers"})
+    adaptive: ClassVar[bool] = True
+    labelled: ClassVar[tuple[str, ...]] = ("eps",)
+
+    eps: float = 0.0
+    method: Literal["auto", "exact", "greedy"] = "auto"
+
+    def __post_init__(self) -> None:
+        Decoder.__post_init__(self)
+        if not 0 <= self.eps < math.inf:
+            raise ValueError(f"eps must lie in [0, inf) bits per step, got {self.eps}")
+        if self.method not in ("auto", "exact", "greedy"):
+            raise ValueError(
+                f"method must be 'auto', 'exact' or 'greedy', got method={self.method!r}"
+            )
+
+    def start(self, view: View) -> _Course:
+        """Return the course of one sample, with the policy for its first window.
+
+        Raises:
+            OverLimitError: ``method`` is ``exact`` and the law is over the limit.
+        """
+        policy = self._policy(_seen(view))
+        return _Course(view.window, policy, "greedy" if policy is None else "exact")
+
+    def step(self, state: _Course, view: View, statistics: Statistics) -> Update:
+        """Commit the predicted tokens at the positions that the policy chooses."""
+        scene = _seen(view)
+        if state.window != view.window:
+            state.window, state.policy = view.window, self._policy(scene)
+            state.method = "greedy" if state.policy is None else state.method
+        write = np.zeros(len(view.canvas), dtype=bool)
+        write[self._chosen(state.policy, scene)] = True
+        return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
+
+    def note(self, state: _Course) -> str:
+        """Return which policy decoded the sample; greedy if any of its windows was."""
+        return f"{state.method} policy"
+
+    def method_for(self, prompt: Prompt) -> Method:
+        """Return which method decodes this sample: ``exact`` or ``greedy``.
+
+        It can be told again from a record alone, whose task, seed and index draw the sample
+        again.  With ``block_length``, this is for a whole canvas.
+        """
+        return "greedy" if self._policy(_at_start(prompt)) is None else "exact"
+
+    def expected_steps(self, prompt: Prompt) -> float | None:
+        """Return the expected model calls on a whole canvas, for a draw from the law.
+
+        Returns:
+            Steps; None where the policy is greedy, which knows no expectation.
+        """
+        policy = self._policy(_at_start(prompt))
+        return None if policy is None else policy.expected_steps
+
+    def _policy(self, scene: _Scene) -> Policy | None:
+        """Return the exact policy from here on; None for the greedy one."""
+        if self.method == "greedy":
+            return None
+        start = None if scene.state is None else scene.state.canonical.state
+        policy = policy_within(start, self.eps, CHOICE_LIMIT)
+        if policy is None and self.method == "exact":
+            raise OverLimitError(
+                f"information:eps={self.eps},method=exact would look at more than "
+                f"{CHOICE_LIMIT:,} pairs of a state and a set, over the limit, for a law of "
+                f"{scene.answers:,} right answers; take method=auto or greedy, or a smaller size"
+            )
+        return policy
+
+    def _chosen(self, policy: Policy | None, scene: _Scene) -> list[int]:
+        if scene.state is None:
+            return scene.certain
+        # Off the law no policy leads to a right answer, and none was computed.
+        if policy is not None and scene.on_law:
+            choice = policy(scene.state)
+        else:
+            choice = largest_set(scene.state, self.eps)
+        return [*scene.certain, *_positions(choice, scene.classes)]
+
+
+@DECODERS.register("label")
+@dataclass(frozen=True, kw_only=True)
+class Label(Decoder):
+    """Commit the largest set of predicted tokens that agree with one right answer.
+
+    The answer must agree with what stands on the canvas; of equally good ones the one
+    listed first is taken.  Where the predictions agree with no such answer anywhere, any
+    commit is a mistake, and the surest position is committed, the lowest index on ties.
+    Every step commits at least one position, so a window of n takes at most n steps.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "answers"})
+    adaptive: ClassVar[bool] = True
+
+    def start(self, view: View) -> None:
+        """Refuse a sample whose right answers cannot be listed or laid out."""
+        _laid_out(view.prompt)
+
+    def step(self, state: None, view: View, statistics: Statistics) -> Update:  # noqa: ARG002
+        """Commit the predicted tokens at the positions on which one answer agrees most."""
+        if statistics.confidence is None:
+            raise DecoderError("a decoder reads a statistic that its needs do not name")
+        law, is_open = _laid_out(view.prompt), _array(view.open)
+        alive, _ = law.surviving(_array(view.canvas))
+        token = law.read(_array(statistics.token[0]))
+        places = np.flatnonzero(is_open)
+        agreements = (law.rows[np.ix_(alive, places)] == token[places]).sum(axis=1)
+        best = agreements.argmax()
+        write = is_open & (law.rows[alive[best]] == token)
+        if agreements[best] == 0:
+            confidence = np.where(is_open, _array(statistics.confidence[0]), -np.inf)
+            write = np.arange(len(token)) == confidence.argmax()
+        return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
+
+
+class _Scene(NamedTuple):
+    """What the law says of the open positions of one window.
+
+    Attributes:
+        certain: Positions at which the answers that are left agree.
+        state: What is uncertain; None if nothing is.
+        classes: The positions that each column of the state stands for.
+        on_law: Whether any right answer fits the canvas.
+        answers: How many answers are left.
+    """
+
+    certain: list[int]
+    state: State | None
+    classes: tuple[tuple[int, ...], ...]
+    on_law: bool
+    answers: int
+
+
+@dataclass(slots=True, eq=False)
+class _Course:
+    """How one sample is decoded.
+
+    Attributes:
+        window: The active one.
+        policy: The exact one for that window; None for the greedy one.
+        method: ``greedy`` if that was the policy of any window so far.
+    """
+
+    window: tuple[int, int]
+    policy: Policy | None
+    method: Method
+
+
+@dataclass(frozen=True, eq=False)
+class _LaidOut:
+    """The right answers of one sample on its canvas.
+
+    Attributes:
+        rows: Token ids, in the order in which the answers are listed.
+        weights: A positive whole number for each.
+        open: True where a decoder writes.
+        mask_id: The id of an open position.
+        end_id: What the rows hold behind an answer.
+        stop_ids: What may stand there as well.
+    """
+
+    rows: Int[np.ndarray, "answers length"]
+    weights: Int[np.ndarray, " answers"]
+    open: Bool[np.ndarray, " length"]
+    mask_id: int
+    end_id: int
+    stop_ids: tuple[int, ...] = ()
+    _scenes: OrderedDict[tuple[bytes, bytes], _Scene] = field(default_factory=OrderedDict)
+
+    @cached_property
+    def symbols(self) -> Int[np.ndarray, "length answers"]:
+        """The tokens as numbers from 0, position by position."""
+        _, symbols = np.unique(self.rows, return_inverse=True)
+        return np.ascontiguousarray(symbols.reshape(self.rows.shape).T)
+
+    def surviving(
+        self, canvas: Int[np.ndarray, " length"]
+    ) -> tuple[Int[np.ndarray, " surviving"], bool]:
+        """Return which answers agree with ``canvas`` most, and whether any agrees everywhere."""
+        written = np.flatnonzero(self.open & (canvas != self.mask_id))
+        agreements = (self.rows[:, written] == self.read(canvas)[written]).sum(axis=1)
+        most = agreements.max()
+        return np.flatnonzero(agreements == most), bool(most == len(written))
+
+    def read(self, ids: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return ``ids`` with whatever ends a reply as the end-of-text of the rows."""
+        return np.where(np.isin(ids, self.stop_ids), self.end_id, ids)
+
+    def scene(
+        self, canvas: Int[np.ndarray, " length"], is_open: Bool[np.ndarray, " length"]
+    ) -> _Scene:
+        """Return what the answers that are left say of the open positions of a window."""
+        key = canvas.tobytes(), is_open.tobytes()
+        if key not in self._scenes:
+            while len(self._scenes) >= _SCENES_KEPT:
+                self._scenes.popitem(last=False)
+            self._scenes[key] = self._new_scene(canvas, is_open)
+        return self._scenes[key]
+
+    def _new_scene(
+        self, canvas: Int[np.ndarray, " length"], is_open: Bool[np.ndarray, " length"]
+    ) -> _Scene:
+        alive, on_law = self.surviving(canvas)
+        places = np.flatnonzero(is_open)
+        symbols, weights = self.symbols[places[:, None], alive], self.weights[alive]
+        if len(places) < (canvas == self.mask_id).sum():
+            # Answers that differ outside the window only are one here.
+            symbols, group = np.unique(symbols, axis=1, return_inverse=True)
+            weights = np.bincount(group.ravel(), weights).astype(np.int64)
+        state, classes = reduced(symbols, weights)
+        uncertain = {position for members in classes for position in members}
+        return _Scene(
+            certain=[int(place) for at, place in enumerate(places) if at not in uncertain],
+            state=state,
+            classes=tuple(tuple(int(places[at]) for at in members) for members in classes),
+            on_law=on_law,
+            answers=len(alive),
+        )
+
+
+#: What depends on a prompt only; dropped with it.
+_BY_PROMPT: WeakKeyDictionary[Prompt, _LaidOut] = WeakKeyDictionary()
+#: The latest of them, for tasks that ask the same of everybody.
+_LATEST: OrderedDict[object, _LaidOut] = OrderedDict()
+
+
+def _laid_out(prompt: Prompt) -> _LaidOut:
+    law = _BY_PROMPT.get(prompt)
+    if law is None:
+        law = _BY_PROMPT[prompt] = _shared(prompt)
+    return law
+
+
+def _shared(prompt: Prompt) -> _LaidOut:
+    key = prompt.codec, prompt.answers, tuple(prompt.canvas.tolist())
+    if key not in _LATEST:
+        _LATEST[key] = _LaidOut(
+            rows=lay_out(prompt, prompt.answers).numpy(),
+            weights=np.array(prompt.answers.weights),
+            open=_array(prompt.open),
+            mask_id=prompt.codec.mask_id,
+            end_id=prompt.codec.end_id,
+            stop_ids=tuple(prompt.codec.stop_ids),
+        )
+    _LATEST.move_to_end(key)
+    while len(_LATEST) > _LAWS_KEPT:
+        _LATEST.popitem(last=False)
+    return _LATEST[key]
+
+
+def _seen(view: View) -> _Scene:
+    return _laid_out(view.prompt).scene(_array(view.canvas), _array(view.open))
+
+
+def _at_start(prompt: Prompt) -> _Scene:
+    return _laid_out(prompt).scene(_array(prompt.canvas), _array(prompt.open))
+
+
+def _positions(choice: Choice, classes: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Return the positions of the canvas that ``choice`` means."""
+    if choice.whole:
+        return [position for members in classes for position in members]
+    counts = Counter(choice.columns)
+    return [position for column, count in counts.items() for position in classes[column][:count]]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
+
+
+def _tensor(array: Bool[np.ndarray, " length"], like: Tensor) -> Bool[Tensor, " length"]:
+    return torch.from_numpy(array).to(like.device)

@@ -1,0 +1,1 @@
+"""A board: its entries, their ranks, and its pages."""

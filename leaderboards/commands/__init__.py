@@ -1,0 +1,1 @@
+"""The verbs of ``parallelbench leaderboard``, and what they carry out."""

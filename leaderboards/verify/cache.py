@@ -1,0 +1,173 @@
+"""What this machine has verified: an entry that was found to hold is not verified again.
+
+What was found of an entry is kept under a digest of everything that it follows from: the
+entry's files, its season, the source of this package and the versions of what that builds on.
+Change any of them, and the entry is verified anew.  The folder belongs to the user and lies
+outside every board and entry, so nothing that a submitter writes is ever read from it.  It
+holds JSON, never code, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import stat
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from parallelbench.decoder import DECODERS
+from parallelbench.leaderboards.entry.entry import Redecoded
+from parallelbench.leaderboards.entry.first_prompt import FirstPrompt
+from parallelbench.leaderboards.entry.season import Season
+from parallelbench.leaderboards.entry.submission import Level
+from parallelbench.model import MODELS
+from parallelbench.runfile import RunFile
+from parallelbench.task import TASKS
+
+#: What an entry is verified with, and where the board's own entries stand in a checkout.
+_PACKAGES: Final = ("", ".tasks", ".decoders", ".analysis", ".leaderboards")
+_ENTRIES: Final = "submissions"
+_MOST_BYTES: Final = 2**20
+
+
+class Finding(BaseModel):
+    """What was found of an entry that holds what it claims.
+
+    Attributes:
+        level: How far it was checked.
+        remarks: What a reader should know of the check.
+        redecoded: What was decoded again, by the label of its model.
+        content: Digest of what was decoded, as of
+            :class:`~parallelbench.leaderboards.verify.verification.Verified`.
+        first_prompts: Of each model that is no server, what it reads.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    level: Level
+    remarks: Annotated[tuple[str, ...], Field(strict=False)]
+    redecoded: dict[str, Redecoded]
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    first_prompts: Annotated[tuple[FirstPrompt, ...], Field(strict=False)] = ()
+
+
+class VerificationCache:
+    """The findings of this user on this machine.
+
+    Args:
+        folder: Where they are kept; None takes ``parallelbench/verified`` in the user's cache
+            folder, which is ``$XDG_CACHE_HOME`` or else ``~/.cache``.
+        fresh: Whether to find nothing, so that everything is verified again and kept anew.
+    """
+
+    def __init__(self, folder: Path | None = None, *, fresh: bool = False) -> None:
+        self._folder = folder or _user_folder()
+        self._fresh = fresh
+
+    def find(self, key: str) -> Finding | None:
+        """Return what was found before; None if that is not known or cannot be read."""
+        if self._fresh or not _is_ours(self._folder):
+            return None
+        try:
+            with self._file(key).open("rb") as stream:
+                return Finding.model_validate_json(stream.read(_MOST_BYTES))
+        except (OSError, ValidationError):
+            return None
+
+    def keep(self, key: str, finding: Finding) -> None:
+        """Keep what was found, whole or not at all; where nothing can be written, do nothing."""
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_ours(self._folder):
+                return
+            handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.write(finding.model_dump_json(indent=1))
+                Path(temporary).replace(self._file(key))
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{key}.json"
+
+
+def key_of(manifest: str, season: Season, runfile: RunFile, *, redecode: bool) -> str | None:
+    """Return what a finding is kept under: a digest of all that it follows from.
+
+    Args:
+        manifest: SHA-256 of the entry's manifest, and so of its files.
+        season: Of the entry.
+        runfile: What it claims to have run.
+        redecode: Whether records of built-in models were decoded again.
+
+    Returns:
+        64 hexadecimal digits; None where a part of the run is no part of this package, whose
+        code may change without its version.
+    """
+    kinds = (
+        *(MODELS[setting.name] for setting in runfile.models),
+        *(TASKS[setting.name] for setting in runfile.tasks),
+        *(DECODERS[setting.name] for setting in runfile.decoders),
+    )
+    if not all(kind.__module__.startswith("parallelbench.") for kind in kinds):
+        return None
+    content = [manifest, repr(season), redecode, _source_digest(), _versions()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@cache
+def _source_digest() -> str:
+    """Return a digest of every file of this package, its data too."""
+    digest = hashlib.sha256()
+    for name in _PACKAGES:
+        root = Path(importlib.import_module(f"parallelbench{name}").__path__[0])
+        for file in sorted(root.rglob("*")):
+            place = file.relative_to(root)
+            if place.parts[0] == _ENTRIES or "__pycache__" in place.parts or not file.is_file():
+                continue
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{name}/{place.as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    """Return the versions of Python and of everything that this package may build on."""
+    asked = importlib.metadata.requires("parallelbench") or ()
+    names = sorted({"parallelbench", *(re.split(r"[^\w.-]", each)[0] for each in asked)})
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in names:
+        found[name] = None
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _user_folder() -> Path:
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "parallelbench" / "verified"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether a folder is there, and nobody but its user can write into it."""
+    try:
+        status = folder.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    if not stat.S_ISDIR(status.st_mode):
+        return False
+    if not hasattr(os, "geteuid"):  # Windows keeps a user's folders to the user
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

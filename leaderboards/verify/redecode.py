@@ -1,0 +1,471 @@
+"""Decode records again, and say whether they are what the named model and strategies give.
+
+A model whose predictions are the same to the last bit everywhere must give the same records.
+The last bits of a network depend on machine and batch, and where two choices are all but equal
+they decide.  So a record of a network may differ in its tokens and calls, if all of this holds
+(an order of writing that leads to the same tokens in the same number of calls is no difference):
+
+1. **Few differ.**  Of all records, of each setting, and of each setting on each task, surely no
+   more than rounding brings about in the precision of the network, whether they are better or
+   worse than what is found here.
+2. **Rounding explains them.**  Decoded once more with logits that are moved by no more than
+   rounding moves them, all in favour of what is claimed, the very same tokens and calls come
+   out, but for one record in a hundred.  That is asked of strategies that choose by the logits
+   of the canvas alone; those that write again, look ahead or see more of a network than its
+   logits answer to a small move in ways that cannot be foreseen.
+3. **No favour.**  Of the records that differ, as many are better as worse, in marks and in calls:
+   a one-sided sign test for each setting on each task, for each setting, and for all settings
+   together.  Settings that were told the right answers are never pooled with others, so that
+   spoiling those pays for nothing.
+4. **No gain.**  Nor do the same groups gain more by the better than they lose by the worse: else
+   many small losses would pay for a few great gains.  Which of two decodes is the claim is
+   chance, so every difference has either sign with equal chance, and Hoeffding's inequality
+   bounds the chance of their sum (Journal of the American Statistical Association 58, 1963).
+
+Each kind of test refuses an honest entry with a chance of at most 2.5 %, all its parts together.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import torch
+
+from parallelbench.decode import decode
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Row
+from parallelbench.errors import SubmissionError
+from parallelbench.lanes import Job, Outcome
+from parallelbench.leaderboards.entry.entry import Redecoded
+from parallelbench.leaderboards.verify.known import Known
+from parallelbench.model import Load, Model, Prediction
+from parallelbench.prompt import Prompt, build_prompt
+from parallelbench.record import Record
+from parallelbench.runfile import RunFile
+from parallelbench.runner import Origin, draw, job_key, record_of
+from parallelbench.setting import Setting, build
+from parallelbench.task import TASKS
+
+#: Records of a built-in network that every verification decodes again.
+_RECORDS_OF_BUILT_IN: Final = 200
+#: Chance that an honest entry is refused by one kind of test.
+_FALSE_REFUSALS: Final = 0.025
+#: Share of records that rounding need not explain: a strategy with a memory of its own may answer
+#: to a small move in ways that cannot be foreseen.
+_MOST_UNEXPLAINED: Final = 0.01
+#: Records that are decoded once more to see whether rounding explains them.
+_MOST_EXPLAINED: Final = 100
+_BATCH: Final = 512
+#: What is rarer is told as if it were as rare.
+_RAREST: Final = 1e-12
+
+
+class _Precision(NamedTuple):
+    """What rounding does in one precision.
+
+    Attributes:
+        move: Of a logit, at most, as a share of the greatest one at that position.
+        differing: Share of records whose tokens or calls come out otherwise, at most.
+    """
+
+    move: float
+    differing: float
+
+
+#: By the type of the weights.  Between batches of 1 and of 64, logits of `mini` move by up to
+#: 2.6e-6, 4e-3 and 3e-2.
+_PRECISIONS: Final[Mapping[str, _Precision]] = {
+    "float32": _Precision(move=2e-5, differing=0.1),
+    "float16": _Precision(move=1e-2, differing=0.25),
+    "bfloat16": _Precision(move=5e-2, differing=0.6),
+}
+
+
+def built_in_again(
+    runfile: RunFile, known: Mapping[str, Known], records: Sequence[Record]
+) -> dict[str, Redecoded]:
+    """Decode again what the models of this package claim to have written.
+
+    That is all of what the ideal model wrote, and of a network so many records, chosen at random.
+
+    Args:
+        runfile: What was run.
+        known: The models of the entry, by label.
+        records: Of the entry, each of which follows from its own trace.
+
+    Returns:
+        What was decoded again, by the label of its model.
+
+    Raises:
+        SubmissionError: The models of this package do not write that.
+    """
+    redecoded = {}
+    for setting in runfile.models:
+        model = known[setting.label].model
+        if model is None:
+            continue
+        own = [record for record in records if record.model == setting.label]
+        chosen: Sequence[Record] = own
+        if not is_exact(setting) and len(own) > _RECORDS_OF_BUILT_IN:
+            chosen = random.SystemRandom().sample(own, _RECORDS_OF_BUILT_IN)
+        same = decoded_again(runfile, setting, model, chosen)
+        redecoded[setting.label] = Redecoded(records=len(chosen), of=len(own), same=same)
+    return redecoded
+
+
+def is_exact(setting: Setting) -> bool:
+    """Return whether a model predicts the same to the last bit everywhere."""
+    return setting.name == "ideal"
+
+
+def remark_of(label: str, redecoded: Redecoded) -> str:
+    """Return the sentence that says how many records of a model were decoded again."""
+    return (
+        f"{label!r}: {redecoded.records:,} of {redecoded.of:,} records were decoded again; "
+        f"{redecoded.same:,} came out the same"
+    )
+
+
+def decoded_again(
+    runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
+) -> int:
+    """Decode records again and return how many gave the same tokens in the same number of calls.
+
+    Args:
+        runfile: What was run.
+        setting: Of the model.
+        model: The same, opened here.
+        claimed: Records of it, each of which follows from its own trace.
+
+    Raises:
+        SubmissionError: They are not what this model and their strategies give.
+    """
+    found = _outcomes(runfile, setting, model, claimed)
+    pairs = [_Pair(record, outcome) for record, outcome in zip(claimed, found, strict=True)]
+    for pair in pairs:
+        if pair.outcome.error is not None:
+            raise SubmissionError(
+                f"{_called(pair.claimed)} could not be decoded again: {pair.outcome.error:.200}"
+            )
+    if is_exact(setting):
+        _refuse_any(setting.label, pairs)
+    else:
+        _refuse_other_reading(setting.label, pairs)
+    other = [pair for pair in pairs if pair.differs]
+    if other:
+        _refuse_many(setting.label, model, pairs)
+        _refuse_unexplained(setting.label, model, pairs)
+        found_again = {
+            pair.claimed.key: record_of(pair.outcome, runfile, model.digest, model.weights_digest)
+            for pair in other
+        }
+        _refuse_favour(setting.label, pairs, found_again)
+    return len(pairs) - len(other)
+
+
+class _Pair(NamedTuple):
+    """A record, and what came out here."""
+
+    claimed: Record
+    outcome: Outcome
+
+    @property
+    def differs(self) -> bool:
+        """Whether what the figures are made of differs: tokens, calls, or how it ended."""
+        claimed, found = self.claimed, self.outcome
+        return (claimed.decoding.output_ids, claimed.decoding.counts.nfe, claimed.status) != (
+            found.output_ids,
+            found.trace.nfe,
+            found.status,
+        )
+
+    @property
+    def differs_in_a_step(self) -> bool:
+        """Whether anything at all differs that is no matter of the clock."""
+        claimed, found = self.claimed, self.outcome
+        return (
+            self.differs
+            or (claimed.trace, claimed.note) != (found.trace, found.note)
+            or claimed.decoding.counts.off_law_calls != found.off_law_calls
+        )
+
+    @property
+    def decoder(self) -> Decoder:
+        """The strategy."""
+        return self.outcome.job.decoder
+
+
+def _outcomes(
+    runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
+) -> list[Outcome]:
+    """Return how the decodes in ``claimed`` go here, in its order."""
+    found: dict[int, Outcome] = {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(model.threads or before)
+    try:
+        jobs = _jobs(runfile, setting, model, claimed)
+        for outcome in decode(jobs, model, batch_size=_BATCH):
+            place, origin = outcome.job.tag
+            found[place] = replace(outcome, job=replace(outcome.job, tag=origin))
+    finally:
+        torch.set_num_threads(before)
+    return [found[place] for place in range(len(claimed))]
+
+
+def _jobs(
+    runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
+) -> Iterator[Job]:
+    """Yield the decodes of ``claimed``, those of one sample together, each with its place."""
+    tasks = {each.label: (each, build(each, TASKS)) for each in runfile.tasks}
+    decoders = {each.label: (each, build(each, DECODERS)) for each in runfile.decoders}
+    by_sample: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for place, record in enumerate(claimed):
+        by_sample[record.task_label, record.index].append(place)
+    for (label, index), places in by_sample.items():
+        asked_task, task = tasks[label]
+        prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
+        for place in places:
+            asked, decoder = decoders[claimed[place].decoder_label]
+            origin = Origin(setting, asked_task, asked, index, claimed[place].repeat, {})
+            yield Job(prompt, decoder, key=job_key(runfile, origin), tag=(place, origin))
+
+
+# Whether the records that differ may do so.
+
+
+def _refuse_other_reading(label: str, pairs: Sequence[_Pair]) -> None:
+    """Refuse records whose model reads or writes text otherwise than the one that is opened here.
+
+    That of an entry may be a tokenizer or chat template of the submitter's.
+    """
+    for claimed, outcome in pairs:
+        prompt = outcome.job.prompt
+        for what, same in (
+            ("prompt", claimed.prompt_digest == prompt.digest),
+            ("text", claimed.text == prompt.read(claimed.decoding.output_ids)),
+        ):
+            if not same:
+                raise SubmissionError(
+                    f"{label}: the {what} of {_called(claimed)} is another with the tokenizer and "
+                    "chat template of the model that is opened here, so the entry's are not its own"
+                )
+
+
+def _refuse_any(label: str, pairs: Sequence[_Pair]) -> None:
+    """Refuse records of a model that gives the same everywhere."""
+    other = [pair for pair in pairs if pair.differs_in_a_step]
+    if other:
+        raise SubmissionError(
+            f"{label}: {len(other)} of {len(pairs)} records came out otherwise when decoded again, "
+            f"the first {_called(other[0].claimed)}; this model gives the same everywhere, so they "
+            "were not decoded as claimed"
+        )
+
+
+def _refuse_many(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
+    """Refuse records of which surely more differ than rounding brings about."""
+    from scipy.stats import binom
+
+    most = _precision_of(model).differing
+    for groups in _groupings(pairs, with_oracles=True):
+        for which, group in groups.items():
+            differing = sum(pair.differs for pair in group)
+            chance = float(binom.sf(differing - 1, len(group), most))
+            if chance < _FALSE_REFUSALS / (3 * len(groups)):
+                raise SubmissionError(
+                    f"{label}: {differing} of {len(group)} records{which} came out otherwise when "
+                    f"decoded again, and rounding accounts for {100 * most:.0f} % at most; they "
+                    "were not decoded as claimed, or in another precision"
+                )
+
+
+def _refuse_unexplained(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
+    """Refuse records of which more than a few differ and rounding does not lead to them."""
+    asked = [pair for pair in pairs if pair.differs and _is_position_wise(pair.decoder)]
+    if len(asked) > _MOST_EXPLAINED:
+        asked = random.SystemRandom().sample(asked, _MOST_EXPLAINED)
+    unexplained = [pair for pair in asked if not _is_explained(pair, model)]
+    if len(unexplained) > max(1, _MOST_UNEXPLAINED * len(pairs)):
+        raise SubmissionError(
+            f"{label}: of {len(pairs)} records that were decoded again, {len(unexplained)} came "
+            "out otherwise and follow from no rounding of its predictions, the first "
+            f"{_called(unexplained[0].claimed)}; they were not decoded as claimed"
+        )
+
+
+def _is_position_wise(decoder: Decoder) -> bool:
+    """Return whether the logits of the canvas itself are all that a strategy goes by."""
+    return (
+        isinstance(decoder, Chooser)
+        and not decoder.remasks
+        and not decoder.extras
+        and decoder.rows == "1"
+    )
+
+
+def _refuse_favour(
+    label: str, pairs: Sequence[_Pair], found: Mapping[tuple[str, str, int, str, int], Record]
+) -> None:
+    """Refuse claims that are better than what was found more often, or by more, than by chance."""
+    for what, of in (("marks", _mark), ("calls", _calls)):
+        for groups in _groupings(pairs, with_oracles=False):
+            for which, group in groups.items():
+                gains = [
+                    of(pair.claimed) - of(found[pair.claimed.key]) for pair in group if pair.differs
+                ]
+                chance = _told_chance(gains, what, _FALSE_REFUSALS / (6 * len(groups)))
+                if chance is not None:
+                    raise SubmissionError(
+                        f"{label}: of {len(group)} records{which} that were decoded again, "
+                        f"{chance}; they were not decoded as claimed"
+                    )
+
+
+def _told_chance(gains: Sequence[float], what: str, level: float) -> str | None:
+    """Return in words how claims favour themselves more than chance does; None if they do not.
+
+    Args:
+        gains: By how much each claim is better than what was found.
+        what: Is better.
+        level: How improbable that must be.
+    """
+    from scipy.stats import binom
+
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    chance = float(binom.sf(better - 1, better + worse, 0.5))
+    if chance < level:
+        return (
+            f"{better} claim better {what} than were found and {worse} worse; by chance that is as "
+            f"one-sided once in {1 / max(chance, _RAREST):,.0f} times"
+        )
+    total, squares = sum(gains), sum(gain * gain for gain in gains)
+    if total > 0 and (bound := math.exp(-total * total / (2 * squares))) < level:
+        return (
+            f"{better} claim better {what} than were found and {worse} worse, and together they "
+            f"gain {total:,.1f}; by chance that is once in {1 / max(bound, _RAREST):,.0f} times"
+        )
+    return None
+
+
+def _precision_of(model: Model) -> _Precision:
+    # A model that does not say is somebody's own, and computes as torch does by default.
+    return _PRECISIONS[str(model.facts().get("dtype", "float32"))]
+
+
+def _groupings(pairs: Sequence[_Pair], *, with_oracles: bool) -> Iterator[dict[str, list[_Pair]]]:
+    """Yield the records by setting and task, by setting, and in one group.
+
+    Args:
+        pairs: Records of one model.
+        with_oracles: Whether strategies that were told the answers are in the last group.
+
+    Yields:
+        Groups by their name, which follows a number of records in a sentence.
+    """
+    cells: dict[str, list[_Pair]] = defaultdict(list)
+    settings: dict[str, list[_Pair]] = defaultdict(list)
+    for pair in pairs:
+        record = pair.claimed
+        cells[f" of {record.decoder_label} on {record.task_label}"].append(pair)
+        settings[f" of {record.decoder_label}"].append(pair)
+    yield cells
+    yield settings
+    pooled = [pair for pair in pairs if with_oracles or not pair.claimed.oracle]
+    yield {"": pooled} if pooled else {}
+
+
+def _mark(record: Record) -> float:
+    return 0.0 if record.marks is None else record.marks.lenient
+
+
+def _calls(record: Record) -> float:
+    return -float(record.decoding.counts.nfe)
+
+
+def _called(record: Record) -> str:
+    return f"{record.task_label} sample {record.index} with {record.decoder_label}"
+
+
+# Whether rounding explains what is claimed.
+
+
+def _is_explained(pair: _Pair, model: Model) -> bool:
+    """Return whether the claimed steps come out of predictions that differ by rounding only."""
+    job = pair.outcome.job
+    leaning = _Leaning(model, job.prompt, pair.claimed)
+    (outcome,) = decode([job], leaning, batch_size=1, share=False)
+    return not _Pair(pair.claimed, outcome).differs
+
+
+class _Leaning(Model):
+    """A model whose logits are moved, within their rounding, towards what a record claims.
+
+    On each canvas that the record went through, the tokens that it wrote next become a little
+    likelier, and the likeliest tokens elsewhere a little less likely.
+
+    Args:
+        model: The model.
+        prompt: Of the record.
+        claimed: The record.
+    """
+
+    def __init__(self, model: Model, prompt: Prompt, claimed: Record) -> None:
+        self.codec, self.device, self.threads = model.codec, model.device, model.threads
+        self.provides, self.digest = model.provides, model.digest
+        self.blocks, self.stops, self.pads = model.blocks, model.stops, model.pads
+        self.remembers, self.context_length = model.remembers, model.context_length
+        self._model = model
+        self._share = _precision_of(model).move
+        self._next = _writes(prompt, claimed)
+
+    def predict(self, rows: Sequence[Row]) -> Prediction:
+        """Return the predictions, moved."""
+        prediction = self._model.predict(rows)
+        logits, line = prediction.logits.float().clone(), 0
+        for row in rows:
+            wanted = row.wanted.nonzero().flatten().tolist()
+            writes = self._next.get(tuple(row.canvas.tolist()))
+            if writes is not None:
+                own = slice(line, line + len(wanted))
+                ids = None if prediction.token_ids is None else prediction.token_ids[own]
+                self._lean(logits[own], ids, [writes.get(position) for position in wanted])
+            line += len(wanted)
+        return replace(prediction, logits=logits)
+
+    def load(self, row: Row) -> Load:
+        """Return what the model says."""
+        return self._model.load(row)
+
+    def facts(self) -> dict[str, object]:
+        """Return what the model says."""
+        return self._model.facts()
+
+    def _lean(
+        self, logits: torch.Tensor, ids: torch.Tensor | None, tokens: Sequence[int | None]
+    ) -> None:
+        for place, token in enumerate(tokens):
+            values = logits[place]
+            finite = values.isfinite()
+            if not finite.any():
+                continue
+            step = self._share * float(values[finite].abs().max())
+            if token is None:
+                values[values.argmax()] -= step
+                continue
+            column = token if ids is None else (ids[place] == token).nonzero().flatten()
+            values[column] += step
+
+
+def _writes(prompt: Prompt, claimed: Record) -> dict[tuple[int, ...], dict[int, int]]:
+    """Return what a record writes next on each canvas that it goes through."""
+    trace, canvas = claimed.decoding.trace, prompt.canvas.tolist()
+    writes: dict[tuple[int, ...], dict[int, int]] = {}
+    for positions, ids in zip(trace.positions, trace.ids, strict=True):
+        writes.setdefault(tuple(canvas), dict(zip(positions, ids, strict=True)))
+        for position, token in zip(positions, ids, strict=True):
+            canvas[position] = token
+    return writes
