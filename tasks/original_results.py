@@ -161,7 +161,7 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
         OriginalDataError: There are none, or a file or line is not of the form that is read or
             contradicts itself; the message names it.
     """
-    files = sorted(folder.resolve().rglob(f"{_SAMPLES}*.jsonl"))
+    files = sorted(folder.resolve().rglob(f"{_SAMPLES}*.jsonl"), key=_with_numbers)
     if not files:
         raise OriginalDataError(
             f"{folder} has no files {_SAMPLES}<task>.jsonl: give results/MODEL of a checkout, or "
@@ -482,6 +482,12 @@ def _figures(source: _Source, row: Mapping[str, Any], tokens: int, where: str) -
         score=_share(row, "score", where),
         score_strict=strict,
     )
+
+
+def _with_numbers(path: Path) -> list[tuple[int, float, str]]:
+    """Return what sorts paths with their numbers by value: k2 before k16."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", path.as_posix())
+    return [(1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]
 
 
 def _mapping(fields: Any, name: str, where: str) -> Mapping[str, Any]:

@@ -388,3 +388,15 @@ def test_published_results_are_never_packed(tmp_path, monkeypatch, capsys):
     assert main(arguments) == 2
     assert "they are no entry" in capsys.readouterr().err
     assert not (tmp_path / "entry").exists()
+
+
+def test_settings_stand_in_the_order_of_their_numbers(tmp_path):
+    for k in (16, 2, 4):
+        lines = [line("waiting_line_copy", 0, right=True, nfe=32 // k, request={"k": k})]
+        write(tmp_path, "waiting_line_copy", lines, settings=f"k{k}")
+    found = read_results(tmp_path)
+    assert [reply.decoder.label for reply in found.replies] == [
+        "random:k=2",
+        "random:k=4",
+        "random:k=16",
+    ]
