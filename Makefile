@@ -6,13 +6,21 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test fuzz figure mini clean
+.PHONY: bench test check fuzz figure mini clean
 
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
 
 test: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -n auto
+
+# The quick part of what every change must hold: lint, format, types, the tests of the structure.
+check: $(VENV)/installed-for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/link_types.py
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_examples.py
 
 # Spoilt files for every reader of foreign files, for hours; the tests take the first hundreds of
 # the same.
