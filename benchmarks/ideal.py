@@ -21,7 +21,7 @@ from parallelbench.decoder import Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

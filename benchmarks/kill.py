@@ -36,11 +36,11 @@ from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.packing import Statement, pack
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.merge import digest_of, merge
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import run
-from parallelbench.shard import Shard
+from parallelbench.run.merge import digest_of, merge
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import RunFile, make_runfile
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 
 Work: TypeAlias = Callable[[], object]
 

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.cluster import on_ray
 from parallelbench.models.mini import FOLDER
-from parallelbench.results import Result
-from parallelbench.runner import Executor, local
+from parallelbench.results.result import Result
+from parallelbench.run.cluster import on_ray
+from parallelbench.run.runner import Executor, local
 
 CARD = Path("parallelbench/models/data/mini/README.md")
 WEIGHTS = "model.safetensors"

@@ -20,7 +20,7 @@ import torch
 from smoke import add_smoke_option
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from parallelbench.decode import look
+from parallelbench.decode.loop import look
 from parallelbench.decoder import Row
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import FAMILIES
@@ -28,7 +28,7 @@ from parallelbench.models.masked import MaskedModel
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

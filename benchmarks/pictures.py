@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from smoke import add_smoke_option, workplace
 
-from parallelbench.cli import main as parallelbench
+from parallelbench.cli.program import main as parallelbench
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -24,10 +24,10 @@ from parallelbench import evaluate
 from parallelbench.analysis.figures.pictures import write_picture
 from parallelbench.analysis.figures.plots import overview_figure
 from parallelbench.analysis.measures.families import curves_of
-from parallelbench.cluster import on_ray
 from parallelbench.evaluation import Evaluation
-from parallelbench.results import Result, average_over_tasks
-from parallelbench.runner import Executor, local
+from parallelbench.results.result import Result, average_over_tasks
+from parallelbench.run.cluster import on_ray
+from parallelbench.run.runner import Executor, local
 
 PAGE = Path("docs/pivot.md")
 RUNS = Path("runs/pivot")

@@ -26,14 +26,14 @@ from mini import write
 from smoke import add_smoke_option, workplace
 from torch import Tensor
 
+from parallelbench.decode.statistics import Drawing, FlatStatistics, statistics_of
 from parallelbench.decoder import DECODERS, Decoder, Progress, Row, Statistics, StepBatch, View
 from parallelbench.model import Prediction
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
-from parallelbench.statistics import Drawing, FlatStatistics, statistics_of
 from parallelbench.task import TASKS
 
 DOCUMENT = Path("docs/speed.md")

@@ -37,11 +37,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 import reference
-from parallelbench import decode as loop
-from parallelbench import runner
-from parallelbench.decode import decode, look
+from parallelbench.decode import loop
+from parallelbench.decode.lanes import Cohort, Job
+from parallelbench.decode.loop import decode, look
+from parallelbench.decode.statistics import FlatStatistics
 from parallelbench.decoder import DECODERS, Row
-from parallelbench.lanes import Cohort, Job
 from parallelbench.model import Model, Prediction
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.masked import MaskedModel
@@ -49,10 +49,10 @@ from parallelbench.models.mini import FOLDER, Mini
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.rundir import RecordWriter, RunDirectory
-from parallelbench.runfile import EMBEDDED, make_runfile
+from parallelbench.run import runner
+from parallelbench.run.rundir import RecordWriter, RunDirectory
+from parallelbench.run.runfile import EMBEDDED, make_runfile
 from parallelbench.setting import Setting, build, parse_settings
-from parallelbench.statistics import FlatStatistics
 from parallelbench.task import TASKS
 from parallelbench.training.data import words_of
 from parallelbench.training.folder import Folder

@@ -22,8 +22,8 @@ from smoke import add_smoke_option, workplace
 
 from parallelbench.leaderboards.commands.packing import Statement, pack
 from parallelbench.leaderboards.entry.season import season
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 
 VERIFY = """
 import json, sys

@@ -22,9 +22,9 @@ from parallelbench.analysis.figures.plots import Standing, images, speeds_figure
 from parallelbench.analysis.measures.cells import number, range_if_reached
 from parallelbench.analysis.measures.speed import speed_at
 from parallelbench.analysis.measures.sweep import sweep_of
-from parallelbench.cluster import on_ray
 from parallelbench.record import Record
-from parallelbench.runner import Executor, local
+from parallelbench.run.cluster import on_ray
+from parallelbench.run.runner import Executor, local
 
 PAGE = Path("docs/zoo.md")
 TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"

@@ -35,7 +35,7 @@ from parallelbench.decoder import DECODERS, Progress, Statistics
 from parallelbench.decoders.selection import FixedCount, computed, top
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.prompt import Codec
-from parallelbench.unigram_table import UnigramTable, read_table
+from parallelbench.text.unigram_table import UnigramTable, read_table
 
 #: Added to a share before the logarithm, as in the authors' code.
 _FLOOR = 1e-9

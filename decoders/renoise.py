@@ -36,11 +36,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from parallelbench.decode.statistics import Drawing, draw, entropy_of
 from parallelbench.decoder import DECODERS, Decoder, Row, Statistics, Update, View
 from parallelbench.decoders.entropy_bound import within
 from parallelbench.decoders.schedule import check_steps
 from parallelbench.decoders.selection import computed
-from parallelbench.statistics import Drawing, draw, entropy_of
 
 
 @dataclass(slots=True, eq=False)

@@ -2,8 +2,8 @@
 
 Read the modules in the order of the data: :mod:`~parallelbench.task` ->
 :mod:`~parallelbench.prompt` -> :mod:`~parallelbench.model` -> :mod:`~parallelbench.decoder`
--> :mod:`~parallelbench.decode` -> :mod:`~parallelbench.trace` -> :mod:`~parallelbench.score`
--> :mod:`~parallelbench.record` -> :mod:`~parallelbench.results`.
+-> :mod:`~parallelbench.decode.loop` -> :mod:`~parallelbench.trace` -> :mod:`~parallelbench.score`
+-> :mod:`~parallelbench.record` -> :mod:`~parallelbench.results.result`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parallelbench.conformance import check_decoder
+    from parallelbench.checks.conformance import check_decoder
     from parallelbench.evaluation import Evaluation, evaluate, load_run
 
     __version__: str
@@ -26,7 +26,8 @@ def __getattr__(name: str) -> Any:
 
         return version("parallelbench")
     if name in __all__:
-        from parallelbench import conformance, evaluation
+        from parallelbench import evaluation
+        from parallelbench.checks import conformance
 
         return getattr(conformance if name == "check_decoder" else evaluation, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

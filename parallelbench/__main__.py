@@ -2,6 +2,6 @@
 
 import sys
 
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 
 sys.exit(main())

@@ -6,7 +6,7 @@ more (history, re-masking, attention, several rows or several calls) is a full
 :class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``, or a
 :class:`BatchDecoder`, whose rule is written once for many samples: ``step_batch``.  A
 chooser *is* one of these whose ``step_batch`` is written in terms of ``choose``, so the
-loop in :mod:`parallelbench.decode` knows a single kind.
+loop in :mod:`parallelbench.decode.loop` knows a single kind.
 
 State belongs to a sample and never to the decoder object: many samples at different
 progress, and many settings of one sample, share one batch.
@@ -145,7 +145,7 @@ class Statistics:
             temperature, a draw.
         confidence: Probability of ``token`` at temperature 1, in [0, 1], in float64: 1 only where
             float64 gives 1, and to be ranked by however near to 1 it is; see
-            :mod:`parallelbench.statistics`.
+            :mod:`parallelbench.decode.statistics`.
         margin: Gap between the two highest probabilities, in [0, 1], likewise.
         logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
             one token is possible.

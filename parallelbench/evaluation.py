@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from parallelbench.console.progress import Progress, shown
 from parallelbench.errors import RequestError, RunFileError
-from parallelbench.progress import Progress, shown
 from parallelbench.record import Record, from_line
-from parallelbench.results import Result, summarize, to_row, with_throughput
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Executor, following, loading, local, measured_by, run
-from parallelbench.throughput import Throughput, throughput_of
+from parallelbench.results.result import Result, summarize, to_row, with_throughput
+from parallelbench.results.throughput import Throughput, throughput_of
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import RunFile, make_runfile
+from parallelbench.run.runner import Executor, following, loading, local, measured_by, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Return the results as a table, which notebooks show instead of the text."""
-        from parallelbench.notebook import table_of
+        from parallelbench.results.notebook import table_of
 
         return table_of(self.results, repr(self), [str(each) for each in self.throughput])
 
@@ -113,7 +113,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         extend: Whether ``out`` may hold a smaller run, with fewer models, tasks, decoders,
             samples or repeats: it becomes this one, and keeps its records.
         batch_size: Most decodes at a time; changes no record.
-        executor: Where decodes are done; ``parallelbench.cluster.on_ray()`` is one worker per
+        executor: Where decodes are done; ``parallelbench.run.cluster.on_ray()`` is one worker per
             GPU or core.
         progress: Whether stderr shows how far it is, if it takes more than two seconds.
 

@@ -21,11 +21,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
-from parallelbench.chat_template import TEMPLATE_DATE, asks_for_date, render_chat
 from parallelbench.errors import CanvasError, ChatTemplateError
 from parallelbench.sample import Message, Sample
 from parallelbench.task import Task
-from parallelbench.thinking import MARKS, answer_of, opens_thinking
+from parallelbench.text.chat_template import TEMPLATE_DATE, asks_for_date, render_chat
+from parallelbench.text.thinking import MARKS, answer_of, opens_thinking
 
 #: For a tokenizer that brings no chat template, where the model does not read the prompt.
 PLAIN_CHAT_TEMPLATE = (

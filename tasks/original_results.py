@@ -32,9 +32,9 @@ from typing import Any, NamedTuple, TypeGuard
 
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
-from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.record import PublishedFigures
 from parallelbench.setting import Setting, make_setting
+from parallelbench.storage.plain_json import json_of, regular_bytes
 from parallelbench.tasks.original_bundle import OriginalDataError, OriginalSample
 from parallelbench.tasks.original_rules import LIST_RULES, TEXT_METRICS
 

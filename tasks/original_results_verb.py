@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.terminal import show, tell
+from parallelbench.console.terminal import show, tell
 
 if TYPE_CHECKING:
-    from parallelbench.progress import Progress
+    from parallelbench.console.progress import Progress
     from parallelbench.record import Record
-    from parallelbench.runfile import RunFile
+    from parallelbench.run.runfile import RunFile
     from parallelbench.setting import Setting
     from parallelbench.tasks.original_results import PublishedResults
 
@@ -54,7 +54,7 @@ def results(folder: Path, out: Path, grammar: str, *, without_text: bool, as_jso
       parallelbench run runs/published/run.yaml --model hf:GSAI-ML/LLaDA-1.5 --out runs/mine
       parallelbench report runs/published runs/mine
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.progress import shown
+    from parallelbench.console.progress import shown
     from parallelbench.registry import load_plugins
     from parallelbench.tasks.original_results import read_results
 
@@ -83,10 +83,10 @@ def _write_run(
     found: PublishedResults, out: Path, grammar: str, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Write the run, whole or not at all; return how marks agree, by task."""
-    from parallelbench.environment import environment
     from parallelbench.errors import StorageError
-    from parallelbench.merge import appearing
-    from parallelbench.rundir import RunDirectory, storage
+    from parallelbench.run.environment import environment
+    from parallelbench.run.merge import appearing
+    from parallelbench.run.rundir import RunDirectory, storage
 
     with storage(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -111,7 +111,7 @@ def _write_run(
 def _bundled(found: PublishedResults, out: Path) -> Iterator[str]:
     """Write what was asked beside the run; it is gone again where the run is not written."""
     from parallelbench.errors import StorageError
-    from parallelbench.rundir import storage, write_whole
+    from parallelbench.run.rundir import storage, write_whole
     from parallelbench.tasks.original_bundle import bundle_of, digest_of
 
     path = _bundle(out)
@@ -140,7 +140,7 @@ def _runfile(
 ) -> tuple[RunFile, dict[str, Setting]]:
     """Return the run that has all replies, and its tasks by the names of the original."""
     from parallelbench.model import MODELS
-    from parallelbench.runfile import RunFile
+    from parallelbench.run.runfile import RunFile
     from parallelbench.setting import make_setting
     from parallelbench.task import TASKS
     from parallelbench.tasks.original_rules import TEXT_METRICS
@@ -182,7 +182,7 @@ def _records(
     found: PublishedResults, runfile: RunFile, settings: Mapping[str, Setting]
 ) -> Iterator[tuple[Record, str]]:
     """Yield the record of each reply, with its task's name."""
-    from parallelbench.runner import Asked, Origin, draw, published_record_of
+    from parallelbench.run.runner import Asked, Origin, draw, published_record_of
     from parallelbench.setting import build
     from parallelbench.task import TASKS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.terminal import tell
+from parallelbench.console.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.tasks.original_bundle import OriginalSample

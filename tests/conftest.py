@@ -22,7 +22,7 @@ def _registered():
 @pytest.fixture(autouse=True, scope="session")
 def _no_progress_on_a_slow_machine():
     """What is told of long work depends on the clock, and tests look at all that is told."""
-    from parallelbench import progress
+    from parallelbench.console import progress
 
     progress.FIRST_SECONDS = 3600.0
 
@@ -30,7 +30,7 @@ def _no_progress_on_a_slow_machine():
 @pytest.fixture
 def call(capsys, tmp_path, monkeypatch):
     """Run a command in an empty folder; return its exit status, output and errors."""
-    from parallelbench.cli import main
+    from parallelbench.cli.program import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -8,9 +8,9 @@ import yaml
 from parallelbench.leaderboards.commands import packing as pack
 from parallelbench.leaderboards.entry import folder
 from parallelbench.record import _digest_of, from_line
-from parallelbench.results import summarize
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.results.result import summarize
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 
 SEED = 20261125
 TASKS_OF_SEASON = ("choices/sum", "waiting_line/copy:length=3,canvas_length=64")

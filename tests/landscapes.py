@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from hypothesis import strategies as st
 
-from parallelbench.decode import decode
-from parallelbench.lanes import Job
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.model import Model, Prediction
 from toys import WORDS, prompts, toy_codec
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from hypothesis import strategies as st
 
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, _generator
+from parallelbench.decode.loop import decode
+from parallelbench.decode.statistics import forbid_unwritable, statistics_of
 from parallelbench.decoder import Row
-from parallelbench.lanes import Job, _generator
 from parallelbench.model import Model, Prediction
-from parallelbench.statistics import forbid_unwritable, statistics_of
 from toys import prompts, toy_codec
 
 CODEC = toy_codec()

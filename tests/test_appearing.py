@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from parallelbench.merge import appearing
+from parallelbench.run.merge import appearing
 
 WRITE_FOR_EVER = """
 import sys, time
 from pathlib import Path
-from parallelbench.merge import appearing
+from parallelbench.run.merge import appearing
 
 with appearing(Path(sys.argv[1])) as place:
     (place / "half").write_text("half")

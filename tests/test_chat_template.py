@@ -7,15 +7,15 @@ import json
 
 import pytest
 
-from parallelbench import chat_template
-from parallelbench.chat_template import asks_for_date, render_chat
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import ChatTemplateError, CheckpointError
 from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
-from parallelbench.rundir import RunDirectory
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.sample import Message
+from parallelbench.text import chat_template
+from parallelbench.text.chat_template import asks_for_date, render_chat
 
 CHAT = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
 DATE = "{{ strftime_now('%d %b %Y %H:%M:%S.%f') }}{{ messages[-1].content }}"

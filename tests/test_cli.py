@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from checkpoints import write_checkpoint
-from parallelbench import runfile
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RequestError
-from parallelbench.rundir import RunDirectory
+from parallelbench.run import runfile
+from parallelbench.run.rundir import RunDirectory
 from servers import Scripted, fails, says
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
@@ -140,7 +140,7 @@ def test_the_run_file_of_a_run_makes_the_same_run_elsewhere(call, tmp_path):
 
 
 def test_a_terminal_gets_a_bar(call, monkeypatch):
-    monkeypatch.setattr("parallelbench.cli.sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("parallelbench.cli.program.sys.stderr.isatty", lambda: True)
     status, _, errors = call("run", *SMALL, "--out", "run")
     assert status == 0
     assert "decoding" in errors
@@ -183,7 +183,7 @@ def test_show_says_when_there_are_too_many_answers_to_list(call):
 
 
 def test_doctor_ends_with_our_fault_where_the_batch_changes_the_tokens(call, monkeypatch):
-    from parallelbench import doctor
+    from parallelbench.checks import doctor
 
     honest = doctor.execute
 
@@ -261,7 +261,7 @@ def test_decodes_that_ended_in_an_error_are_told_and_tried_again(call, tmp_path)
 def test_the_list_of_verbs_does_not_wait_for_torch():
     script = (
         "import sys\n"
-        "from parallelbench.cli import main\n"
+        "from parallelbench.cli.program import main\n"
         "main(['--help'])\n"
         "sys.exit(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)) or None)\n"
     )
@@ -411,11 +411,11 @@ def test_an_interruption_ends_in_one_line_and_its_own_status(call, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("parallelbench.runner.run", interrupt)
+    monkeypatch.setattr("parallelbench.run.runner.run", interrupt)
     status, _, errors = call("run", *SMALL, "--out", "run")
     assert status == 130
     assert errors.strip() == "parallelbench: interrupted; no decode was finished"
-    monkeypatch.setattr("parallelbench.merge.merge", interrupt)
+    monkeypatch.setattr("parallelbench.run.merge.merge", interrupt)
     status, _, errors = call("merge", "run", "--out", "whole")
     assert (status, errors.strip()) == (130, "parallelbench: interrupted")
 
@@ -448,7 +448,7 @@ def test_what_another_library_says_in_many_lines_is_put_in_one(refused, monkeypa
     def refuse(*_, **__):
         raise RequestError("it said:\n\n  no\n  and no")
 
-    monkeypatch.setattr("parallelbench.runner.run", refuse)
+    monkeypatch.setattr("parallelbench.run.runner.run", refuse)
     assert refused("run", *SMALL, "--out", "run") == "it said: no and no"
 
 
@@ -456,7 +456,7 @@ def test_a_fault_of_ours_keeps_its_traceback(call, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("parallelbench.runner.run", fail)
+    monkeypatch.setattr("parallelbench.run.runner.run", fail)
     with pytest.raises(ZeroDivisionError):
         call("run", *SMALL, "--out", "run")
 
@@ -497,7 +497,7 @@ def test_the_program_refuses_with_status_2_and_one_line(tmp_path):
 
 def test_asking_for_help_loads_nothing_heavy(tmp_path):
     script = (
-        "import sys; from parallelbench.cli import main; main(['--help']); "
+        "import sys; from parallelbench.cli.program import main; main(['--help']); "
         "print([name for name in ('torch', 'transformers', 'matplotlib', 'scipy', 'pydantic') "
         "if name in sys.modules])"
     )

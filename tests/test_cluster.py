@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from parallelbench import cluster, evaluate
-from parallelbench.cli import main
-from parallelbench.cluster import on_ray
+from parallelbench import evaluate
+from parallelbench.cli.program import main
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import CanvasError, RunFileError, WorkersError
 from parallelbench.model import MODELS
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute, run
-from parallelbench.shard import Shard
+from parallelbench.run import cluster
+from parallelbench.run.cluster import on_ray
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute, run
+from parallelbench.run.shard import Shard
 from parallelbench.task import TASKS
 from servers import Scripted, says
 

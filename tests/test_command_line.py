@@ -15,18 +15,19 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from parallelbench import listing, terminal
-from parallelbench.cli import cli
+from parallelbench.cli import listing
+from parallelbench.cli.groups import InstalledCommands
+from parallelbench.cli.program import cli
+from parallelbench.cli.runs import summary_of
+from parallelbench.console import terminal
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
-from parallelbench.groups import InstalledCommands
 from parallelbench.model import MODELS
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
-from parallelbench.runs import summary_of
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 from parallelbench.setting import parse_settings
-from parallelbench.shard import Shard
 from parallelbench.task import TASKS
 
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4", "--samples", "3")
@@ -195,7 +196,7 @@ def test_a_template_without_a_model_is_refused(refused, tmp_path):
 @pytest.fixture
 def unreported(monkeypatch):
     """Runs without the report at their end, which takes seconds."""
-    monkeypatch.setattr("parallelbench.cli._report", lambda *_, **__: None)
+    monkeypatch.setattr("parallelbench.cli.program._report", lambda *_, **__: None)
 
 
 def test_a_named_run_grows_by_what_is_asked_for(call, refused, unreported, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from parallelbench import check_decoder
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Row, Update
 from parallelbench.errors import RequestError, UnknownNameError
 from parallelbench.registry import load_plugins

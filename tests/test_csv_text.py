@@ -7,10 +7,10 @@ import pytest
 from fabricated import fabricated_record
 
 from parallelbench.analysis.measures.compare import compare
-from parallelbench.csv_text import csv_text
 from parallelbench.evaluation import Evaluation
-from parallelbench.results import summarize, to_csv
-from parallelbench.runfile import make_runfile
+from parallelbench.results.result import summarize, to_csv
+from parallelbench.run.runfile import make_runfile
+from parallelbench.storage.csv_text import csv_text
 
 
 def read_back(text):

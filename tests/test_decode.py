@@ -7,10 +7,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, _generator
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, STEPS_PER_TOKEN, Chooser, Decoder, Update
 from parallelbench.errors import NotEnumerableError
-from parallelbench.lanes import Job, _generator
 from parallelbench.model import Blocks, Load, Prediction
 from parallelbench.setting import build, parse_settings
 from toys import FULL_CONTRACT, Branching, Resting, Revising, Steady, Surest, ToyNetwork, prompts

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
-from parallelbench.runfile import make_runfile, read_content
+from parallelbench.run.runfile import make_runfile, read_content
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")))

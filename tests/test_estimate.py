@@ -8,14 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from parallelbench import runner
-from parallelbench.calibration import Batch, Seen, Unit, calibrate, order, passes
-from parallelbench.cli import main
-from parallelbench.decode import Tally, decode
-from parallelbench.estimate import Expected, cost_of, expected_total, pace_of, together
-from parallelbench.lanes import Job
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute, prepare, run
+from parallelbench.cli.program import main
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import Tally, decode
+from parallelbench.run import runner
+from parallelbench.run.calibration import Batch, Seen, Unit, calibrate, order, passes
+from parallelbench.run.estimate import Expected, cost_of, expected_total, pace_of, together
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute, prepare, run
 from servers import Scripted, says
 from toys import Revising, Surest, ToyNetwork, Wavering, prompts, toy_codec
 
@@ -381,7 +381,7 @@ def call(capsys, tmp_path, monkeypatch):
 @pytest.fixture
 def three_batches(monkeypatch):
     """A calibration ends after three batches, which is after seven samples."""
-    from parallelbench import calibration
+    from parallelbench.run import calibration
 
     honest = calibration.calibrate
 
@@ -439,7 +439,7 @@ def test_tasks_that_were_not_seen_are_named(call):
 
 
 def test_a_time_that_is_too_short_for_all_tasks_still_gives_a_figure(call, monkeypatch):
-    from parallelbench import calibration
+    from parallelbench.run import calibration
 
     original = calibration.calibrate
 
@@ -469,7 +469,7 @@ def test_a_server_is_not_asked_anything(call):
 
 
 def test_an_interruption_ends_with_what_was_known_by_then(call, monkeypatch):
-    from parallelbench import calibration
+    from parallelbench.run import calibration
 
     honest = calibration.calibrate
 

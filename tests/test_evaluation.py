@@ -8,7 +8,7 @@ import parallelbench
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError, RequestError, UnknownNameError
 from parallelbench.evaluation import evaluate
-from parallelbench.rundir import RunDirectory
+from parallelbench.run.rundir import RunDirectory
 
 ASKED = {
     "tasks": "list_operations/shuffle:form=infill,length=3",

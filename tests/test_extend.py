@@ -9,11 +9,11 @@ import pytest
 
 from parallelbench.errors import RunFileError, StorageError
 from parallelbench.evaluation import evaluate
-from parallelbench.merge import merge
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
-from parallelbench.shard import Shard
+from parallelbench.run.merge import merge
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 
 TASK = "list_operations/copy:form=infill,length=3"
 SMALL = {"models": "ideal", "tasks": TASK, "decoders": "random:k=3", "samples": 3}
@@ -182,9 +182,9 @@ def test_a_process_that_is_killed_while_it_extends_loses_nothing(small, at_once)
     script = f"""
 import os
 from pathlib import Path
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 extend = RunDirectory.extend
 def then_die(self, runfile):
     extend(self, runfile)

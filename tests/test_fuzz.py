@@ -17,22 +17,22 @@ from parallelbench.analysis.commands.published import read_published
 from parallelbench.analysis.judging.verdicts import calibration_of, read_items
 from parallelbench.decoder import DECODERS
 from parallelbench.evaluation import load_run
-from parallelbench.merge import merge
 from parallelbench.model import MODELS
 from parallelbench.registry import load_plugins
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile, read_content
-from parallelbench.runner import draw, run
+from parallelbench.run.merge import merge
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile, read_content
+from parallelbench.run.runner import draw, run
+from parallelbench.run.shard import Shard
 from parallelbench.setting import build, make_setting
-from parallelbench.shard import Shard
 from parallelbench.task import TASKS
 from parallelbench.tasks.original import Original
 from parallelbench.tasks.original_bundle import bundle_of, read_bundle, write_bundle
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.text_sources import Columns, _texts
+from parallelbench.text.unigram_table import UnigramTable
 from parallelbench.training.folder import Folder
 from parallelbench.training.log import Entry, TaskLoss, read_log, write_log
-from parallelbench.unigram_table import UnigramTable
 
 #: One task of each way to mark and to be read.
 ORIGINAL = (

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from parallelbench.cli.listing import decoder_entries
 from parallelbench.decoder import DECODERS, STATISTICS
-from parallelbench.listing import decoder_entries
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.models.families import FAMILIES
 from parallelbench.registry import load_plugins

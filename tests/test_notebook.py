@@ -10,10 +10,10 @@ import pytest
 import parallelbench
 from parallelbench.errors import RecordsError, RequestError, RunFileError
 from parallelbench.evaluation import evaluate, load_run
-from parallelbench.notebook import MOST_ROWS, table_of
 from parallelbench.registry import Registry
-from parallelbench.rundir import RunDirectory
-from parallelbench.runner import draw
+from parallelbench.results.notebook import MOST_ROWS, table_of
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runner import draw
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import checkpoints
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import (
     CheckpointError,
     FieldError,
@@ -19,11 +19,11 @@ from parallelbench.errors import (
 )
 from parallelbench.models.config_numbers import check_numbers
 from parallelbench.models.files import read_json
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile, read_content
-from parallelbench.runner import run
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile, read_content
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 from parallelbench.setting import parse_settings
-from parallelbench.shard import Shard
 from parallelbench.task import TASKS
 from parallelbench.tasks.text_sources import _listed
 

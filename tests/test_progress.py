@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from parallelbench import progress
-from parallelbench.cli import main
+from parallelbench.cli.program import main
+from parallelbench.console import progress
+from parallelbench.console.progress import Progress, duration, shown
 from parallelbench.evaluation import evaluate
-from parallelbench.progress import Progress, duration, shown
 
 #: Before the tests' own setting.
 SOON = progress.FIRST_SECONDS

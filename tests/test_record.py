@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from parallelbench.errors import RecordsError
 from parallelbench.record import Record, RecordedMarks, from_line, to_line
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute
 
 WHERE = "records-0.jsonl line 3"
 

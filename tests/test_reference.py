@@ -5,12 +5,12 @@ import torch
 import yaml
 
 import checkpoints
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
-from parallelbench.lanes import Job
 from parallelbench.models.hf import HuggingFace
 from parallelbench.registry import load_plugins
-from parallelbench.runfile import EMBEDDED
+from parallelbench.run.runfile import EMBEDDED
 from parallelbench.setting import build, parse_settings
 from reference import Rule, decode_plainly, schedule
 from toys import prompts

@@ -12,7 +12,7 @@ from scipy import stats
 
 from parallelbench.errors import RecordsError
 from parallelbench.record import Counts, Record, RecordedMarks
-from parallelbench.results import (
+from parallelbench.results.result import (
     Interval,
     _average,
     _Cluster,

@@ -13,9 +13,9 @@ from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, to_line
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute, run
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute, run
 
 ASKED = {
     "models": "ideal",
@@ -85,7 +85,7 @@ def test_records_are_on_the_disk_when_the_run_is_done(begun, records, synced):
 
 
 def test_records_are_forced_onto_the_disk_now_and_then(begun, records, synced, monkeypatch):
-    monkeypatch.setattr("parallelbench.rundir.SYNC_SECONDS", 0.0)
+    monkeypatch.setattr("parallelbench.run.rundir.SYNC_SECONDS", 0.0)
     with begun.appending() as writer:
         for record in records[3:]:
             writer.append(record)
@@ -331,7 +331,7 @@ def test_a_file_system_without_locks_is_told(begun, monkeypatch):
     def without_locks(_descriptor, *, blocking):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("parallelbench.rundir.lock_descriptor", without_locks)
+    monkeypatch.setattr("parallelbench.run.rundir.lock_descriptor", without_locks)
     with (
         pytest.raises(StorageError, match=r"records-0\.jsonl\.lock cannot be used: no locks avail"),
         begun.appending(),

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from parallelbench.errors import FieldError, RequestError, RunFileError, UnknownNameError
-from parallelbench.runfile import EMBEDDED, differences, make_runfile, read_content
-from parallelbench.runner import prepare
+from parallelbench.run.runfile import EMBEDDED, differences, make_runfile, read_content
+from parallelbench.run.runner import prepare
 from parallelbench.task import TASKS
 
 SMALL = {"models": "ideal", "tasks": "choices/city", "decoders": "random"}

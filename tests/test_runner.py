@@ -25,10 +25,10 @@ from parallelbench.errors import (
 from parallelbench.model import MODELS
 from parallelbench.models.ideal import IdealModel
 from parallelbench.registry import load_plugins
-from parallelbench.results import summarize
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import draw, execute, run
+from parallelbench.results.result import summarize
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import draw, execute, run
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 from parallelbench.tasks.choices import City
@@ -326,7 +326,7 @@ def test_an_error_is_recorded_without_marks_and_the_others_go_on(moody):
 def test_an_error_is_tried_again_at_the_next_start_and_the_last_record_wins(
     moody, tmp_path, monkeypatch
 ):
-    from parallelbench.results import summarize
+    from parallelbench.results.result import summarize
 
     run(moody, tmp_path / "run")
     monkeypatch.setattr(Moody, "bad_mood", False)

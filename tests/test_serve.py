@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import ServerError, UnreachableError
 from parallelbench.model import Reply, Server
 from parallelbench.models.api import Api
-from parallelbench.rundir import RunDirectory
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.serve import Question, serve
 from parallelbench.sample import Message
-from parallelbench.serve import Question, serve
 from servers import Scripted, echoes, says, transformers_server, write_tiny_chat_model
 
 

@@ -6,14 +6,14 @@ import shutil
 import pytest
 
 from parallelbench.analysis.report.page import make_report
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.merge import merge
 from parallelbench.record import Record, from_line, to_line
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute, run
-from parallelbench.shard import Shard
+from parallelbench.run.merge import merge
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute, run
+from parallelbench.run.shard import Shard
 
 ASKED = {
     "models": "ideal",

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from parallelbench import sharing
-from parallelbench.decode import Tally, decode
+from parallelbench.decode import sharing
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder, Row, Update
 from parallelbench.errors import ModelError
-from parallelbench.lanes import Job
 from parallelbench.model import Prediction
 from parallelbench.setting import build, parse_settings, split_settings
 from toys import FULL_CONTRACT, ToyNetwork, prompts
@@ -246,7 +246,7 @@ def test_rows_that_differ_in_anything_have_different_keys():
 
 
 def flat_of(row):
-    from parallelbench.statistics import FlatStatistics
+    from parallelbench.decode.statistics import FlatStatistics
 
     token = torch.zeros(int(row.wanted.sum()), dtype=torch.int64)
     return FlatStatistics(token, token.float(), None, None, None, None)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from parallelbench import statistics
+from parallelbench.decode import statistics
+from parallelbench.decode.statistics import Drawing, statistics_of
 from parallelbench.errors import ModelError
 from parallelbench.model import Prediction
-from parallelbench.statistics import Drawing, statistics_of
 
 ALL = frozenset({"token", "confidence", "margin", "logit_margin", "entropy", "distribution"})
 

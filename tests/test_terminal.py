@@ -7,10 +7,11 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from parallelbench import cli, progress
-from parallelbench.cli import main
+from parallelbench.cli import program as cli
+from parallelbench.cli.program import main
+from parallelbench.console import progress
+from parallelbench.console.terminal import new_console, plain, show, tell, tell_line
 from parallelbench.errors import RequestError
-from parallelbench.terminal import new_console, plain, show, tell, tell_line
 
 ROOT = Path(__file__).parents[1]
 #: Colour, title of the window, clipboard, C1 form, backspaces, carriage return, turned text.
@@ -103,5 +104,5 @@ def test_there_is_one_place_that_prints():
                 called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
                 assert called not in {"click.echo", "click.secho", "Console"}, (
                     f"{path.relative_to(ROOT)} line {node.lineno} prints by {called}: take tell, "
-                    "show or new_console of parallelbench.terminal"
+                    "show or new_console of parallelbench.console.terminal"
                 )

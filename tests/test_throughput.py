@@ -5,16 +5,16 @@ import time
 
 import pytest
 
-from parallelbench.cli import main
-from parallelbench.decode import Tally
+from parallelbench.cli.program import main
+from parallelbench.decode.loop import Tally
 from parallelbench.errors import RecordsError
 from parallelbench.evaluation import evaluate
-from parallelbench.results import average_over_tasks
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import Finished, measured_by, run
-from parallelbench.stopwatch import Stopwatch
-from parallelbench.throughput import throughput_of, throughput_of_settings
+from parallelbench.results.result import average_over_tasks
+from parallelbench.results.throughput import throughput_of, throughput_of_settings
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import Finished, measured_by, run
+from parallelbench.run.stopwatch import Stopwatch
 
 CITY = {"models": "ideal", "tasks": "choices/city", "samples": 20}
 TWO = {**CITY, "decoders": "random:k=8|32"}
@@ -151,7 +151,7 @@ def test_sessions_of_a_continued_run_add_up(tmp_path):
 
 
 def test_a_long_session_is_noted_while_it_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("parallelbench.runner._NOTED_EVERY", 0.0)
+    monkeypatch.setattr("parallelbench.run.runner._NOTED_EVERY", 0.0)
     seen = []
 
     def look(count):

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from parallelbench import evaluate
-from parallelbench.cli import main
-from parallelbench.rundir import RunDirectory
-from parallelbench.tracking import metrics_of
+from parallelbench.cli.program import main
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.tracking import metrics_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 SMALL = ("--tasks", "choices/city", "--decoders", "random:k=4,label", "--samples", "3")
 KEPT = """
 import json
-from parallelbench.tracking import Tracker
+from parallelbench.run.tracking import Tracker
 
 class Kept(Tracker):
     def __init__(self, project, config):

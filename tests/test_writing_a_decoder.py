@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelbench.conformance import check_decoder
+from parallelbench.checks.conformance import check_decoder
 
 PAGE = (Path(__file__).parents[1] / "docs" / "writing-a-decoder.md").read_text(encoding="utf-8")
 

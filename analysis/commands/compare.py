@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.asked import refuse_idle
-from parallelbench.progress import shown
+from parallelbench.cli.asked import refuse_idle
+from parallelbench.console.progress import shown
+from parallelbench.console.terminal import new_console, show, tell
 from parallelbench.ranges import MOST_SAMPLES
-from parallelbench.terminal import new_console, show, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     with shown(f"comparing {' with '.join(str(run) for run in (run_a, run_b) if run)}"):
         found = carry_out(run_a, run_b, models=models, decoders=decoders)
     if out is not None:
-        from parallelbench.rundir import storage
+        from parallelbench.run.rundir import storage
 
         with storage(out):
             out.parent.mkdir(parents=True, exist_ok=True)

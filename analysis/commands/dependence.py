@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.asked import BATCH, SAMPLES, SEED
-from parallelbench.terminal import tell
+from parallelbench.cli.asked import BATCH, SAMPLES, SEED
+from parallelbench.console.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.measures.text_dependence import Estimated
@@ -67,7 +67,7 @@ def dependence(  # noqa: PLR0913, PLR0917  each is an option
     )
     from parallelbench.analysis.theory.estimate import ORDERS
     from parallelbench.registry import load_plugins
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.run.rundir import RunDirectory
 
     load_plugins()
     directory = RunDirectory.open(run)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from parallelbench.asked import refuse_idle
-from parallelbench.progress import shown
-from parallelbench.terminal import tell
+from parallelbench.cli.asked import refuse_idle
+from parallelbench.console.progress import shown
+from parallelbench.console.terminal import tell
 
 #: Forms by name: their module, and whether they hold what is no result too.
 _FORMS = {
@@ -71,7 +71,7 @@ def export(  # noqa: PLR0913  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.exports.export import Publisher
     from parallelbench.analysis.exports.export import export as carry_out
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.run.rundir import RunDirectory
 
     for option, forms in _USED_BY.items():
         if form not in forms:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import FILE, refuse_idle
-from parallelbench.terminal import show, tell
+from parallelbench.cli.asked import FILE, refuse_idle
+from parallelbench.console.terminal import show, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judging.judges import Judged

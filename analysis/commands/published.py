@@ -26,16 +26,16 @@ import click
 
 from parallelbench.analysis.measures.board_speeds import name_of
 from parallelbench.analysis.measures.speed import Point, published_speed_at
+from parallelbench.console.terminal import show, tell
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
-from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from parallelbench.results import Result
+    from parallelbench.results.result import Result
 
 #: Strategies whose curve counts between its points, and those of which only points do.
 ADAPTIVE = (
@@ -354,8 +354,8 @@ def _show(curves: Sequence[PublishedCurve]) -> None:
 
 
 def _averages(runs: Iterable[Path]) -> list[Result]:
-    from parallelbench.results import average_over_tasks, summarize
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.results.result import average_over_tasks, summarize
+    from parallelbench.run.rundir import RunDirectory
 
     return [
         average

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import INDEX, refuse_idle
+from parallelbench.cli.asked import INDEX, refuse_idle
+from parallelbench.console.terminal import new_console, tell
 from parallelbench.errors import RequestError
-from parallelbench.terminal import new_console, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.replay.scene import Scene
@@ -67,7 +67,7 @@ def replay(  # noqa: PLR0913  each is an option
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.replay.choice import Wanted, choose
     from parallelbench.analysis.replay.steps import Replayer
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.run.rundir import RunDirectory
     from parallelbench.setting import split_settings
 
     if sum((step is not None, every, out is not None, as_json)) > 1:
@@ -114,7 +114,7 @@ def _tick(scene: Scene, step: int) -> int:
 
 def _draw(replays: Sequence[Replay], delay: float, out: Path, digest: str) -> None:
     from parallelbench.analysis.replay.scene import scene_of
-    from parallelbench.rundir import storage
+    from parallelbench.run.rundir import storage
 
     if out.suffix == ".svg":
         from parallelbench.analysis.replay.svg import to_svg

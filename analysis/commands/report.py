@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from parallelbench.asked import FILE, INDEX, SEED, refuse_idle
+from parallelbench.cli.asked import FILE, INDEX, SEED, refuse_idle
+from parallelbench.console.terminal import show, tell
 from parallelbench.ranges import MOST_AT_A_TIME
-from parallelbench.terminal import show, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judging.engine_calibration import Known
     from parallelbench.analysis.theory.limits import Caps, Limits
-    from parallelbench.results import Result
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.results.result import Result
+    from parallelbench.run.rundir import RunDirectory
     from parallelbench.setting import Setting
 
 
@@ -87,7 +87,7 @@ def report(  # noqa: PLR0913  each is an option
             run = JoinedRuns.of(group, out if len(groups) == 1 else out / str(number))
         every += _report(run, known, replays, as_json=as_json)
     if as_json:
-        from parallelbench.results import to_json
+        from parallelbench.results.result import to_json
 
         tell(to_json(every), nl=False)
     refuse_unused(known, [engine for result in every for engine in result.engines.values()])
@@ -96,7 +96,7 @@ def report(  # noqa: PLR0913  each is an option
 def _refuse_separate(run: Path) -> None:
     """Refuse --separate for one run, unless its tasks have changed since: else it is not opened."""
     from parallelbench.errors import RunFileError
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.run.rundir import RunDirectory
 
     try:
         RunDirectory.open(run)
@@ -121,8 +121,8 @@ def _report(
     from parallelbench.analysis.report.page import cut_off, make_report, shortfall
     from parallelbench.analysis.report.sentences import result_sentences
     from parallelbench.analysis.report.table import tables
-    from parallelbench.progress import shown
-    from parallelbench.results import average_over_tasks
+    from parallelbench.console.progress import shown
+    from parallelbench.results.result import average_over_tasks
 
     most_bytes = None if replays is None else int(replays * 1e6)
     with shown(f"reading {run.path}") as progress:
@@ -276,7 +276,7 @@ def _limits_of(
     frontier: bool,
 ) -> Limits:
     from parallelbench.analysis.theory.limits import find_limits, law_of_sample
-    from parallelbench.runner import draw
+    from parallelbench.run.runner import draw
     from parallelbench.setting import build
     from parallelbench.task import TASKS
 

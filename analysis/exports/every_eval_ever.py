@@ -31,7 +31,7 @@ from parallelbench.analysis.exports.export import (
 )
 from parallelbench.model import MODELS
 from parallelbench.record import Record
-from parallelbench.results import CONFIDENCE, RESAMPLES, Interval, Result
+from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval, Result
 from parallelbench.setting import Setting
 
 _SCHEMA = "0.3.0"

@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from parallelbench.analysis.exports.export import Exported, file_name, grouped
 from parallelbench.errors import RequestError
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 #: Of what is known of a result, that which a reader of a model's page should see.
 _NOTED = (

@@ -28,7 +28,7 @@ from parallelbench.analysis.exports.export import (
     tokens_per_step,
 )
 from parallelbench.record import Record
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 _FILTERS = {"strict-match": strict, "flexible-extract": lenient}
 #: What the harness writes where there is no number.

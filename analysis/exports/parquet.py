@@ -15,7 +15,7 @@ from typing import Any
 from parallelbench.analysis.exports.export import Exported
 from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
-from parallelbench.results import Interval, Result
+from parallelbench.results.result import Interval, Result
 
 #: Of a column of integers.
 _MOST_INTEGER = 2**63 - 1

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parallelbench.record_summary import AnyRecord
-from parallelbench.results import Result
+from parallelbench.results.record_summary import AnyRecord
+from parallelbench.results.result import Result
 
 #: Settings or tasks that a caption names one by one.
 _LISTED = 8

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from parallelbench.analysis.figures.plots import images
 from parallelbench.analysis.measures.families import INK
-from parallelbench.csv_text import csv_text
 from parallelbench.errors import StorageError
+from parallelbench.storage.csv_text import csv_text
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from jaxtyping import Shaped
 
 from parallelbench.analysis.measures.statistics import Estimate
 from parallelbench.errors import RequestError
-from parallelbench.results import CONFIDENCE, Interval, wilson
+from parallelbench.results.result import CONFIDENCE, Interval, wilson
 
 #: Calibration examples of one class beyond which nobody will go.
 _MOST_EXAMPLES = 10**8

@@ -24,8 +24,8 @@ from parallelbench.analysis.judging.verdicts import Item, read_items, written
 from parallelbench.errors import RequestError, StorageError, UnreachableError
 from parallelbench.model import MODELS, Server
 from parallelbench.registry import load_plugins
+from parallelbench.run.serve import Question, serve
 from parallelbench.sample import Message
-from parallelbench.serve import Question, serve
 from parallelbench.setting import build, parse_settings
 
 #: What a judge of grammar is told.

@@ -26,8 +26,8 @@ from parallelbench.analysis.measures.speed import (
     oracle_speed,
 )
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, Sweep, sweep_of
-from parallelbench.record_summary import AnyRecord
-from parallelbench.results import CONFIDENCE, Interval, Result
+from parallelbench.results.record_summary import AnyRecord
+from parallelbench.results.result import CONFIDENCE, Interval, Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
 RESAMPLES = 200

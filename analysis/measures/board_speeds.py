@@ -17,7 +17,7 @@ from rich.table import Table
 from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures.families import Curve, curves_of
 from parallelbench.analysis.measures.speed import is_adaptive, points_of, published_speed_at
-from parallelbench.results import Part, Result
+from parallelbench.results.result import Part, Result
 from parallelbench.setting import Setting
 
 #: Mean scores, in per cent, at which the original tells speeds.
@@ -54,7 +54,7 @@ def board_speeds(results: Sequence[Result], averages: Sequence[Result]) -> list[
 
     Args:
         results: Of every (model, task, decoder setting).
-        averages: As :func:`~parallelbench.results.average_over_tasks` makes them.
+        averages: As :func:`~parallelbench.results.result.average_over_tasks` makes them.
 
     Returns:
         None for a model that met other tasks than the original's, or whose speed is not known.

@@ -9,7 +9,7 @@ import re
 import textwrap
 
 from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
-from parallelbench.results import Interval, Result
+from parallelbench.results.result import Interval, Result
 
 #: Stands for a number without data.
 ABSENT = "\N{EN DASH}"

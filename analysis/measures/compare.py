@@ -37,23 +37,23 @@ from parallelbench.analysis.measures.statistics import (
     sign_flips,
 )
 from parallelbench.analysis.measures.sweep import speed_of
-from parallelbench.csv_text import csv_text
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation
-from parallelbench.merge import refuse_other_engines
 from parallelbench.model import MODELS
 from parallelbench.record import Record, refuse_other_samples
 from parallelbench.registry import Registry, load_plugins, unknown
-from parallelbench.results import (
+from parallelbench.results.result import (
     CONFIDENCE,
     Interval,
     Result,
     average_over_tasks,
     summarize,
 )
-from parallelbench.runfile import RunFile
+from parallelbench.run.merge import refuse_other_engines
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings
+from parallelbench.storage.csv_text import csv_text
 
 #: Where decodes come from: a run directory, or what ``evaluate`` gave.
 Source = str | Path | Evaluation

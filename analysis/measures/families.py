@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from parallelbench.decoder import Decoder
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 #: Of text and axes; it also stands for the black of the palette, so that it turns light
 #: on a dark page.

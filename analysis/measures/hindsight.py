@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.analysis.measures.sweep import Sweep, sweep_of
-from parallelbench.record_summary import AnyRecord, RecordSummaries, RecordSummary
-from parallelbench.results import Result, summarize
+from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
+from parallelbench.results.result import Result, summarize
 
 #: The registered name whose settings the threshold oracle chooses among.
 THRESHOLD = "confidence_threshold"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.merge import digest_of, refuse_other_engines, refuse_other_model
 from parallelbench.record import Record, refuse_other_samples
-from parallelbench.rundir import RecordPlace, RunDirectory
-from parallelbench.runfile import RunFile
+from parallelbench.run.merge import digest_of, refuse_other_engines, refuse_other_model
+from parallelbench.run.rundir import RecordPlace, RunDirectory
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting
 
 #: What makes runs comparable: the seed, and the version of every task by its name.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 IDEAL = "ideal"
 LABEL = "label"

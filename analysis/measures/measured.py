@@ -26,7 +26,7 @@ import numpy as np
 from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.analysis.theory.dependence import Law, total_correlation
 from parallelbench.record import Record
-from parallelbench.results import CONFIDENCE, RESAMPLES, Interval
+from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval
 
 
 class Path(NamedTuple):

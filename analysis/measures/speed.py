@@ -30,7 +30,7 @@ from parallelbench.analysis.measures.statistics import Estimate, percentile_inte
 from parallelbench.analysis.measures.sweep import Sweep
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
-from parallelbench.results import CONFIDENCE, RESAMPLES, Interval, Result
+from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval, Result
 from parallelbench.setting import Setting, build
 
 #: Share of right answers at which the oracle efficiency of a decoder setting is taken.

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from parallelbench.analysis.measures.sweep import mark_of, refuse_other_samples
 from parallelbench.record import Record
-from parallelbench.results import CONFIDENCE, RESAMPLES, Interval
+from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval
 
 #: Of a test by flipping signs: its smallest p-value is one over this and one.
 FLIPS = 9999
@@ -113,7 +113,7 @@ class Pairs(NamedTuple):
 def clopper_pearson(successes: int, count: int) -> Interval:
     """Return the exact interval of a proportion: it covers at least 95 % of the time.
 
-    It is wider than :func:`parallelbench.results.wilson`, which covers 95 % on average.
+    It is wider than :func:`parallelbench.results.result.wilson`, which covers 95 % on average.
 
     Args:
         successes: How many, in [0, count].
@@ -301,7 +301,7 @@ def bootstrap_mean(
     """Return the mean over samples, with a percentile bootstrap over samples.
 
     For speeds and other marks without a known law.  For accuracy prefer
-    :func:`parallelbench.results.wilson`: samples that are all right leave the bootstrap
+    :func:`parallelbench.results.result.wilson`: samples that are all right leave the bootstrap
     no spread.  Few samples make it a little too narrow: 40 of them cover 93.5 %.
 
     Args:

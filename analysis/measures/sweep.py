@@ -1,7 +1,7 @@
 """What several decoder settings did on the same samples: one table, complete or refused.
 
 Curves, oracles and intervals compare settings sample by sample, so they all start here.
-A sample's repeats are averaged first, as in :mod:`parallelbench.results`; several tasks
+A sample's repeats are averaged first, as in :mod:`parallelbench.results.result`; several tasks
 weigh alike, whatever their numbers of samples.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.errors import RequestError
-from parallelbench.record_summary import AnyRecord
+from parallelbench.results.record_summary import AnyRecord
 from parallelbench.setting import Setting
 
 

@@ -10,8 +10,8 @@ from parallelbench.analysis.replay.gallery import Gallery, gallery_of
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
 from parallelbench.record import Record
 from parallelbench.registry import unknown
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import RunFile
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import RunFile
 
 #: Side by side.
 MOST = 2

@@ -24,8 +24,8 @@ import numpy as np
 from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.analysis.replay.steps import Replay, Replayer
 from parallelbench.record import Record
-from parallelbench.record_summary import AnyRecord, RecordSummaries, RecordSummary
-from parallelbench.runfile import RunFile
+from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
+from parallelbench.run.runfile import RunFile
 
 #: Of all replays of one page.
 DEFAULT_BYTES = 4_000_000

@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from parallelbench import throughput
 from parallelbench.analysis.figures.captions import Asked, asked_by, joined, sentences, told_once
 from parallelbench.analysis.figures.plots import (
     Images,
@@ -52,10 +51,11 @@ from parallelbench.analysis.measures.text_dependence import read_estimates
 from parallelbench.analysis.replay.gallery import DEFAULT_BYTES, Gallery, GalleryBuilder
 from parallelbench.analysis.report.columns import COLUMNS
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, text_report
+from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import StorageError
-from parallelbench.progress import SILENT, Progress
-from parallelbench.record_summary import RecordSummaries, RecordSummary
-from parallelbench.results import (
+from parallelbench.results import throughput
+from parallelbench.results.record_summary import RecordSummaries, RecordSummary
+from parallelbench.results.result import (
     Result,
     average_over_tasks,
     summarize,
@@ -63,7 +63,7 @@ from parallelbench.results import (
     to_json,
     with_throughput,
 )
-from parallelbench.rundir import RecordPlace, RunDirectory
+from parallelbench.run.rundir import RecordPlace, RunDirectory
 
 #: Nothing to watch, and no free text.
 _NOTHING = Gallery()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parallelbench.analysis.measures import cells
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 #: Least accuracy, in percent, of the settings whose speeds are compared.
 ENOUGH = 80
@@ -22,7 +22,7 @@ def result_sentences(
     Args:
         model: Label of the model that they are about.
         results: Of every (model, task, decoder setting).
-        averages: As :func:`~parallelbench.results.average_over_tasks` makes them.
+        averages: As :func:`~parallelbench.results.result.average_over_tasks` makes them.
     """
     own = [result for result in results if result.model == model and not result.oracle]
     if not own:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parallelbench.analysis.measures import cells
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 #: Letters; the other columns take 48, so a terminal of 80 shows all of it.
 _LABEL_WIDTH = 31
@@ -29,7 +29,7 @@ def table(results: Sequence[Result], averages: Sequence[Result]) -> Group:
     Args:
         results: Of every (model, task, decoder setting).
         averages: Of every (model, decoder setting), as
-            :func:`~parallelbench.results.average_over_tasks` makes them.  They are left
+            :func:`~parallelbench.results.result.average_over_tasks` makes them.  They are left
             out for a model with a single task, which would only be repeated.
     """
     return Group(*tables(results, averages).values())

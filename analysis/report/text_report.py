@@ -17,7 +17,7 @@ from parallelbench.analysis.judging.judges import Corrected, JudgeError, correct
 from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures.statistics import Estimate
 from parallelbench.analysis.measures.text_dependence import Estimated, belonging
-from parallelbench.results import Result
+from parallelbench.results.result import Result
 
 #: A model's label and a task's.
 Place = tuple[str, str]

@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
-from parallelbench.decode import look
+from parallelbench.decode.loop import look
 from parallelbench.decoder import Row
 from parallelbench.model import Model
 from parallelbench.prompt import Prompt, lay_out

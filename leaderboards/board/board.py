@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, confined
 from parallelbench.leaderboards.entry.entry import Entry, Redecoded
@@ -25,10 +26,9 @@ from parallelbench.leaderboards.entry.folder import RUN, Folder, parsed, read_js
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
-from parallelbench.merge import appearing
-from parallelbench.progress import SILENT, Progress
 from parallelbench.record import from_line
-from parallelbench.rundir import storage
+from parallelbench.run.merge import appearing
+from parallelbench.run.rundir import storage
 
 #: Where the entries of this project stand.
 BOARD: Final = Path("leaderboards") / "submissions"

@@ -28,6 +28,7 @@ from parallelbench.analysis.report.page import (
     page_template,
     safe_names,
 )
+from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.leaderboards.board.standings import (
     HEADLINE,
@@ -45,9 +46,8 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.entry.wording import host_of, scripts_in
 from parallelbench.model import MODELS
-from parallelbench.progress import SILENT, Progress
-from parallelbench.results import Interval, Result
-from parallelbench.runfile import SERVER_DECODER, RunFile
+from parallelbench.results.result import Interval, Result
+from parallelbench.run.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, parse_settings
 
 #: Of the replays of one entry.

@@ -65,7 +65,7 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
 from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
 from parallelbench.record import Record
-from parallelbench.results import Interval, Result, average_over_tasks, summarize
+from parallelbench.results.result import Interval, Result, average_over_tasks, summarize
 from parallelbench.setting import Setting
 from parallelbench.task import TASKS
 

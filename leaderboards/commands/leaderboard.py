@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from parallelbench.groups import InstalledCommands
+from parallelbench.cli.groups import InstalledCommands
 
 
 class _Actions(InstalledCommands):

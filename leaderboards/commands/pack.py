@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.asked import refuse_idle
+from parallelbench.cli.asked import refuse_idle
+from parallelbench.console.terminal import tell
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
-from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.leaderboards.verify.verification import Verified
@@ -48,7 +48,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
       parallelbench run run.yaml --out runs/mine
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.leaderboards.entry.season import season as called
-    from parallelbench.runfile import make_runfile
+    from parallelbench.run.runfile import make_runfile
 
     of = called(season)
     runfile = make_runfile(
@@ -107,10 +107,10 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
       parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
                                      --division closed --trained-on-suite no --licence MIT
     """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.console.progress import shown
     from parallelbench.leaderboards.commands.packing import Statement
     from parallelbench.leaderboards.commands.packing import pack as carry_out
     from parallelbench.leaderboards.verify.cache import VerificationCache
-    from parallelbench.progress import shown
 
     with shown(f"packing {run}") as progress:
         statement = Statement(**said)
@@ -170,12 +170,12 @@ def verify(  # noqa: PLR0913  each is an option
       parallelbench leaderboard verify entry --spot-check 20 --weights hf:checkpoints/mine
       parallelbench leaderboard verify leaderboards/submissions/mini --reproduce --record
     """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.console.progress import shown
     from parallelbench.errors import SubmissionError
     from parallelbench.leaderboards.board.board import write_check
     from parallelbench.leaderboards.commands.regenerate import regenerated
     from parallelbench.leaderboards.verify.cache import VerificationCache
     from parallelbench.leaderboards.verify.verification import verified
-    from parallelbench.progress import shown
 
     if reproduce:
         refuse_idle("--reproduce decodes all records again", "spot_check")
@@ -225,9 +225,9 @@ def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool
     Example:
       parallelbench leaderboard add entry --name my-model
     """  # noqa: D301  click's \\b keeps the lines of an example apart
+    from parallelbench.console.progress import shown
     from parallelbench.leaderboards.board.board import add as carry_out
     from parallelbench.leaderboards.verify.cache import VerificationCache
-    from parallelbench.progress import shown
 
     with shown(f"verifying {entry}") as progress:
         cache = VerificationCache(fresh=fresh)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import RunFileError, StorageError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS
 from parallelbench.leaderboards.entry.eligibility import reads_a_file, refuse_published, season_of
@@ -30,13 +31,12 @@ from parallelbench.leaderboards.entry.submission import BUILT_IN, Division, Subm
 from parallelbench.leaderboards.entry.tokenizer_file import to_file
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.merge import appearing
 from parallelbench.model import MODELS
-from parallelbench.progress import SILENT, Progress
 from parallelbench.record import Record, to_line
-from parallelbench.results import summarize
-from parallelbench.rundir import RunDirectory, storage
-from parallelbench.runfile import RunFile
+from parallelbench.results.result import summarize
+from parallelbench.run.merge import appearing
+from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parallelbench.console.terminal import show, tell, tell_line
 from parallelbench.leaderboards.commands.pack import limited
-from parallelbench.terminal import show, tell, tell_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,10 +119,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
     """Make the pages and print who leads; return whether an entry was refused, and so left out."""
+    from parallelbench.console.progress import shown
     from parallelbench.leaderboards.board.board import read_board
     from parallelbench.leaderboards.board.pages import build_site
     from parallelbench.leaderboards.verify.cache import VerificationCache
-    from parallelbench.progress import shown
 
     refusals: list[SubmissionError] = []
     with shown(f"reading {board}") as progress:

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from parallelbench.console.progress import Progress
 from parallelbench.errors import RequestError, SubmissionError
-from parallelbench.progress import Progress
 
 #: How long a check may take, in seconds of the clock and of each core that it uses.
 SECONDS: Final = 600

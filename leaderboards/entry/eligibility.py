@@ -2,7 +2,7 @@
 
 from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.entry.season import Season, seasons
-from parallelbench.runfile import RunFile
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting
 
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelbench.errors import SubmissionError
 from parallelbench.registry import unknown
-from parallelbench.runfile import StrictLoader
+from parallelbench.run.runfile import StrictLoader
 
 MANIFEST: Final = "MANIFEST.json"
 SUBMISSION: Final = "submission.yaml"

@@ -31,7 +31,7 @@ from parallelbench.leaderboards.entry.first_prompt import FirstPrompt
 from parallelbench.leaderboards.entry.season import Season
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.model import MODELS
-from parallelbench.runfile import RunFile
+from parallelbench.run.runfile import RunFile
 from parallelbench.task import TASKS
 
 #: What an entry is verified with, and where the board's own entries stand in a checkout.

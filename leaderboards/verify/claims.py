@@ -16,8 +16,8 @@ from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
 from parallelbench.leaderboards.verify.known import Known, digest_of_mini
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec
-from parallelbench.runfile import RunFile, differences, make_runfile
-from parallelbench.runner import told_lack
+from parallelbench.run.runfile import RunFile, differences, make_runfile
+from parallelbench.run.runner import told_lack
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 

@@ -16,7 +16,7 @@ from parallelbench.leaderboards.entry.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
 from parallelbench.prompt import Codec
 from parallelbench.ranges import MOST_IN_A_FIELD
-from parallelbench.runfile import RunFile
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
 
 

@@ -36,17 +36,17 @@ from typing import Final, NamedTuple
 
 import torch
 
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, Outcome
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Row
 from parallelbench.errors import SubmissionError
-from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.entry.entry import Redecoded
 from parallelbench.leaderboards.verify.known import Known
 from parallelbench.model import Load, Model, Prediction
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
-from parallelbench.runfile import RunFile
-from parallelbench.runner import Origin, draw, job_key, record_of
+from parallelbench.run.runfile import RunFile
+from parallelbench.run.runner import Origin, draw, job_key, record_of
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
 from typing import Any, Final
 
+from parallelbench.decode.lanes import block_ends, window_ends
 from parallelbench.decoder import Chooser, Decoder
-from parallelbench.lanes import block_ends, window_ends
 from parallelbench.leaderboards.entry.folder import shown
 from parallelbench.leaderboards.verify.unseen import Course
 from parallelbench.model import Blocks

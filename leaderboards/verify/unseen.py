@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, block_ends
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import Decoder, Row
 from parallelbench.errors import SubmissionError
-from parallelbench.lanes import Job, block_ends
 from parallelbench.model import Blocks, Model, Prediction
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.trace import Trace

@@ -20,9 +20,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+from parallelbench.console.progress import SILENT, Progress
+from parallelbench.decode.lanes import Job, Outcome
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
-from parallelbench.lanes import Job, Outcome
 from parallelbench.leaderboards.entry.confined import SECONDS, allow_records, confined
 from parallelbench.leaderboards.entry.eligibility import refuse_published
 from parallelbench.leaderboards.entry.entry import Entry, Redecoded, level_of
@@ -49,13 +50,12 @@ from parallelbench.leaderboards.verify.reply_rules import ReplyRules
 from parallelbench.leaderboards.verify.trace_rules import Conduct, broken_rules
 from parallelbench.leaderboards.verify.unseen import Courses, course_of
 from parallelbench.model import MODELS, Reply
-from parallelbench.progress import SILENT, Progress
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
-from parallelbench.results import summarize
-from parallelbench.runfile import SERVER_DECODER, RunFile, make_runfile
-from parallelbench.runner import (
+from parallelbench.results.result import summarize
+from parallelbench.run.runfile import SERVER_DECODER, RunFile, make_runfile
+from parallelbench.run.runner import (
     Asked,
     Key,
     MarkedReply,
@@ -65,11 +65,11 @@ from parallelbench.runner import (
     record_of,
     served_record_of,
 )
+from parallelbench.run.serve import Answered, Question
 from parallelbench.sample import Sample
-from parallelbench.serve import Answered, Question
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS, Task
-from parallelbench.thinking import answer_of
+from parallelbench.text.thinking import answer_of
 
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20

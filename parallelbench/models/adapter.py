@@ -13,7 +13,7 @@ from typing import Any
 
 from parallelbench.errors import CheckpointError
 from parallelbench.models.families import Family
-from parallelbench.plain_json import json_of, regular_bytes
+from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _PREFIX = "base_model.model."
 

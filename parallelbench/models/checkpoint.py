@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from parallelbench.chat_template import TEMPLATE_DATE, asks_for_date
 from parallelbench.errors import CheckpointError
 from parallelbench.models.codec import load_codec
 from parallelbench.models.config_numbers import check_parameters
@@ -34,6 +33,7 @@ from parallelbench.models.families import (
 from parallelbench.models.fields import without_ignored
 from parallelbench.models.files import check_plain, read_json, read_optional_json, weight_files
 from parallelbench.prompt import Codec
+from parallelbench.text.chat_template import TEMPLATE_DATE, asks_for_date
 
 #: What is fetched from a hub: never a line of Python.
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")

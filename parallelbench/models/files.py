@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelbench.errors import CheckpointError
-from parallelbench.plain_json import json_of, regular_bytes
+from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _INDEX = ".index.json"
 #: The names that transformers reads weights from, in the order in which it looks for them.

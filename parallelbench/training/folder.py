@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from parallelbench.errors import CheckpointError, RunFileError, StorageError
-from parallelbench.plain_json import json_of, regular_bytes
-from parallelbench.runfile import differences
+from parallelbench.run.runfile import differences
+from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _TRAINING = "training.json"
 _STATE = "training_state.pt"

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.environment import environment
 from parallelbench.errors import CheckpointError, FieldError, StorageError
+from parallelbench.run.environment import environment
 from parallelbench.training.data import Example, examples, floors, look_over, words_of
 from parallelbench.training.figure import write_figure
 from parallelbench.training.folder import Folder

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
-from parallelbench.asked import SEED
-from parallelbench.progress import duration
+from parallelbench.cli.asked import SEED
+from parallelbench.console.progress import duration
+from parallelbench.console.terminal import tell
 from parallelbench.ranges import MOST_AT_A_TIME
-from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch

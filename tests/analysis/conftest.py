@@ -2,7 +2,7 @@
 
 import pytest
 
-from parallelbench.results import Interval, Result, wilson
+from parallelbench.results.result import Interval, Result, wilson
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from parallelbench.analysis.measures.speed import (
     oracle_efficiency,
 )
 from parallelbench.analysis.measures.sweep import sweep_of
-from parallelbench.results import average_over_tasks, summarize
+from parallelbench.results.result import average_over_tasks, summarize
 
 LABEL = "confidence_threshold:k={}".format
 

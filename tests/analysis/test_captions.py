@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from parallelbench.analysis.figures.captions import Asked, caption, sentences, told_once
-from parallelbench.results import average_over_tasks
+from parallelbench.results.result import average_over_tasks
 
 
 def test_a_caption_tells_task_version_model_settings_counts_and_intervals(make_result):

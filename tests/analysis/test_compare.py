@@ -10,12 +10,12 @@ from fabricated import fabricated_record
 from scipy import stats
 
 from parallelbench.analysis.measures.compare import compare
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation, evaluate
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 
 TASKS = ["choices/city", "waiting_line/shuffle:length=3"]
 

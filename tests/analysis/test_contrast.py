@@ -10,7 +10,7 @@ from parallelbench.analysis.commands import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
 from parallelbench.analysis.measures.families import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results import Interval, average_over_tasks
+from parallelbench.results.result import Interval, average_over_tasks
 
 ROOT = Path(__file__).parents[2]
 

@@ -25,7 +25,7 @@ from parallelbench.analysis.theory.dependence import (
 from parallelbench.answers import Answers
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

@@ -14,12 +14,12 @@ from parallelbench.analysis.theory.estimate import (
     pairwise_information,
     reference_of,
 )
-from parallelbench.decode import look
+from parallelbench.decode.loop import look
 from parallelbench.decoder import Row
 from parallelbench.model import Prediction
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from toys import ToyNetwork, prompts

@@ -22,10 +22,10 @@ from parallelbench.analysis.exports.export import (
     model_id,
     standard_error,
 )
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RequestError, StorageError
-from parallelbench.results import summarize, to_csv
-from parallelbench.rundir import RunDirectory
+from parallelbench.results.result import summarize, to_csv
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.setting import Setting
 
 NOBODY = Publisher()

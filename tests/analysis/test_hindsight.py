@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 
 from parallelbench.analysis.measures.hindsight import frontier_of, sweep_oracle, threshold_oracle
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, sweep_of
-from parallelbench.results import average_over_tasks, summarize
+from parallelbench.results.result import average_over_tasks, summarize
 
 LOW, HIGH = "confidence_threshold:threshold=0.5", "confidence_threshold:threshold=0.9"
 

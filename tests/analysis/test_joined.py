@@ -5,13 +5,13 @@ import json
 import pytest
 
 from parallelbench.analysis.measures.joined import JoinedRuns, open_apart, open_runs
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import from_line, to_line
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
-from parallelbench.shard import Shard
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 
 ASKED = {
     "models": "ideal",

@@ -26,8 +26,8 @@ from parallelbench.analysis.judging.judges import (
     coverage,
 )
 from parallelbench.analysis.measures.statistics import percentile_interval
-from parallelbench.cli import main
-from parallelbench.results import wilson
+from parallelbench.cli.program import main
+from parallelbench.results.result import wilson
 
 FAIR = Calibration(good_passed=90, good_count=100, bad_failed=80, bad_count=100)
 

@@ -7,7 +7,7 @@ import pytest
 
 from parallelbench.analysis.figures import landscape
 from parallelbench.analysis.figures.pictures import write_picture
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 
 

@@ -10,12 +10,12 @@ from fabricated import fabricated_record
 from parallelbench.analysis.measures.beside import beside
 from parallelbench.analysis.replay.gallery import _Entry, _in_turn, gallery_of
 from parallelbench.analysis.report.page import _read, make_report
-from parallelbench.progress import SILENT
-from parallelbench.record_summary import RecordSummaries
-from parallelbench.results import summarize
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.console.progress import SILENT
+from parallelbench.results.record_summary import RecordSummaries
+from parallelbench.results.result import summarize
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 
 ASKED = {
     "models": "ideal",

@@ -15,7 +15,7 @@ from parallelbench.analysis.theory.closed_forms import (
     replace_random_entropies,
     replace_random_steps,
 )
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 
 EVERY_TASK = (

@@ -8,7 +8,7 @@ from parallelbench.analysis.judging.calibration_set import SHIPPED
 from parallelbench.analysis.judging.judges import JudgeError
 from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, ask, read_verdict
 from parallelbench.analysis.judging.verdicts import Item, passed_of, read_items
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RequestError, UnreachableError
 from servers import Scripted, fails, says
 

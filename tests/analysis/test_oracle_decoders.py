@@ -15,13 +15,13 @@ from parallelbench.analysis.theory.bounds import OverLimitError
 from parallelbench.analysis.theory.fewest_steps import largest_set
 from parallelbench.analysis.theory.oracles import Information, Label
 from parallelbench.answers import Answers
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import Row
 from parallelbench.errors import FieldError, NotEnumerableError
-from parallelbench.lanes import Job
 from parallelbench.models.ideal import Ideal, IdealModel
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from toys import WORDS, Colours, ToyNetwork, prompts, toy_codec

@@ -14,9 +14,9 @@ from parallelbench.analysis.commands.published import (
     beside_figure,
     read_published,
 )
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.evaluation import evaluate
-from parallelbench.results import average_over_tasks
+from parallelbench.results.result import average_over_tasks
 
 ROWS = [("copy", 1, 100), ("avg", 1, 90), ("copy", 4, 80), ("avg", 2, 85), ("avg", 4, 65)]
 

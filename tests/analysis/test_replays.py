@@ -19,9 +19,9 @@ from parallelbench.analysis.replay.gif import letters, to_gif
 from parallelbench.analysis.replay.scene import flowed, readable, scene_of
 from parallelbench.analysis.replay.steps import Replay, Replayer, Step
 from parallelbench.analysis.replay.svg import to_svg
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
-from parallelbench.rundir import RunDirectory
+from parallelbench.run.rundir import RunDirectory
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVIL = "<script>alert(1)</script>&\x1b[2J\u202e"

@@ -16,11 +16,11 @@ from parallelbench.analysis.measures.losses import Loss
 from parallelbench.analysis.replay.gallery import Gallery
 from parallelbench.analysis.report import page as report
 from parallelbench.analysis.report.page import write_report
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 from parallelbench.record import from_line, to_line
-from parallelbench.results import Interval
-from parallelbench.rundir import RunDirectory
+from parallelbench.results.result import Interval
+from parallelbench.run.rundir import RunDirectory
 
 EVIL = "<script>alert(1)</script>"
 
@@ -196,8 +196,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, sweep):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    from parallelbench.runfile import make_runfile
-    from parallelbench.runner import run
+    from parallelbench.run.runfile import make_runfile
+    from parallelbench.run.runner import run
 
     folder = tmp_path_factory.mktemp("runs") / "run"
     asked = {

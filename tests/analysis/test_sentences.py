@@ -3,7 +3,7 @@
 import pytest
 
 from parallelbench.analysis.report.sentences import result_sentences
-from parallelbench.results import Interval, Result, average_over_tasks
+from parallelbench.results.result import Interval, Result, average_over_tasks
 
 
 def result(decoder, accuracy, speed, **changes):

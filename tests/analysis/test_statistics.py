@@ -24,7 +24,7 @@ from parallelbench.analysis.measures.statistics import (
     sign_flips,
 )
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, speed_of
-from parallelbench.results import wilson
+from parallelbench.results.result import wilson
 
 # Proportions
 

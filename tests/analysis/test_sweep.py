@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelbench.analysis.measures.sweep import sweep_of
-from parallelbench.results import average_over_tasks, summarize
+from parallelbench.results.result import average_over_tasks, summarize
 
 TASKS = {"copy": 3, "sort": 5, "shuffle": 1}
 

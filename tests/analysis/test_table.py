@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from parallelbench.analysis.report.table import table
-from parallelbench.results import average_over_tasks
+from parallelbench.results.result import average_over_tasks
 
 DASH = "\N{EN DASH}"
 

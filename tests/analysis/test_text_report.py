@@ -30,12 +30,12 @@ from parallelbench.analysis.measures.text_dependence import (
 from parallelbench.analysis.report.page import write_report
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, score_tables
 from parallelbench.analysis.theory.estimate import ORDERS
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError
-from parallelbench.results import Part, wilson
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.results.result import Part, wilson
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 from parallelbench.tasks.grammar import open_engine
 
 ENGINE = "checker 1.0"

@@ -16,8 +16,8 @@ from parallelbench.analysis.judging.verdicts import (
     read_items,
     written,
 )
-from parallelbench.cli import main
-from parallelbench.results import wilson
+from parallelbench.cli.program import main
+from parallelbench.results.result import wilson
 
 CALIBRATION = "text,label,verdict,kind\n" + "".join(
     f"{label} {number},{label},{verdict},{kind}\n"

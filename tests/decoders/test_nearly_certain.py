@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from parallelbench import statistics
-from parallelbench.decode import decode
+from parallelbench.decode import statistics
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
+from parallelbench.decode.statistics import Drawing, statistics_of
 from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.lanes import Job
 from parallelbench.model import Model, Prediction
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
-from parallelbench.statistics import Drawing, statistics_of
 from plain import CODEC, prompt_of
 
 load_plugins()

@@ -14,17 +14,17 @@ import checkpoints
 import references_blocks as plain
 from landscapes import CODEC, MASK, WORD, batches, decoded, played, written
 from parallelbench import evaluate
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.decoder import DECODERS
 from parallelbench.decoders.pc_sampler import PCSampler
 from parallelbench.errors import FieldError, RequestError, RunFileError
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
 from parallelbench.models.mini import Mini
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 from parallelbench.setting import build, make_setting, parse_settings
-from parallelbench.unigram_table import UnigramTable, count_tokens, read_table
+from parallelbench.text.unigram_table import UnigramTable, count_tokens, read_table
 from toys import WORDS
 
 A, B, C, *_ = WORD

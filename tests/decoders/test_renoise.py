@@ -13,12 +13,12 @@ import references_blocks as plain
 from diffusion_gemma import CANVAS
 from landscapes import MASK, WORD, Landscape, Script, batches, prompt_of, written
 from parallelbench import evaluate
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, _generator
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Row
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.renoise import Renoise
 from parallelbench.errors import FieldError, RunFileError
-from parallelbench.lanes import Job, _generator
 from parallelbench.model import Prediction
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens

@@ -3,7 +3,8 @@
 import pytest
 
 from landscapes import MASK, WORD, Landscape, played, prompt_of, written
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoders.joint_threshold import JointThreshold
 from parallelbench.decoders.rcr import Rcr
 from parallelbench.decoders.remdm import Remdm
@@ -11,7 +12,6 @@ from parallelbench.decoders.remdm_llada import RemdmLlada
 from parallelbench.decoders.saber import Saber
 from parallelbench.decoders.t2m import T2m
 from parallelbench.decoders.wino import Wino
-from parallelbench.lanes import Job
 
 A, B, C, D, *_ = WORD
 X = (A, 0.5)  # said of a place that is not asked for

@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelbench.decode.lanes import _generator
 from parallelbench.decoders.ass import ASS
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.dream import Dream, perturbed
 from parallelbench.decoders.eoser import EOSER
 from parallelbench.decoders.llada import LLaDA
 from parallelbench.decoders.prophet_whole_canvas import ProphetWholeCanvas
-from parallelbench.lanes import _generator
 from plain import CODEC, Scripted, assert_same_decode, canvases, decoded, scripted, written
 
 T, F = True, False

@@ -23,7 +23,7 @@ from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

@@ -17,8 +17,8 @@ from parallelbench.leaderboards.board.standings import standings
 from parallelbench.leaderboards.commands.packing import Statement, pack
 from parallelbench.leaderboards.commands.regenerate import regenerated
 from parallelbench.leaderboards.verify.verification import content_of, verified
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import execute
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import execute
 from servers import Scripted, says
 
 #: What the attacks of this file found: refused with a sentence.

@@ -17,7 +17,8 @@ import tokenizers
 
 import checkpoints
 from entries import Spoilt, make_entry
-from parallelbench.cli import main
+from parallelbench.cli.program import main
+from parallelbench.console.progress import Progress
 from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.site import server_of
@@ -25,7 +26,6 @@ from parallelbench.leaderboards.entry import confined as module
 from parallelbench.leaderboards.entry.confined import confined
 from parallelbench.leaderboards.verify.unseen import Unseen
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.progress import Progress
 from parallelbench.prompt import Codec
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a child")

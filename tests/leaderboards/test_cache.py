@@ -6,15 +6,15 @@ import shutil
 import pytest
 
 from entries import SEED, TASKS_OF_SEASON, Spoilt
-from parallelbench import progress
-from parallelbench.cli import main
+from parallelbench.cli.program import main
+from parallelbench.console import progress
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.verify import cache
 from parallelbench.leaderboards.verify import verification as verify
 from parallelbench.leaderboards.verify.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.runfile import make_runfile
+from parallelbench.run.runfile import make_runfile
 from parallelbench.task import TASKS
 
 FINDING = Finding(level="recomputed", remarks=("a remark",), redecoded={}, content="1" * 64)

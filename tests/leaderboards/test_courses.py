@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from landscapes import CODEC, Landscape, prompt_of
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, STATISTICS, STEPS_PER_TOKEN
 from parallelbench.decoders.remdm import Remdm
 from parallelbench.decoders.remdm_llada import RemdmLlada
 from parallelbench.errors import RequestError
-from parallelbench.lanes import Job
 from parallelbench.leaderboards.verify.unseen import Course, Courses, course_of
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings

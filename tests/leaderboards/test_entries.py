@@ -12,7 +12,7 @@ import pytest
 
 import checkpoints
 from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.packing import Statement, pack
@@ -22,9 +22,9 @@ from parallelbench.leaderboards.entry.eligibility import differing_samples
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.verify.verification import content_of, verified, verify_folder
 from parallelbench.ranges import LEAST_SPOT_CHECK
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile, read_content
-from parallelbench.shard import Shard
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile, read_content
+from parallelbench.run.shard import Shard
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_an_unfinished_run_is_not_packed(tiny_season, tmp_path):
 
 
 def test_a_shard_is_not_packed(tiny_season, tmp_path):
-    from parallelbench.runner import run
+    from parallelbench.run.runner import run
 
     content = {"models": "ideal", "tasks": list(TASKS_OF_SEASON), "decoders": "random:k=32"}
     plan = make_runfile({**content, "samples": 3, "seed": SEED})

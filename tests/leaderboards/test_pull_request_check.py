@@ -12,8 +12,8 @@ import yaml
 
 from parallelbench.leaderboards.commands import packing as pack
 from parallelbench.leaderboards.entry.season import season
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / ".github" / "workflows" / "leaderboard.yml").read_text()

@@ -14,9 +14,9 @@ from parallelbench.leaderboards.verify import redecode
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
 from parallelbench.models.mini import Mini
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 from parallelbench.setting import build
 
 #: Looks back on what it wrote, so that rounding is not asked for an explanation.

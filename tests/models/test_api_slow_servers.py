@@ -14,8 +14,8 @@ from parallelbench.errors import RequestError, ServerError
 from parallelbench.evaluation import load_run
 from parallelbench.models import api
 from parallelbench.models.api import Api
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
 from parallelbench.sample import Message
 from servers import DONE, Scripted, echoes, fails, piece, says, streams
 

@@ -9,12 +9,12 @@ import checkpoints
 import diffusion_gemma
 import golden
 from parallelbench import evaluate
-from parallelbench.decode import Tally, decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Row
 from parallelbench.decoders.dapd import Dapd
 from parallelbench.decoders.dawn import Dawn
 from parallelbench.errors import ModelError, RequestError
-from parallelbench.lanes import Job
 from parallelbench.models.attention import Watch
 from parallelbench.models.hf import HuggingFace
 from parallelbench.setting import build, parse_settings

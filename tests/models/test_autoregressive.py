@@ -9,11 +9,11 @@ import transformers
 
 import checkpoints
 import golden
-from parallelbench import doctor
-from parallelbench.decode import decode
+from parallelbench.checks import doctor
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Row
 from parallelbench.errors import CheckpointError
-from parallelbench.lanes import Job
 from parallelbench.models.autoregressive import AutoregressiveModel
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store

@@ -9,9 +9,9 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import checkpoints
 import golden
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Row
-from parallelbench.lanes import Job
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store
 from parallelbench.setting import build, parse_settings, split_settings

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import checkpoints
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import RunFileError
 from parallelbench.models.families import context_length, family_of, stock_config
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
 from parallelbench.prompt import build_prompt
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import assemble, check, draw, execute
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import assemble, check, draw, execute
 
 FIELDS = {"llada": "max_sequence_length"}
 

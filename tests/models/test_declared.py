@@ -7,7 +7,7 @@ import pytest
 
 import checkpoints
 import diffusion_gemma
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import CheckpointError
 from parallelbench.models import config_numbers
 from parallelbench.models.config_numbers import check_numbers

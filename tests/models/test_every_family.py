@@ -8,10 +8,10 @@ import pytest
 
 import checkpoints
 import diffusion_gemma
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.models.families import FAMILIES
 from parallelbench.models.hf import HuggingFace
-from parallelbench.rundir import RunDirectory
+from parallelbench.run.rundir import RunDirectory
 
 README = Path(__file__).parents[2] / "README.md"
 CHECKPOINTS = {

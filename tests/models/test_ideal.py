@@ -15,7 +15,7 @@ from parallelbench.decoder import Row
 from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.models.ideal import Ideal, zero_mean_noise
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.runner import draw
+from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from toys import Colours

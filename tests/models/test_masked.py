@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 
 import checkpoints
 import golden
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Row
-from parallelbench.lanes import Job
 from parallelbench.models import network
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Kept, Store

@@ -11,10 +11,10 @@ import checkpoints
 import diffusion_gemma
 from diffusion_gemma import CANVAS, WINDOW, golden_logits
 from parallelbench import evaluate
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Row
 from parallelbench.errors import CheckpointError
-from parallelbench.lanes import Job
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import build, parse_settings

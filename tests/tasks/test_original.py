@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 import original_checkout
 from original_checkout import LINE, NEW, PLACE, ROWS, write_checkout
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import (
     FieldError,
     NotEnumerableError,
@@ -26,10 +26,10 @@ from parallelbench.errors import (
 )
 from parallelbench.evaluation import evaluate
 from parallelbench.record import to_line
-from parallelbench.results import summarize
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import draw, execute, run
+from parallelbench.results.result import summarize
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import draw, execute, run
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, sample_rng
 from parallelbench.tasks import original_rules as rules

@@ -9,11 +9,11 @@ from published_results import LISTS, MODEL, SETTINGS, TASKS, line, write
 from parallelbench.analysis.measures.board_speeds import agreements, board_speeds
 from parallelbench.analysis.measures.joined import JoinedRuns, open_runs
 from parallelbench.analysis.report.page import shortfall
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.evaluation import evaluate
 from parallelbench.record import from_line, to_line
-from parallelbench.results import average_over_tasks, summarize
-from parallelbench.rundir import RunDirectory
+from parallelbench.results.result import average_over_tasks, summarize
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.tasks.original_bundle import OriginalDataError
 from parallelbench.tasks.original_results import read_results
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from checkpoints import write_checkpoint
 from parallelbench import evaluate
-from parallelbench.cli import main
+from parallelbench.cli.program import main
 from parallelbench.errors import (
     CanvasError,
     EngineError,
@@ -24,15 +24,15 @@ from parallelbench.errors import (
     RunFileError,
     SourceError,
 )
-from parallelbench.merge import merge
 from parallelbench.models.ideal import Ideal
 from parallelbench.models.mini import Mini
 from parallelbench.record import from_line, to_line
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import make_runfile
-from parallelbench.runner import run
+from parallelbench.run.merge import merge
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import make_runfile
+from parallelbench.run.runner import run
+from parallelbench.run.shard import Shard
 from parallelbench.setting import parse_settings
-from parallelbench.shard import Shard
 from parallelbench.task import TASKS, sample_rng
 from parallelbench.tasks.grammar import open_engine
 from parallelbench.tasks.text_scores import (

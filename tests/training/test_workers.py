@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from parallelbench import cli
+from parallelbench.cli import program as cli
 from parallelbench.errors import CheckpointError
 from parallelbench.training import AdamW, Base, Muon, Plan, Scratch, train, trainer, workers
 from parallelbench.training.workers import Workers

@@ -26,9 +26,9 @@ from typing import Any, BinaryIO, NamedTuple
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
-from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.record import Record, from_line, to_line
-from parallelbench.runfile import (
+from parallelbench.results.throughput import Throughput, throughput_of
+from parallelbench.run.runfile import (
     RunFile,
     differences,
     digest_of,
@@ -36,8 +36,8 @@ from parallelbench.runfile import (
     make_runfile,
     read_content,
 )
-from parallelbench.shard import Shard
-from parallelbench.throughput import Throughput, throughput_of
+from parallelbench.run.shard import Shard
+from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _RUN_FILE = "run.yaml"
 _SHARD = "shard.json"

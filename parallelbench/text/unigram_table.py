@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from parallelbench.plain_json import json_of, regular_bytes
 from parallelbench.prompt import Codec
+from parallelbench.storage.plain_json import json_of, regular_bytes
 
 #: What the file says it is; another form would have another number.
 _FORM = "parallelbench unigram table 1"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from parallelbench.asked import FILE, with_template
+from parallelbench.cli.asked import FILE, with_template
+from parallelbench.console.terminal import tell
 from parallelbench.errors import RequestError, StorageError
-from parallelbench.terminal import tell
 
 
 @click.command("decoder-table", short_help="Count a model's tokens in text, for pc_sampler.")
@@ -49,7 +49,7 @@ def decoder_table(
     from parallelbench.model import MODELS
     from parallelbench.registry import load_plugins
     from parallelbench.setting import build, make_setting, parse_settings
-    from parallelbench.unigram_table import count_tokens
+    from parallelbench.text.unigram_table import count_tokens
 
     load_plugins()
     settings = []

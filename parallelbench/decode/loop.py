@@ -4,7 +4,7 @@ Many decodes go on together and share each model call, whatever their decoders, 
 and progress; one that is finished leaves at once and the next takes its place.  Nothing
 that a decode does depends on those beside it: its randomness is its own, and its counts
 are of the calls in which it took part.  What two of them ask alike is asked once
-(:mod:`parallelbench.sharing`), and counted for both.
+(:mod:`parallelbench.decode.sharing`), and counted for both.
 """
 
 from __future__ import annotations
@@ -22,13 +22,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from parallelbench.decode.lanes import Call, Cohort, Job, Outcome
+from parallelbench.decode.sharing import Memory, Said, keys_of, ranges, reads, together
+from parallelbench.decode.statistics import (
+    Drawing,
+    FlatStatistics,
+    forbid_unwritable,
+    statistics_of,
+)
 from parallelbench.decoder import Decoder, Row, Statistics
 from parallelbench.errors import ModelError
-from parallelbench.lanes import Call, Cohort, Job, Outcome
 from parallelbench.model import Model
 from parallelbench.prompt import Prompt
-from parallelbench.sharing import Memory, Said, keys_of, ranges, reads, together
-from parallelbench.statistics import Drawing, FlatStatistics, forbid_unwritable, statistics_of
 
 
 @dataclass(slots=True)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parallelbench.csv_text import csv_text
 from parallelbench.errors import RecordsError
 from parallelbench.record import refuse_other_samples
-from parallelbench.record_summary import AnyRecord, counts_of
-from parallelbench.throughput import Throughput, throughput_of_settings
+from parallelbench.results.record_summary import AnyRecord, counts_of
+from parallelbench.results.throughput import Throughput, throughput_of_settings
+from parallelbench.storage.csv_text import csv_text
 
 #: Of every interval here.
 CONFIDENCE = 0.95

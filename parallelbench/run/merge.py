@@ -19,9 +19,9 @@ from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record, refuse_other_samples
-from parallelbench.rundir import RunDirectory, storage
-from parallelbench.runfile import RunFile, differences
-from parallelbench.shard import Shard
+from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.runfile import RunFile, differences
+from parallelbench.run.shard import Shard
 
 
 class Merged(NamedTuple):

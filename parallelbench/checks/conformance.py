@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parallelbench.decode import Tally, decode
+from parallelbench.decode.lanes import WROTE, Job, Outcome
+from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError
-from parallelbench.lanes import WROTE, Job, Outcome
 from parallelbench.model import MODELS, Model
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.registry import load_plugins

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from parallelbench.asked import BATCH, Asked, asks_for_a_run, refuse_idle_with_servers
-from parallelbench.terminal import new_console, show, tell
+from parallelbench.cli.asked import BATCH, Asked, asks_for_a_run, refuse_idle_with_servers
+from parallelbench.console.terminal import new_console, show, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from parallelbench.calibration import Batch
-    from parallelbench.estimate import Expected, ModelCost
-    from parallelbench.runfile import RunFile
+    from parallelbench.run.calibration import Batch
+    from parallelbench.run.estimate import Expected, ModelCost
+    from parallelbench.run.runfile import RunFile
 
 #: Letters; the other columns of the wider table take 49, so a terminal of 80 shows it.
 _LABEL_WIDTH = 31
@@ -57,7 +57,7 @@ def estimate(asked: Asked, batch_size: int, seconds: float, *, as_json: bool) ->
       parallelbench estimate --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks 'waiting_line/*' \\
                              --decoders 'confidence:k=1|2|4' --seconds 120
     """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.estimate import cost_of
+    from parallelbench.run.estimate import cost_of
 
     plan = asked.plan
     refuse_idle_with_servers(plan, "batch_size", "seconds")
@@ -83,9 +83,9 @@ def _calibrate(
     plan: RunFile, seconds: float, batch_size: int, batches: dict[str, list[Batch]]
 ) -> None:
     """Put what is seen of each model that decodes here into ``batches``, as it is seen."""
-    from parallelbench.calibration import calibrate
     from parallelbench.model import MODELS
-    from parallelbench.runner import prepare
+    from parallelbench.run.calibration import calibrate
+    from parallelbench.run.runner import prepare
 
     here = tuple(model for model in plan.models if not MODELS[model.name].serves)
     parts = prepare(replace(plan, models=here))
@@ -118,7 +118,7 @@ def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
     Returns:
         None if no task of some model was seen.
     """
-    from parallelbench.estimate import together
+    from parallelbench.run.estimate import together
 
     known = [cost.assumed.seconds for cost in costs if cost.assumed is not None]
     return together(known) if len(known) == len(costs) else None

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from parallelbench.decode import decode
+from parallelbench.decode.lanes import Job, Outcome
+from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
-from parallelbench.environment import environment
-from parallelbench.lanes import Job, Outcome
 from parallelbench.model import Model, Server
 from parallelbench.prompt import build_prompt
 from parallelbench.record import Record
-from parallelbench.runfile import RunFile, make_runfile
-from parallelbench.runner import Parts, draw, execute, prepare
+from parallelbench.run.environment import environment
+from parallelbench.run.runfile import RunFile, make_runfile
+from parallelbench.run.runner import Parts, draw, execute, prepare
 
 #: Small enough for a large network on a processor, and with a canvas for any tokenizer.
 _TRIAL: Mapping[str, Any] = {

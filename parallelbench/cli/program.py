@@ -1,7 +1,7 @@
 """The command ``parallelbench``: one verb per question that a user brings.
 
 The core's verbs stand here; the wings and other packages bring theirs through the entry
-point group ``parallelbench.verbs``.  A verb's docstring is its help text.
+point group ``parallelbench.cli.estimate``.  A verb's docstring is its help text.
 
 Exit status: 0 done, 1 our fault (with a traceback), decodes that ended in an error or output
 that cannot be written, 2 the request is at fault (one line on stderr), 130 interrupted.
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import click
 
-from parallelbench.asked import (
+from parallelbench.cli.asked import (
     BATCH,
     FILE,
     SAMPLES,
@@ -35,19 +35,19 @@ from parallelbench.asked import (
     refuse_idle_with_servers,
     with_template,
 )
+from parallelbench.cli.groups import InstalledCommands
+from parallelbench.cli.runs import FOLDER, runs
+from parallelbench.console.progress import shown
+from parallelbench.console.terminal import new_console, tell, tell_line
+from parallelbench.console.terminal import show as show_table
 from parallelbench.errors import RequestError
-from parallelbench.groups import InstalledCommands
-from parallelbench.progress import shown
 from parallelbench.ranges import MOST_WORKERS
-from parallelbench.runs import FOLDER, runs
-from parallelbench.terminal import new_console, tell, tell_line
-from parallelbench.terminal import show as show_table
 
 if TYPE_CHECKING:
     from parallelbench.record import Record
-    from parallelbench.runfile import RunFile
-    from parallelbench.runner import Executor
-    from parallelbench.shard import Shard
+    from parallelbench.run.runfile import RunFile
+    from parallelbench.run.runner import Executor
+    from parallelbench.run.shard import Shard
 
 
 class _Verbs(InstalledCommands):
@@ -148,12 +148,12 @@ def run(  # noqa: PLR0913  each is an option
       parallelbench run sweep --shard 2/4
       parallelbench run --model mini --track trackio:my-project
     """
-    from parallelbench.results import summarize
-    from parallelbench.rundir import RunDirectory
-    from parallelbench.runner import following, loading
-    from parallelbench.runner import run as carry_out
-    from parallelbench.shard import Shard
-    from parallelbench.tracking import tracking
+    from parallelbench.results.result import summarize
+    from parallelbench.run.rundir import RunDirectory
+    from parallelbench.run.runner import following, loading
+    from parallelbench.run.runner import run as carry_out
+    from parallelbench.run.shard import Shard
+    from parallelbench.run.tracking import tracking
 
     plan = asked.plan
     refuse_idle_with_servers(plan, "batch_size")
@@ -223,7 +223,7 @@ def merge(shards: Sequence[Path], out: Path, *, as_json: bool) -> None:
     Example:
       parallelbench merge runs/3f2a9c1b7d04-shard-* --out runs/3f2a9c1b7d04
     """
-    from parallelbench.merge import merge as carry_out
+    from parallelbench.run.merge import merge as carry_out
 
     with shown(f"merging {len(shards)} shards into {out}"):
         merged = carry_out(shards, out)
@@ -247,7 +247,7 @@ def list_(what: str | None, *, as_json: bool) -> None:
       parallelbench list decoders
       parallelbench list decoders --json
     """
-    from parallelbench.listing import decoder_entries, entry, task_entries, told_of_task
+    from parallelbench.cli.listing import decoder_entries, entry, task_entries, told_of_task
 
     registries = _registries()
     chosen = {what: registries[what]} if what else registries
@@ -291,7 +291,7 @@ def check_decoder(decoder: str, *, as_json: bool) -> None:
       parallelbench check-decoder confidence_threshold
       parallelbench check-decoder my_strategy:threshold=0.8
     """
-    from parallelbench.conformance import check_decoder as carry_out
+    from parallelbench.checks.conformance import check_decoder as carry_out
 
     with shown(f"checking {decoder}"):
         found = carry_out(decoder)
@@ -322,7 +322,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
       parallelbench show waiting_line/shuffle:length=4 --count 2
     """
     from parallelbench.registry import load_plugins
-    from parallelbench.runner import draw
+    from parallelbench.run.runner import draw
     from parallelbench.setting import build, parse_settings
     from parallelbench.task import TASKS
 
@@ -365,7 +365,7 @@ def doctor(model: str, template: Path | None, *, as_json: bool) -> None:
       parallelbench doctor
       parallelbench doctor --model hf:GSAI-ML/LLaDA-8B-Instruct
     """
-    from parallelbench.doctor import examine
+    from parallelbench.checks.doctor import examine
     from parallelbench.registry import load_plugins
 
     load_plugins()
@@ -492,7 +492,7 @@ def _folder(plan: RunFile, name: str | None, part: Shard | None) -> Path:
 
 
 def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
-    from parallelbench.listing import below_table, decoder_sentences, decoder_table
+    from parallelbench.cli.listing import below_table, decoder_sentences, decoder_table
 
     # What is piped goes to another program, which wants a strategy on a line.
     console = new_console(width=None if sys.stdout.isatty() else _PIPED)
@@ -517,13 +517,13 @@ def _remarks(plan: RunFile) -> Iterator[str]:
 
 def _executor(name: str, workers: int | None, ray_address: str | None) -> Executor:
     if name == "ray":
-        from parallelbench.cluster import on_ray
+        from parallelbench.run.cluster import on_ray
 
         return on_ray(workers=workers, address=ray_address)
     for option, value in (("--workers", workers), ("--ray-address", ray_address)):
         if value is not None:
             raise click.UsageError(f"{option} {value} is for --executor ray")
-    from parallelbench.runner import local
+    from parallelbench.run.runner import local
 
     return local
 

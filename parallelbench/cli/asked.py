@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from parallelbench.console.terminal import tell
 from parallelbench.ranges import MOST_AT_A_TIME, MOST_REPEATS, MOST_SAMPLES, MOST_SEED
-from parallelbench.terminal import tell
 
 if TYPE_CHECKING:
-    from parallelbench.runfile import RunFile
+    from parallelbench.run.runfile import RunFile
 
 #: A file that is there to be read.
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -159,7 +159,7 @@ def with_template(models: Any, template: Path | None) -> Any:
 def _asked(
     runfile: Path | None, template: Path | None, options: Mapping[str, Any], extend: Path | None
 ) -> Asked:
-    from parallelbench.runfile import make_runfile
+    from parallelbench.run.runfile import make_runfile
 
     given = {key: value for key, value in options.items() if value not in (None, [])}
     if extend is None:
@@ -177,8 +177,8 @@ def _extended(
     folder: Path, runfile: Path | None, template: Path | None, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the run in ``folder`` together with what is to be added to it."""
-    from parallelbench.rundir import RunDirectory
-    from parallelbench.runfile import read_content
+    from parallelbench.run.rundir import RunDirectory
+    from parallelbench.run.runfile import read_content
 
     held = RunDirectory.open(folder).runfile.frozen()
     added = {**(read_content(runfile) if runfile is not None else {}), **given}
@@ -198,7 +198,7 @@ def _extended(
 
 def _base(runfile: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run takes from where no option says otherwise."""
-    from parallelbench.runfile import read_content
+    from parallelbench.run.runfile import read_content
 
     if runfile is not None:
         return read_content(runfile)

@@ -28,15 +28,15 @@ from typing import Any, NamedTuple, TextIO, cast
 
 import torch
 
-from parallelbench.decode import Tally
-from parallelbench.environment import environment
+from parallelbench.decode.lanes import Job
+from parallelbench.decode.loop import Tally
 from parallelbench.errors import RequestError, RunFileError, WorkersError
-from parallelbench.lanes import Job
 from parallelbench.model import MODELS, Model
 from parallelbench.record import shown_sources
 from parallelbench.registry import load_plugins
-from parallelbench.runfile import RunFile
-from parallelbench.runner import (
+from parallelbench.run.environment import environment
+from parallelbench.run.runfile import RunFile
+from parallelbench.run.runner import (
     Crew,
     Executor,
     Finished,

@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from parallelbench.decode.statistics import FlatStatistics
 from parallelbench.decoder import Decoder, Row
 from parallelbench.prompt import Prompt
-from parallelbench.statistics import FlatStatistics
 
 #: What is kept of each position; the rest is too large, or the model's own.
 _KEPT = frozenset({"token", "confidence", "margin", "logit_margin", "entropy"})

@@ -1,4 +1,4 @@
-"""Measures a session of a run while its records arrive; see :mod:`parallelbench.throughput`."""
+"""Measures a session of a run while its records arrive; see :mod:`.throughput`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parallelbench.decode import Tally
+from parallelbench.decode.loop import Tally
 
 
 @dataclass(slots=True)

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from parallelbench import runner
-from parallelbench.decode import Tally
+from parallelbench.decode.loop import Tally
 from parallelbench.decoder import Row
 from parallelbench.model import Model, Server
 from parallelbench.record import Record, to_line
-from parallelbench.runfile import RunFile
-from parallelbench.runner import Parts
+from parallelbench.run import runner
+from parallelbench.run.runfile import RunFile
+from parallelbench.run.runner import Parts
 
 #: A batch may be expected to take this share of the time left, because forecasts err.
 _SAFE = 0.75
@@ -136,7 +136,7 @@ def calibrate(
         clock: In seconds.
 
     Raises:
-        RequestError: As :func:`parallelbench.runner.execute`.
+        RequestError: As :func:`parallelbench.run.runner.execute`.
     """
     end = clock() + seconds
     units = order(runfile)

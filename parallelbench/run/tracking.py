@@ -22,8 +22,8 @@ from typing import Any
 
 from parallelbench.errors import RequestError, UnknownNameError
 from parallelbench.registry import unknown
-from parallelbench.results import Result
-from parallelbench.runfile import RunFile
+from parallelbench.results.result import Result
+from parallelbench.run.runfile import RunFile
 
 #: Of a project, where none is named.
 PROJECT = "parallelbench"

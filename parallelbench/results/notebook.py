@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parallelbench.results import Interval, Result
+from parallelbench.results.result import Interval, Result
 
 #: Rows that are shown; a longer table hides the rest of a notebook.
 MOST_ROWS = 60

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from parallelbench.terminal import show, tell
+from parallelbench.console.terminal import show, tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +70,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
 def summary_of(folder: Path) -> RunSummary:
     """Return what there is to say of the run in ``folder``, also if it cannot be read."""
     from parallelbench.errors import RequestError
-    from parallelbench.rundir import RunDirectory
+    from parallelbench.run.rundir import RunDirectory
 
     try:
         # Tasks may have changed since: the list is of what was run.

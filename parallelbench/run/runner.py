@@ -18,9 +18,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from parallelbench.decode import Tally, decode
+from parallelbench.console.progress import Progress
+from parallelbench.decode.lanes import Job, Outcome
+from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
-from parallelbench.environment import environment
 from parallelbench.errors import (
     RequestError,
     RunFileError,
@@ -28,9 +29,7 @@ from parallelbench.errors import (
     UnreachableError,
     WorkersError,
 )
-from parallelbench.lanes import Job, Outcome
 from parallelbench.model import MODELS, Model, Server
-from parallelbench.progress import Progress
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import (
     PublishedFigures,
@@ -42,16 +41,17 @@ from parallelbench.record import (
     shown_sources,
     to_line,
 )
-from parallelbench.rundir import RunDirectory
-from parallelbench.runfile import RunFile
+from parallelbench.results.throughput import SPANS
+from parallelbench.run.environment import environment
+from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.runfile import RunFile
+from parallelbench.run.serve import Answered, Question, serve
+from parallelbench.run.shard import Shard
+from parallelbench.run.stopwatch import Stopwatch
 from parallelbench.sample import Sample
 from parallelbench.score import Marks
-from parallelbench.serve import Answered, Question, serve
 from parallelbench.setting import Setting, build
-from parallelbench.shard import Shard
-from parallelbench.stopwatch import Stopwatch
 from parallelbench.task import TASKS, Task, sample_rng
-from parallelbench.throughput import SPANS
 
 T = TypeVar("T")
 

@@ -1,10 +1,10 @@
 """What a run will cost: calls, rows, tokens, and time on this machine, before it starts.
 
 The totals are extrapolated from the units that a calibration saw
-(:mod:`parallelbench.calibration`).  A task of which none was seen is absent from them:
+(:mod:`parallelbench.run.calibration`).  A task of which none was seen is absent from them:
 unknown is not zero.
 
-Time is that of the passes of the loop in :mod:`parallelbench.decode` and of the tokens that
+Time is that of the passes of the loop in :mod:`parallelbench.decode.loop` and of the tokens that
 went through the model.  Both are needed: a short calibration fills fewer batches than the
 run, so a pass serves fewer decodes in it.
 """
@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from parallelbench.calibration import Batch, Seen, passes
 from parallelbench.decoder import DECODERS
 from parallelbench.model import MODELS
-from parallelbench.results import CONFIDENCE, Interval
-from parallelbench.runfile import RunFile
+from parallelbench.results.result import CONFIDENCE, Interval
+from parallelbench.run.calibration import Batch, Seen, passes
+from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
 
 #: Batches must differ that much in how many tokens a pass served before the time of a pass

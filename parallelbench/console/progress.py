@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from parallelbench.terminal import new_console, plain
+from parallelbench.console.terminal import new_console, plain
 
 if TYPE_CHECKING:
     from rich.table import Table

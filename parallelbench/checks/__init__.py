@@ -1,0 +1,1 @@
+"""Whether a model is steady, and whether a strategy keeps its contract."""

@@ -1,0 +1,1 @@
+"""The command ``parallelbench``: verbs and their arguments."""

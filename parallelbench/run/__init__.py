@@ -1,0 +1,1 @@
+"""A run: its file, its folder, its parts, and who does the work."""

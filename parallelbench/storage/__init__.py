@@ -1,0 +1,1 @@
+"""Files of tables and of JSON, safe to write and to read."""

@@ -1,0 +1,1 @@
+"""Text and tokens: chat templates, thinking aloud, counts of tokens."""
