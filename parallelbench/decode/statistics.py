@@ -15,6 +15,8 @@ little it is, and tells them apart.  The rules:
   in the order of float64, by less than float32 could show.
 * A value that is the float32 nearest to a number of four decimals is that number, so that a
   threshold of 0.9 is reached by 0.9, not missed by what float32 makes of it.
+
+Apple's GPUs have no float64: there both stay in float32 (:func:`widest`).
 """
 
 from __future__ import annotations
@@ -236,14 +238,23 @@ def _others(
     if not bool((highest > _NEARLY_ONE).any()):
         return None
     # In place, for a copy costs more than the sum.
-    others = _sum(probabilities.scatter_(1, column, 0.0), torch.float64)
+    wide = widest(probabilities.device)
+    others = _sum(probabilities.scatter_(1, column, 0.0), wide)
     probabilities.scatter_(1, column, highest)
-    return others.float().double()
+    return others.float().to(wide)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the type that confidences and margins have on ``device``.
+
+    Apple's GPUs have no float64.  There they stay in float32, and what it calls 1 is tied.
+    """
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _as_given(share: Float[Tensor, " wanted"]) -> Float[Tensor, " wanted"]:
     """Return shares in float32 as float64; those that stand for a short decimal are that."""
-    exact = share.double()
+    exact = share.to(widest(share.device))
     decimal = (exact * _DECIMALS).round() / _DECIMALS
     return decimal.where(decimal.float() == share, exact)
 
@@ -264,7 +275,7 @@ def _ordered(
     if others is None:
         return given
     # Where float32 gives 1, the likeliest token's part of the sum is 1, and this is exact.
-    part = 1.0 if second is None else 1 - second.double()
+    part = 1.0 if second is None else 1 - second.to(given.dtype)
     exact = (part / (1 + others)).clamp(min=_BELOW_ONE)
     nudged = given - (1 - part / (1 + others)) * _NUDGE
     return exact.where(share == 1, nudged.where(share > _NEARLY_ONE, given))

@@ -227,3 +227,14 @@ def test_running_confidences_keep_the_surest():
     # All are written in each call, and the least sure opened again: 2 stays, then 3, then 1.
     (trace, *_) = decoded("rcr:k=1")
     assert [2 in trace[0], 2 in trace[1], 3 in trace[2], 1 in trace[3]] == [True] + [False] * 3
+
+
+def test_a_device_without_float64_keeps_float32(monkeypatch):
+    # No such device is here: its type is forced, and no wider number may come of it.
+    assert statistics.widest(torch.device("mps")) == torch.float32
+    assert statistics.widest(torch.device("cpu")) == torch.float64
+    monkeypatch.setattr(statistics, "widest", lambda _device: torch.float32)
+    logits = torch.tensor([[25.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    said = told(logits)
+    assert said.confidence.dtype == said.margin.dtype == torch.float32
+    torch.testing.assert_close(said.confidence, torch.softmax(logits, dim=1)[:, 0])
