@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 from smoke import add_smoke_option
 
-from parallelbench.decoder import Row
+from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins

@@ -21,7 +21,7 @@ from smoke import add_smoke_option
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from parallelbench.decode.loop import look
-from parallelbench.decoder import Row
+from parallelbench.model import Row
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import FAMILIES
 from parallelbench.models.masked import MaskedModel

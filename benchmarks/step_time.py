@@ -27,8 +27,8 @@ from smoke import add_smoke_option, workplace
 from torch import Tensor
 
 from parallelbench.decode.statistics import Drawing, FlatStatistics, statistics_of
-from parallelbench.decoder import DECODERS, Decoder, Progress, Row, Statistics, StepBatch, View
-from parallelbench.model import Prediction
+from parallelbench.decoder import DECODERS, Decoder, Progress, Statistics, StepBatch, View
+from parallelbench.model import Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins

@@ -41,8 +41,8 @@ from parallelbench.decode import loop
 from parallelbench.decode.lanes import Cohort, Job
 from parallelbench.decode.loop import decode, look
 from parallelbench.decode.statistics import FlatStatistics
-from parallelbench.decoder import DECODERS, Row
-from parallelbench.model import Model, Prediction
+from parallelbench.decoder import DECODERS
+from parallelbench.model import Model, Prediction, Row
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.masked import MaskedModel
 from parallelbench.models.mini import FOLDER, Mini

@@ -44,7 +44,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
@@ -53,6 +53,7 @@ from parallelbench.decoders.selection import (
     independent,
     top,
 )
+from parallelbench.model import Row
 
 
 @DECODERS.register("dawn")

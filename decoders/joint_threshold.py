@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     canvases,
     gathered,
@@ -40,6 +40,7 @@ from parallelbench.decoders.memory import (
     writable,
 )
 from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.model import Row
 
 
 @dataclass(slots=True, eq=False)

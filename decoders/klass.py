@@ -36,9 +36,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
 from parallelbench.decoders.selection import computed, top
+from parallelbench.model import Row
 
 #: Added to probabilities before the logarithm, as in the authors' code.
 _FLOOR = 1e-12

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Row, StepBatch, Update, Updates, View
+from parallelbench.decoder import StepBatch, Update, Updates, View
+from parallelbench.model import Row
 
 
 def gathered(states: Sequence[Any], name: str) -> Tensor:

@@ -34,8 +34,8 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, Progress, Statistics
 from parallelbench.decoders.selection import FixedCount, computed, top
 from parallelbench.errors import DecoderError, FieldError
+from parallelbench.models.unigram_table import UnigramTable, read_table
 from parallelbench.prompt import Codec
-from parallelbench.text.unigram_table import UnigramTable, read_table
 
 #: Added to a share before the logarithm, as in the authors' code.
 _FLOOR = 1e-9

@@ -36,9 +36,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Row, Statistics, Update, View
+from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
 from parallelbench.decoders.selection import computed, ranking
+from parallelbench.model import Row
 
 
 @dataclass(slots=True, eq=False)

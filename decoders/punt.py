@@ -36,9 +36,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Decoder, Row, Statistics, Update, View
+from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
 from parallelbench.decoders.selection import computed, ranking
+from parallelbench.model import Row
 
 
 @dataclass(slots=True, eq=False)

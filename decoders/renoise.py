@@ -37,10 +37,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decode.statistics import Drawing, draw, entropy_of
-from parallelbench.decoder import DECODERS, Decoder, Row, Statistics, Update, View
+from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.entropy_bound import within
 from parallelbench.decoders.schedule import check_steps
 from parallelbench.decoders.selection import computed
+from parallelbench.model import Row
 
 
 @dataclass(slots=True, eq=False)

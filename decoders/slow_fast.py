@@ -32,9 +32,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
 from parallelbench.decoders.selection import as_wide, computed, top
+from parallelbench.model import Row
 
 
 @dataclass(slots=True, eq=False)

@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     canvases,
     gathered,
@@ -51,6 +51,7 @@ from parallelbench.decoders.memory import (
     writable,
 )
 from parallelbench.decoders.selection import computed, leading, passing_or_best, ranking
+from parallelbench.model import Row
 
 Trigger = Literal["low_prob", "other", "drop"]
 

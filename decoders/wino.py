@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Row, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     gathered,
     handed_back,
@@ -44,6 +44,7 @@ from parallelbench.decoders.memory import (
     writable,
 )
 from parallelbench.decoders.selection import computed, leading, ranking, top
+from parallelbench.model import Row
 
 #: As many were committed before the first call of a block, by the authors' code.
 _AT_FIRST = 30

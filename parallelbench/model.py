@@ -16,12 +16,46 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Row
 from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 from parallelbench.sample import Message
 from parallelbench.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One sequence of one model call: the prompt, then a canvas.
+
+    Attributes:
+        prompt: The sample's prompt; the canvas follows its ids.
+        canvas: Token ids, with the mask id where nothing is written yet.  Often the
+            sample's own canvas; a draft, a branch or an extended canvas otherwise.
+        wanted: True where a prediction is asked for.
+        positions: Position ids of the canvas, counted from the start of the canvas; None
+            means 0, 1, 2, ...
+        attention: True where the canvas position of that row may attend to the canvas
+            position of that column; None means everywhere the model allows.
+        conditioning: What is told to a network that is conditioned on its own predictions: for
+            each wanted position, ascending, probabilities over the vocabulary; None tells it
+            nothing.
+        unseen: True at canvas positions that the prompt does not attend to; None means that
+            it attends to all of them, as the model allows.
+        window: The active window; filled in by the loop, for models that remember.
+        entered: The canvas when that window became active; likewise.
+        extras: What the model is asked to give beside logits, by name; filled in by the loop.
+    """
+
+    prompt: Prompt
+    canvas: Int[Tensor, " length"]
+    wanted: Bool[Tensor, " length"]
+    positions: Int[Tensor, " length"] | None = None
+    attention: Bool[Tensor, "length length"] | None = None
+    conditioning: Float[Tensor, "wanted vocabulary"] | None = None
+    unseen: Bool[Tensor, " length"] | None = None
+    window: tuple[int, int] | None = None
+    entered: Int[Tensor, " length"] | None = None
+    extras: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

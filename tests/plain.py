@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
 from parallelbench.decode.statistics import forbid_unwritable, statistics_of
-from parallelbench.decoder import Row
-from parallelbench.model import Model, Prediction
+from parallelbench.model import Model, Prediction, Row
 from toys import prompts, toy_codec
 
 CODEC = toy_codec()

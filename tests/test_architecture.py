@@ -1,6 +1,7 @@
 """The house rules that the tree must keep, read from its source."""
 
 import ast
+import graphlib
 import importlib.metadata
 import re
 import tomllib
@@ -81,6 +82,24 @@ def test_a_room_imports_only_from_the_rooms_before_it(wing):
                 if f"{name}.".startswith(f"parallelbench.{wing}.{other}.")
             }
             assert not above, f"{path.relative_to(ROOT)} imports {sorted(above)}"
+
+
+def test_the_rooms_of_the_core_import_in_no_circle():
+    core = ROOT / "parallelbench"
+    rooms = {path.name.removesuffix(".py") for path in core.iterdir() if path.name[0] != "_"}
+    imports = {room: set() for room in rooms}
+    for path in core.rglob("*.py"):
+        room = path.relative_to(core).parts[0].removesuffix(".py")
+        # What a function imports is there by the time that it is called.
+        source = ast.Module(ast.parse(path.read_text()).body[:], [])
+        source.body = [n for n in source.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        named = {
+            name.split(".")[1] for name in modules_imported(ast.unparse(source)) if "." in name
+        }
+        imports.setdefault(room, set()).update((named & rooms) - {room})
+    order = list(graphlib.TopologicalSorter(imports).static_order())
+    road = ["task", "prompt", "model", "decoder", "decode", "run"]
+    assert sorted(road, key=order.index) == road
 
 
 def test_verification_imports_neither_the_packer_nor_a_command():

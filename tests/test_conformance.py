@@ -11,8 +11,9 @@ import torch
 
 from parallelbench import check_decoder
 from parallelbench.cli.program import main
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Row, Update
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Update
 from parallelbench.errors import RequestError, UnknownNameError
+from parallelbench.model import Row
 from parallelbench.registry import load_plugins
 from toys import Surest
 

@@ -18,6 +18,7 @@ from parallelbench.analysis.judging.verdicts import calibration_of, read_items
 from parallelbench.decoder import DECODERS
 from parallelbench.evaluation import load_run
 from parallelbench.model import MODELS
+from parallelbench.models.unigram_table import UnigramTable
 from parallelbench.registry import load_plugins
 from parallelbench.run.merge import merge
 from parallelbench.run.rundir import RunDirectory
@@ -30,7 +31,6 @@ from parallelbench.tasks.original import Original
 from parallelbench.tasks.original_bundle import bundle_of, read_bundle, write_bundle
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.text_sources import Columns, _texts
-from parallelbench.text.unigram_table import UnigramTable
 from parallelbench.training.folder import Folder
 from parallelbench.training.log import Entry, TaskLoss, read_log, write_log
 

@@ -9,9 +9,9 @@ import torch
 from parallelbench.decode import sharing
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
-from parallelbench.decoder import DECODERS, Decoder, Row, Update
+from parallelbench.decoder import DECODERS, Decoder, Update
 from parallelbench.errors import ModelError
-from parallelbench.model import Prediction
+from parallelbench.model import Prediction, Row
 from parallelbench.setting import build, parse_settings, split_settings
 from toys import FULL_CONTRACT, ToyNetwork, prompts
 

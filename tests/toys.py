@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 
 from parallelbench.answers import Answers
-from parallelbench.decoder import Chooser, Decoder, Row, Update
-from parallelbench.model import Model, Prediction
+from parallelbench.decoder import Chooser, Decoder, Update
+from parallelbench.model import Model, Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.score import Marks

@@ -33,8 +33,7 @@ from torch import Tensor
 
 from parallelbench.answers import Answers
 from parallelbench.decode.loop import look
-from parallelbench.decoder import Row
-from parallelbench.model import Model
+from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt, lay_out
 
 #: In which order positions are revealed one by one.  ``confidence``: always the one whose

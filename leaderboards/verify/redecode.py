@@ -38,11 +38,11 @@ import torch
 
 from parallelbench.decode.lanes import Job, Outcome
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Row
+from parallelbench.decoder import DECODERS, Chooser, Decoder
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.entry import Redecoded
 from parallelbench.leaderboards.verify.known import Known
-from parallelbench.model import Load, Model, Prediction
+from parallelbench.model import Load, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
 from parallelbench.run.runfile import RunFile

@@ -16,9 +16,9 @@ import torch
 
 from parallelbench.decode.lanes import Job, block_ends
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import Decoder, Row
+from parallelbench.decoder import Decoder
 from parallelbench.errors import SubmissionError
-from parallelbench.model import Blocks, Model, Prediction
+from parallelbench.model import Blocks, Model, Prediction, Row
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.trace import Trace
 

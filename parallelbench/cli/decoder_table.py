@@ -47,9 +47,9 @@ def decoder_table(
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --decoders pc_sampler:table=llada.json
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.model import MODELS
+    from parallelbench.models.unigram_table import count_tokens
     from parallelbench.registry import load_plugins
     from parallelbench.setting import build, make_setting, parse_settings
-    from parallelbench.text.unigram_table import count_tokens
 
     load_plugins()
     settings = []

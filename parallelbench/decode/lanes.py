@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from parallelbench.decoder import Decoder, Progress, Row, Statistics, StepBatch, Updates, View
+from parallelbench.decoder import Decoder, Progress, Statistics, StepBatch, Updates, View
 from parallelbench.errors import DecoderError, RequestError
-from parallelbench.model import Blocks, Model
+from parallelbench.model import Blocks, Model, Row
 from parallelbench.prompt import Prompt
 from parallelbench.record import Counts, Status
 from parallelbench.trace import Trace

@@ -30,9 +30,9 @@ from parallelbench.decode.statistics import (
     forbid_unwritable,
     statistics_of,
 )
-from parallelbench.decoder import Decoder, Row, Statistics
+from parallelbench.decoder import Decoder, Statistics
 from parallelbench.errors import ModelError
-from parallelbench.model import Model
+from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt
 
 

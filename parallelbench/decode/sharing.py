@@ -21,7 +21,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decode.statistics import FlatStatistics
-from parallelbench.decoder import Decoder, Row
+from parallelbench.decoder import Decoder
+from parallelbench.model import Row
 from parallelbench.prompt import Prompt
 
 #: What is kept of each position; the rest is too large, or the model's own.

@@ -18,9 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import Row
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.model import Blocks, Load, Prediction, Row
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
 from parallelbench.models.network import NetworkModel

@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Row
-from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.model import Blocks, Load, Prediction, Row
 from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep

@@ -37,9 +37,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from parallelbench.answers import DEFAULT_LIMIT
-from parallelbench.decoder import Row
 from parallelbench.errors import CanvasError
-from parallelbench.model import MODELS, Model, ModelSource, Prediction
+from parallelbench.model import MODELS, Model, ModelSource, Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt, lay_out
 from parallelbench.task import TASKS

@@ -19,8 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import Row
-from parallelbench.model import Load, Prediction
+from parallelbench.model import Load, Prediction, Row
 from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import Family

@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from parallelbench.decoder import Row
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Load, Model, Prediction
+from parallelbench.model import Load, Model, Prediction, Row
 from parallelbench.models.attention import Place, Watch
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import Store

@@ -34,9 +34,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import Row
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.model import Blocks, Load, Prediction, Row
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import Kept
 from parallelbench.models.network import NetworkModel, Padded

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from parallelbench.decode.loop import Tally
-from parallelbench.decoder import Row
-from parallelbench.model import Model, Server
+from parallelbench.model import Model, Row, Server
 from parallelbench.record import Record, to_line
 from parallelbench.run import runner
 from parallelbench.run.runfile import RunFile

@@ -15,8 +15,7 @@ from parallelbench.analysis.theory.estimate import (
     reference_of,
 )
 from parallelbench.decode.loop import look
-from parallelbench.decoder import Row
-from parallelbench.model import Prediction
+from parallelbench.model import Prediction, Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw

@@ -17,8 +17,8 @@ from parallelbench.analysis.theory.oracles import Information, Label
 from parallelbench.answers import Answers
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import Row
 from parallelbench.errors import FieldError, NotEnumerableError
+from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, IdealModel
 from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw

@@ -21,10 +21,10 @@ from parallelbench.errors import FieldError, RequestError, RunFileError
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
 from parallelbench.models.mini import Mini
+from parallelbench.models.unigram_table import UnigramTable, count_tokens, read_table
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.setting import build, make_setting, parse_settings
-from parallelbench.text.unigram_table import UnigramTable, count_tokens, read_table
 from toys import WORDS
 
 A, B, C, *_ = WORD

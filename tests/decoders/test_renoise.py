@@ -15,11 +15,11 @@ from landscapes import MASK, WORD, Landscape, Script, batches, prompt_of, writte
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import DECODERS, Row
+from parallelbench.decoder import DECODERS
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.renoise import Renoise
 from parallelbench.errors import FieldError, RunFileError
-from parallelbench.model import Prediction
+from parallelbench.model import Prediction, Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import parse_settings

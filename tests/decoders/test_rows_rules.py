@@ -14,12 +14,12 @@ from parallelbench import evaluate
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
 from parallelbench.decode.statistics import forbid_unwritable, statistics_of
-from parallelbench.decoder import Row
 from parallelbench.decoders.free_dave import FreeDave
 from parallelbench.decoders.info_gain import InfoGain
 from parallelbench.decoders.lopa import Lopa
 from parallelbench.decoders.one_by_one import OneByOne
 from parallelbench.decoders.punt import Punt
+from parallelbench.model import Row
 
 #: Two canvases each: two hundred decodes of each strategy.
 agreement = settings(max_examples=100, deadline=None)

@@ -11,10 +11,11 @@ import golden
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
-from parallelbench.decoder import DECODERS, Row
+from parallelbench.decoder import DECODERS
 from parallelbench.decoders.dapd import Dapd
 from parallelbench.decoders.dawn import Dawn
 from parallelbench.errors import ModelError, RequestError
+from parallelbench.model import Row
 from parallelbench.models.attention import Watch
 from parallelbench.models.hf import HuggingFace
 from parallelbench.setting import build, parse_settings

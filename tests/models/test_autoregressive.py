@@ -12,8 +12,9 @@ import golden
 from parallelbench.checks import doctor
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import DECODERS, Row
+from parallelbench.decoder import DECODERS
 from parallelbench.errors import CheckpointError
+from parallelbench.model import Row
 from parallelbench.models.autoregressive import AutoregressiveModel
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store

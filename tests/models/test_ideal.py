@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelbench.answers import Answers
-from parallelbench.decoder import Row
 from parallelbench.errors import CanvasError, NotEnumerableError
+from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, zero_mean_noise
 from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw

@@ -10,7 +10,8 @@ import checkpoints
 import golden
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import DECODERS, Row
+from parallelbench.decoder import DECODERS
+from parallelbench.model import Row
 from parallelbench.models import network
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Kept, Store

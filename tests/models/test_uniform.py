@@ -13,8 +13,9 @@ from diffusion_gemma import CANVAS, WINDOW, golden_logits
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
-from parallelbench.decoder import DECODERS, Row
+from parallelbench.decoder import DECODERS
 from parallelbench.errors import CheckpointError
+from parallelbench.model import Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import build, parse_settings

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 import checkpoints
-from parallelbench.decoder import Row
+from parallelbench.model import Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.masked import MaskedModel
 from parallelbench.training.data import Example
