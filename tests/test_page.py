@@ -386,7 +386,7 @@ def test_an_address_that_leads_nowhere_opens_another_decode(browser, report):
 
 
 def test_a_page_without_replays_says_why(browser, done, tmp_path):
-    served = [record.model_copy(update={"trace": None}) for record in done.records]
+    served = [record.model_copy(update={"trace": None, "counts": None}) for record in done.records]
     gallery = gallery_of(done.runfile, served)
     path = write_report(tmp_path, done.results, {}, Beside(), lambda _: gallery)
     with chromium.opened(browser, path) as shown:
