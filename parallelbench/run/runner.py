@@ -745,20 +745,11 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
     status, error, marks = _ended(came, answered.error, _marked(asked.task, asked.sample, text))
     said = reply or answered.fragment
     return Record(
-        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
-        oracle=False,
-        prompt_digest=_digest_of_chat(asked.sample),
-        prompt_tokens=None,
-        mask_id=None,
-        end_id=None,
-        initial_ids=None,
-        output_ids=None,
+        **_without_steps(asked, runfile, digest),
         text=text,
         status=status,
         error=error,
         marks=marks,
-        counts=None,
-        trace=None,
         served=None
         if said is None
         else Served(
@@ -771,6 +762,22 @@ def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Recor
         ),
         seconds=answered.seconds if reply is None else reply.seconds,
     )
+
+
+def _without_steps(asked: Asked, runfile: RunFile, digest: str) -> dict[str, Any]:
+    """Return the fields of a record of which only the reply is known: no ids, counts or steps."""
+    return {
+        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
+        "oracle": False,
+        "prompt_digest": _digest_of_chat(asked.sample),
+        "prompt_tokens": None,
+        "mask_id": None,
+        "end_id": None,
+        "initial_ids": None,
+        "output_ids": None,
+        "counts": None,
+        "trace": None,
+    }
 
 
 def published_record_of(
@@ -794,20 +801,11 @@ def published_record_of(
         parts = {**marks.parts, "published": figures.score, "agreement": agreement}
         marks = marks.model_copy(update={"parts": parts})
     return Record(
-        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
-        oracle=False,
-        prompt_digest=_digest_of_chat(asked.sample),
-        prompt_tokens=None,
-        mask_id=None,
-        end_id=None,
-        initial_ids=None,
-        output_ids=None,
+        **_without_steps(asked, runfile, digest),
         text=text,
         status=status,
         error=error,
         marks=marks,
-        counts=None,
-        trace=None,
         published=figures,
         seconds=0.0,
     )
