@@ -20,12 +20,12 @@ check: $(VENV)/installed-for-tests
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/link_types.py
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_examples.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/core/test_examples.py
 
 # Spoilt files for every reader of foreign files, for hours; the tests take the first hundreds of
 # the same.
 fuzz: $(VENV)/installed-for-tests
-	PARALLELBENCH_FUZZ=10000 $(BIN)/python -m pytest -n auto tests/test_fuzz.py \
+	PARALLELBENCH_FUZZ=10000 $(BIN)/python -m pytest -n auto tests/core/test_fuzz.py \
 		tests/leaderboards/test_fuzz_entries.py
 
 # The figures of the README and of docs/judges.md, made again.

@@ -1,7 +1,7 @@
 """What happened in every step of one decode: enough to replay it without a model.
 
 Final tokens, decoding order, revisions and all counts of a record are derived from this;
-``tests/test_trace.py`` replays them.
+``tests/core/test_trace.py`` replays them.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def call(capsys, tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; who asks for it carries the mark ``browser.NEEDED``."""
-    from browser import running
+    from support.browser import running
 
     with running() as started:
         yield started

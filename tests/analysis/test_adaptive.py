@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laws import WITH_A_CHOICE, law_of, laws, quick
 from parallelbench.analysis.theory.adaptive import (
     Point,
     adaptive_frontier,
@@ -36,6 +35,7 @@ from parallelbench.analysis.theory.closed_forms import (
     shuffle_bits,
 )
 from parallelbench.analysis.theory.dependence import Law, independent, total_correlation
+from support.laws import WITH_A_CHOICE, law_of, laws, quick
 
 AGREE = Law.counted([[0, 0], [1, 1]])
 EVEN = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
@@ -195,7 +195,7 @@ def test_a_latin_square_of_four_needs_fewer_steps_than_the_pivot_takes():
     # In a program of its own: checking types in every call would take a minute.
     work = (
         "from parallelbench.registry import load_plugins; load_plugins()\n"
-        "from laws import law_of\n"
+        "from support.laws import law_of\n"
         "from parallelbench.analysis.theory.adaptive import zero_error_steps\n"
         "print(*zero_error_steps(law_of('puzzles/latin_square:size=4'), limit=5000)[:2])"
     )

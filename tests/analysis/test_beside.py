@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fabricated import fabricated_records, fabricated_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,6 +14,7 @@ from parallelbench.analysis.measures.speed import (
 )
 from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.results.result import average_over_tasks, summarize
+from support.fabricated import fabricated_records, fabricated_sweep
 
 LABEL = "confidence_threshold:k={}".format
 

@@ -11,7 +11,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from laws import WITH_A_CHOICE, law_of, laws, ordered_partitions, quick
 from parallelbench.analysis.theory.bounds import (
     OverLimitError,
     best_partition,
@@ -40,6 +39,7 @@ from parallelbench.analysis.theory.closed_forms import (
 )
 from parallelbench.analysis.theory.dependence import Law, entropy, total_correlation
 from parallelbench.errors import RequestError
+from support.laws import WITH_A_CHOICE, law_of, laws, ordered_partitions, quick
 
 AGREE = Law.counted([[0, 0], [1, 1]])
 EVEN = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from fabricated import fabricated_record
 from scipy import stats
 
 from parallelbench.analysis.measures.compare import compare
@@ -16,6 +15,7 @@ from parallelbench.evaluation import Evaluation, evaluate
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
+from support.fabricated import fabricated_record
 
 TASKS = ["choices/city", "waiting_line/shuffle:length=3"]
 

@@ -4,13 +4,13 @@ import ast
 from pathlib import Path
 
 import pytest
-from contrast import hard_to_read, text_colours
 
 from parallelbench.analysis.commands import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
 from parallelbench.analysis.measures.families import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results.result import Interval, average_over_tasks
+from support.contrast import hard_to_read, text_colours
 
 ROOT = Path(__file__).parents[2]
 

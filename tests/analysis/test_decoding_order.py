@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from fabricated import END, MASK, fabricated_record, traced_record
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -12,6 +11,7 @@ from parallelbench.analysis.measures.order import (
     left_to_right_correlation,
     order_summaries,
 )
+from support.fabricated import END, MASK, fabricated_record, traced_record
 
 # Three positions: 0 written, opened again and replaced; 1 last.
 REVISED = traced_record([[0], [2], [0], [0], [1]], ids=[[5], [6], [MASK], [7], [8]])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from laws import laws, quick
 from parallelbench.analysis.theory.dependence import (
     Law,
     conditional_entropy,
@@ -28,6 +27,7 @@ from parallelbench.prompt import build_prompt
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
+from support.laws import laws, quick
 
 AGREE = Law.counted([[0, 0], [1, 1]])
 EVEN = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])

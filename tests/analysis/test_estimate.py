@@ -21,7 +21,7 @@ from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
-from toys import ToyNetwork, prompts
+from support.toys import ToyNetwork, prompts
 
 TASKS_WITH_CHOICES = [
     "choices/city",

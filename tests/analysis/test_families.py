@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
-from contrast import PAGES, contrast
 
 from parallelbench.analysis.measures.families import curves_of
+from support.contrast import PAGES, contrast
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import dataclasses
 import json
 
 import pytest
-from fabricated import fabricated_record
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import gallery_of
 from parallelbench.analysis.report.page import embedded
+from support.fabricated import fabricated_record
 
 
 @pytest.fixture(scope="module")

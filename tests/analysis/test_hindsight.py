@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from fabricated import fabricated_record, fabricated_records, fabricated_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
@@ -13,6 +12,7 @@ from scipy.optimize import linprog
 from parallelbench.analysis.measures.hindsight import frontier_of, sweep_oracle, threshold_oracle
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, sweep_of
 from parallelbench.results.result import average_over_tasks, summarize
+from support.fabricated import fabricated_record, fabricated_records, fabricated_sweep
 
 LOW, HIGH = "confidence_threshold:threshold=0.5", "confidence_threshold:threshold=0.9"
 

@@ -5,7 +5,6 @@ import weakref
 from dataclasses import dataclass, field
 
 import pytest
-from fabricated import fabricated_record
 
 from parallelbench.analysis.measures.beside import beside
 from parallelbench.analysis.replay.gallery import _Entry, _in_turn, gallery_of
@@ -16,6 +15,7 @@ from parallelbench.results.result import summarize
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
+from support.fabricated import fabricated_record
 
 ASKED = {
     "models": "ideal",

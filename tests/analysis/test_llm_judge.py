@@ -10,7 +10,7 @@ from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, a
 from parallelbench.analysis.judging.verdicts import Item, passed_of, read_items
 from parallelbench.cli.program import main
 from parallelbench.errors import RequestError, UnreachableError
-from servers import Scripted, fails, says
+from support.servers import Scripted, fails, says
 
 
 def items_of(*texts):

@@ -24,7 +24,7 @@ from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
-from toys import WORDS, Colours, ToyNetwork, prompts, toy_codec
+from support.toys import WORDS, Colours, ToyNetwork, prompts, toy_codec
 
 TASKS_OF_ALL_KINDS = [
     "choices/city",

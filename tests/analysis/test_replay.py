@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from fabricated import END, MASK, traced_record
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import what_was_lost
 from parallelbench.analysis.replay.steps import Left, Replayer, token_text
 from parallelbench.analysis.theory.dependence import Law
 from parallelbench.errors import RecordsError
+from support.fabricated import END, MASK, traced_record
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from fabricated import END, MASK, traced_record
 from PIL import Image, ImageColor
 from rich.console import Console
 
-import browser as chromium
 from parallelbench import evaluate
 from parallelbench.analysis.replay import terminal
 from parallelbench.analysis.replay.choice import Wanted, choose
@@ -22,6 +20,8 @@ from parallelbench.analysis.replay.svg import to_svg
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
 from parallelbench.run.rundir import RunDirectory
+from support import browser as chromium
+from support.fabricated import END, MASK, traced_record
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVIL = "<script>alert(1)</script>&\x1b[2J\u202e"

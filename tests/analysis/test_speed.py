@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from fabricated import fabricated_records, fabricated_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -31,6 +30,7 @@ from parallelbench.analysis.measures.speed import (
     speeds_at,
 )
 from parallelbench.analysis.measures.sweep import sweep_of
+from support.fabricated import fabricated_records, fabricated_sweep
 
 shares = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
 curves = st.lists(st.builds(Point, st.integers(1, 32).map(float), shares), min_size=1, max_size=8)

@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from fabricated import fabricated_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -25,6 +24,7 @@ from parallelbench.analysis.measures.statistics import (
 )
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, speed_of
 from parallelbench.results.result import wilson
+from support.fabricated import fabricated_record
 
 # Proportions
 

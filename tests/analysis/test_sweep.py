@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from fabricated import fabricated_record, fabricated_records, fabricated_sweep
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.results.result import average_over_tasks, summarize
+from support.fabricated import fabricated_record, fabricated_records, fabricated_sweep
 
 TASKS = {"copy": 3, "sort": 5, "shuffle": 1}
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laws import laws, quick
 from parallelbench.analysis.theory.symmetry import form
+from support.laws import laws, quick
 
 
 def form_of(rows, shares):

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from checkpoints import write_checkpoint
 from parallelbench.analysis.judging.calibration_set import SHIPPED
 from parallelbench.analysis.judging.engine_calibration import (
     SHIPPED_ENGINES,
@@ -37,6 +36,7 @@ from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.tasks.grammar import open_engine
+from support.checkpoints import write_checkpoint
 
 ENGINE = "checker 1.0"
 FAIR = Known(Calibration(90, 100, 80, 100), "some sentences")

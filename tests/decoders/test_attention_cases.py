@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from landscapes import WORD, played, written
 from parallelbench.decoders.dapd import Dapd
 from parallelbench.decoders.dawn import Dawn
 from parallelbench.decoders.demask import Demask
 from parallelbench.decoders.learn2pd import Learn2pd
 from parallelbench.decoders.mean_field import MeanField
+from support.landscapes import WORD, played, written
 
 A, B, C, D, *_ = WORD
 

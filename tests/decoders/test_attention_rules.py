@@ -6,14 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import references_attention as plain
-from landscapes import LONGEST, MASK, SYMBOL, Landscape, canvases, decoded
 from parallelbench.decoders.dapd import Dapd
 from parallelbench.decoders.dawn import Dawn
 from parallelbench.decoders.demask import Demask
 from parallelbench.decoders.learn2pd import Learn2pd
 from parallelbench.decoders.mean_field import MeanField
 from parallelbench.model import Prediction
+from support.landscapes import LONGEST, MASK, SYMBOL, Landscape, canvases, decoded
+from support.references import attention as plain
 
 agreement = settings(max_examples=200, deadline=None)
 blocks = st.sampled_from([None, None, 2, 3])

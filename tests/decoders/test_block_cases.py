@@ -2,9 +2,9 @@
 
 import pytest
 
-from landscapes import WORD, played, written
 from parallelbench.decoders.multi_block import MultiBlock, MultiBlockEntropy
 from parallelbench.decoders.sdar import SDAR
+from support.landscapes import WORD, played, written
 
 A, B, *_ = WORD
 

@@ -3,12 +3,12 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import references_blocks as plain
-from landscapes import MASK, batches, decoded
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.confidence_threshold import ConfidenceThreshold
 from parallelbench.decoders.multi_block import MultiBlock, MultiBlockEntropy
 from parallelbench.decoders.sdar import SDAR
+from support.landscapes import MASK, batches, decoded
+from support.references import blocks as plain
 
 agreement = settings(max_examples=200, deadline=None)
 blocks = st.sampled_from([None, 2, 3, 4, 5])

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from landscapes import WORD, played, written
 from parallelbench.decoders.credit import Credit
 from parallelbench.decoders.klass import Klass, KlassDream
 from parallelbench.decoders.persistence import Persistence
 from parallelbench.decoders.slow_fast import SlowFast
+from support.landscapes import WORD, played, written
 
 A, B, *_ = WORD
 

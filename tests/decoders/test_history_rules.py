@@ -3,8 +3,6 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import references_history as plain
-from landscapes import assert_agrees, batches
 from parallelbench.decode.lanes import _generator
 from parallelbench.decoders.credit import Credit
 from parallelbench.decoders.joint_threshold import JointThreshold
@@ -17,6 +15,8 @@ from parallelbench.decoders.saber import Saber
 from parallelbench.decoders.slow_fast import SlowFast
 from parallelbench.decoders.t2m import T2m
 from parallelbench.decoders.wino import Wino
+from support.landscapes import assert_agrees, batches
+from support.references import history as plain
 
 agreement = settings(max_examples=200, deadline=None)
 blocks = st.sampled_from([None, None, 2, 3, 5])

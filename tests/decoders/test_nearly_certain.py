@@ -11,7 +11,7 @@ from parallelbench.decoder import DECODERS, Progress, Statistics
 from parallelbench.model import Model, Prediction
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
-from plain import CODEC, prompt_of
+from support.plain import CODEC, prompt_of
 
 load_plugins()
 

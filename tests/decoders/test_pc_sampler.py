@@ -10,9 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checkpoints
-import references_blocks as plain
-from landscapes import CODEC, MASK, WORD, batches, decoded, played, written
 from parallelbench import evaluate
 from parallelbench.cli.program import main
 from parallelbench.decoder import DECODERS
@@ -25,7 +22,10 @@ from parallelbench.models.unigram_table import UnigramTable, count_tokens, read_
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.setting import build, make_setting, parse_settings
-from toys import WORDS
+from support import checkpoints
+from support.landscapes import CODEC, MASK, WORD, batches, decoded, played, written
+from support.references import blocks as plain
+from support.toys import WORDS
 
 A, B, C, *_ = WORD
 SEEN = {A: 90, B: 9, C: 1}

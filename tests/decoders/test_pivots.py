@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import references_pivots as plain
-from landscapes import CODEC, MASK, WORD, assert_agrees, batches, prompt_of
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decoders.pivot import Pivot
 from parallelbench.decoders.pivot_drafts import PivotDrafts
 from parallelbench.decoders.pivot_gain import PivotGain
 from parallelbench.model import Model, Prediction
+from support.landscapes import CODEC, MASK, WORD, assert_agrees, batches, prompt_of
+from support.references import pivots as plain
 
 A, B, C, D = WORD[:4]
 

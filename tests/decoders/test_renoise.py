@@ -8,10 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import diffusion_gemma
-import references_blocks as plain
-from diffusion_gemma import CANVAS
-from landscapes import MASK, WORD, Landscape, Script, batches, prompt_of, written
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
@@ -23,7 +19,11 @@ from parallelbench.model import Prediction, Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import parse_settings
-from toys import prompts
+from support import diffusion_gemma
+from support.diffusion_gemma import CANVAS
+from support.landscapes import MASK, WORD, Landscape, Script, batches, prompt_of, written
+from support.references import blocks as plain
+from support.toys import prompts
 
 A, B, C, *_ = WORD
 VOCABULARY = diffusion_gemma.TEXT["vocab_size"]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from landscapes import MASK, WORD, Landscape, played, prompt_of, written
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decoders.joint_threshold import JointThreshold
@@ -12,6 +11,7 @@ from parallelbench.decoders.remdm_llada import RemdmLlada
 from parallelbench.decoders.saber import Saber
 from parallelbench.decoders.t2m import T2m
 from parallelbench.decoders.wino import Wino
+from support.landscapes import MASK, WORD, Landscape, played, prompt_of, written
 
 A, B, C, D, *_ = WORD
 X = (A, 0.5)  # said of a place that is not asked for

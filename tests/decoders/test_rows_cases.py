@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from landscapes import CODEC, MASK, WORD, Tale, prompt_of, written
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
 from parallelbench.decoders.free_dave import FreeDave
 from parallelbench.decoders.info_gain import InfoGain
 from parallelbench.decoders.lopa import Lopa
 from parallelbench.decoders.punt import Punt
+from support.landscapes import CODEC, MASK, WORD, Tale, prompt_of, written
 
 A, B, *_ = WORD
 E = None

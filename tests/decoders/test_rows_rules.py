@@ -8,8 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import references_rows as plain
-from landscapes import CODEC, MASK, batches, prompt_of
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
@@ -20,6 +18,8 @@ from parallelbench.decoders.lopa import Lopa
 from parallelbench.decoders.one_by_one import OneByOne
 from parallelbench.decoders.punt import Punt
 from parallelbench.model import Row
+from support.landscapes import CODEC, MASK, batches, prompt_of
+from support.references import rows as plain
 
 #: Two canvases each: two hundred decodes of each strategy.
 agreement = settings(max_examples=100, deadline=None)

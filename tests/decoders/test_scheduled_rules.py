@@ -16,7 +16,7 @@ from parallelbench.decoders.dream import Dream, perturbed
 from parallelbench.decoders.eoser import EOSER
 from parallelbench.decoders.llada import LLaDA
 from parallelbench.decoders.prophet_whole_canvas import ProphetWholeCanvas
-from plain import CODEC, Scripted, assert_same_decode, canvases, decoded, scripted, written
+from support.plain import CODEC, Scripted, assert_same_decode, canvases, decoded, scripted, written
 
 T, F = True, False
 many = settings(max_examples=200, deadline=None)

@@ -13,7 +13,7 @@ from parallelbench.decoders.dsb import DSB
 from parallelbench.decoders.dus import DUS, dilated_groups
 from parallelbench.decoders.hierarchy import Hierarchy
 from parallelbench.decoders.local_leap import LocalLeap
-from plain import assert_same_decode, canvases, scripted, written
+from support.plain import assert_same_decode, canvases, scripted, written
 
 T, F = True, False
 many = settings(max_examples=200, deadline=None)

@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 import pytest
 
-from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
 from parallelbench.leaderboards.entry import eligibility, folder, season
 from parallelbench.leaderboards.entry.season import Season, seasons
 from parallelbench.leaderboards.verify import verification
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
+from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry
 
 COUNTS = ("bytes", "decompressed", "lines")
 

@@ -9,11 +9,11 @@ import os
 
 import pytest
 
-from entries import digested, merge_steps
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import folder
 from parallelbench.leaderboards.verify.verification import MOST_FAULTS, verified
 from parallelbench.record import _digest_of
+from support.entries import digested, merge_steps
 
 MIB = 2**20
 ATTACKS = {}

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from fabricated import fabricated_record
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from entries import SEED, TASKS_OF_SEASON, make_entry
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.board.standings import standings
 from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
@@ -26,6 +24,8 @@ from parallelbench.prompt import Codec, build_prompt
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
+from support.entries import SEED, TASKS_OF_SEASON, make_entry
+from support.fabricated import fabricated_record
 
 README = Path(__file__).parents[2] / "README.md"
 HONEST_TEMPLATE = (

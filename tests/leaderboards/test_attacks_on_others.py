@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from board_entries import PRACTICE, decodes, entry_of
-from entries import Spoilt
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.board import standings as of_standings
 from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.board.standings import standings
 from parallelbench.leaderboards.entry.wording import scripts_in
 from parallelbench.leaderboards.verify.verification import verified
+from support.board_entries import PRACTICE, decodes, entry_of
+from support.entries import Spoilt
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 HONEST = [*decodes("confidence:k=1", 1.0, 32), *decodes("confidence:k=2", 1.0, 16)]

@@ -8,8 +8,6 @@ from typing import ClassVar
 import pytest
 import yaml
 
-import checkpoints
-from entries import Spoilt, make_entry, make_run
 from parallelbench.decoder import DECODERS, Chooser
 from parallelbench.decoders.selection import top
 from parallelbench.errors import RequestError, SubmissionError
@@ -19,7 +17,9 @@ from parallelbench.leaderboards.commands.regenerate import regenerated
 from parallelbench.leaderboards.verify.verification import content_of, verified
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute
-from servers import Scripted, says
+from support import checkpoints
+from support.entries import Spoilt, make_entry, make_run
+from support.servers import Scripted, says
 
 #: What the attacks of this file found: refused with a sentence.
 ATTACKS = {}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from board_entries import PRACTICE, TASKS, decodes, entry_of
 from parallelbench import evaluate
 from parallelbench.analysis.measures.speed import resampled_means, speeds_at
 from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.leaderboards.board.standings import PERCENTS, standings
+from support.board_entries import PRACTICE, TASKS, decodes, entry_of
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -15,8 +15,6 @@ import urllib.request
 import pytest
 import tokenizers
 
-import checkpoints
-from entries import Spoilt, make_entry
 from parallelbench.cli.program import main
 from parallelbench.console.progress import Progress
 from parallelbench.errors import RunFileError, SubmissionError
@@ -27,6 +25,8 @@ from parallelbench.leaderboards.entry.confined import confined
 from parallelbench.leaderboards.verify.unseen import Unseen
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.prompt import Codec
+from support import checkpoints
+from support.entries import Spoilt, make_entry
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a child")
 

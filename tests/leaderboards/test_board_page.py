@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import browser as chromium
-from board_entries import called, decoded, entry_of
-from browser import EVIL
 from parallelbench.leaderboards.board.pages import build_site
+from support import browser as chromium
+from support.board_entries import called, decoded, entry_of
+from support.browser import EVIL
 
 pytestmark = chromium.NEEDED
 

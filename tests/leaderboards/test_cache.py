@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from entries import SEED, TASKS_OF_SEASON, Spoilt
 from parallelbench.cli.program import main
 from parallelbench.console import progress
 from parallelbench.errors import SubmissionError
@@ -16,6 +15,7 @@ from parallelbench.leaderboards.verify.cache import Finding, VerificationCache, 
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.run.runfile import make_runfile
 from parallelbench.task import TASKS
+from support.entries import SEED, TASKS_OF_SEASON, Spoilt
 
 FINDING = Finding(level="recomputed", remarks=("a remark",), redecoded={}, content="1" * 64)
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from landscapes import CODEC, Landscape, prompt_of
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, STATISTICS, STEPS_PER_TOKEN
@@ -13,6 +12,7 @@ from parallelbench.errors import RequestError
 from parallelbench.leaderboards.verify.unseen import Course, Courses, course_of
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
+from support.landscapes import CODEC, Landscape, prompt_of
 
 load_plugins()
 torch.set_num_threads(1)

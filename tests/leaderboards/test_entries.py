@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import checkpoints
-from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
 from parallelbench.cli.program import main
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
@@ -25,6 +23,8 @@ from parallelbench.ranges import LEAST_SPOT_CHECK
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
 from parallelbench.run.shard import Shard
+from support import checkpoints
+from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
 
 
 @pytest.fixture(scope="module")

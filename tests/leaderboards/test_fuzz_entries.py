@@ -4,14 +4,14 @@ import json
 import lzma
 import shutil
 
-import checkpoints
-from fuzzing import faults
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.entry import folder
 from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
 from parallelbench.setting import build, make_setting
+from support import checkpoints
+from support.fuzzing import faults
 
 
 def seal(place):

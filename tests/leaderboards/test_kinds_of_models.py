@@ -7,8 +7,6 @@ import pytest
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-import checkpoints
-from entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, merge_steps
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.board.standings import standings
@@ -17,7 +15,9 @@ from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
-from servers import Scripted, says
+from support import checkpoints
+from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, merge_steps
+from support.servers import Scripted, says
 
 #: Families whose rows are not computed whole: fields, and strategies that they can serve.
 KINDS = {

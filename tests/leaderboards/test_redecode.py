@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import parallelbench.models
-from entries import Spoilt, make_entry, results_of
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.commands.regenerate import regenerated
 from parallelbench.leaderboards.entry.entry import Redecoded, level_of
@@ -18,6 +17,7 @@ from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.setting import build
+from support.entries import Spoilt, make_entry, results_of
 
 #: Looks back on what it wrote, so that rounding is not asked for an explanation.
 REVISING = "rcr"

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import parallelbench.leaderboards
-from board_entries import PRACTICE, decodes, entry_of
 from parallelbench.console.terminal import new_console
 from parallelbench.errors import StorageError
 from parallelbench.leaderboards.board import standings as of_standings
 from parallelbench.leaderboards.board.pages import LEVELS, build_site, season_data
 from parallelbench.leaderboards.board.standings import PERCENTS, standings
 from parallelbench.leaderboards.commands.site import build, leaders, server_of
+from support.board_entries import PRACTICE, decodes, entry_of
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 RECORDS = [

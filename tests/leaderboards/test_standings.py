@@ -5,7 +5,6 @@ from importlib import resources
 
 import pytest
 
-from board_entries import PRACTICE, TASKS, decodes, entry_of
 from parallelbench.analysis.measures.speed import hindsight_efficiency, oracle_efficiency, speed_at
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, sweep_of
 from parallelbench.decoder import DECODERS
@@ -13,6 +12,7 @@ from parallelbench.leaderboards.board.bound import decoded_bound
 from parallelbench.leaderboards.board.standings import RESAMPLES, scopes_of, standings
 from parallelbench.leaderboards.entry.season import seasons
 from parallelbench.setting import parse_settings
+from support.board_entries import PRACTICE, TASKS, decodes, entry_of
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 

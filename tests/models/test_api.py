@@ -19,7 +19,7 @@ from parallelbench.models import api
 from parallelbench.models.api import Api
 from parallelbench.sample import Message
 from parallelbench.setting import build, parse_settings
-from servers import (
+from support.servers import (
     DONE,
     Scripted,
     drips,

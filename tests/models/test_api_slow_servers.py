@@ -17,7 +17,7 @@ from parallelbench.models.api import Api
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.sample import Message
-from servers import DONE, Scripted, echoes, fails, piece, says, streams
+from support.servers import DONE, Scripted, echoes, fails, piece, says, streams
 
 KEY = "sk-0123456789-do-not-tell"
 REPLY = json.dumps({"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]})

@@ -5,9 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-import checkpoints
-import diffusion_gemma
-import golden
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
@@ -19,7 +16,8 @@ from parallelbench.model import Row
 from parallelbench.models.attention import Watch
 from parallelbench.models.hf import HuggingFace
 from parallelbench.setting import build, parse_settings
-from toys import prompts
+from support import checkpoints, diffusion_gemma, golden
+from support.toys import prompts
 
 TOLERANCE = 1e-5
 MASKED = ("llada", "illada", "llada-moe", "dream")

@@ -7,8 +7,6 @@ import pytest
 import torch
 import transformers
 
-import checkpoints
-import golden
 from parallelbench.checks import doctor
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
@@ -20,7 +18,8 @@ from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store
 from parallelbench.models.network import NetworkModel
 from parallelbench.setting import build, parse_settings, split_settings
-from toys import prompts
+from support import checkpoints, golden
+from support.toys import prompts
 
 TOLERANCE = 1e-5
 FAMILIES = ("llama", "qwen3")

@@ -7,8 +7,6 @@ import torch
 import transformers
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-import checkpoints
-import golden
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
@@ -16,7 +14,8 @@ from parallelbench.model import Row
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Store
 from parallelbench.setting import build, parse_settings, split_settings
-from toys import Branching, Revising, Sliding, Steady, prompts
+from support import checkpoints, golden
+from support.toys import Branching, Revising, Sliding, Steady, prompts
 
 TOLERANCE = 1e-5
 FAMILIES = ("sdar", "sdar-moe", "llada2", "fast-dllm-v2", "nemotron")

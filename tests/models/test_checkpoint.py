@@ -14,8 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import checkpoints
-import golden
 from parallelbench.errors import CheckpointError, FieldError, UnknownNameError
 from parallelbench.model import MODELS
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
@@ -23,6 +21,7 @@ from parallelbench.models.families import FAMILIES, family_of, stock_config
 from parallelbench.models.hf import HuggingFace
 from parallelbench.sample import Message
 from parallelbench.setting import build, parse_settings
+from support import checkpoints, golden
 
 TOLERANCE = 1e-5
 AUTOREGRESSIVE = ("llama", "qwen3")

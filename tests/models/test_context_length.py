@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 
-import checkpoints
 from parallelbench.cli.program import main
 from parallelbench.errors import RunFileError
 from parallelbench.models.families import context_length, family_of, stock_config
@@ -15,6 +14,7 @@ from parallelbench.models.mini import FOLDER
 from parallelbench.prompt import build_prompt
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import assemble, check, draw, execute
+from support import checkpoints
 
 FIELDS = {"llada": "max_sequence_length"}
 

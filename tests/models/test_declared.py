@@ -5,8 +5,6 @@ import shutil
 
 import pytest
 
-import checkpoints
-import diffusion_gemma
 from parallelbench.cli.program import main
 from parallelbench.errors import CheckpointError
 from parallelbench.models import config_numbers
@@ -14,6 +12,7 @@ from parallelbench.models.config_numbers import check_numbers
 from parallelbench.models.families import family_of
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
+from support import checkpoints, diffusion_gemma
 
 DIFFUSION = tuple(name for name in checkpoints.FAMILIES if name not in {"llama", "qwen3"})
 IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import checkpoints
-import diffusion_gemma
 from parallelbench.cli.program import main
 from parallelbench.models.families import FAMILIES
 from parallelbench.models.hf import HuggingFace
 from parallelbench.run.rundir import RunDirectory
+from support import checkpoints, diffusion_gemma
 
 README = Path(__file__).parents[2] / "README.md"
 CHECKPOINTS = {

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-import checkpoints
-import diffusion_gemma
 from parallelbench.errors import CheckpointError, FieldError
 from parallelbench.models.families import FAMILIES, family_of
 from parallelbench.models.fields import without_ignored
 from parallelbench.models.mini import FOLDER
+from support import checkpoints, diffusion_gemma
 
 #: Of each family, what the published configuration does not have and would need another network.
 FOREIGN = {

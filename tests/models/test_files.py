@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import checkpoints
 from parallelbench.errors import CheckpointError
 from parallelbench.models.checkpoint import Wanted, load_checkpoint, load_codec_alone
 from parallelbench.models.files import weight_files
 from parallelbench.models.hf import HuggingFace
+from support import checkpoints
 
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"

@@ -12,8 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-import checkpoints
-import golden
+from support import checkpoints, golden
 
 TOLERANCE = 1e-5
 BATCH, LENGTH, BLOCK = 4, 24, 8

@@ -18,7 +18,7 @@ from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
-from toys import Colours
+from support.toys import Colours
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import checkpoints
-import golden
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
@@ -16,7 +14,8 @@ from parallelbench.models import network
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.keyvalue import Kept, Store
 from parallelbench.setting import build, parse_settings, split_settings
-from toys import FULL_CONTRACT, Branching, Steady, prompts
+from support import checkpoints, golden
+from support.toys import FULL_CONTRACT, Branching, Steady, prompts
 
 TOLERANCE = 1e-5
 FAMILIES = ("llada", "illada", "llada-moe", "dream")

@@ -2,9 +2,9 @@
 
 import pytest
 
-import checkpoints
 from parallelbench.errors import CheckpointError
 from parallelbench.models.hf import HuggingFace
+from support import checkpoints
 
 FAMILIES = [f for f in checkpoints.FAMILIES if f not in {"llama", "qwen3"}]
 

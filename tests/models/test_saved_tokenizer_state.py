@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-import checkpoints
 from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
@@ -13,6 +12,7 @@ from parallelbench.prompt import build_prompt
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
+from support import checkpoints
 
 TRUNCATION = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
 PADDING = {

@@ -7,9 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import checkpoints
-import diffusion_gemma
-from diffusion_gemma import CANVAS, WINDOW, golden_logits
 from parallelbench import evaluate
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
@@ -19,7 +16,9 @@ from parallelbench.model import Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import build, parse_settings
-from toys import Revising, Surest, Wavering, prompts
+from support import checkpoints, diffusion_gemma
+from support.diffusion_gemma import CANVAS, WINDOW, golden_logits
+from support.toys import Revising, Surest, Wavering, prompts
 
 TOLERANCE = 1e-5
 VOCABULARY = diffusion_gemma.TEXT["vocab_size"]

@@ -14,8 +14,6 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-import original_checkout
-from original_checkout import LINE, NEW, PLACE, ROWS, write_checkout
 from parallelbench.cli.program import main
 from parallelbench.errors import (
     FieldError,
@@ -36,6 +34,8 @@ from parallelbench.tasks import original_rules as rules
 from parallelbench.tasks.original_bundle import OriginalDataError, bundle_of
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.original_text import OriginalText
+from support import original_checkout
+from support.original_checkout import LINE, NEW, PLACE, ROWS, write_checkout
 
 CONFIG = "waiting_line/task_config.yaml"
 TEXTS = [name for name in ROWS if name.startswith(("words", "paraphrase"))]

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from published_results import LISTS, MODEL, SETTINGS, TASKS, line, write
 
 from parallelbench.analysis.measures.board_speeds import agreements, board_speeds
 from parallelbench.analysis.measures.joined import JoinedRuns, open_runs
@@ -16,6 +15,7 @@ from parallelbench.results.result import average_over_tasks, summarize
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.tasks.original_bundle import OriginalDataError
 from parallelbench.tasks.original_results import read_results
+from support.published_results import LISTS, MODEL, SETTINGS, TASKS, line, write
 
 
 def results_of(folder, tasks=("waiting_line_copy", "waiting_line_shuffle"), count=4, wrong=1):

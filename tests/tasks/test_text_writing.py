@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkpoints import write_checkpoint
 from parallelbench import evaluate
 from parallelbench.cli.program import main
 from parallelbench.errors import (
@@ -48,6 +47,7 @@ from parallelbench.tasks.text_scores import (
 from parallelbench.tasks.text_sources import PARAPHRASES, SAMSUM, read_texts, read_word_sets
 from parallelbench.tasks.text_writing import Summarization
 from parallelbench.training.data import make_example
+from support.checkpoints import write_checkpoint
 
 TEXT = TASKS.matching("text_writing/*")
 LEVELS = ("easy", "medium", "hard")

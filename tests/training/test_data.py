@@ -215,8 +215,8 @@ def test_a_tokenizer_of_other_words_is_refused():
 
 
 def test_a_tokenizer_of_subwords_may_split_names(tmp_path):
-    import checkpoints
     from parallelbench.models.checkpoint import Wanted, load_checkpoint
+    from support import checkpoints
 
     folder = checkpoints.write_checkpoint("llada", tmp_path / "llada")
     codec = load_checkpoint(Wanted(path=str(folder))).codec

@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy import stats
 
-import checkpoints
 from parallelbench.model import Row
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.masked import MaskedModel
 from parallelbench.training.data import Example
 from parallelbench.training.objective import alike, collate, draw_counts, draw_masks, losses
-from toys import prompts
+from support import checkpoints
+from support.toys import prompts
 
 MASK, END, VOCABULARY = 9, 8, 10
 

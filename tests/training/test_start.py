@@ -7,13 +7,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-import checkpoints
 from parallelbench.errors import CheckpointError
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.hf import HuggingFace
 from parallelbench.training import Base, Scratch
 from parallelbench.training.folder import Folder
 from parallelbench.training.start import open_trainee, write_random
+from support import checkpoints
 
 MASKED = ("llada", "illada", "llada-moe", "dream")
 SIZES = {"hidden": 32, "layers": 2, "heads": 2, "feed_forward": 40}

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import checkpoints
 from parallelbench import evaluate
 from parallelbench.errors import (
     CanvasError,
@@ -23,6 +22,7 @@ from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.prompt import build_prompt
 from parallelbench.training import AdamW, Base, Muon, Scratch, train, trainer
 from parallelbench.training.data import training_rng
+from support import checkpoints
 
 WEIGHTS = "model.safetensors"
 STATE = "training_state.pt"

@@ -6,11 +6,11 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-import checkpoints
 from parallelbench.errors import RequestError
 from parallelbench.models.hf import HuggingFace
 from parallelbench.training import trainer
 from parallelbench.training.verb import train
+from support import checkpoints
 
 DICE = "choices/dice:rolls=3,canvas_length=8,shots=0,template=terse"
 TINY = ["--hidden", "32", "--layers", "1", "--heads", "2", "--feed-forward", "48"]

@@ -128,7 +128,7 @@ def test_accelerate_launches_the_same_training(tmp_path):
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """Return the folder in which two processes acted, and what each of them found."""
-    import checkpoints
+    from support import checkpoints
 
     folder = tmp_path_factory.mktemp("pair")
     checkpoints.write_checkpoint("llada", folder / "base")

@@ -1,0 +1,1 @@
+"""Helpers of the tests: toy models and tasks, plain references, checkpoints, servers, entries."""
