@@ -1,35 +1,35 @@
 """Choices: one short answer out of several that are equally right.
 
-*Asked:* a place, a country with its capital, two summands, a date, some dice rolls, or a
-place for each of several people.  Any right answer will do.
+*Question:* a place, a country with its capital, two summands, a date, some dice rolls, or a
+place for each of several people.  Every right answer is equally good.
 
-*Why it is hard here:* the answers are so short and so well known that only decoding can go
-wrong.  Each word is uncertain, and settles the others once it is written: words drawn side
-by side, each from its own marginal, make names like "New City" that nobody offered.  The
-dice are the control: as uncertain as any, yet no roll depends on another, so one step is
-perfect and a decoder that waits for confidence waits for nothing.
+*Why it is hard:* the answers are so short and so well known that only decoding can go
+wrong.  Each word is uncertain and determines the others once it is committed: words drawn in
+parallel, each from its own marginal, make names such as "New City" that are not on the list.
+The dice are the control: as uncertain as the others, but no roll depends on another, so one
+step is perfect and a decoder that waits for confidence waits for nothing.
 
-*Where the theory stands:* the total correlation C(Y|X) of the answer's words is what
-writing them in one step must cost, in bits (layout and certain words cost nothing):
+*Theory:* the total correlation C(Y|X) of the answer's words, in bits, is the least that
+committing them in one step costs (layout and certain words cost nothing):
 
 =======  ==================================================================================
 city     H(first) + H(second) - 2 = 1 for the four places of the default
-capital  log2 ``options``: the country settles the capital and the capital the country
-sum      log2 (N + 1) for sum N: either number settles the other
-date     tens digit against last digit of the day, which settles it: 1.5 for the 4 dates of
-         a month, 1.52 or 1.92 for 5
+capital  log2 ``options``: the country determines the capital and vice versa
+sum      log2 (N + 1) for sum N: either number determines the other
+date     tens digit and last digit of the day: 1.5 for the 4 dates of a month, 1.52 or 1.92
+         for 5
 dice     0, with ``rolls`` * log2 6 bits of entropy
 roster   1 per person, 2 steps for any number of people: all first words, all second words
 =======  ==================================================================================
 
-*The lenient reading* finds an answer in prose, forgives capitals, and where a reply names
-several answers takes the last.
+*The lenient reading* finds an answer in prose, ignores case, and takes the last answer where a
+reply names several.
 
-*Problems of a reply*, the first that holds:
+*Problems of a reply*, first match:
 
 =======  ==================================================================================
-city     ``unreadable``: no two words of place names side by side; ``glued name``: they
-         make no place; ``not listed``: they make one that was not offered
+city     ``unreadable``: no two adjacent words of place names; ``glued name``: they make no
+         place; ``not listed``: they make one that was not offered
 capital  ``unreadable``: no country is named; ``not listed``: not one that was offered;
          ``wrong capital``: the capital named is not its capital, or none is
 sum      ``unreadable``: no sum is found; ``wrong count``: not two numbers; ``wrong sum``
@@ -37,9 +37,9 @@ date     ``unreadable``: no date is found; ``no such date``; ``wrong year``;
          ``wrong month``; ``wrong weekday``
 dice     ``unreadable``: no number is found; ``wrong count``: too few or too many rolls;
          ``not a face``: a number outside 1 to 6
-roster   ``unreadable``: no two words of place names side by side; ``extra person``: a
-         place goes to nobody listed; ``person twice``; ``missing person``; then as for
-         city, for any of the places
+roster   ``unreadable``: no two adjacent words of place names; ``extra person``: a place
+         without a listed person; ``person twice``; ``missing person``; then as for city, for
+         any of the places
 =======  ==================================================================================
 
 Source: the four places are the founding example of Kang et al., ParallelBench
@@ -70,10 +70,10 @@ def _marks(reply: str, answer: str, problem: str | None, parts: Mapping[str, flo
     """Return the marks of ``reply``, in which ``answer`` was found.
 
     Args:
-        reply: As it stands.
-        answer: What was found in it, written in the form that was asked for.
-        problem: What is wrong with ``answer``; None if it is right.
-        parts: Named shares in [0, 1] of what is right.
+        reply: Unchanged reply.
+        answer: Answer found in the reply, in the requested form.
+        problem: Name of the answer's problem; None if it is right.
+        parts: Named shares of right parts, each in [0, 1].
     """
     right = problem is None
     return Marks(
@@ -110,7 +110,7 @@ CITIES = (
 CITY_WORDS = tuple(dict.fromkeys(word for city in CITIES for word in city.split()))
 
 _ANY_CITY_WORD = f"(?:{'|'.join(CITY_WORDS)})"
-# A single word is passed over: "New York is a city" names one place.
+# A single word is ignored: "New York is a city" names one place.
 _CITY_WORDS_IN_A_ROW = re.compile(
     rf"\b{_ANY_CITY_WORD}(?:[ \t]+{_ANY_CITY_WORD})+\b", re.IGNORECASE
 )
@@ -118,18 +118,18 @@ _SPELLING = {city.casefold(): city for city in CITIES}
 
 
 class _Place(NamedTuple):
-    """Words of place names that stand side by side in a reply.
+    """Adjacent words of place names in a reply.
 
     Attributes:
-        before: The reply since the place named before this one, or since its beginning.
-        name: The words; as in ``CITIES`` if they make one of those.
+        before: Text between the previous place, or the beginning of the reply, and this one.
+        name: The words, spelled as in ``CITIES`` if they make one of those places.
     """
 
     before: str
     name: str
 
     def problem(self, offered: Sequence[str]) -> str | None:
-        """Return why this is none of the places ``offered``; None if it is one."""
+        """Return the problem of a place that is not ``offered``; None if it is offered."""
         if self.name in offered:
             return None
         return "not listed" if self.name in CITIES else "glued name"
@@ -153,8 +153,8 @@ class City(Task):
     a right answer: "New City" has both, and is wrong.
 
     Attributes:
-        options: How many places are offered, 2 to 10; with 2, both begin with "New" and
-            nothing depends on anything.
+        options: Number of places offered, 2 to 10; with 2, both begin with "New" and the words
+            are independent.
 
     Raises:
         ValueError: ``options`` is out of range.
@@ -183,7 +183,7 @@ class City(Task):
             raise ValueError(f"options must be 2 to {len(CITIES)} places, got {self.options}")
 
     def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  always the same
-        """Return the question, the same every time, with any of its answers."""
+        """Return the question, which is always the same, with a random right answer."""
         offered = list(CITIES[: self.options])
         return Problem(
             slots={"places": ", ".join(offered)},
@@ -223,7 +223,7 @@ def _read_capitals() -> Mapping[str, str]:
     return {row["country"]: row["capital"] for row in rows}
 
 
-#: The capital of each country; every name is one word, and none comes twice.
+#: The capital of each country; every name is one word and unique.
 CAPITALS = _read_capitals()
 
 _COUNTRY = re.compile(rf"\b(?:{'|'.join(CAPITALS)})\b", re.IGNORECASE)
@@ -242,7 +242,7 @@ class Capital(Task):
     France" has both, and is wrong.
 
     Attributes:
-        options: How many countries are listed, 2 to 60; they differ from sample to sample.
+        options: Number of countries listed, 2 to 60; they differ from sample to sample.
 
     Raises:
         ValueError: ``options`` is out of range.
@@ -399,14 +399,14 @@ def _sum_form(first: int, second: int) -> str:
 
 
 def _number(digits: str) -> int:
-    # Python refuses to read thousands of digits.  The first 19 of a longer number are
-    # more than anything that is asked for, which is all that has to be known of it.
+    # Python refuses to parse thousands of digits.  The first 19 digits of a longer number
+    # already exceed every number that is asked for.
     return int(digits.lstrip("0")[:19] or "0")
 
 
 # --- Dates ------------------------------------------------------------------------------
 
-# The names in ``calendar`` follow the reader's locale; a prompt must not.
+# The names in ``calendar`` follow the locale; a prompt must not.
 _MONTHS = (
     "January",
     "February",
@@ -437,7 +437,7 @@ _DATE_FORMS = tuple(
 
 
 class _Ymd(NamedTuple):
-    """Year, month and day as a reply gives them: there may be no such date."""
+    """Year, month and day as a reply gives them; the date may not exist."""
 
     year: int
     month: int
@@ -476,8 +476,8 @@ class Date(Task):
     with any of ``-/.``, or with the month's English name.
 
     Attributes:
-        months: How many months in a row the date may lie in, 1 to 12; they lie in one
-            year, from 2000 to 2099, of the calendar in use today.
+        months: Number of consecutive months in which the date may lie, 1 to 12; all in one
+            year from 2000 to 2099 of the Gregorian calendar.
 
     Raises:
         ValueError: ``months`` is out of range.
@@ -547,7 +547,7 @@ class Date(Task):
 
 
 def _first_and_count(facts: Mapping[str, Any]) -> tuple[date, int]:
-    """Return the first of the dates asked for, and how many there are, a week apart."""
+    """Return the first right date and the number of right dates, a week apart."""
     year, last_month = facts["year"], facts["first_month"] + facts["months"] - 1
     begin = date(year, facts["first_month"], 1)
     end = date(year, last_month, monthrange(year, last_month)[1])
@@ -579,7 +579,7 @@ class Dice(Task):
     commas, semicolons, bars or "and" between them; failing that, the last number.
 
     Attributes:
-        rolls: How many, 1 to 100.
+        rolls: Number of rolls, 1 to 100.
 
     Raises:
         ValueError: ``rolls`` is out of range.
@@ -606,7 +606,7 @@ class Dice(Task):
             raise ValueError(f"rolls must be 1 to 100, got {self.rolls}")
 
     def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  always the same
-        """Return the question, the same every time, with any of its answers."""
+        """Return the question, which is always the same, with a random right answer."""
         return Problem(
             slots={"rolls": str(self.rolls)},
             reference=" ".join(rng.choice(_FACES) for _ in range(self.rolls)),
@@ -614,7 +614,7 @@ class Dice(Task):
         )
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return 1 if ``reply`` gives as many faces as were asked for, else 0."""
+        """Return 1 if ``reply`` gives the requested number of faces, else 0."""
         expected = sample.facts["rolls"]
         rows = [re.findall(r"[0-9]+", row) for row in _ROLLS.findall(reply)]
         if not rows:
@@ -627,7 +627,7 @@ class Dice(Task):
         return _marks(reply, " ".join(rolls), problem, parts)
 
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
-        """Return all rows of rolls, all equally likely; the same object for every sample.
+        """Return all sequences of rolls, all equally likely; the same object for every sample.
 
         Raises:
             NotEnumerableError: There are more than ``limit``.
@@ -644,7 +644,7 @@ def _all_rolls(rolls: int) -> Answers:
 
 # --- A place for each of several people -------------------------------------------------
 
-#: Names of one word that are no part of any place.
+#: Names of one word that occur in no place name.
 PEOPLE = (
     "Ada",
     "Boris",
@@ -666,11 +666,11 @@ PEOPLE = (
 class Roster(Task):
     """Ask for one of four places for each of ``people`` people, independently.
 
-    The lenient reading takes each place with the one listed person who is named between
-    the place before and itself; the order of the people is forgiven.
+    The lenient reading gives each place to the one listed person named between the previous
+    place and this one, in any order of the people.
 
     Attributes:
-        people: How many, 1 to 12; none comes twice.
+        people: Number of people, 1 to 12, all different.
 
     Raises:
         ValueError: ``people`` is out of range.
@@ -731,7 +731,7 @@ class Roster(Task):
         return _marks(reply, answer, problem, parts)
 
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
-        """Return every way to give each person a place, all equally likely.
+        """Return every assignment of a place to each person, all equally likely.
 
         Raises:
             NotEnumerableError: There are more than ``limit``.
@@ -748,7 +748,7 @@ def _roster(people: Sequence[str], places: Sequence[str]) -> str:
 
 
 def _person_in(text: str, people: Sequence[str]) -> str | None:
-    """Return the one person whom ``text`` names; None if it is nobody or several."""
+    """Return the only person named in ``text``; None if there is none or several."""
     words = re.findall(r"\w+", text.casefold())
     named = [person for person in people if person.casefold() in words]
     return named[0] if len(named) == 1 else None

@@ -3,14 +3,13 @@
 *Asked:* a list and one thing to do to it; the reply is the list that results, in the form
 ``[A, B, C]``.
 
-*Why it is hard here:* the reader of the prompt needs no knowledge at all, so what goes
-wrong is due to decoding.  Where one list is right, every item can be written at once.
-Where the decoder may choose (which order, which item, which place), each item is fixed by
-what the others turned out to be: items drawn side by side from their own marginals come
-twice, or not at all.
+*Why it is hard:* the prompt needs no knowledge, so every error is due to decoding.  Where only
+one list is right, every item can be committed at once.  Where the decoder may choose (an order,
+an item, a place), each item depends on all the others: items drawn in parallel from their own
+marginals are repeated or missing.
 
-*Where the theory stands:* ``analysis`` computes the total correlation of n items, in bits,
-which is what writing them in one step must cost:
+*Theory:* ``analysis`` computes the total correlation of n items, in bits, the least that
+committing them in one step costs:
 
 ==================  =====================================================================
 copy, reverse,      0
@@ -22,21 +21,20 @@ insert_random       sum over j = 0..n of H(1/(n+1), j/(n+1), (n-j)/(n+1)), less 
 remove_random       sum over j = 1..n-1 of H(j/n, 1-j/n), less log2 n
 ==================  =====================================================================
 
-These count one item as one token, with the brackets and separators already standing: the
-infilling form (``form=infill``).  In the free form the decoder writes the list from its
-first bracket to its last.
+One item counts as one token, with brackets and separators already on the canvas: the infilling
+form (``form=infill``).  In the free form the decoder writes the whole list, brackets included.
 
-*Problems of a reply*, the first that holds:
+*Problems of a reply*, first match:
 
 1. ``unreadable``: no list is found;
-2. ``unchanged``: the list came back as it was given (for shuffle: ``identity``);
-3. ``repeated item``: an item comes twice;
+2. ``unchanged``: the reply is the given list (for shuffle: ``identity``);
+3. ``repeated item``: an item occurs twice;
 4. ``glued name``: an item joins halves of two names (in the waiting line only);
 5. ``unknown item``: an item that the prompt does not name;
 6. ``wrong length``: too few or too many items;
-7. ``new item missing``: the item to be put in is left out;
-8. ``wrong order``: the listed items do not follow one another as they should;
-9. ``wrong place``: they do, but the item put in or taken out is at the wrong place.
+7. ``new item missing``: the item to insert is missing;
+8. ``wrong order``: the given items are not in the required order;
+9. ``wrong place``: they are, but the inserted or removed item is at the wrong place.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4, equations 3 and 4.
 """
@@ -92,10 +90,9 @@ class ListTask(Task):
     """Ask for an operation on a list of distinct items, and mark the list in the reply.
 
     Attributes:
-        operation: What is to be done.
+        operation: Operation on the list.
         form: ``free``: the decoder writes the whole list.  ``infill``: brackets, commas and
-            spaces already stand and it writes the items, which is what the paper's
-            formulas are about.
+            spaces are on the canvas and it writes the items, the case of the paper's formulas.
 
     Raises:
         ValueError: An unknown form, or what :class:`~parallelbench.task.Task` refuses.
@@ -122,10 +119,10 @@ class ListTask(Task):
         )
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return 1 for a right list, else 0 and the first problem that holds.
+        """Return 1 for a right list, else 0 and the first problem that applies.
 
-        The one part, ``items``, is the share of a right answer's items that the reply
-        holds, wherever they stand; of several right answers, of the one that it suits best.
+        The only part, ``items``, is the share of a right answer's items that the reply
+        contains at any place, for the right answer with the highest share.
         """
         operation = self.operation.from_facts(sample.facts)
         found = read_list_strictly(reply)
@@ -139,7 +136,7 @@ class ListTask(Task):
         return Marks(float(strict), float(problem is None), problem, parts)
 
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
-        """Return the uniform law over the right lists.
+        """Return the uniform distribution over the right lists.
 
         Raises:
             NotEnumerableError: There are more than ``limit``.
@@ -156,10 +153,10 @@ class ListTask(Task):
         return self.operation.ask(rng, drawn)
 
     def _wording(self) -> dict[str, str]:
-        """Return what the templates may name beside the operation."""
+        """Return the template slots that do not belong to the operation."""
         return {}
 
-    def _glued(self, named: Sequence[str]) -> frozenset[str]:  # noqa: ARG002  see waiting_line
+    def _glued(self, named: Sequence[str]) -> frozenset[str]:
         """Return the texts that join halves of two of the items ``named``."""
         return frozenset()
 
@@ -185,8 +182,8 @@ class ListTask(Task):
 
 
 def _share_of_items(operation: Operation, reply: Sequence[str]) -> float:
-    # Right answers differ in what they hold in at most n + 1 ways, and those come first:
-    # only shuffling has more answers, and all of them hold the same.
+    # At most n + 1 right answers have different sets of items, and these come first: only
+    # shuffling has more answers, all with the same items.
     answers = islice(operation.results(), len(operation.items) + 1)
     found = frozenset(reply)
     return max(len(found.intersection(answer)) for answer in answers) / operation.length
@@ -200,12 +197,12 @@ class ListOperation(ListTask):
     """Ask for an operation on a list of letters or words.
 
     Attributes:
-        length: How many items the list has, before anything is done to it.
-        items: Capital letters, or nouns of everyday things.
+        length: Number of items of the given list.
+        items: Kind of items: capital letters, or nouns of everyday things.
 
     Raises:
-        ValueError: Too few items for a right answer, or more than there are, less the one
-            that is put in.
+        ValueError: Too few items for a right answer, or more than the pool holds without the
+            inserted one.
     """
 
     words: ClassVar[tuple[str, ...]] = LETTERS + WORDS
@@ -219,7 +216,7 @@ class ListOperation(ListTask):
             raise ValueError(unknown("kind of item", self.items, _POOLS))
         self._refuse_length(self.length, _POOLS[self.items], self.items)
 
-    def _draw_items(self, rng: random.Random, index: int) -> tuple[str, ...]:  # noqa: ARG002  the length is told
+    def _draw_items(self, rng: random.Random, index: int) -> tuple[str, ...]:
         return tuple(rng.sample(_POOLS[self.items], self.length + self.operation.takes_new))
 
     def _wording(self) -> dict[str, str]:
@@ -248,7 +245,7 @@ def _templates(default: str, terse: str, story: str) -> Mapping[str, str]:
 
 @TASKS.register("list_operations/copy")
 class Copy(ListOperation):
-    """Give the list back as it is."""
+    """Return the list unchanged."""
 
     name = "list_operations/copy"
     operation = Copied
@@ -261,7 +258,7 @@ class Copy(ListOperation):
 
 @TASKS.register("list_operations/reverse")
 class Reverse(ListOperation):
-    """Turn the list around."""
+    """Reverse the list."""
 
     name = "list_operations/reverse"
     operation = Reversed
@@ -274,7 +271,7 @@ class Reverse(ListOperation):
 
 @TASKS.register("list_operations/sort")
 class Sort(ListOperation):
-    """Put the list into alphabetical order."""
+    """Sort the list alphabetically."""
 
     name = "list_operations/sort"
     operation = Sorted
@@ -288,10 +285,10 @@ class Sort(ListOperation):
 @TASKS.register("list_operations/shuffle")
 @dataclass(frozen=True, kw_only=True)
 class Shuffle(ListOperation):
-    """Put the list into another order, which one is up to the decoder.
+    """Put the list into another order, chosen by the decoder.
 
     Attributes:
-        allow_identity: Whether the order as given is right, too, as in the closed form.
+        allow_identity: True if the given order is right, too, as in the closed form.
     """
 
     name = "list_operations/shuffle"
@@ -304,13 +301,13 @@ class Shuffle(ListOperation):
 
     allow_identity: bool = False
 
-    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:  # noqa: ARG002  no place to draw
+    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:
         return Shuffled(drawn, allow_identity=self.allow_identity)
 
 
 @TASKS.register("list_operations/replace_index")
 class ReplaceIndex(ListOperation):
-    """Put a new item in the place of one that is told."""
+    """Replace the item at a given place by a new one."""
 
     name = "list_operations/replace_index"
     operation = ReplacedAt
@@ -329,7 +326,7 @@ class ReplaceIndex(ListOperation):
 
 @TASKS.register("list_operations/replace_random")
 class ReplaceRandom(ListOperation):
-    """Put a new item in the place of any one, which one is up to the decoder."""
+    """Replace one item, chosen by the decoder, by a new one."""
 
     name = "list_operations/replace_random"
     operation = ReplacedAnywhere
@@ -345,7 +342,7 @@ class ReplaceRandom(ListOperation):
 
 @TASKS.register("list_operations/insert_index")
 class InsertIndex(ListOperation):
-    """Put a new item in so that it stands at a place that is told."""
+    """Insert a new item at a given place."""
 
     name = "list_operations/insert_index"
     operation = InsertedAt
@@ -364,7 +361,7 @@ class InsertIndex(ListOperation):
 
 @TASKS.register("list_operations/insert_random")
 class InsertRandom(ListOperation):
-    """Put a new item in at any place, which one is up to the decoder."""
+    """Insert a new item at a place chosen by the decoder."""
 
     name = "list_operations/insert_random"
     operation = InsertedAnywhere
@@ -380,7 +377,7 @@ class InsertRandom(ListOperation):
 
 @TASKS.register("list_operations/remove_index")
 class RemoveIndex(ListOperation):
-    """Leave out the item at a place that is told."""
+    """Remove the item at a given place."""
 
     name = "list_operations/remove_index"
     operation = RemovedAt
@@ -396,7 +393,7 @@ class RemoveIndex(ListOperation):
 
 @TASKS.register("list_operations/remove_random")
 class RemoveRandom(ListOperation):
-    """Leave out any one item, which one is up to the decoder."""
+    """Remove one item, chosen by the decoder."""
 
     name = "list_operations/remove_random"
     operation = RemovedAnywhere
