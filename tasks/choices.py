@@ -182,7 +182,7 @@ class City(Task):
         if not 2 <= self.options <= len(CITIES):
             raise ValueError(f"options must be 2 to {len(CITIES)} places, got {self.options}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  always the same
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return the question, which is always the same, with a random right answer."""
         offered = list(CITIES[: self.options])
         return Problem(
@@ -278,7 +278,7 @@ class Capital(Task):
         if not 2 <= self.options <= 60:
             raise ValueError(f"options must be 2 to 60 countries, got {self.options}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  countries differ
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return a question about countries drawn without repetition."""
         listed = rng.sample(list(CAPITALS), self.options)
         return Problem(
@@ -360,7 +360,7 @@ class Sum(Task):
         if not 2 <= self.largest <= 1_000_000:
             raise ValueError(f"largest must be 2 to 1,000,000, got {self.largest}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  the total differs
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return a question about a number drawn from the upper half of the range."""
         total = rng.randint(self.largest // 2, self.largest)
         first = rng.randint(0, total)
@@ -504,7 +504,7 @@ class Date(Task):
         if not 1 <= self.months <= 12:
             raise ValueError(f"months must be 1 to 12, got {self.months}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  months differ
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return a question about months, a year and a weekday drawn at random."""
         facts = {
             "year": rng.randint(2000, 2099),
@@ -605,7 +605,7 @@ class Dice(Task):
         if not 1 <= self.rolls <= 100:
             raise ValueError(f"rolls must be 1 to 100, got {self.rolls}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  always the same
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return the question, which is always the same, with a random right answer."""
         return Problem(
             slots={"rolls": str(self.rolls)},
@@ -704,7 +704,7 @@ class Roster(Task):
         if not 1 <= self.people <= len(PEOPLE):
             raise ValueError(f"people must be 1 to {len(PEOPLE)}, got {self.people}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  people differ
+    def pose(self, rng: random.Random, index: int) -> Problem:
         """Return a question about people drawn without repetition."""
         people, offered = rng.sample(PEOPLE, self.people), list(CITIES[:4])
         return Problem(

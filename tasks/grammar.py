@@ -126,7 +126,7 @@ class LingoTweaker(GrammarEngine):
             # Offsets are in bytes.
             start, end = match["offset"], match["offset"] + match["length"]
             span = (len(coded[:start].decode()), len(coded[:end].decode()))
-            found.append(Problem(match["rule_id"], match["message"], span))
+            found.append(GrammarError(match["rule_id"], match["message"], span))
         return found
 
 
@@ -197,7 +197,9 @@ class LanguageTool(GrammarEngine):
         except (self._errors, OSError) as error:
             raise EngineError(f"LanguageTool stopped answering: {error}") from error
         return [
-            GrammarError(match.rule_id, match.message, (match.offset, match.offset + match.error_length))
+            GrammarError(
+                match.rule_id, match.message, (match.offset, match.offset + match.error_length)
+            )
             for match in matches
         ]
 

@@ -1,8 +1,7 @@
-"""The ten operations on one list of distinct items, whatever the items are.
+"""The ten operations on one list of distinct items of any kind.
 
-Each says which lists are right, twice: as a rule and as an enumeration.  The tasks of
-:mod:`~parallelbench.tasks.list_operations` and :mod:`~parallelbench.tasks.waiting_line` put
-them into words.
+Each defines its right lists twice: as a rule and as an enumeration.  The prompts are in
+:mod:`~parallelbench.tasks.list_operations` and :mod:`~parallelbench.tasks.waiting_line`.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Operation(ABC):
-    """One thing to do to one list, and which lists are then right.
+    """An operation on one list, and the lists that are right.
 
-    The right lists are told twice: as a rule, which is cheap however many they are, and
-    as an enumeration.  Where there is a choice, neither is written in terms of the other,
-    so that each can be held against the other.
+    The right lists are defined twice: as a rule, which is cheap for any number of them, and
+    as an enumeration.  Where there is a choice, the two are independent, so that tests can
+    compare them.
 
     Attributes:
-        fewest: How many items the list needs so that there is a right answer.
-        growth: How many items longer a right list is; negative for shorter.
-        takes_new: Whether an item is put in, as the field ``new``.
-        takes_position: Whether the place is told, as the field ``position``.
-        unchanged: The problem of a reply that gives the list back where that is wrong.
-        items: The list as given; no item comes twice.
+        fewest: Least number of items for which there is a right answer.
+        growth: Number of items by which a right list is longer; negative for shorter.
+        takes_new: True if an item is inserted, the field ``new``.
+        takes_position: True if the place is given, as the field ``position``.
+        unchanged: Problem of a reply that repeats the given list where that is wrong.
+        items: The given list, without repeated items.
     """
 
     fewest: ClassVar[int] = 1
@@ -43,11 +42,11 @@ class Operation(ABC):
 
     @classmethod
     def ask(cls, rng: random.Random, drawn: tuple[str, ...]) -> Operation:
-        """Return this operation, on a list and at a position.
+        """Return this operation on a list, at a random position if it takes one.
 
         Args:
-            rng: Draws the position, if one is told.
-            drawn: The list, followed by the new item if one is put in.
+            rng: Generator that draws the position.
+            drawn: The list, followed by the new item if the operation inserts one.
         """
         details: dict[str, Any] = {}
         if cls.takes_new:
@@ -58,7 +57,7 @@ class Operation(ABC):
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Operation:
-        """Return the operation that gave these :meth:`facts`."""
+        """Return the operation with these :meth:`facts`."""
         return cls(**{**facts, "items": tuple(facts["items"])})
 
     def facts(self) -> dict[str, Any]:
@@ -66,23 +65,23 @@ class Operation(ABC):
         return asdict(self) | {"items": list(self.items)}
 
     def slots(self) -> dict[str, str]:
-        """Return what a prompt template may name: all fields, as text."""
+        """Return the slots of a prompt template: all fields, as text."""
         texts = {field: str(value) for field, value in self.facts().items()}
         return texts | {"items": written(self.items)}
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All items that the prompt names, a new one last."""
+        """All items named in the prompt, the new one last."""
         return self.items
 
     @property
     def length(self) -> int:
-        """How many items a right list has."""
+        """Number of items of a right list."""
         return len(self.items) + self.growth
 
     @property
     def count(self) -> int:
-        """How many lists are right."""
+        """Number of right lists."""
         return 1
 
     @abstractmethod
@@ -91,7 +90,7 @@ class Operation(ABC):
 
     @abstractmethod
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply``, whatever its items are, is a right list."""
+        """Return True if ``reply``, a list of any items, is a right list."""
 
     def one_result(self, rng: random.Random) -> tuple[str, ...]:
         """Return a right list, drawn from all with equal probability."""
@@ -99,7 +98,7 @@ class Operation(ABC):
 
 
 class _Certain(Operation):
-    """An operation that leaves no choice."""
+    """An operation with exactly one right list."""
 
     __slots__ = ()
 
@@ -111,12 +110,12 @@ class _Certain(Operation):
         yield self._result()
 
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply`` is the one right list."""
+        """Return True if ``reply`` is the one right list."""
         return tuple(reply) == self._result()
 
 
 class Copied(_Certain):
-    """The list as it is."""
+    """The unchanged list."""
 
     __slots__ = ()
 
@@ -134,7 +133,7 @@ class Reversed(_Certain):
 
 
 class Sorted(_Certain):
-    """The list in the order of code points; a list that has this order already keeps it."""
+    """The list sorted by code points; a sorted list stays as it is."""
 
     __slots__ = ()
 
@@ -147,7 +146,7 @@ class Shuffled(Operation):
     """The list in another order.
 
     Attributes:
-        allow_identity: Whether the order as given is right, too.
+        allow_identity: True if the given order is right, too.
     """
 
     fewest: ClassVar[int] = 2
@@ -156,13 +155,13 @@ class Shuffled(Operation):
     allow_identity: bool = False
 
     def slots(self) -> dict[str, str]:
-        """Return what a prompt template may name: also ``order``, what is asked for."""
+        """Return the slots of a prompt template, with ``order``, the requested order."""
         order = "any order, even the same one" if self.allow_identity else "a different order"
         return Operation.slots(self) | {"order": order}
 
     @property
     def count(self) -> int:
-        """How many orders are right: n!, or one less without the identity."""
+        """Number of right orders: n!, or one less without the identity."""
         return math.factorial(len(self.items)) - (not self.allow_identity)
 
     def results(self) -> Iterator[tuple[str, ...]]:
@@ -170,13 +169,13 @@ class Shuffled(Operation):
         return islice(permutations(self.items), 0 if self.allow_identity else 1, None)
 
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply`` holds the same items in a right order."""
+        """Return True if ``reply`` has the same items in a right order."""
         is_identity = tuple(reply) == self.items
         return sorted(reply) == sorted(self.items) and (self.allow_identity or not is_identity)
 
     def one_result(self, rng: random.Random) -> tuple[str, ...]:
         """Return a right order, without listing them all."""
-        # Half or more of all orders are right, so this ends soon.
+        # At least half of all orders are right, so two draws suffice on average.
         while not self.accepts(order := rng.sample(self.items, len(self.items))):
             pass
         return tuple(order)
@@ -184,10 +183,10 @@ class Shuffled(Operation):
 
 @dataclass(frozen=True, slots=True)
 class _PuttingIn(Operation):
-    """An operation that puts an item in.
+    """An operation that inserts an item.
 
     Attributes:
-        new: The item; the list lacks it.
+        new: Item to insert; it is not in the list.
     """
 
     takes_new: ClassVar[bool] = True
@@ -202,10 +201,10 @@ class _PuttingIn(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ReplacedAt(_PuttingIn, _Certain):
-    """The list with the new item in the place of one that is told.
+    """The list with the item at a given place replaced by the new one.
 
     Attributes:
-        position: Which item gives way: from 1 to the length of the list.
+        position: Place of the replaced item, from 1 to the length of the list.
     """
 
     takes_position: ClassVar[bool] = True
@@ -218,11 +217,11 @@ class ReplacedAt(_PuttingIn, _Certain):
 
 @dataclass(frozen=True, slots=True)
 class ReplacedAnywhere(_PuttingIn):
-    """The list with the new item in the place of any one."""
+    """The list with any one item replaced by the new one."""
 
     @property
     def count(self) -> int:
-        """How many lists are right: n."""
+        """Number of right lists: n."""
         return len(self.items)
 
     def results(self) -> Iterator[tuple[str, ...]]:
@@ -231,7 +230,7 @@ class ReplacedAnywhere(_PuttingIn):
             yield from ReplacedAt(self.items, self.new, position).results()
 
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply`` differs from the list in one place, by the new item."""
+        """Return True if ``reply`` differs from the list in one place, by the new item."""
         if len(reply) != len(self.items):
             return False
         changed = [ours for ours, given in zip(reply, self.items, strict=True) if ours != given]
@@ -240,10 +239,10 @@ class ReplacedAnywhere(_PuttingIn):
 
 @dataclass(frozen=True, slots=True)
 class InsertedAt(_PuttingIn, _Certain):
-    """The list with the new item put in so that it stands at a place that is told.
+    """The list with the new item inserted at a given place.
 
     Attributes:
-        position: Where the new item then stands: from 1 to one more than the length.
+        position: Place of the new item, from 1 to one more than the length of the list.
     """
 
     growth: ClassVar[int] = 1
@@ -257,13 +256,13 @@ class InsertedAt(_PuttingIn, _Certain):
 
 @dataclass(frozen=True, slots=True)
 class InsertedAnywhere(_PuttingIn):
-    """The list with the new item put in at any place, either end included."""
+    """The list with the new item inserted at any place, either end included."""
 
     growth: ClassVar[int] = 1
 
     @property
     def count(self) -> int:
-        """How many lists are right: n + 1."""
+        """Number of right lists: n + 1."""
         return len(self.items) + 1
 
     def results(self) -> Iterator[tuple[str, ...]]:
@@ -272,17 +271,17 @@ class InsertedAnywhere(_PuttingIn):
             yield from InsertedAt(self.items, self.new, position).results()
 
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply`` without the new item, which comes once, is the list."""
+        """Return True if ``reply`` has the new item once and is the list without it."""
         others = tuple(item for item in reply if item != self.new)
         return others == self.items and len(reply) == self.length
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedAt(_Certain):
-    """The list without an item whose place is told.
+    """The list without the item at a given place.
 
     Attributes:
-        position: Which item is left out: from 1 to the length of the list.
+        position: Place of the removed item, from 1 to the length of the list.
     """
 
     fewest: ClassVar[int] = 2
@@ -304,7 +303,7 @@ class RemovedAnywhere(Operation):
 
     @property
     def count(self) -> int:
-        """How many lists are right: n."""
+        """Number of right lists: n."""
         return len(self.items)
 
     def results(self) -> Iterator[tuple[str, ...]]:
@@ -313,13 +312,13 @@ class RemovedAnywhere(Operation):
             yield from RemovedAt(self.items, position).results()
 
     def accepts(self, reply: Sequence[str]) -> bool:
-        """Return whether ``reply`` holds all items but one, in the order of the list."""
+        """Return True if ``reply`` has all items but one, in the order of the list."""
         kept = [item for item in self.items if item in reply]
         return list(reply) == kept and len(kept) == self.length
 
 
 def written(items: Sequence[str]) -> str:
-    """Return the list in the form that is asked for.
+    """Return the list in the requested form.
 
     Example:
         >>> written(["Ada Moss", "Ben Stone"])
@@ -329,14 +328,14 @@ def written(items: Sequence[str]) -> str:
 
 
 def spans(items: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Return where each of ``items`` stands in its written list, as ``(start, end)``.
+    """Return the character span ``(start, end)`` of each of ``items`` in the written list.
 
     Example:
         >>> spans(["A", "word"])
         ((1, 2), (4, 8))
     """
-    found, start = [], len("[")
+    item_spans, start = [], len("[")
     for item in items:
-        found.append((start, start + len(item)))
+        item_spans.append((start, start + len(item)))
         start += len(item) + len(", ")
-    return tuple(found)
+    return tuple(item_spans)

@@ -1,18 +1,18 @@
 """The original benchmark's own samples, imported from a checkout of its repository.
 
-*Asked:* what its files ask, in its words, with its worked examples as turns of the chat.
+*Question:* the prompts of its files, with its worked examples as turns of the chat.
 
-*How it is marked:* by the original's rules (:mod:`parallelbench.tasks.original_rules`), the strict
-mark too, so that scores can be held against published ones.  The parts of the marks tell both:
-``original``, and ``ours``, what is asked for after our more careful reading of the reply.  Where
-they differ, the form of the reply decided.
+*Scoring:* by the original's rules (:mod:`parallelbench.tasks.original_rules`), strict score
+included, so that scores can be compared with published ones.  The parts of the marks give both:
+``original``, and ``ours``, the score after our more careful reading of the reply.  Where they
+differ, the form of the reply decided.
 
-*Where the theory stands:* that of the task's namesake; the law of the right answers is
-enumerated where the rule leaves a choice among lists.
+*Theory:* that of the task's namesake; the answer distribution is enumerated where the rule leaves
+a choice among lists.
 
-Its free text is asked for by :mod:`parallelbench.tasks.original_text`.
+Its free text is in :mod:`parallelbench.tasks.original_text`.
 
-None of its data is shipped, for it has no licence:
+None of its data is shipped, because it has no licence:
 ``parallelbench import original CHECKOUT --out original.jsonl`` makes a bundle of a checkout.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767).
@@ -51,19 +51,19 @@ from parallelbench.tasks.original_rules import (
 
 @dataclass(frozen=True, kw_only=True)
 class Imported(Task):
-    """Ask what one of the original benchmark's files asks.
+    """Ask the questions of one file of the original benchmark.
 
     Attributes:
-        metrics: The original's, that are marked by this class.
-        other: The registered task for the others.
-        path: Of a bundle, as ``parallelbench import original`` writes it.
-        task: Which of its tasks, ``group/task``; None if it holds one only.
-        digest: What the bundle's must be; None takes it as it is.
-        shots: Worked examples that are kept, if the files have so many.
+        metrics: Metrics of the original that this class computes.
+        other: Registered task for the other metrics.
+        path: Bundle written by ``parallelbench import original``.
+        task: Task within the bundle, ``group/task``; None if the bundle has only one.
+        digest: Required digest of the bundle; None accepts any.
+        shots: Number of worked examples to keep, at most those of the file.
 
     Raises:
-        ValueError: The bundle cannot be read or is another one, it has no such task, or its
-            metric is for the ``other`` task.
+        ValueError: The bundle cannot be read or has another digest, it has no such task, or the
+            task's metric belongs to the ``other`` task.
     """
 
     metrics: ClassVar[tuple[str, ...]]
@@ -82,28 +82,28 @@ class Imported(Task):
         if self.metric not in self.metrics:
             task = self._samples[0].task
             raise ValueError(
-                f"{task} is marked by {self.metric}: ask for it by "
+                f"{task} is scored by {self.metric}: ask for it as "
                 f"{self.other}:{self.path}:task={task}"
             )
 
     @property
     def metric(self) -> str:
-        """The original's name of what marks it."""
+        """Metric of the task, by the original's name."""
         return self._samples[0].metric
 
     def count_samples(self) -> int:
-        """Return how many samples the bundle has of this task."""
+        """Return the number of samples of this task in the bundle."""
         return len(self._samples)
 
     def sources(self) -> dict[str, str]:
         """Return the digest of the bundle."""
         return {f"path={self.path}": self._bundle[0]}
 
-    def draw(self, rng: random.Random, index: int) -> Sample:  # noqa: ARG002  the files say it
-        """Return the sample that stands in line ``index``, whatever the seed.
+    def draw(self, rng: random.Random, index: int) -> Sample:
+        """Return the sample of line ``index``, for every seed.
 
         Raises:
-            RequestError: There are not so many.
+            RequestError: The bundle has fewer samples of this task.
         """
         count = self.count_samples()
         if index >= count:
@@ -122,7 +122,7 @@ class Imported(Task):
         )
 
     def pose(self, rng: random.Random, index: int) -> Problem:
-        """Return the question that stands in line ``index``."""
+        """Return the question of line ``index``."""
         sample = self.draw(rng, index)
         return Problem({"question": sample.messages[-1].content}, sample.reference, sample.facts)
 
@@ -135,7 +135,7 @@ class Imported(Task):
         digest, tasks = self._bundle
         if self.digest not in {None, digest}:
             raise ValueError(
-                f"{self.path} has digest {digest}, not {self.digest}: it was made of other files"
+                f"{self.path} has digest {digest}, not {self.digest}: it was made from other files"
             )
         task = self.task or (next(iter(tasks)) if len(tasks) == 1 else None)
         if task is None:
@@ -148,15 +148,15 @@ class Imported(Task):
 @TASKS.register("original")
 @dataclass(frozen=True, kw_only=True)
 class Original(Imported):
-    """Ask what the original benchmark's files of lists and grids ask, and mark by its rules.
+    """Ask the questions of the original's files of lists and grids, scored by its rules.
 
     Raises:
-        ValueError: The bundle cannot be read or is another one, it has no such task, or that
-            is one of free text.
+        ValueError: The bundle cannot be read or has another digest, it has no such task, or the
+            task is one of free text.
     """
 
     name = "original"
-    # 2: lists, grids and strict marks are read as the original reads them.
+    # 2: lists, grids and strict scores are read as in the original.
     version: ClassVar[int] = 2
     metrics: ClassVar[tuple[str, ...]] = (*LIST_RULES, *GRID_RULES)
     other: ClassVar[str] = "original_text"
@@ -175,10 +175,10 @@ class Original(Imported):
         )
 
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
-        """Return the uniform law over what the rule passes, for lists of different items.
+        """Return the uniform distribution over the lists of different items that the rule passes.
 
         Raises:
-            NotEnumerableError: The rule passes lists that cannot be listed, or squares.
+            NotEnumerableError: The rule passes more lists than can be listed, or squares.
         """
         metric, facts = str(sample.facts["metric"]), sample.facts
         if metric in {"list_match_score", "sudoku_score"}:
@@ -186,7 +186,7 @@ class Original(Imported):
         operation = _operation(metric, facts)
         if operation is None:
             raise NotEnumerableError(
-                f"{sample.id}: what {metric} passes is not listed for this sample"
+                f"{sample.id}: the answers that {metric} passes are not listed for this sample"
             )
         refuse_over(limit, operation.count, sample.id)
         return Answers.uniform(map(written, operation.results()))
@@ -197,7 +197,7 @@ def _message(role: str, content: str) -> Message:
 
 
 def _our_mark(metric: str, facts: Mapping[str, Any], reply: str) -> bool:
-    """Return whether the reply, as we read it, is what was asked for."""
+    """Return True if the reply is right after our more careful reading."""
     if metric in LIST_RULES:
         items = read_list(reply)
         return items is not None and LIST_RULES[metric](facts, items)

@@ -1,4 +1,4 @@
-"""Samples of the original benchmark in one file: what ``parallelbench import original`` writes.
+"""Bundles: samples of the original in one file, written by ``parallelbench import original``.
 
 A bundle is JSON Lines with sorted keys: the same samples always give the same bytes.
 """
@@ -20,7 +20,7 @@ from parallelbench.tasks.original_rules import METRICS
 
 
 class OriginalDataError(RequestError, ValueError):
-    """A task file of the original, or a bundle of them, is not of the form that is read."""
+    """A task file of the original, or a bundle of them, has an unexpected form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class OriginalSample:
 
     Attributes:
         task: ``group/task``.
-        index: Its line, from 0.
-        metric: By which it is marked.
+        index: Line number, from 0.
+        metric: Metric of the original that scores it.
         messages: Role and content of each turn: worked examples first, the question last.
         reference: A right answer, as text.
-        facts: What the metric needs.
-        max_tokens: Tokens of the canvas.
+        facts: Inputs of the metric.
+        max_tokens: Length of the canvas in tokens.
     """
 
     task: str
@@ -54,12 +54,12 @@ def bundle_of(samples: Sequence[OriginalSample]) -> str:
 
 
 def write_bundle(bundle: str, runfile: str, path: Path) -> None:
-    """Write a bundle and the run file beside it, each whole or not at all.
+    """Write a bundle and a run file with the same name, each completely or not at all.
 
-    Files that are there already stay.
+    Existing files stay.
 
     Raises:
-        StorageError: One cannot be written, or holds something else.
+        StorageError: A file cannot be written, or exists with other content.
     """
     texts = {path: bundle, path.with_suffix(".yaml"): runfile}
     for file, text in texts.items():
@@ -67,8 +67,7 @@ def write_bundle(bundle: str, runfile: str, path: Path) -> None:
             other = file.exists() and file.read_bytes() != text.encode()
         if other:
             raise StorageError(
-                f"{file} is there already and holds something else, maybe what a run was made "
-                "with: name another --out"
+                f"{file} exists with other content, which a run may depend on: name another --out"
             )
     for file, text in texts.items():
         write_whole(file, text)
@@ -83,7 +82,7 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
     """Return a bundle's digest and its samples by task.
 
     Raises:
-        OriginalDataError: It cannot be read, or a line of it is no sample.
+        OriginalDataError: The bundle cannot be read, or one of its lines is no sample.
     """
     try:
         content = Path(path).read_bytes()
@@ -128,7 +127,7 @@ def _refuse_kinds(sample: OriginalSample) -> None:
 
 
 def _is_texts(value: Any) -> bool:
-    """Return whether a value is a list of texts, of which none stands twice."""
+    """Return True if a value is a non-empty list of different texts."""
     held = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
     return bool(held) and len(set(value)) == len(value)
 
@@ -137,7 +136,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-#: What a metric marks by, and of which kind that is.
+#: Facts of each metric, with a check of their kind.
 _FACTS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
     "list_match_score": {"answer": _is_texts},
     "list_shuffle_score": {"items": _is_texts},
@@ -153,18 +152,18 @@ _FACTS: Mapping[str, Mapping[str, Callable[[Any], bool]]] = {
 
 
 def _refuse_facts(sample: OriginalSample, where: str) -> None:
-    """Refuse a sample of a bundle without the facts that its metric marks replies by."""
+    """Refuse a sample that lacks a fact of its metric."""
     for name, is_right in _FACTS[sample.metric].items():
         if not is_right(sample.facts.get(name)):
-            told = "of another kind" if name in sample.facts else "missing"
+            fault = "of another kind" if name in sample.facts else "missing"
             raise OriginalDataError(
-                f"{where}: {sample.metric} cannot mark replies by its facts: {name!r} is {told}; "
+                f"{where}: {sample.metric} cannot score replies: its fact {name!r} is {fault}; "
                 "import the bundle again"
             )
 
 
 def json_lines(name: str, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each line stands, and its object.
+    """Yield the place (file and line number) and the object of each line.
 
     Raises:
         OriginalDataError: A line is no JSON object.
@@ -174,7 +173,7 @@ def json_lines(name: str, content: bytes) -> Iterator[tuple[str, dict[str, Any]]
             continue
         try:
             fields = json.loads(line, parse_constant=_refuse_constant)
-            # Half of a surrogate pair can be read, and never written.
+            # An unpaired surrogate can be read, but never written.
             json.dumps(fields, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise OriginalDataError(f"{name} line {number} is no JSON: {error}") from error
@@ -188,10 +187,10 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def refuse_metric(metric: str, where: str) -> None:
-    """Refuse a metric that no rule is known of.
+    """Refuse a metric without a known rule.
 
     Raises:
-        OriginalDataError: It is none of the original's for these tasks.
+        OriginalDataError: The metric is none of ``METRICS``.
     """
     if metric not in METRICS:
         raise OriginalDataError(f"{where}: {unknown('metric', metric, METRICS)}")

@@ -1,20 +1,21 @@
 r"""The original benchmark's task files -> samples, checked.
 
-What is read is the folder ``dataset/parallel_bench/data/output/test`` of a checkout: in it
-``<group>/<task>.jsonl``, an object to a line, and ``<group>/task_config.yaml``.
+The files are in the folder ``dataset/parallel_bench/data/output/test`` of a checkout:
+``<group>/<task>.jsonl``, one object per line, and ``<group>/task_config.yaml``.
 
 ``input``
-    An object with what the template names, each a text or a number: ``context``, a JSON list as
-    text, in waiting lines; ``icl_examples`` in it are worked examples, each like a line.
+    An object with the fields of the template, each a text or a number: ``context``, a JSON list as
+    text, in waiting lines; ``icl_examples`` in it are worked examples of the same form as a line.
 ``answer``
-    A text, or an object with what the metric needs and one right answer; see :func:`_answer_of`.
+    A text, or an object with the inputs of the metric and one right answer; see
+    :func:`_answer_of`.
 
-The configuration says of each task, under ``<group>/<task>``, its ``prompt``, in which ``{field}``
-is a field of the input and then ``\n`` a line break, and ``metric``, one of those of
+The configuration gives for each task, under ``<group>/<task>``, its ``prompt``, in which
+``{field}`` is a field of the input and ``\n`` then a line break, and ``metric``, one of those of
 :mod:`parallelbench.tasks.original_rules`.
 
-How the files were drawn (``type``, ``seed``, ``metadata``, ...) changes nothing and is passed over;
-so are fields of other names, which are counted.
+The origin of the files (``type``, ``seed``, ``metadata``, ...) is ignored; unknown fields are
+ignored and counted.
 """
 
 from __future__ import annotations
@@ -49,23 +50,23 @@ from parallelbench.tasks.original_rules import (
 )
 from parallelbench.tasks.text_scores import share_of_substrings
 
-#: Where a checkout has its task files.
+#: Folder of the task files in a checkout.
 FOLDER = Path("dataset/parallel_bench/data/output/test")
 
 _CONFIG = "task_config.yaml"
 _EXAMPLES = "icl_examples"
-#: Tokens of the canvas by group, as the original's run files have them.
+#: Canvas length in tokens by group, as in the original's run files.
 _TOKENS: Mapping[str, int] = {"waiting_line": 32, "waiting_line_n15": 128}
 _OTHER_TOKENS = 64
 
-#: Fields of a line, and of a task's configuration; those behind the first two tell how it was made.
+#: Fields of a line and of a task's configuration; those after the first two are its origin.
 _LINE_FIELDS = frozenset({"input", "answer", "output_format", "metadata"})
 _CONFIG_FIELDS = frozenset(
     {"prompt", "metric", "name", "type", "seed", "words", "source", "size", "lengths"}
     | {"num_samples", "samples_per_length", "icl_example_count"}
     | {"min_length", "max_length", "random_index"}
 )
-#: Fields of an answer that is an object: those that are needed, then those that may be there.
+#: Fields of an answer that is an object: the required ones, then the optional ones.
 _ANSWER_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "list_shuffle_score": (("input", "example"), ()),
     "list_random_remove_score": (("input", "example"), ()),
@@ -80,11 +81,11 @@ _ANSWER_FIELDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """What a checkout of the original holds.
+    """The samples of a checkout of the original.
 
     Attributes:
-        samples: Tasks by name, lines in order.
-        passed_over: How often each field stands there that nothing is known of.
+        samples: Samples, tasks by name, lines in order.
+        passed_over: Number of occurrences of each unknown field.
     """
 
     samples: list[OriginalSample] = field(default_factory=list)
@@ -95,35 +96,35 @@ def read_checkout(folder: Path) -> Checkout:
     """Return every sample of the original's task files.
 
     Args:
-        folder: :data:`FOLDER` of a checkout, the checkout, or any folder between.
+        folder: A checkout, its :data:`FOLDER`, or any folder between.
 
     Raises:
         OriginalDataError: There is no task file, a line is malformed or contradicts itself, a
-            template names a field that a line lacks, a metric is unknown, or what it needs is
+            template names a field that a line lacks, a metric is unknown, or one of its inputs is
             missing; the message names file and line.
     """
     groups = _folder_of_groups(folder)
-    found = Checkout()
+    checkout = Checkout()
     for file in sorted(groups.glob("*/*.jsonl")):
-        found.samples.extend(_task_samples(file, found.passed_over))
-    if not found.samples:
+        checkout.samples.extend(_task_samples(file, checkout.passed_over))
+    if not checkout.samples:
         raise OriginalDataError(f"{groups} holds no sample: its task files are empty")
-    return found
+    return checkout
 
 
 def _folder_of_groups(folder: Path) -> Path:
-    # The deepest first: folders above hold older task files, too.
+    # The deepest first, because folders above hold older task files.
     for depth in range(len(FOLDER.parts) + 1):
         groups = folder.joinpath(*FOLDER.parts[depth:])
         if any(file.with_name(_CONFIG).is_file() for file in groups.glob("*/*.jsonl")):
             return groups
     raise OriginalDataError(
-        f"{folder} has no files <group>/<task>.jsonl beside a {_CONFIG}: give a checkout of the "
+        f"{folder} has no files <group>/<task>.jsonl with a {_CONFIG}: give a checkout of the "
         f"original, or its folder {FOLDER.as_posix()}"
     )
 
 
-class _Line(NamedTuple):
+class _TaskLine(NamedTuple):
     """A line of a task file, or a worked example in one."""
 
     where: str
@@ -131,8 +132,8 @@ class _Line(NamedTuple):
     asked: Mapping[str, Any]
     answer: Any
 
-    def refuse(self, told: str) -> NoReturn:
-        raise OriginalDataError(f"{self.where}: {told}")
+    def refuse(self, reason: str) -> NoReturn:
+        raise OriginalDataError(f"{self.where}: {reason}")
 
 
 def _task_samples(file: Path, passed_over: Counter[str]) -> Iterator[OriginalSample]:
@@ -146,7 +147,7 @@ def _task_samples(file: Path, passed_over: Counter[str]) -> Iterator[OriginalSam
         reference, facts = _answer_of(line)
         passed_over.update(set(row) - _LINE_FIELDS)
         passed_over.update(f"input.{name}" for name in {*line.asked} - named - {_EXAMPLES})
-        passed_over.update(f"answer.{name}" for name in _strangers_of(line))
+        passed_over.update(f"answer.{name}" for name in _unknown_fields(line))
         yield OriginalSample(
             task=task,
             index=index,
@@ -166,17 +167,17 @@ def _config_of(
     """Return a task's metric and its template as pairs of a literal text and a field or ``""``."""
     try:
         content = yaml.safe_load(_bytes_of(file))
-    # YAML lets Python's own errors through, for the month 13 or a million brackets.
+    # YAML lets Python's own errors through, such as those of month 13 or a million brackets.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OriginalDataError(f"{file} is no YAML: {error}") from error
-    found = content.get(task) if isinstance(content, Mapping) else None
-    if not isinstance(found, Mapping):
-        raise OriginalDataError(f"{file} says nothing of {task}, whose file stands beside it")
-    metric, prompt = found.get("metric"), found.get("prompt")
+    config = content.get(task) if isinstance(content, Mapping) else None
+    if not isinstance(config, Mapping):
+        raise OriginalDataError(f"{file} has no configuration of {task}, whose file is there")
+    metric, prompt = config.get("metric"), config.get("prompt")
     if not isinstance(metric, str) or not isinstance(prompt, str):
         raise OriginalDataError(f"{file}: {task} needs prompt and metric, each a text")
     refuse_metric(metric, f"{file}: {task}")
-    passed_over.update(f"{_CONFIG}: {name}" for name in set(found) - _CONFIG_FIELDS)
+    passed_over.update(f"{_CONFIG}: {name}" for name in set(config) - _CONFIG_FIELDS)
     try:
         parts = list(string.Formatter().parse(prompt))
     except ValueError as error:
@@ -188,7 +189,7 @@ def _config_of(
     return metric, [(literal, name or "") for literal, name, _, _ in parts]
 
 
-def _line_of(metric: str, row: Any, where: str) -> _Line:
+def _line_of(metric: str, row: Any, where: str) -> _TaskLine:
     if not isinstance(row, Mapping):
         raise OriginalDataError(f"{where} must be an object, got {_brief(row)}")
     for name in ("input", "answer"):
@@ -197,9 +198,9 @@ def _line_of(metric: str, row: Any, where: str) -> _Line:
     asked, answer = row["input"], row["answer"]
     if not isinstance(asked, Mapping):
         raise OriginalDataError(
-            f"{where}: input must be an object of what the prompt names, got {_brief(asked)}"
+            f"{where}: input must be an object with the fields of the prompt, got {_brief(asked)}"
         )
-    line = _Line(where, metric, asked, answer)
+    line = _TaskLine(where, metric, asked, answer)
     if metric not in _ANSWER_FIELDS:
         if not isinstance(answer, str):
             line.refuse(f"{metric} needs a text as its answer, got {_brief(answer)}")
@@ -212,28 +213,30 @@ def _line_of(metric: str, row: Any, where: str) -> _Line:
     return line
 
 
-def _strangers_of(line: _Line) -> set[str]:
+def _unknown_fields(line: _TaskLine) -> set[str]:
     known = itertools.chain(*_ANSWER_FIELDS.get(line.metric, ()))
     return set(line.answer) - set(known) if isinstance(line.answer, Mapping) else set()
 
 
-def _worked_examples(template: Sequence[tuple[str, str]], line: _Line) -> Iterator[tuple[str, str]]:
+def _worked_examples(
+    template: Sequence[tuple[str, str]], line: _TaskLine
+) -> Iterator[tuple[str, str]]:
     examples = line.asked.get(_EXAMPLES, [])
     if not isinstance(examples, list):
         line.refuse(
             f"{_EXAMPLES} must be a list of worked examples, got {_brief(examples)}; leave it out "
-            "where there are none"
+            "if there are none"
         )
     for number, row in enumerate(examples, 1):
         example = _line_of(line.metric, row, f"{line.where}, worked example {number}")
         reference, _ = _answer_of(example)
         if not reference:
-            example.refuse("it tells no right answer, so it is no example")
+            example.refuse("it has no right answer, so it is no example")
         yield "user", _worded(template, example)
         yield "assistant", reference
 
 
-def _worded(template: Sequence[tuple[str, str]], line: _Line) -> str:
+def _worded(template: Sequence[tuple[str, str]], line: _TaskLine) -> str:
     text = ""
     for literal, name in template:
         text += literal
@@ -241,7 +244,7 @@ def _worded(template: Sequence[tuple[str, str]], line: _Line) -> str:
             continue
         if name not in line.asked:
             line.refuse(
-                f"its input lacks what its prompt names: {unknown('field', name, line.asked)}"
+                f"its input lacks a field of its prompt: {unknown('field', name, line.asked)}"
             )
         value = line.asked[name]
         if not isinstance(value, str | int | float) or isinstance(value, bool):
@@ -250,19 +253,19 @@ def _worded(template: Sequence[tuple[str, str]], line: _Line) -> str:
     return text.replace("\\n", "\n")
 
 
-def _answer_of(line: _Line) -> tuple[str, dict[str, Any]]:
-    """Return a right answer, "" where none is known, and what the metric marks replies by.
+def _answer_of(line: _TaskLine) -> tuple[str, dict[str, Any]]:
+    """Return a right answer, "" if none is known, and the inputs of the metric.
 
-    The answer holds, by the metric:
+    The content of the answer depends on the metric:
 
-    - ``list_match_score``: it is the right list, as text;
-    - the other lists: ``input``, the given one, ``word``, what is put in, and ``example``, a right
+    - ``list_match_score``: the right list, as text;
+    - the other lists: ``input``, the given one, ``word``, the new item, and ``example``, a right
       answer as text;
-    - ``latin_square_score``: ``symbols`` and ``example``, rows of cells between commas;
-    - ``sudoku_score``: it is the solution, rows of digits, as text;
-    - ``sentence_to_words_score``: ``words`` and maybe ``example``, a sentence that holds them;
-    - ``summary_score``: ``text``, and ``summary`` of it;
-    - ``paraphrase_score``: ``text``, and ``examples``, a list of texts as Python writes it.
+    - ``latin_square_score``: ``symbols`` and ``example``, rows of comma-separated cells;
+    - ``sudoku_score``: the solution, rows of digits, as text;
+    - ``sentence_to_words_score``: ``words`` and optionally ``example``, a sentence with them;
+    - ``summary_score``: ``text`` and its ``summary``;
+    - ``paraphrase_score``: ``text`` and ``examples``, a Python list of texts as text.
     """
     reference, facts = _READERS[line.metric](line)
     if line.metric not in TEXT_METRICS and not (
@@ -270,22 +273,22 @@ def _answer_of(line: _Line) -> tuple[str, dict[str, Any]]:
         and original_strict_mark(line.metric, facts, reference)
     ):
         line.refuse(
-            f"by {line.metric} its own answer {_brief(reference)} is wrong, so the file is read "
-            "amiss or at fault"
+            f"by {line.metric} its own answer {_brief(reference)} is wrong, so the file is faulty "
+            "or of an unknown form"
         )
     return reference, facts
 
 
-def _matched_list(line: _Line) -> tuple[str, dict[str, Any]]:
+def _matched_list(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     items = _items(line, line.answer, "its answer")
     given = _context(line)
-    strangers = {*items} - {*given, line.asked.get("word")}
-    if given and strangers:
-        line.refuse(f"its answer has {_brief(min(strangers))}, and its input has not")
+    unexpected = {*items} - {*given, line.asked.get("word")}
+    if given and unexpected:
+        line.refuse(f"its answer has {_brief(min(unexpected))}, but its input does not")
     return line.answer, {"answer": items}
 
 
-def _changed_list(line: _Line) -> tuple[str, dict[str, Any]]:
+def _changed_list(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     answer = line.answer
     items = _texts(line, answer["input"], "answer.input")
     given = _context(line)
@@ -301,17 +304,17 @@ def _changed_list(line: _Line) -> tuple[str, dict[str, Any]]:
     return example, facts
 
 
-def _latin_square(line: _Line) -> tuple[str, dict[str, Any]]:
+def _latin_square(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     symbols = _texts(line, line.answer["symbols"], "answer.symbols")
     _refuse_twice(line, symbols, "answer.symbols")
-    told = {"symbols": f"[{', '.join(symbols)}]", "size": len(symbols)}
-    for name, value in told.items():
+    expected = {"symbols": f"[{', '.join(symbols)}]", "size": len(symbols)}
+    for name, value in expected.items():
         if line.asked.get(name, value) != value:
-            line.refuse(f"input.{name} {_brief(line.asked[name])} is not that of answer.symbols")
+            line.refuse(f"input.{name} {_brief(line.asked[name])} does not match answer.symbols")
     return _text(line, line.answer["example"], "answer.example"), {"symbols": symbols}
 
 
-def _sudoku(line: _Line) -> tuple[str, dict[str, Any]]:
+def _sudoku(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     rows = line.answer.strip().split("\n")
     digits = set(rows[0])
     for each in (*rows, *map("".join, zip(*rows, strict=False))):
@@ -326,43 +329,43 @@ def _sudoku(line: _Line) -> tuple[str, dict[str, Any]]:
         if len(given) != len(solved) or any(
             ours not in {"0", theirs} for ours, theirs in zip(given, solved, strict=True)
         ):
-            line.refuse("its answer is another grid than input.sudoku, filled in")
+            line.refuse("its answer is not a solution of input.sudoku")
     return line.answer, {"answer": rows}
 
 
-def _words(line: _Line) -> tuple[str, dict[str, Any]]:
+def _words(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     words = _texts(line, line.answer["words"], "answer.words")
     _refuse_twice(line, words, "answer.words")
     asked = line.asked.get("words")
     lacking = [word for word in words if isinstance(asked, str) and word not in asked]
     if lacking:
-        line.refuse(f"answer.words has {_brief(lacking[0])}, and input.words has not")
+        line.refuse(f"answer.words has {_brief(lacking[0])}, but input.words does not")
     if line.answer.get("example") is None:
         return "", {"words": words}
     example = _text(line, line.answer["example"], "answer.example")
     if share_of_substrings(words, example) < 1:
-        line.refuse(f"its example {_brief(example)} has not all of the words {', '.join(words)}")
+        line.refuse(f"its example {_brief(example)} lacks some of the words {', '.join(words)}")
     return example, {"words": words}
 
 
-def _summary(line: _Line) -> tuple[str, dict[str, Any]]:
+def _summary(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     _given_text(line)
     summary = _text(line, line.answer["summary"], "answer.summary")
     return summary, {"references": [summary]}
 
 
-def _paraphrase(line: _Line) -> tuple[str, dict[str, Any]]:
+def _paraphrase(line: _TaskLine) -> tuple[str, dict[str, Any]]:
     text = _given_text(line)
-    told = _text(line, line.answer["examples"], "answer.examples")
+    literal = _text(line, line.answer["examples"], "answer.examples")
     try:
-        listed = ast.literal_eval(told)
+        listed = ast.literal_eval(literal)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        line.refuse(f"answer.examples is no list as Python writes it: {_brief(told)}")
+        line.refuse(f"answer.examples is no Python list: {_brief(literal)}")
     examples = _texts(line, listed, "answer.examples")
     return examples[0], {"text": text, "references": examples}
 
 
-_READERS: Mapping[str, Callable[[_Line], tuple[str, dict[str, Any]]]] = {
+_READERS: Mapping[str, Callable[[_TaskLine], tuple[str, dict[str, Any]]]] = {
     "list_match_score": _matched_list,
     **dict.fromkeys(LIST_RULES.keys() - {"list_match_score"}, _changed_list),
     "latin_square_score": _latin_square,
@@ -373,62 +376,62 @@ _READERS: Mapping[str, Callable[[_Line], tuple[str, dict[str, Any]]]] = {
 }
 
 
-def _given_text(line: _Line) -> str:
+def _given_text(line: _TaskLine) -> str:
     text = _text(line, line.answer["text"], "answer.text")
     if line.asked.get("text", text) != text:
         line.refuse("input.text and answer.text are different")
     return text
 
 
-def _context(line: _Line) -> list[str]:
-    """Return the list that is given, if one is."""
-    told = line.asked.get("context")
-    return [] if told is None else _items(line, told, "input.context")
+def _context(line: _TaskLine) -> list[str]:
+    """Return the given list; empty if there is none."""
+    context = line.asked.get("context")
+    return [] if context is None else _items(line, context, "input.context")
 
 
-def _items(line: _Line, told: Any, what: str) -> list[str]:
-    """Return the items of a JSON list that is told as text."""
+def _items(line: _TaskLine, value: Any, what: str) -> list[str]:
+    """Return the items of a JSON list given as text."""
     try:
-        found = json.loads(_text(line, told, what))
+        decoded = json.loads(_text(line, value, what))
     except (ValueError, RecursionError):
-        line.refuse(f"{what} is no JSON list: {_brief(told)}")
-    items = _texts(line, found, what)
+        line.refuse(f"{what} is no JSON list: {_brief(value)}")
+    items = _texts(line, decoded, what)
     _refuse_items(line, items, what)
     return items
 
 
-def _refuse_items(line: _Line, items: Sequence[str], what: str) -> None:
-    """Refuse what nobody could be right about: an item that is read as another, or stands twice."""
+def _refuse_items(line: _TaskLine, items: Sequence[str], what: str) -> None:
+    """Refuse lists without a right reply: an item is repeated or read as another one."""
     for item in items:
         if not read_list_strictly(written([item])) == read_list(written([item])) == [item]:
             line.refuse(
                 f"{what} has {_brief(item)}, which {line.metric} reads as another item, so no "
-                "answer that holds it could be right; write it without commas, brackets, double "
-                "quotes or blanks at its ends"
+                "answer with it can be right; write it without commas, brackets, double quotes or "
+                "blanks at its ends"
             )
     _refuse_twice(line, items, what)
 
 
-def _refuse_twice(line: _Line, items: Sequence[str], what: str) -> None:
+def _refuse_twice(line: _TaskLine, items: Sequence[str], what: str) -> None:
     twice = [item for item, count in Counter(items).items() if count > 1]
     if twice:
         line.refuse(f"{what} has {_brief(twice[0])} twice")
 
 
-def _texts(line: _Line, value: Any, what: str) -> list[str]:
+def _texts(line: _TaskLine, value: Any, what: str) -> list[str]:
     if not isinstance(value, list) or not value:
         line.refuse(f"{what} must be a list of texts, got {_brief(value)}")
     return [_text(line, each, f"an item of {what}") for each in value]
 
 
-def _text(line: _Line, value: Any, what: str) -> str:
+def _text(line: _TaskLine, value: Any, what: str) -> str:
     if not isinstance(value, str) or not value.strip():
         line.refuse(f"{what} must be a text, got {_brief(value)}")
     return value
 
 
 def _brief(value: Any) -> str:
-    """Return a value as JSON, cut to what a sentence can hold."""
+    """Return a value as JSON, cut to 80 characters."""
     return json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 

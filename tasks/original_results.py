@@ -1,21 +1,21 @@
-r"""The original benchmark's published results: its replies, with what was published beside them.
+r"""The original benchmark's published results: its replies with their published figures.
 
 A folder of results is ``<model>/<unmasking>/<parameters>/<run>`` with
-``results_parallelbench.json`` and ``samples_parallelbench_<group>_<task>.jsonl`` in it.  What is
-read of a line:
+``results_parallelbench.json`` and ``samples_parallelbench_<group>_<task>.jsonl`` in it.  Fields
+read from each line:
 
 ``doc``
-    ``messages``, the chat; ``label``, what is right, in the form of the task files' ``answer``;
-    ``index``, its number.
+    ``messages``, the chat; ``label``, the right answer, in the form of the task files' ``answer``;
+    ``index``, the sample's number.
 ``arguments``
-    Of the request: ``unmasking``, ``max_tokens`` and the strategy's parameters.
+    Request: ``unmasking``, ``max_tokens`` and the strategy's parameters.
 ``filtered_resps``
-    The reply, as it was marked.
+    Reply as scored.
 ``score``, ``score_strict``, ``nfe``, ``tokens_per_step``
-    Its marks in [0, 1], the second not of free text; its model calls; its canvas tokens over them.
+    Scores in [0, 1], the second not for free text; model calls; canvas tokens per model call.
 
-The metric follows from the task's name.  Of several runs of one setting the newest that has a
-task counts for it, by the name of its folder, which begins with date and time.
+The metric follows from the task's name.  If a setting was run several times, the newest run with a
+task counts, by the name of its folder, which begins with date and time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from parallelbench.tasks.original_rules import LIST_RULES, TEXT_METRICS
 _RESULTS = "results_parallelbench.json"
 _SAMPLES = "samples_parallelbench_"
 _GROUPS = ("waiting_line_n15", "waiting_line", "puzzles", "text_writing")
-#: Metrics by how the names of their tasks begin.
+#: Metrics by the beginning of their tasks' names.
 _METRICS = (
     (r"(copy|reverse|sort|(insert|remove|replace)_index)$", "list_match_score"),
     (r"shuffle$", "list_shuffle_score"),
@@ -56,11 +56,11 @@ _METRICS = (
 )
 #: A parameter in the name of a folder, such as ``kl_threshold0.01``.
 _PARAMETER = re.compile(r"([a-z][a-z_]*?)(\d+(?:\.\d+)?)(?:_|$)")
-#: How far numbers may be apart that were written down as fractions.
+#: Relative tolerance for numbers that were written as fractions.
 _DUST = 1e-6
-#: Of calls, tokens and numbers of samples.
+#: Largest number of calls or tokens, and largest index of a sample.
 _MOST = 1_000_000
-#: Fields of a line, of what was asked, and of a request that are read, or repeat what is.
+#: Fields of a line and of its question that are read, or that repeat those.
 _KNOWN = {
     "a line": re.compile(
         r"doc_id|doc|target|arguments|resps|filtered_resps|filter|metrics|(doc|prompt|target)_hash"
@@ -74,9 +74,9 @@ class _Strategy(NamedTuple):
     """Our strategy for one of theirs.
 
     Attributes:
-        decoder: Its registered name.
+        decoder: Registered name.
         fields: Our field for each of their parameters.
-        fixed: Fields that all of their settings have.
+        fixed: Fields shared by all of their settings.
     """
 
     decoder: str
@@ -119,12 +119,12 @@ class PublishedReply:
     """One line of published results.
 
     Attributes:
-        model: The model's name there.
+        model: Published name of the model.
         decoder: Our setting for its strategy.
         task: ``group/task``.
-        index: Its number among the samples of the task.
+        index: Number of the sample within the task.
         text: The reply.
-        figures: What was published beside it.
+        figures: Figures published with the reply.
     """
 
     model: str
@@ -137,12 +137,12 @@ class PublishedReply:
 
 @dataclass(frozen=True)
 class PublishedResults:
-    """What is read of folders of results.
+    """Content of folders of results.
 
     Attributes:
-        samples: What was asked, tasks by name, samples by number.
-        replies: In the order of the files.
-        remarks: What was passed over, in sentences.
+        samples: Questions, tasks by name, samples by number.
+        replies: Replies in the order of the files.
+        remarks: Sentences on ignored content.
     """
 
     samples: Sequence[OriginalSample]
@@ -155,10 +155,10 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
 
     Args:
         folder: ``results`` itself, or a folder below it.
-        with_text: Whether tasks of free text are read.
+        with_text: True to read tasks of free text, too.
 
     Raises:
-        OriginalDataError: There are none, or a file or line is not of the form that is read or
+        OriginalDataError: There are no results, or a file or line has an unexpected form or
             contradicts itself; the message names it.
     """
     files = sorted(folder.resolve().rglob(f"{_SAMPLES}*.jsonl"), key=_with_numbers)
@@ -168,7 +168,7 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
             "any folder above or below it"
         )
     passed: Counter[str] = Counter()
-    asked, replies = _Asked(), list[PublishedReply]()
+    questions, replies = _Questions(), list[PublishedReply]()
     models: dict[Path, str] = {}
     for file in _newest(files, passed):
         source = _source_of(file, passed)
@@ -177,7 +177,7 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
         if file.parent not in models:
             models[file.parent] = _model_of(file.parent)
         for sample, text, figures, where in _lines(source, passed):
-            asked.add(sample, where)
+            questions.add(sample, where)
             replies.append(
                 PublishedReply(
                     models[file.parent], source.decoder, sample.task, sample.index, text, figures
@@ -186,31 +186,32 @@ def read_results(folder: Path, *, with_text: bool = True) -> PublishedResults:
     remarks = _remarks(passed)
     if not replies:
         raise OriginalDataError("; ".join([f"{folder} holds no results that are read", *remarks]))
-    numbers = asked.numbers()
+    numbers = questions.numbers()
     return PublishedResults(
-        [replace(asked.samples[key][0], index=number) for key, number in numbers.items()],
+        [replace(questions.samples[key][0], index=number) for key, number in numbers.items()],
         [replace(reply, index=numbers[reply.task, reply.index]) for reply in replies],
         remarks,
     )
 
 
 @dataclass
-class _Asked:
-    """The samples met so far, with where, by task and by the number that they have there."""
+class _Questions:
+    """The samples read so far, with their place, by task and published number."""
 
     samples: dict[tuple[str, int], tuple[OriginalSample, str]] = field(default_factory=dict)
 
     def add(self, sample: OriginalSample, where: str) -> None:
-        """Note a sample; refuse another one under its number."""
+        """Add a sample; refuse a different one with the same number."""
         known, first = self.samples.setdefault((sample.task, sample.index), (sample, where))
         if known != sample:
             raise OriginalDataError(
                 f"{where} has another question, label or max_tokens as number {sample.index} of "
-                f"{sample.task} than {first}: they are results on other data; import them apart"
+                f"{sample.task} than {first}: the results are on different data; import them "
+                "separately"
             )
 
     def numbers(self) -> dict[tuple[str, int], int]:
-        """Return the number of each sample here: tasks by name, and no number is left out."""
+        """Return consecutive numbers of the samples of each task, tasks by name."""
         counts: Counter[str] = Counter()
         numbers = {}
         for task, index in sorted(self.samples):
@@ -220,15 +221,15 @@ class _Asked:
 
 
 class _Source(NamedTuple):
-    """A file of samples, and what its path says.
+    """A file of samples, with the facts in its path.
 
     Attributes:
-        file: Its path.
+        file: Path.
         task: ``group/task``.
-        metric: By which its replies are marked.
-        strategy: By their name.
-        parameters: By their names.
-        decoder: Our setting for it.
+        metric: Metric that scores its replies.
+        strategy: Published name of the strategy.
+        parameters: Parameters by their published names.
+        decoder: Our setting for the strategy.
     """
 
     file: Path
@@ -250,14 +251,14 @@ def _newest(files: Sequence[Path], passed: Counter[str]) -> list[Path]:
 
 
 def _source_of(file: Path, passed: Counter[str]) -> _Source | None:
-    """Return what a path says; None, noted in ``passed``, where nothing here is like it."""
+    """Return the facts in a path; None, counted in ``passed``, for an unknown task or strategy."""
     task = file.stem.removeprefix(_SAMPLES)
     group = next((group for group in _GROUPS if task.startswith(f"{group}_")), "")
     name = task.removeprefix(f"{group}_")
     metric = next((metric for form, metric in _METRICS if group and re.match(form, name)), None)
-    strategy, told = file.parents[2].name, file.parents[1].name
-    found = _PARAMETER.findall(told)
-    parameters = {name: float(number) for name, number in found}
+    strategy, folder = file.parents[2].name, file.parents[1].name
+    pairs = _PARAMETER.findall(folder)
+    parameters = {name: float(number) for name, number in pairs}
     ours = _STRATEGIES.get(strategy)
     if ours is None:
         passed[f"files of the strategy {strategy!r:.60}, which is not known here"] += 1
@@ -265,12 +266,12 @@ def _source_of(file: Path, passed: Counter[str]) -> _Source | None:
     if metric is None:
         passed[f"files of the task {task!r:.60}, which is not known here"] += 1
         return None
-    if set(parameters) != set(ours.fields) or _PARAMETER.sub("", told):
+    if set(parameters) != set(ours.fields) or _PARAMETER.sub("", folder):
         raise OriginalDataError(
             f"{file.parents[1]} names the parameters {', '.join(parameters) or 'none'}, and "
             f"{strategy} has {', '.join(ours.fields)}: the folder was renamed, or has another form"
         )
-    fields = {ours.fields[name]: number for name, number in found}
+    fields = {ours.fields[name]: number for name, number in pairs}
     try:
         decoder = make_setting(ours.decoder, {**fields, **ours.fixed}, DECODERS)
     except FieldError as error:
@@ -281,7 +282,7 @@ def _source_of(file: Path, passed: Counter[str]) -> _Source | None:
 
 
 def _model_of(run: Path) -> str:
-    """Return the name of the model of a run, which its folder repeats."""
+    """Return the name of the model of a run, checked against its folder."""
     file, folder = run / _RESULTS, run.parents[2].name
     try:
         content = json_of(regular_bytes(file))
@@ -292,7 +293,7 @@ def _model_of(run: Path) -> str:
         raise OriginalDataError(f"{file}: model_name must be a hub id, got {name!r:.80}")
     if name.replace("/", "__") != folder:
         raise OriginalDataError(
-            f"{file} is of model {name!r}, and stands in the folder of {folder!r:.80}"
+            f"{file} is of model {name!r}, but is in the folder of {folder!r:.80}"
         )
     return name
 
@@ -312,7 +313,7 @@ def _lines(
         where = f"{source.file} line {number}"
         try:
             row = json_of(line)
-            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            json.dumps(row, ensure_ascii=False).encode()  # refuses unpaired surrogates
         except ValueError as error:
             raise OriginalDataError(f"{where} is no JSON: {error}") from error
         doc, request = _mapping(row, "doc", where), _request(row, where)
@@ -327,7 +328,7 @@ def _lines(
         sample = _sample(source, doc, tokens, where)
         first = seen.setdefault(sample.index, where)
         if first != where:
-            raise OriginalDataError(f"{where} is number {sample.index} again, as {first}")
+            raise OriginalDataError(f"{where} is number {sample.index}, like {first}")
         yield sample, _reply(row, where), _figures(source, row, tokens, where), where
 
 
@@ -337,17 +338,17 @@ def _request(row: Any, where: str) -> Mapping[str, Any]:
 
 
 def _refuse_other_request(source: _Source, request: Mapping[str, Any], where: str) -> None:
-    """Refuse a line whose request was another than its path says."""
+    """Refuse a line whose request contradicts its path."""
     if request.get("unmasking") != source.strategy:
         raise OriginalDataError(
-            f"{where} was decoded with unmasking {request.get('unmasking')!r:.60}, and stands in "
-            f"the folder of {source.strategy!r}"
+            f"{where} was decoded with unmasking {request.get('unmasking')!r:.60}, but is in the "
+            f"folder of {source.strategy!r}"
         )
     numbers = {value for value in request.values() if _is_number(value)}
     for name, number in source.parameters.items():
         if number not in numbers:
             raise OriginalDataError(
-                f"{where}: its request has no parameter of {number:g}, and its folder says {name} "
+                f"{where}: its request has no parameter of {number:g}, but its folder says {name} "
                 f"{number:g}"
             )
 
@@ -369,7 +370,7 @@ def _sample(source: _Source, doc: Mapping[str, Any], tokens: int, where: str) ->
 
 
 def _right(metric: str, label: Any, where: str) -> tuple[str, dict[str, Any]]:
-    """Return a right answer and the facts by which replies are marked."""
+    """Return a right answer and the inputs of the metric."""
     if metric in LIST_RULES:
         return _right_list(metric, label, where)
     if metric == "sudoku_score":
@@ -416,7 +417,7 @@ def _right_list(metric: str, label: Any, where: str) -> tuple[str, dict[str, Any
     for name in facts.keys() - {"new"}:
         item, times = Counter(facts[name]).most_common(1)[0]
         if times > 1:
-            raise OriginalDataError(f"{where}: {item!r:.60} stands in its label {times} times")
+            raise OriginalDataError(f"{where}: {item!r:.60} occurs {times} times in its label")
     if not LIST_RULES[metric](facts, answer):
         raise OriginalDataError(
             f"{where} contradicts itself: by {metric} the answer {reference!r:.120} of its label "
@@ -437,22 +438,20 @@ def _right_grid(text: Any, rows: list[list[str]], where: str) -> tuple[str, dict
 
 
 def _texts(value: Any, where: str) -> list[str]:
-    """Return a list of texts, which may be written down as JSON or as Python writes it."""
-    found = value
+    """Return a list of texts, given as a list or as a JSON or Python literal."""
+    texts = value
     if isinstance(value, str):
         try:
-            found = ast.literal_eval(value)
+            texts = ast.literal_eval(value)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
-            found = None
-    if not isinstance(found, list) or not found or not all(isinstance(x, str) for x in found):
+            texts = None
+    if not isinstance(texts, list) or not texts or not all(isinstance(x, str) for x in texts):
         raise OriginalDataError(f"{where}: its label must hold a list of texts, got {value!r:.120}")
-    return found
+    return texts
 
 
 def _no_label(metric: str, label: Any, where: str) -> OriginalDataError:
-    return OriginalDataError(
-        f"{where}: its label does not say what is right by {metric}: {label!r:.120}"
-    )
+    return OriginalDataError(f"{where}: its label has no right answer for {metric}: {label!r:.120}")
 
 
 def _reply(row: Mapping[str, Any], where: str) -> str:
@@ -485,7 +484,7 @@ def _figures(source: _Source, row: Mapping[str, Any], tokens: int, where: str) -
 
 
 def _with_numbers(path: Path) -> list[tuple[int, float, str]]:
-    """Return what sorts paths with their numbers by value: k2 before k16."""
+    """Return a sort key that compares numbers in paths by value: k2 before k16."""
     parts = re.split(r"(\d+(?:\.\d+)?)", path.as_posix())
     return [(1, float(part), "") if i % 2 else (0, 0.0, part) for i, part in enumerate(parts)]
 
@@ -518,5 +517,5 @@ def _share(fields: Mapping[str, Any], name: str, where: str) -> float:
 
 
 def _remarks(passed: Mapping[str, int]) -> list[str]:
-    told = [f"{count} {what}" for what, count in sorted(passed.items()) if count]
-    return [f"passed over: {'; '.join(told)}"] if told else []
+    ignored = [f"{count} {what}" for what, count in sorted(passed.items()) if count]
+    return [f"passed over: {'; '.join(ignored)}"] if ignored else []

@@ -1,4 +1,4 @@
-"""The verb ``import results``: the original's published replies -> a run, marked by our rules."""
+"""The verb ``import results``: published replies of the original -> run, scored by our rules."""
 
 from __future__ import annotations
 
@@ -8,44 +8,54 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from rich import box
+from rich.table import Table
 
+from parallelbench.console.progress import Progress, shown
 from parallelbench.console.terminal import show, tell
+from parallelbench.errors import StorageError
+from parallelbench.model import MODELS
+from parallelbench.record import Record
+from parallelbench.registry import load_plugins
+from parallelbench.run.environment import environment
+from parallelbench.run.merge import appearing
+from parallelbench.run.rundir import RunDirectory, storage, write_whole
+from parallelbench.run.runfile import RunFile
+from parallelbench.run.runner import Asked, Origin, draw, published_record_of
+from parallelbench.setting import Setting, build, make_setting
+from parallelbench.task import TASKS
+from parallelbench.tasks.original_bundle import bundle_of, digest_of
+from parallelbench.tasks.original_results import PublishedResults, read_results
+from parallelbench.tasks.original_rules import TEXT_METRICS
 
-if TYPE_CHECKING:
-    from parallelbench.console.progress import Progress
-    from parallelbench.record import Record
-    from parallelbench.run.runfile import RunFile
-    from parallelbench.setting import Setting
-    from parallelbench.tasks.original_results import PublishedResults
 
-
-@click.command(short_help="Mark the original's published replies again, as a run.")
+@click.command(short_help="Score the original's published replies by our rules, as a run.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="New run directory; what was asked stands beside it, as OUT.jsonl.",
+    help="New run directory; the questions are written to OUT.jsonl.",
 )
 @click.option(
     "--grammar",
     default="lingotweaker",
     show_default=True,
-    help="Engine that judges free text; theirs is languagetool.",
+    help="Grammar engine for free text; the original's is languagetool.",
 )
-@click.option("--without-text", is_flag=True, help="Leave out free text, which needs an engine.")
+@click.option("--without-text", is_flag=True, help="Skip free text, which needs a grammar engine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the agreement as one JSON array.")
 def results(folder: Path, out: Path, grammar: str, *, without_text: bool, as_json: bool) -> None:
-    """Read the original benchmark's published results, and mark their replies by our rules.
+    """Read the original benchmark's published results and score the replies by our rules.
 
     FOLDER is results/MODEL of a checkout of the original, or any folder above or below it.  The
-    run has a record for every reply: text, marks, model calls and tokens per step, without steps.
-    It is reported beside other runs and labelled "published, rescored"; it can be no entry of a
-    board.  Shown is how often our marks agree with theirs.  Nothing is written where a line is at
-    fault.
+    run has a record for every reply: text, scores, model calls and tokens per step, but no trace.
+    It can be reported together with other runs, labelled "published, rescored"; it cannot enter a
+    leaderboard.  The command prints how often our scores agree with theirs.  Nothing is written
+    if a line is faulty.
 
     \b
     Examples:
@@ -53,25 +63,21 @@ def results(folder: Path, out: Path, grammar: str, *, without_text: bool, as_jso
       parallelbench report runs/published
       parallelbench run runs/published/run.yaml --model hf:GSAI-ML/LLaDA-1.5 --out runs/mine
       parallelbench report runs/published runs/mine
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.console.progress import shown
-    from parallelbench.registry import load_plugins
-    from parallelbench.tasks.original_results import read_results
-
+    """
     if "," in str(out) or "|" in str(out):
         raise click.UsageError(f"--out must have no ',' or '|', got {out}")
     load_plugins()
     with shown(f"reading {folder}") as progress:
-        found = read_results(folder, with_text=not without_text)
-        agreed = _write_run(found, out, grammar, progress)
-    for remark in found.remarks:
+        published = read_results(folder, with_text=not without_text)
+        agreed = _write_run(published, out, grammar, progress)
+    for remark in published.remarks:
         tell(remark, err=True)
-    told = [{"task": task, **counts} for task, counts in agreed.items()]
+    rows = [{"task": task, **counts} for task, counts in agreed.items()]
     if as_json:
-        tell(json.dumps(told, indent=1))
+        tell(json.dumps(rows, indent=1))
     else:
-        _show(told)
-    tell(f"run: {out}, {len(found.replies)} replies; what was asked: {_bundle(out)}", err=as_json)
+        _show(rows)
+    tell(f"run: {out}, {len(published.replies)} replies; questions: {_bundle(out)}", err=as_json)
     tell(f"report it: parallelbench report {out}", err=as_json)
 
 
@@ -80,25 +86,20 @@ def _bundle(out: Path) -> Path:
 
 
 def _write_run(
-    found: PublishedResults, out: Path, grammar: str, progress: Progress
+    published: PublishedResults, out: Path, grammar: str, progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Write the run, whole or not at all; return how marks agree, by task."""
-    from parallelbench.errors import StorageError
-    from parallelbench.run.environment import environment
-    from parallelbench.run.merge import appearing
-    from parallelbench.run.rundir import RunDirectory, storage
-
+    """Write the run, completely or not at all; return the counts of agreement by task."""
     with storage(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
     agreed: dict[str, Counter[str]] = {}
-    with _bundled(found, out) as digest:
-        runfile, tasks = _runfile(found, str(_bundle(out)), digest, grammar)
+    with _bundled(published, out) as digest:
+        runfile, tasks = _runfile(published, str(_bundle(out)), digest, grammar)
         with appearing(out) as place:
             run = RunDirectory.begin(place, runfile)
             with run.appending() as writer:
-                progress.begin("marking the replies", len(found.replies), "replies")
-                for record, task in progress.count(_records(found, runfile, tasks)):
+                progress.begin("scoring the replies", len(published.replies), "replies")
+                for record, task in progress.count(_records(published, runfile, tasks)):
                     writer.append(record)
                     _count(agreed.setdefault(task, Counter()), record)
             run.add_environment(
@@ -108,22 +109,17 @@ def _write_run(
 
 
 @contextmanager
-def _bundled(found: PublishedResults, out: Path) -> Iterator[str]:
-    """Write what was asked beside the run; it is gone again where the run is not written."""
-    from parallelbench.errors import StorageError
-    from parallelbench.run.rundir import storage, write_whole
-    from parallelbench.tasks.original_bundle import bundle_of, digest_of
-
+def _bundled(published: PublishedResults, out: Path) -> Iterator[str]:
+    """Write the questions next to the run; remove them if writing the run fails."""
     path = _bundle(out)
     new = not path.exists()
-    bundle = bundle_of(found.samples)
+    bundle = bundle_of(published.samples)
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         other = not new and path.read_bytes() != bundle.encode()
     if other:
         raise StorageError(
-            f"{path} is there already and holds something else, maybe what a run was made with: "
-            "name another --out"
+            f"{path} exists with other content, which a run may depend on: name another --out"
         )
     write_whole(path, bundle)
     digest = digest_of(bundle.encode())
@@ -136,17 +132,11 @@ def _bundled(found: PublishedResults, out: Path) -> Iterator[str]:
 
 
 def _runfile(
-    found: PublishedResults, bundle: str, digest: str, grammar: str
+    published: PublishedResults, bundle: str, digest: str, grammar: str
 ) -> tuple[RunFile, dict[str, Setting]]:
-    """Return the run that has all replies, and its tasks by the names of the original."""
-    from parallelbench.model import MODELS
-    from parallelbench.run.runfile import RunFile
-    from parallelbench.setting import make_setting
-    from parallelbench.task import TASKS
-    from parallelbench.tasks.original_rules import TEXT_METRICS
-
-    tasks, counts = {}, Counter(sample.task for sample in found.samples)
-    for sample in found.samples:
+    """Return the run file of all replies, and its tasks by the original's names."""
+    tasks, counts = {}, Counter(sample.task for sample in published.samples)
+    for sample in published.samples:
         if sample.task not in tasks:
             text = sample.metric in TEXT_METRICS
             fields = {
@@ -160,10 +150,10 @@ def _runfile(
             tasks[sample.task] = make_setting(kind, fields, TASKS)
     models = {
         name: make_setting("published", {"name": name}, MODELS)
-        for name in dict.fromkeys(reply.model for reply in found.replies)
+        for name in dict.fromkeys(reply.model for reply in published.replies)
     }
-    decoders = {reply.decoder.label: reply.decoder for reply in found.replies}
-    had = {(reply.model, reply.decoder.label) for reply in found.replies}
+    decoders = {reply.decoder.label: reply.decoder for reply in published.replies}
+    had = {(reply.model, reply.decoder.label) for reply in published.replies}
     left_out = {
         setting.label: frozenset(label for label in decoders if (name, label) not in had)
         for name, setting in models.items()
@@ -179,13 +169,9 @@ def _runfile(
 
 
 def _records(
-    found: PublishedResults, runfile: RunFile, settings: Mapping[str, Setting]
+    published: PublishedResults, runfile: RunFile, settings: Mapping[str, Setting]
 ) -> Iterator[tuple[Record, str]]:
-    """Yield the record of each reply, with its task's name."""
-    from parallelbench.run.runner import Asked, Origin, draw, published_record_of
-    from parallelbench.setting import build
-    from parallelbench.task import TASKS
-
+    """Yield the record of each reply, with the name of its task."""
     tasks = {name: build(setting, TASKS) for name, setting in settings.items()}
     models = {setting.fields["name"]: setting for setting in runfile.models}
     digests = {
@@ -196,7 +182,7 @@ def _records(
         for name, task in tasks.items()
         for index in range(task.count_samples() or 0)
     }
-    for reply in found.replies:
+    for reply in published.replies:
         origin = Origin(
             models[reply.model], settings[reply.task], reply.decoder, reply.index, 0, {}
         )
@@ -213,15 +199,13 @@ def _count(counts: Counter[str], record: Record) -> None:
         counts["agree"] += int(record.marks.parts["agreement"])
 
 
-def _show(told: Sequence[Mapping[str, Any]]) -> None:
-    from rich import box
-    from rich.table import Table
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
 
     drawn = Table(title="published, rescored", title_justify="left", box=box.SIMPLE)
     drawn.add_column("task")
     for heading in ("replies", "right by our rules", "right as published", "marks agree"):
         drawn.add_column(heading, justify="right")
-    for each in told:
+    for each in rows:
         counts = [each.get(name, 0) for name in ("replies", "right", "published_right", "agree")]
         drawn.add_row(each["task"], *map(str, counts))
     show(drawn)

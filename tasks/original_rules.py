@@ -1,30 +1,29 @@
-"""How the original benchmark marks lists and grids, said again from its published facts.
+"""Scoring rules of the original benchmark for lists and grids, from its published facts.
 
-These rules exist for parity: a score on its data should be the score that it gives.  They
-read a reply less carefully than ours (:mod:`parallelbench.score`), and what they accept
-differs at the edges:
+These rules exist for parity: a score on the original's data equals the original's score.  They
+read a reply less carefully than ours (:mod:`parallelbench.score`), and accept different edge
+cases:
 
-- a list is what stands between the last ``[`` and the next ``]``, whatever comes before and
-  behind; without them, the whole reply is read so.  It is split at commas, parts of nothing but
-  white space are dropped, and blanks and double quotes are taken off the others; other white space
-  and other quotes are part of an item.  *Strictly*, both brackets are there, and the items stand
-  in double quotes, separated by ``", "`` exactly;
-- a shuffled list holds the same items, as often, in another order;
-- a list with a replaced item has its length and differs from the given one in one place, by the
-  word that was asked for;
-- a list with an item inserted is the given one, item for item, once that item is taken out;
-- one with an item removed is one shorter, lacks one of the given items, and keeps their order;
-- of a Latin square those lines count whose cells between commas, without white space around them,
-  are the symbols as a set; the first n of them are the square, and each of its columns holds each
-  symbol.  Strictly is the same;
-- of a sudoku those lines count that have exactly n digits, whatever else stands in them; there are
-  n such lines, and they are the solution.  Strictly nothing else stands in the reply but white
-  space around its lines.
+- a list is the text between the last ``[`` and the next ``]``; without brackets, the whole reply.
+  It is split at commas, empty parts are dropped, and blanks and double quotes are stripped from
+  the others; other white space and other quotes belong to the item.  *Strictly*, both brackets are
+  present, and the items are in double quotes, separated by exactly ``", "``;
+- a shuffled list has the same items, with the same multiplicities, in another order;
+- a list with a replaced item has the given length and differs from the given one in one place, by
+  the given word;
+- a list with an inserted item is the given one, item for item, without that item;
+- a list with a removed item is one shorter, lacks one of the given items, and keeps their order;
+- a Latin square consists of the first n lines whose comma-separated cells, without surrounding
+  white space, form the set of symbols; each of its columns holds each symbol.  The strict rule is
+  the same;
+- a sudoku consists of the lines with exactly n digits, ignoring everything else; there are n such
+  lines, and they are the solution.  Strictly, the reply has nothing else but white space around
+  its lines.
 
-A line ends at a line feed, and nowhere else.
+Lines end only at a line feed.
 
-Source: Kang et al., ParallelBench (arXiv:2510.04767), and the behaviour of its public code;
-nothing of it is copied.
+Source: Kang et al., ParallelBench (arXiv:2510.04767), and the behaviour of its public code, which
+is not copied.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _QUOTE = '"'
 
 
 def read_list(reply: str) -> list[str]:
-    """Return the items of the last list in ``reply``, as the original reads it.
+    """Return the items of the last list in ``reply`` by the original's rule.
 
     Example:
         >>> read_list('Here: ["Ada", "Ben",], as asked')
@@ -50,7 +49,7 @@ def read_list(reply: str) -> list[str]:
 
 
 def read_list_strictly(reply: str) -> list[str] | None:
-    """Return the items of the last list in ``reply`` if it is written as asked, else None.
+    """Return the items of the last list in ``reply`` if its form is strictly right, else None.
 
     Example:
         >>> read_list_strictly('["Ada", "Ben"]'), read_list_strictly("[Ada, Ben]")
@@ -78,18 +77,18 @@ def written(items: Sequence[str]) -> str:
 
 
 def list_match(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
-    """Return whether ``reply`` is the answer, item for item."""
+    """Return True if ``reply`` is the answer, item for item."""
     return bool(list(reply) == facts["answer"])
 
 
 def list_shuffle(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
-    """Return whether ``reply`` holds the given items, as often, in another order."""
+    """Return True if ``reply`` has the given items, as often, in another order."""
     given = facts["items"]
     return Counter(reply) == Counter(given) and list(reply) != given
 
 
 def list_random_replace(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
-    """Return whether ``reply`` is the given list with one item exchanged for the new one."""
+    """Return True if ``reply`` is the given list with one item replaced by the new one."""
     given = facts["items"]
     if len(reply) != len(given):
         return False
@@ -98,7 +97,7 @@ def list_random_replace(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
 
 
 def list_random_insert(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
-    """Return whether ``reply`` without the new item, at one of its places, is the given list."""
+    """Return True if ``reply`` is the given list once one new item is removed."""
     given, new = facts["items"], facts["new"]
     return len(reply) == len(given) + 1 and any(
         item == new and [*reply[:place], *reply[place + 1 :]] == given
@@ -107,13 +106,13 @@ def list_random_insert(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
 
 
 def list_random_remove(facts: Mapping[str, Any], reply: Sequence[str]) -> bool:
-    """Return whether ``reply`` is the given list without one of its items."""
+    """Return True if ``reply`` is the given list without one of its items."""
     given = facts["items"]
     return any(list(reply) == given[:place] + given[place + 1 :] for place in range(len(given)))
 
 
 def latin_square(facts: Mapping[str, Any], reply: str) -> bool:
-    """Return whether the first n lines of ``reply`` that have all symbols are a Latin square.
+    """Return True if the first n lines of ``reply`` with all symbols are a Latin square.
 
     A line may hold a symbol twice, since only its set counts; columns end with the shortest line.
     """
@@ -125,14 +124,14 @@ def latin_square(facts: Mapping[str, Any], reply: str) -> bool:
 
 
 def sudoku(facts: Mapping[str, Any], reply: str) -> bool:
-    """Return whether the lines of ``reply`` that have n digits are those of the solution."""
+    """Return True if the lines of ``reply`` with n digits are those of the solution."""
     answer: list[str] = facts["answer"]
     lines = map(_digits, reply.split("\n"))
     return [line for line in lines if len(line) == len(answer)] == answer
 
 
 def _digits(line: str) -> str:
-    # Digits of other scripts are read as numbers are.
+    # Digits of other scripts count, as in int().
     return "".join(str(int(character)) for character in line if character.isdecimal())
 
 
@@ -148,20 +147,20 @@ GRID_RULES: Mapping[str, Callable[[Mapping[str, Any], str], bool]] = {
     "latin_square_score": latin_square,
     "sudoku_score": sudoku,
 }
-#: Metrics of free text, which :mod:`parallelbench.tasks.original_text` has.
+#: Metrics of free text, computed by :mod:`parallelbench.tasks.original_text`.
 TEXT_METRICS = ("sentence_to_words_score", "summary_score", "paraphrase_score")
 METRICS = (*LIST_RULES, *GRID_RULES, *TEXT_METRICS)
 
 
 def original_mark(metric: str, facts: Mapping[str, Any], reply: str) -> bool:
-    """Return whether the original's metric, without its strict form, passes ``reply``."""
+    """Return True if ``reply`` passes the original's metric, not in its strict form."""
     if metric in LIST_RULES:
         return LIST_RULES[metric](facts, read_list(reply))
     return GRID_RULES[metric](facts, reply)
 
 
 def original_strict_mark(metric: str, facts: Mapping[str, Any], reply: str) -> bool:
-    """Return whether the original's metric passes ``reply`` in its strict form too."""
+    """Return True if ``reply`` passes the original's metric in its strict form."""
     if metric in LIST_RULES:
         items = read_list_strictly(reply)
         return items is not None and LIST_RULES[metric](facts, items)

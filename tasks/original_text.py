@@ -1,33 +1,33 @@
-"""The original benchmark's free text, imported from a checkout, and marked by its scores.
+"""The original benchmark's free text, imported from a checkout, with its scores.
 
-*Asked:* what its files ask, in its words.
+*Question:* the prompts of its files.
 
-*How it is marked:* the headline is grammar, as on the original's board: 1 if the engine named
-by the field ``grammar`` finds nothing wrong with the reply and the reply is not empty.  A reply of
-more than 4,096 characters is marked as an empty one is, with the problem ``too long``.
+*Scoring:* the headline is grammar, as on the original's board: 1 if the engine named by the field
+``grammar`` finds no error in the reply and the reply is not empty.  A reply of more than 4,096
+characters is scored like an empty one, with the problem ``too long``.
 
 *Parts of the marks*, by the metric of the files:
 
 ===========================  =============================================================
-``sentence_to_words_score``  1 if every word asked for stands in the reply, also inside
-                             others, in the same case, and grammar is right; beside it
-                             ``words_substring``, the share of them that do, and ``words``,
-                             that are whole words in upper or lower case
+``sentence_to_words_score``  1 if every given word occurs in the reply, also inside others, in
+                             the same case, and grammar is right; with ``words_substring``,
+                             the share of words that do, and ``words``, the share that are
+                             whole words in upper or lower case
 ``summary_score``            ``rouge_l`` times grammar
 ``paraphrase_score``         ``one_minus_bleu`` times ``bertscore_f1`` times grammar, both
-                             against the text that was given; only with a model for BERTScore
+                             against the given text; only with a model for BERTScore
 ===========================  =============================================================
 
-and ``grammar``, and ``ours``: the strict mark that our own task of that kind would give, which
-wants whole words and at least one word.
+and ``grammar``, and ``ours``: the strict score of our own task of that kind, which requires whole
+words and at least one word.
 
-The original's grammar is LanguageTool's.  By another engine it is another score, and so is
-every product with it: their names then end in the engine's, as ``grammar@lingotweaker``.
+The original's grammar engine is LanguageTool.  With another engine it is another score, and so is
+every product with it: the names then end in the engine, such as ``grammar@lingotweaker``.
 
-*Where the theory stands:* as for ``text_writing``, the law of right answers cannot be listed.
+*Theory:* as for ``text_writing``, the answer distribution cannot be listed.
 
-Source: Kang et al., ParallelBench (arXiv:2510.04767).  What it leaves open, and what is taken
-here, is told in ``docs/original.md``.
+Source: Kang et al., ParallelBench (arXiv:2510.04767).  ``docs/original.md`` lists the details that
+it leaves open and our choices.
 """
 
 from __future__ import annotations
@@ -52,30 +52,29 @@ from parallelbench.tasks.text_scores import (
 )
 from parallelbench.tasks.text_writing import Paraphrasing, RelatedWords, Summarization, TextTask
 
-#: Our own task that has the same scores, by the original's metric.
+#: Our own task with the same scores, by the original's metric.
 _ALIKE: Mapping[str, type[TextTask]] = {
     "sentence_to_words_score": RelatedWords,
     "summary_score": Summarization,
     "paraphrase_score": Paraphrasing,
 }
-#: What the original judges grammar with.
+#: Grammar engine of the original.
 _THEIRS = "languagetool"
 
 
 @TASKS.register("original_text")
 @dataclass(frozen=True, kw_only=True)
 class OriginalText(Imported):
-    """Ask what the original benchmark's files of free text ask, and mark by its scores.
+    """Ask the questions of the original's files of free text, scored by its scores.
 
     Attributes:
-        grammar: Which engine judges: ``lingotweaker``, ``harper`` or ``languagetool``, which
-            is the original's.
-        bertscore: Folder of the model for BERTScore, of paraphrases; None leaves that score
-            out, and the original's product with it.
+        grammar: Grammar engine: ``lingotweaker``, ``harper`` or ``languagetool``, the original's.
+        bertscore: Folder of the model for BERTScore of paraphrases; None leaves out that score
+            and the original's product.
 
     Raises:
-        ValueError: As for ``original``; an unknown engine; or a model for BERTScore where
-            nothing is marked by it.
+        ValueError: The same as for ``original``; an unknown engine; or a model for BERTScore for a
+            task that does not use it.
     """
 
     name = "original_text"
@@ -94,33 +93,33 @@ class OriginalText(Imported):
         if self.bertscore is not None and self.metric != "paraphrase_score":
             raise ValueError(
                 f"bertscore={self.bertscore} is for paraphrase_score, and {self.metric} does not "
-                "ask for it; leave it out"
+                "use it; leave it out"
             )
-        self._alike  # noqa: B018  an unknown engine is refused here
+        _ = self._alike  # refuses an unknown engine
 
     def engines(self) -> dict[str, str]:
-        """Start the grammar engine; return the version of each score that is not our own."""
-        return {self._named(name): told for name, told in self._alike.engines().items()}
+        """Start the grammar engine; return the versions of external scores, by score."""
+        return {self._named(name): version for name, version in self._alike.engines().items()}
 
     def sources(self) -> dict[str, str]:
         """Return the digests of the bundle and of the model for BERTScore."""
         return {**Imported.sources(self), **bertscore_source(self.bertscore)}
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return the original's mark for grammar and, strictly, ours for doing what was asked.
+        """Return the original's grammar score and, as strict score, that of our own task.
 
         Raises:
-            EngineError: What marks it is not installed, or stopped answering.
+            EngineError: An engine is not installed or stopped answering.
         """
         text, problem = plain_text(reply), "empty"
         if len(text) > MOST_CHARACTERS:
             text, problem = "", "too long"
         if text:
-            (found,) = open_engine(self.grammar).problems([text])
-            problem = "ungrammatical" if found else ""
+            (errors,) = open_engine(self.grammar).problems([text])
+            problem = "ungrammatical" if errors else ""
         grammar = float(not problem)
-        done, parts = self._alike.fulfilled(sample, text, grammar)
-        ours = done * grammar if words_of(text) else 0.0
+        fulfilled, parts = self._alike.fulfilled(sample, text, grammar)
+        ours = fulfilled * grammar if words_of(text) else 0.0
         return Marks(
             strict=ours,
             lenient=grammar,
@@ -131,15 +130,15 @@ class OriginalText(Imported):
             },
         )
 
-    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:  # noqa: ARG002
-        """Refuse: nobody can list the right answers.
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:
+        """Refuse, because the right answers cannot be listed.
 
         Raises:
             NotEnumerableError: Always.
         """
         raise NotEnumerableError(
             f"{sample.id}: any good text is right, so the right answers cannot be listed; the "
-            "ideal model and oracles cannot be asked, a model such as hf:PATH or api:URL can"
+            "ideal model and oracles need such a list: use a model such as hf:PATH or api:URL"
         )
 
     @cached_property

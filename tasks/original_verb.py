@@ -1,4 +1,4 @@
-"""The verb ``import original``: a checkout of the original repository -> a bundle, a run file."""
+"""The verb ``import original``: checkout of the original repository -> bundle and run file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import yaml
 
 from parallelbench.console.terminal import tell
+from parallelbench.tasks.original_bundle import OriginalSample, bundle_of, digest_of, write_bundle
+from parallelbench.tasks.original_files import read_checkout
+from parallelbench.tasks.original_rules import TEXT_METRICS
 
-if TYPE_CHECKING:
-    from parallelbench.tasks.original_bundle import OriginalSample
-
-#: Judges free text unless the run file is changed: it needs no Java.
+#: Grammar engine in the written run file: it needs no Java.
 _GRAMMAR = "lingotweaker"
-#: Names of fields that are passed over stand in one line, so many of them.
-_TOLD = 5
+#: Number of ignored fields to name.
+_MOST_NAMES = 5
 
 
 @click.command(short_help="Bundle the original benchmark's task files.")
@@ -27,67 +27,59 @@ _TOLD = 5
     "--out",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The bundle to write, .jsonl; a run file of the same name, .yaml, stands beside it.",
+    help="Bundle to write (.jsonl); a run file of the same name (.yaml) is written, too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the tasks as one JSON array.")
 def original(checkout: Path, out: Path, *, as_json: bool) -> None:
-    """Read the original benchmark's task files, and write them as one checked bundle.
+    """Check the original benchmark's task files and write them as one bundle.
 
-    CHECKOUT is a checkout of its repository, or the folder of it that holds
+    CHECKOUT is a checkout of its repository, or its folder with the files
     <group>/<task>.jsonl: dataset/parallel_bench/data/output/test.  Every line is checked;
-    nothing is written where one is at fault.
+    nothing is written if one is faulty.
 
     \b
     Example:
       parallelbench import original ParallelBench --out original.jsonl
       parallelbench run original.yaml --model hf:GSAI-ML/LLaDA-8B-Instruct
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.tasks.original_bundle import bundle_of, digest_of, write_bundle
-    from parallelbench.tasks.original_files import read_checkout
-    from parallelbench.tasks.original_rules import TEXT_METRICS
-
+    """
     if out.suffix != ".jsonl" or "," in str(out) or "|" in str(out):
         raise click.UsageError(f"--out must end in .jsonl and have no ',' or '|', got {out}")
-    found = read_checkout(checkout)
-    bundle = bundle_of(found.samples)
+    content = read_checkout(checkout)
+    bundle = bundle_of(content.samples)
     digest = digest_of(bundle.encode())
     tasks: dict[str, list[OriginalSample]] = {}
-    for sample in found.samples:
+    for sample in content.samples:
         tasks.setdefault(sample.task, []).append(sample)
     write_bundle(bundle, _runfile(list(tasks.values()), out, digest), out)
-    told = [
+    rows = [
         {"task": task, "samples": len(own), "metric": own[0].metric} for task, own in tasks.items()
     ]
     if as_json:
-        tell(json.dumps(told, indent=1))
+        tell(json.dumps(rows, indent=1))
     else:
-        for line in told:
-            tell(f"{line['task']}: {line['samples']} samples, {line['metric']}")
-    if found.passed_over:
-        tell(_passed_over(found.passed_over), err=as_json)
+        for row in rows:
+            tell(f"{row['task']}: {row['samples']} samples, {row['metric']}")
+    if content.passed_over:
+        tell(_ignored_fields(content.passed_over), err=as_json)
     tell(f"bundle: {out}, digest {digest}", err=as_json)
     if any(own[0].metric in TEXT_METRICS for own in tasks.values()):
         tell(
-            f"its free text is marked by grammar={_GRAMMAR}, which is another score than the "
-            "original's: for that, write grammar: languagetool in the run file",
+            f"free text is scored with grammar={_GRAMMAR}, which is another score than the "
+            "original's: for that one, write grammar: languagetool in the run file",
             err=as_json,
         )
     tell(f"run it: parallelbench run {out.with_suffix('.yaml')} --model ...", err=as_json)
 
 
-def _passed_over(fields: Counter[str]) -> str:
-    most = [f"{name[:40]} ({count})" for name, count in fields.most_common(_TOLD)]
-    more = ", ..." if len(fields) > _TOLD else ""
+def _ignored_fields(fields: Counter[str]) -> str:
+    most = [f"{name[:40]} ({count})" for name, count in fields.most_common(_MOST_NAMES)]
+    more = ", ..." if len(fields) > _MOST_NAMES else ""
     return (
-        f"passed over: {fields.total()} values in {len(fields)} fields that nothing is known of: "
-        f"{', '.join(most)}{more}"
+        f"ignored: {fields.total()} values in {len(fields)} unknown fields: {', '.join(most)}{more}"
     )
 
 
 def _runfile(tasks: Sequence[Sequence[OriginalSample]], out: Path, digest: str) -> str:
-    import yaml
-
-    from parallelbench.tasks.original_rules import TEXT_METRICS
 
     content = {
         "models": "mini",

@@ -1,32 +1,30 @@
-"""Puzzles: fill a grid so that no symbol repeats where it must not.
+"""Puzzles: fill a grid so that no symbol repeats in a row, a column or a box.
 
-*Asked:* a Latin square of given symbols, where any right square counts, or a sudoku with
-exactly one solution.  A grid is written with one row to a line and single spaces between
-the symbols of a row.
+*Question:* a Latin square of given symbols, where every valid square is right, or a sudoku with
+exactly one solution.  A grid is written one row per line with single spaces between symbols.
 
-*Why it is hard here:* the two are opposites under one form.  In an empty Latin square every
-cell is uncertain and bound to all cells of its row and column, so cells drawn side by side
-repeat symbols.  A sudoku's cells are certain from the start: one step is enough for a
-perfect model, and whoever needs more pays for what the model cannot deduce at once, not for
-parallel decoding.
+*Why it is hard:* the two are opposites in the same format.  In an empty Latin square every
+cell is uncertain and depends on all cells of its row and column, so cells drawn in parallel
+repeat symbols.  A sudoku's cells are certain from the start: one step is enough for a perfect
+model, and further steps pay for what the model cannot deduce at once, not for parallel decoding.
 
-*Where the theory stands:* the total correlation C(Y|X) of the cells, in bits, is what
-writing them in one step must cost.  A k by k Latin square has k*k cells, each uniform over
-k symbols, so C = k*k log2 k - log2(number of squares): 10.68, 22.83 and 40.75 for the 12,
-576 and 161,280 squares of size 3, 4 and 5.  For sudoku C = 0.
+*Theory:* the total correlation C(Y|X) of the cells, in bits, is the least that committing them in
+one step costs.  A k by k Latin square has k*k cells, each uniform over k symbols, so
+C = k*k log2 k - log2(number of squares): 10.68, 22.83 and 40.75 for the 12, 576 and 161,280
+squares of size 3, 4 and 5.  For sudoku C = 0.
 
-*Problems of a reply*, the first that holds:
+*Problems of a reply*, first match:
 
 1. ``unreadable``: no grid is found;
 2. ``wrong size``: too few or too many rows, or symbols in a row;
-3. ``wrong symbols``: a symbol that is not one of those asked for;
+3. ``wrong symbols``: a symbol that is not one of the given ones;
 4. ``wrong givens``: a given cell was changed (sudoku only);
 5. ``repeated in row``;
 6. ``repeated in column``;
 7. ``repeated in box`` (sudoku only).
 
-*Parts of the marks:* the shares of ``givens`` that were kept, and of ``rows``, ``columns``
-and ``boxes`` that hold every symbol once; all are 0 where no grid of the right size is found.
+*Parts of the marks:* the shares of ``givens`` kept, and of ``rows``, ``columns`` and ``boxes``
+that hold every symbol once; all are 0 where no grid of the right size is found.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767).
 """
@@ -62,12 +60,13 @@ _DIGITS = "123456789"
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What makes a grid right.
+    """The conditions on a right grid.
 
     Attributes:
-        symbols: As many as the grid has rows, and columns; one character each.
-        units: What must hold every symbol once, by kind: ``rows``, ``columns``, ``boxes``.
-        givens: The symbols that must stand in some cells.
+        symbols: The symbols, one character each, as many as rows and columns.
+        units: Groups of cells that must hold every symbol once, by kind: ``rows``, ``columns``,
+            ``boxes``.
+        givens: Symbols of the given cells.
     """
 
     symbols: Collection[str]
@@ -138,7 +137,7 @@ def _written(cells: Sequence[str]) -> str:
 
 
 def _spans(form: Form, cells: Iterable[int]) -> tuple[tuple[int, int], ...] | None:
-    """Return where ``cells`` stand in a written grid; None for the free form."""
+    """Return the character spans of ``cells`` in a written grid; None for the free form."""
     # Each cell is one character, and one more separates it from the next.
     return None if form == "free" else tuple((2 * cell, 2 * cell + 1) for cell in cells)
 
@@ -156,10 +155,10 @@ def _refuse_form(form: str) -> None:
 class LatinSquare(Task):
     """Ask for any Latin square of ``size`` symbols.
 
-    The symbols are letters or digits, drawn anew for every sample.
+    The symbols are letters or digits, drawn for each sample.
 
     Attributes:
-        size: How many symbols, rows and columns, 3 to 5.
+        size: Number of symbols, rows and columns, 3 to 5.
         form: ``free``, or ``infill`` with the spaces and line breaks on the canvas.
 
     Raises:
@@ -197,8 +196,8 @@ class LatinSquare(Task):
         if not 3 <= self.size <= 5:
             raise ValueError(f"size must be 3 to 5 symbols, got {self.size}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  symbols differ
-        """Return a question about symbols drawn at random, with any of its squares."""
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return a question about random symbols, with a random right square."""
         symbols = sorted(rng.sample(rng.choice((_LETTERS, _DIGITS)), self.size))
         reduced = rng.choice(_reduced_squares(self.size))
         rows = _rows(reduced, columns=rng.sample(range(self.size), self.size))
@@ -211,7 +210,7 @@ class LatinSquare(Task):
         )
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return 1 if ``reply`` is a Latin square of the symbols asked for, else 0."""
+        """Return 1 if ``reply`` is a Latin square of the given symbols, else 0."""
         symbols = sample.facts["symbols"]
         return _Rules(symbols, _lines(len(symbols)), givens={}).marks(reply)
 
@@ -229,10 +228,10 @@ class LatinSquare(Task):
 
 @cache
 def _reduced_squares(size: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """Return the Latin squares of 0, 1, ... whose first row and column are in order.
+    """Return the Latin squares of 0, 1, ... whose first row and column are sorted.
 
-    Every Latin square is one of these with its columns put in some order, and then its
-    rows but the first: in exactly one way, which makes drawing uniform and counting easy.
+    Every Latin square arises from exactly one of these, one order of the columns and one order of
+    all rows but the first, which makes uniform drawing and counting easy.
     """
     in_order = tuple(range(size))
     fitting = [
@@ -283,8 +282,8 @@ class Sudoku(Task):
     Attributes:
         size: 4, with boxes of 2 by 2, or 9, with boxes of 3 by 3, which needs a canvas of
             about 192 tokens.
-        givens: How many cells are filled in, 4 to 15 for size 4 and 26 to 80 for size 9;
-            None means 6 and 36.
+        givens: Number of given cells, 4 to 15 for size 4 and 26 to 80 for size 9; None means 6
+            and 36.
         form: ``free``, or ``infill`` with the givens, spaces and line breaks on the canvas.
 
     Raises:
@@ -328,8 +327,8 @@ class Sudoku(Task):
                 f"givens must be {fewest} to {most} cells for size {self.size}, got {self.givens}"
             )
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  puzzles differ
-        """Return a puzzle drawn at random, with its solution."""
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return a random puzzle with its solution."""
         givens = {4: 6, 9: 36}[self.size] if self.givens is None else self.givens
         puzzle, solution = _draw_puzzle(rng, self.size, givens)
         slots = {"size": self.size, "side": isqrt(self.size), "puzzle": _written(puzzle)}
@@ -363,7 +362,7 @@ def solutions(puzzle: str, rng: random.Random | None = None) -> Iterator[str]:
 
     Args:
         puzzle: The cells of a square grid, row by row, a dot for each open one.
-        rng: Decides in which order solutions come; None for numerical order of guesses.
+        rng: Generator that shuffles the order of guesses; None for numerical order.
     """
     symbols = _DIGITS[: isqrt(len(puzzle))]
     candidates = {
@@ -376,11 +375,11 @@ def solutions(puzzle: str, rng: random.Random | None = None) -> Iterator[str]:
 def _completions(
     candidates: Mapping[int, str], peers: Sequence[frozenset[int]], rng: random.Random | None
 ) -> Iterator[dict[int, str]]:
-    """Yield every choice of one candidate a cell in which no two peers are equal."""
+    """Yield every assignment of one candidate to each cell without equal peers."""
     if not candidates:
         yield {}
         return
-    # A cell with fewest candidates first: a contradiction shows before much is built on it.
+    # The cell with the fewest candidates first: contradictions show early.
     cell = min(candidates, key=lambda one: len(candidates[one]))
     symbols = candidates[cell]
     for symbol in rng.sample(symbols, len(symbols)) if rng else symbols:
@@ -404,17 +403,17 @@ def _peers(size: int) -> tuple[frozenset[int], ...]:
 
 
 def _draw_puzzle(rng: random.Random, size: int, givens: int) -> tuple[str, str]:
-    """Return a puzzle with exactly ``givens`` filled cells and one solution, and that."""
+    """Return a puzzle with exactly ``givens`` given cells, and its only solution."""
     while True:
         solution = next(solutions(_OPEN * size**2, rng))
         puzzle = _thinned(rng, solution, givens)
-        # Few grids can be thinned out in any order; another one will do.
+        # Not every grid can be reduced that far in this order; try another one.
         if len(puzzle) - puzzle.count(_OPEN) == givens:
             return puzzle, solution
 
 
 def _thinned(rng: random.Random, solution: str, givens: int) -> str:
-    """Return ``solution`` with cells opened, in random order, down to ``givens`` if it can be."""
+    """Return ``solution`` with cells opened in random order, down to ``givens`` if possible."""
     puzzle = solution
     for cell in rng.sample(range(len(solution)), len(solution)):
         if len(puzzle) - puzzle.count(_OPEN) == givens:

@@ -1,7 +1,7 @@
-"""Scores of free text: what may be said of a reply where no list of right answers exists.
+"""Scores of free text, for tasks whose right answers cannot be listed.
 
-Each is a share in [0, 1].  Those that need a package of others take it as it is, with its
-own splitting into words, and :func:`engine_versions` says which release of it.
+Each score lies in [0, 1].  Scores of external packages use them unchanged, with their own
+tokenization, and :func:`engine_versions` returns their releases.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from parallelbench.errors import EngineError, FieldError
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")  # noqa: RUF001  as in "don't" and "rose-red"
 
-#: Characters of the longest reply that is judged, far above any sentence that a task asks for: the
-#: time of a grammar engine grows with the square of the length, from 0.4 s here to 5 s for 16,384.
+#: Characters of the longest reply that is judged, far more than any task asks for: the time of a
+#: grammar engine grows with the square of the length, from 0.4 s for these to 5 s for 16,384.
 MOST_CHARACTERS = 4096
 
-#: How sacrebleu splits texts into words: as the machine translation workshops do.
+#: Tokenization of sacrebleu: the one of the machine translation workshops.
 BLEU_TOKENIZATION = "13a"
 _HOW_BLEU = f", tok:{BLEU_TOKENIZATION}, not smoothed"
 
 
 def plain_text(reply: str) -> str:
-    """Return ``reply`` without white space around it, in Unicode that any engine takes.
+    """Return ``reply`` without surrounding white space, as valid Unicode.
 
-    Half of a surrogate pair becomes a question mark.
+    An unpaired surrogate becomes a question mark.
     """
     return reply.encode(errors="replace").decode().strip()
 
@@ -42,9 +42,9 @@ def words_of(text: str) -> list[str]:
 
 
 def share_of_words(asked: Collection[str], reply: str) -> float:
-    """Return which share of the words ``asked`` for stand in ``reply`` as whole words.
+    """Return the share of the words ``asked`` for that occur in ``reply`` as whole words.
 
-    Upper and lower case are the same; another form of a word is another word.
+    Case is ignored; another form of a word is another word.
 
     Example:
         >>> share_of_words(["cat", "mat"], "The cat sat on mats.")
@@ -55,10 +55,9 @@ def share_of_words(asked: Collection[str], reply: str) -> float:
 
 
 def share_of_substrings(asked: Collection[str], reply: str) -> float:
-    """Return which share of the words ``asked`` for stand in ``reply``, also inside others.
+    """Return the share of the words ``asked`` for that occur in ``reply`` as substrings.
 
-    This is the original benchmark's form, which takes "mats", and "format", for "mat", and not
-    "Mat".
+    This is the original benchmark's form: it finds "mat" in "mats" and "format", not in "Mat".
 
     Example:
         >>> share_of_substrings(["cat", "mat"], "The cat sat on mats.")
@@ -71,7 +70,7 @@ def rouge_l(reference: str, reply: str) -> float:
     """Return ROUGE-L: the F-measure of the longest common subsequence of words.
 
     Words are runs of ASCII letters and digits in lower case; those of more than three characters
-    are stemmed by Porter's rules, as the original benchmark has it.
+    are stemmed by Porter's rules, as in the original benchmark.
 
     Source:
         Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
@@ -82,9 +81,9 @@ def rouge_l(reference: str, reply: str) -> float:
 def one_minus_bleu(sentence: str, reply: str) -> float:
     """Return 1 - BLEU of ``reply`` against ``sentence``: 0 for a copy, 1 for other words.
 
-    BLEU of a corpus of this one sentence, as the original benchmark has it: words split by
-    :data:`BLEU_TOKENIZATION`, n-grams up to 4, nothing smoothed.  So it is 0 where no four words
-    in a row are the same, and for fewer than four words.
+    Corpus BLEU of this one sentence, as in the original benchmark: words split by
+    :data:`BLEU_TOKENIZATION`, n-grams up to 4, no smoothing.  BLEU is therefore 0 where no four
+    consecutive words are shared, and for fewer than four words.
 
     Source:
         Papineni et al. (2002), "BLEU"; Post (2018), "A call for clarity in reporting BLEU
@@ -97,9 +96,9 @@ def one_minus_bleu(sentence: str, reply: str) -> float:
 def bertscore_f1(folder: str, sentence: str, reply: str) -> float:
     """Return F1 of BERTScore of ``reply`` against ``sentence``, clipped to [0, 1].
 
-    Cosines of one layer of the model in ``folder``, not rescaled, without weights for rare
-    words: the layer that bert-score advises for a model of the folder's name, else the last.
-    Scores by different models are different metrics.
+    Cosine similarity of one layer of the model in ``folder``, not rescaled, without idf weights:
+    the layer that bert-score recommends for a model of the folder's name, else the last.  Scores
+    by different models are different metrics.
 
     Source:
         Zhang et al. (2020), "BERTScore" (arXiv:1904.09675).
@@ -115,8 +114,8 @@ def check_bertscore(folder: str) -> None:
     """Try the model in ``folder`` on a word.
 
     Raises:
-        EngineError: The package bert-score is missing.
-        FieldError: There is no model there, or none that bert-score can use.
+        EngineError: The package bert-score is not installed.
+        FieldError: The folder has no model that bert-score can use.
     """
     _import("bert_score", "bert-score", "bertscore")
     if not (Path(folder) / "config.json").is_file():
@@ -126,7 +125,7 @@ def check_bertscore(folder: str) -> None:
         )
     try:
         bertscore_f1(folder, "Yes.", "Yes.")
-    # What bert-score does with a model may fail in any way.
+    # bert-score lets any exception of a model through.
     except Exception as error:
         raise FieldError(
             f"bertscore={folder} cannot be used by bert-score: {type(error).__name__}: {error}"
@@ -147,20 +146,20 @@ def bertscore_source(folder: str | None) -> dict[str, str]:
 
 
 def engine_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the release of each score that a package of others computes, by its name.
+    """Return the release of the external package behind each score, by score.
 
     Args:
-        names: Some of ``rouge_l``, ``one_minus_bleu`` and ``bertscore_f1``.
+        names: Scores among ``rouge_l``, ``one_minus_bleu`` and ``bertscore_f1``.
 
     Raises:
-        EngineError: One is not installed; the message says which extra to install.
+        EngineError: A package is not installed; the message names the extra to install.
     """
-    told = {}
+    versions = {}
     for name in names:
         package, module, extra, how = _PACKAGES[name]
         _import(module, package, extra)
-        told[name] = f"{package} {version(package)}{how}"
-    return told
+        versions[name] = f"{package} {version(package)}{how}"
+    return versions
 
 
 _PACKAGES = {
@@ -175,7 +174,7 @@ def _import(module: str, package: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise EngineError(
-            f"this task is marked with {package}, which is not installed: "
+            f"this task is scored with {package}, which is not installed: "
             f"pip install 'parallelbench[{extra}]' ({error})"
         ) from error
 
@@ -201,8 +200,8 @@ def _bertscorer(folder: str) -> Any:
     advised = import_module("bert_score.utils").model2layers.get(Path(folder).name, layers)
     scorer = package.BERTScorer(model_type=folder, num_layers=advised, device="cpu")
     if isinstance(scorer._tokenizer, GPT2Tokenizer | RobertaTokenizer):  # noqa: SLF001
-        # For these, bert-score asks with each text for a blank before its first word.
-        # transformers 5 takes that only when a tokenizer is loaded, and bert-score has no way in.
+        # For these, bert-score passes add_prefix_space with each text.  transformers 5 accepts it
+        # only when a tokenizer is loaded, and bert-score offers no option for that.
         scorer._tokenizer = AutoTokenizer.from_pretrained(  # noqa: SLF001
             folder, use_fast=False, add_prefix_space=True, trust_remote_code=False
         )

@@ -1,8 +1,7 @@
-"""Where texts come from: written for this benchmark, or the data sets that the paper used.
+"""Sources of texts: written for this benchmark, or the data sets of the paper.
 
-Our own texts lie in ``tasks/data`` and are in the public domain (CC0 1.0).  The data sets
-of the paper are read by the ``datasets`` library from a folder, a file or the hub, in the
-columns in which they are published:
+Our own texts are in ``tasks/data``, in the public domain (CC0 1.0).  The data sets of the paper
+are read by the ``datasets`` library from a folder, a file or the hub, in their published columns:
 
 ======================  ============  ====================  =====
 data set                text          references            split
@@ -11,8 +10,8 @@ SAMSum                  ``dialogue``  ``summary``           test
 ChatGPT-paraphrases     ``text``      ``paraphrases``       train
 ======================  ============  ====================  =====
 
-As in the paper, a text counts only if the grammar engine finds nothing wrong with it.  The
-paper does not say which of those it takes: here it is the first hundred in their order.
+As in the paper, a text counts only if the grammar engine finds no error in it.  The paper does
+not say which of those it takes: here it is the first hundred in their order.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767); Gliwa et al. (2019), "SAMSum corpus";
 the data set ``humarin/chatgpt-paraphrases``.
@@ -33,20 +32,20 @@ from typing import Any, NamedTuple
 from parallelbench.errors import EngineError, SourceError
 from parallelbench.tasks.grammar import open_engine
 
-#: Texts of each kind, as in the paper.
+#: Number of texts of each kind, as in the paper.
 COUNT = 100
 
-#: Of our own texts.
+#: Source and licence of our own texts.
 OWN = "own"
 CC0 = "CC0-1.0"
 
 
 class Text(NamedTuple):
-    """A text with right answers to what is asked of it.
+    """A text with right answers.
 
     Attributes:
-        text: What is given.
-        references: At least one right answer.
+        text: The given text.
+        references: Right answers, at least one.
     """
 
     text: str
@@ -57,8 +56,8 @@ class WordSet(NamedTuple):
     """Words for one sentence.
 
     Attributes:
-        words: Seven words; whoever asks for fewer takes the first.
-        sentence: Holds the first four.
+        words: Seven words; shorter questions take the first ones.
+        sentence: Example sentence with the first four words.
     """
 
     words: tuple[str, ...]
@@ -66,13 +65,13 @@ class WordSet(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """How a data set is published.
+    """Column names of a published data set.
 
     Attributes:
-        text: Column of what is given.
+        text: Column of the given text.
         references: Column of the right answers: a text, a list, or a list written as text.
-        split: Which part of it is taken.
-        own: Our own file of the same columns.
+        split: Name of the split to read.
+        own: File of our own texts with the same columns.
     """
 
     text: str
@@ -90,12 +89,12 @@ def read_texts(source: str, columns: Columns, grammar: str) -> tuple[Text, ...]:
 
     Args:
         source: ``own``, a folder or file (CSV, JSON Lines or Parquet), or an id on the hub.
-        columns: How it is published.
-        grammar: The engine that must find nothing wrong with a text.
+        columns: Column names of the data set.
+        grammar: Engine that must find no error in a text.
 
     Raises:
-        SourceError: It cannot be read, lacks a column, or has too few clean texts.
-        EngineError: The package datasets, or the engine, is not installed.
+        SourceError: The source cannot be read, lacks a column, or has no clean text.
+        EngineError: The package datasets or the engine is not installed.
     """
     return _read(source, columns, grammar, _state_of(source))
 
@@ -106,7 +105,7 @@ def digest_of(texts: Iterable[Text]) -> str:
 
 
 def _state_of(source: str) -> tuple[tuple[str, int, int], ...]:
-    """Return name, size in bytes and time of change in nanoseconds of every file of ``source``."""
+    """Return path, size in bytes and modification time in nanoseconds of the files of a source."""
     place = Path(source)
     files = sorted(place.rglob("*")) if place.is_dir() else [place]
     states = [(file, file.stat()) for file in files if file.is_file()]
@@ -118,14 +117,14 @@ def _read(
     source: str,
     columns: Columns,
     grammar: str,
-    state: tuple[tuple[str, int, int], ...],  # noqa: ARG001  files that changed are read again
+    state: tuple[tuple[str, int, int], ...],  # noqa: ARG001  part of the cache key
 ) -> tuple[Text, ...]:
     if source == OWN:
         return tuple(_texts(_own_rows(columns.own), columns, source))
     clean = _clean(_texts(_rows(source, columns), columns, source), grammar)
     taken = tuple(islice(clean, COUNT))
     if not taken:
-        raise SourceError(f"source={source} has no text in which {grammar} finds nothing wrong")
+        raise SourceError(f"source={source} has no text in which {grammar} finds no error")
     return taken
 
 
@@ -146,35 +145,35 @@ def _own_rows(file: str) -> Iterator[dict[str, Any]]:
 
 def _texts(rows: Iterable[Mapping[str, Any]], columns: Columns, source: str) -> Iterator[Text]:
     for number, row in enumerate(rows, start=1):
-        text, told = row[columns.text], row[columns.references]
-        references = tuple(_listed(told))
+        text, value = row[columns.text], row[columns.references]
+        references = tuple(_as_list(value))
         # SAMSum has an empty dialogue.
         if not isinstance(text, str) or not text.strip() or not references:
             continue
         if not all(isinstance(reference, str) for reference in references):
             raise SourceError(
                 f"source={source}, row {number}: {columns.references!r} must be text or a list of "
-                f"texts, got {told!r}"
+                f"texts, got {value!r}"
             )
-        # Windows line ends stand in SAMSum.
+        # SAMSum has Windows line ends.
         yield Text("\n".join(text.split("\r\n")).strip(), references)
 
 
-def _listed(told: Any) -> list[Any]:
-    if isinstance(told, str) and told.startswith("["):
-        # ChatGPT-paraphrases writes each list as Python does.
+def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, str) and value.startswith("["):
+        # ChatGPT-paraphrases writes each list as a Python literal.
         try:
-            told = ast.literal_eval(told)
+            value = ast.literal_eval(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return [told]
-    return told if isinstance(told, list) else [] if told is None else [told]
+            return [value]
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _clean(texts: Iterable[Text], grammar: str) -> Iterator[Text]:
     engine = open_engine(grammar)
     for each in texts:
-        (problems,) = engine.problems([each.text])
-        if not problems:
+        (errors,) = engine.problems([each.text])
+        if not errors:
             yield each
 
 
@@ -188,12 +187,12 @@ def _rows(source: str, columns: Columns) -> Any:
         ) from error
     try:
         rows = _loaded(datasets, source, columns.split)
-    # The library, the hub and what parses the files raise whatever they like.
+    # The library, the hub and the parsers raise exceptions of many kinds.
     except Exception as error:
         raise SourceError(
-            f"source={source} cannot be read: it is neither a folder nor a file here with a split "
-            f"{columns.split!r}, nor can it be had from the hub (are you offline?); "
-            f"source={OWN} needs nothing ({type(error).__name__}: {error})"
+            f"source={source} cannot be read: it is no local folder or file with a split "
+            f"{columns.split!r}, and the hub does not deliver it (are you offline?); "
+            f"source={OWN} needs no download ({type(error).__name__}: {error})"
         ) from error
     for column in (columns.text, columns.references):
         if column not in rows.column_names:

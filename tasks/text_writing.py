@@ -1,37 +1,37 @@
-"""Text writing: sentences that a grammar checker judges, for no list holds all the right ones.
+"""Text writing: sentences judged by a grammar engine, since right answers cannot be listed.
 
-*Asked:* a summary of a short dialogue in one sentence, a sentence in other words, or a
-sentence that holds some given words: related ones (easy), loosely related ones (medium) or
-ones that have nothing to do with each other (hard).
+*Question:* a summary of a short dialogue in one sentence, a sentence in other words, or a
+sentence with given words: related ones (easy), loosely related ones (medium) or unrelated ones
+(hard).
 
-*Why it is hard here:* the words of a sentence agree with each other in number, article and
-place.  A decoder that writes several at once, each from its own marginal, doubles words and
-joins halves of two sentences.
+*Why it is hard:* the words of a sentence agree with each other in number, article and
+position.  A decoder that commits several in parallel, each from its own marginal, doubles words
+and joins halves of two sentences.
 
-*Where the theory stands:* the law of right answers cannot be listed, so there is no ideal
-model, no bound and no oracle; dependence can only be estimated with a model.
+*Theory:* the answer distribution cannot be listed, so there is no ideal model, no bound and no
+oracle; dependence can only be estimated with a model.
 
 *Marks:* as in the paper the headline is grammar: 1 if the engine named by the field
-``grammar`` finds nothing wrong with the reply, else 0.  The strict mark also asks whether
-the reply does what was asked: it is grammar times the scores of the task, as in the
+``grammar`` finds no error in the reply, else 0.  The strict mark also asks whether
+the reply fulfils the task: it is grammar times the scores of the task, as in the
 original benchmark's products, but with whole words, in upper or lower case, for substrings.
 
-*Problems of a reply*, the first that holds: ``too long``, of more than 4,096 characters, which is
-marked as an empty reply is; ``empty``, without a word; ``ungrammatical``.
+*Problems of a reply*, first match: ``too long``, over 4,096 characters, scored
+like an empty reply; ``empty``, without a word; ``ungrammatical``.
 
 *Parts of the marks:* ``grammar``; then by task
 
 ==============  ==========================================================================
 summarization   ``rouge_l``; ``summary_score``, which is ``rouge_l`` times ``grammar``
 paraphrasing    ``one_minus_bleu``, against the sentence given; with a model also
-                ``bertscore_f1``, likewise, and the product of all, ``paraphrase_score``
-w2s             ``words``, the share of them that stand as whole words in upper or lower case,
-                and ``words_substring``, that stand at all, in the case that was asked for;
-                ``sentence_to_words_score``: 1 if all stand so and grammar is right
+                ``bertscore_f1``, against the same, and the product of all, ``paraphrase_score``
+w2s             ``words``, the share that occur as whole words in upper or lower case, and
+                ``words_substring``, that occur anywhere, in the given case;
+                ``sentence_to_words_score``: 1 if all occur anywhere and grammar is right
 ==============  ==========================================================================
 
-The products have the names of the original benchmark.  Against what it takes BLEU and
-BERTScore the paper does not say.
+The products have the names of the original benchmark.  The paper does not say which text BLEU and
+BERTScore are taken against.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), the tasks "Text Writing".
 """
@@ -82,22 +82,22 @@ from parallelbench.tasks.text_sources import (
 
 @dataclass(frozen=True, kw_only=True)
 class TextTask(Task):
-    """Ask for a sentence, and let a grammar engine judge it.
+    """Ask for a sentence and let a grammar engine judge it.
 
-    A sample's number says which text it gives, whatever the seed.
+    The number of a sample determines its text, for every seed.
 
     Attributes:
-        shots: None by default, as in the paper.
-        grammar: Which engine judges: ``lingotweaker``, ``harper`` or ``languagetool``.
-            Different engines are different metrics.
+        shots: Number of worked examples; 0 by default, as in the paper.
+        grammar: Grammar engine: ``lingotweaker``, ``harper`` or ``languagetool``.  Different
+            engines are different metrics.
 
     Raises:
         ValueError: An unknown engine.
     """
 
     # 2: a reply of more than 4,096 characters is too long.  3: ROUGE-L is stemmed, BLEU is not
-    # smoothed, words that stand at all stand in the same case, and BERTScore reads the first word
-    # as one behind a blank.
+    # smoothed, words_substring is case-sensitive, and BERTScore reads the first word as if a blank
+    # preceded it.
     version: ClassVar[int] = 3
     law_known: ClassVar[bool] = False
     licence: ClassVar[str] = CC0
@@ -113,21 +113,21 @@ class TextTask(Task):
             raise ValueError(unknown("grammar engine", self.grammar, ENGINES))
 
     def engines(self) -> dict[str, str]:
-        """Start the grammar engine; return the version of each score that is not our own."""
+        """Start the grammar engine; return the versions of external scores, by score."""
         return {"grammar": f"{self.grammar} {open_engine(self.grammar).version}"}
 
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return the mark for grammar and, strictly, for doing what was asked.
+        """Return the grammar score and, as strict score, grammar times fulfilment.
 
         Raises:
-            EngineError: What marks it is not installed, or stopped answering.
+            EngineError: An engine is not installed or stopped answering.
         """
         text, problem = plain_text(reply), "empty"
         if len(text) > MOST_CHARACTERS:
             text, problem = "", "too long"
         if words_of(text):
-            (found,) = open_engine(self.grammar).problems([text])
-            problem = "ungrammatical" if found else ""
+            (errors,) = open_engine(self.grammar).problems([text])
+            problem = "ungrammatical" if errors else ""
         grammar = float(not problem)
         strict, parts = self.fulfilled(sample, text, grammar)
         return Marks(
@@ -137,36 +137,36 @@ class TextTask(Task):
             parts={"grammar": grammar, **parts},
         )
 
-    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:  # noqa: ARG002
-        """Refuse: nobody can list the right answers.
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> NoReturn:
+        """Refuse, because the right answers cannot be listed.
 
         Raises:
             NotEnumerableError: Always.
         """
         raise NotEnumerableError(
-            f"{self.name}: the right answers cannot be listed, for any good text is one; the ideal "
-            "model, oracles and bounds need tasks whose law is known (parallelbench list tasks), "
-            "and this one a model such as hf:PATH or api:URL"
+            f"{self.name}: the right answers cannot be listed, as every good text is one; "
+            "the ideal model, oracles and bounds need tasks with a known answer distribution "
+            "(parallelbench list tasks); run this task with a model such as hf:PATH or api:URL"
         )
 
     @abstractmethod
     def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
-        """Return how far ``text`` does what was asked, and the parts of the marks.
+        """Return the degree in [0, 1] to which ``text`` fulfils the task, and the parts.
 
         Args:
-            sample: Of this task, or one with the same facts.
-            text: The reply, as :func:`~parallelbench.tasks.text_scores.plain_text` gives it.
-            grammar: The mark for grammar, by which the original's products are multiplied.
+            sample: Sample of this task, or one with the same facts.
+            text: Reply, as returned by :func:`~parallelbench.tasks.text_scores.plain_text`.
+            grammar: Grammar score, a factor of the original benchmark's products.
         """
 
-    def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:  # noqa: ARG002
-        # Every text is asked for under its own number.
+    def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:
+        # Each number is another text, so an example is another number.
         others = (self.count_samples() or 0) - 1
         if others < 1:
             raise SourceError(
-                f"{self.name}: shots={self.shots} needs another text, and there is only one"
+                f"{self.name}: shots={self.shots} needs a second text, but there is only one"
             )
         other = rng.randrange(others)
         return self.pose(rng, other + (other >= index % (others + 1)))
@@ -174,11 +174,11 @@ class TextTask(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Rewriting(TextTask):
-    """Give a text and ask for another that says the same.
+    """Give a text and ask for another one with the same meaning.
 
     Attributes:
-        columns: How the data set of the paper is published.
-        source: ``own``, or that data set: an id on the hub, a folder or a file.
+        columns: Columns of the paper's data set.
+        source: ``own``, or the paper's data set: an id on the hub, a folder or a file.
     """
 
     columns: ClassVar[Columns]
@@ -186,19 +186,19 @@ class Rewriting(TextTask):
     source: str = OWN
 
     def count_samples(self) -> int:
-        """Return how many texts there are."""
+        """Return the number of texts."""
         return len(self._texts)
 
     def sources(self) -> dict[str, str]:
-        """Return the digest of the texts that are taken from ``source``, unless they are our own.
+        """Return the digest of the texts of ``source``; nothing for our own.
 
         Raises:
-            SourceError: It cannot be read.
+            SourceError: The source cannot be read.
         """
         return {} if self.source == OWN else {f"source={self.source}": digest_of(self._texts)}
 
     def pose(self, rng: random.Random, index: int) -> Problem:
-        """Return the text numbered ``index``; behind the last comes the first again."""
+        """Return the text numbered ``index``, modulo the number of texts."""
         texts = self._texts
         text, references = texts[index % len(texts)]
         return Problem(
@@ -209,7 +209,7 @@ class Rewriting(TextTask):
 
     @cached_property
     def _texts(self) -> tuple[Text, ...]:
-        # Kept: a file that is edited during a run does not mix two versions.
+        # Cached, so that editing the file during a run does not mix two versions.
         return read_texts(self.source, self.columns, self.grammar)
 
 
@@ -235,14 +235,14 @@ class Summarization(Rewriting):
     }
 
     def engines(self) -> dict[str, str]:
-        """Start the grammar engine; return the version of each score that is not our own."""
+        """Start the grammar engine; return the versions of external scores, by score."""
         return {**Rewriting.engines(self), **engine_versions(["rouge_l"])}
 
     def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
-        """Return ROUGE-L against the nearest reference, and the parts of the marks."""
-        # The data set has one summary of each dialogue; of several the nearest counts.
+        """Return ROUGE-L against the closest reference, and the parts of the marks."""
+        # The data set has one summary per dialogue; of several the closest counts.
         rouge = max(rouge_l(reference, text) for reference in sample.facts["references"])
         return rouge, {"rouge_l": rouge, "summary_score": rouge * grammar}
 
@@ -250,11 +250,11 @@ class Summarization(Rewriting):
 @TASKS.register("text_writing/paraphrasing")
 @dataclass(frozen=True, kw_only=True)
 class Paraphrasing(Rewriting):
-    """Say a sentence in other words.
+    """Paraphrase a sentence.
 
     Attributes:
-        bertscore: Folder of the model for BERTScore; None leaves that score out, and the
-            original's product with it.
+        bertscore: Folder of the model for BERTScore; None leaves out that score and the
+            original's product.
     """
 
     name = "text_writing/paraphrasing"
@@ -276,40 +276,40 @@ class Paraphrasing(Rewriting):
     bertscore: str | None = None
 
     def engines(self) -> dict[str, str]:
-        """Start the grammar engine; return the version of each score that is not our own."""
-        told = {**Rewriting.engines(self), **engine_versions(["one_minus_bleu"])}
+        """Start the grammar engine; return the versions of external scores, by score."""
+        versions = {**Rewriting.engines(self), **engine_versions(["one_minus_bleu"])}
         if self.bertscore is None:
-            return told
+            return versions
         check_bertscore(self.bertscore)
         (release,) = engine_versions(["bertscore_f1"]).values()
-        return {**told, "bertscore_f1": f"{release}, {self.bertscore}"}
+        return {**versions, "bertscore_f1": f"{release}, {self.bertscore}"}
 
     def sources(self) -> dict[str, str]:
-        """Return the digests of texts that are not our own and of the model for BERTScore."""
+        """Return the digests of external texts and of the model for BERTScore."""
         return {**Rewriting.sources(self), **bertscore_source(self.bertscore)}
 
     def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
-        """Return the product of the scores against the text given, and the parts of the marks."""
+        """Return the product of the scores against the given text, and the parts."""
         given = sample.facts["text"]
         parts = {"one_minus_bleu": one_minus_bleu(given, text)}
         if self.bertscore is not None:
             parts["bertscore_f1"] = bertscore_f1(self.bertscore, given, text)
         fulfilled = math.prod(parts.values())
-        # Without BERTScore it would be another product under the same name.
+        # Without BERTScore the product would be another score under the same name.
         product = {} if self.bertscore is None else {"paraphrase_score": fulfilled * grammar}
         return fulfilled, {**parts, **product}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordsToSentence(TextTask):
-    """Ask for one sentence that holds some words.
+    """Ask for one sentence with given words.
 
     Attributes:
-        level: How the words are related.
-        word_count: How many words, from 1 to 7.  A set's first words are the same for each
-            number; with more than 4 there is no reference.
+        level: Relation of the words: ``easy``, ``medium`` or ``hard``.
+        word_count: Number of words, 1 to 7: the first ones of each set; with more than 4 there is
+            no reference.
 
     Raises:
         ValueError: Fewer than 1 word or more than 7, or worked examples of more than 4.
@@ -338,12 +338,12 @@ class WordsToSentence(TextTask):
             raise ValueError(f"word_count must be from 1 to 7, got {self.word_count}")
         if self.shots and self.word_count > 4:
             raise ValueError(
-                f"shots={self.shots} needs sentences that hold the words, and there are none for "
-                f"word_count={self.word_count}; 4 is the most"
+                f"shots={self.shots} needs example sentences, and there are none for "
+                f"word_count={self.word_count}; use at most 4 words"
             )
 
-    def pose(self, rng: random.Random, index: int) -> Problem:  # noqa: ARG002  nothing is left open
-        """Return the word set numbered ``index``; behind the last comes the first again."""
+    def pose(self, rng: random.Random, index: int) -> Problem:
+        """Return the word set numbered ``index``, modulo the number of sets."""
         sets = read_word_sets(self.level)
         words, sentence = sets[index % len(sets)]
         asked = words[: self.word_count]
@@ -356,7 +356,7 @@ class WordsToSentence(TextTask):
     def fulfilled(
         self, sample: Sample, text: str, grammar: float
     ) -> tuple[float, dict[str, float]]:
-        """Return 1 if all words stand as whole words, else 0, and the parts of the marks."""
+        """Return 1 if all words occur as whole words, else 0, and the parts of the marks."""
         asked = sample.facts["words"]
         whole, anywhere = share_of_words(asked, text), share_of_substrings(asked, text)
         return float(whole == 1), {
@@ -368,7 +368,7 @@ class WordsToSentence(TextTask):
 
 @TASKS.register("text_writing/w2s_easy")
 class RelatedWords(WordsToSentence):
-    """Write a sentence that holds words which belong together."""
+    """Write a sentence with related words."""
 
     name = "text_writing/w2s_easy"
     level = "easy"
@@ -377,7 +377,7 @@ class RelatedWords(WordsToSentence):
 
 @TASKS.register("text_writing/w2s_medium")
 class LooselyRelatedWords(WordsToSentence):
-    """Write a sentence that holds words which are loosely related."""
+    """Write a sentence with loosely related words."""
 
     name = "text_writing/w2s_medium"
     level = "medium"
@@ -386,7 +386,7 @@ class LooselyRelatedWords(WordsToSentence):
 
 @TASKS.register("text_writing/w2s_hard")
 class UnrelatedWords(WordsToSentence):
-    """Write a sentence that holds words which have nothing to do with each other."""
+    """Write a sentence with unrelated words."""
 
     name = "text_writing/w2s_hard"
     level = "hard"

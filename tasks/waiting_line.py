@@ -1,19 +1,18 @@
 """Waiting line: list operations on a customer service queue of people with full names.
 
-*Asked:* the ten operations of :mod:`parallelbench.tasks.list_operations`, on three to six
+*Question:* the ten operations of :mod:`parallelbench.tasks.list_operations`, on three to six
 people; the reply is the line that results, in the form ``[Ada Moss, Ben Stone]``.
 
-*Why it is hard here:* the operations are those of the other family, but an item is now two
-or more tokens that depend on each other, too.  A decoder that writes a first name and a
-last name side by side joins halves of two people into somebody who is not in the line: the
-problem ``glued name``.  No two people in a line share a first or a last name, so a glued
-name is never another person.
+*Why it is hard:* the operations are the same, but an item is now two or more tokens that depend
+on each other, too.  A decoder that commits a first name and a last name in parallel joins halves
+of two people into somebody who is not in the line: the problem ``glued name``.  No two people in
+a line share a first or a last name, so a glued name is never another person.
 
-*Where the theory stands:* the closed forms of the other family count a person as one
-token.  Here each half of a name tells the other, so with two tokens to a person the total
-correlation is greater by the entropy of every place; ``analysis`` computes it by enumeration.
+*Theory:* the closed forms for list operations count a person as one token.  Here each half of a
+name determines the other, so with two tokens per person the total correlation is greater by the
+entropy of every place; ``analysis`` computes it by enumeration.
 
-*Problems of a reply:* as in the other family, in the same order.
+*Problems of a reply:* as for list operations, in the same order.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), the tasks "Waiting Line".
 """
@@ -50,15 +49,15 @@ _LENGTHS_IN_TURN = (3, 4, 5, 6)
 class WaitingLine(ListTask):
     """Ask for an operation on a line of people.
 
-    First and last names are joined at random: nobody is meant.
+    First and last names are joined at random and mean no real person.
 
     Attributes:
-        length: How many people wait, before anything is done; None for 3, 4, 5 and 6 in
-            turn, so that 100 samples hold 25 of each.
+        length: Number of people in the given line; None for 3, 4, 5 and 6 in turn, so that 100
+            samples hold 25 of each.
 
     Raises:
-        ValueError: Too few people for a right answer, or more than there are names, less
-            the one of who is put in.
+        ValueError: Too few people for a right answer, or more than there are names without the
+            newcomer's.
     """
 
     words: ClassVar[tuple[str, ...]] = FIRST_NAMES + LAST_NAMES
@@ -105,7 +104,7 @@ def _templates(default: str, terse: str, story: str) -> Mapping[str, str]:
 
 @TASKS.register("waiting_line/copy")
 class Copy(WaitingLine):
-    """Give the line back as it is."""
+    """Return the line unchanged."""
 
     name = "waiting_line/copy"
     operation = Copied
@@ -118,7 +117,7 @@ class Copy(WaitingLine):
 
 @TASKS.register("waiting_line/reverse")
 class Reverse(WaitingLine):
-    """Turn the line around."""
+    """Reverse the line."""
 
     name = "waiting_line/reverse"
     operation = Reversed
@@ -131,7 +130,7 @@ class Reverse(WaitingLine):
 
 @TASKS.register("waiting_line/sort")
 class Sort(WaitingLine):
-    """Put the line into alphabetical order of the full names."""
+    """Sort the line alphabetically by full name."""
 
     name = "waiting_line/sort"
     operation = Sorted
@@ -151,10 +150,10 @@ class Sort(WaitingLine):
 @TASKS.register("waiting_line/shuffle")
 @dataclass(frozen=True, kw_only=True)
 class Shuffle(WaitingLine):
-    """Put the line into another order, which one is up to the decoder.
+    """Put the line into another order, chosen by the decoder.
 
     Attributes:
-        allow_identity: Whether the order as given is right, too, as in the closed form.
+        allow_identity: True if the given order is right, too, as in the closed form.
     """
 
     name = "waiting_line/shuffle"
@@ -167,13 +166,13 @@ class Shuffle(WaitingLine):
 
     allow_identity: bool = False
 
-    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:  # noqa: ARG002  no place to draw
+    def _ask(self, rng: random.Random, drawn: tuple[str, ...]) -> Operation:
         return Shuffled(drawn, allow_identity=self.allow_identity)
 
 
 @TASKS.register("waiting_line/replace_index")
 class ReplaceIndex(WaitingLine):
-    """Put a newcomer in the place of a person who is told by place."""
+    """Replace the person at a given place by a newcomer."""
 
     name = "waiting_line/replace_index"
     operation = ReplacedAt

@@ -24,7 +24,7 @@ from parallelbench.run.runner import run
 from parallelbench.run.shard import Shard
 from parallelbench.setting import parse_settings
 from parallelbench.task import TASKS
-from parallelbench.tasks.text_sources import _listed
+from parallelbench.tasks.text_sources import _as_list
 from support import checkpoints
 
 DEEP = "[" * 100_000
@@ -176,7 +176,7 @@ def test_a_run_whose_folder_is_removed_meanwhile_says_so(tmp_path, after):
     "told", ["[" * 100_000, "[" + "-" * 100_000 + "1]", "[1" + "+1" * 100_000 + "]", "[\0]"]
 )
 def test_a_list_of_references_that_python_cannot_read_is_one_text(told):
-    assert _listed(told) == [told]
+    assert _as_list(told) == [told]
 
 
 @pytest.mark.parametrize(

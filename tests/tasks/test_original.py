@@ -209,7 +209,7 @@ def test_unknown_fields_are_passed_over_and_told_in_one_line(checkout, tmp_path,
     write(checkout / CONFIG, yaml.safe_dump(told))
     assert import_of(tmp_path / "checkout", tmp_path / "o.jsonl") == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "passed over" in line)
-    assert line.startswith("passed over: 7 values in 4 fields that nothing is known of: ")
+    assert line.startswith("ignored: 7 values in 4 unknown fields: ")
     assert {"id (2)", "answer.source (2)", "input.mood (2)", "task_config.yaml: colour (1)"} == set(
         line.partition("known of: ")[2].split(", ")
     )
@@ -253,7 +253,7 @@ PARAPHRASES = "paraphrase_summarize/chatgpt-paraphrases"
         ((f"{COPY}.jsonl", '{"input": {}, "answer": NaN}'), "is no JSON: NaN is no number"),
         ((f"{COPY}.jsonl", '{"input": {}, "answer": "\\ud800"}'), "is no JSON: .*surrogates"),
         (changed(COPY, input="[]"), "input must be an object of what the prompt names"),
-        (changed(COPY, input={}), "its input lacks what its prompt names: no field .* 'context'"),
+        (changed(COPY, input={}), "its input lacks a field of its prompt: no field .* 'context'"),
         (changed(REMOVE, input__index=None), "its field 'index' must be a text or a number, got"),
         (changed(COPY, input__icl_examples=None), "icl_examples must be a list .* got null"),
         (changed(COPY, input__icl_examples=[3]), "worked example 1 must be an object, got 3"),
@@ -269,16 +269,16 @@ PARAPHRASES = "paraphrase_summarize/chatgpt-paraphrases"
         (changed(LATIN, answer__symbols=[1, 2]), "an item of answer.symbols must be a text, got 1"),
         (changed(SUDOKU, answer={"rows": []}), "sudoku_score needs a text as its answer"),
         (changed(WORDS, answer__words=[]), "answer.words must be a list of texts"),
-        (changed(PARAPHRASES, answer__examples="[It"), "is no list as Python writes it"),
+        (changed(PARAPHRASES, answer__examples="[It"), "is no Python list"),
         (changed(PARAPHRASES, answer__examples="[3]"), "an item of answer.examples must be a text"),
         (changed(SAMSUM, answer__summary=""), "answer.summary must be a text"),
         (
             changed(WORDS, input__icl_examples=[original_checkout.SENTENCES[1]]),
-            "worked example 1: it tells no right answer",
+            "worked example 1: it has no right answer",
         ),
         ((CONFIG, "made: 2024-13-45"), "is no YAML: month must be in 1..12"),
         ((CONFIG, "{"), "is no YAML"),
-        ((CONFIG, "{}"), "says nothing of waiting_line/copy"),
+        ((CONFIG, "{}"), "has no configuration of waiting_line/copy"),
         ((CONFIG, "waiting_line/copy: {prompt_template: x}"), "needs prompt and metric"),
         (
             (CONFIG, "waiting_line/copy: {prompt: x, metric: list_mach_score}"),
@@ -307,7 +307,7 @@ def test_a_file_at_fault_is_refused_with_its_line(checkout, changes, message):
     [
         (changed(COPY, input__context='["A", "B", "A"]'), 'input.context has "A" twice'),
         (changed(COPY, answer='["Ada Moss", "Ada Moss"]'), 'its answer has "Ada Moss" twice'),
-        (changed(COPY, answer='["Di Reed"]'), 'its answer has "Di Reed", and its input has not'),
+        (changed(COPY, answer='["Di Reed"]'), 'its answer has "Di Reed", but its input does not'),
         (changed(COPY, answer='["Ada Moss","Ben Stone"]'), "its own answer .* is wrong"),
         (changed(COPY, answer='["Moss, Ada"]'), '"Moss, Ada", which .* reads as another item'),
         (
@@ -328,18 +328,18 @@ def test_a_file_at_fault_is_refused_with_its_line(checkout, changes, message):
         (changed(REPLACE, answer__example=json.dumps([NEW, NEW, "X"])), "its own answer .* wrong"),
         (
             changed(REMOVE, input__icl_examples__0__answer='["Zoe"]'),
-            'worked example 1: its answer has "Zoe", and its input has not',
+            'worked example 1: its answer has "Zoe", but its input does not',
         ),
         (changed(LATIN, answer__example="P,3,X,K"), "by latin_square_score its own answer"),
         (changed(LATIN, answer__symbols=["P", "P"]), 'answer.symbols has "P" twice'),
-        (changed(LATIN, input__size=5), "input.size 5 is not that of answer.symbols"),
-        (changed(LATIN, input__symbols="[A]"), 'input.symbols "\\[A\\]" is not that of answer'),
+        (changed(LATIN, input__size=5), "input.size 5 does not match answer.symbols"),
+        (changed(LATIN, input__symbols="[A]"), 'input.symbols "\\[A\\]" does not match answer'),
         (changed(SUDOKU, answer="1234\n3412\n2143\n4312"), "each once in every row and column"),
         (changed(SUDOKU, answer="1234\n3412"), "must be rows of digits"),
         (changed(SUDOKU, answer="AB\nBA"), "must be rows of digits"),
         (changed(SUDOKU, input__sudoku="2104\n3412\n2043\n0321"), "another grid than input.sudoku"),
-        (changed(WORDS, answer__example="A cat sat."), "has not all of the words cat, mat, sun"),
-        (changed(WORDS, answer__example="A Cat, a mat, the sun."), "has not all of the words"),
+        (changed(WORDS, answer__example="A cat sat."), "lacks some of the words cat, mat, sun"),
+        (changed(WORDS, answer__example="A Cat, a mat, the sun."), "lacks some of the words"),
         (changed(WORDS, answer__words=["dog"]), 'answer.words has "dog", and input.words has not'),
         (changed(WORDS, answer__words=["cat", "cat"]), 'answer.words has "cat" twice'),
         (changed(SAMSUM, answer__text="Hm."), "input.text and answer.text are different"),
@@ -381,12 +381,12 @@ def test_what_is_there_is_not_written_over_and_the_same_may_be(checkout, tmp_pat
     edited = out.with_suffix(".yaml").read_text().replace("lingotweaker", "languagetool")
     write(out.with_suffix(".yaml"), edited)
     assert import_of(checkout, out) == 2
-    assert "o.yaml is there already and holds something else" in capsys.readouterr().err
+    assert "o.yaml exists with other content" in capsys.readouterr().err
     assert out.with_suffix(".yaml").read_text() == edited
     out.with_suffix(".yaml").unlink()
     write(checkout / f"{COPY}.jsonl", json.dumps(ROWS[COPY][1]))
     assert import_of(checkout, out) == 2
-    assert "o.jsonl is there already and holds something else" in capsys.readouterr().err
+    assert "o.jsonl exists with other content" in capsys.readouterr().err
     assert out.read_bytes() == before
     assert not out.with_suffix(".yaml").exists()
 
@@ -401,9 +401,9 @@ def test_what_is_there_is_not_written_over_and_the_same_may_be(checkout, tmp_pat
         ("original:BUNDLE:task=waiting_line/copy,digest=0123", "it was made of other files"),
         (
             "original:BUNDLE:task=words_to_sentence/easy",
-            "marked by sentence_to_words_score: ask for it by original_text:BUNDLE:task=words",
+            "scored by sentence_to_words_score: ask for it as original_text:BUNDLE:task=words",
         ),
-        ("original_text:BUNDLE:task=waiting_line/copy", "ask for it by original:BUNDLE:task=wait"),
+        ("original_text:BUNDLE:task=waiting_line/copy", "ask for it as original:BUNDLE:task=wait"),
         (f"original_text:BUNDLE:task={SAMSUM},grammar=harpr", "did you mean 'harper'"),
         (f"original_text:BUNDLE:task={SAMSUM},bertscore=x", "bertscore=x is for paraphrase_sc"),
     ],

@@ -123,11 +123,11 @@ SHUFFLED = {"input": ["Ada B", "Ben C"], "example": '["Ada B", "Ben C"]'}
         (changed(doc__label=SHUFFLED), "contradicts itself: by list_shuffle_score the answer"),
         (
             changed(doc__label={"input": ["A", "A"], "example": '["A", "A"]'}),
-            "'A' stands in its label 2 times",
+            "'A' occurs 2 times in its label",
         ),
-        (changed(doc__label=None), "its label does not say what is right"),
+        (changed(doc__label=None), "its label has no right answer"),
         (changed(doc__label={"input": [1], "example": "[2]"}), "must hold a list of texts"),
-        (changed(doc__index=0), "is number 0 again, as .* line 1"),
+        (changed(doc__index=0), "is number 0, like .* line 1"),
         (changed(doc__index=-1), "index must be a whole number from 0"),
         (changed(doc__messages=[]), "messages must be a chat"),
         (changed(doc__messages=[{"role": "system", "content": "x"}]), "messages must be a chat"),
@@ -181,7 +181,9 @@ def test_other_data_under_the_same_number_is_refused(tmp_path):
     other = line("waiting_line_copy", 0, right=True, strategy="klass")
     other["doc"]["messages"][0]["content"] = "another example"
     write(tmp_path, "waiting_line_copy", [other], strategy="klass")
-    with pytest.raises(OriginalDataError, match="results on other data; import them apart"):
+    with pytest.raises(
+        OriginalDataError, match="results are on different data"
+    ):
         read_results(tmp_path)
 
 
@@ -205,7 +207,7 @@ def test_a_folder_of_another_form_is_refused(tmp_path, settings, strategy, messa
     [
         ("{", "cannot be read"),
         ("[]", "model_name must be a hub id"),
-        ('{"model_name": "other/model"}', "stands in the folder of"),
+        ('{"model_name": "other/model"}', "is in the folder of"),
         (None, "cannot be read"),
     ],
 )
