@@ -208,7 +208,7 @@ def test_unknown_fields_are_passed_over_and_told_in_one_line(checkout, tmp_path,
     told["waiting_line/copy"]["colour"] = "red"
     write(checkout / CONFIG, yaml.safe_dump(told))
     assert import_of(tmp_path / "checkout", tmp_path / "o.jsonl") == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "passed over" in line)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "ignored" in line)
     assert line.startswith("ignored: 7 values in 4 unknown fields: ")
     assert {"id (2)", "answer.source (2)", "input.mood (2)", "task_config.yaml: colour (1)"} == set(
         line.partition("known of: ")[2].split(", ")
