@@ -1,4 +1,4 @@
-"""How far the grammar engines agree with the labels of the calibration set; docs/judges.md.
+"""Agreement of the grammar engines with the labels of the calibration set; docs/judges.md.
 
     python benchmarks/engines.py [ENGINE ...]
 

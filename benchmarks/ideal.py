@@ -1,4 +1,4 @@
-"""How long a call of the ideal model takes, and how far that is from what it must cost.
+"""Time of a call of the ideal model, compared with its floor.
 
     python benchmarks/ideal.py
 

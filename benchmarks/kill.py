@@ -1,4 +1,4 @@
-"""What `kill -9` at random moments costs a run: whether anything is lost, doubled or different.
+"""Records lost, doubled or different after `kill -9` at random moments of a run.
 
     python benchmarks/kill.py [--kills 100] [--seed 0]
 
@@ -47,9 +47,9 @@ Work: TypeAlias = Callable[[], object]
 FORK = multiprocessing.get_context("fork")
 DECODERS = "one_by_one,confidence:k=2|4|8,confidence_threshold:threshold=0.7|0.9,random:k=8"
 STATEMENT = Statement(submitter="us")
-#: The run that nobody disturbs.
+#: Folder of the run that is never killed.
 PEACE = Path("undisturbed")
-#: Times that one run is killed, at most.
+#: Most kills of one run.
 MOST = 4
 
 
@@ -57,8 +57,8 @@ class Killer:
     """Starts work and kills it at random.
 
     Attributes:
-        left: How many kills are still to be made.
-        made: Kills by what they ended.
+        left: Number of kills still to be made.
+        made: Number of kills by kind of work.
         missed: Work that ended before it could be killed.
     """
 
@@ -70,8 +70,8 @@ class Killer:
         self._seconds: dict[str, float] = {}
 
     def time(self, kind: str, work: Work) -> None:
-        """Do some work undisturbed, to learn how long its like takes."""
-        work()  # loads and keeps what every later start finds loaded
+        """Do some work without a kill, to measure its time."""
+        work()  # fills caches that later processes inherit
         began = time.perf_counter()
         _end(_start(work), kind)
         self._seconds[kind] = time.perf_counter() - began
@@ -80,8 +80,8 @@ class Killer:
         """Kill some work up to MOST times, start it again each time, and let it end at last.
 
         Args:
-            kind: Of the work, as it was timed.
-            work: What is done.
+            kind: Kind of work, as timed before.
+            work: The work.
             makes: A folder that appears when all is done, after which it is not started again.
         """
         for _ in range(min(self.left, self._random.randint(1, MOST))):
@@ -120,7 +120,7 @@ def records(folder: Path) -> Counter[tuple[object, bytes]]:
 
 
 def faults(expected: Counter[tuple[object, bytes]], folder: Path) -> Counter[str]:
-    """Return how many records of a run are lost, doubled or different."""
+    """Return the numbers of lost, doubled and different records of a run."""
     found = records(folder)
     keys = Counter(key for key, _ in found.elements())
     wanted = {key for key, _ in expected}
@@ -194,7 +194,7 @@ def main() -> None:
 
 
 def plan(*, smoke: bool) -> RunFile:
-    """Return what is run: the samples of a season, so that it can be entered."""
+    """Return the run file: the samples of a season, so that the run can be entered."""
     of = season("practice")
     content = {
         "models": "ideal",

@@ -1,4 +1,4 @@
-"""What mini can do: the figures of its model card.
+"""The figures of mini's model card.
 
     python benchmarks/mini.py
 
@@ -29,7 +29,7 @@ CARD = Path("parallelbench/models/data/mini/README.md")
 WEIGHTS = "model.safetensors"
 RUNS = Path("runs/mini")
 ALL_TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
-#: One token a step.
+#: Decoders of one token per step.
 ORDERS = {"one_by_one": "surest first", "left_to_right:k=1": "left to right"}
 #: Without dependence, then with more and more of it.
 PARALLEL_TASKS = (
@@ -62,13 +62,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 class Scale(NamedTuple):
-    """How much is decoded.
+    """Size of the benchmark.
 
     Attributes:
         samples: Samples of each task.
         tasks: Tasks that are decoded one by one.
         parallel_tasks: Tasks that are decoded in parallel too.
-        executor: What decodes.
+        executor: Executor of the decodes.
     """
 
     samples: int
@@ -78,7 +78,7 @@ class Scale(NamedTuple):
 
 
 def one_by_one(scale: Scale) -> str:
-    """Return what mini reaches when it writes one token at a time, in two orders."""
+    """Return the table of mini's accuracy at one token per step, in two orders."""
     done = evaluate(
         model="mini",
         tasks=scale.tasks,
@@ -103,7 +103,7 @@ def one_by_one(scale: Scale) -> str:
 
 
 def in_parallel(scale: Scale) -> str:
-    """Return how accuracy falls with the number of tokens a step."""
+    """Return the table of accuracy by tokens per step."""
     done = evaluate(
         model="mini",
         tasks=list(scale.parallel_tasks),
@@ -128,7 +128,7 @@ def in_parallel(scale: Scale) -> str:
 
 
 def training(_: Scale) -> str:
-    """Return how mini was trained, as its two trainings noted it."""
+    """Return the table of mini's two trainings, from their logs."""
     first, second = (_noted(FOLDER / name) for name in ("training-first.json", "training.json"))
     rows = [(name, first[name], second[name]) for name in first]
     digest = sha256((FOLDER / WEIGHTS).read_bytes()).hexdigest()

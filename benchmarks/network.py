@@ -1,4 +1,4 @@
-"""How fast a network of LLaDA-8B's shape is asked, and how far that is from what it must cost.
+"""Time of a call of a network of LLaDA-8B's shape, compared with its floor.
 
     python benchmarks/network.py                           # needs an accelerator
     python benchmarks/network.py --device cpu --layers 2   # a slice of it, anywhere

@@ -1,4 +1,4 @@
-"""What the pivot strategies are worth: the tables and the figure of docs/pivot.md.
+"""Accuracy and speed of the pivot strategies: tables and figure of docs/pivot.md.
 
     python benchmarks/pivot.py
 
@@ -62,13 +62,13 @@ FIGURE = ("one_by_one", "confidence_threshold", "entropy_bound", "pivot", "pivot
 
 
 class Scale(NamedTuple):
-    """How much is decoded.
+    """Size of the benchmark.
 
     Attributes:
         samples: Samples of each task.
         dependent: Tasks whose tokens depend on each other; means are over these.
         independent: Tasks whose tokens do not.
-        executor: What decodes.
+        executor: Executor of the decodes.
     """
 
     samples: int
@@ -99,7 +99,7 @@ class Chosen(NamedTuple):
 
 
 def decoders(temperature: int) -> list[str]:
-    """Return what is run at a temperature."""
+    """Return the decoders to run at a temperature."""
     names = STRATEGIES if temperature == 0 else HOT
     settings = [
         f"{name}:{','.join(filter(None, (STRATEGIES[name], heat(temperature))))}" for name in names
@@ -158,7 +158,7 @@ def chosen(seen: Measured) -> list[Chosen]:
 
 
 def keeps(task: str, label: str, seen: Measured) -> bool:
-    """Return whether a setting is right enough on a task."""
+    """Return True if a setting keeps enough of the best accuracy on a task."""
     alone = max(
         accuracy(result)
         for (name, _), result in seen.results.items()
@@ -180,7 +180,7 @@ def calls(result: Result) -> float:
 
 
 def comparison(picked: Sequence[Chosen], seen: Measured) -> str:
-    """Return what the strategies reach: accuracy in per cent at calls, and rows in brackets."""
+    """Return the table of accuracy in per cent at model calls, rows in brackets."""
     tasks = seen.scale.tasks
     head = ["setting", *map(short, tasks), "mean"]
     lines = []

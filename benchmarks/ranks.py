@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.stats import norm
 
 from parallelbench.analysis.measures.speed import drawn_means, drawn_weights, speeds_at
 from parallelbench.analysis.measures.statistics import clopper_pearson
@@ -39,7 +40,7 @@ WITHIN_TASK, BETWEEN_TASKS = 0.12, 0.7
 
 
 class RowLaw(NamedTuple):
-    """What is true of a row: the speed and the accuracy of each of its settings.
+    """True speed and accuracy of each setting of a row.
 
     Attributes:
         speeds: Pooled tokens per step, from the slowest setting on.
@@ -54,7 +55,7 @@ class Scenario(NamedTuple):
     """A law of boards.
 
     Attributes:
-        title: What it is, for the table.
+        title: Description in the table.
         rows: One law per row.
         shared: Correlation of two rows on the same sample, in [0, 1].
         alike: Share of the samples on which all rows do the same.
@@ -111,9 +112,9 @@ class Board(NamedTuple):
     """The size of a simulated board.
 
     Attributes:
-        tasks: How many.
-        samples: Of each task.
-        resamples: Of the bootstrap.
+        tasks: Number of tasks.
+        samples: Samples per task.
+        resamples: Bootstrap resamples.
     """
 
     tasks: int
@@ -126,7 +127,7 @@ SMALL = Board(tasks=4, samples=20, resamples=400)
 
 
 class Outcome(NamedTuple):
-    """What the ranks of one board claimed.
+    """Claims of the ranks of one board.
 
     Attributes:
         false: Claims that are not true.
@@ -148,8 +149,6 @@ def true_speed(law: RowLaw) -> float:
 
 def drawn_rows(scenario: Scenario, board: Board, rng: np.random.Generator) -> list[Sweep]:
     """Return the rows of one board, on the same samples."""
-    from scipy.stats import norm
-
     columns = board.tasks * board.samples
     tasks = np.repeat(np.arange(board.tasks), board.samples)
     level = np.exp(BETWEEN_TASKS * np.linspace(-1.5, 1.5, board.tasks))
@@ -182,7 +181,7 @@ def drawn_rows(scenario: Scenario, board: Board, rng: np.random.Generator) -> li
 def claims(
     rows: Sequence[Sweep], weights: Float[np.ndarray, "draws samples"], entries: int = 1
 ) -> Bool[np.ndarray, "rows rows"]:
-    """Return which row of so many entries the board would call surely faster than which."""
+    """Return a matrix, True where the board would rank a row as surely faster than another."""
     drawn = [RowDraws(*drawn_means(row, weights)) for row in rows]
     names = [str(row % entries) for row in range(len(rows))]
     (found,) = compared([ACCURACY], drawn, names)
@@ -194,7 +193,7 @@ def claims(
 def outcomes(
     scenario: Scenario, board: Board, boards: int, seed: int = 0, entries: int = 1
 ) -> list[Outcome]:
-    """Return what the ranks of ``boards`` simulated boards of so many entries claimed."""
+    """Return the claims of the ranks of ``boards`` simulated boards of ``entries`` entries."""
     rng = np.random.default_rng(seed)
     truth = np.array([true_speed(law) for law in scenario.rows])
     true = truth[:, None] > truth[None, :]
@@ -227,9 +226,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--smoke", action="store_true", help="A few small boards, in seconds.")
     parser.add_argument("--boards", type=int, default=1000, help="Boards per line (default: 1000).")
     parser.add_argument("--rows", type=int, default=8, help="Rows per board (default: 8).")
-    parser.add_argument("--entries", type=int, default=1, help="That have them (default: 1).")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="Of the bootstrap.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the boards of each line.")
+    parser.add_argument("--entries", type=int, default=1, help="Entries on the board (default: 1).")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="Bootstrap resamples.")
+    parser.add_argument("--seed", type=int, default=0, help="Random seed of each line's boards.")
     asked = parser.parse_args(arguments)
     board = SMALL if asked.smoke else FULL._replace(resamples=asked.resamples)
     boards, rows = (3, 4) if asked.smoke else (asked.boards, asked.rows)

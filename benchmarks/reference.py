@@ -1,4 +1,4 @@
-"""The loop that published samplers run: one sample, one setting, everything anew in each step.
+"""The loop of published samplers: one sample, one setting, everything recomputed in each step.
 
 Restated from the rules for comparison, with nothing in it that it can do without:
 
@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         ids: The canvas at the end.
-        calls: How often the network was asked.
+        calls: Number of model calls.
     """
 
     ids: list[int]
@@ -42,15 +42,14 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Which positions are written in a step.
+    """Rule for the positions to commit in a step.
 
     Attributes:
-        score: What positions are ranked by.
-        k: How many are written; None where ``threshold`` or ``factor`` decides.
-        threshold: What a score must reach.
-        factor: How much doubt the written positions may hold together.
-        published: Whether the factor is applied as the code of its authors does, or as
-            their paper says.
+        score: Statistic that ranks the positions.
+        k: Number of positions to commit; None where ``threshold`` or ``factor`` decides.
+        threshold: Least score of a committed position.
+        factor: Bound on the joint uncertainty of the committed positions.
+        published: True to apply the factor as in its authors' code, False as in their paper.
     """
 
     score: Score
@@ -78,11 +77,11 @@ class Rule:
         raise ValueError(f"the reference loop has no rule for {setting.label!r}")
 
     def count(self, descending: Tensor, scheduled: list[int], step: int) -> int:
-        """Return how many of the best positions are written.
+        """Return the number of best positions to commit.
 
         Args:
             descending: Scores of the open positions, the best first.
-            scheduled: How many each step writes, for a fixed number.
+            scheduled: Number of positions to commit in each step, for a fixed ``k``.
             step: Steps taken before.
         """
         if self.factor is not None:
@@ -117,9 +116,9 @@ def decode_plainly(
     Args:
         network: Predicts each position at that position: LLaDA's layout, no shift.
         prompt: One sample.
-        rule: Which positions are written.
+        rule: Rule for the positions to commit.
         generator: Draws the score ``random``; None draws from torch's own.
-        dtype: Of the probabilities.
+        dtype: Data type of the probabilities.
     """
     codec = prompt.codec
     sequence = torch.cat([prompt.ids, prompt.canvas]).to(network.device)
@@ -146,7 +145,7 @@ def decode_plainly(
 
 
 def schedule(tokens: int, steps: int) -> list[int]:
-    """Return how many tokens each step writes: as equal as can be, the larger ones first."""
+    """Return the number of tokens of each step: as equal as possible, larger ones first."""
     least, more = divmod(tokens, steps)
     return [least + (step < more) for step in range(steps)]
 
@@ -164,7 +163,7 @@ def scores(
     dtype: torch.dtype,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """Return how much each position is to be preferred, for all positions."""
+    """Return the score of all positions; higher ones are committed first."""
     if score == "random":
         return torch.rand(len(logits), generator=generator, device=logits.device)
     probabilities = torch.softmax(logits.to(dtype), dim=-1)

@@ -36,7 +36,7 @@ def workplace(*, smoke: bool) -> Iterator[None]:
     """Work in the checkout, or in a temporary folder with copies of its documents.
 
     Args:
-        smoke: Whether to work in the temporary folder.
+        smoke: True to work in the temporary folder.
     """
     if not smoke:
         yield

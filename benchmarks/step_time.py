@@ -1,4 +1,4 @@
-"""What a strategy adds to a step, beside the projection to logits that no model can do without.
+"""Time that a strategy adds to a step, relative to the projection to logits.
 
     python benchmarks/step_time.py                # every strategy that sends one row; minutes
     python benchmarks/step_time.py klass wino     # some of them
@@ -85,7 +85,7 @@ class Bench:
     """The logits of one part, and the prompt of every sample.
 
     Args:
-        dtype: Of hidden states, head and logits.
+        dtype: Data type of hidden states, head and logits.
         repeats: Number of runs that are timed; the fastest counts.
         vocabulary: Number of tokens.
     """
@@ -104,7 +104,7 @@ class Bench:
         self._known: dict[tuple[frozenset[str], bool], tuple[float, FlatStatistics]] = {}
 
     def said(self, decoder: Decoder) -> tuple[float, FlatStatistics]:
-        """Return what is said of one part, and in how many seconds."""
+        """Return the seconds to compute the statistics of one part, and the statistics."""
         hot = decoder.temperature > 0
         key = frozenset(decoder.needs), hot
         if key not in self._known:
@@ -121,7 +121,7 @@ class Bench:
         return self._known[key]
 
     def cost(self, decoder: Decoder) -> Cost:
-        """Return what a step of ``decoder`` takes, and the projection beside it."""
+        """Return the cost of a step of ``decoder`` and of the projection."""
         seconds, said = self.said(decoder)
         count = FEW if "distribution" in decoder.needs else SAMPLES
         views = [self._view() for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What the standard sweep costs: the plain reference loop against ours, on the same weights.
+"""Cost of the standard sweep: the plain reference loop against ours, on the same weights.
 
     python benchmarks/sweep.py --shape mini
     python benchmarks/sweep.py --shape a       # width 512, 8 layers, 126,464 tokens; on a processor
@@ -99,12 +99,12 @@ class Way:
     """A way of doing the sweep.
 
     Attributes:
-        title: In the tables.
-        plainly: By the reference loop; all other fields are then without meaning.
-        everywhere: Whether logits and statistics are computed for every position.
+        title: Title in the tables.
+        plainly: True for the reference loop, which ignores all other fields.
+        everywhere: True to compute logits and statistics for every position.
         batch_size: Most decodes at a time.
-        share: Whether what two settings ask alike is asked once.
-        recorded: Whether replies are marked and records written, as ``parallelbench run`` does.
+        share: True to send equal rows of several settings once.
+        recorded: True to score replies and write records, like ``parallelbench run``.
     """
 
     title: str
@@ -136,18 +136,18 @@ SMOKED = (PLAIN, ADDED[-1], WHOLE, ADDED[0])
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is to be done, whichever way.
+    """The work, common to all ways.
 
     Attributes:
-        shape: Of the network.
-        folder: Of its checkpoint; None where it is made on its device.
-        device: As torch names it; None takes what there is.
-        tasks: As a run takes them.
-        samples: Of each task.
-        decoders: As a run takes them.
-        threads: Of torch.
-        spread: Of a random network's logits, their standard deviation.
-        smoke: Whether figures mean nothing, so that all may run in one process.
+        shape: Shape of the network.
+        folder: Folder of its checkpoint; None if it is made on the device.
+        device: Torch device; None takes the best available.
+        tasks: Task settings.
+        samples: Samples per task.
+        decoders: Decoder settings.
+        threads: Threads of torch.
+        spread: Standard deviation of a random network's logits.
+        smoke: True for a smoke run, which may run in one process.
     """
 
     shape: str
@@ -171,11 +171,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one way cost.
+    """Cost of one way.
 
     Attributes:
         told: Tokens and model calls of each decode.
-        seconds: From the first prompt to the last decode.
+        seconds: Time between the first prompt and the last decode.
         sent: Sequences that went through the network.
         tokens: Tokens of those sequences, padding not counted.
         operations: Floating-point operations that they cannot do without, padding and
@@ -185,7 +185,7 @@ class Measured:
         peak: Memory in use at most, in MiB.
         rate: Floating-point operations per second of a large matrix product.
         device: Its name.
-        dtype: Of the weights.
+        dtype: Data type of the weights.
     """
 
     told: dict[Key, reference.Decoded]
@@ -413,7 +413,7 @@ class Counted:
     """Counts what goes through a network.
 
     Args:
-        model: Whose network.
+        model: Model of the network.
     """
 
     def __init__(self, model: MaskedModel) -> None:
@@ -427,7 +427,7 @@ class Counted:
         self._predict = model.predict
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
-        """Return what the network predicts."""
+        """Return the network's predictions."""
         told = self._predict(rows)
         for row in rows:
             self.add(row.prompt.ids.numel() + row.canvas.numel(), 0)
@@ -443,7 +443,7 @@ class Counted:
 
 
 def measure(work: Work, way: Way) -> Measured:
-    """Do ``work`` in one way; in a process of its own, whose memory it tells."""
+    """Return the cost of ``work`` in one way, including the peak memory of this process."""
     load_plugins()
     torch.set_num_threads(work.threads)
     model = opened(work)
@@ -463,17 +463,14 @@ def measure(work: Work, way: Way) -> Measured:
     loaded = memory(model.device, at_most=False)
     began = time.perf_counter()
     clock.enter(REST)
-    told = do(work, model)
+    decoded = do(work, model)
     clock.leave()
     seconds = time.perf_counter() - began
     peak = memory(model.device, at_most=True)
     if way.plainly:
-        lengths = {(task, index): len(each.ids) for task, index, each in prompts(work, model)}
-        for key, each in told.items():
-            for _ in range(each.calls):
-                counted.add(lengths[key.task, key.index] + len(each.ids), len(each.ids))
+        count_plain_calls(counted, decoded, work, model)
     return Measured(
-        told=told,
+        told=decoded,
         seconds=seconds,
         sent=counted.sent,
         tokens=counted.tokens,
@@ -487,8 +484,18 @@ def measure(work: Work, way: Way) -> Measured:
     )
 
 
+def count_plain_calls(
+    counted: Counted, decoded: dict[Key, reference.Decoded], work: Work, model: MaskedModel
+) -> None:
+    """Add the calls of the reference loop, which does not go through ``model.predict``."""
+    lengths = {(task, index): len(each.ids) for task, index, each in prompts(work, model)}
+    for key, each in decoded.items():
+        for _ in range(each.calls):
+            counted.add(lengths[key.task, key.index] + len(each.ids), len(each.ids))
+
+
 def warm_up(work: Work, model: MaskedModel) -> None:
-    """Let torch do once what it does more slowly the first time."""
+    """Call the network twice, because torch is slower the first time."""
     _, _, prompt = next(prompts(work, model))
     for _ in range(2):
         look([Row(prompt, prompt.canvas.to(model.device), prompt.open.to(model.device))], model)
@@ -512,7 +519,7 @@ def products_per_second(model: MaskedModel, width: int | None = None) -> float:
     """Return the floating-point operations per second of a large matrix product.
 
     Args:
-        model: Whose device and precision are measured.
+        model: Model with the measured device and precision.
         width: Rows and columns of the matrices; None for as many as fill the device.
     """
     width = width or (2048 if model.device.type == "cpu" else 8192)
@@ -528,7 +535,7 @@ def products_per_second(model: MaskedModel, width: int | None = None) -> float:
 
 
 def name_of(device: torch.device) -> str:
-    """Return what a device is called."""
+    """Return the name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -555,7 +562,7 @@ def operators(work: Work) -> list[tuple[str, int, float]]:
 
 
 def alone(action: Callable[..., Any], work: Work, *args: Any) -> Any:
-    """Return what ``action`` returns in a process of its own; of a smoke run, in this one."""
+    """Return the result of ``action`` in a new process; in this one for a smoke run."""
     if work.smoke:
         return action(work, *args)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -585,7 +592,7 @@ def differing(plain: Measured, ours: Measured) -> tuple[int, int, list[Key]]:
 
 
 def costs(found: dict[Way, Measured]) -> str:
-    """Return what every way costs."""
+    """Return the table of the costs of all ways."""
     plain = found[PLAIN]
     return table(
         [
@@ -617,7 +624,7 @@ def costs(found: dict[Way, Measured]) -> str:
 
 
 def parts_of(found: dict[Way, Measured]) -> str:
-    """Return where the time goes."""
+    """Return the table of the time by part of the work."""
     present = [part for part in PARTS if any(part in each.parts for each in found.values())]
     return table(
         ["% of the time in", *(way.title for way in found)],
@@ -649,7 +656,7 @@ def report(work: Work, found: dict[Way, Measured], larger: dict[Way, Measured]) 
 
 
 def conditions(work: Work, plain: Measured, most: Measured) -> str:
-    """Say what was measured, where and when."""
+    """Return a sentence on machine, versions, date and size of the work."""
     settings = len(settings_of(work.decoders))
     samples = len(most.told) // len(work.tasks) // settings
     tasks = ", ".join(f"`{task}`" for task in work.tasks)
@@ -663,7 +670,7 @@ def conditions(work: Work, plain: Measured, most: Measured) -> str:
 
 
 def agreement(plain: Measured, ours: Measured) -> str:
-    """Say how many decodes agree."""
+    """Return a sentence on the agreement of the decodes."""
     compared, other, calls = differing(plain, ours)
     settings = Counter(key.decoder for key in calls)
     told = ", ".join(f"`{label}` ({count})" for label, count in settings.items()) or "none"
@@ -674,7 +681,7 @@ def agreement(plain: Measured, ours: Measured) -> str:
 
 
 def floor(plain: Measured, most: Measured) -> str:
-    """Say how far the time is from what the network's multiplications must take."""
+    """Return a sentence comparing the time with the floor of the network's multiplications."""
     least = most.operations / most.rate
     return (
         f"Floor of the last row: {most.operations / 1e12:.2f} T floating-point operations for "
@@ -693,54 +700,68 @@ def profile_of(work: Work) -> str:
     )
 
 
-def main() -> None:
-    """Measure, and write what was measured into the document."""
+def read_options() -> argparse.Namespace:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=("mini", "a", "8b"), default="mini")
-    parser.add_argument("--samples", type=int, default=1, help="of each task, every way")
-    parser.add_argument("--more", type=int, default=None, help="of each task, ours only")
+    parser.add_argument("--samples", type=int, default=1, help="samples per task, all ways")
+    parser.add_argument("--more", type=int, default=None, help="samples per task, ours only")
     parser.add_argument("--tasks", nargs="+", default=None)
     parser.add_argument("--decoders", nargs="+", default=list(sweep()))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default=None)
-    parser.add_argument("--spread", type=float, default=SPREAD, help="of a random network's logits")
+    parser.add_argument(
+        "--spread",
+        type=float,
+        default=SPREAD,
+        help="standard deviation of the logits",
+    )
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     add_smoke_option(parser)
-    asked = parser.parse_args()
-    if asked.smoke:
-        asked.shape, asked.tasks, asked.more, asked.threads = "mini", ["choices/city"], 1, 1
-        asked.decoders = ["confidence:k=2|8", "random:k=2"]
+    options = parser.parse_args()
+    if options.smoke:
+        options.shape, options.tasks, options.more, options.threads = "mini", ["choices/city"], 1, 1
+        options.decoders = ["confidence:k=2|8", "random:k=2"]
+    return options
+
+
+def main() -> None:
+    """Measure, and write the figures into the document."""
+    options = read_options()
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if asked.shape == "8b" and asked.device is None and accelerator is None:
+    if options.shape == "8b" and options.device is None and accelerator is None:
         print("no accelerator here: LLaDA-8B's shape is not measured")
         return
     load_plugins()
     with tempfile.TemporaryDirectory() as folder:
-        if asked.shape == "a":
-            write_shape_a(Path(folder), asked.spread)
+        if options.shape == "a":
+            write_shape_a(Path(folder), options.spread)
         work = Work(
-            shape=asked.shape,
-            folder={"mini": str(FOLDER), "a": folder, "8b": None}[asked.shape],
-            device=asked.device or (str(accelerator) if asked.shape == "8b" else "cpu"),
-            tasks=tuple(asked.tasks or (MINI_TASKS if asked.shape == "mini" else LONG_TASKS)),
-            samples=asked.samples,
-            decoders=tuple(asked.decoders),
-            threads=asked.threads,
-            spread=asked.spread,
-            smoke=asked.smoke,
+            shape=options.shape,
+            folder={"mini": str(FOLDER), "a": folder, "8b": None}[options.shape],
+            device=options.device or (str(accelerator) if options.shape == "8b" else "cpu"),
+            tasks=tuple(options.tasks or (MINI_TASKS if options.shape == "mini" else LONG_TASKS)),
+            samples=options.samples,
+            decoders=tuple(options.decoders),
+            threads=options.threads,
+            spread=options.spread,
+            smoke=options.smoke,
         )
-        operators_told = profile_of(work)
-        samples = asked.more or (20 if asked.shape == "mini" else 4) * asked.samples
+        operator_table = profile_of(work)
+        samples = options.more or (20 if options.shape == "mini" else 4) * options.samples
         larger = {way: alone(measure, replace(work, samples=samples), way) for way in (OURS, WHOLE)}
         found: dict[Way, Measured] = {}
         for way in SMOKED if work.smoke else (PLAIN, *ADDED, *TAKEN, WHOLE):
             found[way] = alone(measure, work, way)
             print(f"{way.title}: {found[way].seconds:.1f} s", flush=True)
         content = report(work, found, larger)
-    for name, part in {asked.shape: content, f"{asked.shape} operators": operators_told}.items():
+    for name, part in {
+        options.shape: content,
+        f"{options.shape} operators": operator_table,
+    }.items():
         print(f"\n{part}")
-        with workplace(smoke=asked.smoke):
-            write(asked.document, name, part)
+        with workplace(smoke=options.smoke):
+            write(options.document, name, part)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long an entry of more than 20,000 records takes to be verified, and how much memory.
+"""Time and memory of verifying an entry of more than 20,000 records.
 
     python benchmarks/verify.py [--folder FOLDER]
 

@@ -1,4 +1,4 @@
-"""The whole zoo: every strategy on the exact laws, beside the oracles; docs/zoo.md.
+"""The whole zoo: every strategy and oracle on tasks with known answers; docs/zoo.md.
 
     python benchmarks/zoo.py
 
@@ -63,7 +63,7 @@ def measure(tasks: str, samples: int, executor: Executor) -> None:
     Args:
         tasks: Tasks to decode.
         samples: Samples of each task.
-        executor: What decodes.
+        executor: Executor of the decodes.
     """
     done = evaluate(
         model="ideal",

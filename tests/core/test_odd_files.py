@@ -205,5 +205,5 @@ def test_a_line_of_a_bundle_without_its_facts_is_refused(metric, facts, told, tm
     file = tmp_path / "bundle.jsonl"
     file.write_text(json.dumps(line) + "\n")
     kind = "original_text" if metric in {"summary_score", "paraphrase_score"} else "original"
-    with pytest.raises((FieldError, RequestError), match=f"{metric} cannot mark .*{told}"):
+    with pytest.raises((FieldError, RequestError), match=f"{metric} cannot score .*{told}"):
         parse_settings(f"{kind}:{file}:task=group/task", TASKS)
