@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.answers import Answers
 from parallelbench.model import Row as Row  # noqa: PLC0414  outsiders import it from here
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
+from parallelbench.task import Answers
 
 #: What the loop itself can compute from logits.  Anything else that a decoder needs
 #: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.

@@ -19,8 +19,7 @@ from torch import Tensor
 from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
-from parallelbench.sample import Message
-from parallelbench.task import Task
+from parallelbench.task import Message, Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,19 +1,117 @@
-"""What a task is: it draws samples, marks replies, and knows the law of right answers."""
+"""A task: it draws samples, marks replies, and knows the distribution of right answers.
+
+Source: the set V(x) of right answers and the distribution P(y|x) over it are those of Kang et
+al., ParallelBench (arXiv:2510.04767), section 3.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.errors import NotEnumerableError
 from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS
 from parallelbench.registry import Registry, unknown
-from parallelbench.sample import Message, Sample
 from parallelbench.score import Marks
+
+#: How many right answers are listed unless the caller asks for more.
+DEFAULT_LIMIT = 100_000
+
+
+class Message(NamedTuple):
+    """One turn of the chat that puts the question."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question, drawn by a task from nothing but a seed and an index.
+
+    Attributes:
+        id: Unique within a run's task; the same for the same task and index.
+        messages: The chat: worked examples first (user, assistant, ...), the question last.
+        reference: One right answer, in the form that was asked for.
+        facts: What the scorer and the law need: JSON values only.
+        open_spans: None for a free answer.  In the infilling form, the character spans
+            ``(start, end)`` of ``reference`` that the decoder fills; everything else of
+            ``reference`` already stands on the canvas.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    reference: str
+    facts: Mapping[str, Any]
+    open_spans: tuple[tuple[int, int], ...] | None = None
+
+    def __repr__(self) -> str:
+        turns = f"{len(self.messages)} message{'s' if len(self.messages) != 1 else ''}"
+        return f"Sample({self.id}: {turns}, a right answer is {reprlib.repr(self.reference)})"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything above: two samples are the same iff this is."""
+        content = [self.id, self.messages, self.reference, dict(self.facts), self.open_spans]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Every right answer of one sample, with whole-number weights.
+
+    Weights are whole numbers so that conditional probabilities are ratios of exact
+    sums: the ideal model then predicts the same bits at any batch size.
+
+    Attributes:
+        texts: The right answers, each once, in the form that was asked for.
+        weights: One positive whole number each; an answer's probability is its share.
+
+    Raises:
+        ValueError: No answer, an answer twice, or weights that are not one positive
+            whole number per answer.
+
+    Example:
+        >>> Answers.uniform(["heads", "tails"]).probabilities
+        (0.5, 0.5)
+    """
+
+    texts: tuple[str, ...]
+    weights: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise ValueError("a law needs at least one right answer, got none")
+        if len(set(self.texts)) != len(self.texts):
+            twice = next(text for text in self.texts if self.texts.count(text) > 1)
+            raise ValueError(f"a right answer is listed twice: {twice!r}")
+        if len(self.weights) != len(self.texts):
+            raise ValueError(f"{len(self.texts)} answers have {len(self.weights)} weights")
+        for text, weight in zip(self.texts, self.weights, strict=True):
+            if weight <= 0:
+                raise ValueError(f"answer {text!r} has weight {weight}; it must be at least 1")
+
+    @classmethod
+    def uniform(cls, texts: Iterable[str]) -> Answers:
+        """Return the law that gives every one of ``texts`` the same probability."""
+        listed = tuple(texts)
+        return cls(texts=listed, weights=(1,) * len(listed))
+
+    @cached_property
+    def probabilities(self) -> tuple[float, ...]:
+        """Each answer's probability; they sum to 1 up to rounding."""
+        total = sum(self.weights)
+        return tuple(weight / total for weight in self.weights)
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +122,7 @@ class Problem:
         slots: What a prompt template may name in braces.
         reference: One right answer.
         facts: What scoring and the law need: JSON values only.
-        open_spans: As in :class:`~parallelbench.sample.Sample`.
+        open_spans: As in :class:`~parallelbench.task.Sample`.
     """
 
     slots: Mapping[str, str]

@@ -60,10 +60,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, ClassVar, NamedTuple
 
-from parallelbench.answers import DEFAULT_LIMIT, Answers
-from parallelbench.sample import Sample
 from parallelbench.score import UNREADABLE, Marks
-from parallelbench.task import TASKS, Problem, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
 
 
 def _marks(reply: str, answer: str, problem: str | None, parts: Mapping[str, float]) -> Marks:

@@ -50,11 +50,9 @@ from itertools import islice
 from string import ascii_uppercase
 from typing import ClassVar, Literal, get_args
 
-from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.registry import unknown
-from parallelbench.sample import Sample
 from parallelbench.score import UNREADABLE, Marks, read_list, read_list_strictly
-from parallelbench.task import TASKS, Problem, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
 from parallelbench.tasks.operations import (
     Copied,
     InsertedAnywhere,

@@ -26,12 +26,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.errors import NotEnumerableError, RequestError
 from parallelbench.registry import unknown
-from parallelbench.sample import Message, Sample
 from parallelbench.score import Marks, read_grid, read_list
-from parallelbench.task import TASKS, Problem, Task, refuse_over
+from parallelbench.task import (
+    DEFAULT_LIMIT,
+    TASKS,
+    Answers,
+    Message,
+    Problem,
+    Sample,
+    Task,
+    refuse_over,
+)
 from parallelbench.tasks.operations import (
     InsertedAnywhere,
     Operation,

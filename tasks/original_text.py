@@ -37,11 +37,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NoReturn
 
-from parallelbench.answers import DEFAULT_LIMIT
 from parallelbench.errors import NotEnumerableError
-from parallelbench.sample import Sample
 from parallelbench.score import Marks
-from parallelbench.task import TASKS
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Sample
 from parallelbench.tasks.grammar import open_engine
 from parallelbench.tasks.original import Imported
 from parallelbench.tasks.text_scores import (

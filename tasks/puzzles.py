@@ -40,11 +40,9 @@ from math import factorial, isqrt
 from operator import ne
 from typing import ClassVar, Literal, get_args
 
-from parallelbench.answers import DEFAULT_LIMIT, Answers
 from parallelbench.registry import unknown
-from parallelbench.sample import Sample
 from parallelbench.score import UNREADABLE, Marks, read_grid, read_grid_strictly
-from parallelbench.task import TASKS, Problem, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
 
 Form = Literal["free", "infill"]
 

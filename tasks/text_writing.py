@@ -46,12 +46,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NoReturn
 
-from parallelbench.answers import DEFAULT_LIMIT
 from parallelbench.errors import NotEnumerableError, SourceError
 from parallelbench.registry import unknown
-from parallelbench.sample import Sample
 from parallelbench.score import Marks
-from parallelbench.task import TASKS, Problem, Task
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Problem, Sample, Task
 from parallelbench.tasks.grammar import ENGINES, open_engine
 from parallelbench.tasks.text_scores import (
     MOST_CHARACTERS,

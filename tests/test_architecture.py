@@ -98,8 +98,15 @@ def test_the_rooms_of_the_core_import_in_no_circle():
         }
         imports.setdefault(room, set()).update((named & rooms) - {room})
     order = list(graphlib.TopologicalSorter(imports).static_order())
-    road = ["task", "prompt", "model", "decoder", "decode", "run"]
+    road = ["score", "task", "prompt", "model", "decoder", "decode", "run"]
     assert sorted(road, key=order.index) == road
+
+
+def test_the_top_of_the_core_stays_short_enough_to_read():
+    entries = [
+        path.name for path in (ROOT / "parallelbench").iterdir() if path.name != "__pycache__"
+    ]
+    assert len(entries) <= 26, sorted(entries)
 
 
 def test_verification_imports_neither_the_packer_nor_a_command():

@@ -25,9 +25,8 @@ from parallelbench.results.result import Result, summarize, with_throughput
 from parallelbench.run.rundir import RunDirectory, storage
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import draw
-from parallelbench.sample import Sample
 from parallelbench.setting import Setting, build
-from parallelbench.task import TASKS, Task
+from parallelbench.task import TASKS, Sample, Task
 
 
 @dataclass(frozen=True)

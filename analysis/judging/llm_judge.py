@@ -25,8 +25,8 @@ from parallelbench.errors import RequestError, StorageError, UnreachableError
 from parallelbench.model import MODELS, Server
 from parallelbench.registry import load_plugins
 from parallelbench.run.serve import Question, serve
-from parallelbench.sample import Message
 from parallelbench.setting import build, parse_settings
+from parallelbench.task import Message
 
 #: What a judge of grammar is told.
 GRAMMAR_RUBRIC = (

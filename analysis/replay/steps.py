@@ -23,16 +23,14 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from parallelbench.analysis.theory.dependence import Law, token_law, total_correlation
-from parallelbench.answers import Answers
 from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.record import Record
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import draw
-from parallelbench.sample import Sample
 from parallelbench.setting import build
-from parallelbench.task import TASKS, Task
+from parallelbench.task import TASKS, Answers, Sample, Task
 
 #: Most right answers that are listed for a replay, unless the caller asks for more.
 LISTED = 5_040

@@ -25,9 +25,9 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from parallelbench.answers import Answers
 from parallelbench.prompt import Prompt, lay_out
 from parallelbench.score import read_list_strictly
+from parallelbench.task import Answers
 
 #: How far from 1 the probabilities of a law may sum.
 TOLERANCE = 1e-9

@@ -31,10 +31,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.answers import Answers
 from parallelbench.decode.loop import look
 from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt, lay_out
+from parallelbench.task import Answers
 
 #: In which order positions are revealed one by one.  ``confidence``: always the one whose
 #: likeliest token is the most probable, the lower index on ties.  ``random``: in an order

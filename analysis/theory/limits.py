@@ -31,10 +31,8 @@ from parallelbench.analysis.theory.dependence import (
     token_law,
     total_correlation,
 )
-from parallelbench.answers import DEFAULT_LIMIT
 from parallelbench.prompt import build_prompt
-from parallelbench.sample import Sample
-from parallelbench.task import Task
+from parallelbench.task import DEFAULT_LIMIT, Sample, Task
 
 Level = Literal["item", "token"]
 

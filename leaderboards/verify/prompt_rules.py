@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.prompt import Codec, Prompt
-from parallelbench.sample import Message
+from parallelbench.task import Message
 
 #: What honest templates do to the ends of a message.
 _ENDS: Final[tuple[Callable[[str], str], ...]] = (str, str.strip, str.rstrip, str.lstrip)

@@ -51,6 +51,7 @@ from parallelbench.leaderboards.verify.trace_rules import Conduct, broken_rules
 from parallelbench.leaderboards.verify.unseen import Courses, course_of
 from parallelbench.model import MODELS, Reply
 from parallelbench.prompt import Codec, Prompt, build_prompt
+from parallelbench.prompt.thinking import answer_of
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
 from parallelbench.results.result import summarize
@@ -66,10 +67,8 @@ from parallelbench.run.runner import (
     served_record_of,
 )
 from parallelbench.run.serve import Answered, Question
-from parallelbench.sample import Sample
 from parallelbench.setting import Setting, build
-from parallelbench.task import TASKS, Task
-from parallelbench.text.thinking import answer_of
+from parallelbench.task import TASKS, Sample, Task
 
 #: So many faults are told of one entry; more would not help to mend it.
 MOST_FAULTS = 20

@@ -9,7 +9,7 @@ How many drafts there were is told, but it is no count of model calls.
 
 A reply is never scored unless it is whole: what is cut off, garbled or late is asked for
 again, after a growing random pause.  Thinking is no part of the answer, whether it comes in a
-field of its own or in a block before the answer (:mod:`parallelbench.text.thinking`); where no
+field of its own or in a block before the answer (:mod:`parallelbench.prompt.thinking`); where no
 answer follows, there is no reply.
 
 The key of a provider is read from an environment variable when the server is opened.  It
@@ -47,8 +47,8 @@ from pydantic import BaseModel, ValidationError
 
 from parallelbench.errors import RequestError, ServerError
 from parallelbench.model import MODELS, ModelSource, Reply, Server
-from parallelbench.sample import Message
-from parallelbench.text.thinking import answer_of
+from parallelbench.prompt.thinking import answer_of
+from parallelbench.task import Message
 
 if TYPE_CHECKING:
     from httpcore import ConnectionPool, Response

@@ -33,7 +33,7 @@ from parallelbench.models.families import (
 from parallelbench.models.fields import without_ignored
 from parallelbench.models.files import check_plain, read_json, read_optional_json, weight_files
 from parallelbench.prompt import Codec
-from parallelbench.text.chat_template import TEMPLATE_DATE, asks_for_date
+from parallelbench.prompt.chat_template import TEMPLATE_DATE, asks_for_date
 
 #: What is fetched from a hub: never a line of Python.
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")

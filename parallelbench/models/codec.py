@@ -13,7 +13,7 @@ from parallelbench.errors import ChatTemplateError, CheckpointError
 from parallelbench.models.config_numbers import check_ids
 from parallelbench.models.files import check_plain, read_optional_json
 from parallelbench.prompt import Codec
-from parallelbench.sample import Message
+from parallelbench.task import Message
 
 if TYPE_CHECKING:
     from parallelbench.models.checkpoint import Wanted

@@ -36,12 +36,11 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from parallelbench.answers import DEFAULT_LIMIT
 from parallelbench.errors import CanvasError
 from parallelbench.model import MODELS, Model, ModelSource, Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt, lay_out
-from parallelbench.task import TASKS
+from parallelbench.task import DEFAULT_LIMIT, TASKS
 
 #: Laws kept for reuse, beside those of the samples being decoded.
 _LAWS_KEPT = 64

@@ -48,10 +48,9 @@ from parallelbench.run.runfile import RunFile
 from parallelbench.run.serve import Answered, Question, serve
 from parallelbench.run.shard import Shard
 from parallelbench.run.stopwatch import Stopwatch
-from parallelbench.sample import Sample
 from parallelbench.score import Marks
 from parallelbench.setting import Setting, build
-from parallelbench.task import TASKS, Task, sample_rng
+from parallelbench.task import TASKS, Sample, Task, sample_rng
 
 T = TypeVar("T")
 

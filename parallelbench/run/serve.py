@@ -18,7 +18,7 @@ from typing import Any
 
 from parallelbench.errors import ServerError, UnreachableError
 from parallelbench.model import Reply, Server
-from parallelbench.sample import Message
+from parallelbench.task import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,9 @@ from typing import NamedTuple
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from parallelbench.answers import Answers
 from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.prompt import Codec, build_prompt, lay_out
-from parallelbench.sample import Sample
-from parallelbench.task import Task
+from parallelbench.task import Answers, Sample, Task
 from parallelbench.training.plan import Plan
 
 #: Samples of each task that are looked at before the first step.

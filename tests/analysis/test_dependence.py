@@ -21,12 +21,11 @@ from parallelbench.analysis.theory.dependence import (
     token_law,
     total_correlation,
 )
-from parallelbench.answers import Answers
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
-from parallelbench.task import TASKS
+from parallelbench.task import TASKS, Answers
 from support.laws import laws, quick
 
 AGREE = Law.counted([[0, 0], [1, 1]])

@@ -14,7 +14,6 @@ from parallelbench.analysis.theory import oracles
 from parallelbench.analysis.theory.bounds import OverLimitError
 from parallelbench.analysis.theory.fewest_steps import largest_set
 from parallelbench.analysis.theory.oracles import Information, Label
-from parallelbench.answers import Answers
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.errors import FieldError, NotEnumerableError
@@ -23,7 +22,7 @@ from parallelbench.models.ideal import Ideal, IdealModel
 from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
-from parallelbench.task import TASKS
+from parallelbench.task import TASKS, Answers
 from support.toys import WORDS, Colours, ToyNetwork, prompts, toy_codec
 
 TASKS_OF_ALL_KINDS = [

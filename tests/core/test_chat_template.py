@@ -12,10 +12,10 @@ from parallelbench.errors import ChatTemplateError, CheckpointError
 from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
+from parallelbench.prompt import chat_template
+from parallelbench.prompt.chat_template import asks_for_date, render_chat
 from parallelbench.run.rundir import RunDirectory
-from parallelbench.sample import Message
-from parallelbench.text import chat_template
-from parallelbench.text.chat_template import asks_for_date, render_chat
+from parallelbench.task import Message
 
 CHAT = [Message("user", "one"), Message("assistant", "two"), Message("user", "three")]
 DATE = "{{ strftime_now('%d %b %Y %H:%M:%S.%f') }}{{ messages[-1].content }}"

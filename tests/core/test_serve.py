@@ -14,7 +14,7 @@ from parallelbench.model import Reply, Server
 from parallelbench.models.api import Api
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.serve import Question, serve
-from parallelbench.sample import Message
+from parallelbench.task import Message
 from support.servers import Scripted, echoes, says, transformers_server, write_tiny_chat_model
 
 

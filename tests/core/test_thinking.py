@@ -4,7 +4,7 @@ import pytest
 
 from parallelbench.models.ideal import word_tokenizer
 from parallelbench.prompt import Codec
-from parallelbench.text.thinking import MARKS, MOST_BLOCKS, answer_of, opens_thinking
+from parallelbench.prompt.thinking import MARKS, MOST_BLOCKS, answer_of, opens_thinking
 
 
 @pytest.mark.parametrize(("opening", "closing"), MARKS)

@@ -17,8 +17,8 @@ from parallelbench.errors import FieldError, RequestError, ServerError
 from parallelbench.model import MODELS
 from parallelbench.models import api
 from parallelbench.models.api import Api
-from parallelbench.sample import Message
 from parallelbench.setting import build, parse_settings
+from parallelbench.task import Message
 from support.servers import (
     DONE,
     Scripted,

@@ -16,7 +16,7 @@ from parallelbench.models import api
 from parallelbench.models.api import Api
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
-from parallelbench.sample import Message
+from parallelbench.task import Message
 from support.servers import DONE, Scripted, echoes, fails, piece, says, streams
 
 KEY = "sk-0123456789-do-not-tell"

@@ -19,8 +19,8 @@ from parallelbench.model import MODELS
 from parallelbench.models.checkpoint import Wanted, load_checkpoint
 from parallelbench.models.families import FAMILIES, family_of, stock_config
 from parallelbench.models.hf import HuggingFace
-from parallelbench.sample import Message
 from parallelbench.setting import build, parse_settings
+from parallelbench.task import Message
 from support import checkpoints, golden
 
 TOLERANCE = 1e-5

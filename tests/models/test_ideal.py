@@ -10,14 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelbench.answers import Answers
 from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, zero_mean_noise
 from parallelbench.prompt import build_prompt, lay_out
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
-from parallelbench.task import TASKS
+from parallelbench.task import TASKS, Answers
 from support.toys import Colours
 
 

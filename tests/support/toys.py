@@ -5,13 +5,12 @@ from typing import ClassVar
 
 import torch
 
-from parallelbench.answers import Answers
 from parallelbench.decoder import Chooser, Decoder, Update
 from parallelbench.model import Model, Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.score import Marks
-from parallelbench.task import Problem, Task, sample_rng
+from parallelbench.task import Answers, Problem, Task, sample_rng
 
 WORDS = ("red", "green", "blue", "black", "white", "grey")
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from parallelbench.errors import ChatTemplateError
-from parallelbench.sample import Message
+from parallelbench.task import Message
 
 #: The date and time that ``strftime_now`` writes.  It is part of what prompts, records and
 #: entries mean, so it never changes.

@@ -1,1 +1,0 @@
-"""Text and tokens: chat templates, thinking aloud, counts of tokens."""
