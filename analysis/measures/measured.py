@@ -26,7 +26,7 @@ import numpy as np
 from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.analysis.theory.dependence import Law, total_correlation
 from parallelbench.record import Record
-from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval
+from parallelbench.results.intervals import RESAMPLES, Interval, percentile_interval
 
 
 class Path(NamedTuple):
@@ -119,9 +119,9 @@ def measured(paths: Sequence[Path], seed: int = 0) -> Measured:
     resampled_bits, resampled_steps = _weighted(drawn)
     return Measured(
         expected_steps=float(steps[0]),
-        steps_interval=_interval(resampled_steps),
+        steps_interval=percentile_interval(resampled_steps),
         bits=float(bits[0]),
-        bits_interval=_interval(resampled_bits),
+        bits_interval=percentile_interval(resampled_bits),
         traces=len(paths),
         right=right,
     )
@@ -135,12 +135,6 @@ def _weighted(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (weights * tables[:, :, 1]).sum(axis=1) / total,
         (weights * tables[:, :, 2]).sum(axis=1) / total,
     )
-
-
-def _interval(values: np.ndarray) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(low), float(high))
 
 
 def _check(record: Record) -> None:

@@ -21,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from parallelbench.analysis.measures.statistics import Estimate, bootstrap_mean
+from parallelbench.analysis.measures.statistics import bootstrap_mean
 from parallelbench.record import Record
+from parallelbench.results.intervals import Estimate
 
 
 class Correlation(NamedTuple):
