@@ -182,7 +182,7 @@ def _records(
     found: PublishedResults, runfile: RunFile, settings: Mapping[str, Setting]
 ) -> Iterator[tuple[Record, str]]:
     """Yield the record of each reply, with its task's name."""
-    from parallelbench.run.runner import Asked, Origin, draw, published_record_of
+    from parallelbench.run.recording import DecodeId, ReplyContext, draw, published_record_of
     from parallelbench.setting import build
     from parallelbench.task import TASKS
 
@@ -197,12 +197,12 @@ def _records(
         for index in range(task.count_samples() or 0)
     }
     for reply in found.replies:
-        origin = Origin(
+        decode_id = DecodeId(
             models[reply.model], settings[reply.task], reply.decoder, reply.index, 0, {}
         )
-        asked = Asked(origin, tasks[reply.task], samples[reply.task, reply.index])
+        context = ReplyContext(decode_id, tasks[reply.task], samples[reply.task, reply.index])
         digest = digests[reply.model]
-        yield published_record_of(asked, reply.text, reply.figures, runfile, digest), reply.task
+        yield published_record_of(context, reply.text, reply.figures, runfile, digest), reply.task
 
 
 def _count(counts: Counter[str], record: Record) -> None:
