@@ -21,7 +21,7 @@ from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

@@ -32,7 +32,7 @@ from parallelbench.model import Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

@@ -22,9 +22,9 @@ from parallelbench.record import Record
 from parallelbench.registry import load_plugins
 from parallelbench.run.environment import environment
 from parallelbench.run.merge import appearing
+from parallelbench.run.recording import DecodeId, ReplyContext, draw, published_record_of
 from parallelbench.run.rundir import RunDirectory, storage, write_whole
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.runner import Asked, Origin, draw, published_record_of
 from parallelbench.setting import Setting, build, make_setting
 from parallelbench.task import TASKS
 from parallelbench.tasks.original_bundle import bundle_of, digest_of
@@ -183,12 +183,12 @@ def _records(
         for index in range(task.count_samples() or 0)
     }
     for reply in published.replies:
-        origin = Origin(
+        decode_id = DecodeId(
             models[reply.model], settings[reply.task], reply.decoder, reply.index, 0, {}
         )
-        asked = Asked(origin, tasks[reply.task], samples[reply.task, reply.index])
+        context = ReplyContext(decode_id, tasks[reply.task], samples[reply.task, reply.index])
         digest = digests[reply.model]
-        yield published_record_of(asked, reply.text, reply.figures, runfile, digest), reply.task
+        yield published_record_of(context, reply.text, reply.figures, runfile, digest), reply.task
 
 
 def _count(counts: Counter[str], record: Record) -> None:

@@ -276,7 +276,7 @@ def _limits_of(
     frontier: bool,
 ) -> Limits:
     from parallelbench.analysis.theory.limits import find_limits, law_of_sample
-    from parallelbench.run.runner import draw
+    from parallelbench.run.recording import draw
     from parallelbench.setting import build
     from parallelbench.task import TASKS
 

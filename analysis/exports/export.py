@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.record import Record
 from parallelbench.results.result import Result, summarize, with_throughput
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory, storage
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.runner import draw
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS, Sample, Task
 

@@ -36,7 +36,7 @@ from parallelbench.analysis.theory.closed_forms import (
 )
 from parallelbench.analysis.theory.limits import law_of_sample
 from parallelbench.registry import load_plugins
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

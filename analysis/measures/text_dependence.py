@@ -27,8 +27,8 @@ from parallelbench.analysis.theory.estimate import (
 from parallelbench.errors import ModelError, RecordsError, RequestError, RunFileError
 from parallelbench.model import MODELS, Model
 from parallelbench.prompt import Prompt, build_prompt
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
-from parallelbench.run.runner import draw
 from parallelbench.setting import Setting, build
 from parallelbench.storage.plain_json import json_of, regular_bytes
 from parallelbench.task import TASKS

@@ -27,8 +27,8 @@ from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.record import Record
+from parallelbench.run.recording import draw
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.runner import draw
 from parallelbench.setting import build
 from parallelbench.task import TASKS, Answers, Sample, Task
 

@@ -16,8 +16,8 @@ from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
 from parallelbench.leaderboards.verify.known import Known, digest_of_mini
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec
+from parallelbench.run.capabilities import missing_capabilities_message
 from parallelbench.run.runfile import RunFile, differences, make_runfile
-from parallelbench.run.runner import told_lack
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
@@ -178,9 +178,9 @@ def _unserved(
     except RequestError as error:
         yield f"{RUN}: {error!s:.300}"
     if known.provides is not None:
-        told = told_lack(setting, decoder, model, known.provides)
-        if told is not None:
-            yield f"{RUN}: {told:.500}"
+        message = missing_capabilities_message(setting, decoder, model, known.provides)
+        if message is not None:
+            yield f"{RUN}: {message:.500}"
 
 
 def _name_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:

@@ -45,8 +45,8 @@ from parallelbench.leaderboards.verify.known import Known
 from parallelbench.model import Load, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
+from parallelbench.run.recording import DecodeId, RecordKey, draw, job_key, record_of
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.runner import Origin, draw, job_key, record_of
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
@@ -209,8 +209,8 @@ def _outcomes(
     try:
         jobs = _jobs(runfile, setting, model, claimed)
         for outcome in decode(jobs, model, batch_size=_BATCH):
-            place, origin = outcome.job.tag
-            found[place] = replace(outcome, job=replace(outcome.job, tag=origin))
+            place, decode_id = outcome.job.tag
+            found[place] = replace(outcome, job=replace(outcome.job, tag=decode_id))
     finally:
         torch.set_num_threads(before)
     return [found[place] for place in range(len(claimed))]
@@ -230,8 +230,9 @@ def _jobs(
         prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
         for place in places:
             asked, decoder = decoders[claimed[place].decoder_label]
-            origin = Origin(setting, asked_task, asked, index, claimed[place].repeat, {})
-            yield Job(prompt, decoder, key=job_key(runfile, origin), tag=(place, origin))
+            decode_id = DecodeId(setting, asked_task, asked, index, claimed[place].repeat, {})
+            key = job_key(runfile, decode_id)
+            yield Job(prompt, decoder, key=key, tag=(place, decode_id))
 
 
 # Whether the records that differ may do so.
@@ -307,9 +308,7 @@ def _is_position_wise(decoder: Decoder) -> bool:
     )
 
 
-def _refuse_favour(
-    label: str, pairs: Sequence[_Pair], found: Mapping[tuple[str, str, int, str, int], Record]
-) -> None:
+def _refuse_favour(label: str, pairs: Sequence[_Pair], found: Mapping[RecordKey, Record]) -> None:
     """Refuse claims that are better than what was found more often, or by more, than by chance."""
     for what, of in (("marks", _mark), ("calls", _calls)):
         for groups in _groupings(pairs, with_oracles=False):

@@ -55,17 +55,17 @@ from parallelbench.prompt.thinking import answer_of
 from parallelbench.record import Record, from_line, to_line
 from parallelbench.registry import load_plugins, unknown
 from parallelbench.results.result import summarize
-from parallelbench.run.runfile import SERVER_DECODER, RunFile, make_runfile
-from parallelbench.run.runner import (
-    Asked,
-    Key,
+from parallelbench.run.recording import (
+    DecodeId,
     MarkedReply,
-    Origin,
+    RecordKey,
+    ReplyContext,
     draw,
     job_key,
     record_of,
     served_record_of,
 )
+from parallelbench.run.runfile import SERVER_DECODER, RunFile, make_runfile
 from parallelbench.run.serve import Answered, Question
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS, Sample, Task
@@ -343,7 +343,7 @@ def _repeated(records: Sequence[Record]) -> Iterator[str]:
         )
 
 
-def _keys(runfile: RunFile) -> Iterator[Key]:
+def _keys(runfile: RunFile) -> Iterator[RecordKey]:
     """Yield the keys of every record of a run, in its order."""
     for model in runfile.models:
         for task in runfile.tasks:
@@ -396,7 +396,7 @@ class _Check:
     def records(self, folder: Folder) -> list[Record]:
         """Return the records that follow from those of ``folder``, in the order of the run."""
         left = self._expected
-        found: dict[Key, Record] = {}
+        found: dict[RecordKey, Record] = {}
         for line, where in self.progress.count(folder.lines()):
             try:
                 record = from_line(line, where)
@@ -522,7 +522,7 @@ class _Check:
                     f"{where} claims {what}={shown(count)}, and a reply has 0 to {_MOST_COUNTED:,}"
                 )
         sample = self._sample(record)
-        asked = Asked(self._origin(record), self._tasks[record.task_label], sample)
+        context = ReplyContext(self._decode_id(record), self._tasks[record.task_label], sample)
         reply = Reply(
             text=record.text,
             finish=record.served.finish,
@@ -535,7 +535,7 @@ class _Check:
         )
         if reply.content is not None and (answer_of(reply.content) or "") != reply.text:
             self.faults.add(f"{where}: its text is not the answer in what its server wrote")
-        answered = Answered(Question(sample.messages, "", tag=asked), reply, None, record.seconds)
+        answered = Answered(Question(sample.messages, "", tag=context), reply, None, record.seconds)
         return served_record_of(answered, self.runfile, self.models[record.model].digest)
 
     def _replayed(self, record: Record, known: Known, codec: Codec, where: str) -> Record | None:
@@ -545,14 +545,14 @@ class _Check:
             self.faults.add(f"{where}: {error}, but its model is none")
             return None
         prompt = self._prompt(record, codec)
-        decoder, origin = self._decoders[record.decoder_label], self._origin(record)
-        key = job_key(self.runfile, origin)
+        decoder, decode_id = self._decoders[record.decoder_label], self._decode_id(record)
+        key = job_key(self.runfile, decode_id)
         broken = self._broken_rules(record, known, prompt, key)
         if broken:
             self.faults.add(f"{where}: {'; '.join(broken)}")
             return None
         outcome = Outcome(
-            job=Job(prompt, decoder, key, tag=origin),
+            job=Job(prompt, decoder, key, tag=decode_id),
             output_ids=trace.replay(prompt.canvas.tolist()),
             status=record.status,
             error=None,
@@ -593,8 +593,8 @@ class _Check:
         decoder = self._decoders.get(record.decoder_label)
         return decoder is not None and type(decoder).note is not Decoder.note
 
-    def _origin(self, record: Record) -> Origin:
-        return Origin(
+    def _decode_id(self, record: Record) -> DecodeId:
+        return DecodeId(
             self._settings["model"][record.model],
             self._settings["task"][record.task_label],
             self._settings["decoder"][record.decoder_label],
@@ -654,7 +654,7 @@ class _Check:
                 yield label, known.codec
 
     @cached_property
-    def _expected(self) -> dict[Key, None]:
+    def _expected(self) -> dict[RecordKey, None]:
         return dict.fromkeys(_keys(self.runfile))
 
     @cached_property

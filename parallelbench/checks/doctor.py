@@ -17,8 +17,9 @@ from parallelbench.model import Model, Server
 from parallelbench.prompt import build_prompt
 from parallelbench.record import Record
 from parallelbench.run.environment import environment
+from parallelbench.run.recording import draw
 from parallelbench.run.runfile import RunFile, make_runfile
-from parallelbench.run.runner import Parts, draw, execute, prepare
+from parallelbench.run.runner import Parts, execute, prepare
 
 #: Small enough for a large network on a processor, and with a canvas for any tokenizer.
 _TRIAL: Mapping[str, Any] = {

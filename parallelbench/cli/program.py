@@ -322,7 +322,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
       parallelbench show waiting_line/shuffle:length=4 --count 2
     """
     from parallelbench.registry import load_plugins
-    from parallelbench.run.runner import draw
+    from parallelbench.run.recording import draw
     from parallelbench.setting import build, parse_settings
     from parallelbench.task import TASKS
 

@@ -35,12 +35,12 @@ from parallelbench.model import MODELS, Model
 from parallelbench.record import shown_sources
 from parallelbench.registry import load_plugins
 from parallelbench.run.environment import environment
+from parallelbench.run.recording import RecordKey
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import (
     Crew,
     Executor,
     Finished,
-    Key,
     Loaded,
     Parts,
     Unit,
@@ -247,7 +247,7 @@ class _Share:
     unit: Unit
     left: int
     deaths: int = 0
-    told: set[Key] = field(default_factory=set)
+    told: set[RecordKey] = field(default_factory=set)
 
     @property
     def alone(self) -> bool:
@@ -335,7 +335,7 @@ class _Staff(Crew):
             "workers_started": [{"count": alike[key], **kinds[key]} for key in kinds],
         }
 
-    def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
+    def finish(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[Finished]:
         self._queue.extend(self._planned(samples, done))
         self._left = sum(share.left for share in self._queue)
         while True:
@@ -344,8 +344,8 @@ class _Staff(Crew):
                 return
             yield from self._hear()
 
-    def _planned(self, samples: range, done: AbstractSet[Key]) -> Iterator[_Share]:
-        by_sample: dict[tuple[str, str, int], set[Key]] = defaultdict(set)
+    def _planned(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[_Share]:
+        by_sample: dict[tuple[str, str, int], set[RecordKey]] = defaultdict(set)
         for key in done:
             by_sample[key[:3]].add(key)
         of_model = {

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import itertools
-import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -19,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from parallelbench.console.progress import Progress
-from parallelbench.decode.lanes import Job, Outcome
+from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import (
@@ -31,44 +28,37 @@ from parallelbench.errors import (
 )
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import Prompt, build_prompt
-from parallelbench.record import (
-    PublishedFigures,
-    Record,
-    RecordedMarks,
-    Served,
-    Status,
-    from_line,
-    shown_sources,
-    to_line,
-)
+from parallelbench.record import Record, from_line, shown_sources, to_line
 from parallelbench.results.throughput import SPANS
+from parallelbench.run.capabilities import missing_capabilities_message
 from parallelbench.run.environment import environment
+from parallelbench.run.recording import (
+    RANDOM_KEY,
+    DecodeId,
+    MarkedReply,
+    RecordKey,
+    ReplyContext,
+    draw,
+    job_key,
+    record_of,
+    served_record_of,
+)
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.serve import Answered, Question, serve
+from parallelbench.run.serve import Question, serve
 from parallelbench.run.shard import Shard
 from parallelbench.run.stopwatch import Stopwatch
-from parallelbench.score import Marks
 from parallelbench.setting import Setting, build
-from parallelbench.task import TASKS, Sample, Task, sample_rng
+from parallelbench.task import TASKS, Task
 
 T = TypeVar("T")
-
-_VERSION = importlib.metadata.version("parallelbench")
-
-#: What no two records of one run share: see :attr:`parallelbench.record.Record.key`.
-Key = tuple[str, str, int, str, int]
 
 #: Samples of each task that are tried before a run starts: enough for every length of the
 #: tasks whose lengths take turns.
 _TRIED = 4
-#: Marks that differ by less are the same, written down with fewer digits.
-_SAME_MARK = 1e-6
 #: All are measured, at about a millisecond each, unless the model's context holds this many
 #: times the longest of those: the samples of no task differ so much.
 _MARGIN = 4
-#: What the random numbers of a decode are drawn from, as the environment of a run says it.
-RANDOM_KEY = "seed, task, sample, repeat, decoder"
 #: Seconds between two notes of how far a session is; a process that is killed loses so much of
 #: what it measured.
 _NOTED_EVERY = 10.0
@@ -98,7 +88,7 @@ class Unit:
     model: str
     task: str
     samples: range
-    done: AbstractSet[Key] = frozenset()
+    done: AbstractSet[RecordKey] = frozenset()
 
 
 class Finished(NamedTuple):
@@ -111,7 +101,7 @@ class Finished(NamedTuple):
         answer_tokens: Tokens before the first end-of-text; None if a server did not count them.
     """
 
-    key: Key
+    key: RecordKey
     line: str
     error: str | None
     answer_tokens: int | None
@@ -153,7 +143,7 @@ class Crew(ABC):
     in_turn: bool = True
 
     @abstractmethod
-    def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
+    def finish(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[Finished]:
         """Yield each record as it is finished, in no particular order.
 
         Args:
@@ -240,7 +230,7 @@ def run(  # noqa: PLR0913  all but two are options
             crew = stack.enter_context(executor(runfile, batch_size))
         directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())
-        done: set[Key] = set()
+        done: set[RecordKey] = set()
         digests: dict[str, str] = {}
         marked_by: dict[str, dict[str, str]] = {}
         drawn_from: dict[str, dict[str, str]] = {}
@@ -435,7 +425,7 @@ def execute(
 
 
 def planned(
-    runfile: RunFile, samples: range, done: AbstractSet[Key] = frozenset()
+    runfile: RunFile, samples: range, done: AbstractSet[RecordKey] = frozenset()
 ) -> Iterator[Unit]:
     """Yield what is to be done, in as few units as there can be, model after model."""
     for model in runfile.models:
@@ -447,14 +437,16 @@ def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterato
     """Yield the decodes of ``unit``, which is one of ``model``."""
     decoders = dict(_labelled(parts.decoders))
     task = dict(_labelled(parts.tasks))[unit.task]
-    for origins in _origins(runfile, unit):
-        if not origins:
+    for decode_ids in _decode_ids(runfile, unit):
+        if not decode_ids:
             continue
-        prompt = build_prompt(task, draw(task, runfile.seed, origins[0].index), model.codec)
+        prompt = build_prompt(task, draw(task, runfile.seed, decode_ids[0].index), model.codec)
         _check_length(unit.model, prompt, model)
-        for origin in origins:
-            decoder = decoders[origin.decoder.label]
-            yield Job(prompt=prompt, decoder=decoder, key=job_key(runfile, origin), tag=origin)
+        for decode_id in decode_ids:
+            decoder = decoders[decode_id.decoder.label]
+            yield Job(
+                prompt=prompt, decoder=decoder, key=job_key(runfile, decode_id), tag=decode_id
+            )
 
 
 def decode_jobs(
@@ -472,11 +464,6 @@ def decode_jobs(
     with _threads(model.threads):
         for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
             yield record_of(outcome, runfile, model.digest, model.weights_digest)
-
-
-def draw(task: Task, seed: int, index: int) -> Sample:
-    """Return sample ``index`` of ``task`` in a run with ``seed``."""
-    return task.draw(sample_rng(seed, task.name, index), index)
 
 
 @contextmanager
@@ -562,7 +549,7 @@ class _Alone(Crew):
         self._parts = parts
         self._batch_size = batch_size
 
-    def finish(self, samples: range, done: AbstractSet[Key]) -> Iterator[Finished]:
+    def finish(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[Finished]:
         units = planned(self._runfile, samples, done)
         for record in _decoded(self._runfile, self._parts, units, self._batch_size, self.tally):
             yield Finished.of(record)
@@ -589,275 +576,28 @@ def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
     return ((setting.label, part) for setting, part in parts)
 
 
-class MarkedReply(NamedTuple):
-    """A reply as text, with its marks, or what its task's score raised."""
-
-    text: str
-    marks: RecordedMarks | None
-    error: str | None
-
-
-class Asked(NamedTuple):
-    """What a server is asked, for its record."""
-
-    origin: Origin
-    task: Task
-    sample: Sample
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a job comes from, for its record.
-
-    Attributes:
-        model: Its setting.
-        task: Likewise.
-        decoder: Likewise.
-        index: The sample's number.
-        repeat: Counted from 0.
-        replies: What canvases of this sample say, as far as they were marked; shared by jobs
-            with the same prompt, and filled as outcomes become records.
-    """
-
-    model: Setting
-    task: Setting
-    decoder: Setting
-    index: int
-    repeat: int
-    replies: dict[tuple[int, ...], MarkedReply]
-
-    @property
-    def key(self) -> Key:
-        """That of the record."""
-        return (self.model.label, self.task.label, self.index, self.decoder.label, self.repeat)
-
-
-def _origins(runfile: RunFile, unit: Unit) -> Iterator[list[Origin]]:
+def _decode_ids(runfile: RunFile, unit: Unit) -> Iterator[list[DecodeId]]:
     """Yield what is asked for in ``unit`` and not done yet, sample by sample."""
     model = runfile.models[runfile.places["model"][unit.model]]
     task = runfile.tasks[runfile.places["task"][unit.task]]
     for index in unit.samples:
         # Many settings end in the same reply; it is read and marked once.
         replies: dict[tuple[int, ...], MarkedReply] = {}
-        origins = [
-            Origin(model, task, decoder, index, repeat, replies)
+        decode_ids = [
+            DecodeId(model, task, decoder, index, repeat, replies)
             for repeat in range(runfile.repeats)
             for decoder in runfile.decoders_of(model)
         ]
-        yield [origin for origin in origins if origin.key not in unit.done]
+        yield [decode_id for decode_id in decode_ids if decode_id.key not in unit.done]
 
 
 def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]:
     task = dict(_labelled(parts.tasks))[unit.task]
-    for origins in _origins(runfile, unit):
-        for origin in origins:
-            sample = draw(task, runfile.seed, origin.index)
-            asked = Asked(origin, task, sample)
-            yield Question(tuple(sample.messages), job_key(runfile, origin), tag=asked)
-
-
-def job_key(runfile: RunFile, origin: Origin) -> str:
-    """Return what all randomness of a decode is drawn from: see :data:`RANDOM_KEY`.
-
-    The model is left out, so that two models meet the same random numbers.  So are the fields of
-    the decoder: settings of one strategy are compared on the same numbers, and no field that
-    changes nothing else buys other ones.
-    """
-    where = f"{origin.task.key}/{origin.index}/{origin.repeat}"
-    return f"{runfile.seed}/{where}/{origin.decoder.name}"
-
-
-def _common(
-    origin: Origin, runfile: RunFile, task: Task, sample: Sample, digest: str
-) -> dict[str, Any]:
-    """Return the fields of a record that do not depend on how the model was asked."""
-    return {
-        "library_version": _VERSION,
-        "model": origin.model.label,
-        "model_digest": digest,
-        "task": origin.task.name,
-        "task_fields": dict(origin.task.fields),
-        "task_label": origin.task.label,
-        "task_version": task.version,
-        "engines": task.engines(),
-        "sources": task.sources(),
-        "decoder": origin.decoder.name,
-        "decoder_fields": dict(origin.decoder.fields),
-        "decoder_label": origin.decoder.label,
-        "sample": sample.id,
-        "sample_digest": sample.digest,
-        "index": origin.index,
-        "seed": runfile.seed,
-        "repeat": origin.repeat,
-    }
-
-
-def record_of(
-    outcome: Outcome, runfile: RunFile, digest: str, weights_digest: str | None
-) -> Record:
-    """Return what is written down of a decode.
-
-    Args:
-        outcome: Of a job whose tag is an :class:`Origin`.
-        runfile: What is run.
-        digest: Of the model.
-        weights_digest: Of its weights alone; None if it has none.
-    """
-    origin: Origin = outcome.job.tag
-    prompt = outcome.job.prompt
-    reply = _reply(outcome)
-    status, error, marks = _ended(outcome.status, outcome.error, reply)
-    return Record(
-        **_common(origin, runfile, prompt.task, prompt.sample, digest),
-        weights_digest=weights_digest,
-        oracle="answers" in outcome.job.decoder.needs,
-        prompt_digest=prompt.digest,
-        prompt_tokens=len(prompt.ids),
-        mask_id=prompt.codec.mask_id,
-        end_id=prompt.codec.end_id,
-        stop_ids=sorted(prompt.codec.stop_ids),
-        initial_ids=None if bool(prompt.open.all()) else prompt.canvas.tolist(),
-        output_ids=outcome.output_ids,
-        text=reply.text,
-        status=status,
-        error=error,
-        note=outcome.note,
-        marks=marks,
-        counts=outcome.counts,
-        trace=outcome.trace,
-        seconds=outcome.seconds,
-    )
-
-
-def served_record_of(answered: Answered, runfile: RunFile, digest: str) -> Record:
-    """Return what is written down of a server's reply.
-
-    Args:
-        answered: The answer to a question whose tag is an :class:`Asked`.
-        runfile: What is run.
-        digest: Of the server.
-    """
-    asked: Asked = answered.question.tag
-    reply = answered.reply
-    text = "" if reply is None else reply.text
-    came: Status = "error" if reply is None else "ok"
-    status, error, marks = _ended(came, answered.error, _marked(asked.task, asked.sample, text))
-    said = reply or answered.fragment
-    return Record(
-        **_without_steps(asked, runfile, digest),
-        text=text,
-        status=status,
-        error=error,
-        marks=marks,
-        served=None
-        if said is None
-        else Served(
-            finish=said.finish,
-            completion_tokens=said.completion_tokens,
-            drafts=said.drafts,
-            attempts=said.attempts,
-            content=said.content,
-            reasoning=said.reasoning,
-        ),
-        seconds=answered.seconds if reply is None else reply.seconds,
-    )
-
-
-def _without_steps(asked: Asked, runfile: RunFile, digest: str) -> dict[str, Any]:
-    """Return the fields of a record of which only the reply is known: no ids, counts or steps."""
-    return {
-        **_common(asked.origin, runfile, asked.task, asked.sample, digest),
-        "oracle": False,
-        "prompt_digest": _digest_of_chat(asked.sample),
-        "prompt_tokens": None,
-        "mask_id": None,
-        "end_id": None,
-        "initial_ids": None,
-        "output_ids": None,
-        "counts": None,
-        "trace": None,
-    }
-
-
-def published_record_of(
-    asked: Asked, text: str, figures: PublishedFigures, runfile: RunFile, digest: str
-) -> Record:
-    """Return what is written down of a reply that somebody else published.
-
-    It is marked by our rules, as any reply.  The parts of its marks also have ``published``, the
-    mark that it has there, and ``agreement``, 1 where both marks are the same.
-
-    Args:
-        asked: What was asked.
-        text: The reply.
-        figures: What was published beside it.
-        runfile: The run that the record belongs to.
-        digest: Of the model.
-    """
-    status, error, marks = _ended("ok", None, _marked(asked.task, asked.sample, text))
-    if marks is not None:
-        agreement = float(abs(marks.lenient - figures.score) < _SAME_MARK)
-        parts = {**marks.parts, "published": figures.score, "agreement": agreement}
-        marks = marks.model_copy(update={"parts": parts})
-    return Record(
-        **_without_steps(asked, runfile, digest),
-        text=text,
-        status=status,
-        error=error,
-        marks=marks,
-        published=figures,
-        seconds=0.0,
-    )
-
-
-def _digest_of_chat(sample: Sample) -> str:
-    messages = json.dumps([message._asdict() for message in sample.messages])
-    return hashlib.sha256(messages.encode()).hexdigest()
-
-
-def _reply(outcome: Outcome) -> MarkedReply:
-    origin: Origin = outcome.job.tag
-    ids = tuple(outcome.output_ids)
-    if ids not in origin.replies:
-        prompt = outcome.job.prompt
-        origin.replies[ids] = _marked(prompt.task, prompt.sample, prompt.read(ids))
-    return origin.replies[ids]
-
-
-def _marked(task: Task, sample: Sample, text: str) -> MarkedReply:
-    """Return the marks of a reply; where its task's score raises, what it raised.
-
-    Raises:
-        RequestError: What marks replies beside our own rules stopped answering.
-    """
-    try:
-        return MarkedReply(text, _recorded(task.score(sample, text)), None)
-    except RequestError:
-        raise
-    except Exception as error:  # noqa: BLE001  another package's score may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return MarkedReply(text, None, f"the score of task {task.name!r} raised {reason}")
-
-
-def _recorded(marks: Marks) -> RecordedMarks:
-    return RecordedMarks(
-        strict=float(marks.strict),
-        lenient=float(marks.lenient),
-        problem=marks.problem,
-        parts=dict(marks.parts),
-    )
-
-
-def _ended(
-    status: Status, error: str | None, reply: MarkedReply
-) -> tuple[Status, str | None, RecordedMarks | None]:
-    """Return how a decode ended once its reply is marked: status, error and marks."""
-    if status == "error":
-        return status, error, None
-    if status != "ok":
-        # A canvas with holes is no answer, even if what stands around them reads well.
-        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, problem=status))
-    return ("ok" if reply.error is None else "error"), error or reply.error, reply.marks
+    for decode_ids in _decode_ids(runfile, unit):
+        for decode_id in decode_ids:
+            sample = draw(task, runfile.seed, decode_id.index)
+            context = ReplyContext(decode_id, task, sample)
+            yield Question(tuple(sample.messages), job_key(runfile, decode_id), tag=context)
 
 
 def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
@@ -896,7 +636,9 @@ def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: 
             )
 
 
-def _check_random_key(directory: RunDirectory, runfile: RunFile, done: AbstractSet[Key]) -> None:
+def _check_random_key(
+    directory: RunDirectory, runfile: RunFile, done: AbstractSet[RecordKey]
+) -> None:
     """Refuse to go on with a strategy that has drawn otherwise so far."""
     if all(start.get("random_key") == RANDOM_KEY for start in directory.environments()):
         return
@@ -940,26 +682,6 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         if decoder_setting.label not in asked:
             continue
         decoder.check(model.codec)
-        told = told_lack(decoder_setting, decoder, setting, model.provides)
-        if told is not None:
-            raise RunFileError(told)
-
-
-def told_lack(
-    setting: Setting, decoder: Decoder, model: Setting, provided: AbstractSet[str]
-) -> str | None:
-    """Return in words what a decoder needs and a model does not give; None if there is nothing.
-
-    Args:
-        setting: That of the decoder.
-        decoder: The strategy.
-        model: The model's setting.
-        provided: What it gives beside logits.
-    """
-    missing = decoder.lacks(provided)
-    if not missing:
-        return None
-    hints = [decoder.hints[need] for need in missing if need in decoder.hints]
-    return f"decoder {setting.label!r} needs {', '.join(missing)}, " + "; ".join(
-        [f"which model {model.label!r} does not give", *hints]
-    )
+        message = missing_capabilities_message(decoder_setting, decoder, setting, model.provides)
+        if message is not None:
+            raise RunFileError(message)

@@ -23,7 +23,7 @@ from parallelbench.analysis.theory.dependence import (
 )
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.laws import laws, quick

@@ -18,7 +18,7 @@ from parallelbench.decode.loop import look
 from parallelbench.model import Prediction, Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support.toys import ToyNetwork, prompts

@@ -9,7 +9,7 @@ from parallelbench.analysis.theory.adaptive import adaptive_frontier
 from parallelbench.analysis.theory.dependence import token_law, total_correlation
 from parallelbench.model import MODELS
 from parallelbench.prompt import build_prompt
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 

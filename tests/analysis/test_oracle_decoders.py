@@ -20,7 +20,7 @@ from parallelbench.errors import FieldError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, IdealModel
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.toys import WORDS, Colours, ToyNetwork, prompts, toy_codec

@@ -18,9 +18,10 @@ from parallelbench.model import MODELS
 from parallelbench.models.unigram_table import UnigramTable
 from parallelbench.registry import load_plugins
 from parallelbench.run.merge import merge
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
-from parallelbench.run.runner import draw, run
+from parallelbench.run.runner import run
 from parallelbench.run.shard import Shard
 from parallelbench.setting import build, make_setting
 from parallelbench.task import TASKS

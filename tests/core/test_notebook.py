@@ -12,8 +12,8 @@ from parallelbench.errors import RecordsError, RequestError, RunFileError
 from parallelbench.evaluation import evaluate, load_run
 from parallelbench.registry import Registry
 from parallelbench.results.notebook import MOST_ROWS, table_of
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
-from parallelbench.run.runner import draw
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 

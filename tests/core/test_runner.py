@@ -26,9 +26,10 @@ from parallelbench.model import MODELS
 from parallelbench.models.ideal import IdealModel
 from parallelbench.registry import load_plugins
 from parallelbench.results.result import summarize
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
-from parallelbench.run.runner import draw, execute, run
+from parallelbench.run.runner import execute, run
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 from parallelbench.tasks.choices import City

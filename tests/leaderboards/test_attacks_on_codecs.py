@@ -21,7 +21,7 @@ from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support.entries import SEED, TASKS_OF_SEASON, make_entry

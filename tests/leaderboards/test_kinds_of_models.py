@@ -12,7 +12,7 @@ from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.board.standings import standings
 from parallelbench.leaderboards.commands.regenerate import regenerated
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support import checkpoints

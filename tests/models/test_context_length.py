@@ -12,8 +12,9 @@ from parallelbench.models.families import context_length, family_of, stock_confi
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
 from parallelbench.prompt import build_prompt
+from parallelbench.run.recording import draw
 from parallelbench.run.runfile import make_runfile
-from parallelbench.run.runner import assemble, check, draw, execute
+from parallelbench.run.runner import assemble, check, execute
 from support import checkpoints
 
 FIELDS = {"llada": "max_sequence_length"}

@@ -14,7 +14,7 @@ from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, zero_mean_noise
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.toys import Colours

@@ -11,7 +11,7 @@ from parallelbench import evaluate
 from parallelbench.model import MODELS
 from parallelbench.models.mini import FOLDER
 from parallelbench.registry import load_plugins
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 

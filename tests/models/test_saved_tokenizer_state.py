@@ -9,7 +9,7 @@ from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support import checkpoints

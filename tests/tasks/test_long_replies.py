@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from parallelbench.registry import load_plugins
-from parallelbench.run.runner import draw
+from parallelbench.run.recording import draw
 from parallelbench.task import TASKS
 from parallelbench.tasks import text_writing
 from parallelbench.tasks.grammar import open_engine

@@ -25,9 +25,10 @@ from parallelbench.errors import (
 from parallelbench.evaluation import evaluate
 from parallelbench.record import to_line
 from parallelbench.results.result import summarize
+from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
-from parallelbench.run.runner import draw, execute, run
+from parallelbench.run.runner import execute, run
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, sample_rng
 from parallelbench.tasks import original_rules as rules

@@ -151,7 +151,7 @@ SHUFFLED = {"input": ["Ada B", "Ben C"], "example": '["Ada B", "Ben C"]'}
             changed("puzzles_latin_square_n4", doc__label__symbols=["A", "B", "C", "D"]),
             "has other symbols than its label",
         ),
-        (changed("text_writing_summarization", doc__label={"text": "x"}), "does not say what"),
+        (changed("text_writing_summarization", doc__label={"text": "x"}), "has no right answer"),
     ],
 )
 def test_a_line_at_fault_is_refused_with_its_place_and_nothing_is_written(
@@ -181,9 +181,7 @@ def test_other_data_under_the_same_number_is_refused(tmp_path):
     other = line("waiting_line_copy", 0, right=True, strategy="klass")
     other["doc"]["messages"][0]["content"] = "another example"
     write(tmp_path, "waiting_line_copy", [other], strategy="klass")
-    with pytest.raises(
-        OriginalDataError, match="results are on different data"
-    ):
+    with pytest.raises(OriginalDataError, match="results are on different data"):
         read_results(tmp_path)
 
 
