@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from parallelbench.analysis.measures.compare import Comparison, Line
-    from parallelbench.analysis.measures.statistics import Estimate
+    from parallelbench.results.intervals import Estimate
 
 #: Letters; the other columns take 51, so a terminal of 80 shows all of it.
 _LABEL_WIDTH = 28

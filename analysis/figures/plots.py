@@ -26,7 +26,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures.families import INK, Curve, overlay_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Of the grid and of what is said in passing.
 _GRID = "#d5dae1"

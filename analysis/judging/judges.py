@@ -33,9 +33,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
-from parallelbench.analysis.measures.statistics import Estimate
 from parallelbench.errors import RequestError
-from parallelbench.results.result import CONFIDENCE, Interval, wilson
+from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval, wilson
 
 #: Calibration examples of one class beyond which nobody will go.
 _MOST_EXAMPLES = 10**8

@@ -26,8 +26,9 @@ from parallelbench.analysis.measures.speed import (
     oracle_speed,
 )
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, Sweep, sweep_of
+from parallelbench.results.intervals import CONFIDENCE, Interval
 from parallelbench.results.record_summary import AnyRecord
-from parallelbench.results.result import CONFIDENCE, Interval, Result
+from parallelbench.results.result import Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
 RESAMPLES = 200

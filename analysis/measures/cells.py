@@ -9,7 +9,8 @@ import re
 import textwrap
 
 from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Stands for a number without data.
 ABSENT = "\N{EN DASH}"

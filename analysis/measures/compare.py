@@ -28,7 +28,6 @@ from jaxtyping import Bool, Float
 
 from parallelbench.analysis.measures.joined import difference_of, open_runs
 from parallelbench.analysis.measures.statistics import (
-    Estimate,
     PairedTest,
     Pairs,
     mcnemar_of,
@@ -43,13 +42,8 @@ from parallelbench.evaluation import Evaluation
 from parallelbench.model import MODELS
 from parallelbench.record import Record, refuse_other_samples
 from parallelbench.registry import Registry, load_plugins, unknown
-from parallelbench.results.result import (
-    CONFIDENCE,
-    Interval,
-    Result,
-    average_over_tasks,
-    summarize,
-)
+from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval
+from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.run.merge import refuse_other_engines
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings

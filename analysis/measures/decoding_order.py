@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from parallelbench.analysis.measures.statistics import Estimate, bootstrap_mean
+from parallelbench.analysis.measures.statistics import bootstrap_mean
 from parallelbench.record import Record
+from parallelbench.results.intervals import Estimate
 
 #: Resamples of the bootstrap: a table shows two digits of an interval.
 RESAMPLES = 200

@@ -26,11 +26,17 @@ from jaxtyping import Float
 
 from parallelbench.analysis.measures.hindsight import TOLERANCE, frontier_of
 from parallelbench.analysis.measures.losses import LABEL, is_ideal
-from parallelbench.analysis.measures.statistics import Estimate, percentile_interval
 from parallelbench.analysis.measures.sweep import Sweep
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import RequestError
-from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval, Result
+from parallelbench.results.intervals import (
+    CONFIDENCE,
+    RESAMPLES,
+    Estimate,
+    Interval,
+    percentile_interval,
+)
+from parallelbench.results.result import Result
 from parallelbench.setting import Setting, build
 
 #: Share of right answers at which the oracle efficiency of a decoder setting is taken.

@@ -24,8 +24,8 @@ import numpy as np
 from jaxtyping import Float
 
 from parallelbench.analysis.measures.speed import drawn_means, drawn_weights
-from parallelbench.analysis.measures.statistics import Estimate, percentile_interval
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, Sweep, sweep_of
+from parallelbench.results.intervals import Estimate, percentile_interval
 from parallelbench.results.record_summary import AnyRecord
 from parallelbench.setting import Setting
 

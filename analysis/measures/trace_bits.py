@@ -24,11 +24,10 @@ from typing import NamedTuple
 import numpy as np
 
 from parallelbench.analysis.measures.losses import is_ideal
-from parallelbench.analysis.measures.statistics import percentile_interval
 from parallelbench.analysis.theory.dependence import Law
 from parallelbench.analysis.theory.remaining_answers import RemainingAnswers
 from parallelbench.record import Record
-from parallelbench.results.result import RESAMPLES, Interval
+from parallelbench.results.intervals import RESAMPLES, Interval, percentile_interval
 
 
 class TraceBits(NamedTuple):

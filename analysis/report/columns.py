@@ -12,7 +12,8 @@ from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures.beside import Beside, Efficiency
 from parallelbench.analysis.measures.losses import Loss
 from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: A cell's text, or its interval's, of a result and what stands beside it.
 Cell = Callable[[Result, Beside], str]

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from parallelbench.analysis.judging.engine_calibration import Known
 from parallelbench.analysis.judging.judges import Corrected, JudgeError, corrected_rate
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.statistics import Estimate
 from parallelbench.analysis.measures.text_dependence import Estimated, belonging
+from parallelbench.results.intervals import Estimate
 from parallelbench.results.result import Result
 
 #: A model's label and a task's.

@@ -36,7 +36,7 @@ from jaxtyping import Float, Int
 from parallelbench.analysis.theory.bounds import OverLimitError, Partition, check_partition
 from parallelbench.analysis.theory.dependence import Law, independent, packed, total_correlation
 from parallelbench.analysis.theory.symmetry import Form, form
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import wilson
 
 #: Most pairs of a state and a set that may be written in it.
 STATE_LIMIT = 20_000

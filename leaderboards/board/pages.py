@@ -46,7 +46,8 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.entry.wording import host_of, scripts_in
 from parallelbench.model import MODELS
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 from parallelbench.run.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, parse_settings
 

@@ -56,7 +56,6 @@ from parallelbench.analysis.measures.speed import (
     published_speed_at,
     speeds_at,
 )
-from parallelbench.analysis.measures.statistics import Estimate, percentile_interval
 from parallelbench.analysis.measures.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
 from parallelbench.leaderboards.board.bound import bound_of
 from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
@@ -65,7 +64,8 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
 from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
 from parallelbench.record import Record
-from parallelbench.results.result import Interval, Result, average_over_tasks, summarize
+from parallelbench.results.intervals import Estimate, Interval, percentile_interval
+from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.setting import Setting
 from parallelbench.task import TASKS
 

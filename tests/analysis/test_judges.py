@@ -25,9 +25,8 @@ from parallelbench.analysis.judging.judges import (
     corrected_rate,
     coverage,
 )
-from parallelbench.analysis.measures.statistics import percentile_interval
 from parallelbench.cli.program import main
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import percentile_interval, wilson
 
 FAIR = Calibration(good_passed=90, good_count=100, bad_failed=80, bad_count=100)
 

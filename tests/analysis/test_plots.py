@@ -21,7 +21,8 @@ from parallelbench.analysis.figures.plots import (
 )
 from parallelbench.analysis.measures.families import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results.result import Interval, average_over_tasks
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import average_over_tasks
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from parallelbench.analysis.report.page import write_report
 from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 from parallelbench.record import from_line, to_line
-from parallelbench.results.result import Interval
+from parallelbench.results.intervals import Interval
 from parallelbench.run.rundir import RunDirectory
 
 EVIL = "<script>alert(1)</script>"

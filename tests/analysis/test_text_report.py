@@ -31,7 +31,8 @@ from parallelbench.analysis.report.text_report import TextReport, judged_rates, 
 from parallelbench.analysis.theory.estimate import ORDERS
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError
-from parallelbench.results.result import Part, wilson
+from parallelbench.results.intervals import wilson
+from parallelbench.results.result import Part
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
