@@ -395,7 +395,7 @@ def loaded(parts: Parts) -> dict[str, Loaded]:
 
 def _facts(model: Model | Server) -> dict[str, Any]:
     device = {"device": str(model.device)} if isinstance(model, Model) else {}
-    return {**device, **model.facts()}
+    return {**device, **model.provenance()}
 
 
 def engines(parts: Parts) -> dict[str, dict[str, str]]:
@@ -843,7 +843,7 @@ def _recorded(marks: Marks) -> RecordedMarks:
     return RecordedMarks(
         strict=float(marks.strict),
         lenient=float(marks.lenient),
-        problem=marks.problem,
+        problem=marks.failure,
         parts=dict(marks.parts),
     )
 
@@ -856,7 +856,7 @@ def _ended(
         return status, error, None
     if status != "ok":
         # A canvas with holes is no answer, even if what stands around them reads well.
-        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, problem=status))
+        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, failure=status))
     return ("ok" if reply.error is None else "error"), error or reply.error, reply.marks
 
 
@@ -940,7 +940,7 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         if decoder_setting.label not in asked:
             continue
         decoder.check(model.codec)
-        told = told_lack(decoder_setting, decoder, setting, model.provides)
+        told = told_lack(decoder_setting, decoder, setting, model.capabilities)
         if told is not None:
             raise RunFileError(told)
 
@@ -956,7 +956,7 @@ def told_lack(
         model: The model's setting.
         provided: What it gives beside logits.
     """
-    missing = decoder.lacks(provided)
+    missing = decoder.missing_capabilities(provided)
     if not missing:
         return None
     hints = [decoder.hints[need] for need in missing if need in decoder.hints]
