@@ -55,7 +55,7 @@ from parallelbench.run.runfile import EMBEDDED, make_runfile
 from parallelbench.setting import Setting, build, parse_settings
 from parallelbench.task import TASKS
 from parallelbench.training.data import words_of
-from parallelbench.training.folder import Folder
+from parallelbench.training.folder import TrainingFolder
 from parallelbench.training.plan import Scratch
 from parallelbench.training.start import write_random
 
@@ -304,7 +304,9 @@ def write_shape_a(folder: Path, spread: float) -> None:
     words = words_of([task() for task in TASKS.values()], seed=0)
     # All of a full vocabulary may be written: nothing is saved on ids without a token.
     lacking = VOCABULARY - len(word_tokenizer(words))
-    write_random(SIZES, [*words, *(f"w{n}w" for n in range(lacking))], 1024, 0, Folder(folder))
+    write_random(
+        SIZES, [*words, *(f"w{n}w" for n in range(lacking))], 1024, 0, TrainingFolder(folder)
+    )
     held = load_file(folder / "model.safetensors")
     for tensor in held.values():
         if tensor.dim() == 2:

@@ -54,7 +54,7 @@ class Demask(Chooser):
         "head:demask": "it is the head that DEMASK (arXiv:2604.02560) trains for one checkpoint, "
         "published for Dream 7B Instruct as liranringel/Dream-v0-Instruct-7B-Demask, which says "
         "how much each position's prediction hangs on each other; a model of a plugin that has "
-        "it names 'head:demask' in provides and gives [length, length] of each row in "
+        "it names 'head:demask' in capabilities and gives [length, length] of each row in "
         "Prediction.extras (docs/models.md)"
     }
 

@@ -51,7 +51,7 @@ class Learn2pd(Chooser):
     hints: ClassVar[Mapping[str, str]] = {
         "head:learn2pd": "it is the filter that Learn2PD (arXiv:2509.25188) trains for one "
         "checkpoint and block length, which says how likely each position's token is final; "
-        "a model of a plugin that has it names 'head:learn2pd' in provides and gives [length] "
+        "a model of a plugin that has it names 'head:learn2pd' in capabilities and gives [length] "
         "of each row in Prediction.extras (docs/models.md)"
     }
     grid: ClassVar[str] = "threshold=0.8|0.9|0.96|0.99"

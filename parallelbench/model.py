@@ -7,6 +7,7 @@ how they came to be.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,50 @@ from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.registry import Registry
 from parallelbench.task import Message, Task
+
+
+class _OldName:
+    """An attribute under its former name, which plugins may use for one more release.
+
+    Args:
+        new: Name of the attribute now.
+    """
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        self.warn(owner)
+        return getattr(owner if instance is None else instance, self.new)
+
+    def __set__(self, instance: object, value: Any) -> None:
+        self.warn(type(instance))
+        setattr(instance, self.new, value)
+
+    def warn(self, owner: type) -> None:
+        """Warn that ``owner`` uses the former name."""
+        warnings.warn(
+            f"{owner.__name__}.{self.old} is now called {self.new}; the old name will be removed "
+            "in the next release",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+
+
+class _AcceptsOldNames:
+    """Moves what a subclass defines under a former name to the present one."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        for name, value in list(vars(cls).items()):
+            former = next((vars(b)[name] for b in cls.__mro__[1:] if name in vars(b)), None)
+            if isinstance(former, _OldName):
+                former.warn(cls)
+                setattr(cls, former.new, value)
+                delattr(cls, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +86,7 @@ class Row:
         unseen: True at canvas positions that the prompt does not attend to; None means that
             it attends to all of them, as the model allows.
         window: The active window; filled in by the loop, for models that remember.
-        entered: The canvas when that window became active; likewise.
+        window_snapshot: The canvas when that window became active; likewise.
         extras: What the model is asked to give beside logits, by name; filled in by the loop.
     """
 
@@ -53,7 +98,7 @@ class Row:
     conditioning: Float[Tensor, "wanted vocabulary"] | None = None
     unseen: Bool[Tensor, " length"] | None = None
     window: tuple[int, int] | None = None
-    entered: Int[Tensor, " length"] | None = None
+    window_snapshot: Int[Tensor, " length"] | None = None
     extras: frozenset[str] = frozenset()
 
 
@@ -92,7 +137,7 @@ class Blocks(NamedTuple):
     from_prompt: bool
 
 
-class Load(NamedTuple):
+class ComputeCost(NamedTuple):
     """What it costs to predict one row.
 
     Attributes:
@@ -105,7 +150,7 @@ class Load(NamedTuple):
     stored: int
 
 
-class Model(ABC):
+class Model(_AcceptsOldNames, ABC):
     """A loaded model.
 
     Its prediction for a row depends on that row alone: not on the batch, not on what was
@@ -114,7 +159,8 @@ class Model(ABC):
 
     Attributes:
         codec: How it reads and writes text.
-        provides: What it gives beside logits, by the names that decoders need.
+        capabilities: Names of the outputs and inputs beyond logits that it supports, as in the
+            ``needs`` of decoders.
         digest: Identifies its predictions: law and tokenizer, or weights.
         weights_digest: Identifies its weights alone; None if it has none.
         device: Where it computes; canvases are kept there too.
@@ -122,7 +168,7 @@ class Model(ABC):
         blocks: The grid that its canvases are decoded in; None leaves that to decoders.
         stops: Whether a decode ends behind the block with the first end-of-text.
         pads: Whether rows that go through the network together take the time of the longest.
-        remembers: Whether its rows must say what the canvas was when their window became
+        uses_window_snapshot: Whether its rows must say what the canvas was when their window became
             active, because it computes some positions from that.
         context_length: Most tokens of prompt and canvas together; None for any number.
     """
@@ -130,14 +176,19 @@ class Model(ABC):
     codec: Codec
     device: torch.device = torch.device("cpu")
     threads: int | None = None
-    provides: frozenset[str] = frozenset()
+    capabilities: frozenset[str] = frozenset()
     digest: str
     weights_digest: str | None = None
     blocks: Blocks | None = None
     stops: bool = False
     pads: bool = False
-    remembers: bool = False
+    uses_window_snapshot: bool = False
     context_length: int | None = None
+
+    provides = _OldName("capabilities")
+    remembers = _OldName("uses_window_snapshot")
+    load = _OldName("compute_cost")
+    facts = _OldName("provenance")
 
     @abstractmethod
     def predict(self, rows: Sequence[Row]) -> Prediction:
@@ -147,21 +198,21 @@ class Model(ABC):
             ModelError: It has no prediction for one of them.
         """
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return what it costs to predict ``row``, which depends on that row alone.
 
         The loop counts an auxiliary call whenever a decode finds more tokens stored.
         """
-        return Load(tokens=row.prompt.ids.numel() + row.canvas.numel(), stored=0)
+        return ComputeCost(tokens=row.prompt.ids.numel() + row.canvas.numel(), stored=0)
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Return which of ``rows`` go through the network together, as memory allows."""
         return [list(range(len(rows)))]
 
-    def shrink(self, rows: Sequence[Row]) -> None:  # noqa: B027  most never run out of memory
+    def shrink(self, rows: Sequence[Row]) -> None:
         """Make batches smaller from now on: ``rows`` did not fit into memory together."""
 
-    def check(self, prompt: Prompt) -> None:  # noqa: B027  most serve any prompt
+    def check(self, prompt: Prompt) -> None:
         """Refuse a prompt that this model cannot serve; asked before a run starts.
 
         Raises:
@@ -169,7 +220,7 @@ class Model(ABC):
         """
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return its provenance as JSON values, for the environment of a run."""
 
 
@@ -198,7 +249,7 @@ class Reply:
     reasoning: str | None = None
 
 
-class Server(ABC):
+class Server(_AcceptsOldNames, ABC):
     """A model that decodes by itself, behind a wire: no tokens, no steps, no calls.
 
     Attributes:
@@ -208,6 +259,8 @@ class Server(ABC):
 
     digest: str
     concurrency: int
+
+    facts = _OldName("provenance")
 
     @abstractmethod
     def reply(self, messages: Sequence[Message], *, key: str) -> Reply:
@@ -223,15 +276,15 @@ class Server(ABC):
         """
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return its provenance as JSON values, for the environment of a run; no secrets."""
 
-    def close(self) -> None:  # noqa: B027  it may keep no connections
+    def close(self) -> None:
         """Hang up, also where a reply is still awaited; a later question connects again."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSource(ABC):
+class ModelSource(_AcceptsOldNames, ABC):
     """Where a model comes from: the fields of its setting, checked before it is loaded.
 
     Attributes:
@@ -246,6 +299,8 @@ class ModelSource(ABC):
     serves: ClassVar[bool] = False
     published: ClassVar[bool] = False
 
+    gives = _OldName("capabilities")
+
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
         """Return what should be known before a run asks for ``tasks``; None if nothing."""
         return None
@@ -258,14 +313,14 @@ class ModelSource(ABC):
             RequestError: It cannot be had as asked.
         """
 
-    def gives(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """Return what the model will provide; override it where that can be told without opening.
 
         Raises:
             RequestError: It cannot be had as asked.
         """
         opened = self.open()
-        return opened.provides if isinstance(opened, Model) else frozenset()
+        return opened.capabilities if isinstance(opened, Model) else frozenset()
 
     @classmethod
     def families(cls) -> Mapping[str, frozenset[str]]:

@@ -24,18 +24,18 @@ class Marks:
             whose score is graded.
         lenient: The same for the answer found inside the reply; never below ``strict``.
             This is the headline accuracy, as in the original benchmark.
-        problem: Why the lenient mark is not 1, in one or two words of the task's own list
+        failure: Why the lenient mark is not 1, in one or two words of the task's own list
             (``"identity"``, ``"repeated item"``, ``"unreadable"``); None if it is 1.
         parts: Named shares in [0, 1] of what is right, for diagnosis.
 
     Raises:
         ValueError: A mark lies outside [0, 1], ``strict`` exceeds ``lenient``, or
-            ``problem`` is missing or given without need.
+            ``failure`` is missing or given without need.
     """
 
     strict: float
     lenient: float
-    problem: str | None = None
+    failure: str | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -44,13 +44,13 @@ class Marks:
                 "marks must satisfy 0 <= strict <= lenient <= 1, "
                 f"got strict={self.strict}, lenient={self.lenient}"
             )
-        if (self.problem is None) != (self.lenient == 1):
+        if (self.failure is None) != (self.lenient == 1):
             raise ValueError(
-                f"lenient mark {self.lenient} does not go with problem {self.problem!r}"
+                f"lenient mark {self.lenient} does not go with failure {self.failure!r}"
             )
 
 
-#: The problem of a reply in which no answer can be found.
+#: The failure of a reply in which no answer can be found.
 UNREADABLE = "unreadable"
 
 _QUOTES = "\"'`*_“”‘’"  # noqa: RUF001  curly quotes are what models write

@@ -115,7 +115,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Question:
     """A question before it is put into words.
 
     Attributes:
@@ -233,7 +233,7 @@ class Task(ABC):
         return {}
 
     @abstractmethod
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a problem of this task, using no randomness but ``rng``."""
 
     @abstractmethod
@@ -249,10 +249,10 @@ class Task(ABC):
                 the message says which, with the number where it is known.
         """
 
-    def _worded(self, problem: Problem) -> str:
+    def _worded(self, problem: Question) -> str:
         return self.templates[self.template].format(**problem.slots)
 
-    def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:
+    def _another(self, rng: random.Random, index: int, problem: Question) -> Question:
         # An example must not give the question away.  A task that asks the same every
         # time has no other example to offer, hence the bound.
         for _ in range(20):

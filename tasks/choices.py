@@ -61,7 +61,7 @@ from importlib import resources
 from typing import Any, ClassVar, NamedTuple
 
 from parallelbench.score import UNREADABLE, Marks
-from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Question, Sample, Task, refuse_over
 
 
 def _marks(reply: str, answer: str, problem: str | None, parts: Mapping[str, float]) -> Marks:
@@ -77,13 +77,13 @@ def _marks(reply: str, answer: str, problem: str | None, parts: Mapping[str, flo
     return Marks(
         strict=float(right and reply.strip() == answer),
         lenient=float(right),
-        problem=problem,
+        failure=problem,
         parts=parts,
     )
 
 
 def _unreadable(*parts: str) -> Marks:
-    return Marks(strict=0.0, lenient=0.0, problem=UNREADABLE, parts=dict.fromkeys(parts, 0.0))
+    return Marks(strict=0.0, lenient=0.0, failure=UNREADABLE, parts=dict.fromkeys(parts, 0.0))
 
 
 def _share(right: Sequence[bool]) -> float:
@@ -180,10 +180,10 @@ class City(Task):
         if not 2 <= self.options <= len(CITIES):
             raise ValueError(f"options must be 2 to {len(CITIES)} places, got {self.options}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the question, which is always the same, with a random right answer."""
         offered = list(CITIES[: self.options])
-        return Problem(
+        return Question(
             slots={"places": ", ".join(offered)},
             reference=rng.choice(offered),
             facts={"cities": offered},
@@ -276,10 +276,10 @@ class Capital(Task):
         if not 2 <= self.options <= 60:
             raise ValueError(f"options must be 2 to 60 countries, got {self.options}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about countries drawn without repetition."""
         listed = rng.sample(list(CAPITALS), self.options)
-        return Problem(
+        return Question(
             slots={"countries": ", ".join(listed)},
             reference=_capital_sentence(rng.choice(listed)),
             facts={"countries": listed},
@@ -358,11 +358,11 @@ class Sum(Task):
         if not 2 <= self.largest <= 1_000_000:
             raise ValueError(f"largest must be 2 to 1,000,000, got {self.largest}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about a number drawn from the upper half of the range."""
         total = rng.randint(self.largest // 2, self.largest)
         first = rng.randint(0, total)
-        return Problem(
+        return Question(
             slots={"total": str(total)},
             reference=_sum_form(first, total - first),
             facts={"total": total},
@@ -502,7 +502,7 @@ class Date(Task):
         if not 1 <= self.months <= 12:
             raise ValueError(f"months must be 1 to 12, got {self.months}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about months, a year and a weekday drawn at random."""
         facts = {
             "year": rng.randint(2000, 2099),
@@ -511,7 +511,7 @@ class Date(Task):
             "weekday": rng.randrange(7),
         }
         first, count = _first_and_count(facts)
-        return Problem(
+        return Question(
             slots={"months": _months_in_words(facts), "weekday": _WEEKDAYS[facts["weekday"]]},
             reference=str(first + timedelta(weeks=rng.randrange(count))),
             facts=facts,
@@ -603,9 +603,9 @@ class Dice(Task):
         if not 1 <= self.rolls <= 100:
             raise ValueError(f"rolls must be 1 to 100, got {self.rolls}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the question, which is always the same, with a random right answer."""
-        return Problem(
+        return Question(
             slots={"rolls": str(self.rolls)},
             reference=" ".join(rng.choice(_FACES) for _ in range(self.rolls)),
             facts={"rolls": self.rolls},
@@ -702,10 +702,10 @@ class Roster(Task):
         if not 1 <= self.people <= len(PEOPLE):
             raise ValueError(f"people must be 1 to {len(PEOPLE)}, got {self.people}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about people drawn without repetition."""
         people, offered = rng.sample(PEOPLE, self.people), list(CITIES[:4])
-        return Problem(
+        return Question(
             slots={"people": ", ".join(people), "places": ", ".join(offered)},
             reference=_roster(people, [rng.choice(offered) for _ in people]),
             facts={"people": people, "cities": offered},

@@ -52,7 +52,7 @@ from typing import ClassVar, Literal, get_args
 
 from parallelbench.registry import unknown
 from parallelbench.score import UNREADABLE, Marks, read_list, read_list_strictly
-from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Question, Sample, Task, refuse_over
 from parallelbench.tasks.operations import (
     Copied,
     InsertedAnywhere,
@@ -105,11 +105,11 @@ class ListTask(Task):
         if self.form not in get_args(Form):
             raise ValueError(unknown("form", self.form, get_args(Form)))
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the operation on a list of items drawn with equal probability."""
         operation = self._ask(rng, self._draw_items(rng, index))
         right = operation.one_result(rng)
-        return Problem(
+        return Question(
             slots=operation.slots() | self._wording(),
             reference=written(right),
             facts=operation.facts(),

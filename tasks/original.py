@@ -34,7 +34,7 @@ from parallelbench.task import (
     TASKS,
     Answers,
     Message,
-    Problem,
+    Question,
     Sample,
     Task,
     refuse_over,
@@ -128,10 +128,10 @@ class Imported(Task):
             facts={**sample.facts, "metric": sample.metric},
         )
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the question of line ``index``."""
         sample = self.draw(rng, index)
-        return Problem({"question": sample.messages[-1].content}, sample.reference, sample.facts)
+        return Question({"question": sample.messages[-1].content}, sample.reference, sample.facts)
 
     @cached_property
     def _bundle(self) -> tuple[str, Mapping[str, tuple[OriginalSample, ...]]]:
@@ -177,7 +177,7 @@ class Original(Imported):
         return Marks(
             strict=float(strict),
             lenient=float(passed),
-            problem=None if passed else "wrong",
+            failure=None if passed else "wrong",
             parts={"original": float(passed), "ours": float(_our_mark(metric, facts, reply))},
         )
 

@@ -121,7 +121,7 @@ class OriginalText(Imported):
         return Marks(
             strict=ours,
             lenient=grammar,
-            problem=problem or None,
+            failure=problem or None,
             parts={
                 self._named(name): part
                 for name, part in {"grammar": grammar, **parts, "ours": ours}.items()

@@ -42,7 +42,7 @@ from typing import ClassVar, Literal, get_args
 
 from parallelbench.registry import unknown
 from parallelbench.score import UNREADABLE, Marks, read_grid, read_grid_strictly
-from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Problem, Sample, Task, refuse_over
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Question, Sample, Task, refuse_over
 
 Form = Literal["free", "infill"]
 
@@ -78,7 +78,7 @@ class _Rules:
         return Marks(
             strict=float(problem is None and grid == read_grid_strictly(reply)),
             lenient=float(problem is None),
-            problem=problem,
+            failure=problem,
             parts={part: sum(held) / len(held) for part, held in self._held(grid).items()},
         )
 
@@ -194,13 +194,13 @@ class LatinSquare(Task):
         if not 3 <= self.size <= 5:
             raise ValueError(f"size must be 3 to 5 symbols, got {self.size}")
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about random symbols, with a random right square."""
         symbols = sorted(rng.sample(rng.choice((_LETTERS, _DIGITS)), self.size))
         reduced = rng.choice(_reduced_squares(self.size))
         rows = _rows(reduced, columns=rng.sample(range(self.size), self.size))
         square = "\n".join([rows[0], *rng.sample(rows[1:], self.size - 1)])
-        return Problem(
+        return Question(
             slots={"size": str(self.size), "symbols": ", ".join(symbols)},
             reference=square.translate(_naming(symbols)),
             facts={"symbols": symbols},
@@ -325,12 +325,12 @@ class Sudoku(Task):
                 f"givens must be {fewest} to {most} cells for size {self.size}, got {self.givens}"
             )
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return a random puzzle with its solution."""
         givens = {4: 6, 9: 36}[self.size] if self.givens is None else self.givens
         puzzle, solution = _draw_puzzle(rng, self.size, givens)
         slots = {"size": self.size, "side": isqrt(self.size), "puzzle": _written(puzzle)}
-        return Problem(
+        return Question(
             slots={name: str(slot) for name, slot in slots.items()},
             reference=_written(solution),
             facts={"puzzle": puzzle},

@@ -49,7 +49,7 @@ from typing import ClassVar, NoReturn
 from parallelbench.errors import NotEnumerableError, SourceError
 from parallelbench.registry import unknown
 from parallelbench.score import Marks
-from parallelbench.task import DEFAULT_LIMIT, TASKS, Problem, Sample, Task
+from parallelbench.task import DEFAULT_LIMIT, TASKS, Question, Sample, Task
 from parallelbench.tasks.grammar import ENGINES, open_engine
 from parallelbench.tasks.text_scores import (
     MOST_CHARACTERS,
@@ -131,7 +131,7 @@ class TextTask(Task):
         return Marks(
             strict=strict * grammar,
             lenient=grammar,
-            problem=problem or None,
+            failure=problem or None,
             parts={"grammar": grammar, **parts},
         )
 
@@ -159,7 +159,7 @@ class TextTask(Task):
             grammar: Grammar score, a factor of the original benchmark's products.
         """
 
-    def _another(self, rng: random.Random, index: int, problem: Problem) -> Problem:
+    def _another(self, rng: random.Random, index: int, problem: Question) -> Question:
         # Each number is another text, so an example is another number.
         others = (self.count_samples() or 0) - 1
         if others < 1:
@@ -195,11 +195,11 @@ class Rewriting(TextTask):
         """
         return {} if self.source == OWN else {f"source={self.source}": digest_of(self._texts)}
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the text numbered ``index``, modulo the number of texts."""
         texts = self._texts
         text, references = texts[index % len(texts)]
-        return Problem(
+        return Question(
             slots={"text": text},
             reference=rng.choice(references),
             facts={"text": text, "references": list(references)},
@@ -340,12 +340,12 @@ class WordsToSentence(TextTask):
                 f"word_count={self.word_count}; use at most 4 words"
             )
 
-    def pose(self, rng: random.Random, index: int) -> Problem:
+    def pose(self, rng: random.Random, index: int) -> Question:
         """Return the word set numbered ``index``, modulo the number of sets."""
         sets = read_word_sets(self.level)
         words, sentence = sets[index % len(sets)]
         asked = words[: self.word_count]
-        return Problem(
+        return Question(
             slots={"words": ", ".join(asked)},
             reference=sentence if self.word_count <= 4 else "",
             facts={"words": list(asked)},

@@ -160,7 +160,7 @@ def _built_in(setting: Setting) -> Known:
         knows_law=setting.name == "ideal",
         unwritable=frozenset(model.codec.unwritable),
         model=model,
-        provides=model.provides,
+        provides=model.capabilities,
     )
 
 
@@ -196,7 +196,7 @@ def _given(setting: Setting, facts: Mapping[str, Any]) -> frozenset[str] | None:
     if setting.name == "ideal":
         from parallelbench.models.ideal import IdealModel
 
-        return IdealModel.provides
+        return IdealModel.capabilities
     if setting.name != "hf":
         return None
     from parallelbench.models.hf import given_by_family

@@ -42,7 +42,7 @@ from parallelbench.decoder import DECODERS, Chooser, Decoder
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.entry import Redecoded
 from parallelbench.leaderboards.verify.known import Known
-from parallelbench.model import Load, Model, Prediction, Row
+from parallelbench.model import ComputeCost, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
 from parallelbench.run.recording import DecodeId, RecordKey, draw, job_key, record_of
@@ -352,7 +352,7 @@ def _told_chance(gains: Sequence[float], what: str, level: float) -> str | None:
 
 def _precision_of(model: Model) -> _Precision:
     # A model that does not say is somebody's own, and computes as torch does by default.
-    return _PRECISIONS[str(model.facts().get("dtype", "float32"))]
+    return _PRECISIONS[str(model.provenance().get("dtype", "float32"))]
 
 
 def _groupings(pairs: Sequence[_Pair], *, with_oracles: bool) -> Iterator[dict[str, list[_Pair]]]:
@@ -414,9 +414,12 @@ class _Leaning(Model):
 
     def __init__(self, model: Model, prompt: Prompt, claimed: Record) -> None:
         self.codec, self.device, self.threads = model.codec, model.device, model.threads
-        self.provides, self.digest = model.provides, model.digest
+        self.capabilities, self.digest = model.capabilities, model.digest
         self.blocks, self.stops, self.pads = model.blocks, model.stops, model.pads
-        self.remembers, self.context_length = model.remembers, model.context_length
+        self.uses_window_snapshot, self.context_length = (
+            model.uses_window_snapshot,
+            model.context_length,
+        )
         self._model = model
         self._share = _precision_of(model).move
         self._next = _writes(prompt, claimed)
@@ -435,13 +438,13 @@ class _Leaning(Model):
             line += len(wanted)
         return replace(prediction, logits=logits)
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return what the model says."""
-        return self._model.load(row)
+        return self._model.compute_cost(row)
 
-    def facts(self) -> dict[str, object]:
+    def provenance(self) -> dict[str, object]:
         """Return what the model says."""
-        return self._model.facts()
+        return self._model.provenance()
 
     def _lean(
         self, logits: torch.Tensor, ids: torch.Tensor | None, tokens: Sequence[int | None]

@@ -32,7 +32,7 @@ class Unseen(Model):
     """
 
     threads = 1
-    provides = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
+    capabilities = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
     digest = "unseen"
 
     def __init__(self, codec: Codec, blocks: Blocks | None) -> None:
@@ -44,7 +44,7 @@ class Unseen(Model):
         wanted = int(sum(row.wanted.sum() for row in rows))
         return Prediction(torch.zeros((wanted, 2)), self._ordinary.expand(wanted, 2))
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return nothing: there is nothing to know."""
         return {}
 
@@ -110,7 +110,11 @@ def course_of(prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None)
     Returns:
         None where that depends on the model, or the strategy needs more than it says.
     """
-    if not decoder.scheduled or decoder.lacks(Unseen.provides) or "answers" in decoder.needs:
+    if (
+        not decoder.scheduled
+        or decoder.missing_capabilities(Unseen.capabilities)
+        or "answers" in decoder.needs
+    ):
         return None
     (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec, blocks))
     if outcome.status == "error":

@@ -103,9 +103,12 @@ def check_decoder(decoder: str) -> Conformance:
     (setting,) = settings
     make = functools.partial(build, setting, DECODERS)
     models = {"ideal": _ideal(), "a random transformer": _transformer()}
-    able = {name: model for name, model in models.items() if not make().lacks(model.provides)}
+    missing = {
+        name: make().missing_capabilities(model.capabilities) for name, model in models.items()
+    }
+    able = {name: model for name, model in models.items() if not missing[name]}
     if not able:
-        needs = ", ".join(make().lacks(_transformer().provides))
+        needs = ", ".join(missing["a random transformer"])
         raise RequestError(
             f"decoder {setting.label!r} needs {needs}, which neither the ideal model nor a network "
             "without training gives: it cannot be checked without a model that does"
@@ -113,8 +116,8 @@ def check_decoder(decoder: str) -> Conformance:
     trials = [_Trial(name, model, make) for name, model in able.items()]
     trials += _in_short_blocks(trials[-1])
     left = [
-        f"not checked with {name}, which does not give {', '.join(make().lacks(model.provides))}"
-        for name, model in models.items()
+        f"not checked with {name}, which does not give {', '.join(missing[name])}"
+        for name in models
         if name not in able
     ]
     return Conformance(
@@ -424,14 +427,14 @@ def _ideal() -> Model:
 @functools.cache
 def _transformer() -> Model:
     """Return a network of LLaDA's architecture, random and so small that a call takes no time."""
-    from parallelbench.training.folder import Folder
+    from parallelbench.training.folder import TrainingFolder
     from parallelbench.training.plan import Scratch
     from parallelbench.training.start import write_random
 
     words = {word for name in _TASKS for word in TASKS[name.partition(":")[0]].words}
     sizes = Scratch(hidden=16, layers=1, heads=2, feed_forward=32)
     with TemporaryDirectory() as path:
-        write_random(sizes, words, _POSITIONS, 0, Folder(Path(path)))
+        write_random(sizes, words, _POSITIONS, 0, TrainingFolder(Path(path)))
         model = _opened("hf", {"path": path, "device": "cpu"})
     network: Any = model
     with torch.no_grad():

@@ -60,7 +60,7 @@ def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
     told = {
         **environment(),
         "model": setting.label,
-        **found.facts(),
+        **found.provenance(),
         "seconds_to_open": round(opened, 2),
     }
     if isinstance(found, Server):
@@ -135,7 +135,10 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
 
 def _decoders(model: Model) -> dict[str, str]:
     """Return for every decoder whether this model can serve it, or what it lacks."""
-    lacking = {name: decoder().lacks(model.provides) for name, decoder in DECODERS.items()}
+    lacking = {
+        name: decoder().missing_capabilities(model.capabilities)
+        for name, decoder in DECODERS.items()
+    }
     return {
         name: f"no: needs {', '.join(lacks)}" if lacks else "yes" for name, lacks in lacking.items()
     }

@@ -378,7 +378,7 @@ class Cohort:
             lane.nfe += bool(rows)
             if call.off_law is not None:
                 lane.off_law_calls = (lane.off_law_calls or 0) + any(call.off_law[own])
-            loads = [self._model.load(row) for row in rows]
+            loads = [self._model.compute_cost(row) for row in rows]
             stored = max((load.stored for load in loads), default=lane.stored)
             grown, lane.stored = max(stored - lane.stored, 0), stored
             lane.trace.add(
@@ -392,8 +392,8 @@ class Cohort:
     def _told(self, lane: _Lane, rows: Sequence[Row]) -> Sequence[Row]:
         """Tell the model what it must know beside what the decoder planned."""
         extras = self.decoder.extras
-        if self._model.remembers:
-            rows = [replace(row, window=lane.window, entered=lane.entered) for row in rows]
+        if self._model.uses_window_snapshot:
+            rows = [replace(row, window=lane.window, window_snapshot=lane.entered) for row in rows]
         return [replace(row, extras=extras) for row in rows] if extras else rows
 
     def _lane(self, job: Job) -> _Lane:
@@ -413,7 +413,7 @@ class Cohort:
             count = int((canvas[low:high] == self._codec.mask_id).sum())
             if count:
                 lane.window, lane.initial, lane.step = (low, high), count, 0
-                lane.entered = canvas.clone() if self._model.remembers else None
+                lane.entered = canvas.clone() if self._model.uses_window_snapshot else None
                 return True
         return False
 

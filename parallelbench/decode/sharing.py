@@ -85,9 +85,11 @@ def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     """
     canvases = _bytes_of([row.canvas for row in rows])
     wanted = _bytes_of([row.wanted for row in rows])
-    entered = iter(_bytes_of([row.entered for row in rows if row.entered is not None]))
+    entered = iter(
+        _bytes_of([row.window_snapshot for row in rows if row.window_snapshot is not None])
+    )
     return [
-        (canvas, want, row.window, None if row.entered is None else next(entered))
+        (canvas, want, row.window, None if row.window_snapshot is None else next(entered))
         if all(own is None for own in (row.positions, row.attention, row.unseen, row.conditioning))
         else None
         for row, canvas, want in zip(rows, canvases, wanted, strict=True)

@@ -341,7 +341,7 @@ class ApiServer(Server):
                     self._give_up(outcome, attempt, time.monotonic() - begun)
         raise AssertionError("attempts are counted without end")
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return address, request and manners; the name of the key's variable, if it is set."""
         return {
             "family": "api",

@@ -29,7 +29,7 @@ _LAST = 4
 _KERNEL = "parallelbench_watched"
 
 
-class Place(NamedTuple):
+class CanvasLocation(NamedTuple):
     """Where the canvas of one row stands in a pass.
 
     Attributes:
@@ -43,7 +43,7 @@ class Place(NamedTuple):
     keys: Int[Tensor, " positions"]
 
 
-class Watch:
+class AttentionRecorder:
     """Who attends to whom in some rows of one pass.
 
     Args:
@@ -123,7 +123,7 @@ class Watch:
         for name in names:
             self._sums[name] = self._sums[name] + weights if name in self._sums else weights
 
-    def maps(self, places: Sequence[Place]) -> dict[str, list[Float[Tensor, "_ _"]]]:
+    def maps(self, places: Sequence[CanvasLocation]) -> dict[str, list[Float[Tensor, "_ _"]]]:
         """Return by name who attends to whom in the canvas of each watched row.
 
         Args:
@@ -146,7 +146,7 @@ def _watched(  # noqa: PLR0913  transformers calls it so
     value: Float[Tensor, "rows key_heads keys width"],
     attention_mask: Shaped[Tensor, "_ 1 queries keys"] | None,
     *,
-    watch: Watch,
+    watch: AttentionRecorder,
     scaling: float,
     **others: Any,
 ) -> tuple[Tensor, None]:

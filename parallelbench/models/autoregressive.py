@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Blocks, Load, Prediction, Row
+from parallelbench.model import Blocks, ComputeCost, Prediction, Row
 from parallelbench.models.checkpoint import Checkpoint
-from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
+from parallelbench.models.keyvalue import EMPTY, KVEntry, cache_of, extract
 from parallelbench.models.network import NetworkModel
 from parallelbench.prompt import Prompt
 
@@ -79,10 +79,10 @@ class AutoregressiveModel(NetworkModel):
         # What was read for the check is of no use to anybody.
         self._store = self.store()
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return the prompt for the first token, and what was written since for the others."""
         part = self._part(row)
-        return Load(tokens=len(part.ids) - (part.kept if self._keeps else 0), stored=0)
+        return ComputeCost(tokens=len(part.ids) - (part.kept if self._keeps else 0), stored=0)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
@@ -118,7 +118,7 @@ class AutoregressiveModel(NetworkModel):
                     f"the cache that it is given; {_NEEDED}"
                 )
             for index, part in enumerate(parts):
-                self._store[tuple(part.ids)] = keep(cache, index, seen[index])
+                self._store[tuple(part.ids)] = extract(cache, index, seen[index])
         logits: Tensor = output.logits
         lines = [
             logits[index, place - 1 - len(part.ids)]
@@ -205,9 +205,9 @@ class AutoregressiveModel(NetworkModel):
             kept -= 1
         return _Part(read, wanted, kept if kept >= len(prompt) else 0)
 
-    def _kept(self, part: _Part) -> Kept:
+    def _kept(self, part: _Part) -> KVEntry:
         key = tuple(part.ids[: part.kept])
-        return self._store[key] if self._keeps and key in self._store else NOTHING
+        return self._store[key] if self._keeps and key in self._store else EMPTY
 
 
 def _is_prefilled(prompt: Prompt, position: int) -> bool:

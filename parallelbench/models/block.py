@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.model import Blocks, Load, Prediction, Row
-from parallelbench.models.attention import Place, Watch
+from parallelbench.model import Blocks, ComputeCost, Prediction, Row
+from parallelbench.models.attention import AttentionRecorder, CanvasLocation
 from parallelbench.models.checkpoint import Checkpoint
-from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
+from parallelbench.models.keyvalue import EMPTY, KVEntry, cache_of, extract
 from parallelbench.models.network import NetworkModel
 
 
@@ -58,7 +58,7 @@ class BlockModel(NetworkModel):
     """
 
     stops = True
-    provides = Watch.NAMES
+    capabilities = AttentionRecorder.NAMES
 
     def __init__(self, checkpoint: Checkpoint, *, block_length: int, keeps: bool = True) -> None:
         super().__init__(checkpoint, variant=f"block_length={block_length}")
@@ -70,12 +70,12 @@ class BlockModel(NetworkModel):
         self._store = self.store()
         self.check_attention()
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return the unfinished part of the sequence, behind the kept one."""
         part = self._part(row)
         if not self._keeps:
-            return Load(tokens=part.end, stored=0)
-        return Load(tokens=part.end - part.start, stored=part.start)
+            return ComputeCost(tokens=part.end, stored=0)
+        return ComputeCost(tokens=part.end - part.start, stored=part.start)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
@@ -83,7 +83,7 @@ class BlockModel(NetworkModel):
         if not asked:
             return self.nothing()
         numbers, parts = zip(*asked, strict=True)
-        kept = self._kept(parts) if self._keeps else [NOTHING] * len(parts)
+        kept = self._kept(parts) if self._keeps else [EMPTY] * len(parts)
         watch = self.watch([rows[n] for n in numbers], max(part.unfinished for part in parts))
         hidden, _ = self._pass(parts, kept, [part.end for part in parts], watch=watch)
         # The output before the computed part stands first: it describes that part's first
@@ -117,10 +117,10 @@ class BlockModel(NetworkModel):
         origin = prompt if self._causal_context else 0
         return position - (position - origin) % self._length
 
-    def _kept(self, parts: Sequence[_Part]) -> list[Kept]:
+    def _kept(self, parts: Sequence[_Part]) -> list[KVEntry]:
         """Return keys and values of what stands before each part, computed where need be."""
-        found: dict[tuple[int, ...], Kept] = {(): NOTHING}
-        missing: dict[tuple[int, ...], tuple[_Part, Kept]] = {}
+        found: dict[tuple[int, ...], KVEntry] = {(): EMPTY}
+        missing: dict[tuple[int, ...], tuple[_Part, KVEntry]] = {}
         for part in parts:
             key = tuple(part.ids[: part.start])
             if key in self._store:
@@ -134,24 +134,24 @@ class BlockModel(NetworkModel):
                 found[key] = self._store[key] = kept
         return [found[tuple(part.ids[: part.start])] for part in parts]
 
-    def _nearest(self, part: _Part) -> Kept:
+    def _nearest(self, part: _Part) -> KVEntry:
         """Return the longest prefix of finished blocks that is kept."""
         lowest = part.prompt if self._causal_context else 1
         for length in range(part.start - self._length, lowest - 1, -self._length):
             key = tuple(part.ids[:length])
             if key in self._store:
                 return self._store[key]
-        return NOTHING
+        return EMPTY
 
     def _pass(
         self,
         parts: Sequence[_Part],
-        kept: Sequence[Kept],
+        kept: Sequence[KVEntry],
         ends: Sequence[int],
         *,
         finished: bool = False,
-        watch: Watch | None = None,
-    ) -> tuple[Float[Tensor, "rows length width"], list[Kept]]:
+        watch: AttentionRecorder | None = None,
+    ) -> tuple[Float[Tensor, "rows length width"], list[KVEntry]]:
         """Run the network over each sequence from what is kept to its end.
 
         Args:
@@ -191,7 +191,8 @@ class BlockModel(NetworkModel):
             return hidden, []
         # A copy of the last: a view would hold the outputs of the whole batch.
         made = [
-            keep(cache, row, seen[row], last=hidden[row, -1].clone()) for row in range(len(parts))
+            extract(cache, row, seen[row], last=hidden[row, -1].clone())
+            for row in range(len(parts))
         ]
         return hidden, made
 
@@ -214,7 +215,7 @@ class BlockModel(NetworkModel):
         return torch.where(query < start, key <= query, same)
 
 
-def _place(part: _Part, kept: int, longest: int, count: int) -> Place:
+def _place(part: _Part, kept: int, longest: int, count: int) -> CanvasLocation:
     """Return where a canvas stands in a pass.
 
     Args:
@@ -227,4 +228,4 @@ def _place(part: _Part, kept: int, longest: int, count: int) -> Place:
     keys = torch.where(token < kept, longest - kept + token, longest + count - part.end + token)
     first = max(part.start - part.prompt, 0)
     length = len(part.ids) - part.prompt
-    return Place(length, slice(first, first + part.unfinished), keys)
+    return CanvasLocation(length, slice(first, first + part.unfinished), keys)

@@ -44,7 +44,7 @@ Attention = Literal["sdpa", "eager"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class CheckpointRequest:
     """How a checkpoint is to be loaded.
 
     Attributes:
@@ -91,7 +91,7 @@ class Checkpoint:
         config: Its ``config.json``.
         device: Where the network is.
         weights_digest: SHA-256 of the weight files' SHA-256, adapter included.
-        facts: Its provenance as JSON values.
+        provenance: Its provenance as JSON values.
         context_length: Most tokens it was made for; None if it declares no number.
     """
 
@@ -101,12 +101,12 @@ class Checkpoint:
     config: Mapping[str, Any]
     device: torch.device
     weights_digest: str
-    facts: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     context_length: int | None = None
 
 
 def load_checkpoint(
-    wanted: Wanted, accept: Callable[[Family], None] = lambda _: None
+    wanted: CheckpointRequest, accept: Callable[[Family], None] = lambda _: None
 ) -> Checkpoint:
     """Return the checkpoint that ``wanted`` describes.
 
@@ -147,7 +147,7 @@ def load_checkpoint(
         device=device,
         weights_digest=weights_digest,
         context_length=context_length(family, config, made),
-        facts={
+        provenance={
             "family": family.name,
             "kind": family.kind,
             "architectures": config.get("architectures"),
@@ -167,7 +167,7 @@ def load_checkpoint(
     )
 
 
-def family_at(wanted: Wanted) -> Family:
+def family_at(wanted: CheckpointRequest) -> Family:
     """Return the family of the checkpoint that ``wanted`` describes; its weights are not read.
 
     Raises:
@@ -176,7 +176,7 @@ def family_at(wanted: Wanted) -> Family:
     return _described(_located(wanted)[0], wanted)[1]
 
 
-def load_codec_alone(wanted: Wanted, *, fetch: bool) -> Codec:
+def load_codec_alone(wanted: CheckpointRequest, *, fetch: bool) -> Codec:
     """Return how the checkpoint that ``wanted`` describes reads and writes text.
 
     Args:
@@ -192,7 +192,7 @@ def load_codec_alone(wanted: Wanted, *, fetch: bool) -> Codec:
     return load_codec(folder, config, family, rows, wanted)
 
 
-def date_remark(wanted: Wanted) -> str | None:
+def date_remark(wanted: CheckpointRequest) -> str | None:
     """Return what should be known of a chat template that asks for the date, if it does."""
     if wanted.template is not None:
         files = [Path(wanted.template)]
@@ -212,7 +212,7 @@ def date_remark(wanted: Wanted) -> str | None:
     )
 
 
-def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
+def _described(folder: Path, wanted: CheckpointRequest) -> tuple[dict[str, Any], Family]:
     # transformers reads both of them by itself too.
     check_plain(folder / "config.json", wanted.path)
     config = read_json(folder / "config.json", wanted.path)
@@ -221,7 +221,7 @@ def _described(folder: Path, wanted: Wanted) -> tuple[dict[str, Any], Family]:
     return without_ignored(config, family, wanted.ignored, wanted.path), family
 
 
-def _kept(wanted: Wanted) -> Path:
+def _kept(wanted: CheckpointRequest) -> Path:
     """Return the folder of a checkpoint that is on this machine."""
     from huggingface_hub import snapshot_download
 
@@ -248,7 +248,7 @@ def _facts_of(network: Any, device: torch.device, dtype: torch.dtype) -> dict[st
     }
 
 
-def _located(wanted: Wanted) -> tuple[Path, str | None]:
+def _located(wanted: CheckpointRequest) -> tuple[Path, str | None]:
     """Return the folder of a checkpoint, and the commit if it came from a hub."""
     folder = Path(wanted.path).expanduser()
     if folder.is_dir():
@@ -265,7 +265,7 @@ def _located(wanted: Wanted) -> tuple[Path, str | None]:
     return _fetched(wanted)
 
 
-def _fetched(wanted: Wanted) -> tuple[Path, str]:
+def _fetched(wanted: CheckpointRequest) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
     def fetch(*patterns: str) -> Path:
@@ -305,7 +305,7 @@ def _network(  # noqa: PLR0913  what is loaded, and how
     folder: Path,
     config: Mapping[str, Any],
     family: Family,
-    wanted: Wanted,
+    wanted: CheckpointRequest,
     dtype: torch.dtype,
     *,
     safe: bool,

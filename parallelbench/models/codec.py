@@ -16,7 +16,7 @@ from parallelbench.prompt import Codec
 from parallelbench.task import Message
 
 if TYPE_CHECKING:
-    from parallelbench.models.checkpoint import Wanted
+    from parallelbench.models.checkpoint import CheckpointRequest
     from parallelbench.models.families import Family
 
 
@@ -33,7 +33,7 @@ _READ_BY_LIBRARIES = (
 
 
 def load_codec(
-    folder: Path, config: Mapping[str, Any], family: Family, rows: int, wanted: Wanted
+    folder: Path, config: Mapping[str, Any], family: Family, rows: int, wanted: CheckpointRequest
 ) -> Codec:
     """Return how a checkpoint reads and writes text.
 
@@ -207,7 +207,7 @@ def _integers(values: Iterable[Any]) -> Iterable[int]:
             yield value
 
 
-def _template(tokenizer: Any, wanted: Wanted) -> str | None:
+def _template(tokenizer: Any, wanted: CheckpointRequest) -> str | None:
     if wanted.template is not None:
         try:
             return Path(wanted.template).read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def _template(tokenizer: Any, wanted: Wanted) -> str | None:
     return None
 
 
-def _check_template(codec: Codec, wanted: Wanted) -> None:
+def _check_template(codec: Codec, wanted: CheckpointRequest) -> None:
     question, path = "What is 2 + 2?", wanted.template or wanted.path
     try:
         text = codec.render([Message("user", question)])

@@ -12,7 +12,7 @@ from parallelbench.prompt import Codec
 from parallelbench.task import Task
 
 if TYPE_CHECKING:
-    from parallelbench.models.checkpoint import Checkpoint, Wanted
+    from parallelbench.models.checkpoint import Checkpoint, CheckpointRequest
     from parallelbench.models.families import Family
     from parallelbench.models.masked import Cache
     from parallelbench.prompt import Codec
@@ -93,7 +93,7 @@ class HuggingFace(ModelSource):
 
         return self._model(load_checkpoint(self._wanted, accept=self._check_family))
 
-    def gives(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """Return what a model of its family gives; no weights are read.
 
         Raises:
@@ -124,10 +124,10 @@ class HuggingFace(ModelSource):
         return load_codec_alone(self._wanted, fetch=fetch)
 
     @property
-    def _wanted(self) -> Wanted:
-        from parallelbench.models.checkpoint import Wanted
+    def _wanted(self) -> CheckpointRequest:
+        from parallelbench.models.checkpoint import CheckpointRequest
 
-        return Wanted(
+        return CheckpointRequest(
             path=self.path,
             revision=self.revision,
             family=self.family,
@@ -199,11 +199,11 @@ def _given_by(family: Family, cache: CacheName | None) -> frozenset[str]:
     if family.kind == "block":
         from parallelbench.models.block import BlockModel
 
-        return BlockModel.provides
+        return BlockModel.capabilities
     if family.kind == "uniform":
         from parallelbench.models.uniform import UniformModel
 
-        return UniformModel.provides
+        return UniformModel.capabilities
     from parallelbench.models.autoregressive import AutoregressiveModel
 
-    return AutoregressiveModel.provides
+    return AutoregressiveModel.capabilities

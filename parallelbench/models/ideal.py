@@ -88,14 +88,14 @@ class Ideal(ModelSource):
         codec = _own_codec() if self.tokenizer is None else _codec_from(self.tokenizer)
         return IdealModel(codec, noise=self.noise, seed=self.seed, limit=self.limit)
 
-    def gives(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """Return what the ideal model gives."""
-        return IdealModel.provides
+        return IdealModel.capabilities
 
     @classmethod
     def families(cls) -> dict[str, frozenset[str]]:
         """Return that the ideal model is a family of its own."""
-        return {"ideal": IdealModel.provides}
+        return {"ideal": IdealModel.capabilities}
 
 
 class IdealModel(Model):
@@ -110,7 +110,7 @@ class IdealModel(Model):
 
     # Its tensors are small: threads would wait for each other more than they compute.
     threads = 1
-    provides = frozenset({"shorter_rows"})
+    capabilities = frozenset({"shorter_rows"})
 
     def __init__(self, codec: Codec, *, noise: float, seed: int, limit: int) -> None:
         self.codec = codec
@@ -123,7 +123,7 @@ class IdealModel(Model):
         self._kept: OrderedDict[object, TokenLaw] = OrderedDict()
         self._logarithms = torch.tensor([-math.inf], dtype=torch.float64)
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return what identifies this model."""
         return {
             "family": "ideal",

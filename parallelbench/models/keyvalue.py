@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
+class KVEntry:
     """Keys and values of some positions of one sequence, layer by layer.
 
     Attributes:
@@ -42,10 +42,10 @@ class Kept:
 
 
 #: Of a sequence of which nothing is kept.
-NOTHING = Kept((), ())
+EMPTY = KVEntry((), ())
 
 
-class Store:
+class KVStore:
     """What was kept last, as far as there is room.
 
     Args:
@@ -55,16 +55,16 @@ class Store:
     def __init__(self, room: int) -> None:
         self._room = room
         self._taken = 0
-        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._kept: OrderedDict[Hashable, KVEntry] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._kept
 
-    def __getitem__(self, key: Hashable) -> Kept:
+    def __getitem__(self, key: Hashable) -> KVEntry:
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def __setitem__(self, key: Hashable, kept: Kept) -> None:
+    def __setitem__(self, key: Hashable, kept: KVEntry) -> None:
         if key in self._kept:
             self._taken -= self._kept.pop(key).bytes
         self._kept[key] = kept
@@ -75,7 +75,7 @@ class Store:
             self._taken -= oldest.bytes
 
 
-def cache_of(kept: Sequence[Kept], config: Any) -> tuple[Any, Bool[Tensor, "rows positions"]]:
+def cache_of(kept: Sequence[KVEntry], config: Any) -> tuple[Any, Bool[Tensor, "rows positions"]]:
     """Return what is kept for some rows as one cache, padded on the left.
 
     Args:
@@ -101,9 +101,11 @@ def cache_of(kept: Sequence[Kept], config: Any) -> tuple[Any, Bool[Tensor, "rows
     return cache, torch.arange(longest, device=device) >= longest - lengths[:, None]
 
 
-def keep(cache: Any, row: int, positions: Bool[Tensor, " positions"], last: Any = None) -> Kept:
+def extract(
+    cache: Any, row: int, positions: Bool[Tensor, " positions"], last: Any = None
+) -> KVEntry:
     """Return keys and values of one row of a cache, at some of its positions."""
-    return Kept(
+    return KVEntry(
         keys=tuple(layer.keys[row][:, positions] for layer in cache.layers),
         values=tuple(layer.values[row][:, positions] for layer in cache.layers),
         last=last,

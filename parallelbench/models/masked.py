@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.model import Load, Prediction, Row
-from parallelbench.models.attention import Place, Watch
+from parallelbench.model import ComputeCost, Prediction, Row
+from parallelbench.models.attention import AttentionRecorder, CanvasLocation
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import Family
-from parallelbench.models.keyvalue import NOTHING, Kept, cache_of, keep
+from parallelbench.models.keyvalue import EMPTY, KVEntry, cache_of, extract
 from parallelbench.models.network import NetworkModel, Padded
 
 Cache = Literal["none", "prefix", "dual"]
@@ -39,14 +39,16 @@ class MaskedModel(NetworkModel):
             window became active.
     """
 
-    provides = frozenset({"positions", "attention_mask", "shorter_rows"}) | Watch.NAMES
+    capabilities = (
+        frozenset({"positions", "attention_mask", "shorter_rows"}) | AttentionRecorder.NAMES
+    )
 
     def __init__(self, checkpoint: Checkpoint, cache: Cache = "none") -> None:
         super().__init__(checkpoint, variant=f"cache={cache}")
         self._shift = checkpoint.family.shift
         self._cache = cache
-        self.remembers = cache != "none"
-        self.provides = self.given_by(checkpoint.family, cache)
+        self.uses_window_snapshot = cache != "none"
+        self.capabilities = self.given_by(checkpoint.family, cache)
         self._store = self.store()
         self.check_attention()
 
@@ -56,13 +58,13 @@ class MaskedModel(NetworkModel):
         if cache != "none":
             # What an approximate cache holds was computed under the model's own attention.
             return frozenset()
-        return cls.provides if family.shift else cls.provides | {"unshifted"}
+        return cls.capabilities if family.shift else cls.capabilities | {"unshifted"}
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return the whole sequence, or the part of it that the cache leaves to compute."""
         span = self._span(row)
         whole = row.prompt.ids.numel() + row.canvas.numel()
-        return Load(tokens=whole if span is None else span[1] - span[0], stored=0)
+        return ComputeCost(tokens=whole if span is None else span[1] - span[0], stored=0)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
@@ -83,8 +85,8 @@ class MaskedModel(NetworkModel):
         return Prediction(logits=self._head(torch.cat([hidden[i] for i in range(len(rows))])))
 
     def _whole(
-        self, rows: Sequence[Row], watch: Watch | None = None
-    ) -> tuple[Float[Tensor, "wanted width"], dict[Hashable, Kept]]:
+        self, rows: Sequence[Row], watch: AttentionRecorder | None = None
+    ) -> tuple[Float[Tensor, "wanted width"], dict[Hashable, KVEntry]]:
         """Compute all positions.
 
         Args:
@@ -95,28 +97,32 @@ class MaskedModel(NetworkModel):
             The outputs that describe the wanted ones; and what is kept now, by key.
         """
         batch = self.padded(self.sequences(rows))
-        cache, _ = cache_of([NOTHING] * len(rows), self.network.config)
+        cache, _ = cache_of([EMPTY] * len(rows), self.network.config)
         output = self.run(
             watch,
             input_ids=batch.ids,
             attention_mask=self._mask(rows, batch),
             position_ids=self._positions(rows, batch),
-            cache=cache if self.remembers else None,
-            use_cache=self.remembers,
+            cache=cache if self.uses_window_snapshot else None,
+            use_cache=self.uses_window_snapshot,
         )
-        made: dict[Hashable, Kept] = {}
+        made: dict[Hashable, KVEntry] = {}
         for index, row in enumerate(rows):
-            if row.entered is not None and torch.equal(row.canvas, row.entered):
-                made[_key(row)] = keep(cache, index, self._outside(row, batch.real[index]))
+            if row.window_snapshot is not None and torch.equal(row.canvas, row.window_snapshot):
+                made[_key(row)] = extract(cache, index, self._outside(row, batch.real[index]))
                 self._store[_key(row)] = made[_key(row)]
         hidden: Tensor = output.last_hidden_state
         return hidden[self._describing(rows, hidden.shape[1])], made
 
-    def _attended(self, watch: Watch | None, rows: Sequence[Row]) -> dict[str, list[Tensor]]:
+    def _attended(
+        self, watch: AttentionRecorder | None, rows: Sequence[Row]
+    ) -> dict[str, list[Tensor]]:
         watched = watch.rows if watch else []
         lengths = [len(rows[index].canvas) for index in watched]
         # Every row ends with its canvas.
-        places = [Place(n, slice(0, n), torch.arange(-n, 0, device=self.device)) for n in lengths]
+        places = [
+            CanvasLocation(n, slice(0, n), torch.arange(-n, 0, device=self.device)) for n in lengths
+        ]
         return self.attended(watch, rows, watched, places)
 
     def _parts(self, rows: Sequence[Row]) -> Float[Tensor, "wanted width"]:
@@ -141,13 +147,13 @@ class MaskedModel(NetworkModel):
             wanted[index, described - part.stop + hidden.shape[1]] = True
         return hidden[wanted]
 
-    def _kept(self, rows: Sequence[Row]) -> list[Kept]:
+    def _kept(self, rows: Sequence[Row]) -> list[KVEntry]:
         """Return what was computed when each row's window became active."""
         found = {_key(row): self._store[_key(row)] for row in rows if _key(row) in self._store}
         # The others had to make room, or were begun by another process.
         missing = {_key(row): _as_entered(row) for row in rows if _key(row) not in found}
         begun = list(missing.values())
-        room = self.rows_of(max((self.load(row).tokens for row in begun), default=1))
+        room = self.rows_of(max((self.compute_cost(row).tokens for row in begun), default=1))
         for low in range(0, len(begun), room):
             found |= self._whole(begun[low : low + room])[1]
         return [found[_key(row)] for row in rows]
@@ -158,13 +164,13 @@ class MaskedModel(NetworkModel):
 
     def _span(self, row: Row) -> tuple[int, int] | None:
         """Return which part of a sequence is computed; None for all of it."""
-        if not self.remembers or row.window is None or row.entered is None:
+        if not self.uses_window_snapshot or row.window is None or row.window_snapshot is None:
             return None
         low, high = row.window
         end = len(row.canvas) if self._cache == "prefix" else high
         outside = row.wanted.clone()
         outside[low:end] = False
-        if bool(outside.any()) or torch.equal(row.canvas, row.entered):
+        if bool(outside.any()) or torch.equal(row.canvas, row.window_snapshot):
             return None
         prompt = len(row.prompt.ids)
         # The output that describes the window's first token may stand before it.
@@ -210,9 +216,9 @@ class MaskedModel(NetworkModel):
 
 
 def _key(row: Row) -> Hashable:
-    entered = () if row.entered is None else tuple(row.entered.tolist())
+    entered = () if row.window_snapshot is None else tuple(row.window_snapshot.tolist())
     return tuple(row.prompt.ids.tolist()), entered, row.window
 
 
 def _as_entered(row: Row) -> Row:
-    return row if row.entered is None else replace(row, canvas=row.entered)
+    return row if row.window_snapshot is None else replace(row, canvas=row.window_snapshot)

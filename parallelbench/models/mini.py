@@ -52,9 +52,9 @@ class Mini(ModelSource):
         """
         return self._checkpoint().open()
 
-    def gives(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """Return what it gives with this cache."""
-        return self._checkpoint().gives()
+        return self._checkpoint().capabilities()
 
     def open_codec(self, *, fetch: bool = True) -> Codec:
         """Return how it reads and writes text, without a look at its weights."""

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Load, Model, Prediction, Row
-from parallelbench.models.attention import Place, Watch
+from parallelbench.model import ComputeCost, Model, Prediction, Row
+from parallelbench.models.attention import AttentionRecorder, CanvasLocation
 from parallelbench.models.checkpoint import Checkpoint
-from parallelbench.models.keyvalue import Store
+from parallelbench.models.keyvalue import KVStore
 from parallelbench.prompt import Prompt
 
 #: Share of the free memory that one batch may take.
@@ -65,9 +65,11 @@ class _Size(NamedTuple):
     watched: int
 
     @classmethod
-    def of(cls, load: Load, row: Row) -> _Size:
+    def of(cls, load: ComputeCost, row: Row) -> _Size:
         canvas = row.canvas.numel()
-        return cls(load.tokens, load.stored, canvas, canvas if row.extras & Watch.NAMES else 0)
+        return cls(
+            load.tokens, load.stored, canvas, canvas if row.extras & AttentionRecorder.NAMES else 0
+        )
 
     def beside(self, other: _Size) -> _Size:
         """Return the size to which both are padded."""
@@ -94,24 +96,24 @@ class NetworkModel(Model):
         self.device = checkpoint.device
         self.weights_digest = checkpoint.weights_digest
         self.context_length = checkpoint.context_length
-        facts = checkpoint.facts
-        self._facts = {**facts, "variant": variant or None}
+        provenance = checkpoint.provenance
+        self._provenance = {**provenance, "variant": variant or None}
         decisive = [
             self.weights_digest,
             dict(checkpoint.config),
             self.codec.digest,
-            facts["family"],
-            facts["dtype"],
+            provenance["family"],
+            provenance["dtype"],
             variant,
         ]
         self.digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
         self._bytes = _room(self.device)
         self._prompts: WeakKeyDictionary[Prompt, Int[Tensor, " prompt"]] = WeakKeyDictionary()
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return what was loaded, from where, and how it is computed."""
         return {
-            **self._facts,
+            **self._provenance,
             "blocks": self.blocks and self.blocks._asdict(),
             "stops": self.stops,
             "context_length": self.context_length,
@@ -121,7 +123,7 @@ class NetworkModel(Model):
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Return rows of similar length together, as many as memory has room for."""
-        sizes = [_Size.of(self.load(row), row) for row in rows]
+        sizes = [_Size.of(self.compute_cost(row), row) for row in rows]
         batches: list[list[int]] = [[]]
         padded = _NO_SIZE
         for index in sorted(range(len(rows)), key=lambda index: sizes[index].tokens):
@@ -149,32 +151,32 @@ class NetworkModel(Model):
         """Take less room than ``rows``, which did not fit, were thought to need."""
         padded = _NO_SIZE
         for row in rows:
-            padded = padded.beside(_Size.of(self.load(row), row))
+            padded = padded.beside(_Size.of(self.compute_cost(row), row))
         self._bytes = min(self._bytes, len(rows) * self._bytes_of(padded) // 2)
 
-    def store(self) -> Store:
+    def store(self) -> KVStore:
         """Return an empty store of keys and values, with room beside that of a batch."""
-        return Store(int(_STORE_SHARE * self._bytes))
+        return KVStore(int(_STORE_SHARE * self._bytes))
 
-    def watch(self, rows: Sequence[Row], queries: int) -> Watch | None:
+    def watch(self, rows: Sequence[Row], queries: int) -> AttentionRecorder | None:
         """Return what looks at the rows that ask what they attend to, if there is any.
 
         Args:
             rows: Of the batch.
             queries: How many positions of each are looked at, counted from the last.
         """
-        names = frozenset[str]().union(*(row.extras for row in rows)) & Watch.NAMES
+        names = frozenset[str]().union(*(row.extras for row in rows)) & AttentionRecorder.NAMES
         if not names:
             return None
         watched = [index for index, row in enumerate(rows) if row.extras & names]
-        return Watch(self.network.config.num_hidden_layers, names, watched, queries)
+        return AttentionRecorder(self.network.config.num_hidden_layers, names, watched, queries)
 
     def attended(
         self,
-        watch: Watch | None,
+        watch: AttentionRecorder | None,
         rows: Sequence[Row],
         watched: Sequence[int],
-        places: Sequence[Place],
+        places: Sequence[CanvasLocation],
     ) -> dict[str, list[Tensor]]:
         """Return what ``watch`` saw, with an entry for each of ``rows``.
 
@@ -193,7 +195,7 @@ class NetworkModel(Model):
                 told[name][index] = seen
         return told
 
-    def run(self, watch: Watch | None, **inputs: Any) -> Any:
+    def run(self, watch: AttentionRecorder | None, **inputs: Any) -> Any:
         """Return the output of one pass, looked at by ``watch`` if there is one."""
         if watch is None:
             return self.network.model(**inputs)
@@ -275,7 +277,7 @@ class NetworkModel(Model):
         if all(bool(output.isfinite().all()) for output in outputs):
             return
         network = type(self.network).__name__
-        dtype = self._facts["dtype"]
+        dtype = self._provenance["dtype"]
         # The weights are only read when something is wrong: that takes as long as a pass.
         for name, weight in self.network.named_parameters():
             if bool(weight.isnan().any()):
@@ -330,7 +332,7 @@ class NetworkModel(Model):
         """What it takes to know how much a token attends to another."""
         heads: int = self.network.config.get_text_config().num_attention_heads
         # Scores and weights of one layer in float32, and the sums of all layers.
-        return 4 * (3 * heads + 2 * len(Watch.NAMES))
+        return 4 * (3 * heads + 2 * len(AttentionRecorder.NAMES))
 
     @cached_property
     def _bytes_per_key(self) -> int:

@@ -39,6 +39,6 @@ class Published(ModelSource):
             f"name the model itself, such as hf:{self.name}"
         )
 
-    def gives(self) -> frozenset[str]:
+    def capabilities(self) -> frozenset[str]:
         """Return nothing: it is never asked."""
         return frozenset()

@@ -35,9 +35,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.errors import CheckpointError
-from parallelbench.model import Blocks, Load, Prediction, Row
+from parallelbench.model import Blocks, ComputeCost, Prediction, Row
 from parallelbench.models.checkpoint import Checkpoint
-from parallelbench.models.keyvalue import Kept
+from parallelbench.models.keyvalue import KVEntry
 from parallelbench.models.network import NetworkModel, Padded
 
 #: How far back a layer reaches that sees everything, in tokens.
@@ -80,7 +80,7 @@ class UniformModel(NetworkModel):
         CheckpointError: Its encoder is not causal, or it gives no numbers.
     """
 
-    provides = frozenset({"noise", "self_conditioning"})
+    capabilities = frozenset({"noise", "self_conditioning"})
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         whole: Any = checkpoint.network.config
@@ -105,15 +105,15 @@ class UniformModel(NetworkModel):
         self._check_pass()
         self._store = self.store()
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return what was loaded, and in which form it is asked."""
         told = "by decoders that bring it"
-        return {**super().facts(), "self_conditioning": told, "canvas_length": self._length}
+        return {**super().provenance(), "self_conditioning": told, "canvas_length": self._length}
 
-    def load(self, row: Row) -> Load:
+    def compute_cost(self, row: Row) -> ComputeCost:
         """Return the canvas, behind the encoded prompt and finished blocks."""
         start, end = self._span(row)
-        return Load(tokens=end - start, stored=row.prompt.ids.numel() + start)
+        return ComputeCost(tokens=end - start, stored=row.prompt.ids.numel() + start)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
@@ -159,7 +159,7 @@ class UniformModel(NetworkModel):
     def _denoised(
         self,
         parts: Sequence[_Part],
-        kept: Sequence[Kept],
+        kept: Sequence[KVEntry],
         conditioning: Sequence[Float[Tensor, "_ known"] | None],
     ) -> Float[Tensor, "rows length width"]:
         """Return the outputs at the shown tokens, padded on the left."""
@@ -207,7 +207,7 @@ class UniformModel(NetworkModel):
             "self_conditioning_mask": torch.tensor(told, device=self.device),
         }
 
-    def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
+    def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
         """Return keys and values of each context, computed where need be."""
         found = {context: self._store[context] for context in contexts if context in self._store}
         missing = [context for context in dict.fromkeys(contexts) if context not in found]
@@ -216,7 +216,7 @@ class UniformModel(NetworkModel):
                 found[context] = self._store[context] = kept
         return [found[context] for context in contexts]
 
-    def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[Kept]:
+    def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
         """Run the encoder over each context, from what is kept of it to its end."""
         begun = [self._begun(context) for context in contexts]
         rest = [context[len(known) :] for context, known in zip(contexts, begun, strict=True)]
@@ -248,7 +248,7 @@ class UniformModel(NetworkModel):
         return ()
 
     def _cache(
-        self, kept: Sequence[Kept], lengths: Int[Tensor, " rows"]
+        self, kept: Sequence[KVEntry], lengths: Int[Tensor, " rows"]
     ) -> tuple[Any, dict[str, _Keys]]:
         """Return what is kept as one cache, padded on the left, and where its keys stand.
 
@@ -271,26 +271,26 @@ class UniformModel(NetworkModel):
             cache.update(keys, _stacked([each.values[layer] for each in kept], width), layer)
         return cache, held
 
-    def _keep(self, cache: Any, row: int, seen: Mapping[str, _Keys]) -> Kept:
+    def _keep(self, cache: Any, row: int, seen: Mapping[str, _Keys]) -> KVEntry:
         """Return of one row of a cache what later passes can reach: of a sliding layer the end."""
         columns = {}
         for kind, keys in seen.items():
             real = keys.real[row].nonzero().flatten()
             columns[kind] = real[max(0, len(real) - self._reach[kind]) :]
         layers = list(zip(cache.layers, self._kinds, strict=True))
-        return Kept(
+        return KVEntry(
             keys=tuple(layer.keys[row][:, columns[kind]] for layer, kind in layers),
             values=tuple(layer.values[row][:, columns[kind]] for layer, kind in layers),
         )
 
-    def _empty(self) -> Kept:
+    def _empty(self) -> KVEntry:
         """Return what is kept of a sequence that was not begun."""
         attentions = [layer.self_attn for layer in self.network.model.decoder.layers]
         shapes = [(a.k_proj.out_features // a.head_dim, 0, a.head_dim) for a in attentions]
         empty = tuple(
             torch.zeros(shape, dtype=self.network.dtype, device=self.device) for shape in shapes
         )
-        return Kept(keys=empty, values=empty)
+        return KVEntry(keys=empty, values=empty)
 
     def _lengths(self, sequences: Sequence[tuple[int, ...]]) -> Int[Tensor, " rows"]:
         return torch.tensor([len(each) for each in sequences], device=self.device)

@@ -189,7 +189,7 @@ class _SentOf(Tally):
         if isinstance(self._model, Server) or not self._model.pads or not sent:
             return
         for batch in self._model.batches(sent):
-            tokens = [self._model.load(sent[place]).tokens for place in batch]
+            tokens = [self._model.compute_cost(sent[place]).tokens for place in batch]
             self._tokens += sum(tokens)
             self._padded += len(tokens) * max(tokens)
 

@@ -279,7 +279,7 @@ def _recorded(marks: Marks) -> RecordedMarks:
     return RecordedMarks(
         strict=float(marks.strict),
         lenient=float(marks.lenient),
-        problem=marks.problem,
+        problem=marks.failure,
         parts=dict(marks.parts),
     )
 
@@ -292,5 +292,5 @@ def _final(
         return status, error, None
     if status != "ok":
         # A canvas with holes is no answer, even if its filled positions read well.
-        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, problem=status))
+        return status, error, _recorded(Marks(strict=0.0, lenient=0.0, failure=status))
     return ("ok" if reply.error is None else "error"), error or reply.error, reply.marks

@@ -385,7 +385,7 @@ def loaded(parts: Parts) -> dict[str, Loaded]:
 
 def _facts(model: Model | Server) -> dict[str, Any]:
     device = {"device": str(model.device)} if isinstance(model, Model) else {}
-    return {**device, **model.facts()}
+    return {**device, **model.provenance()}
 
 
 def engines(parts: Parts) -> dict[str, dict[str, str]]:

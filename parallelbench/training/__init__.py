@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch
-    from parallelbench.training.trainer import Progress, train
+    from parallelbench.training.trainer import TrainingProgress, train
 
-__all__ = ["AdamW", "Base", "Muon", "Plan", "Progress", "Scratch", "train"]
+__all__ = ["AdamW", "Base", "Muon", "Plan", "Scratch", "TrainingProgress", "train"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used: torch takes seconds that `parallelbench --help` need not pay.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "trainer" if name in {"Progress", "train"} else "plan"
+    module = "trainer" if name in {"TrainingProgress", "train"} else "plan"
     return getattr(import_module(f"{__name__}.{module}"), name)

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from parallelbench.training.folder import Folder
-from parallelbench.training.log import Entry
+from parallelbench.training.folder import TrainingFolder
+from parallelbench.training.log import LogEntry
 
 #: Of Okabe and Ito's colours, which everybody tells apart; the floor is dashed besides.
 _LOSS, _FLOOR, _QUIET, _GRID = "#0072b2", "#d55e00", "#5d6675", "#d5dae1"
@@ -33,7 +33,7 @@ _SETTINGS = {
 }
 
 
-def write_figure(folder: Folder, entries: Sequence[Entry]) -> None:
+def write_figure(folder: TrainingFolder, entries: Sequence[LogEntry]) -> None:
     """Write ``loss.svg`` and ``loss.png``.
 
     Args:
@@ -52,7 +52,7 @@ def write_figure(folder: Folder, entries: Sequence[Entry]) -> None:
             folder.write_bytes(f"loss.{ending}", image.getvalue())
 
 
-def loss_figure(entries: Sequence[Entry]) -> Figure:
+def loss_figure(entries: Sequence[LogEntry]) -> Figure:
     """Return one small panel per task, on shared axes."""
     labels = list(dict.fromkeys(label for entry in entries for label in entry.tasks))
     columns = min(3, len(labels))
@@ -85,7 +85,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, label: str, entries: Sequence[Entry]) -> None:
+def _draw(axes: Axes, label: str, entries: Sequence[LogEntry]) -> None:
     own = [(entry.samples / 1000, entry.tasks[label]) for entry in entries if label in entry.tasks]
     seen = [samples for samples, _ in own]
     losses = [each.loss for _, each in own]
@@ -104,7 +104,7 @@ def _folded(label: str) -> str:
     return "\n".join(piece if len(piece) <= 20 else f"{piece[:19]}…" for piece in pieces)
 
 
-def _share(axes: Axes, entries: Sequence[Entry]) -> None:
+def _share(axes: Axes, entries: Sequence[LogEntry]) -> None:
     most = max(each.loss for entry in entries for each in entry.tasks.values())
     # In the line up to 1 nat, in the logarithm above.
     axes.set_yscale("symlog", linthresh=1, linscale=0.6)

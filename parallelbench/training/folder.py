@@ -26,7 +26,7 @@ _STATE = "training_state.pt"
 
 
 @dataclass(frozen=True)
-class Folder:
+class TrainingFolder:
     """Where a training is kept.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from parallelbench.errors import RunFileError
-from parallelbench.training.folder import Folder
+from parallelbench.training.folder import TrainingFolder
 
 _LOG = "log.jsonl"
 
@@ -28,7 +28,7 @@ class TaskLoss(NamedTuple):
     samples: int
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """One line of the log.
 
     Attributes:
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
         return json.dumps({**self._asdict(), "tasks": tasks}) + "\n"
 
 
-_ENTRY = TypeAdapter(Entry)
+_ENTRY = TypeAdapter(LogEntry)
 
 
 class Window:
@@ -85,7 +85,7 @@ class Window:
         """Go on from the sums that :meth:`state` returned."""
         self.sums, self.counts = list(state["sums"]), list(state["counts"])
 
-    def close(self, **told: Any) -> Entry:
+    def close(self, **told: Any) -> LogEntry:
         """Return the entry of what was summed up, and begin anew."""
         tasks = {
             label: TaskLoss(total / count, floor, count)
@@ -96,10 +96,10 @@ class Window:
         }
         mean = sum(self.sums) / sum(self.counts)
         self.restore(Window(self._labels, self._floors).state())
-        return Entry(loss=mean, tasks=tasks, **told)
+        return LogEntry(loss=mean, tasks=tasks, **told)
 
 
-def read_log(folder: Folder, upto: int) -> list[Entry]:
+def read_log(folder: TrainingFolder, upto: int) -> list[LogEntry]:
     """Return the entries up to a step; those after it will be written again.
 
     Raises:
@@ -112,7 +112,7 @@ def read_log(folder: Folder, upto: int) -> list[Entry]:
     return [entry for entry in entries if entry.step <= upto]
 
 
-def _entry(line: bytes, where: str) -> Entry:
+def _entry(line: bytes, where: str) -> LogEntry:
     try:
         return _ENTRY.validate_json(line)
     except ValidationError as error:
@@ -124,7 +124,7 @@ def _entry(line: bytes, where: str) -> Entry:
         ) from error
 
 
-def write_log(folder: Folder, entries: Iterable[Entry]) -> None:
+def write_log(folder: TrainingFolder, entries: Iterable[LogEntry]) -> None:
     """Write the whole log.
 
     Raises:

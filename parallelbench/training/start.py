@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from parallelbench.errors import CheckpointError
-from parallelbench.models.checkpoint import Checkpoint, Wanted, load_checkpoint
+from parallelbench.models.checkpoint import Checkpoint, CheckpointRequest, load_checkpoint
 from parallelbench.models.families import FAMILIES, stock_class, stock_config
 from parallelbench.models.word_tokenizer import word_tokenizer
-from parallelbench.training.folder import Folder
+from parallelbench.training.folder import TrainingFolder
 from parallelbench.training.plan import Base, Scratch
 
 _WEIGHTS = "model.safetensors"
@@ -60,7 +60,7 @@ class Trainee:
             name: weight for name, weight in self.module.named_parameters() if weight.requires_grad
         }
 
-    def save(self, weights: Mapping[str, Tensor], folder: Folder) -> None:
+    def save(self, weights: Mapping[str, Tensor], folder: TrainingFolder) -> None:
         """Write the network with ``weights`` in the place of those being trained.
 
         Raises:
@@ -91,7 +91,7 @@ class Trainee:
 
 
 def write_random(
-    start: Scratch, words: Iterable[str], positions: int, seed: int, folder: Folder
+    start: Scratch, words: Iterable[str], positions: int, seed: int, folder: TrainingFolder
 ) -> None:
     """Write a random network into ``folder``, in the layout that LLaDA publishes.
 
@@ -121,7 +121,7 @@ def write_random(
     )
 
 
-def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) -> Trainee:
+def open_trainee(start: Scratch | Base, folder: TrainingFolder, device: str, seed: int) -> Trainee:
     """Return the network to be trained.
 
     Args:
@@ -136,7 +136,7 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
         StorageError: ``folder`` cannot be written.
     """
     if isinstance(start, Scratch):
-        wanted = Wanted(path=str(folder.path), dtype="float32", device=device)
+        wanted = CheckpointRequest(path=str(folder.path), dtype="float32", device=device)
         return _whole(_load(wanted), folder.path)
     checkpoint = _load(_wanted(start, device))
     family = checkpoint.family
@@ -154,7 +154,7 @@ def open_trainee(start: Scratch | Base, folder: Folder, device: str, seed: int) 
     return trainee
 
 
-def _load(wanted: Wanted) -> Checkpoint:
+def _load(wanted: CheckpointRequest) -> Checkpoint:
     """Return the checkpoint, with the attention that is trained fastest on its device."""
     checkpoint = load_checkpoint(wanted)
     if checkpoint.device.type == "cpu":
@@ -165,14 +165,14 @@ def _load(wanted: Wanted) -> Checkpoint:
     return checkpoint
 
 
-def _wanted(start: Base, device: str) -> Wanted:
+def _wanted(start: Base, device: str) -> CheckpointRequest:
     names = ("path", "revision", "family", "attention", "peft", "template", "thinking")
     taken = {name: start.named[name] for name in names}
     dtype = start.named["dtype"]
     if dtype == "auto" and start.lora is None:
         dtype = "float32"  # small steps would be lost in the rounding of bfloat16
     asked = start.named["device"]
-    return Wanted(**taken, dtype=dtype, device=device if asked == "auto" else asked)
+    return CheckpointRequest(**taken, dtype=dtype, device=device if asked == "auto" else asked)
 
 
 def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
@@ -194,7 +194,7 @@ def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
     return trainee
 
 
-def _with_adapter(checkpoint: Checkpoint, rank: int, folder: Folder, seed: int) -> Trainee:
+def _with_adapter(checkpoint: Checkpoint, rank: int, folder: TrainingFolder, seed: int) -> Trainee:
     """Return a network with a LoRA adapter, which alone is trained."""
     try:
         from peft import LoraConfig, get_peft_model
@@ -229,7 +229,7 @@ def _folder_of(start: Base, checkpoint: Checkpoint) -> Path:
     from huggingface_hub import snapshot_download
 
     # It was fetched when it was loaded.
-    revision = checkpoint.facts["revision"]
+    revision = checkpoint.provenance["revision"]
     return Path(snapshot_download(str(folder), revision=revision, local_files_only=True))
 
 
@@ -250,7 +250,7 @@ def _published_tensors(folder: Path) -> dict[str, torch.dtype]:
     return found
 
 
-def _copy(source: Path, folder: Folder) -> None:
+def _copy(source: Path, folder: TrainingFolder) -> None:
     with folder.storage():
         for pattern in _COPIED:
             for path in source.glob(pattern):
@@ -321,7 +321,7 @@ def _llada_config(start: Scratch, tokenizer: Any, positions: int) -> dict[str, A
 
 def describe(trainee: Trainee) -> dict[str, Any]:
     """Return what is trained, as JSON values."""
-    facts = trainee.checkpoint.facts
+    facts = trainee.checkpoint.provenance
     return {
         "family": facts["family"],
         "network": facts["network"],

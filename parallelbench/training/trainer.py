@@ -27,8 +27,8 @@ from parallelbench.errors import CheckpointError, FieldError, StorageError
 from parallelbench.run.environment import environment
 from parallelbench.training.data import Example, examples, floors, look_over, words_of
 from parallelbench.training.figure import write_figure
-from parallelbench.training.folder import Folder
-from parallelbench.training.log import Entry, Window, read_log, write_log
+from parallelbench.training.folder import TrainingFolder
+from parallelbench.training.log import LogEntry, Window, read_log, write_log
 from parallelbench.training.objective import alike, collate, draw_masks, losses, mask_rng
 from parallelbench.training.optimizer import Average, make_optimizers, rate, set_rate
 from parallelbench.training.plan import Base, Plan, Scratch
@@ -39,7 +39,7 @@ from parallelbench.training.workers import Workers
 _POSITIONS = 1024
 
 
-class Progress(NamedTuple):
+class TrainingProgress(NamedTuple):
     """How far a training is.
 
     Attributes:
@@ -53,7 +53,7 @@ class Progress(NamedTuple):
 
     step: int
     steps: int
-    entry: Entry | None = None
+    entry: LogEntry | None = None
     samples_per_second: float = 0.0
     left: float | None = None
     processes: int = 1
@@ -67,7 +67,7 @@ def train(  # noqa: PLR0913  where, how often, and who is told
     save_every: int = 500,
     device: str = "auto",
     compile: bool = False,  # noqa: A002  as torch calls it
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Path:
     """Carry out ``plan``, or the rest of it; return the folder of the checkpoint.
 
@@ -112,14 +112,14 @@ def train(  # noqa: PLR0913  where, how often, and who is told
                 f"device must be auto or cpu in a training of {workers.count} processes, got "
                 f"{wanted!r}: each takes one of its own"
             )
-        folder = Folder(Path(out))
+        folder = TrainingFolder(Path(out))
         training = _opened(plan, folder, workers, compile=compile)
         told = progress if workers.main else (lambda _: None)
         if training is None:
-            told(Progress(plan.steps, plan.steps))
+            told(TrainingProgress(plan.steps, plan.steps))
             return folder.path
         workers.wait()  # whoever was ready sooner must not count the time until here
-        told(Progress(training.step, plan.steps, processes=workers.count))
+        told(TrainingProgress(training.step, plan.steps, processes=workers.count))
         with _interruptions() as interrupted:
             training.go_on(log_every, save_every, told, interrupted)
     return folder.path
@@ -133,7 +133,7 @@ def _device(plan: Plan, asked: str) -> str:
 
 def _opened(
     plan: Plan,
-    folder: Folder,
+    folder: TrainingFolder,
     workers: Workers,
     *,
     compile: bool,  # noqa: A002
@@ -176,7 +176,7 @@ class _Training:
         workers: Who shares it.
     """
 
-    def __init__(self, plan: Plan, folder: Folder, workers: Workers) -> None:
+    def __init__(self, plan: Plan, folder: TrainingFolder, workers: Workers) -> None:
         self.plan = plan
         self.folder = folder
         self.workers = workers
@@ -202,7 +202,7 @@ class _Training:
         self,
         log_every: int,
         save_every: int,
-        progress: Callable[[Progress], None],
+        progress: Callable[[TrainingProgress], None],
         interrupted: Callable[[], bool],
     ) -> None:
         """Do the steps that are left."""
@@ -281,7 +281,7 @@ class _Training:
     def _learning_rate(self) -> float:
         return self.plan.optimizer.learning_rate * rate(self.plan, self.step)
 
-    def _log(self, steps_per_second: float) -> Progress:
+    def _log(self, steps_per_second: float) -> TrainingProgress:
         plan = self.plan
         entry = self.window.close(
             step=self.step,
@@ -295,7 +295,7 @@ class _Training:
             write_log(self.folder, self.entries)
         left = (plan.steps - self.step) / steps_per_second
         speed = steps_per_second * plan.batch_size
-        return Progress(self.step, plan.steps, entry, speed, left, self.workers.count)
+        return TrainingProgress(self.step, plan.steps, entry, speed, left, self.workers.count)
 
     def _save(self) -> None:
         """Write the checkpoint, then what the training goes on from."""
@@ -352,7 +352,7 @@ class _Training:
         )
 
 
-def _begin(plan: Plan, folder: Folder, workers: Workers, *, fresh: bool) -> Trainee:
+def _begin(plan: Plan, folder: TrainingFolder, workers: Workers, *, fresh: bool) -> Trainee:
     """Return the network to be trained, and note which weights it began with."""
     if fresh and workers.main:
         folder.note(step=0)
@@ -365,7 +365,9 @@ def _begin(plan: Plan, folder: Folder, workers: Workers, *, fresh: bool) -> Trai
     else:
         # What stands beside the weights of a base is copied, which the main process does.
         with TemporaryDirectory() as aside:
-            trainee = open_trainee(plan.start, Folder(Path(aside)), workers.device, plan.seed)
+            trainee = open_trainee(
+                plan.start, TrainingFolder(Path(aside)), workers.device, plan.seed
+            )
     if isinstance(plan.start, Base):
         digest = trainee.checkpoint.weights_digest
         _check_base(plan.start, digest, folder)
@@ -374,7 +376,7 @@ def _begin(plan: Plan, folder: Folder, workers: Workers, *, fresh: bool) -> Trai
     return trainee
 
 
-def _check_base(start: Base, digest: str, folder: Folder) -> None:
+def _check_base(start: Base, digest: str, folder: TrainingFolder) -> None:
     began = folder.record().get("base_weights_digest", digest)
     if began != digest:
         raise CheckpointError(

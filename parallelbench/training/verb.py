@@ -16,7 +16,7 @@ from parallelbench.ranges import MOST_AT_A_TIME
 
 if TYPE_CHECKING:
     from parallelbench.training.plan import AdamW, Base, Muon, Plan, Scratch
-    from parallelbench.training.trainer import Progress
+    from parallelbench.training.trainer import TrainingProgress
 
 _POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
 _STEPS = click.IntRange(1, 1_000_000_000)
@@ -197,7 +197,7 @@ def _weights(asked: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _tell(progress: Progress, out: Path) -> None:
+def _tell(progress: TrainingProgress, out: Path) -> None:
     entry = progress.entry
     if entry is None:
         told = "nothing is left to do" if progress.step == progress.steps else "begins"

@@ -155,10 +155,10 @@ class Listed(Colours):
         return Answers(tuple(self.law), tuple(self.law.values()))
 
     def pose(self, rng, index):
-        from parallelbench.task import Problem
+        from parallelbench.task import Question
 
         slots = {"colours": "colours", "number": str(index)}
-        return Problem(slots=slots, reference=next(iter(self.law)), facts={}, open_spans=None)
+        return Question(slots=slots, reference=next(iter(self.law)), facts={}, open_spans=None)
 
 
 def listed(law, codec):

@@ -11,7 +11,7 @@ from parallelbench.decode.lanes import Job, _generator
 from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, STEPS_PER_TOKEN, Chooser, Decoder, Update
 from parallelbench.errors import NotEnumerableError
-from parallelbench.model import Blocks, Load, Prediction
+from parallelbench.model import Blocks, ComputeCost, Prediction
 from parallelbench.setting import build, parse_settings
 from support.toys import (
     FULL_CONTRACT,
@@ -467,12 +467,12 @@ class Gridded(ToyNetwork):
         self.blocks = Blocks(4, from_prompt=from_prompt)
         self.ends = ends
 
-    def load(self, row):
+    def compute_cost(self, row):
         length = row.prompt.ids.numel() + row.canvas.numel()
         masked = (row.canvas == self.codec.mask_id).nonzero().flatten().tolist()
         stored = row.prompt.ids.numel() + min(masked, default=row.canvas.numel())
         stored -= stored % 4
-        return Load(tokens=length - stored, stored=stored)
+        return ComputeCost(tokens=length - stored, stored=stored)
 
     def predict(self, rows):
         logits = super().predict(rows).logits
@@ -569,11 +569,13 @@ def test_nothing_is_filled_where_the_end_stands_in_the_last_block():
 
 def test_a_model_that_remembers_is_told_what_the_canvas_was():
     class Remembering(ToyNetwork):
-        remembers = True
+        uses_window_snapshot = True
         told: ClassVar = []
 
         def predict(self, rows):
-            self.told += [(row.window, row.entered.tolist(), row.canvas.tolist()) for row in rows]
+            self.told += [
+                (row.window, row.window_snapshot.tolist(), row.canvas.tolist()) for row in rows
+            ]
             return super().predict(rows)
 
     model = Remembering()

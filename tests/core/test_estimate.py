@@ -308,7 +308,7 @@ def test_a_short_calibration_foretells_the_time_of_the_run():
     predict = model.predict
 
     def slow(rows):
-        work.now += 0.05 + 2e-5 * sum(model.load(row).tokens for row in rows)
+        work.now += 0.05 + 2e-5 * sum(model.compute_cost(row).tokens for row in rows)
         return predict(rows)
 
     model.predict = slow

@@ -29,8 +29,8 @@ from parallelbench.tasks.original import Original
 from parallelbench.tasks.original_bundle import bundle_of, read_bundle, write_bundle
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.text_sources import Columns, _texts
-from parallelbench.training.folder import Folder
-from parallelbench.training.log import Entry, TaskLoss, read_log, write_log
+from parallelbench.training.folder import TrainingFolder
+from parallelbench.training.log import LogEntry, TaskLoss, read_log, write_log
 from support import checkpoints
 from support.fuzzing import faults
 from support.original_checkout import ROWS, write_checkout
@@ -109,13 +109,13 @@ def read_decoder_table(folder):
 
 def read_checkpoint(folder):
     model = build(make_setting("hf", {"path": str(folder)}, MODELS), MODELS)
-    model.gives()
+    model.capabilities()
     codec = model.open_codec(fetch=False)
     codec.decode(codec.encode(["a b"])[0])
 
 
 def read_training(folder):
-    held = Folder(folder)
+    held = TrainingFolder(folder)
     held.record()
     held.state()
     read_log(held, 10**9)
@@ -180,10 +180,10 @@ def write_checkpoint(folder):
 
 def write_training(folder):
     folder.mkdir()
-    held = Folder(folder)
+    held = TrainingFolder(folder)
     held.begin({"steps": 2})
     held.note(loss=1.0)
-    entry = Entry(1, 8, 0.5, {"choices/city": TaskLoss(0.5, 8, 0.0)}, 0.1, 1.0, 2.0)
+    entry = LogEntry(1, 8, 0.5, {"choices/city": TaskLoss(0.5, 8, 0.0)}, 0.1, 1.0, 2.0)
     write_log(held, [entry, entry._replace(step=2)])
     held.write_state({"step": 2})
 

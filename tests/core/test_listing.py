@@ -67,13 +67,13 @@ def test_a_source_from_outside_brings_its_families(monkeypatch):
 
 def test_a_source_that_says_nothing_is_opened_to_see_what_its_model_gives():
     class Given(ToyNetwork):
-        provides = frozenset({"hidden"})
+        capabilities = frozenset({"hidden"})
 
     class Source(ModelSource):
         def open(self) -> Model:
             return Given()
 
-    assert Source().gives() == {"hidden"}
+    assert Source().capabilities() == {"hidden"}
     assert Source.families() == {}
 
 

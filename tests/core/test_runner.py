@@ -76,7 +76,7 @@ def told(records):
 def wide():
     """A sample of several tasks under every decoder that the ideal model can serve."""
     load_plugins()
-    given = STATISTICS | IdealModel.provides
+    given = STATISTICS | IdealModel.capabilities
     served = [name for name in DECODERS if DECODERS[name]().needs <= given]
     assert len(served) > 30
     return plan(tasks=SEVERAL_TASKS, decoders=[*served, *MORE_DECODERS], samples=1)
@@ -237,7 +237,7 @@ def draws_at(name, temperature):
 def test_a_field_that_does_nothing_buys_no_other_randomness():
     """Every strategy that draws, with blocks that are longer than any canvas."""
     load_plugins()
-    given = STATISTICS | IdealModel.provides
+    given = STATISTICS | IdealModel.capabilities
     drawing = [
         name
         for name in DECODERS

@@ -42,7 +42,7 @@ class Scholar(Server):
                 self.now -= 1
         return Reply(text, "stop", 1, None, 1, 0.0)
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

@@ -108,7 +108,7 @@ def test_a_row_without_a_prediction_ends_all_who_asked_for_it():
 class Wordy(ToyNetwork):
     """Gives beside logits how much of each canvas is written."""
 
-    provides = frozenset({"written"})
+    capabilities = frozenset({"written"})
 
     def predict(self, rows):
         said = super().predict(rows)
@@ -138,7 +138,7 @@ def test_what_the_model_gives_beside_logits_reaches_whoever_asked():
 class Pairing(ToyNetwork):
     """Gives of each row that asks a square of its own size; takes two rows at a time."""
 
-    provides = frozenset({"pairs"})
+    capabilities = frozenset({"pairs"})
 
     def batches(self, rows):
         return [list(range(len(rows)))[first : first + 2] for first in range(0, len(rows), 2)]
@@ -234,9 +234,9 @@ def test_rows_that_differ_in_anything_have_different_keys():
         row,
         replace(row, canvas=other_canvas),
         replace(row, wanted=other_wanted),
-        replace(row, window=(0, 3), entered=held.canvas),
-        replace(row, window=(0, 4), entered=held.canvas),
-        replace(row, window=(0, 4), entered=other_canvas),
+        replace(row, window=(0, 3), window_snapshot=held.canvas),
+        replace(row, window=(0, 4), window_snapshot=held.canvas),
+        replace(row, window=(0, 4), window_snapshot=other_canvas),
     ]
     keys = sharing.keys_of([*rows, replace(row)])
     assert keys[0] == keys[-1]

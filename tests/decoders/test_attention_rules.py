@@ -24,7 +24,7 @@ attended = st.sampled_from([0.02, 0.05, 0.1, 0.2, 0.3])
 class Telling(Landscape):
     """A landscape whose places attend to each other, and which has heads."""
 
-    provides = Landscape.provides | {
+    capabilities = Landscape.capabilities | {
         "attention_last_four",
         "attention_late",
         "head:demask",

@@ -183,7 +183,7 @@ class Sure(Model):
             logits=torch.cat([self._logits[row.wanted.nonzero().flatten() % 4] for row in rows])
         )
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

@@ -44,7 +44,7 @@ class Joint(Model):
                 lines[place, token] = torch.tensor(count / len(fitting)).log()
         return lines[row.wanted]
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

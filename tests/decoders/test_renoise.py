@@ -16,7 +16,7 @@ from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.renoise import Renoise
 from parallelbench.errors import FieldError, RunFileError
 from parallelbench.model import Prediction, Row
-from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import parse_settings
 from support import diffusion_gemma
@@ -34,7 +34,7 @@ COLD = {"t_min": 0.02, "t_max": 0.1}
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = diffusion_gemma.write_checkpoint(tmp_path_factory.mktemp("gemma"))
-    loaded = load_checkpoint(Wanted(path=str(folder), dtype="float32", device="cpu"))
+    loaded = load_checkpoint(CheckpointRequest(path=str(folder), dtype="float32", device="cpu"))
     # A random network that hears itself at full strength makes each rounding several times
     # as large in every step; after ten even a batch of another size decodes otherwise.
     loaded.network.model.decoder.self_conditioning.down_proj.weight.mul_(0.3)
@@ -342,7 +342,7 @@ def test_as_many_steps_as_asked_for_are_taken_on_a_short_canvas():
 class Hearing(Landscape):
     """A landscape that is shown noise, and moved by what it is told of its last prediction."""
 
-    provides = frozenset({"noise", "self_conditioning"})
+    capabilities = frozenset({"noise", "self_conditioning"})
 
     def __init__(self, seed, scale, pull):
         super().__init__(seed, scale, pull)
@@ -435,5 +435,5 @@ def test_a_value_out_of_range_is_refused(field, value, sentence):
 def test_it_declares_what_it_does():
     kind = Renoise()
     assert (kind.adaptive, kind.remasks, kind.deterministic) == (True, True, False)
-    assert kind.needs - UniformModel.provides <= {"token", "distribution", "uniform"}
+    assert kind.needs - UniformModel.capabilities <= {"token", "distribution", "uniform"}
     assert parse_settings("renoise", DECODERS)[0].label == "renoise:entropy_bound=0.1,steps=48"

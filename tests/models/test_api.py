@@ -517,8 +517,14 @@ def test_the_key_stands_in_the_header_and_nowhere_else(connect, monkeypatch, cap
     headers = {name.lower(): value for name, value in there.requests[0]["headers"].items()}
     assert headers["authorization"] == f"Bearer {KEY}"
     assert "[key]" in told
-    assert server.facts()["key_env"] == "MY_KEY"
-    for text in (told, json.dumps(server.facts()), repr(server), repr(server._source), caplog.text):
+    assert server.provenance()["key_env"] == "MY_KEY"
+    for text in (
+        told,
+        json.dumps(server.provenance()),
+        repr(server),
+        repr(server._source),
+        caplog.text,
+    ):
         assert KEY[:8] not in text
     assert KEY not in json.dumps(there.requests[0]["body"])
 
@@ -536,7 +542,7 @@ def test_without_a_key_none_is_sent_and_a_refusal_says_so(connect, monkeypatch):
     with Scripted(echo_header) as there:
         server = connect(there, key_env="MY_KEY")
         told = refusal(server)
-    assert server.facts()["key_env"] is None
+    assert server.provenance()["key_env"] is None
     assert "no key was sent: the environment variable MY_KEY is not set" in told
 
 
@@ -604,11 +610,13 @@ def test_the_usual_key_is_not_sent_unencrypted_to_another_machine(connect, monke
         "http://localhost/v1",
         "http://[::1]",
     ):
-        assert connect(url).facts()["key_env"] == "OPENAI_API_KEY"
+        assert connect(url).provenance()["key_env"] == "OPENAI_API_KEY"
     monkeypatch.setenv("NODE_KEY", "node")
-    assert connect("http://node17:8000/v1", key_env="NODE_KEY").facts()["key_env"] == "NODE_KEY"
+    assert (
+        connect("http://node17:8000/v1", key_env="NODE_KEY").provenance()["key_env"] == "NODE_KEY"
+    )
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert connect("http://node17:8000/v1").facts()["key_env"] is None
+    assert connect("http://node17:8000/v1").provenance()["key_env"] is None
 
 
 # Proxies
@@ -717,7 +725,7 @@ def test_the_digest_names_what_was_asked_for_and_not_how_patiently(connect):
 
 
 def test_facts_are_json_and_tell_what_was_asked(connect):
-    facts = connect("http://127.0.0.1:9/v1", temperature=0.5).facts()
+    facts = connect("http://127.0.0.1:9/v1", temperature=0.5).provenance()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["family"] == "api"
     assert facts["url"] == "http://127.0.0.1:9/v1"

@@ -13,7 +13,7 @@ from parallelbench.decoders.dapd import Dapd
 from parallelbench.decoders.dawn import Dawn
 from parallelbench.errors import ModelError, RequestError
 from parallelbench.model import Row
-from parallelbench.models.attention import Watch
+from parallelbench.models.attention import AttentionRecorder
 from parallelbench.models.hf import HuggingFace
 from parallelbench.setting import build, parse_settings
 from support import checkpoints, diffusion_gemma, golden
@@ -23,7 +23,7 @@ TOLERANCE = 1e-5
 MASKED = ("llada", "illada", "llada-moe", "dream")
 BLOCK = ("sdar", "sdar-moe", "llada2", "fast-dllm-v2", "nemotron")
 LENGTH = 8  # of a block
-NAMES = Watch.NAMES
+NAMES = AttentionRecorder.NAMES
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +190,13 @@ def test_a_block_model_tells_it_of_what_it_computes_and_0_of_the_rest(family, ca
 
 def test_a_row_that_does_not_ask_pays_nothing(folders, monkeypatch):
     watched = []
-    add = Watch.add
+    add = AttentionRecorder.add
 
     def counting(self, layer, query, *rest):
         watched.append(list(self.rows))
         add(self, layer, query, *rest)
 
-    monkeypatch.setattr(Watch, "add", counting)
+    monkeypatch.setattr(AttentionRecorder, "add", counting)
     model = opened(folders["llada"])
     rows = ragged(model.codec)
     told(model, rows)
@@ -217,7 +217,7 @@ def test_a_batch_leaves_room_for_what_it_is_asked(folders):
 
 def test_a_pass_that_fails_leaves_the_kernel_as_it_was(folders):
     model = opened(folders["llada"])
-    watch = Watch(2, NAMES, [0], 4)
+    watch = AttentionRecorder(2, NAMES, [0], 4)
     with pytest.raises(ValueError, match="input_ids"):
         watch.over(model.network)
     assert model.network.config._attn_implementation == "sdpa"
@@ -227,7 +227,7 @@ def test_a_network_that_does_not_show_its_attention_is_an_error_and_no_number(fo
     model = opened(folders["llada"])
     model.network.config.num_hidden_layers = 1
     # It has, and runs, one layer less than it was built with; now it says two.
-    watch = Watch(2, NAMES, [0], 4)
+    watch = AttentionRecorder(2, NAMES, [0], 4)
     ids = torch.tensor([[7, 8, 9, 10]])
     model.network.model.layers[0].self_attn.layer_idx = 1
     with pytest.raises(ModelError, match="does not show what its layers attend to"):

@@ -15,7 +15,7 @@ from parallelbench.errors import CheckpointError
 from parallelbench.model import Row
 from parallelbench.models.autoregressive import AutoregressiveModel
 from parallelbench.models.hf import HuggingFace
-from parallelbench.models.keyvalue import Store
+from parallelbench.models.keyvalue import KVStore
 from parallelbench.models.network import NetworkModel
 from parallelbench.setting import build, parse_settings, split_settings
 from support import checkpoints, golden
@@ -150,8 +150,8 @@ def test_predictions_are_golden_kept_or_not(folder):
     )
     assert gap(model.predict(nexts).logits, torch.stack(again)) <= TOLERANCE
     assert passed == [(4, 1)]
-    assert [model.load(row).tokens for row in nexts] == [1, 1, 1, 1]
-    model._store = Store(1)
+    assert [model.compute_cost(row).tokens for row in nexts] == [1, 1, 1, 1]
+    model._store = KVStore(1)
     assert gap(model.predict(nexts).logits, torch.stack(again)) <= TOLERANCE
     assert passed[1][1] > 1
 
@@ -160,7 +160,7 @@ def test_a_decode_is_the_same_in_any_batch_and_when_all_is_forgotten(folder):
     decoders = "confidence:k=8,random:k=4,temperature=0.9"
     batched = decoded(opened(folder), decoders)
     forgetful = opened(folder)
-    forgetful._store = Store(1)
+    forgetful._store = KVStore(1)
     alone = decoded(forgetful, decoders, batch_size=1)
     for key, outcome in batched.items():
         assert told(alone[key]) == told(outcome)
@@ -194,7 +194,7 @@ def test_rows_that_ask_for_nothing_are_told_nothing(folder):
     prompt = prompt_of(model.codec, 5)
     row = Row(prompt, prompt.canvas, torch.zeros(CANVAS, dtype=torch.bool))
     assert model.predict([row, row]).logits.shape == (0, checkpoints.ROWS)
-    assert model.load(row).tokens == 0
+    assert model.compute_cost(row).tokens == 0
 
 
 def written_from(config, folder, tokenizer):

@@ -12,7 +12,7 @@ from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
 from parallelbench.model import Row
 from parallelbench.models.hf import HuggingFace
-from parallelbench.models.keyvalue import Store
+from parallelbench.models.keyvalue import KVStore
 from parallelbench.setting import build, parse_settings, split_settings
 from support import checkpoints, golden
 from support.toys import Branching, Revising, Sliding, Steady, prompts
@@ -207,7 +207,7 @@ def test_neither_what_is_kept_nor_the_batch_changes_a_token(family, opened):
     kept = decoded(opened(family), decoders)
     anew = decoded(opened(family, cache="none"), decoders, batch_size=8)
     forgetful = opened(family)
-    forgetful._store = Store(1)
+    forgetful._store = KVStore(1)
     alone = decoded(forgetful, decoders, batch_size=1)
     assert {outcome.status for outcome in kept.values()} == {"ok"}
     for key, outcome in kept.items():

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from parallelbench.errors import CheckpointError, FieldError, UnknownNameError
 from parallelbench.model import MODELS
-from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.families import FAMILIES, family_of, stock_config
 from parallelbench.models.hf import HuggingFace
 from parallelbench.setting import build, parse_settings
@@ -39,7 +39,7 @@ def folders(tmp_path_factory):
 
 
 def loaded(folder, **fields):
-    return load_checkpoint(Wanted(path=str(folder), **fields))
+    return load_checkpoint(CheckpointRequest(path=str(folder), **fields))
 
 
 def tokens(count, seed=0):
@@ -391,7 +391,7 @@ def test_plain_tensors_in_a_pickle_load(folders, tmp_path):
     checkpoint = loaded(folder)
     expected = golden.logits(folders["llada"], tokens(20), everybody(20), torch.arange(20))
     assert gap(logits_of(checkpoint.network, tokens(20), everybody(20)), expected) <= TOLERANCE
-    assert list(checkpoint.facts["weights"]) == ["pytorch_model.bin"]
+    assert list(checkpoint.provenance["weights"]) == ["pytorch_model.bin"]
 
 
 class Malicious:
@@ -441,10 +441,10 @@ def set_traps(folder, marker):
 
 OPEN = """if True:
     import sys
-    from parallelbench.models.checkpoint import Wanted, load_checkpoint
+    from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
     for path in sys.argv[1:]:
-        checkpoint = load_checkpoint(Wanted(path=path))
-        print(checkpoint.family.name, checkpoint.facts["revision"])
+        checkpoint = load_checkpoint(CheckpointRequest(path=path))
+        print(checkpoint.family.name, checkpoint.provenance["revision"])
 """
 
 
@@ -667,8 +667,8 @@ def test_the_template_is_told_whether_the_model_may_think(folders):
     silent, thinking = (loaded(folders["sdar"], thinking=flag) for flag in (False, True))
     assert silent.codec.render(CHAT).endswith("assistant\n<think>\n\n</think>\n\n")
     assert thinking.codec.render(CHAT).endswith("assistant\n")
-    assert silent.facts["thinking"] is False
-    assert thinking.facts["thinking"] is True
+    assert silent.provenance["thinking"] is False
+    assert thinking.provenance["thinking"] is True
 
 
 def test_published_templates_render_as_published(folders):
@@ -740,8 +740,8 @@ def test_an_inexact_cache_is_another_model(folders):
 @pytest.mark.parametrize("family", checkpoints.FAMILIES)
 def test_facts_tell_what_was_loaded_as_json(family, folders):
     model = HuggingFace(path=str(folders[family])).open()
-    facts = json.loads(json.dumps(model.facts()))
-    assert facts == model.facts()
+    facts = json.loads(json.dumps(model.provenance()))
+    assert facts == model.provenance()
     assert facts["family"] == ("autoregressive" if family in AUTOREGRESSIVE else family)
     assert facts["network"] == type(model.network).__name__
     assert (facts["dtype"], facts["device"], facts["attention"]) == ("float32", "cpu", "sdpa")
@@ -832,7 +832,7 @@ def test_an_adapter_is_merged(family, folders, tmp_path):
     assert type(merged.network) is type(plain.network)
     assert not [name for name, _ in merged.network.named_parameters() if "lora" in name]
     assert merged.weights_digest != plain.weights_digest
-    assert set(merged.facts["weights"]) - set(plain.facts["weights"]) == {
+    assert set(merged.provenance["weights"]) - set(plain.provenance["weights"]) == {
         "peft/adapter_config.json",
         "peft/adapter_model.safetensors",
     }
@@ -999,19 +999,19 @@ def test_a_path_that_reads_like_a_field_is_given_by_name(folders, tmp_path):
         setting(f"hf:{folder}")
     found = setting(f"hf:path={folder},dtype=float32")
     assert found.fields["path"] == str(folder)
-    assert build(found, MODELS).open().facts()["family"] == "sdar"
+    assert build(found, MODELS).open().provenance()["family"] == "sdar"
 
 
 def test_fields_of_a_setting_reach_the_checkpoint(folders):
     found = setting(f"hf:{folders['sdar']}:dtype=bfloat16,device=cpu,attention=eager,thinking=true")
-    facts = build(found, MODELS).open().facts()
+    facts = build(found, MODELS).open().provenance()
     assert (facts["dtype"], facts["device"]) == ("bfloat16", "cpu")
     assert (facts["attention"], facts["thinking"]) == ("eager", True)
 
 
 def test_every_field_of_a_setting_but_the_adapters_own_is_one_of_the_checkpoint():
     ours = {field.name: field for field in dataclasses.fields(HuggingFace)}
-    theirs = {field.name: field for field in dataclasses.fields(Wanted)}
+    theirs = {field.name: field for field in dataclasses.fields(CheckpointRequest)}
     assert ours.keys() - theirs.keys() == {"cache", "block_length"}
     assert all(ours[name].default == theirs[name].default for name in theirs)
 

@@ -196,7 +196,7 @@ def test_a_causal_class_name_on_a_diffusion_model_is_refused(sign, folders, tmp_
     assert "say family=" in told
     assert "or family=autoregressive to write one token after another" in told
     with pytest.raises(CheckpointError, match="names the causal class"):
-        HuggingFace(path=str(folder)).gives()
+        HuggingFace(path=str(folder)).capabilities()
     assert family_of(config_of(folder), "autoregressive", "here").kind == "autoregressive"
 
 
@@ -207,7 +207,7 @@ def test_every_family_under_a_causal_name_is_refused_with_its_own_name(family, f
         return
     told = refused(changed(folders[family], tmp_path, architectures=[known.network]))
     assert f"family={family}" in told
-    assert HuggingFace(path=str(tmp_path), family=family).open().facts()["family"] == family
+    assert HuggingFace(path=str(tmp_path), family=family).open().provenance()["family"] == family
 
 
 def test_a_mask_token_in_the_tokenizer_gives_a_diffusion_model_away(folders, tmp_path):
@@ -217,7 +217,7 @@ def test_a_mask_token_in_the_tokenizer_gives_a_diffusion_model_away(folders, tmp
     told = refused(folder)
     assert "the tokenizer has <|MASK|>, as that of a diffusion model has; say family=sdar" in told
     named = HuggingFace(path=str(folder), family="autoregressive").open()
-    assert named.facts()["family"] == "autoregressive"
+    assert named.provenance()["family"] == "autoregressive"
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def test_what_a_model_will_give_is_known_before_it_is_opened(family, tmp_path):
     caches = ("none", "prefix", "dual") if family.kind == "masked" else (None,)
     for cache in caches:
         source = HuggingFace(path=path, cache=cache)
-        assert source.gives() == source.open().provides
-    assert HuggingFace.families()[family.name] == HuggingFace(path=path).gives()
+        assert source.capabilities() == source.open().capabilities
+    assert HuggingFace.families()[family.name] == HuggingFace(path=path).capabilities()
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from parallelbench.errors import CheckpointError
-from parallelbench.models.checkpoint import Wanted, load_checkpoint, load_codec_alone
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint, load_codec_alone
 from parallelbench.models.files import weight_files
 from parallelbench.models.hf import HuggingFace
 from support import checkpoints
@@ -31,7 +31,7 @@ def folder(published, tmp_path):
 
 
 def loaded(folder, **fields):
-    return load_checkpoint(Wanted(path=str(folder), **fields))
+    return load_checkpoint(CheckpointRequest(path=str(folder), **fields))
 
 
 def tensors(folder):
@@ -49,10 +49,10 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 def test_a_left_over_file_beside_shards_is_refused_unless_it_holds_the_same(folder):
     sound = loaded(folder)
-    assert list(sound.facts["weights"]) == SHARDS
+    assert list(sound.provenance["weights"]) == SHARDS
     left_over(folder, dict)
     same = loaded(folder)
-    assert list(same.facts["weights"]) == ["model.safetensors"]
+    assert list(same.provenance["weights"]) == ["model.safetensors"]
     assert all(
         torch.equal(one, other)
         for one, other in zip(sound.network.parameters(), same.network.parameters(), strict=True)
@@ -114,10 +114,10 @@ def test_a_byte_order_mark_has_no_effect_or_is_told(folder):
     stops = [checkpoints._LLADA_SPECIAL[name] for name in ("<|endoftext|>", "<|eot_id|>")]
     content = json.dumps({"eos_token_id": [7, *stops]})
     (folder / "generation_config.json").write_text(content, encoding="utf-8")
-    plain = load_codec_alone(Wanted(path=str(folder)), fetch=False)
+    plain = load_codec_alone(CheckpointRequest(path=str(folder)), fetch=False)
     assert 7 in plain.stop_ids
     (folder / "generation_config.json").write_text(content, encoding="utf-8-sig")
-    marked = load_codec_alone(Wanted(path=str(folder)), fetch=False)
+    marked = load_codec_alone(CheckpointRequest(path=str(folder)), fetch=False)
     assert (marked.stop_ids, marked.mask_id) == (plain.stop_ids, plain.mask_id)
     assert loaded(folder).codec.stop_ids == plain.stop_ids
     for name in ("config.json", "tokenizer.json", "model.safetensors.index.json"):
@@ -203,4 +203,4 @@ def test_ignored_fields_are_recorded(folder):
     (folder / "config.json").write_text(json.dumps({**config, "clip_qkv": 8.0}))
     with pytest.raises(CheckpointError, match=r"clip_qkv=8\.0"):
         of_model(folder)
-    assert of_model(folder, ignore="clip_qkv").facts()["ignored_fields"] == ["clip_qkv"]
+    assert of_model(folder, ignore="clip_qkv").provenance()["ignored_fields"] == ["clip_qkv"]

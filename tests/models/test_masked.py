@@ -12,7 +12,7 @@ from parallelbench.decoder import DECODERS
 from parallelbench.model import Row
 from parallelbench.models import network
 from parallelbench.models.hf import HuggingFace
-from parallelbench.models.keyvalue import Kept, Store
+from parallelbench.models.keyvalue import KVEntry, KVStore
 from parallelbench.setting import build, parse_settings, split_settings
 from support import checkpoints, golden
 from support.toys import FULL_CONTRACT, Branching, Steady, prompts
@@ -179,11 +179,11 @@ def test_a_row_may_say_who_attends_to_whom_and_where_it_stands(folder, attention
     # All of it matters: without it another row is predicted.
     for row, logits in zip(rows[1:], found[1:], strict=True):
         assert gap(logits, expected_of(folder, row)) > 0.01
-    assert opened(folder, cache="prefix").provides == frozenset()
+    assert opened(folder, cache="prefix").capabilities == frozenset()
     unshifted = set() if shift_of(folder) else {"unshifted"}
     maps = {"attention", "attention_late", "attention_last_four"}
     given = {"positions", "attention_mask", "shorter_rows"} | maps
-    assert model.provides == given | unshifted
+    assert model.capabilities == given | unshifted
 
 
 SETTINGS = "confidence:k=3,random:k=2,temperature=0.7,confidence:k=2,block_length=5"
@@ -335,14 +335,18 @@ def entered_and_later(codec):
         canvas[[window[0] + 1, window[1] - 1]] = tokens(2, seed=50 + number)
         wanted = canvas == codec.mask_id
         wanted[: window[0]] = wanted[window[1] :] = False
-        rows.append(Row(prompt, canvas, wanted, window=window, entered=entered))
+        rows.append(Row(prompt, canvas, wanted, window=window, window_snapshot=entered))
     return rows
 
 
 def first_calls(rows):
     codec = rows[0].prompt.codec
     return [
-        replace(row, canvas=row.entered, wanted=row.wanted | (row.entered == codec.mask_id))
+        replace(
+            row,
+            canvas=row.window_snapshot,
+            wanted=row.wanted | (row.window_snapshot == codec.mask_id),
+        )
         for row in rows
     ]
 
@@ -361,7 +365,7 @@ def expected_from_memory(folder, row, cache):
     logits = golden_from_memory(
         folder,
         torch.cat([prompt, row.canvas]),
-        torch.cat([prompt, row.entered]),
+        torch.cat([prompt, row.window_snapshot]),
         computed_part(folder, row, cache),
     )
     return logits[len(prompt) + row.wanted.nonzero().flatten() - shift_of(folder)]
@@ -371,33 +375,33 @@ def expected_from_memory(folder, row, cache):
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_a_cache_remembers_what_stood_outside_of_the_window(folder, cache, attention):
     model = opened(folder, cache=cache, attention=attention)
-    assert model.remembers
+    assert model.uses_window_snapshot
     later = entered_and_later(model.codec)
     firsts = first_calls(later)
     for row, found in zip(firsts, predicted(model, firsts), strict=True):
         # The first call of a window is the model itself.
         assert gap(found, expected_of(folder, row)) <= TOLERANCE
-        assert model.load(row).tokens == len(row.prompt.ids) + CANVAS
+        assert model.compute_cost(row).tokens == len(row.prompt.ids) + CANVAS
     asked = seen_by(model)
     expected = [expected_from_memory(folder, row, cache) for row in later]
     for row, found, due in zip(later, predicted(model, later), expected, strict=True):
         assert gap(found, due) <= TOLERANCE
         assert gap(found, expected_of(folder, row)) > 1e-3
-        assert model.load(row).tokens == int(computed_part(folder, row, cache).sum())
-        assert model.load(row).stored == 0
-    assert asked == [(4, max(model.load(row).tokens for row in later))]
+        assert model.compute_cost(row).tokens == int(computed_part(folder, row, cache).sum())
+        assert model.compute_cost(row).stored == 0
+    assert asked == [(4, max(model.compute_cost(row).tokens for row in later))]
     for row, due in zip(later, expected, strict=True):
         assert gap(predicted(model, [row])[0], due) <= TOLERANCE
     # Another strategy came into the same window of the same prompt with other tokens.
     entered = canvas_of(later[0].prompt, range(WINDOW[0]), seed=77)
-    twin = replace(later[0], canvas=entered.clone(), entered=entered)
+    twin = replace(later[0], canvas=entered.clone(), window_snapshot=entered)
     twin.canvas[WINDOW[0] + 1] = 9
     predicted(model, [replace(twin, canvas=entered)])
     found = predicted(model, [later[0], twin])
     assert gap(found[0], expected[0]) <= TOLERANCE
     assert gap(found[1], expected_from_memory(folder, twin, cache)) <= TOLERANCE
     # What had to make room is computed again, with the same result.
-    model._store = Store(1)
+    model._store = KVStore(1)
     for found, due in zip(predicted(model, later), expected, strict=True):
         assert gap(found, due) <= TOLERANCE
     # Both kinds of row in one call, and a wanted position outside of the window.
@@ -509,11 +513,11 @@ def test_only_the_lane_without_numbers_ends_in_an_error(cache, folders, crowd):
 def kept_of(positions):
     """Keys and values of 8 bytes per position."""
     tensor = torch.zeros(1, positions, 1)
-    return Kept((tensor,), (tensor,))
+    return KVEntry((tensor,), (tensor,))
 
 
 def test_a_store_forgets_what_was_used_longest_ago():
-    store = Store(40)
+    store = KVStore(40)
     for name in "abc":
         store[name] = kept_of(1)
     assert store["a"].bytes == 8
@@ -549,7 +553,7 @@ def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders
         model._bytes = room
         batches = model.batches(rows)
         assert sorted(index for batch in batches for index in batch) == list(range(40))
-        lengths = [model.load(rows[index]).tokens for batch in batches for index in batch]
+        lengths = [model.compute_cost(rows[index]).tokens for batch in batches for index in batch]
         assert lengths == sorted(lengths)
         for number, batch in enumerate(batches):
             assert len(batch) == 1 or taken(model, rows, batch) <= room
@@ -560,7 +564,7 @@ def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders
 
 def taken(model, rows, batch):
     """What a padded batch takes, by the model's own estimate of one row."""
-    tokens = max(model.load(rows[index]).tokens for index in batch)
+    tokens = max(model.compute_cost(rows[index]).tokens for index in batch)
     canvas = max(rows[index].canvas.numel() for index in batch)
     logits = canvas * checkpoints.ROWS * 16
     return len(batch) * (tokens * model._bytes_per_token + logits)

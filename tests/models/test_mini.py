@@ -40,7 +40,7 @@ def test_it_has_the_layout_that_llada_publishes(mini):
         types = {file.get_slice(name).get_dtype() for name in names}
     assert types == {"F16"}
     assert {"model.transformer.wte.weight", "model.transformer.blocks.3.ff_proj.weight"} < names
-    facts = mini.facts()
+    facts = mini.provenance()
     assert (facts["family"], facts["kind"], facts["dtype"]) == ("llada", "masked", "float32")
     by_path = parse_settings(f"hf:{FOLDER}:dtype=float32", MODELS)[0]
     assert build(by_path, MODELS).open().digest == mini.digest

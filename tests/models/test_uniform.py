@@ -13,7 +13,7 @@ from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import CheckpointError
 from parallelbench.model import Row
-from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.uniform import UniformModel, noise_tokens
 from parallelbench.setting import build, parse_settings
 from support import checkpoints, diffusion_gemma
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 
 def load(folder, **fields):
-    wanted = Wanted(path=str(folder), dtype="float32", device="cpu", **fields)
+    wanted = CheckpointRequest(path=str(folder), dtype="float32", device="cpu", **fields)
     return load_checkpoint(wanted)
 
 
@@ -436,7 +436,7 @@ def test_finished_blocks_are_encoded_and_later_ones_are_not_seen(finished, folde
     row.wanted[end:] = False
     expected = golden_block(folder, model, row, start, end)
     assert gap(model.predict([row]).logits, expected) <= TOLERANCE
-    assert model.load(row) == (end - start, 7 + start)
+    assert model.compute_cost(row) == (end - start, 7 + start)
 
 
 def test_a_block_is_predicted_alike_from_what_is_kept_and_from_nothing(checkpoint, fed):
@@ -576,10 +576,10 @@ def test_an_evaluation_runs_from_question_to_mark(folder):
 
 
 def test_facts_name_what_differs_from_the_published_sampler(model):
-    facts = model.facts()
+    facts = model.provenance()
     assert facts["self_conditioning"] == "by decoders that bring it"
     assert facts["canvas_length"] == CANVAS
     assert facts["variant"] == f"canvas_length={CANVAS}"
     assert facts["kind"] == "uniform"
-    assert model.provides == {"noise", "self_conditioning"}
-    assert (model.stops, model.remembers) == (False, False)
+    assert model.capabilities == {"noise", "self_conditioning"}
+    assert (model.stops, model.uses_window_snapshot) == (False, False)

@@ -30,7 +30,7 @@ LONGEST = 24
 class Landscape(Model):
     """Random weights; small ``pull`` makes predictions calm, large ``scale`` makes them sure."""
 
-    provides = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
+    capabilities = frozenset({"positions", "attention_mask", "shorter_rows", "unshifted"})
     digest = "landscape"
 
     def __init__(self, seed, scale=2.0, pull=1.0):
@@ -65,7 +65,7 @@ class Landscape(Model):
         lines = [self.logits(row.canvas, row.positions, row.attention)[row.wanted] for row in rows]
         return Prediction(logits=torch.cat(lines))
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 
@@ -82,7 +82,7 @@ class Script(Model):
         self.codec = CODEC
         self.calls = calls
         self.given = [dict(given)] * len(calls) if isinstance(given, dict) else list(given)
-        self.provides = Landscape.provides.union(*self.given)
+        self.capabilities = Landscape.capabilities.union(*self.given)
         self.rows = []
 
     def predict(self, rows):
@@ -93,7 +93,7 @@ class Script(Model):
         extras = {name: [each] for name, each in given.items()}
         return Prediction(logits=_lines(row, said), extras=extras)
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 
@@ -103,7 +103,7 @@ class Tale(Model):
     Of any other canvas it says what it says of the empty one.
     """
 
-    provides = Landscape.provides
+    capabilities = Landscape.capabilities
     digest = "tale"
 
     def __init__(self, told):
@@ -119,7 +119,7 @@ class Tale(Model):
             logits=torch.cat([_lines(*each) for each in zip(rows, said, strict=True)])
         )
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

@@ -61,7 +61,7 @@ class Scripted(Model):
             lines.append(self._logits[: len(row.canvas), written % 3][row.wanted].float())
         return Prediction(logits=torch.cat(lines))
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 
@@ -90,7 +90,7 @@ class Told(Model):
                 lines.append(line.log().float())
         return Prediction(logits=torch.stack(lines) if lines else torch.zeros(0, CODEC.size))
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

@@ -10,7 +10,7 @@ from parallelbench.model import Model, Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.score import Marks
-from parallelbench.task import Answers, Problem, Task, sample_rng
+from parallelbench.task import Answers, Question, Task, sample_rng
 
 WORDS = ("red", "green", "blue", "black", "white", "grey")
 
@@ -30,7 +30,7 @@ class Colours(Task):
         first, second = rng.sample(WORDS, 2)
         reference = f"{first}, {second}"
         spans = ((0, len(first)), (len(first) + 2, len(reference)))
-        return Problem(
+        return Question(
             slots={"colours": ", ".join(WORDS), "number": str(index)},
             reference=reference,
             facts={},
@@ -40,7 +40,7 @@ class Colours(Task):
     def score(self, sample, reply):
         first, _, second = reply.partition(", ")
         right = first in WORDS and second in WORDS and first != second
-        return Marks(float(right), float(right), problem=None if right else "wrong")
+        return Marks(float(right), float(right), failure=None if right else "wrong")
 
     def answers(self, sample, limit=100_000):
         return Answers.uniform(f"{a}, {b}" for a in WORDS for b in WORDS if a != b)
@@ -84,7 +84,7 @@ class ToyNetwork(Model):
             lines.append(logits[row.wanted].float())
         return Prediction(logits=torch.cat(lines))
 
-    def facts(self):
+    def provenance(self):
         return {}
 
 

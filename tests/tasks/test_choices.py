@@ -47,7 +47,7 @@ def posed(name, **facts):
 
 def verdict(task, sample, reply):
     marks = task.score(sample, reply)
-    return marks.strict, marks.lenient, marks.problem
+    return marks.strict, marks.lenient, marks.failure
 
 
 def entropy(values):

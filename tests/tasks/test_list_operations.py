@@ -61,7 +61,7 @@ def posed(name, **facts):
 
 def problem_of(operation, reply, **facts):
     task, sample = posed(f"list_operations/{operation}", items=["C", "A", "B"], **facts)
-    return task.score(sample, reply).problem
+    return task.score(sample, reply).failure
 
 
 # The laws.
@@ -74,7 +74,7 @@ def test_every_right_answer_scores_one(name, form):
         task, sample = draw(name, length=length, form=form)
         for answer in task.answers(sample).texts:
             marks = task.score(sample, answer)
-            assert (marks.strict, marks.lenient, marks.problem) == (1, 1, None)
+            assert (marks.strict, marks.lenient, marks.failure) == (1, 1, None)
             assert marks.parts == {"items": 1}
 
 
@@ -137,8 +137,8 @@ def test_a_list_too_long_to_enumerate_is_marked_all_the_same():
     task, sample = draw("list_operations/shuffle", length=26)
     items = sample.facts["items"]
     assert task.score(sample, written(items[1:] + items[:1])).strict == 1
-    assert task.score(sample, written(items)).problem == "identity"
-    assert task.score(sample, written([items[0], *items[:-1]])).problem == "repeated item"
+    assert task.score(sample, written(items)).failure == "identity"
+    assert task.score(sample, written([items[0], *items[:-1]])).failure == "repeated item"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -278,14 +278,14 @@ def test_of_two_faults_the_first_of_the_documented_order_is_named():
 def test_replacing_two_items_is_replacing_one_too_many():
     task, sample = posed("list_operations/replace_random", items=["C", "A", "B"], new="X")
     assert task.score(sample, "[X, A, B]").strict == 1
-    assert task.score(sample, "[X, X, B]").problem == "repeated item"
-    assert task.score(sample, "[X, B]").problem == "wrong length"
+    assert task.score(sample, "[X, X, B]").failure == "repeated item"
+    assert task.score(sample, "[X, B]").failure == "wrong length"
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_repeating_the_answer_of_the_worked_example_is_wrong(name):
     task, sample = draw(name, shots=1)
-    assert task.score(sample, sample.messages[1].content).problem == "unknown item"
+    assert task.score(sample, sample.messages[1].content).failure == "unknown item"
 
 
 # The readings.

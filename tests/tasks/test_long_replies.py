@@ -74,9 +74,9 @@ def test_an_engine_is_never_given_a_reply_that_is_too_long(name, monkeypatch):
     task = TASKS[name]()
     sample = draw(task, 0, 0)
     longest = "word " * (MOST_CHARACTERS // 5) + "w"
-    assert task.score(sample, longest).problem == "ungrammatical"
+    assert task.score(sample, longest).failure == "ungrammatical"
     assert engine.given == [MOST_CHARACTERS]
     marks = task.score(sample, longest + "w" * HOSTILE)
     assert engine.given == [MOST_CHARACTERS]
-    assert (marks.strict, marks.lenient, marks.problem) == (0.0, 0.0, "too long")
+    assert (marks.strict, marks.lenient, marks.failure) == (0.0, 0.0, "too long")
     assert marks.parts == task.score(sample, "").parts

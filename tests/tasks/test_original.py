@@ -586,7 +586,7 @@ def test_a_right_answer_as_the_files_write_it_passes_in_both_readings(shipped, n
     for index in (0, 1):
         sample = draw(task, 0, index)
         marks = task.score(sample, sample.reference)
-        assert (marks.strict, marks.lenient, marks.problem) == (1, 1, None)
+        assert (marks.strict, marks.lenient, marks.failure) == (1, 1, None)
         assert marks.parts == {"original": 1, "ours": 1}
 
 
@@ -594,7 +594,7 @@ def test_a_right_answer_as_the_files_write_it_passes_in_both_readings(shipped, n
 def test_a_right_text_passes_in_both_readings(shipped, name):
     task, sample = text_of(shipped, name)
     marks = task.score(sample, sample.reference)
-    assert (marks.strict, marks.lenient, marks.problem) == (1, 1, None)
+    assert (marks.strict, marks.lenient, marks.failure) == (1, 1, None)
 
 
 def test_marks_tell_the_originals_verdict_and_ours_beside_it(shipped):
@@ -609,7 +609,7 @@ def test_marks_tell_the_originals_verdict_and_ours_beside_it(shipped):
         marks = task.score(sample, reply)
         assert (marks.strict, marks.lenient) == (strict, lenient)
         assert marks.parts == {"original": lenient, "ours": ours}
-        assert marks.problem == (None if lenient else "wrong")
+        assert marks.failure == (None if lenient else "wrong")
     task = task_of(shipped, LATIN)
     sample = draw(task, 0, 0)
     # One row too long: the original takes it, and we do not.
@@ -697,7 +697,7 @@ def test_words_count_in_their_case_and_inside_others_by_the_originals_score(ship
     names = ("grammar@lingotweaker", "words_substring", WORDS_SCORE, "ours@lingotweaker")
     assert tuple(found.parts[name] for name in names) == pytest.approx(marks)
     assert (found.lenient, found.strict) == pytest.approx((marks[0], marks[3]))
-    assert (found.problem is None) == bool(marks[0])
+    assert (found.failure is None) == bool(marks[0])
 
 
 def test_a_reply_without_a_word_passes_the_originals_grammar_and_is_nothing_by_ours(shipped):

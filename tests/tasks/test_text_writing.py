@@ -253,7 +253,7 @@ def test_a_sentence_with_words_is_marked_for_grammar_and_strictly_for_whole_word
     task, sample = draw("w2s_easy", 0)
     assert sample.facts["words"] == ["cup", "tea", "spoon", "sugar"]
     marks = task.score(sample, reply)
-    assert (marks.strict, marks.lenient, marks.problem) == (strict, lenient, problem)
+    assert (marks.strict, marks.lenient, marks.failure) == (strict, lenient, problem)
     names = ("grammar", "words", "words_substring", "sentence_to_words_score")
     assert marks.parts == dict(zip(names, parts, strict=True))
     assert task.scores == names

@@ -34,7 +34,7 @@ def test_halves_of_two_people_are_nobody(name):
     for one, other in itertools.permutations(people, 2):
         reply = [glue(one, other) if person == one else person for person in people]
         marks = task.score(sample, written(reply))
-        assert (marks.lenient, marks.problem) == (0, "glued name")
+        assert (marks.lenient, marks.failure) == (0, "glued name")
 
 
 def test_swapped_last_names_are_two_glued_names():
@@ -42,7 +42,7 @@ def test_swapped_last_names_are_two_glued_names():
     one, two, three = sample.facts["items"]
     reply = written([three, glue(one, two), glue(two, one)])
     marks = task.score(sample, reply)
-    assert marks.problem == "glued name"
+    assert marks.failure == "glued name"
     assert marks.parts == {"items": pytest.approx(1 / 3)}
 
 
@@ -50,7 +50,7 @@ def test_a_newcomer_can_be_glued_too():
     task, sample = draw("waiting_line/replace_random", length=3)
     one, two, three = sample.facts["items"]
     reply = written([glue(sample.facts["new"], one), two, three])
-    assert task.score(sample, reply).problem == "glued name"
+    assert task.score(sample, reply).failure == "glued name"
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_a_name_that_is_not_glued_is_unknown(wrong):
     task, sample = draw("waiting_line/copy", length=3)
     first, last = sample.facts["items"][0].split()
     reply = written([wrong.format(first=first, last=last), *sample.facts["items"][1:]])
-    assert task.score(sample, reply).problem == "unknown item"
+    assert task.score(sample, reply).failure == "unknown item"
 
 
 def test_a_glued_name_goes_before_an_unknown_one_and_after_a_repeated_one():
     task, sample = draw("waiting_line/copy", length=3)
     one, two, three = sample.facts["items"]
     assert (
-        task.score(sample, written(["Nobody Here", glue(one, two), three])).problem == "glued name"
+        task.score(sample, written(["Nobody Here", glue(one, two), three])).failure == "glued name"
     )
-    assert task.score(sample, written([glue(one, two), three, three])).problem == "repeated item"
+    assert task.score(sample, written([glue(one, two), three, three])).failure == "repeated item"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -97,7 +97,7 @@ def test_people_are_sorted_by_their_whole_names():
     task, sample = draw("waiting_line/sort", length=6)
     assert sample.reference == written(sorted(sample.facts["items"]))
     by_last_name = sorted(sample.facts["items"], key=lambda person: person.split()[1])
-    assert task.score(sample, written(by_last_name)).problem == "wrong order"
+    assert task.score(sample, written(by_last_name)).failure == "wrong order"
 
 
 def test_every_name_is_a_word_of_its_own():

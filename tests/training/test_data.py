@@ -215,11 +215,11 @@ def test_a_tokenizer_of_other_words_is_refused():
 
 
 def test_a_tokenizer_of_subwords_may_split_names(tmp_path):
-    from parallelbench.models.checkpoint import Wanted, load_checkpoint
+    from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
     from support import checkpoints
 
     folder = checkpoints.write_checkpoint("llada", tmp_path / "llada")
-    codec = load_checkpoint(Wanted(path=str(folder))).codec
+    codec = load_checkpoint(CheckpointRequest(path=str(folder))).codec
     look_over(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
 
 

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from parallelbench.model import Row
-from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.masked import MaskedModel
 from parallelbench.training.data import Example
 from parallelbench.training.objective import alike, collate, draw_counts, draw_masks, losses
@@ -190,7 +190,7 @@ def test_prompt_and_open_tokens_stay_and_masked_ones_are_hidden():
 @pytest.mark.parametrize("family", ["llada", "dream"])
 def test_a_network_is_trained_on_what_its_adapter_predicts(family, tmp_path):
     folder = checkpoints.write_checkpoint(family, tmp_path / family)
-    checkpoint = load_checkpoint(Wanted(path=str(folder), device="cpu"))
+    checkpoint = load_checkpoint(CheckpointRequest(path=str(folder), device="cpu"))
     codec = checkpoint.codec
     (plain,) = prompts(codec, 1, canvas_length=8)
     drawn, masks, rows = [], [], []

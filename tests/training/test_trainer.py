@@ -18,7 +18,7 @@ from parallelbench.errors import (
     RunFileError,
     StorageError,
 )
-from parallelbench.models.checkpoint import Wanted, load_checkpoint
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.prompt import build_prompt
 from parallelbench.training import AdamW, Base, Muon, Scratch, train, trainer
 from parallelbench.training.data import training_rng
@@ -82,7 +82,7 @@ def test_the_folder_holds_the_checkpoint_and_how_it_came_about(small, tmp_path):
     assert record["samples"] == 24
     assert record["seconds"] >= 0
     assert record["environments"][0]["packages"]["torch"] == torch.__version__
-    load_checkpoint(Wanted(path=str(folder), device="cpu"))
+    load_checkpoint(CheckpointRequest(path=str(folder), device="cpu"))
 
 
 def test_the_log_tells_each_task_with_its_floor(small, tmp_path):
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_after_the_step_and_saves_it(small, tmp_path):
         train(small(), tmp_path / "out", log_every=1, device="cpu", progress=press)
     assert signal.getsignal(signal.SIGINT) is before
     assert torch.load(tmp_path / "out" / STATE, weights_only=True)["step"] == 3
-    load_checkpoint(Wanted(path=str(tmp_path / "out"), device="cpu"))
+    load_checkpoint(CheckpointRequest(path=str(tmp_path / "out"), device="cpu"))
     told = []
     cut = train(small(), tmp_path / "out", log_every=1, device="cpu", progress=told.append)
     assert told[0].step == 3
@@ -238,7 +238,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(
     with pytest.raises(CheckpointError, match=r"step 5: the loss became .*step 4 is kept"):
         train(small(), out, device="cpu", save_every=2, log_every=2)
     monkeypatch.undo()
-    load_checkpoint(Wanted(path=str(out), device="cpu"))
+    load_checkpoint(CheckpointRequest(path=str(out), device="cpu"))
     assert same(good, train(small(), out, device="cpu", save_every=2, log_every=2))
 
 
@@ -328,7 +328,7 @@ def test_a_network_that_reads_only_the_last_message_is_not_shown_the_example(sma
     for last_message in (False, True):
         plan = small(tasks=tasks, start=Scratch(**size, last_message=last_message), steps=1)
         folder = train(plan, tmp_path / str(last_message), device="cpu")
-        codec = load_checkpoint(Wanted(path=str(folder), device="cpu")).codec
+        codec = load_checkpoint(CheckpointRequest(path=str(folder), device="cpu")).codec
         built = plan.built
         without, shown = (
             build_prompt(task, task.draw(training_rng(0, task.name, 0), 0), codec).ids.tolist()
