@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from parallelbench.errors import RequestError, StorageError
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.results.result import Result, summarize, with_throughput
 from parallelbench.run.rundir import RunDirectory, storage
 from parallelbench.run.runfile import RunFile
@@ -223,17 +223,10 @@ def _remarks(exported: Exported, *, everything: bool) -> Iterator[str]:
 
 def in_order(run: RunDirectory) -> list[Record]:
     """Return the decodes of ``run``, one each, in the order of the run file."""
-    places = run.runfile.places
-    latest = {record.key: record for record in run.records()}
+    runfile = run.runfile
     return sorted(
-        latest.values(),
-        key=lambda record: (
-            places["model"][record.model],
-            places["task"][record.task_label],
-            places["decoder"][record.decoder_label],
-            record.index,
-            record.repeat,
-        ),
+        latest_records(run.records()),
+        key=lambda record: (*runfile.setting_order(record), record.index, record.repeat),
     )
 
 

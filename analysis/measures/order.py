@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Int
 
 from parallelbench.analysis.measures.statistics import bootstrap_mean
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.results.intervals import Estimate
 
 
@@ -162,7 +162,7 @@ def order_summaries(records: Iterable[Record], *, answer_only: bool = False) -> 
         answer_only: See :func:`decoding_order`.
     """
     groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in {record.key: record for record in records}.values():
+    for record in latest_records(records):
         if record.marks is not None:
             groups[record.model, record.task_label, record.decoder_label].append(record)
     return [_summary(*key, group, answer_only=answer_only) for key, group in groups.items()]

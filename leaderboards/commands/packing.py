@@ -151,7 +151,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"{directory.path} is shard {directory.shard} of a run; merge all shards first: "
             "parallelbench merge SHARD... --out RUN"
         )
-    latest = {record.key: record for record in directory.records()}
+    latest = directory.runfile.in_order(directory.records())
     missing = directory.decodes - len(latest)
     again = f"parallelbench run {directory.path / 'run.yaml'} --out {directory.path}"
     if missing:
@@ -159,7 +159,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"{directory.path} is not finished: {missing} of {directory.decodes} decodes are "
             f"missing; go on with: {again}"
         )
-    failed = [record for record in latest.values() if record.status == "error"]
+    failed = [record for record in latest if record.status == "error"]
     if failed:
         raise RunFileError(
             f"{len(failed)} decodes of {directory.path} ended in an error, the first with "
@@ -172,18 +172,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"decoder {strange[0]!r} reads a file that an entry does not hold, so nobody could "
             "check it; run without it"
         )
-    places = directory.runfile.places
-    return sorted(latest.values(), key=lambda record: _place(record, places))
-
-
-def _place(record: Record, places: Mapping[str, Mapping[str, int]]) -> tuple[int, ...]:
-    return (
-        places["model"][record.model],
-        places["task"][record.task_label],
-        record.index,
-        record.repeat,
-        places["decoder"][record.decoder_label],
-    )
+    return latest
 
 
 def _submission(

@@ -60,8 +60,8 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         with whole.appending() as writer:
             for shard in shards:
                 for record in shard.records():
-                    if found.kept.get(_place(record, runfile)) == digest_of(record):
-                        del found.kept[_place(record, runfile)]
+                    if found.kept.get(runfile.decode_order(record)) == digest_of(record):
+                        del found.kept[runfile.decode_order(record)]
                         writer.append(record)
         for shard in shards:
             for start in shard.environments():
@@ -73,7 +73,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     return Merged(RunDirectory(out, runfile), found.duplicates)
 
 
-#: Where a decode stands in its run: model, task, sample, decoder, repeat.
+#: The place of a decode in its run, see :meth:`RunFile.decode_order`.
 _Place = tuple[int, int, int, int, int]
 
 
@@ -120,7 +120,7 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
             refuse_other_samples(
                 record, str(shard.path), samples, "only shards with the same can be merged"
             )
-            place, digest = _place(record, shard.runfile), digest_of(record)
+            place, digest = shard.runfile.decode_order(record), digest_of(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
                 if known is None:
@@ -215,17 +215,6 @@ def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
     if part.count > 1:
         told += f" --shard {part}"
     return f"{told} --out {begun[0]}" if begun else told
-
-
-def _place(record: Record, runfile: RunFile) -> _Place:
-    places = runfile.places
-    return (
-        places["model"][record.model],
-        places["task"][record.task_label],
-        record.index,
-        places["decoder"][record.decoder_label],
-        record.repeat,
-    )
 
 
 def digest_of(record: Record) -> bytes:
