@@ -85,8 +85,8 @@ def _write_run(
     """Write the run, whole or not at all; return how marks agree, by task."""
     from parallelbench.errors import StorageError
     from parallelbench.run.environment import environment
-    from parallelbench.run.merge import appearing
-    from parallelbench.run.rundir import RunDirectory, storage
+    from parallelbench.run.rundir import RunDirectory
+    from parallelbench.storage.folders import appearing, storage
 
     with storage(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -111,7 +111,7 @@ def _write_run(
 def _bundled(found: PublishedResults, out: Path) -> Iterator[str]:
     """Write what was asked beside the run; it is gone again where the run is not written."""
     from parallelbench.errors import StorageError
-    from parallelbench.run.rundir import storage, write_whole
+    from parallelbench.storage.folders import storage, write_whole
     from parallelbench.tasks.original_bundle import bundle_of, digest_of
 
     path = _bundle(out)

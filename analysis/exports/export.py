@@ -19,14 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parallelbench.errors import RequestError, StorageError
+from parallelbench.errors import RequestError
 from parallelbench.record import Record, latest_records
 from parallelbench.results.result import Result, summarize, with_throughput
-from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import draw
 from parallelbench.sample import Sample
 from parallelbench.setting import Setting, build
+from parallelbench.storage.folders import refuse_occupied, storage
 from parallelbench.task import TASKS, Task
 
 
@@ -198,8 +199,7 @@ def export(
             "to export; parallelbench run, with the same --out, goes on with it"
         )
     with storage(folder):
-        if folder.exists() and any(folder.iterdir()):
-            raise StorageError(f"{folder} is not empty; give a new or empty folder as --out")
+        refuse_occupied(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = form(exported, folder)
     return Written(files, list(_remarks(exported, everything=everything)))

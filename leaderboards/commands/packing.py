@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from parallelbench.console.progress import SILENT, Progress
-from parallelbench.errors import RunFileError, StorageError, SubmissionError
+from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS
 from parallelbench.leaderboards.entry.eligibility import reads_a_file, refuse_published, season_of
 from parallelbench.leaderboards.entry.folder import (
@@ -34,10 +34,10 @@ from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
 from parallelbench.record import Record, to_line
 from parallelbench.results.result import summarize
-from parallelbench.run.merge import appearing
-from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
+from parallelbench.storage.folders import appearing, refuse_occupied, storage
 from parallelbench.task import TASKS
 
 #: Decompressed bytes of one file of records: at most 3 MB when compressed.
@@ -98,9 +98,7 @@ def pack(  # noqa: PLR0913  what follows the statement may be left out
         RequestError: The run is not finished, not of a season, or has decodes that failed.
         SubmissionError: A board would refuse the entry.
     """
-    with storage(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
+    refuse_occupied(out)
     directory = RunDirectory.open(run)
     refuse_published(directory.runfile, str(run))
     season = season_of(directory.runfile, str(run))
