@@ -24,7 +24,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("parallelbench")
+        # Kept, so that this function is not called again.
+        return globals().setdefault(name, version("parallelbench"))
     if name in __all__:
         from parallelbench import evaluation
         from parallelbench.checks import conformance

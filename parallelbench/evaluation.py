@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,7 +150,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
                 lines = [each.line for each in measured]
                 session |= crew.noted(stopwatch)
             records = (from_line(line, "a record") for line in lines)
-            return Evaluation(runfile, _in_order(runfile, records), None, [session])
+            return Evaluation(runfile, runfile.in_order(records), None, [session])
         directory = run(
             runfile,
             Path(out),
@@ -179,25 +179,7 @@ def load_run(path: str | Path) -> Evaluation:
 def _evaluation_of(directory: RunDirectory) -> Evaluation:
     return Evaluation(
         directory.runfile,
-        _in_order(directory.runfile, directory.records()),
+        directory.runfile.in_order(directory.records()),
         directory.path,
         directory.environments(),
     )
-
-
-def _in_order(runfile: RunFile, records: Iterable[Record]) -> list[Record]:
-    """Return one record per decode in the order of the run file; they come as they finish."""
-    places = runfile.places
-
-    def place(record: Record) -> tuple[int, ...]:
-        return (
-            places["model"][record.model],
-            places["task"][record.task_label],
-            record.index,
-            record.repeat,
-            places["decoder"][record.decoder_label],
-        )
-
-    # A record that replaced an error stands behind it.
-    latest = {record.key: record for record in records}
-    return sorted(latest.values(), key=place)

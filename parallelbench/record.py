@@ -7,8 +7,8 @@ and never becomes a wrong number.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -280,6 +280,55 @@ class Record(BaseModel):
             why = "a server decoded it" if self.published is None else "only its reply is published"
             raise RecordsError(f"the record of {self.model} on {self.sample} has no steps: {why}")
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
+
+
+#: What no two decodes of one run share: model, task, sample number, decoder and repeat.
+DecodeKey = tuple[str, str, int, str, int]
+
+
+@runtime_checkable
+class SettingLabels(Protocol):
+    """The labels of a (model, task, decoder) setting, which records and results have."""
+
+    @property
+    def model(self) -> str:
+        """Label of the model."""
+
+    @property
+    def task_label(self) -> str:
+        """Label of the task."""
+
+    @property
+    def decoder_label(self) -> str:
+        """Label of the decoder."""
+
+
+@runtime_checkable
+class DecodeLabels(SettingLabels, Protocol):
+    """What tells the decodes of a run apart, which records and their summaries have."""
+
+    @property
+    def index(self) -> int:
+        """Number of the sample within the task."""
+
+    @property
+    def repeat(self) -> int:
+        """Number of the decode of this sample, from 0."""
+
+    @property
+    def key(self) -> DecodeKey:
+        """Model, task, sample number, decoder and repeat."""
+
+
+_D = TypeVar("_D", bound=DecodeLabels)
+
+
+def latest_records(records: Iterable[_D]) -> list[_D]:
+    """Return the last record of each decode, in order of first appearance.
+
+    A decode that ended in an error is tried again, and its new record is appended.
+    """
+    return list({record.key: record for record in records}.values())
 
 
 @runtime_checkable

@@ -6,7 +6,8 @@ Final tokens, decoding order, revisions and all counts of a record are derived f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -68,29 +69,49 @@ class Trace:
         """Positions that the model's stop rule filled."""
         return len(self.positions[-1]) if self.stopped else 0
 
-    def replay(self, initial: Sequence[int]) -> list[int]:
-        """Return the canvas that these steps make of ``initial``.
+    def canvases(self, initial: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the canvas before the first step, and after every step.
+
+        Args:
+            initial: The canvas at the start.
 
         Raises:
             ValueError: A step writes outside the canvas.
+
+        Example:
+            >>> trace = Trace([[1], [0]], [[7], [8]], [1, 1], [2, 2], [0, 0])
+            >>> list(trace.canvases([9, 9]))
+            [[9, 9], [9, 7], [8, 7]]
         """
         canvas = list(initial)
+        yield canvas
         for step, (positions, ids) in enumerate(zip(self.positions, self.ids, strict=True)):
+            canvas = canvas.copy()
             for position, token in zip(positions, ids, strict=True):
                 if not 0 <= position < len(canvas):
                     raise ValueError(
                         f"step {step} writes position {position} of a canvas of {len(canvas)}"
                     )
                 canvas[position] = token
-        return canvas
+            yield canvas
+
+    def replay(self, initial: Sequence[int]) -> list[int]:
+        """Return the canvas after the last step.
+
+        Args:
+            initial: The canvas at the start.
+
+        Raises:
+            ValueError: A step writes outside the canvas.
+        """
+        return deque(self.canvases(initial), maxlen=1)[0]
 
     def first_commit(self, length: int, mask_id: int) -> list[int | None]:
         """Return the step in which each position was first written; None where never."""
         steps: list[int | None] = [None] * length
-        for step, (positions, ids) in enumerate(zip(self.positions, self.ids, strict=True)):
-            for position, token in zip(positions, ids, strict=True):
-                if token != mask_id and steps[position] is None:
-                    steps[position] = step
+        for step, position, token in self._writes():
+            if token != mask_id and steps[position] is None:
+                steps[position] = step
         return steps
 
     def last_commit(self, length: int, mask_id: int) -> list[int | None]:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.registry import unknown
-from parallelbench.run.rundir import storage, write_whole
+from parallelbench.storage.folders import storage, write_whole
 from parallelbench.tasks.original_rules import METRICS
 
 

@@ -21,11 +21,11 @@ from parallelbench.model import MODELS
 from parallelbench.record import Record
 from parallelbench.registry import load_plugins
 from parallelbench.run.environment import environment
-from parallelbench.run.merge import appearing
 from parallelbench.run.recording import DecodeId, ReplyContext, draw, published_record_of
-from parallelbench.run.rundir import RunDirectory, storage, write_whole
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
+from parallelbench.storage.folders import appearing, refuse_occupied, storage, write_whole
 from parallelbench.task import TASKS
 from parallelbench.tasks.original_bundle import bundle_of, digest_of
 from parallelbench.tasks.original_results import PublishedResults, read_results
@@ -89,9 +89,7 @@ def _write_run(
     published: PublishedResults, out: Path, grammar: str, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Write the run, completely or not at all; return the counts of agreement by task."""
-    with storage(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
+    refuse_occupied(out)
     agreed: dict[str, Counter[str]] = {}
     with _bundled(published, out) as digest:
         runfile, tasks = _runfile(published, str(_bundle(out)), digest, grammar)

@@ -76,7 +76,7 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
     with shown(f"comparing {' with '.join(str(run) for run in (run_a, run_b) if run)}"):
         found = carry_out(run_a, run_b, models=models, decoders=decoders)
     if out is not None:
-        from parallelbench.run.rundir import storage
+        from parallelbench.storage.folders import storage
 
         with storage(out):
             out.parent.mkdir(parents=True, exist_ok=True)

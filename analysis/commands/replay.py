@@ -114,7 +114,7 @@ def _tick(scene: Scene, step: int) -> int:
 
 def _draw(replays: Sequence[Replay], delay: float, out: Path, digest: str) -> None:
     from parallelbench.analysis.replay.scene import scene_of
-    from parallelbench.run.rundir import storage
+    from parallelbench.storage.folders import storage
 
     if out.suffix == ".svg":
         from parallelbench.analysis.replay.svg import to_svg

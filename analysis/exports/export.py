@@ -19,13 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from parallelbench.errors import RequestError, StorageError
-from parallelbench.record import Record
+from parallelbench.errors import RequestError
+from parallelbench.record import Record, latest_records
 from parallelbench.results.result import Result, summarize, with_throughput
 from parallelbench.run.recording import draw
-from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
+from parallelbench.storage.folders import refuse_occupied, storage
 from parallelbench.task import TASKS, Sample, Task
 
 
@@ -197,8 +198,7 @@ def export(
             "to export; parallelbench run, with the same --out, goes on with it"
         )
     with storage(folder):
-        if folder.exists() and any(folder.iterdir()):
-            raise StorageError(f"{folder} is not empty; give a new or empty folder as --out")
+        refuse_occupied(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = form(exported, folder)
     return Written(files, list(_remarks(exported, everything=everything)))
@@ -222,17 +222,10 @@ def _remarks(exported: Exported, *, everything: bool) -> Iterator[str]:
 
 def in_order(run: RunDirectory) -> list[Record]:
     """Return the decodes of ``run``, one each, in the order of the run file."""
-    places = run.runfile.places
-    latest = {record.key: record for record in run.records()}
+    runfile = run.runfile
     return sorted(
-        latest.values(),
-        key=lambda record: (
-            places["model"][record.model],
-            places["task"][record.task_label],
-            places["decoder"][record.decoder_label],
-            record.index,
-            record.repeat,
-        ),
+        latest_records(run.records()),
+        key=lambda record: (*runfile.setting_order(record), record.index, record.repeat),
     )
 
 

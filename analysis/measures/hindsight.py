@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.analysis.measures.sweep import Sweep, sweep_of
+from parallelbench.record import latest_records
 from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.results.result import Result, summarize
 
@@ -81,7 +82,7 @@ def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
 def _chosen(records: Sequence[AnyRecord], name: str) -> Iterator[RecordSummary]:
     """Yield the records of each sample's best setting, under the oracle's own name."""
     summaries = RecordSummaries()
-    latest = {record.key: summaries.of(record) for record in records}.values()
+    latest = latest_records(map(summaries.of, records))
     models: dict[str, list[RecordSummary]] = defaultdict(list)
     for record in latest:
         models[record.model].append(record)

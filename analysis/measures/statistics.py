@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from parallelbench.analysis.measures.sweep import mark_of, refuse_other_samples
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.results.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -407,7 +407,7 @@ def mcnemar_of(pairs: Pairs) -> McNemar | None:
 
 def _by_decode(records: Iterable[Record]) -> dict[tuple[str, int, int], Record]:
     found: dict[tuple[str, int, int], Record] = {}
-    for record in {record.key: record for record in records}.values():
+    for record in latest_records(records):
         decode = (record.task_label, record.index, record.repeat)
         if decode in found:
             raise ValueError(

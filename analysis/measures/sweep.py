@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.errors import RequestError
+from parallelbench.record import latest_records
 from parallelbench.results.record_summary import AnyRecord
 from parallelbench.setting import Setting
 
@@ -150,7 +151,7 @@ def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
             settings met different samples under the same number.
         ValueError: There is no record, or they are of several models.
     """
-    latest = list({record.key: record for record in records}.values())
+    latest = latest_records(records)
     models = sorted({record.model for record in latest})
     if len(models) != 1:
         raise ValueError(f"a sweep is made of the records of one model, got models {models}")

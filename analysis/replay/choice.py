@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from parallelbench.analysis.replay.gallery import Gallery, gallery_of
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.registry import unknown
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
@@ -47,15 +47,15 @@ def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
     """
     wanted = _looked_up(run.runfile, wanted)
     place = None if wanted.sample is None else _place(run, wanted.sample)
-    records = {record.key: record for record in run.records() if _asked(record, wanted, place)}
+    records = latest_records(each for each in run.records() if _asked(each, wanted, place))
     if not records:
         raise RecordsError(
             f"{run.path} holds no decode {_described(wanted)} yet; "
             "parallelbench run, with the same --out, goes on with it"
         )
-    steered = [record for record in records.values() if record.trace is not None]
+    steered = [record for record in records if record.trace is not None]
     if not steered:
-        names = ", ".join(sorted({record.model for record in records.values()}))
+        names = ", ".join(sorted({record.model for record in records}))
         raise RecordsError(
             f"{run.path} has no steps of {names}: a server decoded by itself and showed replies "
             "alone, so there is nothing to replay"

@@ -17,6 +17,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -138,22 +139,21 @@ class Replayer:
         """
         trace, _, _, mask_id, end_id = record.decoding
         ground = self._ground(record)
-        canvas = list(record.canvas)
         ends = frozenset({end_id, *record.stop_ids})
         left = None if ground.law is None else Left(ground.law, mask_id, ends, end_id)
-        before = None if left is None else left.fits(canvas)
+        before = None if left is None else left.fits(record.canvas)
         answers = None if before is None else int(before.sum())
         steps: list[Step] = []
-        for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
+        canvases = pairwise(trace.canvases(record.canvas))
+        columns = zip(canvases, trace.positions, trace.ids, trace.rows, strict=True)
+        for (canvas, following), positions, ids, rows in columns:
             bits = None
             probabilities: tuple[float | None, ...] = ()
             if left is not None and rows:
                 written = [p for p, token in zip(positions, ids, strict=True) if token != mask_id]
                 bits = left.unknowable(canvas, written)
                 probabilities = left.probabilities(canvas, positions, ids)
-            for position, token in zip(positions, ids, strict=True):
-                canvas[position] = token
-            fitting = None if left is None else int(left.fits(canvas).sum())
+            fitting = None if left is None else int(left.fits(following).sum())
             steps.append(Step(tuple(positions), tuple(ids), bits, fitting, probabilities))
         return Replay(
             record,

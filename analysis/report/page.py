@@ -53,6 +53,7 @@ from parallelbench.analysis.report.columns import COLUMNS
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, text_report
 from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import StorageError
+from parallelbench.record import latest_records
 from parallelbench.results import throughput
 from parallelbench.results.record_summary import RecordSummaries, RecordSummary
 from parallelbench.results.result import (
@@ -248,8 +249,8 @@ def _commands(run: RunDirectory) -> list[str]:
 
 def _errors(records: Iterable[RecordSummary]) -> list[str]:
     """Return what went wrong in decodes that ended in an error, most frequent first."""
-    latest = {record.key: record for record in records}
-    counts = Counter(record.error or "" for record in latest.values() if record.status == "error")
+    latest = latest_records(records)
+    counts = Counter(record.error or "" for record in latest if record.status == "error")
     told = [f"{count} decodes: {error}" for error, count in counts.most_common(_ERRORS)]
     rest = len(counts) - _ERRORS
     return [*told, f"{rest} more kinds of errors"] if rest > 0 else told
@@ -257,15 +258,7 @@ def _errors(records: Iterable[RecordSummary]) -> list[str]:
 
 def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
     """Sort by the run file; records come in the order in which they were finished."""
-    places = run.runfile.places
-    return sorted(
-        results,
-        key=lambda result: (
-            places["model"][result.model],
-            places["task"][result.task_label],
-            places["decoder"][result.decoder_label],
-        ),
-    )
+    return sorted(results, key=run.runfile.setting_order)
 
 
 def write_report(  # noqa: PLR0913  each is a part of the page

@@ -7,7 +7,6 @@ can state how far an entry was checked.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from parallelbench import __version__
 from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, confined
@@ -27,8 +27,7 @@ from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
 from parallelbench.record import from_line
-from parallelbench.run.merge import appearing
-from parallelbench.run.rundir import storage
+from parallelbench.storage.folders import appearing, storage
 
 #: Where the entries of this project stand.
 BOARD: Final = Path("leaderboards") / "submissions"
@@ -120,7 +119,7 @@ def write_check(board: Path, found: Verified) -> None:
         "manifest_sha256": found.digest,
         "level": entry.level,
         "date": datetime.now(UTC).date().isoformat(),
-        "library_version": importlib.metadata.version("parallelbench"),
+        "library_version": __version__,
         "records": len(entry.records),
         "remarks": list(entry.remarks),
         "redecoded": {label: each.model_dump() for label, each in entry.redecoded.items()},

@@ -63,7 +63,7 @@ from parallelbench.leaderboards.entry.entry import Entry
 from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
 from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.results.intervals import Estimate, Interval, percentile_interval
 from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.setting import Setting
@@ -382,7 +382,7 @@ def _decoded(entry: Entry, of_season: Season) -> list[_Decoded]:
     places = {task.label: place for place, task in enumerate(of_season.tasks)}
     models: dict[str, list[Record]] = defaultdict(list)
     # Of several records of the same decode only the last counts: it replaced an error.
-    for record in {record.key: record for record in entry.records}.values():
+    for record in latest_records(entry.records):
         if record.index in of_season.test and record.task_label in places:
             models[record.model].append(record)
     return [

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from parallelbench.console.progress import SILENT, Progress
-from parallelbench.errors import RunFileError, StorageError, SubmissionError
+from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS
 from parallelbench.leaderboards.entry.eligibility import reads_a_file, refuse_published, season_of
 from parallelbench.leaderboards.entry.folder import (
@@ -34,10 +34,10 @@ from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
 from parallelbench.record import Record, to_line
 from parallelbench.results.result import summarize
-from parallelbench.run.merge import appearing
-from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
+from parallelbench.storage.folders import appearing, refuse_occupied, storage
 from parallelbench.task import TASKS
 
 #: Decompressed bytes of one file of records: at most 3 MB when compressed.
@@ -98,9 +98,7 @@ def pack(  # noqa: PLR0913  what follows the statement may be left out
         RequestError: The run is not finished, not of a season, or has decodes that failed.
         SubmissionError: A board would refuse the entry.
     """
-    with storage(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
+    refuse_occupied(out)
     directory = RunDirectory.open(run)
     refuse_published(directory.runfile, str(run))
     season = season_of(directory.runfile, str(run))
@@ -151,7 +149,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"{directory.path} is shard {directory.shard} of a run; merge all shards first: "
             "parallelbench merge SHARD... --out RUN"
         )
-    latest = {record.key: record for record in directory.records()}
+    latest = directory.runfile.in_order(directory.records())
     missing = directory.decodes - len(latest)
     again = f"parallelbench run {directory.path / 'run.yaml'} --out {directory.path}"
     if missing:
@@ -159,7 +157,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"{directory.path} is not finished: {missing} of {directory.decodes} decodes are "
             f"missing; go on with: {again}"
         )
-    failed = [record for record in latest.values() if record.status == "error"]
+    failed = [record for record in latest if record.status == "error"]
     if failed:
         raise RunFileError(
             f"{len(failed)} decodes of {directory.path} ended in an error, the first with "
@@ -172,18 +170,7 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"decoder {strange[0]!r} reads a file that an entry does not hold, so nobody could "
             "check it; run without it"
         )
-    places = directory.runfile.places
-    return sorted(latest.values(), key=lambda record: _place(record, places))
-
-
-def _place(record: Record, places: Mapping[str, Mapping[str, int]]) -> tuple[int, ...]:
-    return (
-        places["model"][record.model],
-        places["task"][record.task_label],
-        record.index,
-        record.repeat,
-        places["decoder"][record.decoder_label],
-    )
+    return latest
 
 
 def _submission(

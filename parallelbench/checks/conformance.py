@@ -312,13 +312,9 @@ def _fixed(runs: _Runs) -> Check:
 
 def _left(outcome: Outcome) -> list[int]:
     """Return how many positions are open after each step."""
-    mask = outcome.job.prompt.codec.mask_id
-    canvas, left = outcome.job.prompt.canvas.tolist(), []
-    for positions, ids in zip(outcome.trace.positions, outcome.trace.ids, strict=True):
-        for position, token in zip(positions, ids, strict=True):
-            canvas[position] = token
-        left.append(canvas.count(mask))
-    return left
+    prompt = outcome.job.prompt
+    _, *canvases = outcome.trace.canvases(prompt.canvas.tolist())
+    return [canvas.count(prompt.codec.mask_id) for canvas in canvases]
 
 
 def _counts(runs: _Runs) -> Check:

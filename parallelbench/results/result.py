@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import refuse_other_samples
+from parallelbench.record import latest_records, refuse_other_samples
 from parallelbench.results.intervals import (
     Interval,
     bootstrap_interval,
@@ -142,13 +142,13 @@ def summarize(records: Iterable[AnyRecord]) -> list[Result]:
         RecordsError: Replies of one result were marked by different engines, or decodes of one
             task met different samples under the same number.
     """
-    latest = {record.key: record for record in records}
+    latest = latest_records(records)
     samples: dict[Any, tuple[Any, str]] = {}
-    for record in latest.values():
+    for record in latest:
         decode = f"the decode of {record.model} with {record.decoder_label}"
         refuse_other_samples(record, decode, samples, "do the run again in another folder")
     groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
-    for record in latest.values():
+    for record in latest:
         groups[record.model, record.task_label, record.decoder_label].append(record)
     return [_result(group) for group in groups.values()]
 

@@ -224,9 +224,8 @@ def _all_seen(
 
 
 def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) -> Seen:
-    places = runfile.places["decoder"]
-    ordered = sorted(records, key=lambda record: (record.repeat, places[record.decoder_label]))
-    calls: Counter[str] = Counter(dict.fromkeys(places, 0))
+    ordered = sorted(records, key=runfile.decode_order)
+    calls: Counter[str] = Counter(dict.fromkeys(runfile.places["decoder"], 0))
     steps: list[int] = []
     asked = positions = 0
     for record in ordered:

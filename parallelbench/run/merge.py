@@ -7,21 +7,16 @@ shards say the same of a decode.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import lock_descriptor
-
-from parallelbench.errors import RecordsError, RunFileError, StorageError
+from parallelbench.errors import RecordsError, RunFileError
 from parallelbench.record import Record, refuse_other_samples
-from parallelbench.run.rundir import RunDirectory, storage
+from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile, differences
 from parallelbench.run.shard import Shard
+from parallelbench.storage.folders import appearing, refuse_occupied
 
 
 class Merged(NamedTuple):
@@ -48,9 +43,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         RecordsError: A record is spoilt, or two say different things of the same decode.
         StorageError: ``out`` holds something, or cannot be written.
     """
-    with storage(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise StorageError(f"{out} is not empty; give a new or empty folder as --out")
+    refuse_occupied(out)
     shards = [RunDirectory.open(path) for path in paths]
     runfile = _common_runfile(shards)
     found = _looked_through(shards)
@@ -60,8 +53,8 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         with whole.appending() as writer:
             for shard in shards:
                 for record in shard.records():
-                    if found.kept.get(_place(record, runfile)) == digest_of(record):
-                        del found.kept[_place(record, runfile)]
+                    if found.kept.get(runfile.decode_order(record)) == digest_of(record):
+                        del found.kept[runfile.decode_order(record)]
                         writer.append(record)
         for shard in shards:
             for start in shard.environments():
@@ -73,7 +66,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
     return Merged(RunDirectory(out, runfile), found.duplicates)
 
 
-#: Where a decode stands in its run: model, task, sample, decoder, repeat.
+#: The place of a decode in its run, see :meth:`RunFile.decode_order`.
 _Place = tuple[int, int, int, int, int]
 
 
@@ -120,7 +113,7 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
             refuse_other_samples(
                 record, str(shard.path), samples, "only shards with the same can be merged"
             )
-            place, digest = _place(record, shard.runfile), digest_of(record)
+            place, digest = shard.runfile.decode_order(record), digest_of(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
                 if known is None:
@@ -217,99 +210,7 @@ def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
     return f"{told} --out {begun[0]}" if begun else told
 
 
-def _place(record: Record, runfile: RunFile) -> _Place:
-    places = runfile.places
-    return (
-        places["model"][record.model],
-        places["task"][record.task_label],
-        record.index,
-        places["decoder"][record.decoder_label],
-        record.repeat,
-    )
-
-
 def digest_of(record: Record) -> bytes:
     """Return what tells two records of a decode apart; what a clock decides is no difference."""
     body = record.model_dump_json(exclude={"seconds"})
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
-
-
-#: Ends the name of a folder that is being written.
-_UNFINISHED = ".unfinished"
-
-
-@contextmanager
-def appearing(out: Path) -> Iterator[Path]:
-    """Give a folder to write into, which becomes ``out`` when everything is written.
-
-    Until then it stands beside ``out``, hidden and locked.  What killed processes left there is
-    removed: their locks are free.
-
-    Raises:
-        StorageError: It cannot be made, or ``out`` is there and not empty.
-    """
-    with storage(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(out.parent)
-        place, lock = _locked_folder(out)
-    try:
-        yield place
-        with storage(out):
-            place.replace(out)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        _unlock(lock)
-
-
-def _locked_folder(out: Path) -> tuple[Path, int | None]:
-    """Return a new folder beside ``out`` and the lock that says that its owner is alive."""
-    while True:
-        place = out.parent / f".{out.name}-{secrets.token_hex(4)}{_UNFINISHED}"
-        place.mkdir()
-        try:
-            lock = _lock(place)
-            if lock is None or os.path.samestat(os.fstat(lock), place.stat()):
-                return place, lock
-            _unlock(lock)
-        except (FileNotFoundError, BlockingIOError):
-            continue  # another process took it for one that was left behind, and removes it
-
-
-def _remove_left_behind(parent: Path) -> None:
-    """Remove the folders that processes which are dead were writing in ``parent``."""
-    for place in parent.glob(f".*{_UNFINISHED}"):
-        if place.is_symlink() or not place.is_dir():
-            continue
-        try:
-            lock = _lock(place)
-        except OSError:
-            continue  # it is being written, or just gone, or somebody else's
-        if lock is not None:
-            shutil.rmtree(place, ignore_errors=True)
-            _unlock(lock)
-
-
-def _lock(folder: Path) -> int | None:
-    """Return a descriptor that locks ``folder``; None where folders cannot be locked.
-
-    Raises:
-        BlockingIOError: Another process has locked it.
-        OSError: It cannot be opened.
-    """
-    if os.name == "nt":  # no folder can be opened there
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        locked = lock_descriptor(descriptor, blocking=False)
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    if not locked:
-        os.close(descriptor)
-        raise BlockingIOError
-    return descriptor
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)

@@ -10,10 +10,8 @@ Everything else in the directory can be made again from these.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import tempfile
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,6 +35,7 @@ from parallelbench.run.runfile import (
     read_content,
 )
 from parallelbench.run.shard import Shard
+from parallelbench.storage.folders import occupied, storage, sync_to_disk, write_whole
 from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _RUN_FILE = "run.yaml"
@@ -163,9 +162,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             # A run that was killed as it began may have left what it wrote before its run file.
             if not all(_is_beginning(entry.name) for entry in path.iterdir()):
-                raise StorageError(
-                    f"{path} is not empty and holds no run; give a new or empty folder as --out"
-                )
+                raise occupied(path, " and holds no run")
             (path / _SHARD).unlink(missing_ok=True)
         if shard is not None:
             # Before the run file: a part must never be taken for the whole.
@@ -486,7 +483,7 @@ class RecordWriter:
             StorageError: The disk fails.
         """
         with storage(self._file):
-            _sync(self._stream.fileno())
+            sync_to_disk(self._stream.fileno())
         self._synced = time.monotonic()
 
     def append(self, record: Record) -> None:
@@ -516,40 +513,6 @@ class RecordWriter:
             )
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file, whole or not at all, and the folders that it needs.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    with storage(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                # Else a power cut may leave the new name with an empty file behind it.
-                _sync(stream.fileno())
-            # mkstemp keeps the file to its owner; a report is for everybody.
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(temporary).chmod(0o666 & ~umask)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-
-def _sync(descriptor: int) -> None:
-    """Force a file onto the disk, where its file system can do that."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
-            raise
 
 
 def _completed(frozen: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -617,16 +580,3 @@ def _drop_torn_line(file: Path, stream: FileIO) -> None:
             keep = start
     if keep < end:
         stream.truncate(keep)
-
-
-@contextmanager
-def storage(place: Path) -> Iterator[None]:
-    """Turn a fault of the file system into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(
-            f"{place} cannot be used: {reason.lower()}; correct that or name another place, and "
-            "start again"
-        ) from error

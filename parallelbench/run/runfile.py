@@ -10,11 +10,11 @@ import hashlib
 import json
 import reprlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -23,6 +23,7 @@ from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError
 from parallelbench.model import MODELS
 from parallelbench.ranges import MOST_REPEATS, MOST_SAMPLES, MOST_SEED
+from parallelbench.record import DecodeLabels, SettingLabels, latest_records
 from parallelbench.registry import Registry, load_plugins, unknown
 from parallelbench.setting import (
     Setting,
@@ -44,6 +45,9 @@ _MOST_WHOLE = 10**100
 
 #: Stands in the place of a decoder where a server decodes by itself.
 SERVER_DECODER = Setting(name="server", fields={}, label="server")
+
+
+_D = TypeVar("_D", bound=DecodeLabels)
 
 
 class _Named(BaseModel):
@@ -154,6 +158,28 @@ class RunFile:
             kind: {label: place for place, label in enumerate(labels)}
             for kind, labels in kinds.items()
         }
+
+    def setting_order(self, labelled: SettingLabels) -> tuple[int, int, int]:
+        """Return the place of a (model, task, decoder) setting, a key for sorting results."""
+        places = self.places
+        return (
+            places["model"][labelled.model],
+            places["task"][labelled.task_label],
+            places["decoder"][labelled.decoder_label],
+        )
+
+    def decode_order(self, record: DecodeLabels) -> tuple[int, int, int, int, int]:
+        """Return the place of a decode, a key for sorting records.
+
+        It is made of the places of model and task, the sample's number, the repeat, and the
+        place of the decoder.
+        """
+        model, task, decoder = self.setting_order(record)
+        return (model, task, record.index, record.repeat, decoder)
+
+    def in_order(self, records: Iterable[_D]) -> list[_D]:
+        """Return the latest record of each decode, in the order of the run."""
+        return sorted(latest_records(records), key=self.decode_order)
 
     def frozen(self) -> dict[str, Any]:
         """Return the run as JSON values, complete."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from parallelbench.errors import CheckpointError, RunFileError, StorageError
 from parallelbench.run.runfile import differences
+from parallelbench.storage.folders import occupied
 from parallelbench.storage.plain_json import json_of, regular_bytes
 
 _TRAINING = "training.json"
@@ -51,9 +52,7 @@ class TrainingFolder:
             self._refuse_another(record.get("plan", {}), plan)
             return
         if others:
-            raise StorageError(
-                f"{self.path} is not empty and holds no training; give a new or empty folder"
-            )
+            raise occupied(self.path, " and holds no training", flag="")
         self.write_json(_TRAINING, {"plan": plan})
 
     def record(self) -> dict[str, Any]:

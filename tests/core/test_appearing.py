@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from parallelbench.run.merge import appearing
+from parallelbench.storage.folders import appearing
 
 WRITE_FOR_EVER = """
 import sys, time
