@@ -18,6 +18,7 @@ from torch import Tensor
 
 from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
+from parallelbench.ranges import check_ranges
 from parallelbench.registry import Registry
 from parallelbench.sample import Message
 from parallelbench.task import Task
@@ -246,6 +247,9 @@ class ModelSource(ABC):
     address: ClassVar[str | None] = None
     serves: ClassVar[bool] = False
     published: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
         """Return what should be known before a run asks for ``tasks``; None if nothing."""
