@@ -25,9 +25,10 @@ from typing import ClassVar
 
 import torch
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
-from parallelbench.decoders.eoser import check_floor, held_back
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
+from parallelbench.decoders.eoser import held_back
 from parallelbench.decoders.selection import leading, ranking
+from parallelbench.ranges import fraction
 
 
 @DECODERS.register("ass")
@@ -47,11 +48,7 @@ class ASS(BatchDecoder):
     adaptive: ClassVar[bool] = False
     labelled: ClassVar[tuple[str, ...]] = ("floor",)
 
-    floor: float = 0.01
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_floor(self.floor)
+    floor: float = fraction(0.01)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest positions of every sample, end-of-text held back."""

@@ -21,7 +21,6 @@ theorem 1; its code, ``get_transfer_index_dynamic``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -30,8 +29,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import choice, positive
 
 
 @DECODERS.register("confidence_factor")
@@ -55,15 +55,8 @@ class ConfidenceFactor(Chooser):
     }
     grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9,rule=published"
 
-    factor: float = 1.0
-    rule: Literal["paper", "published"] = "paper"
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.factor < math.inf:
-            raise ValueError(f"factor must lie in (0, inf), got {self.factor}")
-        if self.rule not in ("paper", "published"):
-            raise ValueError(f"rule must be 'paper' or 'published', got {self.rule!r}")
+    factor: float = positive(1.0)
+    rule: Literal["paper", "published"] = choice("paper", "published")
 
     def choose(
         self,

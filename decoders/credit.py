@@ -20,7 +20,6 @@ best; here the best alone is, the lower index on ties.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -30,8 +29,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.ranges import fraction, nonnegative, probability
 
 
 @dataclass(slots=True, eq=False)
@@ -73,20 +73,13 @@ class Credit(BatchDecoder):
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    strength: float = 0.7
-    exponent: float = 0.2
-    decay: float = 0.8
-    threshold: float = 0.9
+    strength: float = nonnegative(0.7)
+    exponent: float = nonnegative(0.2)
+    decay: float = fraction(0.8)
+    threshold: float = probability(0.9)
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        for name in ("strength", "exponent"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must lie in [0, inf), got {getattr(self, name)}")
-        if not 0 <= self.decay <= 1:
-            raise ValueError(f"decay must lie in [0, 1], got {self.decay}")
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        super().__post_init__()
         if self.temperature != 0:
             raise ValueError(
                 f"temperature must be 0 where credit decides the token, got {self.temperature}"

@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
     computed,
@@ -42,6 +42,7 @@ from parallelbench.decoders.selection import (
     independent,
     passing_or_best,
 )
+from parallelbench.ranges import fraction, probability
 
 
 @DECODERS.register("dapd")
@@ -65,17 +66,9 @@ class Dapd(Chooser):
     hints: ClassVar[Mapping[str, str]] = {"attention_late": ATTENTION_HINT}
     grid: ClassVar[str] = "edge=0.002|0.005|0.01|0.02|0.05"
 
-    edge: float = 0.01
-    tail: float = 0.9
-    tail_below: float = 0.5
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        for name in ("edge", "tail_below"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0 < self.tail <= 1:
-            raise ValueError(f"tail must lie in (0, 1], got {self.tail}")
+    edge: float = fraction(0.01)
+    tail: float = probability(0.9)
+    tail_below: float = fraction(0.5)
 
     def choose(
         self,

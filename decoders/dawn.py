@@ -44,7 +44,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
@@ -54,6 +54,7 @@ from parallelbench.decoders.selection import (
     top,
 )
 from parallelbench.model import Row
+from parallelbench.ranges import fraction, probability
 
 
 @DECODERS.register("dawn")
@@ -83,19 +84,11 @@ class Dawn(BatchDecoder):
     grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
 
     block_length: int | None = 32
-    threshold: float = 0.9
-    induce: float = 0.7
-    low: float = 0.75
-    edge: float = 0.07
-    sink: float = 0.01
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        for name in ("threshold", "induce", "low", "edge"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        if not 0 <= self.sink <= 1:
-            raise ValueError(f"sink must lie in [0, 1], got {self.sink}")
+    threshold: float = probability(0.9)
+    induce: float = probability(0.7)
+    low: float = probability(0.75)
+    edge: float = probability(0.07)
+    sink: float = fraction(0.01)
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
         """Ask for what is open, and for what is written: how sure is the model of it now?"""

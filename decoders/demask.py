@@ -30,8 +30,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, given, ranking
+from parallelbench.ranges import nonnegative
 
 
 @DECODERS.register("demask")
@@ -58,12 +59,7 @@ class Demask(Chooser):
         "Prediction.extras (docs/models.md)"
     }
 
-    budget: float = 0.0
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.budget < float("inf"):
-            raise ValueError(f"budget must lie in [0, inf), got {self.budget}")
+    budget: float = nonnegative(0.0)
 
     def choose(
         self,

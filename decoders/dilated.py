@@ -24,9 +24,10 @@ from typing import ClassVar
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.inner import Inner, read_inner
 from parallelbench.decoders.selection import apart, computed
+from parallelbench.ranges import whole
 
 
 @DECODERS.register("dilated")
@@ -48,12 +49,10 @@ class Dilated(Chooser):
     grid: ClassVar[str] = "distance=1|2|4|8"
 
     strategy: str = "confidence_threshold"
-    distance: int = 1
+    distance: int = whole(1, 1, "position")
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.distance < 1:
-            raise ValueError(f"distance must be at least 1 position, got {self.distance}")
+        super().__post_init__()
         # A setting keeps every field, those inside too.
         object.__setattr__(self, "strategy", self._inner.text)
 

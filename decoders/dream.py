@@ -37,18 +37,17 @@ the sampler of its code, block after block as in the code of Kang et al., "Paral
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Statistics, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, Statistics, StepBatch, Updates
 from parallelbench.decoders.schedule import (
-    check_steps,
+    MOST_STEPS,
     exact_counts,
     exact_shares,
     final,
@@ -56,6 +55,7 @@ from parallelbench.decoders.schedule import (
     published_shares,
 )
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import choice, nonnegative, whole
 
 Algorithm = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
 _SCORES = {"maskgit_plus": "confidence", "topk_margin": "margin", "entropy": "entropy"}
@@ -88,29 +88,19 @@ class Dream(BatchDecoder):
     }
     grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
-    algorithm: Algorithm = "origin"
-    steps: int = 32
-    eps: float = 0.001
-    alg_temp: float = 0.0
-    schedule: Literal["exact", "published"] = "published"
+    algorithm: Algorithm = choice("origin", "maskgit_plus", "topk_margin", "entropy")
+    steps: int = whole(1, 32, "per block", most=MOST_STEPS)
+    eps: float = nonnegative(0.001, below=1.0)
+    alg_temp: float = nonnegative(0.0)
+    schedule: Literal["exact", "published"] = choice("published", "exact")
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        if self.algorithm not in get_args(Algorithm):
-            known = get_args(Algorithm)
-            raise ValueError(f"algorithm must be one of {known}, got {self.algorithm!r}")
-        if not 0 <= self.eps < 1:
-            raise ValueError(f"eps must lie in [0, 1), got {self.eps}")
-        if not 0 <= self.alg_temp < math.inf:
-            raise ValueError(f"alg_temp must be 0 or more, got {self.alg_temp}")
+        super().__post_init__()
         if self.alg_temp > 0 and self.algorithm == "origin":
             raise ValueError(
                 f"alg_temp needs an algorithm that ranks positions, got {self.alg_temp} with "
                 "'origin'; leave it at 0, or take maskgit_plus, topk_margin or entropy"
             )
-        if self.schedule not in ("exact", "published"):
-            raise ValueError(f"schedule must be 'exact' or 'published', got {self.schedule!r}")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # follows the algorithm

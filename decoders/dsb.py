@@ -25,9 +25,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
 from parallelbench.decoders.inner import Inner, read_inner
 from parallelbench.decoders.memory import bounds
+from parallelbench.ranges import whole
 
 
 @DECODERS.register("dsb")
@@ -57,13 +58,11 @@ class DSB(BatchDecoder):
     )
 
     strategy: str = "confidence_threshold"
-    length: int = 32
+    length: int = whole(1, 32, "position")
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1 position, got {self.length}")
+        super().__post_init__()
         if self.longest is not None and self.longest < self.length:
             raise ValueError(
                 f"longest must be none or at least length={self.length}, got {self.longest}"

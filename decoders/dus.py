@@ -34,9 +34,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
 from parallelbench.decoders.memory import bounds, first_open
 from parallelbench.decoders.selection import computed
+from parallelbench.ranges import fraction, whole
 
 
 @DECODERS.register("dus")
@@ -57,15 +58,8 @@ class DUS(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("base",)
     grid: ClassVar[str] = "block_length=1|2|4|8|16|32,skip_below=0.3"
 
-    base: int = 2
-    skip_below: float = 0.0
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.base < 2:
-            raise ValueError(f"base must be at least 2, got {self.base}")
-        if not 0 <= self.skip_below <= 1:
-            raise ValueError(f"skip_below must lie in [0, 1], got {self.skip_below}")
+    base: int = whole(2, 2)
+    skip_below: float = fraction(0.0)
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # follows the threshold

@@ -14,7 +14,6 @@ Bounded Unmasking" (2025, arXiv:2505.24857), with entropy as the error proxy.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,8 +22,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import nonnegative
 
 
 @DECODERS.register("entropy_bound")
@@ -49,12 +49,7 @@ class EntropyBound(Chooser):
     }
     grid: ClassVar[str] = "bound=0.001|0.01|0.1|0.15|0.5|1.0"
 
-    bound: float = 0.1
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.bound < math.inf:
-            raise ValueError(f"bound must lie in [0, inf) nats, got {self.bound}")
+    bound: float = nonnegative(0.1, "nats")
 
     def choose(
         self,

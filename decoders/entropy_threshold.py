@@ -10,15 +10,15 @@ compares ``-H >= threshold`` instead: nothing passes a positive threshold there.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.ranges import choice, positive
 
 
 @DECODERS.register("entropy_threshold")
@@ -41,15 +41,8 @@ class EntropyThreshold(Chooser):
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
     grid: ClassVar[str] = "threshold=0.01|0.05|0.1|0.2|0.5|1.0"
 
-    threshold: float = 0.5
-    comparison: Literal["le", "lt"] = "le"
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold < math.inf:
-            raise ValueError(f"threshold must lie in (0, inf) nats, got {self.threshold}")
-        if self.comparison not in ("le", "lt"):
-            raise ValueError(f"comparison must be 'le' or 'lt', got {self.comparison!r}")
+    threshold: float = positive(0.5, "nats")
+    comparison: Literal["le", "lt"] = choice("le", "lt")
 
     def choose(
         self,

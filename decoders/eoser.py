@@ -29,10 +29,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import bounds
-from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
+from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import fraction, whole
 
 
 @DECODERS.register("eoser")
@@ -54,13 +55,8 @@ class EOSER(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("floor", "steps")
     grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
-    floor: float = 0.4
-    steps: int = 32
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        check_floor(self.floor)
+    floor: float = fraction(0.4)
+    steps: int = whole(1, 32, "per block", most=MOST_STEPS)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest positions, end-of-text held back, as many as the schedule says."""
@@ -74,16 +70,6 @@ class EOSER(BatchDecoder):
     def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
         """Return whether the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)
-
-
-def check_floor(floor: float) -> None:
-    """Refuse a floor that is no share.
-
-    Raises:
-        ValueError: ``floor`` is not in [0, 1].
-    """
-    if not 0 <= floor <= 1:
-        raise ValueError(f"floor must lie in [0, 1], got {floor}")
 
 
 def held_back(

@@ -41,6 +41,7 @@ from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
 from parallelbench.decoders.selection import computed, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import whole
 
 
 @dataclass(slots=True, eq=False)
@@ -80,12 +81,7 @@ class FreeDave(Decoder):
     former_presets: ClassVar[Mapping[str, str]] = {"freedave": "freedave-paper"}
     grid: ClassVar[str] = "drafts=2|4|8"
 
-    drafts: int = 4
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.drafts < 1:
-            raise ValueError(f"drafts must be at least 1 row, got {self.drafts}")
+    drafts: int = whole(1, 4, "row")
 
     @property
     def most_rows(self) -> int:

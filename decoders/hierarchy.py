@@ -24,8 +24,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.ranges import probability
 
 
 @DECODERS.register("hierarchy")
@@ -51,12 +52,10 @@ class Hierarchy(Chooser):
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     low: float = 0.4
-    threshold: float = 0.9
+    threshold: float = probability(0.9)
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        super().__post_init__()
         if not 0 <= self.low <= self.threshold:
             raise ValueError(f"low must lie in [0, threshold={self.threshold}], got {self.low}")
 

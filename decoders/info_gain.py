@@ -39,6 +39,7 @@ from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
 from parallelbench.decoders.selection import computed
 from parallelbench.model import Row
+from parallelbench.ranges import choice, positive, probability, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -90,27 +91,10 @@ class InfoGain(Decoder):
     former_presets: ClassVar[Mapping[str, str]] = {"info-gain": "info-gain-paper"}
     grid: ClassVar[str] = "candidates=2|4|8"
 
-    candidates: int = 8
-    threshold: float = 0.8
-    position_temperature: float = 0.2
-    objective: Literal["info_gain", "lookum"] = "info_gain"
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.candidates < 2:
-            raise ValueError(f"candidates must be at least 2 rows, got {self.candidates}")
-        if self.candidates > _MOST_CANDIDATES:
-            raise ValueError(
-                f"candidates must be at most {_MOST_CANDIDATES:,} rows, got {self.candidates}"
-            )
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
-        if not 0 < self.position_temperature < float("inf"):
-            raise ValueError(
-                f"position_temperature must lie in (0, inf), got {self.position_temperature}"
-            )
-        if self.objective not in ("info_gain", "lookum"):
-            raise ValueError(f"objective must be 'info_gain' or 'lookum', got {self.objective!r}")
+    candidates: int = whole(2, 8, "rows", most=_MOST_CANDIDATES)
+    threshold: float = probability(0.8)
+    position_temperature: float = positive(0.2)
+    objective: Literal["info_gain", "lookum"] = choice("info_gain", "lookum")
 
     @property
     def most_rows(self) -> int:

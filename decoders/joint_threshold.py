@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     canvases,
     gathered,
@@ -41,6 +41,7 @@ from parallelbench.decoders.memory import (
 )
 from parallelbench.decoders.selection import computed, passing_or_best
 from parallelbench.model import Row
+from parallelbench.ranges import fraction, probability, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -82,18 +83,9 @@ class JointThreshold(BatchDecoder):
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    threshold: float = 0.5
-    edit: float = 0.0
-    after: int = 16
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
-        if not 0 <= self.edit <= 1:
-            raise ValueError(f"edit must lie in [0, 1], got {self.edit}")
-        if self.after < 0:
-            raise ValueError(f"after must be 0 calls or more, got {self.after}")
+    threshold: float = probability(0.5)
+    edit: float = fraction(0.0)
+    after: int = whole(0, 16, "calls")
 
     def most_steps(self, positions: int) -> int:
         """Return the steps of one-token blocks: one fills each, the others may overwrite it."""

@@ -36,10 +36,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
 from parallelbench.decoders.selection import computed, top
 from parallelbench.model import Row
+from parallelbench.ranges import choice, positive, probability, whole
 
 #: Added to probabilities before the logarithm, as in the authors' code.
 _FLOOR = 1e-12
@@ -82,21 +83,10 @@ class Klass(BatchDecoder):
     }
     grid: ClassVar[str] = "threshold=0.7|0.8|0.9|0.95"
 
-    threshold: float = 0.9
-    divergence: float = 0.01
-    history: int = 2
-    memory: Literal["canvas", "block"] = "canvas"
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
-        if not 0 < self.divergence <= _MOST:
-            raise ValueError(f"divergence must lie in (0, {_MOST:g}] nats, got {self.divergence}")
-        if self.history < 1:
-            raise ValueError(f"history must be at least 1 call, got {self.history}")
-        if self.memory not in ("canvas", "block"):
-            raise ValueError(f"memory must be 'canvas' or 'block', got {self.memory!r}")
+    threshold: float = probability(0.9)
+    divergence: float = positive(0.01, "nats", most=_MOST)
+    history: int = whole(1, 2, "call")
+    memory: Literal["canvas", "block"] = choice("canvas", "block")
 
     def start(self, view: View) -> Past:
         """Return that nothing was predicted yet."""

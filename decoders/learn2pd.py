@@ -29,8 +29,9 @@ from typing import ClassVar
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, given, top
+from parallelbench.ranges import fraction
 
 
 @DECODERS.register("learn2pd")
@@ -57,12 +58,7 @@ class Learn2pd(Chooser):
     grid: ClassVar[str] = "threshold=0.8|0.9|0.96|0.99"
 
     block_length: int | None = 32
-    threshold: float = 0.96
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
+    threshold: float = fraction(0.96)
 
     def choose(
         self,

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
-from parallelbench.decoders.schedule import check_steps, even_count, steps_allowed
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
+from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import choice, whole
 
 Score = Literal["confidence", "random", "margin", "entropy"]
 
@@ -53,14 +54,8 @@ class LLaDA(BatchDecoder):
     }
     grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
-    score: Score = "confidence"
-    steps: int = 32
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        if self.score not in get_args(Score):
-            raise ValueError(f"score must be one of {get_args(Score)}, got {self.score!r}")
+    score: Score = choice("confidence", "random", "margin", "entropy")
+    steps: int = whole(1, 32, "per block", most=MOST_STEPS)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # follows the score

@@ -29,6 +29,7 @@ from parallelbench.decoders.selection import (
     near,
     passing_or_best,
 )
+from parallelbench.ranges import whole
 
 
 @DECODERS.register("local_leap")
@@ -56,16 +57,14 @@ class LocalLeap(ProbabilityThreshold):
     grid: ClassVar[str] = "relaxed=0.5|0.6|0.7|0.75|0.8|0.9"
 
     relaxed: float = 0.75
-    radius: int = 4
+    radius: int = whole(0, 4, "positions")
 
     def __post_init__(self) -> None:
-        ProbabilityThreshold.__post_init__(self)
+        super().__post_init__()
         if not 0 < self.relaxed <= self.threshold:
             raise ValueError(
                 f"relaxed must lie in (0, threshold={self.threshold}], got {self.relaxed}"
             )
-        if self.radius < 0:
-            raise ValueError(f"radius must be at least 0 positions, got {self.radius}")
 
     def choose(
         self,

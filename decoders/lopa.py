@@ -38,6 +38,7 @@ from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
 from parallelbench.decoders.selection import computed, passing_or_best, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import choice, probability, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -73,20 +74,10 @@ class Lopa(Decoder):
     }
     grid: ClassVar[str] = "threshold=0.9,branches=1|2|3"
 
-    threshold: float = 0.9
-    branches: int = 3
-    score: Literal["confidence", "entropy"] = "confidence"
-    lowest: float = 1.0
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        for name in ("threshold", "lowest"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        if self.branches < 1:
-            raise ValueError(f"branches must be at least 1 row, got {self.branches}")
-        if self.score not in ("confidence", "entropy"):
-            raise ValueError(f"score must be 'confidence' or 'entropy', got {self.score!r}")
+    threshold: float = probability(0.9)
+    branches: int = whole(1, 3, "row")
+    score: Literal["confidence", "entropy"] = choice("confidence", "entropy")
+    lowest: float = probability(1.0)
 
     @property
     def most_rows(self) -> int:

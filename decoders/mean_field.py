@@ -30,8 +30,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
 from parallelbench.decoders.selection import computed, top
+from parallelbench.ranges import fraction, whole
 
 #: Of inhibition; each is computed at every step.
 _MOST_ROUNDS = 1_000
@@ -58,18 +59,9 @@ class MeanField(Chooser):
     former_presets: ClassVar[Mapping[str, str]] = {"mean-field": "mean-field-paper"}
     grid: ClassVar[str] = "threshold=0.3|0.5|0.7|0.9"
 
-    threshold: float = 0.5
-    rounds: int = 2
-    candidates: int = 8
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
-        if not 0 <= self.rounds <= _MOST_ROUNDS:
-            raise ValueError(f"rounds must be 0 to {_MOST_ROUNDS:,}, got {self.rounds}")
-        if self.candidates < 1:
-            raise ValueError(f"candidates must be at least 1 token, got {self.candidates}")
+    threshold: float = fraction(0.5)
+    rounds: int = whole(0, 2, most=_MOST_ROUNDS)
+    candidates: int = whole(1, 8, "token")
 
     def choose(
         self,

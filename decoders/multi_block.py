@@ -35,7 +35,6 @@ e5bfcac, read 2026-11-30: ``generate_multi_block`` and ``get_transfer_index_entr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -44,9 +43,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
 from parallelbench.decoders.memory import first_open, in_windows, offsets
 from parallelbench.decoders.selection import computed, top
+from parallelbench.ranges import positive, probability, whole
 
 
 class _Survey(NamedTuple):
@@ -77,14 +77,8 @@ class _Blocks(BatchDecoder):
 
     adaptive: ClassVar[bool] = True
 
-    length: int = 32
-    joins: float = 0.1
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1 token, got {self.length}")
-        check_share("joins", self.joins)
+    length: int = whole(1, 32, "token")
+    joins: float = probability(0.1)
 
     def survey(self, batch: StepBatch) -> _Survey:
         """Return the blocks of every sample, and which of them are active."""
@@ -109,16 +103,6 @@ class _Blocks(BatchDecoder):
         return (total - left) / total
 
 
-def check_share(field: str, value: float) -> None:
-    """Refuse what is no share above 0.
-
-    Raises:
-        ValueError: ``value`` is not in (0, 1].
-    """
-    if not 0 < value <= 1:
-        raise ValueError(f"{field} must lie in (0, 1], got {value}")
-
-
 @DECODERS.register("multi_block")
 @dataclass(frozen=True, kw_only=True)
 class MultiBlock(_Blocks):
@@ -140,13 +124,8 @@ class MultiBlock(_Blocks):
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    forces: float = 0.95
-    threshold: float = 0.9
-
-    def __post_init__(self) -> None:
-        _Blocks.__post_init__(self)
-        check_share("forces", self.forces)
-        check_share("threshold", self.threshold)
+    forces: float = probability(0.95)
+    threshold: float = probability(0.9)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in the active blocks, and one position where it must."""
@@ -180,12 +159,7 @@ class MultiBlockEntropy(_Blocks):
     presets: ClassVar[Mapping[str, str]] = {"d3llm": "length=32,joins=0.1,threshold=0.5"}
     grid: ClassVar[str] = "threshold=0.1|0.2|0.3|0.4|0.5|0.7"
 
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        _Blocks.__post_init__(self)
-        if not 0 < self.threshold < math.inf:
-            raise ValueError(f"threshold must lie in (0, inf) nats, got {self.threshold}")
+    threshold: float = positive(0.5, "nats")
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is settled, the most settled in any case, and one in the first block."""

@@ -21,7 +21,6 @@ Diffusion Models" (2025, arXiv:2508.13021), ``generate`` of its code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +35,7 @@ from parallelbench.decoders.selection import FixedCount, computed, top
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.models.unigram_table import UnigramTable, read_table
 from parallelbench.prompt import Codec
+from parallelbench.ranges import nonnegative, positive
 
 #: Added to a share before the logarithm, as in the authors' code.
 _FLOOR = 1e-9
@@ -72,15 +72,11 @@ class PCSampler(FixedCount):
 
     table: str | None = None
     digest: str | None = None
-    decay: float = 0.25
-    ceiling: float = 10.0
+    decay: float = nonnegative(0.25, "per position")
+    ceiling: float = positive(10.0, "nats")
 
     def __post_init__(self) -> None:
-        FixedCount.__post_init__(self)
-        if not 0 <= self.decay < math.inf:
-            raise ValueError(f"decay must lie in [0, inf) per position, got {self.decay}")
-        if not 0 < self.ceiling < math.inf:
-            raise ValueError(f"ceiling must lie in (0, inf) nats, got {self.ceiling}")
+        super().__post_init__()
         found = None if self._counted is None else self._counted.digest[:_SHOWN]
         if self.digest not in (None, found):
             raise ValueError(

@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
 from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.ranges import probability, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -53,15 +54,8 @@ class Persistence(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("history", "threshold")
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    history: int = 2
-    threshold: float = 0.9
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.history < 1:
-            raise ValueError(f"history must be at least 1 call, got {self.history}")
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+    history: int = whole(1, 2, "call")
+    threshold: float = probability(0.9)
 
     def start(self, view: View) -> Streaks:
         """Return that nothing was predicted yet."""

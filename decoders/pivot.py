@@ -21,7 +21,6 @@ Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
 from parallelbench.decoders.selection import computed, top
+from parallelbench.ranges import fraction, nonnegative, probability
 
 
 class Sorted(NamedTuple):
@@ -69,18 +69,9 @@ class Certainty(Decoder):
     labelled: ClassVar[tuple[str, ...]] = ("certain",)
     grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
 
-    certain: float = 0.05
-    confidence: float | None = None
-    plausible: float = 0.0
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.certain < math.inf:
-            raise ValueError(f"certain must lie in [0, inf) nats, got {self.certain}")
-        if self.confidence is not None and not 0 < self.confidence <= 1:
-            raise ValueError(f"confidence must lie in (0, 1], got {self.confidence}")
-        if not 0 <= self.plausible <= 1:
-            raise ValueError(f"plausible must lie in [0, 1], got {self.plausible}")
+    certain: float = nonnegative(0.05, "nats")
+    confidence: float | None = probability(None)
+    plausible: float = fraction(0.0)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # they follow the fields

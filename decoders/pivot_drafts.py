@@ -40,6 +40,7 @@ from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
 from parallelbench.decoders.selection import computed, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import nonnegative, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -78,15 +79,8 @@ class PivotDrafts(Certainty):
     rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("certain", "drafts")
 
-    drafts: int = 7
-    tolerance: float = 0.1
-
-    def __post_init__(self) -> None:
-        Certainty.__post_init__(self)
-        if self.drafts < 1:
-            raise ValueError(f"drafts must be at least 1, got {self.drafts}")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance must lie in [0, 1), got {self.tolerance}")
+    drafts: int = whole(1, 7)
+    tolerance: float = nonnegative(0.1, below=1.0)
 
     @property
     def most_rows(self) -> int:

@@ -26,7 +26,6 @@ one surely predicted position a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -39,6 +38,7 @@ from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
 from parallelbench.decoders.selection import computed, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import nonnegative, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -77,15 +77,8 @@ class PivotGain(Certainty):
     rows: ClassVar[str] = "1 to 8"
     labelled: ClassVar[tuple[str, ...]] = ("certain", "candidates")
 
-    candidates: int = 8
-    moved: float | None = 0.01
-
-    def __post_init__(self) -> None:
-        Certainty.__post_init__(self)
-        if self.candidates < 2:
-            raise ValueError(f"candidates must be at least 2, got {self.candidates}")
-        if self.moved is not None and not 0 <= self.moved < math.inf:
-            raise ValueError(f"moved must lie in [0, inf) nats, got {self.moved}")
+    candidates: int = whole(2, 8)
+    moved: float | None = nonnegative(0.01, "nats")
 
     @property
     def most_rows(self) -> int:

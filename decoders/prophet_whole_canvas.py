@@ -22,7 +22,6 @@ arXiv:2508.19982), and its code, ``generate_earlyexit.py`` of pixeli99/Prophet a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,9 +30,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Progress, StepBatch, Updates
-from parallelbench.decoders.schedule import check_steps, even_count
+from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
+from parallelbench.decoders.schedule import MOST_STEPS, even_count
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import nonnegative, whole
 
 
 @DECODERS.register("prophet_whole_canvas")
@@ -60,17 +60,10 @@ class ProphetWholeCanvas(BatchDecoder):
     }
     grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
-    early: float = 7.5
-    middle: float = 5.0
-    late: float = 2.5
-    steps: int = 32
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        for name in ("early", "middle", "late"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must lie in [0, inf) nats, got {getattr(self, name)}")
+    early: float = nonnegative(7.5, "nats")
+    middle: float = nonnegative(5.0, "nats")
+    late: float = nonnegative(2.5, "nats")
+    steps: int = whole(1, 32, "per block", most=MOST_STEPS)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all that is open in settled samples, what the schedule says in the others."""

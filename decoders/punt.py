@@ -40,6 +40,7 @@ from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
 from parallelbench.decoders.selection import computed, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import fraction
 
 
 @dataclass(slots=True, eq=False)
@@ -82,12 +83,7 @@ class Punt(Decoder):
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
     grid: ClassVar[str] = "threshold=0.01|0.05|0.1|0.2"
 
-    threshold: float = 0.05
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must lie in [0, 1], got {self.threshold}")
+    threshold: float = fraction(0.05)
 
     def most_steps(self, positions: int) -> int:
         """Return the calls of one committed token at a time, each with all its tests."""

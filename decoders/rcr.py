@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     bounds,
     gathered,
@@ -35,6 +35,7 @@ from parallelbench.decoders.memory import (
     writable,
 )
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import whole
 
 
 @dataclass(slots=True, eq=False)
@@ -63,12 +64,7 @@ class Rcr(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("k",)
     grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
-    k: int = 1
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
+    k: int = whole(1, 1, "token per step")
 
     def start(self, view: View) -> Running:
         """Return that nothing was written yet."""

@@ -42,7 +42,6 @@ from parallelbench.decoder import (
     DECODERS,
     STEPS_PER_TOKEN,
     BatchDecoder,
-    Decoder,
     StepBatch,
     Updates,
     View,
@@ -50,6 +49,7 @@ from parallelbench.decoder import (
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
 from parallelbench.decoders.schedule import MOST_STEPS, steps_allowed
 from parallelbench.decoders.selection import computed
+from parallelbench.ranges import choice, fraction, whole
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
 
@@ -102,18 +102,12 @@ class Remdm(BatchDecoder):
     grid: ClassVar[str] = "steps=1|2|4|8|16|32"
 
     temperature: float = 1.0
-    steps: int | None = None
-    schedule: Schedule = "cap"
-    eta: float | None = None
+    steps: int | None = whole(1, None, most=MOST_STEPS)
+    schedule: Schedule = choice("cap", "rescale", "conf", "loop")
+    eta: float | None = fraction(None)
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
-            raise ValueError(f"steps must be 1 to {MOST_STEPS:,}, got {self.steps}")
-        if self.schedule not in _ETA:
-            raise ValueError(f"schedule must be one of {', '.join(_ETA)}, got {self.schedule!r}")
-        if self.eta is not None and not 0 <= self.eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
+        super().__post_init__()
         if self.eta is not None and self.schedule == "conf":
             raise ValueError(f"schedule conf takes no eta, got {self.eta}: leave it out")
 

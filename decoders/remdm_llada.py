@@ -28,13 +28,13 @@ from parallelbench.decoder import (
     DECODERS,
     STEPS_PER_TOKEN,
     BatchDecoder,
-    Decoder,
     StepBatch,
     Updates,
     View,
 )
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import whole
 
 #: Of a block, per open position: with the calls that write it, no more than the loop allows.
 _MOST_REVISIONS = STEPS_PER_TOKEN - 1
@@ -72,18 +72,9 @@ class RemdmLlada(BatchDecoder):
     former_presets: ClassVar[Mapping[str, str]] = {"remdm-llada": "remdm-llada-paper"}
     grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
-    k: int = 1
-    reopened: int = 1
-    revisions: int = 1
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
-        if self.reopened < 1:
-            raise ValueError(f"reopened must be at least 1 token, got {self.reopened}")
-        if self.revisions < 0:
-            raise ValueError(f"revisions must be 0 calls or more, got {self.revisions}")
+    k: int = whole(1, 1, "token per step")
+    reopened: int = whole(1, 1, "token")
+    revisions: int = whole(0, 1, "calls")
 
     def start(self, view: View) -> Commits:
         """Return that nothing was committed yet."""

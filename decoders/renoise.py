@@ -26,7 +26,6 @@ Source: ``EntropyBoundSampler`` and ``StableAndConfidentStoppingCriteria`` in tr
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,9 +38,10 @@ from torch import Tensor
 from parallelbench.decode.statistics import Drawing, draw, entropy_of
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.entropy_bound import within
-from parallelbench.decoders.schedule import check_steps
+from parallelbench.decoders.schedule import MOST_STEPS
 from parallelbench.decoders.selection import computed
 from parallelbench.model import Row
+from parallelbench.ranges import nonnegative, positive, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -93,26 +93,17 @@ class Renoise(Decoder):
     }
     grid: ClassVar[str] = "entropy_bound=0.01|0.03|0.1|0.3|1.0"
 
-    entropy_bound: float = 0.1
-    steps: int = 48
+    entropy_bound: float = nonnegative(0.1, "nats")
+    steps: int = whole(1, 48, "per block", most=MOST_STEPS)
     t_min: float = 0.4
-    t_max: float = 0.8
-    stability: int = 1
-    confidence: float = 0.005
+    t_max: float = positive(0.8)
+    stability: int = whole(0, 1, "results")
+    confidence: float = positive(0.005, "nats")
 
     def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        if not 0 <= self.entropy_bound < math.inf:
-            raise ValueError(f"entropy_bound must lie in [0, inf) nats, got {self.entropy_bound}")
-        if not 0 < self.t_max < math.inf:
-            raise ValueError(f"t_max must lie in (0, inf), got {self.t_max}")
+        super().__post_init__()
         if not 0 <= self.t_min <= self.t_max:
             raise ValueError(f"t_min must lie in [0, t_max={self.t_max}], got {self.t_min}")
-        if self.stability < 0:
-            raise ValueError(f"stability must be 0 results or more, got {self.stability}")
-        if not 0 < self.confidence < math.inf:
-            raise ValueError(f"confidence must lie in (0, inf) nats, got {self.confidence}")
         if self.temperature != 0:
             raise ValueError(
                 f"temperature must be 0 where t_min and t_max give it, got {self.temperature}"

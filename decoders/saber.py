@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     gathered,
     handed_back,
@@ -49,6 +49,7 @@ from parallelbench.decoders.memory import (
 )
 from parallelbench.decoders.selection import computed, leading, ranking, top
 from parallelbench.model import Row
+from parallelbench.ranges import whole
 
 
 @dataclass(slots=True, eq=False)
@@ -83,12 +84,7 @@ class Saber(BatchDecoder):
     labelled: ClassVar[tuple[str, ...]] = ("least",)
     grid: ClassVar[str] = "least=1|2|4|8|16"
 
-    least: int = 2
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.least < 1:
-            raise ValueError(f"least must be at least 1 token per step, got {self.least}")
+    least: int = whole(1, 2, "token per step")
 
     def start(self, view: View) -> Confidences:
         """Return the state of a sample in which nothing was committed."""

@@ -26,18 +26,6 @@ def steps_allowed(steps: int, initial: int) -> int:
     return min(steps, STEPS_PER_TOKEN * initial)
 
 
-def check_steps(steps: int) -> None:
-    """Refuse a number of steps that is out of range.
-
-    Raises:
-        ValueError: ``steps`` is below 1 or above :data:`MOST_STEPS`.
-    """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1 per block, got {steps}")
-    if steps > MOST_STEPS:
-        raise ValueError(f"steps must be at most {MOST_STEPS:,} per block, got {steps}")
-
-
 def even_count(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
     """Return how many positions each sample commits now, all steps alike.
 

@@ -31,10 +31,11 @@ from typing import ClassVar
 
 import torch
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, Progress, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
 from parallelbench.decoders.memory import bounds
-from parallelbench.decoders.schedule import check_steps, even_count
+from parallelbench.decoders.schedule import MOST_STEPS, even_count
 from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.ranges import probability, whole
 
 
 @DECODERS.register("sdar")
@@ -61,14 +62,8 @@ class SDAR(BatchDecoder):
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 4
-    threshold: float = 0.85
-    steps: int = 4
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        check_steps(self.steps)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+    threshold: float = probability(0.85)
+    steps: int = whole(1, 4, "per block", most=MOST_STEPS)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in every sample, or as many as its schedule asks for."""

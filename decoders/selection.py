@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from parallelbench.decoder import Chooser, Decoder, Statistics
+from parallelbench.decoder import Chooser, Statistics
 from parallelbench.errors import DecoderError
+from parallelbench.ranges import choice, probability, whole
 
 #: Which models give what positions attend to, for the sentence that refuses the others.
 ATTENTION_HINT = (
@@ -194,12 +195,7 @@ class FixedCount(Chooser):
     labelled: ClassVar[tuple[str, ...]] = ("k",)
     grid: ClassVar[str] = "k=1|2|4|8|16|32"
 
-    k: int = 1
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if self.k < 1:
-            raise ValueError(f"k must be at least 1 token per step, got {self.k}")
+    k: int = whole(1, 1, "token per step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,15 +216,8 @@ class ProbabilityThreshold(Chooser):
 
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
 
-    threshold: float = 0.9
-    comparison: Literal["ge", "gt"] = "ge"
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
-        if self.comparison not in ("ge", "gt"):
-            raise ValueError(f"comparison must be 'ge' or 'gt', got {self.comparison!r}")
+    threshold: float = probability(0.9)
+    comparison: Literal["ge", "gt"] = choice("ge", "gt")
 
     def passing(self, score: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
         """Return where ``score`` reaches the threshold."""

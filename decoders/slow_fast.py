@@ -32,10 +32,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
 from parallelbench.decoders.selection import as_wide, computed, top
 from parallelbench.model import Row
+from parallelbench.ranges import nonnegative, probability, whole
 
 
 @dataclass(slots=True, eq=False)
@@ -101,22 +102,11 @@ class SlowFast(BatchDecoder):
     former_presets: ClassVar[Mapping[str, str]] = {"slow-fast": "slow-fast-paper"}
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    exploration: int = 6
-    reach: float = 0.3
-    window: int = 2
-    spread: float = 1.0
-    threshold: float = 0.9
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        for name in ("exploration", "window"):
-            if not 1 <= getattr(self, name) <= _MOST_STEPS:
-                raise ValueError(f"{name} must be 1 to {_MOST_STEPS:,}, got {getattr(self, name)}")
-        for name in ("reach", "threshold"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        if not 0 <= self.spread < math.inf:
-            raise ValueError(f"spread must lie in [0, inf) tokens, got {self.spread}")
+    exploration: int = whole(1, 6, most=_MOST_STEPS)
+    reach: float = probability(0.3)
+    window: int = whole(1, 2, most=_MOST_STEPS)
+    spread: float = nonnegative(1.0, "tokens")
+    threshold: float = probability(0.9)
 
     def most_steps(self, positions: int) -> int:
         """Return the steps of a cycle for each position: its slow phase, and one to write it."""

@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     canvases,
     gathered,
@@ -52,6 +52,7 @@ from parallelbench.decoders.memory import (
 )
 from parallelbench.decoders.selection import computed, leading, passing_or_best, ranking
 from parallelbench.model import Row
+from parallelbench.ranges import choice, fraction, probability
 
 Trigger = Literal["low_prob", "other", "drop"]
 
@@ -112,18 +113,9 @@ class T2m(BatchDecoder):
     }
     grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    threshold: float = 0.5
-    trigger: Trigger = "low_prob"
-    limit: float | None = None
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
-        if self.trigger not in _LIMITS:
-            raise ValueError(f"trigger must be one of {', '.join(_LIMITS)}, got {self.trigger!r}")
-        if self.limit is not None and not 0 <= self.limit <= 1:
-            raise ValueError(f"limit must lie in [0, 1], got {self.limit}")
+    threshold: float = probability(0.5)
+    trigger: Trigger = choice("low_prob", "other", "drop")
+    limit: float | None = fraction(None)
 
     def most_steps(self, positions: int) -> int:
         """Return the steps of one-token blocks that are opened in every look."""

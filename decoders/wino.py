@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, Decoder, StepBatch, Updates, View
+from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import (
     gathered,
     handed_back,
@@ -45,6 +45,7 @@ from parallelbench.decoders.memory import (
 )
 from parallelbench.decoders.selection import computed, leading, ranking, top
 from parallelbench.model import Row
+from parallelbench.ranges import fraction, probability
 
 #: As many were committed before the first call of a block, by the authors' code.
 _AT_FIRST = 30
@@ -82,15 +83,8 @@ class Wino(BatchDecoder):
     grid: ClassVar[str] = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 128
-    draft: float = 0.6
-    verify: float = 0.9
-
-    def __post_init__(self) -> None:
-        Decoder.__post_init__(self)
-        if not 0 < self.draft <= 1:
-            raise ValueError(f"draft must lie in (0, 1], got {self.draft}")
-        if not 0 <= self.verify <= 1:
-            raise ValueError(f"verify must lie in [0, 1], got {self.verify}")
+    draft: float = probability(0.6)
+    verify: float = fraction(0.9)
 
     def start(self, view: View) -> Draft:
         """Return that nothing was committed yet."""

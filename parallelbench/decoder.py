@@ -26,6 +26,7 @@ from torch import Tensor
 
 from parallelbench.model import Row as Row  # noqa: PLC0414  outsiders import it from here
 from parallelbench.prompt import Codec, Prompt
+from parallelbench.ranges import check_ranges, nonnegative, whole
 from parallelbench.registry import Registry
 from parallelbench.task import Answers
 
@@ -251,7 +252,7 @@ class Decoder(ABC):
             prediction at that temperature.
 
     Raises:
-        ValueError: ``block_length`` is below 1, or ``temperature`` is not in [0, inf).
+        ValueError: a field is out of its declared range.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"token"})
@@ -265,14 +266,11 @@ class Decoder(ABC):
     former_presets: ClassVar[Mapping[str, str]] = {}
     grid: ClassVar[str] = ""
 
-    block_length: int | None = None
-    temperature: float = 0.0
+    block_length: int | None = whole(1, None, "token")
+    temperature: float = nonnegative(0.0)
 
     def __post_init__(self) -> None:
-        if self.block_length is not None and self.block_length < 1:
-            raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
+        check_ranges(self)
 
     @property
     def extras(self) -> frozenset[str]:

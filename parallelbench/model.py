@@ -19,6 +19,7 @@ from torch import Tensor
 
 from parallelbench.errors import FieldError
 from parallelbench.prompt import Codec, Prompt
+from parallelbench.ranges import check_ranges
 from parallelbench.registry import Registry
 from parallelbench.task import Message, Task
 
@@ -300,6 +301,9 @@ class ModelSource(_AcceptsOldNames, ABC):
     published: ClassVar[bool] = False
 
     gives = _OldName("capabilities")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
         """Return what should be known before a run asks for ``tasks``; None if nothing."""

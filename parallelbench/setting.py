@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from parallelbench.errors import FieldError, UnknownNameError
-from parallelbench.ranges import MOST_IN_A_FIELD, MOST_SEED
+from parallelbench.ranges import MOST_IN_A_FIELD, MOST_SEED, check_ranges
 from parallelbench.registry import Registry, unknown
 
 T = TypeVar("T")
@@ -211,9 +211,11 @@ def _build(name: str, kind: type[T], fields: Mapping[str, Any], what: str) -> T:
         for field, value in fields.items()
     }
     try:
-        return kind(**values)
+        built = kind(**values)
+        check_ranges(built)  # a plugin's own __post_init__ need not call that of its base class
     except ValueError as error:
         raise FieldError(f"{what} {name!r}: {error}") from error
+    return built
 
 
 def _fields(kind: type[Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from parallelbench.errors import NotEnumerableError
-from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS
+from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS, check_ranges, whole
 from parallelbench.registry import Registry, unknown
 from parallelbench.score import Marks
 
@@ -168,18 +168,13 @@ class Task(ABC):
     samples: ClassVar[int | None] = None
 
     template: str = "default"
-    shots: int = 1
-    canvas_length: int = 32
+    shots: int = whole(0, 1, "examples", most=MOST_SHOTS)
+    canvas_length: int = whole(1, 32, "tokens", most=MOST_TOKENS)
 
     def __post_init__(self) -> None:
         if self.template not in self.templates:
             raise ValueError(unknown("template", self.template, self.templates))
-        if not 0 <= self.shots <= MOST_SHOTS:
-            raise ValueError(f"shots must be 0 to {MOST_SHOTS:,} examples, got {self.shots}")
-        if not 1 <= self.canvas_length <= MOST_TOKENS:
-            raise ValueError(
-                f"canvas_length must be 1 to {MOST_TOKENS:,} tokens, got {self.canvas_length}"
-            )
+        check_ranges(self)
 
     def draw(self, rng: random.Random, index: int) -> Sample:
         """Return the sample numbered ``index``, using no randomness but ``rng``.

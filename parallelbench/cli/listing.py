@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.model import MODELS
+from parallelbench.ranges import ranges_of
 from parallelbench.task import TASKS, Task
 
 if TYPE_CHECKING:
@@ -25,13 +27,23 @@ _WIDE = 110
 
 
 def entry(name: str, kind: type[Any]) -> dict[str, Any]:
-    """Return the name of a task, decoder or model, what it is, and its fields, as JSON values."""
+    """Return name, summary, fields and ranges of a task, decoder or model, as JSON values."""
     summary = (kind.__doc__ or "").strip().splitlines()[0]
     fields = {
         field.name: "(required)" if field.default is dataclasses.MISSING else field.default
         for field in dataclasses.fields(kind)
     }
-    return {"name": name, "summary": summary, "fields": fields}
+    ranges = {field: str(allowed) for field, allowed in ranges_of(kind).items()}
+    return {"name": name, "summary": summary, "fields": fields, "ranges": ranges}
+
+
+def fields_with_ranges(facts: Mapping[str, Any], *, without: AbstractSet[str] = frozenset()) -> str:
+    """Return the fields of an :func:`entry` with defaults and ranges, but for some of them."""
+    return ", ".join(
+        f"{field}={default}" + _in_range(facts["ranges"].get(field))
+        for field, default in facts["fields"].items()
+        if field not in without
+    )
 
 
 def task_entries() -> list[dict[str, Any]]:
@@ -121,6 +133,12 @@ def below_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         names = ", ".join(each["name"] for each in same)
         served = ", ".join(same[0]["families"]) or "no family known here"
         told.append(f"{names} ({', '.join(needs)}): {served}")
+    common = entry("", Decoder)
+    told.append(f"fields of every strategy: {fields_with_ranges(common)}")
+    for each in entries:
+        own = fields_with_ranges(each, without=common["fields"].keys())
+        if own:
+            told.append(f"fields of {each['name']}: {own}")
     return told
 
 
@@ -172,6 +190,12 @@ def _families() -> dict[str, frozenset[str]]:
 
 def _sentence(facts: Mapping[str, Any]) -> str:
     return str(facts["summary"]).replace("``", "")
+
+
+def _in_range(allowed: str | None) -> str:
+    if allowed is None:
+        return ""
+    return f" in {allowed}" if allowed[0] in "([" else f" ({allowed})"
 
 
 def _yes(fact: bool) -> str:  # noqa: FBT001  the fact is all it is told

@@ -247,7 +247,13 @@ def list_(what: str | None, *, as_json: bool) -> None:
       parallelbench list decoders
       parallelbench list decoders --json
     """
-    from parallelbench.cli.listing import decoder_entries, entry, task_entries, told_of_task
+    from parallelbench.cli.listing import (
+        decoder_entries,
+        entry,
+        fields_with_ranges,
+        task_entries,
+        told_of_task,
+    )
 
     registries = _registries()
     chosen = {what: registries[what]} if what else registries
@@ -268,7 +274,7 @@ def list_(what: str | None, *, as_json: bool) -> None:
     for kind, listed in entries.items():
         tell(f"{kind}:")
         for each in listed:
-            fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
+            fields = fields_with_ranges(each)
             tell(f"  {each['name']}\n      {each['summary']}\n      {fields}")
             if kind == "tasks":
                 tell(f"      {told_of_task(each)}")

@@ -450,9 +450,9 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(text, sentence):
     [
         ("confidence:k=0", "k must be at least 1 token per step, got 0"),
         ("confidence:k=-1", "k must be at least 1 token per step, got -1"),
-        ("confidence:temperature=-1", "temperature must be 0 or more, got -1.0"),
-        ("confidence:temperature=inf", "temperature must be 0 or more, got inf"),
-        ("confidence:temperature=nan", "temperature must be 0 or more, got nan"),
+        ("confidence:temperature=-1", "temperature must lie in [0, inf), got -1.0"),
+        ("confidence:temperature=inf", "temperature must lie in [0, inf), got inf"),
+        ("confidence:temperature=nan", "temperature must lie in [0, inf), got nan"),
         ("confidence:block_length=0", "block_length must be at least 1 token, got 0"),
         ("confidence_threshold:threshold=0", "threshold must lie in (0, 1], got 0.0"),
         ("confidence_threshold:threshold=1.5", "threshold must lie in (0, 1], got 1.5"),

@@ -418,11 +418,11 @@ def test_a_model_of_masks_is_refused_before_the_run_starts():
     [
         ("entropy_bound", -0.1, r"entropy_bound must lie in \[0, inf\) nats, got -0\.1"),
         ("entropy_bound", math.nan, "entropy_bound must lie in .* got nan"),
-        ("steps", 0, "steps must be at least 1 per block, got 0"),
+        ("steps", 0, "steps must be 1 to 100,000 per block, got 0"),
         ("t_max", 0.0, r"t_max must lie in \(0, inf\), got 0\.0"),
         ("t_min", 0.9, r"t_min must lie in \[0, t_max=0\.8\], got 0\.9"),
         ("t_min", -0.1, "t_min must lie in .* got -0.1"),
-        ("stability", -1, "stability must be 0 results or more, got -1"),
+        ("stability", -1, "stability must be at least 0 results, got -1"),
         ("confidence", 0.0, r"confidence must lie in \(0, inf\) nats, got 0\.0"),
         ("temperature", 0.5, "temperature must be 0 where t_min and t_max give it, got 0.5"),
     ],
