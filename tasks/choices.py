@@ -60,6 +60,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, ClassVar, NamedTuple
 
+from parallelbench.ranges import whole
 from parallelbench.score import UNREADABLE, Marks
 from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Question, Sample, Task, refuse_over
 
@@ -173,12 +174,7 @@ class City(Task):
         ),
     }
 
-    options: int = 4
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 2 <= self.options <= len(CITIES):
-            raise ValueError(f"options must be 2 to {len(CITIES)} places, got {self.options}")
+    options: int = whole(2, 4, "places", most=len(CITIES))
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return the question, which is always the same, with a random right answer."""
@@ -269,12 +265,7 @@ class Capital(Task):
         ),
     }
 
-    options: int = 8
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 2 <= self.options <= 60:
-            raise ValueError(f"options must be 2 to 60 countries, got {self.options}")
+    options: int = whole(2, 8, "countries", most=60)
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about countries drawn without repetition."""
@@ -351,12 +342,7 @@ class Sum(Task):
         ),
     }
 
-    largest: int = 20
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 2 <= self.largest <= 1_000_000:
-            raise ValueError(f"largest must be 2 to 1,000,000, got {self.largest}")
+    largest: int = whole(2, 20, most=1_000_000)
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about a number drawn from the upper half of the range."""
@@ -495,12 +481,7 @@ class Date(Task):
         ),
     }
 
-    months: int = 1
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 1 <= self.months <= 12:
-            raise ValueError(f"months must be 1 to 12, got {self.months}")
+    months: int = whole(1, 1, most=12)
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about months, a year and a weekday drawn at random."""
@@ -596,12 +577,7 @@ class Dice(Task):
         ),
     }
 
-    rolls: int = 5
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 1 <= self.rolls <= 100:
-            raise ValueError(f"rolls must be 1 to 100, got {self.rolls}")
+    rolls: int = whole(1, 5, most=100)
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return the question, which is always the same, with a random right answer."""
@@ -695,12 +671,7 @@ class Roster(Task):
         ),
     }
 
-    people: int = 3
-
-    def __post_init__(self) -> None:
-        Task.__post_init__(self)
-        if not 1 <= self.people <= len(PEOPLE):
-            raise ValueError(f"people must be 1 to {len(PEOPLE)}, got {self.people}")
+    people: int = whole(1, 3, most=len(PEOPLE))
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about people drawn without repetition."""

@@ -40,6 +40,7 @@ from math import factorial, isqrt
 from operator import ne
 from typing import ClassVar, Literal, get_args
 
+from parallelbench.ranges import choice, whole
 from parallelbench.registry import unknown
 from parallelbench.score import UNREADABLE, Marks, read_grid, read_grid_strictly
 from parallelbench.task import DEFAULT_LIMIT, TASKS, Answers, Question, Sample, Task, refuse_over
@@ -185,14 +186,12 @@ class LatinSquare(Task):
     }
 
     canvas_length: int = 64
-    size: int = 4
+    size: int = whole(3, 4, "symbols", most=5)
     form: Form = "free"
 
     def __post_init__(self) -> None:
         Task.__post_init__(self)
         _refuse_form(self.form)
-        if not 3 <= self.size <= 5:
-            raise ValueError(f"size must be 3 to 5 symbols, got {self.size}")
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about random symbols, with a random right square."""
@@ -310,15 +309,13 @@ class Sudoku(Task):
     }
 
     canvas_length: int = 64
-    size: Literal[4, 9] = 4
+    size: Literal[4, 9] = choice(4, 9, unit="digits")
     givens: int | None = None
     form: Form = "free"
 
     def __post_init__(self) -> None:
         Task.__post_init__(self)
         _refuse_form(self.form)
-        if self.size not in (4, 9):
-            raise ValueError(f"size must be 4 or 9 digits, got {self.size}")
         fewest, most = {4: (4, 15), 9: (26, 80)}[self.size]
         if self.givens is not None and not fewest <= self.givens <= most:
             raise ValueError(

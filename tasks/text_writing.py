@@ -47,6 +47,7 @@ from functools import cached_property
 from typing import ClassVar, NoReturn
 
 from parallelbench.errors import NotEnumerableError, SourceError
+from parallelbench.ranges import whole
 from parallelbench.registry import unknown
 from parallelbench.score import Marks
 from parallelbench.task import DEFAULT_LIMIT, TASKS, Question, Sample, Task
@@ -328,12 +329,10 @@ class WordsToSentence(TextTask):
         ),
     }
 
-    word_count: int = 4
+    word_count: int = whole(1, 4, "words", most=7)
 
     def __post_init__(self) -> None:
         TextTask.__post_init__(self)
-        if not 1 <= self.word_count <= 7:
-            raise ValueError(f"word_count must be from 1 to 7, got {self.word_count}")
         if self.shots and self.word_count > 4:
             raise ValueError(
                 f"shots={self.shots} needs example sentences, and there are none for "

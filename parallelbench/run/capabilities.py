@@ -19,7 +19,7 @@ def missing_capabilities_message(
         model: The model's setting.
         capabilities: Everything that the model gives besides logits.
     """
-    missing = decoder.lacks(capabilities)
+    missing = decoder.missing_capabilities(capabilities)
     if not missing:
         return None
     hints = [decoder.hints[need] for need in missing if need in decoder.hints]

@@ -177,8 +177,8 @@ def test_nobody_is_trained_on_an_answer_that_is_absent():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("word_count=0", "word_count must be from 1 to 7, got 0"),
-        ("word_count=8", "word_count must be from 1 to 7, got 8"),
+        ("word_count=0", "word_count must be 1 to 7 words, got 0"),
+        ("word_count=8", "word_count must be 1 to 7 words, got 8"),
         ("word_count=5,shots=1", "there are none for word_count=5; 4 is the most"),
         ("grammar=harpr", "no grammar engine is called 'harpr'; did you mean 'harper'?"),
     ],
