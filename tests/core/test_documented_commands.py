@@ -151,7 +151,8 @@ def test_the_commands_of_a_page_run(page, clone):
 
 def test_readme_shows_lines_that_make_bench_prints(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"^<!-- output of make bench -->\n```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+    pattern = r"^<!-- output of make bench -->\n```text\n(.*?)^```"
+    block = re.search(pattern, text, re.MULTILINE | re.DOTALL)[1]
     # Each sample is drawn by itself, so one task of the default run has the lines of all five.
     arguments = ["default", "--model", "ideal", "--tasks", "choices/city", "--out", "run"]
     printed = subprocess.run(
