@@ -23,9 +23,10 @@ check: $(VENV)/installed-for-tests
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/core/test_examples.py
 
 # The documentation site in build/site; a broken link or a page outside the navigation is an error.
+# Not with --quiet: it hides the warnings that the strict mode counts.
 docs: $(VENV)/installed-for-docs
 	$(BIN)/python .ci/link_types.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "open build/site/index.html"
 
 # Spoilt files for every reader of foreign files, for hours; the tests take the first hundreds of
