@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: bench test check fuzz figure mini clean
+.PHONY: bench test check docs fuzz figure mini clean
 
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
@@ -21,6 +21,13 @@ check: $(VENV)/installed-for-tests
 	$(BIN)/python .ci/link_types.py
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/core/test_examples.py
+
+# The documentation site in build/site; a broken link or a page outside the navigation is an error.
+# Not with --quiet: it hides the warnings that the strict mode counts.
+docs: $(VENV)/installed-for-docs
+	$(BIN)/python .ci/link_types.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "open build/site/index.html"
 
 # Spoilt files for every reader of foreign files, for hours; the tests take the first hundreds of
 # the same.
@@ -81,6 +88,10 @@ $(VENV)/installed-for-tests: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	$(READERS)
 	$(BROWSER)
+	touch $@
+
+$(VENV)/installed-for-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 # Exported files are read back by the tools that they are for.  Without what those depend on: it

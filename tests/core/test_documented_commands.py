@@ -149,6 +149,26 @@ def test_the_commands_of_a_page_run(page, clone):
         execute(command)
 
 
+def test_readme_shows_lines_that_make_bench_prints(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pattern = r"^<!-- output of make bench -->\n```text\n(.*?)^```"
+    block = re.search(pattern, text, re.MULTILINE | re.DOTALL)[1]
+    # Each sample is drawn by itself, so one task of the default run has the lines of all five.
+    arguments = ["default", "--model", "ideal", "--tasks", "choices/city", "--out", "run"]
+    printed = subprocess.run(
+        [sys.executable, "-m", "parallelbench", "run", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = [line.split() for line in printed.splitlines()]
+    missing = [line for line in block.splitlines() if line.split() not in lines]
+    assert not missing
+    assert "choices/city" in block
+
+
 def test_the_pages_name_the_folder_of_the_default_run():
     named = {
         name

@@ -1,4 +1,4 @@
-"""One command for every family: what users type, what they get, and what README promises."""
+"""One command for every family: what users type, what they get, and what the docs promise."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from parallelbench.models.hf import HuggingFace
 from parallelbench.run.rundir import RunDirectory
 from support import checkpoints, diffusion_gemma
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 CHECKPOINTS = {
     **{family.name: family.name for family in FAMILIES if family.kind in {"masked", "block"}},
     "autoregressive": "qwen3",
@@ -64,6 +64,6 @@ def test_what_a_model_will_give_is_known_before_it_is_opened(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_readme_says_for_every_family_how_it_was_checked(family):
+def test_the_docs_say_for_every_family_how_it_was_checked(family):
     row = f"| `{family.name}` | {family.members} | {family.evidence} |"
-    assert row in README.read_text().splitlines()
+    assert row in PAGE.read_text().splitlines()
