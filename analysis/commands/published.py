@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parallelbench.analysis.measures.board_speeds import name_of
-from parallelbench.analysis.measures.speed import Point, published_speed_at
+from parallelbench.analysis.measures.speed import SpeedPoint, published_speed_at
 from parallelbench.console.terminal import show, tell
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
@@ -69,7 +69,7 @@ class PublishedCurve:
 
     model: str
     strategy: str
-    points: tuple[Point, ...]
+    points: tuple[SpeedPoint, ...]
 
     @property
     def speeds(self) -> dict[int, float]:
@@ -132,7 +132,7 @@ def read_published(folder: Path) -> list[PublishedCurve]:
 
 def beside(curves: Sequence[PublishedCurve], averages: Sequence[Result]) -> list[DrawnPoint]:
     """Return the points of the published curves, and those of a run's averages over tasks."""
-    from parallelbench.analysis.measures.families import curves_of
+    from parallelbench.analysis.measures.curves import curves_of
 
     families = curves_of(averages)
     published = [
@@ -220,7 +220,7 @@ def _line(point: DrawnPoint) -> str:
 
 
 def _strokes(source: str, label: str, place: int) -> dict[str, Any]:
-    from parallelbench.analysis.measures.families import INK, colour_of
+    from parallelbench.analysis.measures.curves import INK, colour_of
 
     shared = {"label": label, "marker": _MARKERS[place % len(_MARKERS)], "markersize": 3}
     if source == "run":
@@ -250,7 +250,7 @@ def _curve(file: Path) -> PublishedCurve:
             raise PublishedError(f"{where}: tps must be above 0 and accuracy 0 to 100 percent")
         highest = max(highest, accuracy)
         if (row["task"] or "").strip() == _AVERAGE:
-            points.append(Point(speed, accuracy / 100))
+            points.append(SpeedPoint(speed, accuracy / 100))
     if not points:
         raise PublishedError(f"{file} has no line with the task {_AVERAGE}")
     if 0 < highest <= 1:
