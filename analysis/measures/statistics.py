@@ -60,29 +60,6 @@ class PairedTest(NamedTuple):
     interval: Interval
 
 
-class Dependence(NamedTuple):
-    """Total correlation of answers, estimated from samples.
-
-    Attributes:
-        plug_in_bits: Of the empirical law; 0 or more, and too high on average.
-        corrected_bits: After Miller and Madow; it may lie below 0.
-        standard_error_bits: Of either, from the spread of the pointwise values; it goes to
-            0 under independence, where ``p_value`` is to be asked instead.
-        interval: Of ``corrected_bits``, by the normal approximation.
-        p_value: Of independence, by permutation, in (0, 1].
-        permutations: How many.
-        samples: How many answers.
-    """
-
-    plug_in_bits: float
-    corrected_bits: float
-    standard_error_bits: float
-    interval: Interval
-    p_value: float
-    permutations: int
-    samples: int
-
-
 class Pairs(NamedTuple):
     """Decodes of two settings, paired by (task, sample, repeat).
 
@@ -317,35 +294,6 @@ def bootstrap_mean(
     return Estimate(value, interval, len(means))
 
 
-def clustered_standard_error(
-    values: Float[np.ndarray, " decodes"], cluster: Shaped[np.ndarray, " decodes"]
-) -> float | None:
-    r"""Return the cluster-robust standard error of the plain mean of ``values``.
-
-    .. math:: \frac{1}{N} \sqrt{\frac{G}{G-1} \sum_g \Big(\sum_{i \in g} (x_i - \bar x)\Big)^2}
-
-    With one decode per cluster it is the usual standard error.
-
-    Args:
-        values: One per decode; each counts alike, unlike in :func:`bootstrap_mean`, which
-            lets samples count alike.  With equal repeats the two means agree.
-        cluster: The sample of each decode.
-
-    Returns:
-        In the unit of ``values``; None with fewer than two clusters.
-
-    Source:
-        Liang and Zeger (1986), "Longitudinal data analysis using generalized linear
-        models"; the factor G/(G-1) as in Cameron and Miller (2015), "A practitioner's
-        guide to cluster-robust inference".
-    """
-    names, group = np.unique(cluster, return_inverse=True)
-    if len(names) < 2:
-        return None
-    sums = np.bincount(group.ravel(), weights=values - values.mean())
-    return float(np.sqrt(len(names) / (len(names) - 1) * (sums**2).sum()) / len(values))
-
-
 def _cluster_means(
     values: Float[np.ndarray, " decodes"], cluster: Shaped[np.ndarray, " decodes"] | None
 ) -> Float[np.ndarray, " clusters"]:
@@ -417,101 +365,3 @@ def _by_decode(records: Iterable[Record]) -> dict[tuple[str, int, int], Record]:
             )
         found[decode] = record
     return found
-
-
-# Dependence
-
-
-def estimated_dependence(
-    answers: Shaped[np.ndarray, "samples length"], *, permutations: int = 1000, seed: int = 0
-) -> Dependence:
-    r"""Estimate the total correlation of answers from samples of them, in bits.
-
-    .. math:: \hat C = \sum_j \hat H(Y_j) - \hat H(Y), \qquad
-              \hat H_{MM} = \hat H + \frac{K - 1}{2 N \ln 2}
-
-    with K the number of different outcomes that were seen.  The permutation test shuffles
-    each position on its own, which leaves the marginals as they are.
-
-    Args:
-        answers: One answer per row, one symbol per position; all of one prompt.
-        permutations: How many, at least 1.
-        seed: Of the shuffles.
-
-    Raises:
-        ValueError: There are fewer than two answers, no position, or no permutation.
-
-    Source:
-        Miller (1955), "Note on the bias of information estimates".
-    """
-    if min(answers.shape) < 1 or len(answers) < 2 or permutations < 1:
-        raise ValueError(
-            "an estimate needs at least 2 answers of 1 position and 1 permutation, got "
-            f"{len(answers)} answers of {answers.shape[1]} and {permutations} permutations"
-        )
-    codes = np.stack([np.unique(symbols, return_inverse=True)[1].ravel() for symbols in answers.T])
-    pointwise, extra = _pointwise_bits(codes)
-    count = len(answers)
-    plug_in = max(0.0, float(pointwise.mean()))
-    corrected = plug_in + extra / (2 * count * math.log(2))
-    error = float(pointwise.std(ddof=1)) / math.sqrt(count)
-    half = _normal_quantile() * error
-    return Dependence(
-        plug_in_bits=plug_in,
-        corrected_bits=corrected,
-        standard_error_bits=error,
-        interval=Interval(corrected - half, corrected + half),
-        p_value=_independence_p_value(codes, plug_in, permutations, np.random.default_rng(seed)),
-        permutations=permutations,
-        samples=count,
-    )
-
-
-def _pointwise_bits(
-    codes: Int[np.ndarray, "length samples"],
-) -> tuple[Float[np.ndarray, " samples"], int]:
-    """Return log2 p(y) / prod p(y_j) of every sample, and the correction's count of outcomes."""
-    count = codes.shape[1]
-    bits, outcomes = _log_shares(_joined(codes))
-    extra = -(outcomes - 1)
-    for symbols in codes:
-        logs, outcomes = _log_shares(symbols)
-        bits = bits - logs
-        extra += outcomes - 1
-    return bits.reshape(count), extra
-
-
-def _log_shares(codes: Int[np.ndarray, " samples"]) -> tuple[Float[np.ndarray, " samples"], int]:
-    _, group, sizes = np.unique(codes, return_inverse=True, return_counts=True)
-    logs: Float[np.ndarray, " samples"] = np.log2(sizes / len(codes))[group.ravel()]
-    return logs, len(sizes)
-
-
-def _joined(codes: Int[np.ndarray, "length samples"]) -> Int[np.ndarray, " samples"]:
-    """Return one number per sample, the same for equal answers."""
-    joined: Int[np.ndarray, " samples"] = codes[0]
-    for symbols in codes[1:]:
-        # Numbered anew at every position, so that no long answer overflows.
-        joined = np.unique(joined * (symbols.max() + 1) + symbols, return_inverse=True)[1].ravel()
-    return joined
-
-
-def _independence_p_value(
-    codes: Int[np.ndarray, "length samples"],
-    observed: float,
-    permutations: int,
-    rng: np.random.Generator,
-) -> float:
-    reached = 0
-    for _ in range(permutations):
-        # The first position may stay: only the pairing matters.
-        shuffled = np.stack([codes[0], *(rng.permutation(symbols) for symbols in codes[1:])])
-        bits, _ = _pointwise_bits(shuffled)
-        reached += bool(bits.mean() >= observed - 1e-12)
-    return (1 + reached) / (1 + permutations)
-
-
-def _normal_quantile() -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf((1 + CONFIDENCE) / 2))

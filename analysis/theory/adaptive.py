@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -33,20 +33,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from parallelbench.analysis.theory.bounds import OverLimitError, Partition, check_partition
-from parallelbench.analysis.theory.dependence import Law, independent, packed, total_correlation
+from parallelbench.analysis.theory.bounds import OverLimitError
+from parallelbench.analysis.theory.dependence import Law, packed, total_correlation
 from parallelbench.analysis.theory.symmetry import Form, form
-from parallelbench.results.intervals import wilson
 
 #: Most pairs of a state and a set that may be written in it.
 STATE_LIMIT = 20_000
-#: Most contexts that an exact account of a policy passes through.
-CONTEXT_LIMIT = 200_000
 
 Method = Literal["exact", "greedy"]
-
-#: What to write next, given the law of the answers that are left and the open positions.
-Policy = Callable[[Law, tuple[int, ...]], Collection[int]]
 
 
 class ZeroErrorSteps(NamedTuple):
@@ -96,36 +90,6 @@ class AdaptiveFrontier(NamedTuple):
         if expected_steps < steps[0] - 1e-9:
             return math.inf
         return float(np.interp(expected_steps, steps, bits))
-
-
-class Outcome(NamedTuple):
-    """What one policy comes to on one law.
-
-    Attributes:
-        expected_steps: Model calls, on average over the law.
-        bits: Expected sum of the conditional total correlations: KL(P||Q) at temperature 1.
-        validity: Q(V), the share of right answers, in [0, 1].
-    """
-
-    expected_steps: float
-    bits: float
-    validity: float
-
-
-class Simulated(NamedTuple):
-    """A share of right answers that was measured.
-
-    Attributes:
-        validity: In [0, 1].
-        low: Lower end of the interval.
-        high: Upper end.
-        decodes: How many.
-    """
-
-    validity: float
-    low: float
-    high: float
-    decodes: int
 
 
 def zero_error_steps(
@@ -195,82 +159,6 @@ def adaptive_frontier(
     end = FrontierPoint(slowest.expected_steps, 0.0)
     corners = [at_once, *_between(graph, at_once, end), end]
     return AdaptiveFrontier(tuple(corners), method, graph.choices)
-
-
-def outcome(
-    law: Law, policy: Policy, *, greedy: bool = False, limit: int = CONTEXT_LIMIT
-) -> Outcome:
-    """Return what ``policy`` comes to with the ideal model; exact.
-
-    Args:
-        law: Of the right answers.
-        policy: What to write next.
-        greedy: Whether each position takes its likeliest symbol, ties broken at random; or
-            else a draw from its conditional (temperature 1).  It bears on the validity
-            only: steps and bits are those of temperature 1.
-        limit: Most contexts on the way.
-
-    Raises:
-        ValueError: The policy chose nothing, or a position that is not open.
-        OverLimitError: There are more contexts than ``limit``.
-
-    Example:
-        >>> agree = Law.counted([[0, 0], [1, 1]])
-        >>> outcome(agree, in_order([{0, 1}], law=agree))
-        Outcome(expected_steps=1.0, bits=1.0, validity=0.5)
-    """
-    account = _Account(policy, greedy, limit)
-    return account.of(law, tuple(range(law.length)))
-
-
-def simulate(
-    law: Law, policy: Policy, rng: np.random.Generator, count: int, *, greedy: bool = False
-) -> Simulated:
-    """Return the share of right answers among ``count`` decodes with the ideal model.
-
-    Args:
-        law: Of the right answers.
-        policy: What to write next.
-        rng: Draws the symbols.
-        count: How many decodes, at least 1.
-        greedy: As for :func:`outcome`.
-
-    Returns:
-        The share, with its 95 % Wilson interval.
-
-    Raises:
-        ValueError: ``count`` is below 1, or the policy chose nothing, or a position that
-            is not open.
-    """
-    if count < 1:
-        raise ValueError(f"a share is measured over at least 1 decode, got count={count}")
-    right = sum(_decodes_right(law, policy, rng, greedy=greedy) for _ in range(count))
-    interval = wilson(float(right), float(count))
-    return Simulated(right / count, interval.low, interval.high, count)
-
-
-def in_order(partition: Partition, law: Law) -> Policy:
-    """Return the policy that writes ``partition`` step by step, whatever comes out.
-
-    Raises:
-        ValueError: ``partition`` is no ordered partition of the positions of ``law``.
-    """
-    check_partition(partition, law.length)
-    left = list(itertools.accumulate(len(step) for step in reversed(partition)))[::-1]
-    steps = dict(zip(left, partition, strict=True))
-    return lambda _, still_open: steps[len(still_open)]
-
-
-def without_error(law: Law, still_open: tuple[int, ...]) -> Collection[int]:
-    """Choose what is certain, the most uncertain position and what is independent of it.
-
-    This is the policy behind the greedy zero-error corner.
-    """
-    certain = [position for position in still_open if position not in law.varying]
-    uncertain = [position for position in still_open if position in law.varying]
-    state = _State(*_ranked(law.rows[:, uncertain]), law.probabilities) if uncertain else None
-    chosen = next(_greedy_independent(state)).positions if state else ()
-    return [*certain, *(uncertain[index] for index in chosen)]
 
 
 # --- States -----------------------------------------------------------------------------
@@ -578,81 +466,3 @@ def _between(graph: _Graph, left: FrontierPoint, right: FrontierPoint) -> list[F
     if _price(found, weight)[0] >= _price(left, weight)[0] - 1e-9:
         return []
     return [*_between(graph, left, found), found, *_between(graph, found, right)]
-
-
-# --- What a policy comes to -----------------------------------------------------------------
-
-
-class _Account:
-    """Follows a policy through every context that the law can lead it to."""
-
-    def __init__(self, policy: Policy, greedy: bool, limit: int) -> None:  # noqa: FBT001
-        self._policy = policy
-        self._greedy = greedy
-        self._limit = limit
-        self._contexts = 0
-
-    def of(self, law: Law, still_open: tuple[int, ...]) -> Outcome:
-        if not still_open:
-            return Outcome(0.0, 0.0, 1.0)
-        self._contexts += 1
-        if self._contexts > self._limit:
-            raise OverLimitError(
-                f"the policy passes through more than {self._limit:,} contexts, over the limit; "
-                "simulate it, or raise the limit"
-            )
-        chosen = _chosen(self._policy, law, still_open)
-        left = tuple(position for position in still_open if position not in chosen)
-        steps, valid = 1.0, 0.0
-        bits = 0.0 if independent(law, chosen) else total_correlation(law, chosen)
-        _, first, group = np.unique(law.keys(chosen), return_index=True, return_inverse=True)
-        group = group.ravel()
-        masses = np.bincount(group, weights=law.probabilities)
-        chances = np.prod([self._chances(law, position)[first] for position in chosen], axis=0)
-        for number, (mass, chance) in enumerate(zip(masses, chances, strict=True)):
-            after = self.of(law.select(group == number), left)
-            steps += float(mass) * after.expected_steps
-            bits += float(mass) * after.bits
-            valid += float(chance) * after.validity
-        return Outcome(steps, bits, min(1.0, valid))
-
-    def _chances(self, law: Law, position: int) -> Float[np.ndarray, " answers"]:
-        """Return how likely the symbol of each answer is written at ``position``."""
-        _, group = np.unique(law.keys([position]), return_inverse=True)
-        return _drawn(np.bincount(group.ravel(), law.probabilities), self._greedy)[group.ravel()]
-
-
-def _drawn(masses: Float[np.ndarray, " symbols"], greedy: bool) -> Float[np.ndarray, " symbols"]:  # noqa: FBT001
-    """Return how likely each symbol is written, from how likely it is right."""
-    written = masses
-    if greedy:
-        written = (masses >= masses.max() * (1 - 1e-9)).astype(float)
-    shares: Float[np.ndarray, " symbols"] = written / written.sum()
-    return shares
-
-
-def _chosen(policy: Policy, law: Law, still_open: tuple[int, ...]) -> list[int]:
-    chosen = sorted(set(policy(law, still_open)))
-    if not chosen or not set(chosen) <= set(still_open):
-        raise ValueError(
-            f"a policy chooses at least one of the open positions {list(still_open)}, got {chosen}"
-        )
-    return chosen
-
-
-def _decodes_right(law: Law, policy: Policy, rng: np.random.Generator, *, greedy: bool) -> bool:
-    still_open = tuple(range(law.length))
-    while still_open:
-        chosen = _chosen(policy, law, still_open)
-        fits = np.ones(len(law), dtype=bool)
-        for position in chosen:
-            symbols, group = np.unique(law.rows[:, position], return_inverse=True)
-            masses = np.bincount(group.ravel(), law.probabilities)
-            symbol = rng.choice(symbols, p=_drawn(masses, greedy))
-            fits &= law.rows[:, position] == symbol
-        if not fits.any():
-            # Nothing written is ever taken back: no right answer can come of this.
-            return False
-        law = law.select(fits)
-        still_open = tuple(position for position in still_open if position not in chosen)
-    return True

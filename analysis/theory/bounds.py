@@ -63,38 +63,6 @@ class SizedBound(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def partition_bits(law: Law, partition: Partition) -> float:
-    r"""Return L_T: what writing ``partition`` step by step costs, in bits.
-
-    .. math:: L_T = \sum_t \sum_{j \in S_t} H(y_j \mid y_{S_{<t}}) - H(Y)
-
-    Args:
-        law: Of the right answers.
-        partition: Every position of the law in exactly one step; no step empty.
-
-    Raises:
-        ValueError: ``partition`` is no ordered partition of the positions.
-
-    Source:
-        ParallelBench, theorem 1 and equation 2.
-
-    Example:
-        Two coins that agree cost a bit together and nothing one after the other:
-
-        >>> agree = Law.counted([[0, 0], [1, 1]])
-        >>> partition_bits(agree, [{0, 1}]), partition_bits(agree, [{0}, {1}])
-        (1.0, 0.0)
-    """
-    check_partition(partition, law.length)
-    known: set[int] = set()
-    bits = 0.0
-    for step in partition:
-        before = entropy(law, known)
-        bits += sum(entropy(law, known | {position}) - before for position in step)
-        known |= set(step)
-    return max(0.0, bits - entropy(law))
-
-
 def check_partition(partition: Partition, length: int) -> None:
     """Refuse what is no ordered partition of ``length`` positions.
 
@@ -107,25 +75,6 @@ def check_partition(partition: Partition, length: int) -> None:
             f"an ordered partition writes each of the positions 0..{length - 1} in exactly one "
             f"step and leaves no step empty, got {[list(step) for step in partition]}"
         )
-
-
-def best_partition(law: Law, steps: int, limit: int = POSITION_LIMIT) -> Bound:
-    """Return L*_T, the least cost of exactly ``steps`` steps, with a partition that has it.
-
-    Raises:
-        ValueError: ``steps`` is not in 1..L.
-        OverLimitError: As :func:`best_partitions`.
-
-    Example:
-        >>> best_partition(Law.counted([[0, 0], [1, 1]]), steps=2)
-        Bound(bits=0.0, partition=((0,), (1,)))
-    """
-    if not 1 <= steps <= law.length:
-        raise ValueError(
-            f"an answer of {law.length} positions is written in 1 to {law.length} steps, "
-            f"got steps={steps}"
-        )
-    return best_partitions(law, limit)[steps - 1]
 
 
 def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
@@ -248,11 +197,6 @@ def validity(law: Law, partition: Partition) -> float:
     return min(1.0, float(decoded(law, partition).sum()))
 
 
-def total_variation(law: Law, partition: Partition) -> float:
-    """Return the total variation distance of P and Q, in [0, 1]; at least 1 - Q(V)."""
-    return float(np.maximum(law.probabilities - decoded(law, partition), 0).sum())
-
-
 def least_validity(bits: float) -> float:
     r"""Return the least share of right answers of a decoder that costs ``bits``.
 
@@ -263,46 +207,6 @@ def least_validity(bits: float) -> float:
         0.5
     """
     return math.pow(2, -bits)
-
-
-def validity_in_random_order(law: Law, width: int, limit: int = POSITION_LIMIT) -> float:
-    """Return Q(V) at temperature 1, ``width`` random positions a step, averaged over orders.
-
-    Args:
-        law: Of the right answers.
-        width: Positions per step; the last step takes what is left.
-        limit: Most positions.
-
-    Raises:
-        ValueError: ``width`` is not in 1..L.
-        OverLimitError: The law has more than ``limit`` positions.
-    """
-    if not 1 <= width <= law.length:
-        raise ValueError(f"a step writes 1 to {law.length} positions, got width={width}")
-    _refuse_over(limit, law.length, "an average over all orders of")
-    return min(1.0, float(_random_order(law, width)[()].sum()))
-
-
-def _random_order(law: Law, width: int) -> dict[tuple[int, ...], Float[np.ndarray, " answers"]]:
-    """Return, for sets that may stand revealed, the chance of writing the rest of each answer."""
-    everything = tuple(range(law.length))
-    chances = {everything: np.ones(len(law))}
-    starts = range(0, law.length, width)
-    for size in reversed(starts):
-        for known in itertools.combinations(everything, size):
-            before = mass_of_each(law, known)
-            ratio = {
-                position: mass_of_each(law, (*known, position)) / before
-                for position in everything
-                if position not in known
-            }
-            steps = list(itertools.combinations(ratio, min(width, law.length - size)))
-            total = np.zeros(len(law))
-            for step in steps:
-                after = tuple(sorted((*known, *step)))
-                total += np.prod([ratio[one] for one in step], axis=0) * chances[after]
-            chances[known] = total / len(steps)
-    return chances
 
 
 def subset_entropies(law: Law, limit: int = POSITION_LIMIT) -> Float[np.ndarray, " sets"]:

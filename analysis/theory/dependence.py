@@ -234,21 +234,6 @@ def entropy(law: Law, positions: Iterable[int] | None = None) -> float:
     return _bits(law.probabilities if positions is None else law.masses(positions))
 
 
-def conditional_entropy(law: Law, positions: Iterable[int], given: Iterable[int]) -> float:
-    r"""Return the entropy of ``positions`` once ``given`` are known, in bits.
-
-    .. math:: H(Y_S \mid Y_A) = H(Y_{S \cup A}) - H(Y_A) \ge 0
-
-    Args:
-        law: The joint law.
-        positions: The set S.
-        given: The set A, whose symbols are averaged over; for one particular context see
-            :meth:`Law.given`.
-    """
-    known = set(given)
-    return max(0.0, entropy(law, known.union(positions)) - entropy(law, known))
-
-
 def total_correlation(
     law: Law, positions: Iterable[int] | None = None, given: Iterable[int] = ()
 ) -> float:
@@ -282,67 +267,6 @@ def total_correlation(
     before = entropy(law, known)
     alone = sum(entropy(law, known | {position}) - before for position in chosen)
     return max(0.0, alone - (entropy(law, known | chosen) - before))
-
-
-def dual_total_correlation(
-    law: Law, positions: Iterable[int] | None = None, given: Iterable[int] = ()
-) -> float:
-    r"""Return the (conditional) dual total correlation of ``positions``, in bits.
-
-    .. math:: D(S \mid A) = H(Y_S \mid Y_A) - \sum_{j \in S} H(Y_j \mid Y_{S \setminus j}, Y_A)
-
-    It is the part of the entropy that no position keeps to itself; with total correlation
-    it holds that C / (n-1) <= D <= (n-1) C for n positions.
-
-    Args:
-        law: The joint law.
-        positions: The set S; None for all.
-        given: The set A, whose symbols are averaged over.
-
-    Source:
-        Han (1975); the inequalities: Austin (2018), "Multi-variate correlation and mixtures
-        of product measures".
-
-    Example:
-        Any two of three bits that add up to an even number decide the third:
-
-        >>> even = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
-        >>> dual_total_correlation(even), total_correlation(even)
-        (2.0, 1.0)
-    """
-    known = set(given)
-    chosen = set(range(law.length) if positions is None else positions) - known
-    together = entropy(law, known | chosen)
-    own = sum(together - entropy(law, (known | chosen) - {position}) for position in chosen)
-    return max(0.0, together - entropy(law, known) - own)
-
-
-def pairwise_information(
-    law: Law, given: Iterable[int] = ()
-) -> Float[np.ndarray, "positions positions"]:
-    r"""Return the (conditional) mutual information of every two positions, in bits.
-
-    .. math:: I(Y_i ; Y_j \mid Y_A) = H(Y_i \mid Y_A) + H(Y_j \mid Y_A) - H(Y_i, Y_j \mid Y_A)
-
-    Args:
-        law: The joint law.
-        given: The set A, whose symbols are averaged over.
-
-    Returns:
-        A symmetric matrix; its diagonal is the entropy of each position given A.  It cannot
-        show all dependence: three bits that add up to an even number have zeros off the
-        diagonal and a total correlation of 1 bit.
-    """
-    known = set(given)
-    before = entropy(law, known)
-    alone = [entropy(law, known | {position}) - before for position in range(law.length)]
-    matrix = np.diag(np.array(alone))
-    for first in range(law.length):
-        for second in range(first + 1, law.length):
-            both = entropy(law, known | {first, second}) - before
-            shared = max(0.0, alone[first] + alone[second] - both)
-            matrix[first, second] = matrix[second, first] = shared
-    return matrix
 
 
 def independent(law: Law, positions: Collection[int]) -> bool:

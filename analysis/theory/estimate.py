@@ -72,29 +72,6 @@ class DependenceEstimate:
     rows: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairwise:
-    """Estimated mutual information between open positions.
-
-    Attributes:
-        bits: Entry (i, j): by how much revealing position i lowers the entropy of position
-            j, on average.  A model that is one law makes it symmetric.  On the diagonal:
-            the entropy of each position.
-        standard_error: Of each entry; 0 on the diagonal, which takes no draw.
-        positions: Which position of the canvas each line and column is.
-        count: How many draws of each position.
-        calls: Model calls made.
-        rows: Sequences in those calls; equal ones are sent once.
-    """
-
-    bits: Float[np.ndarray, "positions positions"]
-    standard_error: Float[np.ndarray, "positions positions"]
-    positions: tuple[int, ...]
-    count: int
-    calls: int
-    rows: int
-
-
 def dependence(  # noqa: PLR0913  the last four have defaults
     model: Model,
     prompt: Prompt,
@@ -135,56 +112,6 @@ def dependence(  # noqa: PLR0913  the last four have defaults
     at_once = np.full(count, float(_entropies(first).sum()))
     walks = [_Walk(prompt, context.clone(), list(chosen)) for _ in range(count)]
     return _estimated(at_once, _walked(walks, order, asked, rng), order, asked)
-
-
-def pairwise_information(  # noqa: PLR0913  the last four have defaults
-    model: Model,
-    prompt: Prompt,
-    rng: np.random.Generator,
-    *,
-    canvas: Int[Tensor, " length"] | None = None,
-    positions: Sequence[int] | None = None,
-    count: int = 8,
-    batch_size: int = BATCH_SIZE,
-) -> Pairwise:
-    r"""Estimate the mutual information of every two open positions, given the canvas.
-
-    .. math:: I(y_i ; y_j | c) = H(y_j|c) - \mathrm{E}_{y_i} H(y_j|c, y_i)
-
-    Each draw takes one extra row for each position: that position revealed, the others
-    looked at.
-
-    Args:
-        model: Any adapter.
-        prompt: The sample.
-        rng: Draws the tokens that are revealed.
-        canvas: The context c, with the mask id at open positions; None for the prompt's.
-        positions: Which open positions; None for all of them.
-        count: How many draws of each position, at least 2.
-        batch_size: Most rows of one call.
-
-    Raises:
-        ValueError: Too few draws, or a position that is not open on ``canvas``.
-    """
-    context, chosen = _context(model, prompt, canvas, positions)
-    _check("random", count, "draws")
-    asked = _CallCounter(model, batch_size)
-    ((_, first),) = asked.each([_row(prompt, context, chosen)])
-    alone, size = _entropies(first), len(chosen)
-    rows = [
-        _revealing(prompt, context, chosen, place, _draw(logs, rng))
-        for _ in range(count)
-        for place, logs in enumerate(first)
-        if size > 1
-    ]
-    drops = np.zeros((count, size, size))
-    drops[:, np.arange(size), np.arange(size)] = alone
-    for number, logs in asked.each(rows):
-        others = np.arange(size) != number % size
-        drops[number // size, number % size, others] = alone[others] - _entropies(logs)
-    error = drops.std(axis=0, ddof=1) / math.sqrt(count)
-    np.fill_diagonal(error, 0.0)
-    return Pairwise(drops.mean(axis=0), error, chosen, count, asked.calls, asked.rows)
 
 
 def data_dependence(
@@ -368,19 +295,6 @@ def _row(prompt: Prompt, canvas: Int[Tensor, " length"], wanted: Sequence[int]) 
     marked = torch.zeros(len(canvas), dtype=torch.bool, device=canvas.device)
     marked[list(wanted)] = True
     return Row(prompt, canvas, marked)
-
-
-def _revealing(
-    prompt: Prompt,
-    context: Int[Tensor, " length"],
-    positions: Sequence[int],
-    place: int,
-    token: int,
-) -> Row:
-    """Return the row that reveals one of ``positions`` and asks for the others."""
-    canvas = context.clone()
-    canvas[positions[place]] = token
-    return _row(prompt, canvas, [*positions[:place], *positions[place + 1 :]])
 
 
 def _entropies(logs: Float[Tensor, "wanted vocabulary"]) -> Float[np.ndarray, " wanted"]:
