@@ -14,7 +14,7 @@ from parallelbench.console.terminal import show, tell
 
 if TYPE_CHECKING:
     from parallelbench.analysis.judging.judges import JudgedSystem
-    from parallelbench.analysis.judging.llm_judge import Asked
+    from parallelbench.analysis.judging.llm_judge import LlmVerdicts
     from parallelbench.analysis.judging.verdicts import Item
 
 _SHIPPED = "shipped"
@@ -136,7 +136,7 @@ def _items(path: str) -> list[Item]:
     return read_items(SHIPPED if path == _SHIPPED else Path(path), _tell)
 
 
-def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> Asked:
+def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> LlmVerdicts:
     from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, ask
 
     if out is None:
@@ -145,7 +145,7 @@ def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | Non
     return ask(LlmJudge.open(judge, told), items, out)
 
 
-def _tell_missing(asked: Asked) -> None:
+def _tell_missing(asked: LlmVerdicts) -> None:
     if asked.unclear:
         tell(
             f"parallelbench: {asked.unclear} replies of the judge held neither PASS nor FAIL and "

@@ -105,7 +105,8 @@ def relative_speeds(
     Returns:
         NaN where either does not reach the accuracy.
     """
-    return speeds[: len(oracle)] / oracle
+    ratios: Float[np.ndarray, "oracle_draws accuracies"] = speeds[: len(oracle)] / oracle
+    return ratios
 
 
 def oracle_speed(accuracy: float, settings: Sweep, oracle: Sweep | None) -> float | None:

@@ -159,8 +159,9 @@ def _by_dials(sweep: Sweep) -> dict[tuple[int, int | None], int]:
     whole = lengths.pop() if len(lengths) == 1 else None
     rows: dict[tuple[int, int | None], int] = {}
     for row, setting in enumerate(sweep.settings):
-        block = setting.fields.get("block_length")
-        rows.setdefault((setting.fields["k"], whole if block is None else block), row)
+        tokens, block = setting.fields["k"], setting.fields.get("block_length")
+        if isinstance(tokens, int):
+            rows.setdefault((tokens, block if isinstance(block, int) else whole), row)
     return rows
 
 

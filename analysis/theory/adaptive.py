@@ -1,22 +1,20 @@
-"""Speed limits of decoders that look at what they have written.
+"""Speed limits of adaptive decoders, which choose positions by the symbols written so far.
 
-A policy picks the next positions from the symbols that stand already, not only from where
-they stand.  By the chain rule its error is the expected sum of the conditional total
-correlations of what it writes at once, in bits, and its cost is the expected number of
-steps; both are exact for the ideal model.  No decoder does better on that sample than the
-frontier of these two numbers, which ends in the *zero-error corner*: the fewest expected
+By the chain rule the error of such a policy is the expected sum of the conditional total
+correlations of its steps, in bits, and its cost is the expected number of steps; both are exact
+for the ideal model.  No decoder does better on that sample than the frontier of these two
+numbers, which ends in the *zero-error corner*: the fewest expected
 steps in which only independent symbols are ever written together.
 
-The example to think of is putting a new item anywhere into a list.  The symbol in the
-middle tells in which half the new item stands, so the best policy is a binary search and
-its steps grow like the logarithm of the length; shuffling can never reveal two items at
-once without error.
+Example: inserting a new item anywhere into a list.  The symbol in the middle tells which half
+holds the new item, so the best policy is a binary search and its steps grow like the logarithm
+of the length; a shuffle can never reveal two items at once without error.
 
-Only the answers that are left matter for what is to come: a position at which they agree is
-written along for nothing, and sets of answers that differ only in names (of symbols and of
-positions) are one state.  That keeps exact dynamic programming over all choices feasible for
-small laws.  Beyond the limit the choices are cut down to greedy ones: the result is then
-reached by a real policy, is no proof that nothing is faster, and is labelled ``greedy``.
+The future depends on the remaining answers only: a position at which they agree is written at
+no cost, and sets of answers that differ only in names (of symbols and of positions) are one
+state.  That keeps exact dynamic programming over all choices feasible for
+small laws.  Beyond the limit only greedy choices are considered: a real policy
+reaches the result, but a faster one may exist; it is labelled ``greedy``.
 
 Source: this project; the binary search is the rule Pivot of its decoders.
 """
@@ -44,13 +42,12 @@ Method = Literal["exact", "greedy"]
 
 
 class ZeroErrorSteps(NamedTuple):
-    """The zero-error corner.
+    """The zero-error corner: the fewest expected steps without error.
 
     Attributes:
-        expected_steps: Model calls, on average over the law, without ever writing dependent
-            symbols together.
-        method: ``exact``: nothing needs fewer.  ``greedy``: some policy needs no more.
-        choices: How many pairs of a state and a set to write were looked at.
+        expected_steps: expected model calls if dependent symbols are never written together.
+        method: ``exact`` if no policy needs fewer, ``greedy`` if some policy needs no more.
+        choices: number of (state, set to write) pairs that were examined.
     """
 
     expected_steps: float
@@ -62,8 +59,8 @@ class FrontierPoint(NamedTuple):
     """One trade between speed and error.
 
     Attributes:
-        expected_steps: Model calls, on average over the law.
-        bits: Expected sum of the conditional total correlations.
+        expected_steps: expected model calls.
+        bits: expected sum of the conditional total correlations.
     """
 
     expected_steps: float
@@ -71,13 +68,13 @@ class FrontierPoint(NamedTuple):
 
 
 class AdaptiveFrontier(NamedTuple):
-    """What no policy goes below, as a falling convex line.
+    """The least error at every expected number of steps, as a falling convex line.
 
     Attributes:
-        points: Its corners, from one step to zero error; between two corners lie policies
-            that choose one of both at random.
-        method: ``exact``; ``greedy``: reached, but maybe not the lowest.
-        choices: How many pairs of a state and a set to write were looked at.
+        points: corners of the line, from one step to zero error; a policy that picks one of two
+            corners at random lies between them.
+        method: ``exact``, or ``greedy`` if the line is reached but may not be the lowest.
+        choices: number of (state, set to write) pairs that were examined.
     """
 
     points: tuple[FrontierPoint, ...]
@@ -98,15 +95,14 @@ def zero_error_steps(
     """Return the fewest expected steps in which no dependent symbols are written together.
 
     Args:
-        law: Of the right answers.
-        limit: Most pairs of a state and a set to write.
-        greedy: True looks at one set per state: the most uncertain position and, one by
-            one from the most uncertain down, every other that stays independent.  False
-            insists on the exact answer.  None tries the exact answer and takes the greedy
-            one where that would go over the limit.
+        law: distribution of the right answers.
+        limit: largest number of (state, set to write) pairs to examine.
+        greedy: True examines one set per state: the most uncertain position and, in order of
+            uncertainty, every other that stays independent.  False requires the exact result.
+            None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: The limit does not allow for what was asked.
+        OverLimitError: the result needs more pairs than ``limit``.
 
     Example:
         >>> import itertools
@@ -130,15 +126,14 @@ def adaptive_frontier(
     """Return the least error, in bits, for every expected number of steps.
 
     Args:
-        law: Of the right answers.
-        limit: Most pairs of a state and a set to write.
-        greedy: True looks at few sets per state: those grown position by position, each
-            time by the one that adds least error.  False insists on the exact answer, over
-            all sets.  None tries the exact answer and takes the greedy one where that would
-            go over the limit.
+        law: distribution of the right answers.
+        limit: largest number of (state, set to write) pairs to examine.
+        greedy: True examines few sets per state: those grown position by position, each time by
+            the one that adds the least error.  False requires the exact result, over all sets.
+            None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: The limit does not allow for what was asked.
+        OverLimitError: the result needs more pairs than ``limit``.
     """
     if greedy is None:
         try:
@@ -166,12 +161,12 @@ def adaptive_frontier(
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """The answers that are left, at the positions at which they differ.
+    """The remaining answers at the positions at which they differ.
 
     Attributes:
-        codes: Symbols, numbered from 0 at each position.
-        sizes: How many symbols each position has.
-        shares: Of the answers, summing to 1.
+        codes: symbols, numbered from 0 at each position.
+        sizes: number of different symbols at each position.
+        shares: probabilities of the answers, summing to 1.
     """
 
     codes: Int[np.ndarray, "answers positions"]
@@ -184,7 +179,7 @@ class _State:
 
     @cached_property
     def key(self) -> Form:
-        """The state as it stands: equal for states that differ in nothing."""
+        """A hashable value that equal states share."""
         shares = np.round(self.shares, 12).tobytes()
         return self.codes.astype(np.int32).tobytes(), shares, self.positions
 
@@ -207,7 +202,7 @@ class _State:
         return _Written(positions, first, group, np.bincount(group, self.shares))
 
     def children(self, written: _Written) -> Iterator[tuple[float, _State | None]]:
-        """Yield what may be left, with its probability; None where nothing is uncertain."""
+        """Yield each possible next state with its probability; None if nothing is uncertain."""
         sizes = np.bincount(written.group)
         alone = float(written.masses[sizes == 1].sum())
         if alone:
@@ -224,10 +219,10 @@ class _Written(NamedTuple):
     """Positions of a state that are written together.
 
     Attributes:
-        positions: Which.
-        first: For each combination of symbols, an answer that has it.
-        group: For each answer, the number of its combination.
-        masses: The probability of each combination.
+        positions: the written positions.
+        first: number of an answer with each combination of symbols.
+        group: number of each answer's combination.
+        masses: probability of each combination.
     """
 
     positions: tuple[int, ...]
@@ -236,7 +231,7 @@ class _Written(NamedTuple):
     masses: np.ndarray
 
     def is_free(self, state: _State) -> bool:
-        """Return whether the symbols are independent, as in ``dependence.independent``."""
+        """Test the symbols for independence, as ``dependence.independent`` does."""
         product = state.marginals[list(self.positions)][:, self.first].prod(axis=0)
         return bool(np.allclose(self.masses, product, rtol=1e-9, atol=0))
 
@@ -330,7 +325,7 @@ def _grown_sets(state: _State) -> Iterator[_Written]:
 
 
 class _Solver:
-    """Counts choices up to a limit, and knows states again."""
+    """Counts choices up to a limit, and recognizes states that differ only in names."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -338,7 +333,7 @@ class _Solver:
         self._forms: dict[Form, Form] = {}
 
     def form(self, state: _State) -> Form:
-        """Return what only states that differ in names have in common."""
+        """Return a value that only states which differ in nothing but names share."""
         found = self._forms.get(state.key)
         if found is None:
             found = self._forms[state.key] = form(state.codes, state.sizes, state.shares)
@@ -354,7 +349,7 @@ class _Solver:
 
 
 class _ZeroErrorSolver(_Solver):
-    """Solves for the fewest expected steps without error."""
+    """Finds the fewest expected steps without error."""
 
     def __init__(self, limit: int, sets: Callable[[_State], Iterator[_Written]]) -> None:
         super().__init__(limit)
@@ -373,7 +368,7 @@ class _ZeroErrorSolver(_Solver):
         for written in self._sets(state):
             self.count()
             best = min(best, self._cost(state, written, best))
-            # One step if all is independent, else two at least.
+            # One step if everything is independent, else at least two.
             if best <= (1 if len(written.positions) == state.positions else 2):
                 break
         return best
@@ -382,7 +377,7 @@ class _ZeroErrorSolver(_Solver):
         """Return the expected steps when these are written first; cut short at ``bound``."""
         if len(written.positions) == state.positions:
             return 1.0
-        # What is left takes one step at least, certain as it may be.
+        # The remaining positions take at least one step, even if all are certain.
         cost = 2.0
         for mass, child in state.children(written):
             if child is not None:
@@ -393,7 +388,7 @@ class _ZeroErrorSolver(_Solver):
 
 
 class _Edge(NamedTuple):
-    """One choice: its error in bits, the steps it surely takes, and what may follow."""
+    """One choice: its error in bits, the steps that it certainly takes, and its next states."""
 
     bits: float
     steps: float
@@ -402,7 +397,7 @@ class _Edge(NamedTuple):
 
 
 class _Graph(_Solver):
-    """All states that can be reached, with the choices in each; children come first."""
+    """All reachable states with the choices in each; next states come first."""
 
     def __init__(self, limit: int, sets: Callable[[_State], Iterator[_Written]]) -> None:
         super().__init__(limit)
@@ -436,7 +431,7 @@ class _Graph(_Solver):
         return _Edge(bits, 1 + settled, tuple(followers.values()), tuple(followers))
 
     def best(self, weight: float) -> FrontierPoint:
-        """Return the point with the least bits + weight * steps, the fewest steps of equals."""
+        """Return the point with the least bits + weight * steps; ties go to the fewest steps."""
         points: list[FrontierPoint] = []
         for edges in self._edges:
             candidates = (_follow(edge, points) for edge in edges)
@@ -457,7 +452,7 @@ def _price(point: FrontierPoint, weight: float) -> tuple[float, float]:
 
 
 def _between(graph: _Graph, left: FrontierPoint, right: FrontierPoint) -> list[FrontierPoint]:
-    """Return the corners of the convex line between two of them, by asking along its slope."""
+    """Return the corners between two corners, found by minimizing along their slope."""
     width = right.expected_steps - left.expected_steps
     if width <= 1e-9:
         return []

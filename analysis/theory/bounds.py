@@ -1,10 +1,10 @@
-"""What writing an answer in T steps must cost, in bits, whatever the model.
+"""Lower bounds, in bits, on the cost of writing an answer in T steps with any model.
 
 A decoder that writes the sets S_1, ..., S_T one after the other, each position of a set
 drawn from its own conditional, samples from some Q instead of the law P.  For the ideal
 model KL(P||Q) is exactly the sum of the conditional total correlations of the sets, and no
-model has less.  Here are that sum for any ordered partition, its least value for every
-number of steps, and what follows for the share of right answers.
+model has less.  This module computes its least value for every
+number of steps, and the share of right answers that follows from it.
 
 The least value is exact: positions that are independent of each other fall apart into
 components that are solved alone; a component in which only the number of positions counts
@@ -36,7 +36,7 @@ Partition = Sequence[Collection[int]]
 
 
 class OverLimitError(RequestError, ValueError):
-    """What was asked for needs more states than the limit allows; the message has both."""
+    """A computation needs more states than its limit allows; the message has both numbers."""
 
 
 class Bound(NamedTuple):
@@ -52,11 +52,11 @@ class Bound(NamedTuple):
 
 
 class SizedBound(NamedTuple):
-    """The same where only the number of positions counts.
+    """The least cost where it depends only on the number of positions written in each step.
 
     Attributes:
         bits: KL(P||Q) of the ideal model, in bits.
-        sizes: How many positions to write in each step.
+        sizes: number of positions to write in each step.
     """
 
     bits: float
@@ -81,17 +81,17 @@ def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
     """Return L*_T for T = 1, ..., L, each with an ordered partition that reaches it.
 
     Args:
-        law: Of the right answers.
-        limit: Most positions of a component that is solved over all sets of positions,
-            which takes 3^limit operations for every T.
+        law: distribution of the right answers.
+        limit: largest component to solve over all sets of positions, which takes 3^limit
+            operations for every T.
 
     Returns:
         One bound per number of steps: the first is the total correlation, none is above
         the one before it (theorem 2), the last is 0.
 
     Raises:
-        OverLimitError: More than ``limit`` positions depend on each other, and not only
-            their number counts.
+        OverLimitError: more than ``limit`` positions depend on each other, and the cost
+            depends on more than their number.
     """
     parts = components(law)
     solved = [_solve_component(law.only(part), part, limit) for part in parts]

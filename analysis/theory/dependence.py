@@ -1,4 +1,4 @@
-"""How strongly the symbols of a right answer depend on each other, in bits.
+"""Entropy and total correlation of the symbols of a right answer, in bits.
 
 A decoder that writes several positions at once draws each from its own marginal.  What that
 must cost is their total correlation given what already stands: no factorised model comes
@@ -44,16 +44,16 @@ class Law:
     """A finite joint law: the possible rows and the probability of each.
 
     Row i holds one answer, column j the symbol at position j, as any whole number; equal
-    numbers in different columns need not mean the same.  A row stands once: weights for
-    rows that may repeat go through :meth:`counted`, which adds them up.
+    numbers in different columns need not mean the same.  Each row is listed once;
+    :meth:`counted` adds up the weights of repeated rows.
 
     Attributes:
-        rows: The answers, all different.
-        probabilities: One positive share for each, summing to 1 within 1e-9.
+        rows: the answers, all different.
+        probabilities: a positive share for each answer, summing to 1 within 1e-9.
 
     Raises:
-        ValueError: No row, no position, a row twice, or probabilities that are not one
-            positive number per row or do not sum to 1.
+        ValueError: there is no row or no position, a row is repeated, or the probabilities are
+            not one positive number per row that sum to 1.
 
     Example:
         >>> agree = Law(np.array([[0, 0], [1, 1]]), np.array([0.5, 0.5]))
@@ -67,7 +67,7 @@ class Law:
     def __post_init__(self) -> None:
         _check_shapes(self.rows, self.probabilities, "probabilities")
         total = float(self.probabilities.sum())
-        # "not >" also refuses what is no number.
+        # "not >" also rejects NaN.
         if not (self.probabilities > 0).all() or not math.isclose(total, 1, abs_tol=TOLERANCE):
             raise ValueError(
                 "a law needs positive probabilities that sum to 1: "
@@ -90,7 +90,7 @@ class Law:
         rows: Int[np.ndarray, "answers positions"] | Sequence[Sequence[int]],
         weights: Num[np.ndarray, " answers"] | Sequence[float] | None = None,
     ) -> Law:
-        """Return the law in which a row is as likely as its share of the weights.
+        """Return the law in which the probability of a row is its share of the weights.
 
         Args:
             rows: The answers; rows that repeat are merged at the first of them, and their
@@ -117,7 +117,7 @@ class Law:
 
     @property
     def length(self) -> int:
-        """How many positions an answer has."""
+        """The number of positions of an answer."""
         return int(self.rows.shape[1])
 
     @cached_property
@@ -225,7 +225,7 @@ def entropy(law: Law, positions: Iterable[int] | None = None) -> float:
 
     Args:
         law: The joint law.
-        positions: Which; None for all.
+        positions: positions of the law; None for all.
 
     Example:
         >>> entropy(Law.counted([[0, 0], [1, 1]]), [0])
@@ -241,8 +241,8 @@ def total_correlation(
 
     .. math:: C(S \mid A) = \sum_{j \in S} H(Y_j \mid Y_A) - H(Y_S \mid Y_A) \ge 0
 
-    It is what writing S at once costs at least, on average over what stands at A, and 0
-    exactly when the symbols are independent given those.
+    It is the least cost of writing S in one step, averaged over the symbols at A, and 0
+    exactly if the symbols at S are independent given those.
 
     Args:
         law: The joint law.
@@ -270,7 +270,7 @@ def total_correlation(
 
 
 def independent(law: Law, positions: Collection[int]) -> bool:
-    """Return whether the symbols at ``positions`` are independent of each other.
+    """Test the symbols at ``positions`` for mutual independence.
 
     Every combination that occurs must be as likely as the product of its parts, within a
     relative 1e-9; then the products sum to 1 already and no other combination has any.

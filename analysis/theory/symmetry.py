@@ -1,6 +1,6 @@
-"""Tell when two laws are the same but for names: of symbols, positions and answers.
+"""Canonical forms of laws, equal only for laws that differ in names and order alone.
 
-What can come of a law depends on which answers agree where, and on nothing else.  Putting a
+The future of a law depends on which answers agree where, and on nothing else.  Putting a
 table into a form that depends on as little as possible of the order in which it happens to
 stand lets dynamic programming solve each kind of law once: of the thousands of states that
 filling a Latin square of size 4 leads to, fewer than 200 are different.
@@ -39,9 +39,9 @@ def form(
     """Return a value that only laws which differ in nothing but names have in common.
 
     Args:
-        codes: Symbols, numbered from 0 at each position, every number in use.
-        sizes: How many symbols each position has.
-        shares: The probability of each answer.
+        codes: symbols, numbered from 0 at each position, every number in use.
+        sizes: number of different symbols at each position.
+        shares: probability of each answer.
     """
     colours = _Colours(codes, sizes, shares)
     colours.settle()
