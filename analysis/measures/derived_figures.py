@@ -27,7 +27,7 @@ from parallelbench.analysis.measures.sweep import IncompleteSweepError, Sweep, s
 from parallelbench.results.record_summary import AnyRecord
 from parallelbench.results.result import Result
 
-#: Of the bootstrap: a table needs no more than two digits of an interval.
+#: Resamples of the bootstrap: a table shows two digits of an interval.
 RESAMPLES = 200
 
 #: Model, task label (or ``"average"``), decoder label.
@@ -36,12 +36,11 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class OracleReference:
-    """What the efficiencies of a model on a task are against.
+    """The oracle that the efficiencies of a model on a task compare with.
 
     Attributes:
-        oracle: Name of the oracle; None for the choice of a setting for each sample, made
-            afterwards among the settings of the run.
-        speed: Its pooled tokens per step at the accuracy; None if it does not reach that.
+        oracle: name of the oracle; None for hindsight over the settings of the run.
+        speed: its pooled tokens per step at the accuracy; None if it does not reach that.
     """
 
     oracle: str | None
@@ -68,18 +67,18 @@ class OracleReference:
 
 @dataclass(frozen=True, slots=True)
 class DerivedFigures:
-    """What a report shows beside the results.
+    """Figures that a report derives from the results.
 
     Attributes:
-        oracles: The hindsight oracles' points, one per (model, task) each; none where an oracle
-            had a single setting to choose.
-        efficiency: Of each decoder setting that was not told the answers and reaches the
-            accuracy.
-        references: What it is against, by model and task label (or ``"average"``).
-        losses: Where each result's accuracy was lost.
-        board: PBx, where the tasks are the original's.
-        agreements: How marks of published replies agree with ours.
-        missing: Why there are no oracles and no efficiency; None if there are.
+        oracles: points of the hindsight oracles, one per (model, task) each; none for an oracle
+            with a single setting to choose from.
+        efficiency: oracle efficiency of each decoder setting that reaches the accuracy and was
+            not given the answers.
+        references: oracle of the efficiencies, by model and task label (or ``"average"``).
+        losses: causes of lost accuracy.
+        board: PBx, if the tasks are the original's.
+        agreements: agreement of published marks with ours.
+        missing: reason that oracles and efficiency are absent; None if they are present.
     """
 
     oracles: Sequence[Result] = ()
@@ -92,14 +91,14 @@ class DerivedFigures:
 
 
 def derive(records: Sequence[AnyRecord], results: Sequence[Result]) -> DerivedFigures:
-    """Return what stands beside the ``results`` of ``records``.
+    """Return the figures derived from ``records`` and their ``results``.
 
     Args:
-        records: Of one run; unfinished runs have no oracles.
-        results: Of every (model, task, decoder setting), and their averages.
+        records: records of one run; an unfinished run has no oracles.
+        results: results of every (model, task, decoder setting), and their averages.
     """
     split = losses(results)
-    # A server shows no speed, so nothing can be faster than it.
+    # A server shows no model calls, so its replies have no speed to compare.
     steered = [record for record in records if record.steered]
     try:
         oracles = [
@@ -127,12 +126,12 @@ def _with_choice(
 ) -> list[Result]:
     """Return the hindsight points of models with at least two settings to choose from.
 
-    A choice of one setting is that setting's own row again, under another name.
+    A choice among one setting would repeat that setting under another name.
 
     Args:
-        points: Of a hindsight oracle.
-        records: What it chose from.
-        decoder: Registered name of the only decoder that it chose from; None for all.
+        points: points of a hindsight oracle.
+        records: records that it chose from.
+        decoder: registered name of the only decoder that it chose from; None for all.
     """
     settings: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -145,9 +144,9 @@ class _ModelSettings(NamedTuple):
     """The settings of one model, and the oracle that they are compared with.
 
     Attributes:
-        settings: Those that were not told the answers.
-        name: Of the oracle; None for hindsight.
-        oracle: Its settings on the same samples; None for hindsight.
+        settings: settings that were not given the answers.
+        name: name of the oracle; None for hindsight.
+        oracle: settings of the oracle on the same samples; None for hindsight.
     """
 
     settings: Sweep
@@ -174,7 +173,7 @@ def _with_oracles(records: Iterable[AnyRecord]) -> list[_ModelSettings]:
 
 def _on_the_same(records: Sequence[AnyRecord], settings: Sweep) -> Sweep | None:
     """Return the settings of an oracle; None if it lacks a sample that the others have."""
-    # Records come as they were finished, and columns in the order of the tasks' first record.
+    # Records arrive as they finish, and columns are in the order of the tasks' first records.
     places = {task: place for place, task in enumerate(dict.fromkeys(settings.tasks))}
     ordered = sorted(records, key=lambda record: places.get(record.task_label, len(places)))
     try:

@@ -4,13 +4,13 @@ Tokens per step are canvas tokens per model call throughout, and accuracy is a s
 [0, 1].  A *curve* is a :class:`~parallelbench.analysis.measures.sweep.Sweep` of one decoder whose
 settings differ in a dial.
 
-Two rules say how fast a decoder is at an accuracy.  :func:`published_speed_at` is the
-public board's, and serves to compare with it: it takes the mean of each sample's own ratio,
-a number that is not reached is 0, and adaptive strategies count between their settings, too.
-:func:`speed_at` is ours.  It takes *pooled* tokens per step, all canvas tokens over all calls
-with each sample's weight in the accuracy, so that a few samples decoded in no time buy nothing.
-It reads every strategy at its settings only, so that leaving settings out never raises a speed.
-It tells how sure one may be, and what is not reached is absent.
+Two rules define the speed of a decoder at an accuracy.  :func:`published_speed_at` is the public
+board's rule, for comparison with it: it averages the ratios of the samples, an accuracy that is not
+reached gives 0, and adaptive strategies also count between their settings.  :func:`speed_at` is
+ours.  It takes *pooled* tokens per step, all canvas tokens over all calls with each sample's weight
+in the accuracy, so that a few very fast samples gain nothing.  It reads every strategy at its
+settings only, so that leaving settings out never raises a speed.  It has an interval, and an
+accuracy that is not reached has no speed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import beta
 
 from parallelbench.analysis.measures.hindsight import TOLERANCE
 from parallelbench.analysis.measures.sweep import Sweep
@@ -39,7 +40,7 @@ from parallelbench.setting import Setting, build
 
 
 class SpeedPoint(NamedTuple):
-    """One decoder setting, averaged over samples; either kind of tokens per step."""
+    """One decoder setting, averaged over samples, with either kind of tokens per step."""
 
     tokens_per_step: float
     accuracy: float
@@ -49,12 +50,13 @@ class SpeedEstimate(NamedTuple):
     """A speed, or a ratio of speeds, at an accuracy that may not be reached.
 
     Attributes:
-        value: None if the accuracy is not reached.
-        interval: By bootstrap over samples, see :func:`interval_if_reached`: None if more than
-            2.5 % of the resamples do not reach the accuracy, with ``value``, or with one sample.
-        reached: Share of the resamples that reach the accuracy, in [0, 1]; of a ratio,
-            those in which both speeds exist.
-        samples: How many.
+        value: the speed or ratio; None if the accuracy is not reached.
+        interval: bootstrap interval over samples, see :func:`interval_if_reached`; None without
+            ``value``, with one sample, and if more than 2.5 % of the resamples do not reach the
+            accuracy.
+        reached: share of the resamples that reach the accuracy, in [0, 1]; for a ratio, the share
+            in which both speeds exist.
+        samples: number of samples.
     """
 
     value: float | None
@@ -79,9 +81,9 @@ def published_speed_at(accuracy: float, points: Iterable[SpeedPoint], *, adaptiv
     """Return the greatest tokens per step at ``accuracy``, by the public board's rule.
 
     Args:
-        accuracy: At least this share, in [0, 1].
-        points: Of one decoder, averaged over tasks.
-        adaptive: Whether the curve between two points counts as well: linear in tokens
+        accuracy: least share of right answers, in [0, 1].
+        points: settings of one decoder, averaged over tasks.
+        adaptive: True if the curve between two points counts as well: linear in tokens
             per step, with the best accuracy kept at equal speed.  The board does so for
             confidence-threshold, confidence-factor, klass, slowfast, dus and wino, and
             takes only points for random, l2r, confidence-topk, entropy-topk and
@@ -115,10 +117,10 @@ def speed_at(
     """Return the greatest pooled tokens per step of the settings that reach ``accuracy``.
 
     Args:
-        accuracy: At least this share, in [0, 1].
-        curve: The settings of one decoder.
-        resamples: Of the bootstrap over samples, within each task.
-        seed: Of its draws.
+        accuracy: least share of right answers, in [0, 1].
+        curve: the settings of one decoder.
+        resamples: number of bootstrap resamples over samples, within each task.
+        seed: random seed of the resamples.
 
     Raises:
         ValueError: ``accuracy`` is not in [0, 1].
@@ -131,7 +133,7 @@ def speed_at(
 def drawn_weights(
     curve: Sweep, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[np.ndarray, "draws samples"]:
-    """Return what each sample counts: as observed in the first row, then resampled.
+    """Return the weight of each sample: as observed in the first row, then resampled.
 
     Curves on the same samples get the same draws, which keeps their comparison paired.
     """
@@ -141,16 +143,16 @@ def drawn_weights(
 def drawn_means(
     curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Return pooled tokens per step and accuracy of every setting, resampled and doubted.
+    """Return pooled tokens per step and accuracy of every setting, resampled.
 
-    Samples that are all right are so in every resample, however few they are, and would claim
-    every accuracy for sure.  In half of the draws such a setting therefore errs, as far as the
-    Jeffreys interval of that many samples reaches; all such settings err in the same draws.
-    Oracles are told what is right, and do not.
+    If all samples are right, they are right in every resample, and a few samples would prove
+    every accuracy.  In half of the draws such a setting therefore errs, as far as the Jeffreys
+    interval of that many samples reaches; all such settings err in the same draws.  Oracles are
+    given the answers and do not.
 
     Args:
-        curve: Settings of one model.
-        weights: As :func:`drawn_weights` gives them.
+        curve: settings of one model.
+        weights: weight of each sample in each draw, see :func:`drawn_weights`.
 
     Source:
         Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
@@ -159,10 +161,10 @@ def drawn_means(
     doubtful = [
         row
         for row, setting in enumerate(curve.settings)
-        if (curve.accuracy[row] == 1).all() and not _is_told(setting)
+        if (curve.accuracy[row] == 1).all() and not _is_oracle(setting)
     ]
     if doubtful:
-        # Tasks may have unlike numbers of samples: what weighs unlike counts for less.
+        # Tasks may differ in their numbers of samples: unequal weights count as fewer samples.
         count = 1 / float(weights[0] @ weights[0])
         marks[1:, doubtful] -= _missed(len(weights) - 1, count)[:, None]
     return speeds, marks
@@ -171,37 +173,35 @@ def drawn_means(
 def resampled_means(
     curve: Sweep, weights: Float[np.ndarray, "draws samples"]
 ) -> tuple[Float[np.ndarray, "draws settings"], Float[np.ndarray, "draws settings"]]:
-    """Return pooled tokens per step and accuracy of every setting, without dust of rounding.
+    """Return pooled tokens per step and accuracy of every setting, rounded to 12 digits.
 
     Args:
-        curve: Settings of one model.
-        weights: As :func:`drawn_weights` gives them.
+        curve: settings of one model.
+        weights: weight of each sample in each draw, see :func:`drawn_weights`.
     """
     speeds = curve.pooled_tokens_per_step(weights)
     return np.round(speeds, 12), np.round(weights @ curve.accuracy.T, 12)
 
 
 def is_adaptive(setting: Setting) -> bool:
-    """Return whether the public board would read a strategy between its settings, too."""
+    """Test if the public board reads a strategy between its settings, too."""
     try:
         return build(setting, DECODERS).adaptive
-    except RequestError:  # a strategy of somebody's own, which is not installed here
+    except RequestError:  # an external strategy that is not installed here
         return True
 
 
-def _is_told(setting: Setting) -> bool:
+def _is_oracle(setting: Setting) -> bool:
     try:
         return "answers" in build(setting, DECODERS).needs
-    except RequestError:  # a strategy of somebody's own, which is not installed here
+    except RequestError:  # an external strategy that is not installed here
         return False
 
 
 @lru_cache(maxsize=32)
 def _missed(draws: int, samples: float) -> Float[np.ndarray, " draws"]:
-    """Return what share of errors may have been missed in ``samples`` that are all right."""
-    from scipy.stats import beta
-
-    # Another stream than that of the resamples, which begins at the same seed.
+    """Return the share of errors that ``samples`` without an error may hide, per draw."""
+    # A stream other than that of the resamples, which starts from the same seed.
     chance = np.random.default_rng([0, 1]).random(draws)
     share = beta.isf(chance, 0.5, samples + 0.5)
     return np.round(np.where(chance < 0.5, share, 0.0), 12)
@@ -222,9 +222,9 @@ def speeds_at(
     """Return the speeds of many curves at many accuracies, by the rule of :func:`speed_at`.
 
     Args:
-        accuracies: Shares in [0, 1].
-        speeds: Tokens per step of each setting in each draw, as :func:`drawn_means` gives them.
-        marks: Accuracy, likewise.
+        accuracies: shares in [0, 1].
+        speeds: tokens per step of each setting in each draw, see :func:`drawn_means`.
+        marks: accuracy of each setting in each draw.
 
     Returns:
         NaN where the accuracy is not reached.
@@ -265,12 +265,12 @@ def estimate_of_draws(speeds: Float[np.ndarray, " draws"], samples: int) -> Spee
 def interval_if_reached(replicates: Float[np.ndarray, " resamples"]) -> Interval | None:
     """Return the interval of a speed, or of a ratio of speeds; None if it has no lower end.
 
-    A resample that does not reach the accuracy stands below every speed.  If more than 2.5 % of
-    them do not, nothing bounds the speed from below: what is to be told then is the share of the
-    resamples that reach it.
+    A resample that does not reach the accuracy counts as slower than any speed.  If more than
+    2.5 % of them do not, nothing bounds the speed from below; report the share of the resamples
+    that reach it instead.
 
     Args:
-        replicates: Of the resamples; NaN where the accuracy is not reached.
+        replicates: speeds in the resamples; NaN where the accuracy is not reached.
     """
     missed = np.isnan(replicates)
     # The quantile lies between two replicates, and both must have reached it.
@@ -280,7 +280,7 @@ def interval_if_reached(replicates: Float[np.ndarray, " resamples"]) -> Interval
 
 
 def _merged(points: Iterable[SpeedPoint]) -> list[SpeedPoint]:
-    """Sort by speed; of points of equal speed keep the most accurate."""
+    """Sort points by speed; of equal speeds keep the most accurate."""
     merged: list[SpeedPoint] = []
     for point in sorted(points):
         if merged and math.isclose(

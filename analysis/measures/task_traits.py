@@ -45,11 +45,11 @@ class TaskTraits:
         decoder: the decoder's setting without ``k`` and ``block_length``.
         tokens: the values of ``k``, ascending, that parallelizability is read from; empty if it
             is absent.
-        parallelizability: in tokens per step, in [least k, greatest k]; None with fewer than two
+        parallelizability: tokens per step, in [least k, greatest k]; None with fewer than two
             values of ``k``, and if nothing is right.
         block_lengths: the block lengths in tokens, ascending, that order preference is read from;
             the whole canvas counts with its length.  Empty if it is absent.
-        order_preference: in accuracy per token of block length; None with fewer than two block
+        order_preference: accuracy per token of block length; None with fewer than two block
             lengths at k=2.
     """
 
@@ -119,7 +119,7 @@ def order_preference(
     """Return the least-squares slope of the accuracy over the block length.
 
     Args:
-        block_lengths: in tokens.
+        block_lengths: block length of each setting, in tokens.
         scores: accuracy at each block length, in [0, 1].
 
     Returns:

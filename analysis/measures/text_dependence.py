@@ -1,9 +1,9 @@
-"""How the tokens of free text depend on each other, by the models of a run: ``dependence.json``.
+"""Estimated dependence of the tokens of free text, by the models of a run: ``dependence.json``.
 
-No list holds the right answers to these tasks, so what decoding them in parallel must cost can only
-be estimated, from predictions of a model (:mod:`parallelbench.analysis.theory.estimate`).  That
-takes the model and many calls, so it is a step of its own: :func:`estimate_run` makes the figures
-for a run, and a report shows them if they are of the models that made its records.
+The right answers to these tasks cannot be listed, so the cost of parallel decoding can only be
+estimated, from predictions of a model (:mod:`parallelbench.analysis.theory.estimate`).  That needs
+the model and many calls, so it is a separate step: :func:`estimate_run` makes the estimates for a
+run, and a report shows those by the models that made its records.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from parallelbench.task import TASKS
 
 FILE = "dependence.json"
 
-#: Of what the tokens depend on each other: what the model writes itself, token by token at
-#: temperature 1, or the tasks' reference answers.
+#: Texts of an estimate: completions that the model writes itself, token by token at temperature 1,
+#: or the tasks' reference answers.
 Kind = Literal["model", "references"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -46,21 +46,21 @@ class TaskDependence:
     """An estimated total correlation of whole canvases, mean over samples of a task.
 
     Attributes:
-        model: The model's setting.
-        model_digest: Identifies its predictions.
-        task: The task's setting.
-        kind: Of which texts.
-        order: In which the positions are revealed one by one.
-        bits: The estimate; None if it could not be made.
-        standard_error: Of ``bits``, over samples.
-        at_once: Bits of all positions in one call, each by itself.
-        one_by_one: Bits of the same positions revealed one after the other.
-        samples: How many questions.
-        count: How many texts: completions drawn from the model, or references.
-        calls: Model calls made.
-        rows: Sequences in those calls.
-        seed: Of the draws.
-        missing: Why there is no estimate; None if there is one.
+        model: the model's setting.
+        model_digest: digest that identifies its predictions.
+        task: the task's setting.
+        kind: kind of the texts.
+        order: order in which the positions are revealed one by one.
+        bits: the estimate; None if it could not be made.
+        standard_error: standard error of ``bits``, over samples.
+        at_once: bits of all positions in one call, each by itself.
+        one_by_one: bits of the same positions revealed one after the other.
+        samples: number of questions.
+        count: number of texts: completions drawn from the model, or references.
+        calls: number of model calls.
+        rows: number of sequences in those calls.
+        seed: random seed of the draws.
+        missing: reason that there is no estimate; None if there is one.
     """
 
     model: str
@@ -82,17 +82,17 @@ class TaskDependence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is asked for an estimate.
+    """Size of an estimate.
 
     Attributes:
-        samples: Questions of each task, at least 2.
-        completions: Texts that the model writes for each, at least 2.
-        orders: In which positions are revealed.
-        seed: Of the draws.
-        batch_size: Most rows of one call.
+        samples: number of questions of each task, at least 2.
+        completions: number of texts that the model writes for each question, at least 2.
+        orders: orders in which positions are revealed.
+        seed: random seed of the draws.
+        batch_size: largest number of rows in one call.
 
     Raises:
-        RunFileError: Too few samples or completions for a standard error.
+        RunFileError: there are too few samples or completions for a standard error.
     """
 
     samples: int = 8
@@ -174,7 +174,7 @@ def write_estimates(run: RunDirectory, estimates: Sequence[TaskDependence]) -> N
 
 
 def read_estimates(run: RunDirectory) -> list[TaskDependence]:
-    """Return what ``dependence.json`` of ``run`` holds; nothing if there is none.
+    """Return the estimates in ``dependence.json`` of ``run``; none without the file.
 
     Raises:
         RecordsError: It is not of the form that :func:`write_estimates` gives it.
@@ -194,11 +194,11 @@ def read_estimates(run: RunDirectory) -> list[TaskDependence]:
 def estimates_of_models(
     estimates: Sequence[TaskDependence], digests: Mapping[str, str]
 ) -> tuple[list[TaskDependence], str | None]:
-    """Return the estimates by the models of a run, and why others are none; None if all are.
+    """Return the estimates by the models of a run, and a remark on others; None if there are none.
 
     Args:
-        estimates: Of any models.
-        digests: Of each model that made the run's records, by its label.
+        estimates: estimates by any models.
+        digests: digest of each model that made the run's records, by its label.
     """
     own = [each for each in estimates if digests.get(each.model) == each.model_digest]
     strange = next((each for each in estimates if each not in own), None)
@@ -252,7 +252,7 @@ def _estimated(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
 
 
 def _lacking(model: object) -> str | None:
-    """Return why nothing can be estimated with ``model``; None if it can."""
+    """Return the reason that ``model`` allows no estimate; None if it does."""
     if not isinstance(model, Model):
         return "a server decodes by itself and shows no predictions"
     if model.blocks is not None:
