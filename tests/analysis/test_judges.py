@@ -256,9 +256,9 @@ def test_a_calibration_of_one_class_or_of_no_shares_is_refused(fields, message):
 @pytest.mark.parametrize("fields", [(50, 100, 50, 100), (20, 100, 30, 100)])
 def test_a_judge_no_better_than_chance_corrects_nothing(fields):
     judge = Calibration(*fields)
-    with pytest.raises(JudgeError, match="does not tell them apart"):
+    with pytest.raises(JudgeError, match="does not distinguish them"):
         corrected_rate(passed=1, count=2, calibration=judge)
-    with pytest.raises(JudgeError, match="does not tell them apart"):
+    with pytest.raises(JudgeError, match="does not distinguish them"):
         calibration_needed(0.1, judge)
 
 

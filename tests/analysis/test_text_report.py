@@ -88,7 +88,7 @@ def test_a_rate_as_judged_stands_beside_the_one_that_is_corrected(make_text):
         ({}, "report RUN --calibration FILE.csv"),
         (
             {ENGINE: EngineCalibration(Calibration(50, 100, 50, 100), "some")},
-            r"Not corrected: this judge passes 50 % .* it does not tell them apart",
+            r"Not corrected: this judge passes 50 % .* it does not distinguish them",
         ),
     ],
 )
