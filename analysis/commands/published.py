@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.analysis.measures.board_speeds import name_of
+from parallelbench.analysis.measures.board_speeds import speed_name
 from parallelbench.analysis.measures.speed import SpeedPoint, published_speed_at
 from parallelbench.console.terminal import show, tell
 from parallelbench.errors import RequestError
@@ -323,7 +323,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
                 "model": curve.model,
                 "strategy": curve.strategy,
                 "points": [point._asdict() for point in curve.points],
-                "speeds": {name_of(percent): speed for percent, speed in curve.speeds.items()},
+                "speeds": {speed_name(percent): speed for percent, speed in curve.speeds.items()},
             }
             for curve in curves
         ]
@@ -346,7 +346,7 @@ def _show(curves: Sequence[PublishedCurve]) -> None:
     drawn.add_column("model")
     drawn.add_column("strategy", no_wrap=True)
     for percent in ACCURACIES:
-        drawn.add_column(name_of(percent), justify="right", no_wrap=True)
+        drawn.add_column(speed_name(percent), justify="right", no_wrap=True)
     for curve in curves:
         speeds = (f"{speed:.4f}" for speed in curve.speeds.values())
         drawn.add_row(curve.model, curve.strategy, *speeds)

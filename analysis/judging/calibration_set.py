@@ -7,7 +7,7 @@ i modulo 6, so that all kinds are equally frequent; a glued sentence ends like t
 The result of every rule is wrong in any context:
 
 ``doubled word``
-    The first article or preposition, but not at the beginning, stands twice: *on on the roof*.
+    The first article or preposition, but not at the beginning, is repeated: *on on the roof*.
 ``wrong article``
     The first *a* becomes *an*, or the reverse.
 ``broken agreement``
@@ -15,7 +15,7 @@ The result of every rule is wrong in any context:
 ``dropped word``
     The first *a*, *an*, *is*, *are*, *was* or *were* is missing.
 ``swapped words``
-    The first article, but not at the beginning, changes places with the word behind it.
+    The first article, but not at the beginning, changes places with the next word.
 ``glued halves``
     The sentence up to its first article, but not at the beginning, goes on with what the next
     one has from its first preposition on: *He locked the | on the roof of the garage.*
@@ -174,5 +174,5 @@ def _first(words: Sequence[str], wanted: Collection[str], *, begin: int = 0) -> 
             return at
     raise JudgeError(
         f"{' '.join(words)!r} has none of the words {', '.join(sorted(wanted))} to break"
-        + (" behind its first" if begin else "")
+        + (" after its first" if begin else "")
     )

@@ -122,8 +122,8 @@ def read_verdict(reply: str) -> bool | None:
         >>> read_verdict("The first word would FAIL, but no: **PASS**"), read_verdict("Passable")
         (True, None)
     """
-    found = _VERDICT.findall(reply)
-    return found[-1] == "PASS" if found else None
+    verdicts = _VERDICT.findall(reply)
+    return verdicts[-1] == "PASS" if verdicts else None
 
 
 def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> LlmVerdicts:

@@ -154,7 +154,7 @@ def by_kind(judges: Mapping[str, Sequence[Item]]) -> list[KindShare]:
     Raises:
         JudgeError: an example has no label or no verdict.
     """
-    found = []
+    shares = []
     for judge, items in judges.items():
         kinds: dict[tuple[str, bool], list[bool]] = {}
         for item in items:
@@ -165,8 +165,8 @@ def by_kind(judges: Mapping[str, Sequence[Item]]) -> list[KindShare]:
         for (kind, label), right in kinds.items():
             share = sum(right) / len(right)
             interval = wilson(float(sum(right)), float(len(right)))
-            found.append(KindShare(judge, kind, label, sum(right), len(right), share, interval))
-    return found
+            shares.append(KindShare(judge, kind, label, sum(right), len(right), share, interval))
+    return shares
 
 
 def kind_table(shares: Sequence[KindShare]) -> str:
@@ -257,7 +257,7 @@ def _csv_lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]
             if len(cells) != len(header):
                 raise JudgeError(
                     f"{where} has {len(cells)} cells, but the header names {len(header)} columns: "
-                    "a text with a comma stands in double quotes"
+                    "put a text with a comma in double quotes"
                 )
             yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:

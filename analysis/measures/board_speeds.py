@@ -130,11 +130,11 @@ def _mean(weighted: Sequence[tuple[float, int]]) -> float:
     return math.fsum(value * count for value, count in weighted) / sum(n for _, n in weighted)
 
 
-def name_of(percent: int) -> str:
+def speed_name(percent: int) -> str:
     """Return the original's name of the speed at a mean score.
 
     Example:
-        >>> name_of(80)
+        >>> speed_name(80)
         'PB80'
     """
     return f"PB{percent}"
@@ -148,20 +148,20 @@ def board_table(speeds: Iterable[BoardSpeeds]) -> Table:
     drawn.add_column("model")
     drawn.add_column("strategy")
     for percent in PERCENTS:
-        drawn.add_column(name_of(percent), justify="right", no_wrap=True)
+        drawn.add_column(speed_name(percent), justify="right", no_wrap=True)
     for each in speeds:
-        told = (f"{each.speeds[percent]:.2f}" for percent in PERCENTS)
-        drawn.add_row(each.model, each.strategy, *told)
+        cells_of_speeds = (f"{each.speeds[percent]:.2f}" for percent in PERCENTS)
+        drawn.add_row(each.model, each.strategy, *cells_of_speeds)
     return drawn
 
 
-def agreement_table(found: Iterable[Agreement]) -> Table:
+def agreement_table(agreements: Iterable[Agreement]) -> Table:
     """Return the agreement of marks, task by task, as a table for the terminal."""
     drawn = Table(title="published, rescored", title_justify="left", box=box.SIMPLE, padding=0)
     drawn.add_column("model, task")
     for heading in ("replies", "right by our\nrules, %", "as published\n%", "marks agree\n%"):
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for each in found:
+    for each in agreements:
         shares = map(cells.percent, (each.accuracy, each.published, each.agreement))
         drawn.add_row(f"{each.model}, {each.task_label}", str(each.replies), *shares)
     return drawn

@@ -182,13 +182,13 @@ class ComparisonLine:
     @property
     def speed_verdict(self) -> str | None:
         """The conclusion about tokens per step, by their interval; None if they are not known."""
-        found = self.tokens_per_step_difference
-        if found is None:
+        difference = self.tokens_per_step_difference
+        if difference is None:
             return None
-        if found.interval is None or found.interval.low <= 0 <= found.interval.high:
+        if difference.interval is None or difference.interval.low <= 0 <= difference.interval.high:
             plural = "s" if self.samples != 1 else ""
             return f"no difference in speed that {self.samples:,} sample{plural} can show"
-        return f"B is {'faster' if found.value > 0 else 'slower'}"
+        return f"B is {'faster' if difference.value > 0 else 'slower'}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line as JSON values, with the pairs that changed."""
@@ -285,13 +285,13 @@ def compare(
         )
     decodes = [_decodes(run, sides) for run in runs]
     _refuse_other_engines(runs, decodes)
-    found = [each for one, other in sides for each in _measured_lines(one, other, tasks, decodes)]
-    if not found:
+    lines = [each for one, other in sides for each in _measured_lines(one, other, tasks, decodes)]
+    if not lines:
         raise RunFileError(
             f"{runs[0].name} and {runs[-1].name} share no sample: one has "
             f"{_sample_range(decodes[0])}, the other {_sample_range(decodes[-1])}"
         )
-    return RunComparison(_tested(found), _remarks(runs, decodes))
+    return RunComparison(_tested(lines), _remarks(runs, decodes))
 
 
 # Selection of runs, models and decoders
@@ -337,11 +337,11 @@ def _opened(first: Source, second: Source | None) -> list[_Run]:
 
 
 def _matched(
-    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], requested: str | Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return the pairs of labels to compare, of the first run and of the last."""
     first, last = runs[0], runs[-1]
-    named = _named(runs, kind, asked)
+    named = _named(runs, kind, requested)
     if len(named) > 2:
         raise RunFileError(
             f"at most two {kind}s are compared at a time, got {len(named)}: {', '.join(named)}"
@@ -362,21 +362,21 @@ def _matched(
 
 
 def _named(
-    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], requested: str | Sequence[str]
 ) -> list[str]:
     """Return the labels of the requested models or decoders."""
     load_plugins()
     registry: Registry[type[Any]] = MODELS if kind == "model" else DECODERS
     known = list(dict.fromkeys(label for run in runs for label in run.labels(kind)))
-    texts = [asked] if isinstance(asked, str) else asked
+    texts = [requested] if isinstance(requested, str) else requested
     labels: list[str] = []
     for text in (part for each in texts for part in split_settings(each)):
         # Either the label in the report, or another spelling of the same setting.
-        found = [text] if text in known else [s.label for s in parse_settings(text, registry)]
-        for label in found:
+        matching = [text] if text in known else [s.label for s in parse_settings(text, registry)]
+        for label in matching:
             if label not in known:
                 raise UnknownNameError(unknown(kind, label, known))
-        labels += found
+        labels += matching
     return labels
 
 
@@ -387,17 +387,17 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
         if (record.model, record.decoder_label) in wanted:
             # The trace is most of a record and is not needed here.
             latest[record.key] = record.model_copy(update={"trace": None})
-    found: _Decodes = defaultdict(list)
+    decodes: _Decodes = defaultdict(list)
     for record in latest.values():
-        found[record.model, record.decoder_label, record.task_label].append(record)
-    return found
+        decodes[record.model, record.decoder_label, record.task_label].append(record)
+    return decodes
 
 
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
     engines: dict[str, tuple[dict[str, str], str]] = {}
     samples: dict[Any, tuple[Any, str]] = {}
-    for run, found in zip(runs, decodes, strict=True):
-        for record in itertools.chain.from_iterable(found.values()):
+    for run, own in zip(runs, decodes, strict=True):
+        for record in itertools.chain.from_iterable(own.values()):
             refuse_other_engines(record, run.name, engines, "only the same can be compared")
             if record.sources:
                 refuse_other_samples(record, run.name, samples, "only the same can be compared")
@@ -411,8 +411,8 @@ def _sample_range(decodes: _Decodes) -> str:
 
 def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
     digests = [
-        {record.model: record.model_digest for records in found.values() for record in records}
-        for found in decodes
+        {record.model: record.model_digest for records in own.values() for record in records}
+        for own in decodes
     ]
     return [
         f"{model} is not the same in {runs[0].name} and {runs[-1].name}: other weights, another "
@@ -588,15 +588,13 @@ def _tested(measured: Sequence[_UntestedLine]) -> list[ComparisonLine]:
         if marks is None:
             tested.append(line)
             continue
-        found = _test(marks, error)
+        test = _test(marks, error)
         name = "sign flips" if marks.right is None else "McNemar, exact"
         tested.append(
             replace(
                 line,
-                difference=_estimate(marks, found.interval, within=1.0),
-                test=DifferenceTest(
-                    name, found.p_value, min(1.0, several * found.p_value), several
-                ),
+                difference=_estimate(marks, test.interval, within=1.0),
+                test=DifferenceTest(name, test.p_value, min(1.0, several * test.p_value), several),
                 tokens_per_step_difference=(
                     None if speeds is None else _estimate(speeds, _test(speeds, error).interval)
                 ),

@@ -108,17 +108,17 @@ def derive(records: Sequence[AnyRecord], results: Sequence[Result]) -> DerivedFi
         pairs = _with_oracles(steered)
     except IncompleteSweepError as error:
         return DerivedFigures(losses=split, missing=str(error))
-    aside = DerivedFigures(oracles=oracles, losses=split)
+    figures = DerivedFigures(oracles=oracles, losses=split)
     for settings, name, oracle in pairs:
         for task, own, against in _by_task(settings, oracle):
             key = settings.model, task
             speed = oracle_speed(ACCURACY, own, against)
-            aside.references[key] = OracleReference(name, speed)
+            figures.references[key] = OracleReference(name, speed)
             efficiencies = oracle_efficiencies(ACCURACY, own, against, resamples=RESAMPLES)
-            aside.efficiency.update(
+            figures.efficiency.update(
                 {(*key, s): each for s, each in efficiencies.items() if each.value is not None}
             )
-    return aside
+    return figures
 
 
 def _with_choice(
@@ -156,16 +156,16 @@ class _ModelSettings(NamedTuple):
 
 def _with_oracles(records: Iterable[AnyRecord]) -> list[_ModelSettings]:
     models: dict[str, list[AnyRecord]] = defaultdict(list)
-    told: dict[str, dict[str, list[AnyRecord]]] = defaultdict(lambda: defaultdict(list))
+    of_oracles: dict[str, dict[str, list[AnyRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.oracle:
-            told[record.model][record.decoder].append(record)
+            of_oracles[record.model][record.decoder].append(record)
         else:
             models[record.model].append(record)
     pairs = []
     for model, own in models.items():
         settings = sweep_of(own)
-        oracles = {name: _on_the_same(each, settings) for name, each in told[model].items()}
+        oracles = {name: _on_the_same(each, settings) for name, each in of_oracles[model].items()}
         name = oracle_for(model, [name for name, oracle in oracles.items() if oracle is not None])
         pairs.append(_ModelSettings(settings, name, None if name is None else oracles[name]))
     return pairs

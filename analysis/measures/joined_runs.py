@@ -37,11 +37,11 @@ def open_runs(paths: Sequence[Path], advice: str) -> list[RunDirectory]:
             of a task.
     """
     # Before they are opened: opening refuses a version that is not installed.
-    asked = {path: question_of(path) for path in dict.fromkeys(paths)}
-    for (path, question), (other, another) in itertools.combinations(asked.items(), 2):
-        told = difference_of(str(path), question, str(other), another)
-        if told is not None:
-            raise RunFileError(f"{told}; {advice}")
+    questions = {path: question_of(path) for path in dict.fromkeys(paths)}
+    for (path, question), (other, another) in itertools.combinations(questions.items(), 2):
+        difference = difference_of(str(path), question, str(other), another)
+        if difference is not None:
+            raise RunFileError(f"{difference}; {advice}")
     return [RunDirectory.open(path) for path in paths]
 
 
@@ -147,16 +147,16 @@ class JoinedRuns(RunDirectory):
     @property
     def remarks(self) -> list[str]:
         """Remarks on differences between the runs, in sentences."""
-        told = []
+        remarks = []
         if len({len(run.samples) for run in self.runs}) > 1:
             counts = ", ".join(f"{len(run.samples)} in {run.path}" for run in self.runs)
-            told.append(f"samples of each task: {counts}")
-        told += [f"{run.path} is shard {run.shard} of a run" for run in self.runs if run.shard]
+            remarks.append(f"samples of each task: {counts}")
+        remarks += [f"{run.path} is shard {run.shard} of a run" for run in self.runs if run.shard]
         held = Counter(task.label for run in self.runs for task in run.runfile.tasks)
         missing = [task for task, count in held.items() if count < len(self.runs)]
         if missing:
-            told.append(f"not every run has {', '.join(missing)}")
-        return told
+            remarks.append(f"not every run has {', '.join(missing)}")
+        return remarks
 
     def located_records(self) -> Iterator[tuple[Record, RecordPlace]]:
         """Yield the records of all runs with their places; a decode in several runs comes once.
@@ -220,9 +220,9 @@ def _is_new(
 ) -> bool:
     """Test if no earlier run holds the decode of ``record``, and remember its result."""
     digest = None if record.status == "error" else digest_of(record)
-    said, where = known.get(record.key, (None, run))
-    if said is not None and where is not run:
-        if digest not in {None, said}:
+    known_digest, where = known.get(record.key, (None, run))
+    if known_digest is not None and where is not run:
+        if digest not in {None, known_digest}:
             raise RecordsError(
                 f"{run.path} and {where.path} say different things of {record.sample} with "
                 f"{record.model} and {record.decoder_label}: the same decode must give the same "
@@ -255,7 +255,7 @@ def _joined_runfile(runs: Sequence[RunDirectory]) -> RunFile:
 
 
 def _distinct(settings: Iterator[Setting]) -> tuple[Setting, ...]:
-    found: dict[str, Setting] = {}
+    distinct: dict[str, Setting] = {}
     for setting in settings:
-        found.setdefault(setting.label, setting)
-    return tuple(found.values())
+        distinct.setdefault(setting.label, setting)
+    return tuple(distinct.values())

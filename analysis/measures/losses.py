@@ -8,7 +8,7 @@ The accuracy that a decoder setting d loses with a model M on a task has three p
 * **model**: the remainder.
 
 With accuracy a(M, d), the parts are ``law = min(1 - a(M, d), 1 - a(ideal, d))``,
-``scheduler = a(M, label) - a(M, d) - law``, kept within 0 and what is left, and ``model`` the
+``scheduler = a(M, label) - a(M, d) - law``, clipped to [0, 1 - a(M, d) - law], and ``model`` the
 remainder; they are never negative and add up to ``1 - a(M, d)``.
 """
 

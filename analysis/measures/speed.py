@@ -234,8 +234,8 @@ def speeds_at(
     reaching = np.zeros((len(speeds), len(accuracies)), dtype=np.intp)
     for column in best.T:
         reaching += column[:, None] >= accuracies - TOLERANCE
-    found = np.take_along_axis(speeds, np.maximum(reaching - 1, 0), axis=1)
-    return np.where(reaching > 0, found, np.nan)
+    fastest = np.take_along_axis(speeds, np.maximum(reaching - 1, 0), axis=1)
+    return np.where(reaching > 0, fastest, np.nan)
 
 
 def _staircase(

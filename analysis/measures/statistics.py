@@ -101,8 +101,8 @@ def clopper_pearson(successes: int, count: int) -> Interval:
     """
     if not 0 <= successes <= count or count < 1:
         raise ValueError(f"{successes} of {count} is no proportion: give 0 <= successes <= count")
-    found = binomtest(successes, count).proportion_ci(CONFIDENCE, method="exact")
-    return Interval(float(found.low), float(found.high))
+    exact = binomtest(successes, count).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(float(exact.low), float(exact.high))
 
 
 def mcnemar(first: Bool[np.ndarray, " samples"], second: Bool[np.ndarray, " samples"]) -> McNemar:
@@ -178,11 +178,11 @@ def paired_proportions(
         second: True where the second is right; one decode per sample.
         error: share of intervals that may miss the truth, in (0, 1).
     """
-    exact, found = mcnemar(first, second).p_value, bonett_price(first, second, error=error)
-    low, high = found.interval
+    exact, approximate = mcnemar(first, second).p_value, bonett_price(first, second, error=error)
+    low, high = approximate.interval
     if exact > error:
         low, high = min(low, 0.0), max(high, 0.0)
-    return PairedTest(max(exact, found.p_value), Interval(low, high))
+    return PairedTest(max(exact, approximate.p_value), Interval(low, high))
 
 
 def sign_flips(
@@ -346,14 +346,14 @@ def mcnemar_of(pairs: Pairs) -> McNemar | None:
 
 
 def _by_decode(records: Iterable[Record]) -> dict[tuple[str, int, int], Record]:
-    found: dict[tuple[str, int, int], Record] = {}
+    first: dict[tuple[str, int, int], Record] = {}
     for record in {record.key: record for record in records}.values():
         decode = (record.task_label, record.index, record.repeat)
-        if decode in found:
+        if decode in first:
             raise ValueError(
                 f"{record.task_label} sample {record.index} repeat {record.repeat} was decoded by "
-                f"{found[decode].decoder_label} with {found[decode].model} and by "
+                f"{first[decode].decoder_label} with {first[decode].model} and by "
                 f"{record.decoder_label} with {record.model}: give one setting at a time"
             )
-        found[decode] = record
-    return found
+        first[decode] = record
+    return first

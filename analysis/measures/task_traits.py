@@ -202,13 +202,13 @@ def _estimate(
     values = tuple(value for value, _ in dial)
     weights = drawn_weights(sweep, RESAMPLES)
     marks = drawn_means(sweep, weights)[1][:, [row for _, row in dial]]
-    found = [trait(np.array(values, dtype=float), scores) for scores in marks]
-    if found[0] is None:
+    traits = [trait(np.array(values, dtype=float), scores) for scores in marks]
+    if traits[0] is None:
         return (), None
     # A resample in which nothing is right has no trait.
-    replicates = np.array([each for each in found[1:] if each is not None])
+    replicates = np.array([each for each in traits[1:] if each is not None])
     interval = percentile_interval(replicates) if sweep.samples > 1 and replicates.size else None
-    return values, Estimate(found[0], interval, sweep.samples)
+    return values, Estimate(traits[0], interval, sweep.samples)
 
 
 def _label(setting: Setting) -> str:

@@ -26,7 +26,7 @@ from parallelbench.analysis.theory.estimate import (
 )
 from parallelbench.errors import ModelError, RecordsError, RequestError, RunFileError
 from parallelbench.model import MODELS, Model
-from parallelbench.prompt import Prompt, build_prompt
+from parallelbench.prompt import build_prompt
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runner import draw
 from parallelbench.setting import Setting, build
@@ -113,13 +113,13 @@ def open_tasks(run: RunDirectory) -> list[Setting]:
     Raises:
         RunFileError: There is none: bounds are exact for the others.
     """
-    found = [setting for setting in run.runfile.tasks if not TASKS[setting.name].law_known]
-    if not found:
+    settings = [setting for setting in run.runfile.tasks if not TASKS[setting.name].law_known]
+    if not settings:
         raise RunFileError(
             f"{run.path} has only tasks whose law is known: `parallelbench bounds --task "
             f"{run.runfile.tasks[0].label}` computes their dependence exactly"
         )
-    return found
+    return settings
 
 
 def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[TaskDependence]:
@@ -134,7 +134,7 @@ def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[TaskDependence]:
     if effort.samples > run.runfile.samples:
         raise RunFileError(
             f"{run.path} has {run.runfile.samples} samples of each task, and {effort.samples} were "
-            f"asked for: give --samples {run.runfile.samples} or fewer"
+            f"requested: give --samples {run.runfile.samples} or fewer"
         )
     digests = model_digests(run)
     for setting in run.runfile.models:
@@ -147,15 +147,10 @@ def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[TaskDependence]:
                 "nothing of that run"
             )
         for task in tasks:
-            place = {
-                "model": setting.label,
-                "model_digest": model.digest,
-                "task": task.label,
-                "seed": effort.seed,
-            }
+            estimator = _Estimator(model, setting.label, model.digest, run, task, effort)
             for kind in KINDS:
                 for order in effort.orders:
-                    yield _estimated(model, run, task, effort, kind, order, place)
+                    yield estimator.estimate(kind, order)
 
 
 def model_digests(run: RunDirectory) -> dict[str, str]:
@@ -210,45 +205,82 @@ def estimates_of_models(
     )
 
 
-def _estimated(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
-    model: object,
-    run: RunDirectory,
-    setting: Setting,
-    effort: Effort,
-    kind: Kind,
-    order: Order,
-    place: Mapping[str, Any],
-) -> TaskDependence:
-    about: dict[str, Any] = {**place, "kind": kind, "order": order}
-    missing = _lacking(model)
-    if missing is not None or not isinstance(model, Model):
-        return TaskDependence(**about, missing=missing)
-    task = build(setting, TASKS)
-    prompts = [
-        build_prompt(task, draw(task, run.runfile.seed, index), model.codec)
-        for index in range(effort.samples)
-    ]
-    # Each figure has draws of its own: none depends on which others are asked for.
-    rng = np.random.default_rng([effort.seed, KINDS.index(kind), ORDERS.index(order)])
-    try:
-        found = _found(model, prompts, rng, effort, kind, order)
-    except (ModelError, RequestError) as error:
-        return TaskDependence(**about, missing=str(error))
-    if not math.isfinite(found.bits):
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """Estimates for one model and one task of a run.
+
+    Attributes:
+        model: the opened model or server.
+        label: the model's setting.
+        digest: digest of the model.
+        run: the run.
+        task: the task's setting.
+        effort: size of the estimates.
+    """
+
+    model: object
+    label: str
+    digest: str
+    run: RunDirectory
+    task: Setting
+    effort: Effort
+
+    def estimate(self, kind: Kind, order: Order) -> TaskDependence:
+        """Return one estimate, or the reason that there is none."""
+        about: dict[str, Any] = {
+            "model": self.label,
+            "model_digest": self.digest,
+            "task": self.task.label,
+            "seed": self.effort.seed,
+            "kind": kind,
+            "order": order,
+        }
+        missing = _lacking(self.model)
+        if missing is not None or not isinstance(self.model, Model):
+            return TaskDependence(**about, missing=missing)
+        try:
+            mean = self._mean_dependence(self.model, kind, order)
+        except (ModelError, RequestError) as error:
+            return TaskDependence(**about, missing=str(error))
+        if not math.isfinite(mean.bits):
+            return TaskDependence(
+                **about, missing="the model gives a token of a reference probability 0"
+            )
         return TaskDependence(
-            **about, missing="the model holds a token of a reference for impossible"
+            **about,
+            bits=mean.bits,
+            standard_error=mean.standard_error,
+            at_once=mean.at_once,
+            one_by_one=mean.one_by_one,
+            samples=self.effort.samples,
+            count=mean.count,
+            calls=mean.calls,
+            rows=mean.rows,
         )
-    return TaskDependence(
-        **about,
-        bits=found.bits,
-        standard_error=found.standard_error,
-        at_once=found.at_once,
-        one_by_one=found.one_by_one,
-        samples=effort.samples,
-        count=found.count,
-        calls=found.calls,
-        rows=found.rows,
-    )
+
+    def _mean_dependence(self, model: Model, kind: Kind, order: Order) -> DependenceEstimate:
+        """Return the mean over samples."""
+        effort, task = self.effort, build(self.task, TASKS)
+        prompts = [
+            build_prompt(task, draw(task, self.run.runfile.seed, index), model.codec)
+            for index in range(effort.samples)
+        ]
+        # Every estimate has its own draws, so that it does not depend on which others are made.
+        rng = np.random.default_rng([effort.seed, KINDS.index(kind), ORDERS.index(order)])
+        if kind == "references":
+            if any(not prompt.sample.reference for prompt in prompts):
+                raise RunFileError("the task has questions without a reference answer")
+            references = [reference_of(prompt) for prompt in prompts]
+            return data_dependence(
+                model, references, rng, order=order, batch_size=effort.batch_size
+            )
+        count, size = effort.completions, effort.batch_size
+        return _mean(
+            [
+                dependence(model, prompt, rng, order=order, count=count, batch_size=size)
+                for prompt in prompts
+            ]
+        )
 
 
 def _lacking(model: object) -> str | None:
@@ -263,53 +295,26 @@ def _lacking(model: object) -> str | None:
     return None
 
 
-def _found(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
-    model: Model,
-    prompts: Sequence[Prompt],
-    rng: np.random.Generator,
-    effort: Effort,
-    kind: Kind,
-    order: Order,
-) -> DependenceEstimate:
-    if kind == "references":
-        if any(not prompt.sample.reference for prompt in prompts):
-            raise RunFileError("the task has questions without a reference answer")
-        references = [reference_of(prompt) for prompt in prompts]
-        return data_dependence(model, references, rng, order=order, batch_size=effort.batch_size)
-    return _mean(
-        [
-            dependence(
-                model,
-                prompt,
-                rng,
-                order=order,
-                count=effort.completions,
-                batch_size=effort.batch_size,
-            )
-            for prompt in prompts
-        ]
-    )
-
-
 def _mean(each: Sequence[DependenceEstimate]) -> DependenceEstimate:
     """Return the mean over samples; its standard error is that between them."""
-    bits = np.array([found.bits for found in each])
+    bits = np.array([one.bits for one in each])
     return DependenceEstimate(
         bits=float(bits.mean()),
         standard_error=float(bits.std(ddof=1)) / math.sqrt(len(bits)),
-        at_once=float(np.mean([found.at_once for found in each])),
-        one_by_one=float(np.mean([found.one_by_one for found in each])),
+        at_once=float(np.mean([one.at_once for one in each])),
+        one_by_one=float(np.mean([one.one_by_one for one in each])),
         order=each[0].order,
-        count=sum(found.count for found in each),
-        calls=sum(found.calls for found in each),
-        rows=sum(found.rows for found in each),
+        count=sum(one.count for one in each),
+        calls=sum(one.calls for one in each),
+        rows=sum(one.rows for one in each),
     )
 
 
 def _read(fields: Mapping[str, Any]) -> TaskDependence:
-    found = TaskDependence(**fields)
-    numbers = (found.bits, found.standard_error, found.at_once, found.one_by_one)
-    told = all(isinstance(number, float) and math.isfinite(number) for number in numbers)
-    if found.kind not in KINDS or found.order not in ORDERS or told == (found.missing is not None):
+    estimate = TaskDependence(**fields)
+    numbers = (estimate.bits, estimate.standard_error, estimate.at_once, estimate.one_by_one)
+    complete = all(isinstance(number, float) and math.isfinite(number) for number in numbers)
+    known = estimate.kind in KINDS and estimate.order in ORDERS
+    if not known or complete == (estimate.missing is not None):
         raise ValueError(f"{fields!r:.200} is no estimate")
-    return found
+    return estimate

@@ -292,7 +292,7 @@ def _independent_sets(state: _State) -> Iterator[_Written]:
 
 
 def _greedy_independent(state: _State) -> Iterator[_Written]:
-    """Yield one set: the most uncertain position and all that can join it for nothing."""
+    """Yield one set: the most uncertain position and all that are independent of it."""
     first, *others = _by_uncertainty(state)
     written = state.write((first,))
     for position in others:
@@ -310,7 +310,7 @@ def _all_sets(state: _State) -> Iterator[_Written]:
 
 
 def _grown_sets(state: _State) -> Iterator[_Written]:
-    """Yield sets of every size, each the one before and the position that adds least error."""
+    """Yield sets of every size, each with the position that adds the least error."""
     written = next(_greedy_independent(state))
     yield state.write(written.positions[:1])
     yield written
@@ -334,10 +334,10 @@ class _Solver:
 
     def form(self, state: _State) -> Form:
         """Return a value that only states which differ in nothing but names share."""
-        found = self._forms.get(state.key)
-        if found is None:
-            found = self._forms[state.key] = form(state.codes, state.sizes, state.shares)
-        return found
+        cached = self._forms.get(state.key)
+        if cached is None:
+            cached = self._forms[state.key] = form(state.codes, state.sizes, state.shares)
+        return cached
 
     def count(self) -> None:
         self.choices += 1
@@ -358,10 +358,10 @@ class _ZeroErrorSolver(_Solver):
 
     def steps(self, state: _State) -> float:
         key = self.form(state)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._solve(state)
-        return found
+        cached = self._known.get(key)
+        if cached is None:
+            cached = self._known[key] = self._solve(state)
+        return cached
 
     def _solve(self, state: _State) -> float:
         best = math.inf
@@ -457,7 +457,7 @@ def _between(graph: _Graph, left: FrontierPoint, right: FrontierPoint) -> list[F
     if width <= 1e-9:
         return []
     weight = (left.bits - right.bits) / width
-    found = graph.best(weight)
-    if _price(found, weight)[0] >= _price(left, weight)[0] - 1e-9:
+    middle = graph.best(weight)
+    if _price(middle, weight)[0] >= _price(left, weight)[0] - 1e-9:
         return []
-    return [*_between(graph, left, found), found, *_between(graph, found, right)]
+    return [*_between(graph, left, middle), middle, *_between(graph, middle, right)]

@@ -101,17 +101,19 @@ def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
 def components(law: Law) -> list[tuple[int, ...]]:
     """Return positions in groups that are independent of each other.
 
-    Positions that depend on each other in pairs are joined.  If the groups found so are
-    not independent after all (three bits that add up to an even number), all positions
-    are one group: never a wrong answer, but not always the finest one.
+    Positions that depend on each other in pairs are joined.  If these groups are still
+    dependent (such as three bits with an even sum), all positions form one group: a correct
+    partition, but not always the finest one.
     """
-    left, parts = set(range(law.length)), []
-    while left:
-        part, grown = set(), {min(left)}
+    remaining, parts = set(range(law.length)), []
+    while remaining:
+        part, grown = set(), {min(remaining)}
         while grown:
-            left -= grown
+            remaining -= grown
             part |= grown
-            grown = {two for two in left if any(not independent(law, (one, two)) for one in grown)}
+            grown = {
+                two for two in remaining if any(not independent(law, (one, two)) for one in grown)
+            }
         parts.append(tuple(sorted(part)))
     product = np.prod([mass_of_each(law, part) for part in parts], axis=0)
     if np.allclose(product, law.probabilities, rtol=1e-9, atol=0):
@@ -244,7 +246,7 @@ def _groupings(law: Law) -> Int[np.ndarray, "positions answers"]:
 def _set_entropies(
     columns: Int[np.ndarray, "columns answers"], probabilities: Float[np.ndarray, " answers"]
 ) -> Float[np.ndarray, " sets"]:
-    small = Law.counted(columns.T, probabilities)  # what the columns do not tell apart is one
+    small = Law.counted(columns.T, probabilities)  # answers that agree in the columns are merged
     sizes = [int(column.max()) + 1 for column in small.rows.T]
     if math.prod(sizes) > 2**62:
         return np.array([entropy(small, set_) for set_ in _sets(small.length)])
@@ -309,8 +311,8 @@ def _solve_component(law: Law, positions: tuple[int, ...], limit: int) -> list[B
 def _entropies_by_size(law: Law) -> list[float] | None:
     """Return the entropy of any 0, 1, ... positions if swapping positions changes nothing.
 
-    Symbols are first named by how likely they are at their position, so that a law counts
-    as symmetric in which position j holds its own item or a new one.
+    Symbols are first renamed by their probability at their position, so that a law in which
+    position j holds item j or a new item counts as symmetric.
     """
     columns = []
     for position in range(law.length):

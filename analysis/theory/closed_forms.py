@@ -27,7 +27,7 @@ def shuffle_bits(n: int, sizes: Sequence[int] | None = None) -> float:
 
     .. math:: \sum_t s_t \log_2 k_t - \log_2 n!
 
-    with k_t items left before step t; in one step n log2 n - log2 n!.
+    with k_t items open before step t; in one step n log2 n - log2 n!.
 
     Args:
         n: number of items, at least 1.
@@ -145,7 +145,7 @@ def insert_random_bits(n: int) -> float:
         \sum_{j=0}^{n} H\left(\frac{1}{n+1}, \frac{j}{n+1}, \frac{n-j}{n+1}\right)
         - \log_2 (n + 1) \sim \frac{n}{2} \log_2 e
 
-    Position j holds the new item, the item before (it stands further left) or its own.
+    Position j holds the new item, item j - 1 (the new item is further left) or item j.
 
     Raises:
         ValueError: ``n`` is below 1.
@@ -203,8 +203,8 @@ def latin_square_bits(size: int) -> float:
 def insert_random_steps(n: int) -> float:
     r"""Return the fewest expected steps to put a new item anywhere into n, without error.
 
-    Of m slots that are left, writing one position leaves those to its left, itself, or
-    those to its right: a binary search.
+    Of m remaining slots, writing one position leaves those to its left, itself, or those to
+    its right: a binary search.
 
     .. math::
         F(m) = 1 + \min_j \left[\tfrac{j}{m} F(j) + \tfrac{1}{m}

@@ -1,16 +1,15 @@
 """Entropy and total correlation of the symbols of a right answer, in bits.
 
-A decoder that writes several positions at once draws each from its own marginal.  What that
-must cost is their total correlation given what already stands: no factorised model comes
-closer to the law than that.
+A decoder that writes several positions at once draws each from its own marginal.  The least cost
+of doing so is their total correlation given the canvas: no factorised model comes closer to the
+law.
 
-Everything here is exact, for a finite law that is listed answer by answer.  A dense table
-would need a cell for every combination of symbols, of which nearly all are impossible: the
-orders of 8 names are 40,320 rows, but 16.8 million cells.
+All results are exact, for a finite law that is listed answer by answer.  A dense table would need
+a cell for every combination of symbols, nearly all of them impossible: the orders of 8 names are
+40,320 rows, but 16.8 million cells.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4; Watanabe (1960),
-"Information theoretical analysis of multivariate correlation"; Han (1975), "Linear
-dependence structure of the entropy space", for the dual total correlation.
+"Information theoretical analysis of multivariate correlation".
 """
 
 from __future__ import annotations
@@ -248,7 +247,7 @@ def total_correlation(
         law: The joint law.
         positions: The set S; None for all.
         given: The set A, whose symbols are averaged over.  For one particular context, pass
-            the law of the answers that are left: ``law.given({position: value})``.
+            the law of the remaining answers: ``law.given({position: value})``.
 
     Returns:
         Bits; never negative (rounding below 0 is lifted to 0).

@@ -34,9 +34,9 @@ from parallelbench.decode.loop import look
 from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt, lay_out
 
-#: Order in which positions are revealed one by one.  ``confidence``: always the one whose
-#: likeliest token is the most probable, the lower index on ties.  ``random``: in an order
-#: of its own for every completion.
+#: Order in which positions are revealed one by one.  ``confidence``: always the position
+#: with the highest probability of its likeliest token, the lower index on ties.  ``random``: a new
+#: order for every completion.
 Order = Literal["left_to_right", "confidence", "random"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
@@ -105,11 +105,11 @@ def dependence(  # noqa: PLR0913  the last four have defaults
     """
     context, chosen = _context(model, prompt, canvas, positions)
     _check(order, count, "completions")
-    asked = _CallCounter(model, batch_size)
-    ((_, first),) = asked.each([_row(prompt, context, chosen)])
+    counter = _CallCounter(model, batch_size)
+    ((_, first),) = counter.each([_row(prompt, context, chosen)])
     at_once = np.full(count, float(_entropies(first).sum()))
     walks = [_Walk(prompt, context.clone(), list(chosen)) for _ in range(count)]
-    return _estimated(at_once, _walked(walks, order, asked, rng), order, asked)
+    return _estimated(at_once, _walked(walks, order, counter, rng), order, counter)
 
 
 def data_dependence(
@@ -141,16 +141,16 @@ def data_dependence(
         ValueError: there are fewer than 2 references, or the order is unknown.
     """
     _check(order, len(references), "references")
-    asked = _CallCounter(model, batch_size)
+    counter = _CallCounter(model, batch_size)
     walks = []
     for prompt, answer in references:
         context, chosen = _context(model, prompt, None, None)
         walks.append(_Walk(prompt, context.clone(), list(chosen), answer=answer.tolist()))
     at_once = np.zeros(len(walks))
-    for number, logs in asked.each([walk.row(walk.left) for walk in walks]):
+    for number, logs in counter.each([walk.row(walk.left) for walk in walks]):
         answer, places = references[number][1], walks[number].left
         at_once[number] = sum(map(_surprise, logs, answer[places].tolist()))
-    return _estimated(at_once, _walked(walks, order, asked, rng), order, asked)
+    return _estimated(at_once, _walked(walks, order, counter, rng), order, counter)
 
 
 def reference_of(prompt: Prompt) -> tuple[Prompt, Int[Tensor, " length"]]:
@@ -229,7 +229,7 @@ class _CallCounter:
 
 
 def _walked(
-    walks: Sequence[_Walk], order: Order, asked: _CallCounter, rng: np.random.Generator
+    walks: Sequence[_Walk], order: Order, counter: _CallCounter, rng: np.random.Generator
 ) -> Float[np.ndarray, " walks"]:
     """Reveal the open positions of every walk, one per step, and return the bits of each walk."""
     if order == "random":
@@ -239,7 +239,7 @@ def _walked(
         # Only the adaptive order needs predictions for more than the next position.
         wanted = [sorted(w.left) if order == "confidence" else w.left[:1] for w in going]
         rows = [walk.row(positions) for walk, positions in zip(going, wanted, strict=True)]
-        for number, logs in asked.each(rows):
+        for number, logs in counter.each(rows):
             surest = int(logs.amax(dim=1).argmax())
             going[number].reveal(wanted[number][surest], logs[surest], rng)
     return np.array([walk.bits for walk in walks])
@@ -249,7 +249,7 @@ def _estimated(
     at_once: Float[np.ndarray, " walks"],
     one_by_one: Float[np.ndarray, " walks"],
     order: Order,
-    asked: _CallCounter,
+    counter: _CallCounter,
 ) -> DependenceEstimate:
     differences = at_once - one_by_one
     count = len(differences)
@@ -260,8 +260,8 @@ def _estimated(
         one_by_one=float(one_by_one.mean()),
         order=order,
         count=count,
-        calls=asked.calls,
-        rows=asked.rows,
+        calls=counter.calls,
+        rows=counter.rows,
     )
 
 
@@ -277,7 +277,7 @@ def _context(
     chosen = tuple(still_open) if positions is None else tuple(sorted(set(positions)))
     if not chosen or not set(chosen) <= set(still_open):
         raise ValueError(
-            f"dependence is asked of open positions, got {list(chosen)}; open are {still_open}"
+            f"dependence needs open positions, got {list(chosen)}; open are {still_open}"
         )
     return context, chosen
 

@@ -192,10 +192,10 @@ class Policy:
         return choice._replace(columns=tuple(order[column] for column in choice.columns))
 
     def _choice(self, state: State) -> Choice:
-        found = self._known.get(state)
-        if found is None:
-            found = self._known[state] = self._solved(state)
-        return found
+        cached = self._known.get(state)
+        if cached is None:
+            cached = self._known[state] = self._solved(state)
+        return cached
 
     def _solved(self, state: State) -> Choice:
         if state.may_end(self._eps):
@@ -211,7 +211,7 @@ class Policy:
 
     def _candidates(self, state: State) -> list[_Set]:
         """Return every set that may be written, by ascending expected number of survivors."""
-        found = []
+        candidates = []
         for candidate in _allowed_sets(state, self._eps):
             self.choices += 1
             if self.choices > self._limit:
@@ -220,8 +220,8 @@ class Policy:
                     f"be written in it at eps={self._eps}, over the limit; take method=greedy, "
                     "or a smaller size"
                 )
-            found.append(candidate)
-        return sorted(found, key=_by_survivors)
+            candidates.append(candidate)
+        return sorted(candidates, key=_by_survivors)
 
     def _steps(self, state: State, written: _Set, bound: float) -> float:
         """Return the expected steps when these are written first; cut short at ``bound``."""
@@ -309,7 +309,7 @@ def _ranked(symbols: Int[np.ndarray, "lines answers"]) -> Int[np.ndarray, "lines
     """Number the symbols of each line in order of first appearance."""
     lines, answers = np.arange(len(symbols))[:, None], np.arange(symbols.shape[1])
     first = np.empty((len(symbols), int(symbols.max()) + 1), dtype=np.int64)
-    # Written from behind, so that the first appearance is what stays.
+    # Assigned in reverse order, so that the first appearance remains.
     for_each = np.broadcast_to(answers[::-1], symbols.shape)
     first[lines, symbols[:, ::-1]] = for_each
     appeared = first[lines, symbols]
@@ -318,7 +318,7 @@ def _ranked(symbols: Int[np.ndarray, "lines answers"]) -> Int[np.ndarray, "lines
 
 
 def _allowed_sets(state: State, eps: float) -> Iterator[_Set]:
-    # Total correlation never falls as a set grows: no allowed set has a part that is not.
+    # Total correlation never falls as a set grows: every part of an allowed set is allowed.
     for single in _singles(state):
         yield single
         yield from _larger_sets(state, single, eps)
@@ -358,7 +358,7 @@ def _extended(state: State, smaller: _Set, eps: float, start: int) -> list[_Set]
 def _joined(
     written: _Set, column: Int[np.ndarray, " answers"], symbols: int
 ) -> tuple[Int[np.ndarray, " answers"], int]:
-    """Return the number of each answer's combination once ``column`` is added, and how many."""
+    """Return each answer's combination with ``column`` added, and the number of combinations."""
     keys = written.group * symbols + column
     cells = written.groups * symbols
     if cells > _CELLS_PER_ANSWER * len(keys) + 64:
@@ -379,8 +379,8 @@ def _bits(
     masses: Float[np.ndarray, " answers"],
     product: Float[np.ndarray, " answers"],
 ) -> float:
-    """Return the total correlation, in bits; 0 exactly where all is independent."""
-    # Near independence it falls with the square of the deviation, so it cannot tell.
+    """Return the total correlation, in bits; exactly 0 if all columns are independent."""
+    # Near independence it falls with the square of the deviation, so it is no test of it.
     if _equal(masses, product).all():
         return 0.0
     return max(math.ulp(0.0), float(shares @ np.log2(masses / product)))
@@ -393,7 +393,7 @@ def _equal(
 
 
 def _with_copies(state: State, written: _Set, eps: float) -> tuple[int, ...]:
-    """Return the columns, and once more each whose next copy fits into what is left of eps."""
+    """Return the columns, repeating each whose next copy fits into the rest of ``eps``."""
     further = sorted(
         itertools.chain.from_iterable(
             [(float(state.entropies[one]), one)] * (state.copies[one] - 1)

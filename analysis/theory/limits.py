@@ -53,6 +53,9 @@ class Caps(NamedTuple):
     choices: int = STATE_LIMIT
 
 
+DEFAULT_CAPS = Caps()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Lower bounds for one sample.
@@ -132,7 +135,7 @@ def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
     sample: Sample,
     law: Law,
     level: Level,
-    caps: Caps = Caps(),  # noqa: B008  a tuple
+    caps: Caps = DEFAULT_CAPS,
     *,
     frontier: bool = False,
 ) -> Limits:
@@ -170,7 +173,7 @@ def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
         zero_error_reason=corner_reason,
         adaptive_frontier=line and tuple((point[0], point[1]) for point in line.points),
         adaptive_frontier_method=line and line.method,
-        method=_method(len(law), bounds is not None, corner_method),
+        method=_method(len(law), bounds, corner_method),
     )
 
 
@@ -262,8 +265,8 @@ def _named(bound: Bound, positions: tuple[int, ...]) -> tuple[tuple[int, ...], .
     return tuple(tuple(positions[one] for one in step) for step in bound.partition)
 
 
-def _method(answers: int, optimum: bool, corner: Method | None) -> str:  # noqa: FBT001
+def _method(answers: int, bounds: list[Bound] | None, corner: Method | None) -> str:
     return (
         f"exact law of {answers:,} right answers; least bits by steps: "
-        f"{'exact' if optimum else 'not computed'}; zero error: {corner or 'not computed'}"
+        f"{'not computed' if bounds is None else 'exact'}; zero error: {corner or 'not computed'}"
     )

@@ -165,9 +165,9 @@ class Information(Decoder):
 class Label(Decoder):
     """Commit the largest set of predicted tokens that agree with one right answer.
 
-    The answer must agree with what stands on the canvas; of equally good ones the one
-    listed first is taken.  Where the predictions agree with no such answer anywhere, any
-    commit is a mistake, and the surest position is committed, the lowest index on ties.
+    The answer must agree with the canvas; ties go to the answer listed first.  If the predictions
+    agree with no such answer anywhere, any commit is a mistake, and the position with the
+    highest confidence is committed, the lowest index on ties.
     Every step commits at least one position, so a window of n takes at most n steps.
     """
 

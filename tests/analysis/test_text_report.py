@@ -260,7 +260,7 @@ def test_estimates_by_another_model_are_not_shown(estimates):
 def test_too_few_texts_and_tasks_with_a_law_are_refused(directory, tmp_path):
     with pytest.raises(RunFileError, match="at least 2 completions, got 1"):
         Effort(completions=1)
-    with pytest.raises(RunFileError, match="has 3 samples of each task, and 8 were asked for"):
+    with pytest.raises(RunFileError, match="has 3 samples of each task, and 8 were requested"):
         next(estimate_run(directory, Effort()))
     plan = make_runfile({"models": "ideal", "tasks": "choices/city", "decoders": "one_by_one"})
     with pytest.raises(RunFileError, match="bounds --task choices/city` computes"):
