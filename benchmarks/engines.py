@@ -24,9 +24,9 @@ from parallelbench.analysis.judging.engine_calibration import (
 )
 from parallelbench.analysis.judging.verdicts import (
     Item,
-    agreement_table,
     by_kind,
     calibration_of,
+    kind_table,
     read_items,
 )
 from parallelbench.errors import EngineError
@@ -61,7 +61,7 @@ def main() -> None:
     judges: dict[str, list[Item]] = {}
     for name in options.engines or list(ENGINES):
         judges |= judged(name, items[:: 7 if options.smoke else 1])
-    content = agreement_table(by_kind(judges))
+    content = kind_table(by_kind(judges))
     known = {judge: known.calibration for judge, known in shipped_calibrations().items()}
     known |= {judge: calibration_of(own) for judge, own in judges.items()}
     with workplace(smoke=options.smoke):

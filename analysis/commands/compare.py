@@ -17,7 +17,7 @@ from parallelbench.ranges import MOST_SAMPLES
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from parallelbench.analysis.measures.compare import Comparison, Line
+    from parallelbench.analysis.measures.compare import ComparisonLine, RunComparison
     from parallelbench.results.intervals import Estimate
 
 #: Letters; the other columns take 51, so a terminal of 80 shows all of it.
@@ -90,11 +90,11 @@ def compare(  # noqa: PLR0913, PLR0917  each is an option
         tell(f"pairs: {out}", err=as_json)
 
 
-def _show(found: Comparison, most: int) -> None:
+def _show(found: RunComparison, most: int) -> None:
     for remark in found.remarks:
         tell(remark, bold=True)
     console = new_console()
-    blocks: dict[tuple[str, ...], list[Line]] = {}
+    blocks: dict[tuple[str, ...], list[ComparisonLine]] = {}
     for line in found.lines:
         blocks.setdefault((*line.first, *line.second), []).append(line)
     for lines in blocks.values():
@@ -109,14 +109,14 @@ def _show(found: Comparison, most: int) -> None:
         tell(f"p and intervals are adjusted for {tested} lines, after Bonferroni")
 
 
-def _tests(found: Comparison) -> list[str]:
+def _tests(found: RunComparison) -> list[str]:
     names = {"McNemar, exact": "McNemar's exact test", "sign flips": "flipping signs"}
     return list(dict.fromkeys(names[line.test.name] for line in found.lines if line.test)) or [
         "none"
     ]
 
 
-def _table(lines: Sequence[Line]) -> Table:
+def _table(lines: Sequence[ComparisonLine]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -141,7 +141,7 @@ def _table(lines: Sequence[Line]) -> Table:
     return drawn
 
 
-def _show_line(line: Line, most: int) -> None:
+def _show_line(line: ComparisonLine, most: int) -> None:
     tell(line.task, bold=True)
     tell(f"  {line.verdict}")
     if line.tokens_per_step_difference is not None:
@@ -160,7 +160,7 @@ def _show_line(line: Line, most: int) -> None:
         tell(f"    {len(changed) - most:,} more: --json and --out FILE.csv have all of them")
 
 
-def _speeds(line: Line) -> str:
+def _speeds(line: ComparisonLine) -> str:
     from parallelbench.analysis.measures import cells
 
     first, second = (

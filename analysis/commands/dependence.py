@@ -14,7 +14,7 @@ from parallelbench.cli.asked import BATCH, SAMPLES, SEED
 from parallelbench.console.terminal import tell
 
 if TYPE_CHECKING:
-    from parallelbench.analysis.measures.text_dependence import Estimated
+    from parallelbench.analysis.measures.text_dependence import TaskDependence
 
 
 @click.command(short_help="Estimate how many bits the tokens of free text share.")
@@ -88,7 +88,7 @@ def dependence(  # noqa: PLR0913, PLR0917  each is an option
     tell(f"parallelbench report {run} shows them", err=as_json)
 
 
-def _told(found: Estimated) -> str:
+def _told(found: TaskDependence) -> str:
     what = "what it writes" if found.kind == "model" else "reference answers"
     order = found.order.replace("_", " ")
     if found.bits is None:

@@ -13,8 +13,8 @@ from parallelbench.cli.asked import FILE, refuse_idle
 from parallelbench.console.terminal import show, tell
 
 if TYPE_CHECKING:
-    from parallelbench.analysis.judging.judges import Judged
-    from parallelbench.analysis.judging.llm_judge import Asked
+    from parallelbench.analysis.judging.judges import JudgedSystem
+    from parallelbench.analysis.judging.llm_judge import LlmVerdicts
     from parallelbench.analysis.judging.verdicts import Item
 
 _SHIPPED = "shipped"
@@ -136,7 +136,7 @@ def _items(path: str) -> list[Item]:
     return read_items(SHIPPED if path == _SHIPPED else Path(path), _tell)
 
 
-def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> Asked:
+def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | None) -> LlmVerdicts:
     from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, ask
 
     if out is None:
@@ -145,7 +145,7 @@ def _ask(items: Sequence[Item], judge: str, rubric: Path | None, out: Path | Non
     return ask(LlmJudge.open(judge, told), items, out)
 
 
-def _tell_missing(asked: Asked) -> None:
+def _tell_missing(asked: LlmVerdicts) -> None:
     if asked.unclear:
         tell(
             f"parallelbench: {asked.unclear} replies of the judge held neither PASS nor FAIL and "
@@ -164,7 +164,7 @@ def _tell_missing(asked: Asked) -> None:
 def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[str, Any]:
     """Return all that the files allow to say, as JSON values."""
     from parallelbench.analysis.judging.judges import (
-        Judged,
+        JudgedSystem,
         calibration_needed,
         corrected_difference,
     )
@@ -178,14 +178,14 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
     }
     judged = None
     if "verdicts" in items:
-        judged = Judged(*passed_of(items["verdicts"]), calibration)
+        judged = JudgedSystem(*passed_of(items["verdicts"]), calibration)
         told |= _rate(judged)
     if width is not None:
         needed = calibration_needed(width, calibration, judged)
         told["needed"] = {"width": width, **needed._asdict()}
     if "against" in items and judged is not None:
         same = "against_calibration" not in items
-        other = Judged(
+        other = JudgedSystem(
             *passed_of(items["against"]),
             calibration if same else calibration_of(items["against_calibration"]),
         )
@@ -195,7 +195,7 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
     return told
 
 
-def _rate(judged: Judged) -> dict[str, Any]:
+def _rate(judged: JudgedSystem) -> dict[str, Any]:
     from parallelbench.analysis.judging.judges import corrected_rate
 
     rate = corrected_rate(passed=judged.passed, count=judged.count, calibration=judged.calibration)

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.analysis.measures.board_speeds import name_of
-from parallelbench.analysis.measures.speed import Point, published_speed_at
+from parallelbench.analysis.measures.board_speeds import speed_name
+from parallelbench.analysis.measures.speed import SpeedPoint, published_speed_at
 from parallelbench.console.terminal import show, tell
 from parallelbench.errors import RequestError
 from parallelbench.registry import unknown
@@ -69,7 +69,7 @@ class PublishedCurve:
 
     model: str
     strategy: str
-    points: tuple[Point, ...]
+    points: tuple[SpeedPoint, ...]
 
     @property
     def speeds(self) -> dict[int, float]:
@@ -132,7 +132,7 @@ def read_published(folder: Path) -> list[PublishedCurve]:
 
 def beside(curves: Sequence[PublishedCurve], averages: Sequence[Result]) -> list[DrawnPoint]:
     """Return the points of the published curves, and those of a run's averages over tasks."""
-    from parallelbench.analysis.measures.families import curves_of
+    from parallelbench.analysis.measures.curves import curves_of
 
     families = curves_of(averages)
     published = [
@@ -220,7 +220,7 @@ def _line(point: DrawnPoint) -> str:
 
 
 def _strokes(source: str, label: str, place: int) -> dict[str, Any]:
-    from parallelbench.analysis.measures.families import INK, colour_of
+    from parallelbench.analysis.measures.curves import INK, colour_of
 
     shared = {"label": label, "marker": _MARKERS[place % len(_MARKERS)], "markersize": 3}
     if source == "run":
@@ -250,7 +250,7 @@ def _curve(file: Path) -> PublishedCurve:
             raise PublishedError(f"{where}: tps must be above 0 and accuracy 0 to 100 percent")
         highest = max(highest, accuracy)
         if (row["task"] or "").strip() == _AVERAGE:
-            points.append(Point(speed, accuracy / 100))
+            points.append(SpeedPoint(speed, accuracy / 100))
     if not points:
         raise PublishedError(f"{file} has no line with the task {_AVERAGE}")
     if 0 < highest <= 1:
@@ -323,7 +323,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
                 "model": curve.model,
                 "strategy": curve.strategy,
                 "points": [point._asdict() for point in curve.points],
-                "speeds": {name_of(percent): speed for percent, speed in curve.speeds.items()},
+                "speeds": {speed_name(percent): speed for percent, speed in curve.speeds.items()},
             }
             for curve in curves
         ]
@@ -346,7 +346,7 @@ def _show(curves: Sequence[PublishedCurve]) -> None:
     drawn.add_column("model")
     drawn.add_column("strategy", no_wrap=True)
     for percent in ACCURACIES:
-        drawn.add_column(name_of(percent), justify="right", no_wrap=True)
+        drawn.add_column(speed_name(percent), justify="right", no_wrap=True)
     for curve in curves:
         speeds = (f"{speed:.4f}" for speed in curve.speeds.values())
         drawn.add_row(curve.model, curve.strategy, *speeds)

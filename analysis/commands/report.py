@@ -14,7 +14,7 @@ from parallelbench.console.terminal import show, tell
 from parallelbench.ranges import MOST_AT_A_TIME
 
 if TYPE_CHECKING:
-    from parallelbench.analysis.judging.engine_calibration import Known
+    from parallelbench.analysis.judging.engine_calibration import EngineCalibration
     from parallelbench.analysis.theory.limits import Caps, Limits
     from parallelbench.results.result import Result
     from parallelbench.run.rundir import RunDirectory
@@ -69,7 +69,7 @@ def report(  # noqa: PLR0913  each is an option
       parallelbench report runs/llada runs/dream --out both
     """  # noqa: D301  click's \\b keeps the lines of an example apart
     from parallelbench.analysis.judging.engine_calibration import read_calibrations, refuse_unused
-    from parallelbench.analysis.measures.joined import JoinedRuns, open_apart, open_runs
+    from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_apart, open_runs
 
     if separate and len(set(runs)) == 1:
         _refuse_separate(runs[0])
@@ -110,7 +110,11 @@ def _tell(sentence: str) -> None:
 
 
 def _report(
-    run: RunDirectory, known: Mapping[str, Known], replays: float | None, *, as_json: bool
+    run: RunDirectory,
+    known: Mapping[str, EngineCalibration],
+    replays: float | None,
+    *,
+    as_json: bool,
 ) -> Sequence[Result]:
     from parallelbench.analysis.measures.board_speeds import (
         agreement_table,

@@ -1,1 +1,1 @@
-"""What judges of free text are worth, and pass rates corrected for their errors."""
+"""Error rates of judges of free text, and pass rates corrected for them."""

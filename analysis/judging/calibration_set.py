@@ -1,13 +1,13 @@
 """A calibration set for judges of grammar, and the rules that break its good sentences.
 
 The set is ``analysis/judging/data/calibration.csv``: plain English sentences written for it, each
-followed by a broken one.  The errors are of the kinds that decoding in parallel makes, where
-words are written side by side without knowing of each other.  Sentence number i (from 0) is
-broken by rule number i modulo 6, so that each kind is as frequent; a glued one ends like the
-sentence after it.  Rules are chosen so that what they make is wrong in any context:
+followed by a broken one.  The errors are typical of parallel decoding, which
+writes words without knowledge of each other.  Sentence number i (from 0) is broken by rule number
+i modulo 6, so that all kinds are equally frequent; a glued sentence ends like the one after it.
+The result of every rule is wrong in any context:
 
 ``doubled word``
-    The first article or preposition, but not at the beginning, stands twice: *on on the roof*.
+    The first article or preposition, but not at the beginning, is repeated: *on on the roof*.
 ``wrong article``
     The first *a* becomes *an*, or the reverse.
 ``broken agreement``
@@ -15,7 +15,7 @@ sentence after it.  Rules are chosen so that what they make is wrong in any cont
 ``dropped word``
     The first *a*, *an*, *is*, *are*, *was* or *were* is missing.
 ``swapped words``
-    The first article, but not at the beginning, changes places with the word behind it.
+    The first article, but not at the beginning, changes places with the next word.
 ``glued halves``
     The sentence up to its first article, but not at the beginning, goes on with what the next
     one has from its first preposition on: *He locked the | on the roof of the garage.*
@@ -35,10 +35,10 @@ from pathlib import Path
 from parallelbench.analysis.judging.judges import JudgeError
 from parallelbench.errors import StorageError
 
-#: Where the shipped set stands.
+#: File of the shipped set.
 SHIPPED = Path(str(files("parallelbench.analysis.judging"))) / "data" / "calibration.csv"
 
-#: What good sentences are called where others have their kind of error.
+#: Kind of a good sentence, in the place of a kind of error.
 CLEAN = "clean"
 
 _ARTICLES = frozenset({"a", "an", "the"})
@@ -64,10 +64,10 @@ def calibration_set(clean: Sequence[str]) -> list[dict[str, str]]:
     """Return rows of a calibration file: each sentence as it is, then broken.
 
     Args:
-        clean: Good sentences, at least 2, words separated by single spaces.
+        clean: good sentences, at least 2, with words separated by single spaces.
 
     Raises:
-        JudgeError: The rule whose turn it is cannot break a sentence.
+        JudgeError: a rule cannot break its sentence.
     """
     rows = []
     kinds = list(RULES)
@@ -83,18 +83,18 @@ def break_sentence(sentence: str, kind: str, *, following: str) -> str:
     """Return ``sentence`` with an error of ``kind``.
 
     Args:
-        sentence: A good one.
-        kind: A key of :data:`RULES`.
-        following: Another, with which the rule ``glued halves`` goes on.
+        sentence: a good sentence.
+        kind: a key of :data:`RULES`.
+        following: the next sentence, whose end the rule ``glued halves`` takes.
 
     Raises:
-        JudgeError: It has no word that the rule could break.
+        JudgeError: the sentence has no word that the rule could break.
 
     Example:
         >>> break_sentence("He locked the shop.", "swapped words", following="It rained.")
         'He locked shop the.'
     """
-    # The stop is put back where the last word has moved away from it.
+    # The full stop stays at the end, even if the last word moves.
     body, stop = sentence[:-1], sentence[-1]
     words = RULES[kind](body.split(), following[:-1].split())
     text = " ".join(words)
@@ -102,7 +102,7 @@ def break_sentence(sentence: str, kind: str, *, following: str) -> str:
 
 
 def written_set(rows: Sequence[Mapping[str, str]]) -> str:
-    """Return ``rows`` as CSV, as the shipped file holds them."""
+    """Return ``rows`` as CSV in the format of the shipped file."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["text", "label", "kind"], lineterminator="\n")
     writer.writeheader()
@@ -111,10 +111,10 @@ def written_set(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def write_shipped(path: Path) -> None:
-    """Copy the shipped set to ``path``, for a judge to say its verdicts in a further column.
+    """Copy the shipped set to ``path``, where a judge adds its verdicts in a further column.
 
     Raises:
-        StorageError: It cannot be written, or something is there already.
+        StorageError: ``path`` exists or cannot be written.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -157,7 +157,7 @@ def _glued(words: Sequence[str], following: Sequence[str]) -> list[str]:
     return [*words[: here + 1], *following[there:]]
 
 
-#: How each kind of error is made: words, and those of the next sentence, without their stops.
+#: Rule of each kind of error: takes the words of a sentence and of the next one, without stops.
 RULES: Mapping[str, Callable[[Sequence[str], Sequence[str]], list[str]]] = {
     "doubled word": _doubled,
     "wrong article": _wrong_article,
@@ -174,5 +174,5 @@ def _first(words: Sequence[str], wanted: Collection[str], *, begin: int = 0) -> 
             return at
     raise JudgeError(
         f"{' '.join(words)!r} has none of the words {', '.join(sorted(wanted))} to break"
-        + (" behind its first" if begin else "")
+        + (" after its first" if begin else "")
     )

@@ -1,9 +1,9 @@
-"""What is known of the grammar engines that mark a run: calibrations by engine and release.
+"""Calibrations of the grammar engines that mark a run, by engine and release.
 
 The releases in ``analysis/judging/data/engines.csv`` judged the shipped calibration set
-(:mod:`parallelbench.analysis.judging.calibration_set`); ``python benchmarks/engines.py`` adds those
-that are installed.  A release that is not there has no shipped calibration, for new rules find
-other faults; files of labelled and judged sentences add more.
+(:mod:`parallelbench.analysis.judging.calibration_set`); ``python benchmarks/engines.py`` adds the
+installed ones.  Other releases have no shipped calibration, because new rules find other errors;
+files of labelled and judged sentences add more.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from typing import NamedTuple
 from parallelbench.analysis.judging.judges import Calibration, JudgeError
 from parallelbench.analysis.judging.verdicts import Item, calibration_of, read_items
 
-#: What the engines did with the shipped set.
+#: Verdict counts of the engines on the shipped set.
 SHIPPED_ENGINES = Path(str(files("parallelbench.analysis.judging"))) / "data" / "engines.csv"
 
 _COUNTS = ("good_passed", "good_count", "bad_failed", "bad_count")
 
 
-class Known(NamedTuple):
-    """What is known of an engine.
+class EngineCalibration(NamedTuple):
+    """Calibration of one engine release.
 
     Attributes:
-        calibration: What it did with examples whose labels are known.
-        source: Which examples those were.
+        calibration: verdict counts on labelled examples.
+        source: description of the examples.
     """
 
     calibration: Calibration
     source: str
 
 
-def shipped_calibrations() -> dict[str, Known]:
-    """Return what is shipped, by engine and release, such as ``harper 0.2.0+doubled-words-1``."""
+def shipped_calibrations() -> dict[str, EngineCalibration]:
+    """Return the shipped calibrations by engine and release, for example ``harper 0.2.0``."""
     with SHIPPED_ENGINES.open(encoding="utf-8", newline="") as file:
         return {
-            row["judge"]: Known(
+            row["judge"]: EngineCalibration(
                 Calibration(*(int(row[count]) for count in _COUNTS)), "the shipped calibration set"
             )
             for row in csv.DictReader(file)
@@ -47,7 +47,7 @@ def shipped_calibrations() -> dict[str, Known]:
 
 
 def written_calibrations(calibrations: Mapping[str, Calibration]) -> str:
-    """Return calibrations as CSV, as the shipped file holds them."""
+    """Return calibrations as CSV in the format of the shipped file."""
     lines = [
         f"{judge},{','.join(str(getattr(calibration, count)) for count in _COUNTS)}\n"
         for judge, calibration in sorted(calibrations.items())
@@ -57,19 +57,19 @@ def written_calibrations(calibrations: Mapping[str, Calibration]) -> str:
 
 def read_calibrations(
     paths: Sequence[Path], tell: Callable[[str], None] = lambda _: None
-) -> dict[str, Known]:
-    """Return what files of labelled examples say of each judge that they name.
+) -> dict[str, EngineCalibration]:
+    """Return the calibration of each judge that files of labelled examples name.
 
     Args:
-        paths: As :mod:`parallelbench.analysis.judging.verdicts` reads them, with a column ``judge``
-            that holds engine and release as the records of a run do.
-        tell: Is told in a sentence which columns of a file are ignored.
+        paths: files that :mod:`parallelbench.analysis.judging.verdicts` reads, with a column
+            ``judge`` that holds engine and release as the records of a run do.
+        tell: function that is called with a sentence about ignored columns of a file.
 
     Raises:
-        JudgeError: A file cannot be read, an example lacks its label, verdict or judge, a
-            judge has examples of one class only, or stands in two files.
+        JudgeError: a file cannot be read, an example lacks its label, verdict or judge, a judge
+            has examples of one class only, or two files name the same judge.
     """
-    known: dict[str, Known] = {}
+    known: dict[str, EngineCalibration] = {}
     for path in paths:
         for judge, items in _by_judge(read_items(path, tell)).items():
             if judge in known:
@@ -77,19 +77,19 @@ def read_calibrations(
                     f"{path} and {known[judge].source} both hold verdicts of {judge}: give one "
                     "file for each judge"
                 )
-            known[judge] = Known(calibration_of(items), path.name)
+            known[judge] = EngineCalibration(calibration_of(items), path.name)
     return known
 
 
 def refuse_unused(known: Iterable[str], engines: Iterable[str]) -> None:
-    """Refuse calibrations of judges that marked nothing.
+    """Refuse calibrations of judges that marked none of the runs.
 
     Args:
-        known: The judges whose calibrations were given.
-        engines: Those that marked a run, with their releases.
+        known: judges whose calibrations were given.
+        engines: engines that marked a run, with their releases.
 
     Raises:
-        JudgeError: One is of another judge.
+        JudgeError: a judge is none of the engines.
     """
     used = sorted(set(engines))
     for judge in known:

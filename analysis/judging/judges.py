@@ -1,4 +1,4 @@
-r"""What a pass rate is worth when its judge errs: corrected rates, with their intervals.
+r"""Pass rates corrected for the errors of their judge, with intervals.
 
 A grammar checker or a language model that is asked "is this sentence right?" passes some bad
 sentences and fails some good ones.  Its *sensitivity* se is the chance that it passes a good
@@ -7,18 +7,18 @@ p is good it passes
 
 .. math:: q = se \, p + (1 - sp)(1 - p),
 
-so the raw pass rate q is wrong by a systematic amount that more sentences do not mend.  A
-judge that is right 80 % of the time on both sides reports 0.2 + 0.6 p.  What se and sp are is
-estimated from a *calibration set*: sentences whose labels are known.
+so the raw pass rate q has a bias that more sentences do not remove.  A judge with 80 % on both
+sides reports 0.2 + 0.6 p.  Both are estimated from a *calibration set*: sentences whose labels are
+known.
 
-All intervals are at 95 % and take in what chance did on three sides: to the sentences that
-were judged, to the good ones and to the bad ones of the calibration set.  They are Fieller's,
-not those of the delta method, which are wrong where few calibration examples leave se + sp - 1
-uncertain; in simulations they hold the truth 94 to 98 % of the time (``docs/judges.md``).
+All intervals are at 95 % and cover the sampling error of three sets: the judged sentences, and the
+good and the bad ones of the calibration set.  They are Fieller's; those of the delta method are
+wrong if few calibration examples leave se + sp - 1 uncertain.  In simulations they hold the truth
+94 to 98 % of the time (``docs/judges.md``).
 
 Sources: Rogan and Gladen (1978), "Estimating prevalence from the results of a screening
 test"; Fieller (1954), "Some problems in interval estimation"; Agresti and Coull (1998) for
-the counts that are added, as Lang and Reiczigel (2014), "Confidence limits for prevalence of
+the added counts, as Lang and Reiczigel (2014), "Confidence limits for prevalence of
 disease adjusted for estimated sensitivity and specificity", add them here; Lee et al. (2025),
 "How to correctly report LLM-as-a-judge evaluations", for the question.
 """
@@ -34,32 +34,32 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parallelbench.errors import RequestError
-from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval, wilson
+from parallelbench.results.intervals import Estimate, Interval, normal_quantile, wilson
 
-#: Calibration examples of one class beyond which nobody will go.
+#: Largest number of calibration examples of one class.
 _MOST_EXAMPLES = 10**8
 
 
-#: Successes and trials: whole, or effective ones where samples were repeated.
+#: Number of successes or trials: whole, or effective if samples were repeated.
 Count: TypeAlias = float | int
 
 
 class JudgeError(RequestError, ValueError):
-    """What is known of a judge does not allow what was asked."""
+    """A judge, its calibration or a file of verdicts does not allow the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a judge said of examples whose labels are known.
+    """Verdict counts of a judge on labelled examples.
 
     Attributes:
-        good_passed: Good examples that it passed, in [0, ``good_count``].
-        good_count: Good examples, at least 1.
-        bad_failed: Bad examples that it failed, in [0, ``bad_count``].
-        bad_count: Bad examples, at least 1.
+        good_passed: number of good examples that it passed, in [0, ``good_count``].
+        good_count: number of good examples, at least 1.
+        bad_failed: number of bad examples that it failed, in [0, ``bad_count``].
+        bad_count: number of bad examples, at least 1.
 
     Raises:
-        JudgeError: A count is out of range, or one of the two classes is missing.
+        JudgeError: a count is out of range, or one of the two classes is missing.
     """
 
     good_passed: int
@@ -79,28 +79,28 @@ class Calibration:
 
     @property
     def sensitivity(self) -> Estimate:
-        """The chance that a good one passes, with Wilson's interval."""
+        """The probability that a good example passes, with Wilson's interval."""
         return _share(self.good_passed, self.good_count)
 
     @property
     def specificity(self) -> Estimate:
-        """The chance that a bad one fails, with Wilson's interval."""
+        """The probability that a bad example fails, with Wilson's interval."""
         return _share(self.bad_failed, self.bad_count)
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a judge said of a system.
+class JudgedSystem:
+    """Verdict counts of a judge on the replies of one system.
 
     Attributes:
-        passed: Replies that it passed, in [0, ``count``]; not whole where it is the sum over
+        passed: number of replies that passed, in [0, ``count``]; fractional if it is a sum over
             samples of the share of their repeats that passed.
-        count: Replies that it judged, or samples, at least 1.
-        calibration: Of the same judge.
+        count: number of judged replies, or of samples, at least 1.
+        calibration: calibration of the same judge.
 
     Raises:
-        JudgeError: A count is out of range, or the judge is no better than chance, so that
-            its verdicts say nothing: its sensitivity and specificity add up to 1 or less.
+        JudgeError: a count is out of range, or the judge is no better than chance: its
+            sensitivity and specificity add up to 1 or less.
     """
 
     passed: Count
@@ -113,36 +113,36 @@ class Judged:
         if se + sp <= 1:
             raise JudgeError(
                 f"this judge passes {100 * se:.0f} % of the good examples and "
-                f"{100 * (1 - sp):.0f} % of the bad ones: it does not tell them apart "
+                f"{100 * (1 - sp):.0f} % of the bad ones: it does not distinguish them "
                 f"(sensitivity {se:.3f} + specificity {sp:.3f} is not above 1), so nothing can be "
-                "corrected; take another judge, or see whether its labels are turned around"
+                "corrected; take another judge, or check that its labels are not swapped"
             )
 
 
-class Corrected(NamedTuple):
+class CorrectedRate(NamedTuple):
     """A pass rate, as reported and corrected for the errors of its judge.
 
     Attributes:
-        value: The corrected share of good replies, in [0, 1].
-        interval: Of ``value``; [0, 1] if the calibration set is too small to tell the judge
-            from chance.
-        raw: The share that passed, with Wilson's interval, which is blind to the judge.
-        judged: From what it was computed.
+        value: corrected share of good replies, in [0, 1].
+        interval: interval of ``value``; [0, 1] if the calibration set is too small to distinguish
+            the judge from chance.
+        raw: share that passed, with Wilson's interval, which ignores the judge's errors.
+        judged: verdict counts from which it was computed.
     """
 
     value: float
     interval: Interval
     raw: Estimate
-    judged: Judged
+    judged: JudgedSystem
 
 
-class Difference(NamedTuple):
-    """How much better one system is than another, after correction.
+class RateDifference(NamedTuple):
+    """The difference of two systems after correction.
 
     Attributes:
-        value: Corrected share of the first less that of the second, in [-1, 1].
-        interval: Of ``value``.
-        raw: The same of the shares that passed, which compares judges as well as systems.
+        value: corrected share of the first less that of the second, in [-1, 1].
+        interval: interval of ``value``.
+        raw: difference of the shares that passed, which compares judges as well as systems.
     """
 
     value: float
@@ -150,14 +150,14 @@ class Difference(NamedTuple):
     raw: float
 
 
-class Needed(NamedTuple):
-    """How much must be labelled for an interval of a wished width.
+class CalibrationSize(NamedTuple):
+    """The number of labels and replies needed for an interval of a given width.
 
     Attributes:
-        good: Good calibration examples; None if no number of them is enough.
-        bad: Bad ones, likewise.
-        judged: Replies to be judged: as many as were, or, where no calibration is enough,
-            the least with which a perfect one would be.  None if their number was left open.
+        good: number of good calibration examples; None if no number is enough.
+        bad: number of bad calibration examples; None if no number is enough.
+        judged: number of replies to judge: as many as were judged, or, if no calibration is
+            enough, the least with which a perfect calibration would be.  None if unspecified.
     """
 
     good: int | None
@@ -166,15 +166,15 @@ class Needed(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """How often intervals hold the truth, in a simulation.
+    """Coverage of the intervals in a simulation.
 
     Attributes:
-        rate: The true share of good replies.
-        raw: Share of Wilson's intervals of the raw rate that hold it.
-        corrected: Share of those of :func:`corrected_rate` that do.
-        raw_mean: Mean of the raw rates.
-        corrected_mean: Mean of the corrected rates.
-        repetitions: How many.
+        rate: true share of good replies.
+        raw: share of Wilson's intervals of the raw rate that hold it.
+        corrected: share of the intervals of :func:`corrected_rate` that hold it.
+        raw_mean: mean of the raw rates.
+        corrected_mean: mean of the corrected rates.
+        repetitions: number of simulated experiments.
     """
 
     rate: float
@@ -188,7 +188,7 @@ class Coverage(NamedTuple):
 # Rates
 
 
-def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> Corrected:
+def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> CorrectedRate:
     r"""Return the share of good replies among those that a judge passed or failed.
 
     .. math:: \hat p = \frac{\hat q + \hat{sp} - 1}{\hat{se} + \hat{sp} - 1}
@@ -202,12 +202,12 @@ def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> 
     two sides of the calibration, which keeps the variances v away from 0.
 
     Args:
-        passed: Replies that the judge passed, as in :class:`Judged`.
-        count: Replies that it judged, or samples, at least 1.
-        calibration: Of the same judge.
+        passed: number of replies that the judge passed, as in :class:`JudgedSystem`.
+        count: number of judged replies, or of samples, at least 1.
+        calibration: calibration of the same judge.
 
     Raises:
-        JudgeError: A count is out of range, or the judge is no better than chance.
+        JudgeError: a count is out of range, or the judge is no better than chance.
 
     Example:
         >>> calibration = Calibration(80, 100, 80, 100)
@@ -217,33 +217,35 @@ def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> 
         >>> [round(end, 2) for end in rate.interval]
         [0.69, 1.0]
     """
-    judged = Judged(passed, count, calibration)
+    judged = JudgedSystem(passed, count, calibration)
     se, sp = calibration.sensitivity.value, calibration.specificity.value
     value = min(1.0, max(0.0, (passed / count + sp - 1) / (se + sp - 1)))
     low, high = _rate_interval(_moments_of(judged))
-    # Of very few examples, those that are added outweigh those that were seen.
+    # With very few examples, the added counts outweigh the observed ones.
     ends = Interval(min(value, float(low)), max(value, float(high)))
-    return Corrected(value, ends, _share(passed, count), judged)
+    return CorrectedRate(value, ends, _share(passed, count), judged)
 
 
-def corrected_difference(first: Judged, second: Judged, *, same_judge: bool) -> Difference:
-    r"""Return how much better the first system is than the second.
+def corrected_difference(
+    first: JudgedSystem, second: JudgedSystem, *, same_judge: bool
+) -> RateDifference:
+    r"""Return the corrected rate of the first system less that of the second.
 
     Under one judge the errors of its calibration fall on both systems and mostly cancel: by
-    Fieller's method for the ratio of q₁ - q₂ to se + sp - 1.  Two judges err on their own: the
+    Fieller's method for the ratio of q₁ - q₂ to se + sp - 1.  Two judges err independently: the
     two intervals are combined by the method of variance estimates recovery.
 
-    The replies of the two systems count as independent.  Where both answered the same
-    questions, and find the same ones hard, the interval is wider than it would have to be.
+    The replies of the two systems count as independent.  If both answered the same questions
+    and find the same ones hard, the interval is wider than necessary.
 
     Args:
-        first: A system and its judge.
-        second: Another.
-        same_judge: Whether both were judged by one judge, with one calibration set; equal
-            counts do not show it.
+        first: verdict counts of one system.
+        second: verdict counts of another system.
+        same_judge: True if one judge with one calibration set judged both; equal counts do not
+            show it.
 
     Raises:
-        JudgeError: One judge is said to have two calibrations.
+        JudgeError: ``same_judge`` is true and the calibrations differ.
 
     Source:
         Zou and Donner (2008), "Construction of confidence limits about effect measures: a
@@ -255,61 +257,61 @@ def corrected_difference(first: Judged, second: Judged, *, same_judge: bool) -> 
     if not same_judge:
         low = value - math.hypot(one.value - one.interval.low, two.interval.high - two.value)
         high = value + math.hypot(one.interval.high - one.value, two.value - two.interval.low)
-        return Difference(value, Interval(max(-1.0, low), min(1.0, high)), raw)
+        return RateDifference(value, Interval(max(-1.0, low), min(1.0, high)), raw)
     if first.calibration != second.calibration:
         raise JudgeError("one judge has one calibration set, but two different ones were given")
     interval = _difference_interval(_moments_of(first), _moments_of(second))
-    return Difference(value, Interval(min(value, interval.low), max(value, interval.high)), raw)
+    return RateDifference(value, Interval(min(value, interval.low), max(value, interval.high)), raw)
 
 
-# How much to label
+# Sample sizes
 
 
 def calibration_needed(
-    width: float, calibration: Calibration, judged: Judged | None = None
-) -> Needed:
-    """Return how many calibration examples an interval of ``width`` takes.
+    width: float, calibration: Calibration, judged: JudgedSystem | None = None
+) -> CalibrationSize:
+    """Return the number of calibration examples that an interval of ``width`` needs.
 
-    It is computed as if the judge's error rates, and the system's pass rate, were as they
-    were seen so far; the first few dozen labels are enough to plan the rest.  Good and bad
-    examples are shared out so that their sum is least.
+    The computation takes the observed error rates of the judge and the observed pass rate as
+    true; the first few dozen labels are enough to plan the rest.  The numbers of good and bad
+    examples minimize their sum.
 
     Args:
-        width: Of the whole interval, from its lower to its upper end, in (0, 1).
-        calibration: Seen so far.
-        judged: The replies that are to be corrected.  None asks for what is enough whatever
-            the pass rate, were the judged replies without number.
+        width: width of the whole interval, from its lower to its upper end, in (0, 1).
+        calibration: calibration so far.
+        judged: verdict counts to be corrected.  None plans for every pass rate and an unlimited
+            number of replies.
 
     Raises:
         JudgeError: ``width`` is not in (0, 1), or the judge is no better than chance.
 
     Example:
         >>> calibration = Calibration(80, 100, 80, 100)
-        >>> calibration_needed(0.2, calibration, Judged(140, 200, calibration))
-        Needed(good=None, bad=None, judged=233)
+        >>> calibration_needed(0.2, calibration, JudgedSystem(140, 200, calibration))
+        CalibrationSize(good=None, bad=None, judged=233)
     """
     if not 0 < width < 1:
         raise JudgeError(f"width must lie in (0, 1), from end to end of the interval, got {width}")
     plan = _Plan.of(calibration, judged)
     if plan.width(_MOST_EXAMPLES, plan.count) > width:
         least = _least(lambda count: plan.width(_MOST_EXAMPLES, count) <= width)
-        return Needed(None, None, least)
+        return CalibrationSize(None, None, least)
     total = _least(lambda total: plan.width(total, plan.count) <= width)
     good, bad = plan.shared_out(total)
     replies = None if judged is None else math.ceil(judged.count)
-    return Needed(math.ceil(good), math.ceil(bad), replies)
+    return CalibrationSize(math.ceil(good), math.ceil(bad), replies)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Rates that are taken for true, and how labels are shared out.
+    """Assumed rates, and the split of labels into good and bad.
 
     Attributes:
-        rates: True shares of good replies that must do.
-        sensitivity: Of the judge.
-        specificity: Of the judge.
-        count: Replies that are judged.
-        good_share: Of the calibration examples, those that are good.
+        rates: true shares of good replies for which the width must hold.
+        sensitivity: assumed sensitivity of the judge.
+        specificity: assumed specificity of the judge.
+        count: number of judged replies.
+        good_share: share of good ones among the calibration examples.
     """
 
     rates: Sequence[float]
@@ -319,10 +321,10 @@ class _Plan:
     good_share: float
 
     @classmethod
-    def of(cls, calibration: Calibration, judged: Judged | None) -> _Plan:
-        Judged(1, 1, calibration)  # refuses a judge that tells nothing apart
-        # As adjusted: a judge that has not erred yet may still err.
-        known = _moments(1, 1, *_counts(calibration))
+    def of(cls, calibration: Calibration, judged: JudgedSystem | None) -> _Plan:
+        JudgedSystem(1, 1, calibration)  # refuses a judge that is no better than chance
+        # Adjusted rates: a judge without an observed error may still err.
+        known = _moments((1, 1), *_shares(calibration))
         se, sp = float(known.sensitivity), float(known.specificity)
         spread_good, spread_bad = math.sqrt(se * (1 - se)), math.sqrt(sp * (1 - sp))
         if judged is None:
@@ -339,18 +341,18 @@ class _Plan:
         return max(1.0, total * self.good_share), max(1.0, total * (1 - self.good_share))
 
     def width(self, total: int, count: Count) -> float:
-        """Return the widest interval, were every rate seen exactly as it is."""
+        """Return the width of the widest interval if every observed rate equals the assumed one."""
         good, bad = self.shared_out(total)
         se, sp = self.sensitivity, self.specificity
         rates = np.array(self.rates)
         passing = rates * se + (1 - rates) * (1 - sp)
-        moments = _moments(passing * count, count, se * good, good, sp * bad, bad)
+        moments = _moments((passing * count, count), (se * good, good), (sp * bad, bad))
         low, high = _rate_interval(moments)
         return float(np.max(high - low))
 
 
 def _least(enough: Callable[[int], bool]) -> int:
-    """Return the least whole number that is enough, if all above it are, too."""
+    """Return the least whole number for which the monotone test ``enough`` holds."""
     high = 1
     while not enough(high):
         high *= 2
@@ -372,15 +374,15 @@ def coverage(
     repetitions: int = 2000,
     seed: int = 0,
 ) -> Coverage:
-    """Return how often the intervals hold a known truth.
+    """Return the coverage of the intervals for a known truth, by simulation.
 
     Args:
-        rate: True share of good replies, in [0, 1].
-        calibration: True sensitivity and specificity of the judge, together above 1.
-        counts: Replies that are judged, good and bad calibration examples.
-        repetitions: Of the whole experiment, calibration and all; one whose calibration
-            shows no better judge than chance counts as one that misses.
-        seed: Of the draws.
+        rate: true share of good replies, in [0, 1].
+        calibration: true sensitivity and specificity of the judge, together above 1.
+        counts: numbers of judged replies, and of good and bad calibration examples.
+        repetitions: number of simulated experiments, each with its own calibration; an
+            experiment whose judge is no better than chance counts as a miss.
+        seed: random seed of the draws.
     """
     (sensitivity, specificity), (count, good, bad) = calibration, counts
     draw = np.random.default_rng(seed).binomial
@@ -389,7 +391,8 @@ def coverage(
         draw(good, sensitivity, repetitions),
         draw(bad, specificity, repetitions),
     )
-    low, high = _rate_interval(_moments(passed, count, good_passed, good, bad_failed, bad))
+    moments = _moments((passed, count), (good_passed, good), (bad_failed, bad))
+    low, high = _rate_interval(moments)
     gain = good_passed / good + bad_failed / bad - 1
     usable = gain > 0
     held = usable & (low <= rate) & (rate <= high)
@@ -409,6 +412,8 @@ def coverage(
 
 #: One number, or one for each of several cases.
 Numbers = float | int | Shaped[np.ndarray, "*cases"]
+#: Successes and trials.
+_Share: TypeAlias = tuple[Numbers, Numbers]
 
 
 class _Moments(NamedTuple):
@@ -422,17 +427,11 @@ class _Moments(NamedTuple):
     specificity_variance: Numbers
 
 
-def _moments(  # noqa: PLR0913, PLR0917  three shares
-    passed: Numbers,
-    count: Numbers,
-    good_passed: Numbers,
-    good_count: Numbers,
-    bad_failed: Numbers,
-    bad_count: Numbers,
-) -> _Moments:
-    passing, passing_variance = _adjusted(passed, count, _quantile() ** 2)
-    sensitivity, sensitivity_variance = _adjusted(good_passed, good_count, 2.0)
-    specificity, specificity_variance = _adjusted(bad_failed, bad_count, 2.0)
+def _moments(passed: _Share, good_passed: _Share, bad_failed: _Share) -> _Moments:
+    """Return the adjusted shares; each argument is a number of successes and one of trials."""
+    passing, passing_variance = _adjusted(*passed, normal_quantile() ** 2)
+    sensitivity, sensitivity_variance = _adjusted(*good_passed, 2.0)
+    specificity, specificity_variance = _adjusted(*bad_failed, 2.0)
     return _Moments(
         passing,
         sensitivity,
@@ -443,16 +442,14 @@ def _moments(  # noqa: PLR0913, PLR0917  three shares
     )
 
 
-def _moments_of(judged: Judged) -> _Moments:
-    return _moments(judged.passed, judged.count, *_counts(judged.calibration))
+def _moments_of(judged: JudgedSystem) -> _Moments:
+    return _moments((judged.passed, judged.count), *_shares(judged.calibration))
 
 
-def _counts(calibration: Calibration) -> tuple[int, int, int, int]:
+def _shares(calibration: Calibration) -> tuple[tuple[int, int], tuple[int, int]]:
     return (
-        calibration.good_passed,
-        calibration.good_count,
-        calibration.bad_failed,
-        calibration.bad_count,
+        (calibration.good_passed, calibration.good_count),
+        (calibration.bad_failed, calibration.bad_count),
     )
 
 
@@ -465,7 +462,7 @@ def _adjusted(successes: Numbers, count: Numbers, added: float) -> tuple[Numbers
 def _rate_interval(moments: _Moments) -> tuple[Numbers, Numbers]:
     """Return both ends, clipped to [0, 1]."""
     passing, se, sp, v_passing, v_se, v_sp = moments
-    squared = _quantile() ** 2
+    squared = normal_quantile() ** 2
     gain, above = se + sp - 1, passing + sp - 1
     low, high = _between_roots(
         gain**2 - squared * (v_se + v_sp),
@@ -477,7 +474,7 @@ def _rate_interval(moments: _Moments) -> tuple[Numbers, Numbers]:
 
 
 def _difference_interval(first: _Moments, second: _Moments) -> Interval:
-    squared = _quantile() ** 2
+    squared = normal_quantile() ** 2
     gain = first.sensitivity + first.specificity - 1
     apart = first.passing - second.passing
     low, high = _between_roots(
@@ -490,9 +487,9 @@ def _difference_interval(first: _Moments, second: _Moments) -> Interval:
 
 
 def _between_roots(a: Numbers, b: Numbers, c: Numbers, gain: Numbers) -> tuple[Numbers, Numbers]:
-    """Return where a x² - 2 b x + c is at most 0; everywhere, if ``a`` is not above 0.
+    """Return the interval in which a x² - 2 b x + c is at most 0; everything if ``a`` <= 0.
 
-    It is not where the calibration set leaves open whether the judge is better than chance.
+    That happens if the calibration set does not show the judge to be better than chance.
     """
     bounded = (np.asarray(a) > 0) & (np.asarray(gain) > 0)
     divisor = np.where(bounded, a, 1.0)
@@ -500,12 +497,6 @@ def _between_roots(a: Numbers, b: Numbers, c: Numbers, gain: Numbers) -> tuple[N
     low = np.where(bounded, b / divisor - half, -np.inf)
     high = np.where(bounded, b / divisor + half, np.inf)
     return low, high
-
-
-def _quantile() -> float:
-    from scipy.stats import norm
-
-    return float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def _share(successes: Count, count: Count) -> Estimate:

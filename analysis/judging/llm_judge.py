@@ -1,12 +1,12 @@
-"""A language model as judge: it is asked about one text at a time, by a stated rubric.
+"""A language model as judge, which gets one text at a time and a rubric.
 
-It is any server of :mod:`parallelbench.models.api`, with the key in the environment.  The
-rubric stands before the text, and the last word of the reply that is ``PASS`` or ``FAIL`` is
-the verdict; a reply that holds neither is no verdict, which is told and not counted as one.
+The judge is any server of :mod:`parallelbench.models.api`, with the key in the environment.  The
+rubric precedes the text, and the last ``PASS`` or ``FAIL`` in the reply is the verdict; a reply
+with neither has no verdict, which is reported and not counted.
 
-Every verdict is a line of a file of JSON Lines (see :mod:`parallelbench.analysis.judging.verdicts`)
-from the moment it is there.  What this file already holds of the same judge, that is, of the
-same server, model and rubric, is not asked again.
+Every verdict is appended at once to a file of JSON Lines (see
+:mod:`parallelbench.analysis.judging.verdicts`).  Texts with a verdict of the same judge, that is,
+of the same server, model and rubric, are not judged again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from parallelbench.run.serve import Question, serve
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import Message
 
-#: What a judge of grammar is told.
+#: Default rubric of a judge of grammar; it is part of the judge's digest.
 GRAMMAR_RUBRIC = (
     "You check the grammar of English text. The text below fails if it has any grammatical "
     "error: a word that is missing, repeated or in the wrong place, a wrong article, a verb that "
@@ -38,18 +38,18 @@ GRAMMAR_RUBRIC = (
 )
 
 _VERDICT = re.compile(r"\b(PASS|FAIL)\b")
-#: Of the judge's digest: enough to tell judges apart in a file.
+#: Digits of the digest in a judge's name, enough to distinguish judges in a file.
 _DIGITS = 12
 
 
 @dataclass(frozen=True)
 class LlmJudge:
-    """A server that is asked for verdicts.
+    """A server that judges texts.
 
     Attributes:
-        label: Its setting, as it was typed.
-        server: Who is asked.
-        rubric: What it is told to go by.
+        label: the server's setting, as typed.
+        server: the server.
+        rubric: instructions before each text.
     """
 
     label: str
@@ -61,8 +61,7 @@ class LlmJudge:
         """Return the judge of a model setting such as ``api:URL:model=NAME``.
 
         Raises:
-            RequestError: It is no setting of a server, or the rubric is empty or does not
-                say which words are expected.
+            RequestError: the setting is not of a server, or the rubric names neither PASS nor FAIL.
         """
         load_plugins()
         settings = parse_settings(setting, MODELS)
@@ -80,7 +79,7 @@ class LlmJudge:
 
     @property
     def name(self) -> str:
-        """Its label, and a digest of the server's address and requests and of the rubric."""
+        """The label with a digest of the server's address and requests and of the rubric."""
         content = json.dumps([self.server.digest, self.rubric])
         return f"{self.label}#{hashlib.sha256(content.encode()).hexdigest()[:_DIGITS]}"
 
@@ -90,15 +89,15 @@ class LlmJudge:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What came of asking a judge.
+class LlmVerdicts:
+    """Verdicts of one judge on several texts.
 
     Attributes:
-        judge: Its name.
-        verdicts: Whether it passed a text, by the text.
-        unclear: How many replies held no verdict.
-        failed: How many texts got no reply.
-        error: Why the first of those got none; None if all got one.
+        judge: name of the judge.
+        verdicts: True for each text that passed, False for each that failed.
+        unclear: number of replies without a verdict.
+        failed: number of texts without a reply.
+        error: error of the first text without a reply; None if there is none.
     """
 
     judge: str
@@ -108,7 +107,7 @@ class Asked:
     error: str | None = None
 
     def of(self, items: Iterable[Item]) -> list[Item]:
-        """Return those of ``items`` whose text got a verdict, with it."""
+        """Return those of ``items`` whose text has a verdict, with that verdict."""
         return [
             replace(item, verdict=self.verdicts[item.text], judge=self.judge)
             for item in items
@@ -117,30 +116,30 @@ class Asked:
 
 
 def read_verdict(reply: str) -> bool | None:
-    """Return whether the last verdict in ``reply`` is PASS; None if there is none.
+    """Return True if the last verdict in ``reply`` is PASS, False if FAIL; None without one.
 
     Example:
         >>> read_verdict("The first word would FAIL, but no: **PASS**"), read_verdict("Passable")
         (True, None)
     """
-    found = _VERDICT.findall(reply)
-    return found[-1] == "PASS" if found else None
+    verdicts = _VERDICT.findall(reply)
+    return verdicts[-1] == "PASS" if verdicts else None
 
 
-def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> Asked:
-    """Return the judge's verdicts on the texts of ``items``, written to ``path`` as they come.
+def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> LlmVerdicts:
+    """Return the judge's verdicts on the texts of ``items``, appended to ``path`` as they arrive.
 
-    Items that bring a verdict are asked about, too: it is another judge's.
+    Items with a verdict are judged, too, since that verdict is of another judge.
 
     Args:
-        judge: Who is asked.
-        items: With their texts.
-        path: A file of JSON Lines, new or continued.
+        judge: the judge.
+        items: items with texts.
+        path: a file of JSON Lines, new or continued.
 
     Raises:
-        JudgeError: An item has no text, or ``path`` holds something else.
+        JudgeError: an item has no text, or ``path`` holds something else.
         StorageError: ``path`` cannot be written.
-        UnreachableError: The server answers nothing at all.
+        UnreachableError: the server does not answer.
     """
     texts = dict.fromkeys(_text(item) for item in items)
     known = _known(path, judge.name)
@@ -164,12 +163,12 @@ def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> Asked:
     except UnreachableError as error:
         kept = f"every verdict ({len(known)}) is in {path}, and the same command goes on from there"
         raise UnreachableError(f"{error}; {kept if known else 'no verdict came'}") from error
-    return Asked(judge.name, known, unclear, len(errors), errors[0] if errors else None)
+    return LlmVerdicts(judge.name, known, unclear, len(errors), errors[0] if errors else None)
 
 
 def _text(item: Item) -> str:
     if item.text is None:
-        raise JudgeError(f"{item.where} has no text that a judge could be asked about")
+        raise JudgeError(f"{item.where} has no text to judge")
     return item.text
 
 
@@ -187,7 +186,7 @@ def _known(path: Path, judge: str) -> dict[str, bool]:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that an interruption left half written."""
+    """Remove a last line that an interruption left incomplete."""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
@@ -197,7 +196,7 @@ def _drop_torn_line(path: Path) -> None:
 
 @contextmanager
 def _appended_to(path: Path) -> Iterator[Callable[[Item, str], None]]:
-    """Open a file that each verdict reaches at once, with the reply that holds it."""
+    """Open a file to which each verdict is written at once, with the reply that holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:

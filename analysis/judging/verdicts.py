@@ -1,21 +1,21 @@
-"""Files of verdicts and labels -> what a judge did.
+"""Files of verdicts and labels, and the verdict counts in them.
 
-A file is CSV with a header, or JSON Lines with an object to a line.  Its columns:
+A file is CSV with a header, or JSON Lines with an object per line.  Its columns:
 
 ``text``
-    What was judged.
+    The judged text.
 ``verdict``
-    What the judge said: ``pass`` or ``fail``.
+    The judge's verdict: ``pass`` or ``fail``.
 ``label``
-    The truth, where it is known: ``good`` or ``bad``.
+    The truth, if it is known: ``good`` or ``bad``.
 ``kind``
-    What is wrong with it, such as ``doubled word``; for a table by kinds.
+    The kind of error, such as ``doubled word``; for a table by kinds.
 ``judge``, ``reply``
-    Who said so, and in which words; kept for the record.
+    The judge's name and its reply; kept for the record.
 
-For ``pass`` and ``good`` one may also write ``yes``, ``true`` or 1, for ``fail`` and ``bad``
-``no``, ``false`` or 0.  Any other column is ignored, and the reader is told; one that is nearly
-called as a column that the file has not is refused, for it would be passed over if misspelt.
+``yes``, ``true`` and 1 stand for ``pass`` and ``good``; ``no``, ``false`` and 0 for ``fail`` and
+``bad``.  Other columns are ignored and reported; a column whose name nearly equals that of a
+missing one is refused as misspelt.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from parallelbench.registry import unknown
 from parallelbench.results.intervals import Interval, wilson
 from parallelbench.storage.plain_json import json_of
 
-#: How alike a name must be to that of a column to be taken for a slip of the pen, in [0, 1].
+#: Least similarity of a misspelt column name to the correct one, in [0, 1].
 _MISSPELT = 0.8
 
 COLUMNS = ("text", "label", "verdict", "kind", "judge", "reply")
@@ -49,12 +49,12 @@ class Item:
     """One line of a file.
 
     Attributes:
-        text: What was judged; None if the file does not say.
-        label: Whether it is good; None if that is not known.
-        verdict: Whether the judge passed it; None if it was not asked.
-        kind: What is wrong with it; None if nothing is, or nobody said.
-        judge: Who judged it; None if the file does not say.
-        where: File and line, for messages.
+        text: the judged text; None if the file lacks it.
+        label: True if it is good; None if that is not known.
+        verdict: True if the judge passed it; None without a verdict.
+        kind: kind of its error; None without an error, or if the file lacks it.
+        judge: name of the judge; None if the file lacks it.
+        where: file and line, for messages.
     """
 
     text: str | None
@@ -67,16 +67,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class KindShare:
-    """What a judge did with the examples of one kind.
+    """Share of right verdicts of one judge on the examples of one kind.
 
     Attributes:
-        judge: Its name.
-        kind: Of the examples.
-        label: Whether they are good.
-        right: Those it judged rightly: good ones passed, bad ones failed.
-        count: All of them.
+        judge: name of the judge.
+        kind: kind of the examples.
+        label: True if they are good.
+        right: number of right verdicts: good examples passed, bad ones failed.
+        count: number of examples.
         share: ``right`` of ``count``.
-        interval: Wilson's, of ``share``.
+        interval: Wilson's interval of ``share``.
     """
 
     judge: str
@@ -96,12 +96,12 @@ def read_items(path: Path, tell: Callable[[str], None] = lambda _: None) -> list
     """Return the lines of a file of verdicts, labels or both.
 
     Args:
-        path: Of the file.
-        tell: Is told once, in a sentence, which columns are ignored.
+        path: the file.
+        tell: function that is called with a sentence about ignored columns.
 
     Raises:
-        JudgeError: It cannot be read, has no line, a misspelt column or a value that is none
-            of those above, or labels a text both ways; the message names the line.
+        JudgeError: the file cannot be read, has no line, a misspelt column or an unknown value,
+            or labels a text both good and bad; the message names the line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -119,10 +119,10 @@ def read_items(path: Path, tell: Callable[[str], None] = lambda _: None) -> list
 
 
 def calibration_of(items: Sequence[Item]) -> Calibration:
-    """Return what the judge did with the examples.
+    """Count the verdicts of a judge on labelled examples.
 
     Raises:
-        JudgeError: One has no label or no verdict, one of the two classes is missing, or
+        JudgeError: an example has no label or no verdict, one of the two classes is missing, or
             there are verdicts of several judges.
     """
     _refuse_several_judges(items)
@@ -136,25 +136,25 @@ def calibration_of(items: Sequence[Item]) -> Calibration:
 
 
 def passed_of(items: Sequence[Item]) -> tuple[int, int]:
-    """Return how many passed, and of how many.
+    """Return the number of items that passed, and of all items.
 
     Raises:
-        JudgeError: One has no verdict, or there are verdicts of several judges.
+        JudgeError: an item has no verdict, or there are verdicts of several judges.
     """
     _refuse_several_judges(items)
     return sum(_verdict(item) for item in items), len(items)
 
 
 def by_kind(judges: Mapping[str, Sequence[Item]]) -> list[KindShare]:
-    """Return what each judge did with each kind of example, judges and kinds as they come.
+    """Return the share of right verdicts of each judge on each kind of example, in order.
 
     Args:
-        judges: The labelled and judged examples of each, by the judge's name.
+        judges: labelled and judged examples, by the judge's name.
 
     Raises:
-        JudgeError: An example has no label or no verdict.
+        JudgeError: an example has no label or no verdict.
     """
-    found = []
+    shares = []
     for judge, items in judges.items():
         kinds: dict[tuple[str, bool], list[bool]] = {}
         for item in items:
@@ -165,14 +165,15 @@ def by_kind(judges: Mapping[str, Sequence[Item]]) -> list[KindShare]:
         for (kind, label), right in kinds.items():
             share = sum(right) / len(right)
             interval = wilson(float(sum(right)), float(len(right)))
-            found.append(KindShare(judge, kind, label, sum(right), len(right), share, interval))
-    return found
+            shares.append(KindShare(judge, kind, label, sum(right), len(right), share, interval))
+    return shares
 
 
-def agreement_table(shares: Sequence[KindShare]) -> str:
+def kind_table(shares: Sequence[KindShare]) -> str:
     """Return a Markdown table: a line per kind, a column per judge, shares in percent.
 
-    A good kind shows how many passed (sensitivity), a bad one how many failed (specificity).
+    A good kind shows the share that passed (sensitivity), a bad one the share that failed
+    (specificity).
     """
     judges = list(dict.fromkeys(share.judge for share in shares))
     kinds = list(dict.fromkeys((share.kind, share.label) for share in shares))
@@ -184,8 +185,8 @@ def agreement_table(shares: Sequence[KindShare]) -> str:
     for kind, label in kinds:
         own = [cell.get((judge, kind, label)) for judge in judges]
         count = next(share.count for share in own if share is not None)
-        told = " | ".join("" if share is None else _percent(share) for share in own)
-        lines.append(f"| {kind} | {count} | {'pass' if label else 'fail'} | {told} |")
+        cells = " | ".join("" if share is None else _percent(share) for share in own)
+        lines.append(f"| {kind} | {count} | {'pass' if label else 'fail'} | {cells} |")
     return "\n".join(lines)
 
 
@@ -208,7 +209,7 @@ def _percent(share: KindShare) -> str:
 def _verdict(item: Item) -> bool:
     if item.verdict is None:
         raise JudgeError(
-            f"{item.where} has no verdict: add a column with pass or fail, or let a judge say it "
+            f"{item.where} has no verdict: add a column with pass or fail, or let a judge decide "
             "with --judge"
         )
     return item.verdict
@@ -231,7 +232,7 @@ def _refuse_contradictions(items: Iterable[Item]) -> None:
             first = labels.setdefault(item.text, item)
             if first.label != item.label:
                 raise JudgeError(
-                    f"{item.where} labels a text otherwise than {first.where}: {item.text!r}"
+                    f"{item.where} labels a text differently from {first.where}: {item.text!r}"
                 )
 
 
@@ -256,7 +257,7 @@ def _csv_lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]
             if len(cells) != len(header):
                 raise JudgeError(
                     f"{where} has {len(cells)} cells, but the header names {len(header)} columns: "
-                    "a text with a comma stands in double quotes"
+                    "put a text with a comma in double quotes"
                 )
             yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
@@ -305,11 +306,11 @@ def _text(value: Any) -> str | None:
 
 
 def _truth(value: Any, column: str, words: str, where: str) -> bool | None:
-    said = "" if value is None else str(value).strip().lower()
-    if said in _POSITIVE:
+    word = "" if value is None else str(value).strip().lower()
+    if word in _POSITIVE:
         return True
-    if said in _NEGATIVE:
+    if word in _NEGATIVE:
         return False
-    if said:
+    if word:
         raise JudgeError(f"{where}: {column} must be {words}, got {value!r}")
     return None

@@ -1,1 +1,1 @@
-"""What finished runs say: accuracy, speed, intervals and where accuracy was lost."""
+"""Measures of finished runs: accuracy, speed, intervals and causes of lost accuracy."""

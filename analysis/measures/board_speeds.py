@@ -1,8 +1,8 @@
-"""PBx: how fast a strategy is at a mean score of x per cent, as the original's readers know it.
+"""PBx: the speed of a strategy at a mean score of x per cent, as the original board reports it.
 
 The figure is the public board's, by its own rule
-(:func:`~parallelbench.analysis.measures.speed.published_speed_at`), never ours.  It is told for the
-original's tasks only, for on others it compares with nothing that is published.
+(:func:`~parallelbench.analysis.measures.speed.published_speed_at`), never ours.  It is computed for
+the original's tasks only, since nothing is published for others.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from rich import box
 from rich.table import Table
 
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.families import Curve, curves_of
+from parallelbench.analysis.measures.curves import Curve, curves_of
 from parallelbench.analysis.measures.speed import is_adaptive, points_of, published_speed_at
 from parallelbench.results.result import Part, Result
 from parallelbench.setting import Setting
 
-#: Mean scores, in per cent, at which the original tells speeds.
+#: Mean scores, in per cent, at which the original reports speeds.
 PERCENTS = (90, 80, 70, 60)
-#: What the figures are, for a caption.
+#: Meaning of the figures, for a caption.
 MEANING = (
     "Greatest tokens per step with a mean score of at least x %, by the public board's rule: "
     "strategies with a fixed number of tokens at their settings only, adaptive ones on the lines "
@@ -34,13 +34,13 @@ _TASKS = frozenset({"original", "original_text"})
 
 @dataclass(frozen=True, slots=True)
 class BoardSpeeds:
-    """What the public board would tell of a strategy with a model.
+    """PBx of one strategy with one model, by the public board's rule.
 
     Attributes:
-        model: Label of the model.
-        strategy: What its settings have in common.
-        settings: How many were read.
-        speeds: Tokens per step by x; 0.0 where x % is not reached.
+        model: label of the model.
+        strategy: label of the curve that its settings form.
+        settings: number of settings.
+        speeds: tokens per step by x; 0.0 if x % is not reached.
     """
 
     model: str
@@ -50,21 +50,22 @@ class BoardSpeeds:
 
 
 def board_speeds(results: Sequence[Result], averages: Sequence[Result]) -> list[BoardSpeeds]:
-    """Return PBx of every strategy that was not told the answers.
+    """Return PBx of every strategy that was not given the answers.
 
     Args:
-        results: Of every (model, task, decoder setting).
-        averages: As :func:`~parallelbench.results.result.average_over_tasks` makes them.
+        results: results of every (model, task, decoder setting).
+        averages: their :func:`~parallelbench.results.result.average_over_tasks`.
 
     Returns:
-        None for a model that met other tasks than the original's, or whose speed is not known.
+        One entry per strategy and model; none for a model that was run on tasks other than the
+        original's, or whose speed is not known.
     """
     others = {result.model for result in results if result.task not in _TASKS}
     curves = curves_of(results)
     groups: dict[tuple[str, Curve], list[Result]] = {}
     for average in averages:
-        told = average.accuracy is not None and average.tokens_per_step is not None
-        if told and not average.oracle and average.model not in others:
+        measured = average.accuracy is not None and average.tokens_per_step is not None
+        if measured and not average.oracle and average.model not in others:
             groups.setdefault((average.model, curves[average.decoder_label]), []).append(average)
     return [
         BoardSpeeds(model, curve.label, len(own), _speeds(own))
@@ -83,15 +84,15 @@ def _speeds(settings: Sequence[Result]) -> dict[int, float]:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How our marks of published replies to a task stand beside theirs.
+    """Agreement of our marks of published replies with the published marks.
 
     Attributes:
-        model: Label of the model.
-        task_label: The task's setting.
-        replies: How many, of all settings.
-        accuracy: Mean of our marks.
-        published: Mean of theirs.
-        agreement: Share of replies whose two marks are the same.
+        model: label of the model.
+        task_label: the task's setting.
+        replies: number of replies, of all decoder settings.
+        accuracy: mean of our marks.
+        published: mean of the published marks.
+        agreement: share of replies whose two marks are equal.
     """
 
     model: str
@@ -103,7 +104,7 @@ class Agreement:
 
 
 def agreements(results: Iterable[Result]) -> list[Agreement]:
-    """Return how marks agree, for every model and task whose replies were published."""
+    """Return the agreement of marks for every model and task with published replies."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if {"published", "agreement"} <= result.parts.keys():
@@ -129,11 +130,11 @@ def _mean(weighted: Sequence[tuple[float, int]]) -> float:
     return math.fsum(value * count for value, count in weighted) / sum(n for _, n in weighted)
 
 
-def name_of(percent: int) -> str:
-    """Return what the original calls the speed at a mean score.
+def speed_name(percent: int) -> str:
+    """Return the original's name of the speed at a mean score.
 
     Example:
-        >>> name_of(80)
+        >>> speed_name(80)
         'PB80'
     """
     return f"PB{percent}"
@@ -147,20 +148,20 @@ def board_table(speeds: Iterable[BoardSpeeds]) -> Table:
     drawn.add_column("model")
     drawn.add_column("strategy")
     for percent in PERCENTS:
-        drawn.add_column(name_of(percent), justify="right", no_wrap=True)
+        drawn.add_column(speed_name(percent), justify="right", no_wrap=True)
     for each in speeds:
-        told = (f"{each.speeds[percent]:.2f}" for percent in PERCENTS)
-        drawn.add_row(each.model, each.strategy, *told)
+        cells_of_speeds = (f"{each.speeds[percent]:.2f}" for percent in PERCENTS)
+        drawn.add_row(each.model, each.strategy, *cells_of_speeds)
     return drawn
 
 
-def agreement_table(found: Iterable[Agreement]) -> Table:
-    """Return for the terminal how marks of published replies agree, task by task."""
+def agreement_table(agreements: Iterable[Agreement]) -> Table:
+    """Return the agreement of marks, task by task, as a table for the terminal."""
     drawn = Table(title="published, rescored", title_justify="left", box=box.SIMPLE, padding=0)
     drawn.add_column("model, task")
     for heading in ("replies", "right by our\nrules, %", "as published\n%", "marks agree\n%"):
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for each in found:
+    for each in agreements:
         shares = map(cells.percent, (each.accuracy, each.published, each.agreement))
         drawn.add_row(f"{each.model}, {each.task_label}", str(each.replies), *shares)
     return drawn

@@ -1,4 +1,4 @@
-"""How a number is written, in the terminal and on the page alike.
+"""Text of table cells, the same in the terminal and on the page.
 
 A number that was not measured is :data:`ABSENT`, never 0.
 """
@@ -8,19 +8,12 @@ from __future__ import annotations
 import re
 import textwrap
 
-from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
 from parallelbench.results.intervals import Interval
 from parallelbench.results.result import Result
 
-#: Stands for a number without data.
+#: Text of a number without data.
 ABSENT = "\N{EN DASH}"
 _TO = "\N{EN DASH}"
-#: What the column of oracle efficiency means.
-EFFICIENCY = (
-    f"Pooled tokens per step over those of an oracle at {EFFICIENCY_PERCENT} % right answers; "
-    "absent for a setting with fewer right answers. It compares speeds: writing one by one has 1 "
-    "over the oracle's tokens per step, however right it is."
-)
 
 
 def percent(share: float | None) -> str:
@@ -49,13 +42,13 @@ def number_range(interval: Interval | None) -> str:
 
 
 def range_if_reached(interval: Interval | None, reached: float | None, percent: int) -> str:
-    """Return the interval of a speed, or what share of resamples has a speed where that is less.
+    """Return the interval of a speed, or else the share of resamples that have a speed.
 
     Args:
-        interval: Of the speed at an accuracy, or of a ratio of speeds; None where too few
+        interval: interval of the speed at an accuracy, or of a ratio of speeds; None if too few
             resamples reach the accuracy.
-        reached: Share of the resamples that reach it, in [0, 1]; None where nothing was resampled.
-        percent: The accuracy, in per cent.
+        reached: share of the resamples that reach it, in [0, 1]; None if nothing was resampled.
+        percent: the accuracy, in per cent.
 
     Example:
         >>> range_if_reached(None, 0.8832, 80)
@@ -67,9 +60,9 @@ def range_if_reached(interval: Interval | None, reached: float | None, percent: 
 
 
 def decodes(result: Result) -> str:
-    """Return how many decodes ended how, such as ``98 ok, 2 stalled``; ``ok`` comes first.
+    """Return the number of decodes by status, such as ``98 ok, 2 stalled``; ``ok`` comes first.
 
-    Replies that a server cut off are told last; they are among those before.
+    Replies that a server cut off are counted last, and in their status as well.
     """
     ordered = sorted(result.statuses.items(), key=lambda item: (item[0] != "ok", item[0]))
     listed = ", ".join(f"{count} {status}" for status, count in ordered) or ABSENT
@@ -86,24 +79,24 @@ def problems(result: Result, most: int = 3) -> str:
 
 
 def decoder(result: Result) -> str:
-    """Return the decoder's setting, marked if it was told the right answers."""
+    """Return the decoder's setting, marked if the decoder is an oracle."""
     return f"{result.decoder_label} (oracle)" if result.oracle else result.decoder_label
 
 
 def folded(label: str, letters: int, indent: str = "") -> str:
-    """Break a long label into lines, behind a colon, comma or slash where it can be.
+    """Break a long label into lines, after a colon, comma or slash where possible.
 
     Args:
-        label: Such as a setting, which has no spaces of its own.
-        letters: Length of the longest line, at least 1.
-        indent: Before the first line; before the others, twice.
+        label: a label without spaces, such as a setting.
+        letters: length of the longest line, at least 1.
+        indent: text before the first line; the other lines get it twice.
 
     Example:
         >>> print(folded("threshold:block_length=8,bar=0.5", 30))
         threshold:block_length=8,
         bar=0.5
     """
-    # A kind of white space that no label has marks the places, and is taken out again.
+    # White space that no label contains marks the possible breaks, and is removed again.
     marked = re.sub(r"(?<=[:,/])(?=\S)", "\v", label)
     lines = textwrap.wrap(
         marked,

@@ -1,12 +1,12 @@
-"""Two decoders, or two models, on the same samples: which is better, and can that be told?
+"""Paired comparison of two decoders, or of two models, on the same samples.
 
-Decodes are paired by (task, sample, repeat), so that both sides met the same question.  Each
-line is one task, and one more is the mean over tasks, in which all tasks weigh alike; its test
-is of the pairs of all tasks together.
+Decodes are paired by (task, sample, repeat), so that both sides decode the same question.  Each
+line is one task, and one more is the mean over tasks, in which all tasks have equal weight; its
+test uses the pairs of all tasks together.
 
 Marks that are right or wrong, one per sample, are tested by McNemar's exact test and Bonett and
 Price's interval.  Graded marks, samples with repeats and speeds are tested by flipping the signs
-of the samples' differences, and the interval holds what the same flips do not refuse.
+of the samples' differences, and the interval holds the differences that those flips do not reject.
 
 With m lines, p-values are multiplied by m, and intervals miss the truth in 5 % / m of cases
 (Bonferroni): the chance that any interval of a comparison misses is at most 5 %.  A line claims a
@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parallelbench.analysis.measures.joined import difference_of, open_runs
+from parallelbench.analysis.measures.joined_runs import difference_of, open_runs
 from parallelbench.analysis.measures.statistics import (
     PairedTest,
     Pairs,
@@ -49,7 +49,7 @@ from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings
 from parallelbench.storage.csv_text import csv_text
 
-#: Where decodes come from: a run directory, or what ``evaluate`` gave.
+#: Source of decodes: a run directory, or a result of ``evaluate``.
 Source = str | Path | Evaluation
 
 RIGHT_TO_WRONG = "right to wrong"
@@ -58,12 +58,12 @@ AVERAGE = "average"
 
 
 class Side(NamedTuple):
-    """One of the two that are compared, by the labels of the report.
+    """One side of a comparison, by the labels of the report.
 
     Attributes:
-        run: The folder of the run, or ``first run`` and ``second run``.
-        model: The model's setting.
-        decoder: The decoder's setting.
+        run: directory of the run, or ``the first run`` and ``the second run``.
+        model: the model's setting.
+        decoder: the decoder's setting.
     """
 
     run: str
@@ -72,21 +72,21 @@ class Side(NamedTuple):
 
 
 class PairedDecode(NamedTuple):
-    """One sample as both sides decoded it.
+    """One decode of a sample by each side.
 
     Attributes:
-        task: The task's setting.
-        sample: The sample's id.
-        number: Its own, within the task.
-        repeat: Of the decode.
-        first_mark: Lenient, in [0, 1].
-        second_mark: Likewise.
-        first_reply: The text.
-        second_reply: Likewise.
-        first_problem: Why it is wrong; None if it is right.
-        second_problem: Likewise.
-        first_tokens_per_step: None where no steps are known.
-        second_tokens_per_step: Likewise.
+        task: the task's setting.
+        sample: id of the sample.
+        number: number of the sample within the task.
+        repeat: number of the decode of this sample.
+        first_mark: lenient mark of the first side, in [0, 1].
+        second_mark: lenient mark of the second side, in [0, 1].
+        first_reply: text of the first reply.
+        second_reply: text of the second reply.
+        first_problem: reason that the first reply is wrong; None if it is right.
+        second_problem: reason that the second reply is wrong; None if it is right.
+        first_tokens_per_step: speed of the first decode; None without known steps.
+        second_tokens_per_step: speed of the second decode; None without known steps.
     """
 
     task: str
@@ -109,14 +109,14 @@ class PairedDecode(NamedTuple):
         return {(True, False): RIGHT_TO_WRONG, (False, True): WRONG_TO_RIGHT}.get(right)
 
 
-class Test(NamedTuple):
-    """Whether the two sides are right equally often, two-sided.
+class DifferenceTest(NamedTuple):
+    """Two-sided test that both sides are right equally often.
 
     Attributes:
         name: ``McNemar, exact`` or ``sign flips``.
-        p_value: Of this line alone.
-        adjusted: For the number of lines, after Bonferroni, as the intervals are.
-        lines: How many lines it is adjusted for.
+        p_value: p-value of this line alone.
+        adjusted: p-value adjusted for the number of lines (Bonferroni), as the intervals are.
+        lines: number of lines that it is adjusted for.
     """
 
     name: str
@@ -126,26 +126,26 @@ class Test(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ComparisonLine:
     """Two sides on one task, or on the average over tasks.
 
     Attributes:
-        task: The task's setting, or ``average``.
-        version: Of the task; None for the average.
-        first: One side.
-        second: The other.
-        pairs: Decodes that both sides have marked.
-        samples: Their distinct samples.
-        unpaired: Decodes of either side without a partner, or without a mark on a side.
-        first_accuracy: Of the pairs, in [0, 1]; None without a pair.
-        second_accuracy: Likewise.
-        difference: Second less first: above 0 the second is better.  Its interval is adjusted
+        task: the task's setting, or ``average`` over several tasks.
+        version: version of the task; None for the average.
+        first: the first side.
+        second: the second side.
+        pairs: number of decodes with marks on both sides.
+        samples: number of distinct samples in the pairs.
+        unpaired: number of decodes without a partner, or without a mark on one side.
+        first_accuracy: accuracy of the first side on the pairs, in [0, 1]; None without a pair.
+        second_accuracy: accuracy of the second side on the pairs; None without a pair.
+        difference: second less first: above 0 the second is better.  Its interval is adjusted
             for the number of lines, and holds 0 if and only if the test finds no difference.
-        test: None without a pair.
-        first_tokens_per_step: Of the pairs; None where no steps are known.
-        second_tokens_per_step: Likewise.
-        tokens_per_step_difference: Second less first; the interval is adjusted likewise.
-        decodes: The pairs, by sample; none in the average, which has those of its tasks.
+        test: test of the difference; None without a pair.
+        first_tokens_per_step: speed of the first side on the pairs; None without known steps.
+        second_tokens_per_step: speed of the second side on the pairs; None without known steps.
+        tokens_per_step_difference: second less first, with an interval adjusted in the same way.
+        decodes: the pairs, by sample; empty for the average.
     """
 
     task: str
@@ -158,7 +158,7 @@ class Line:
     first_accuracy: Estimate | None
     second_accuracy: Estimate | None
     difference: Estimate | None
-    test: Test | None
+    test: DifferenceTest | None
     first_tokens_per_step: float | None
     second_tokens_per_step: float | None
     tokens_per_step_difference: Estimate | None
@@ -171,7 +171,7 @@ class Line:
 
     @property
     def verdict(self) -> str:
-        """What may be said of it, in words: A is the first, B the second."""
+        """The conclusion in words: A is the first side, B the second."""
         if self.test is None or self.difference is None:
             return "nothing was marked on both sides"
         if self.test.adjusted > 1 - CONFIDENCE:
@@ -181,37 +181,36 @@ class Line:
 
     @property
     def speed_verdict(self) -> str | None:
-        """The same of the tokens per step, by their interval; None where they are not known."""
-        found = self.tokens_per_step_difference
-        if found is None:
+        """The conclusion about tokens per step, by their interval; None if they are not known."""
+        difference = self.tokens_per_step_difference
+        if difference is None:
             return None
-        if found.interval is None or found.interval.low <= 0 <= found.interval.high:
+        if difference.interval is None or difference.interval.low <= 0 <= difference.interval.high:
             plural = "s" if self.samples != 1 else ""
             return f"no difference in speed that {self.samples:,} sample{plural} can show"
-        return f"B is {'faster' if found.value > 0 else 'slower'}"
+        return f"B is {'faster' if difference.value > 0 else 'slower'}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line as JSON values, with the pairs that changed."""
-        told: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            told[field.name] = value._asdict() if hasattr(value, "_asdict") else value
-        told |= {"verdict": self.verdict, "speed_verdict": self.speed_verdict}
-        del told["decodes"]
-        return {**told, "changed": [{"change": e.change, **e._asdict()} for e in self.changed]}
+            content[field.name] = value._asdict() if hasattr(value, "_asdict") else value
+        content |= {"verdict": self.verdict, "speed_verdict": self.speed_verdict}
+        del content["decodes"]
+        return {**content, "changed": [{"change": e.change, **e._asdict()} for e in self.changed]}
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two sides on everything that both have.
+class RunComparison:
+    """The comparison of two sides on the samples that both have.
 
     Attributes:
-        lines: One per pair of settings and task, then the average over tasks where there
-            are several.
-        remarks: What a reader must know beside, in sentences.
+        lines: one per pair of settings and task, then the average if there are several tasks.
+        remarks: remarks on the comparison, in sentences.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[ComparisonLine]
     remarks: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -237,24 +236,24 @@ def compare(
     *,
     models: str | Sequence[str] = (),
     decoders: str | Sequence[str] = (),
-) -> Comparison:
+) -> RunComparison:
     """Compare two runs, or two decoders or models of one run, on the samples that both have.
 
     Args:
-        first: A run.
-        second: Another; None compares within the first, and then two models or two decoders
-            must be named.
-        models: One, which both sides have; or two, the first side's and the second side's.
+        first: a run.
+        second: another run; None compares within the first run, which requires two models or two
+            decoders.
+        models: one model that both sides have, or two, for the first and the second side.
             Without it every model that both runs have is compared with itself, or, if they
             share none, the only model of one run with the only one of the other.
-        decoders: Likewise.
+        decoders: decoders, chosen in the same way.
 
     Raises:
-        RunFileError: The runs differ in seed or task version, share nothing, or a name is
+        RunFileError: the runs differ in seed or task version, share nothing, or a name is
             missing.
-        UnknownNameError: A model or decoder is in neither run.
-        RecordsError: A record is torn or was altered, or marks are by different engines.
-        IncompleteSweepError: The two met different samples under the same number.
+        UnknownNameError: a model or decoder is in neither run.
+        RecordsError: a record is torn or was altered, or marks are by different engines.
+        IncompleteSweepError: the runs have different samples under the same number.
 
     Example:
         >>> from parallelbench import evaluate
@@ -286,20 +285,20 @@ def compare(
         )
     decodes = [_decodes(run, sides) for run in runs]
     _refuse_other_engines(runs, decodes)
-    found = [each for one, other in sides for each in _measured_lines(one, other, tasks, decodes)]
-    if not found:
+    lines = [each for one, other in sides for each in _measured_lines(one, other, tasks, decodes)]
+    if not lines:
         raise RunFileError(
-            f"{runs[0].name} and {runs[-1].name} share no sample: one has {_told(decodes[0])}, the "
-            f"other {_told(decodes[-1])}"
+            f"{runs[0].name} and {runs[-1].name} share no sample: one has "
+            f"{_sample_range(decodes[0])}, the other {_sample_range(decodes[-1])}"
         )
-    return Comparison(_tested(found), _remarks(runs, decodes))
+    return RunComparison(_tested(lines), _remarks(runs, decodes))
 
 
-# The runs, and what of them is compared
+# Selection of runs, models and decoders
 
 
 class _Run(NamedTuple):
-    """A run that is compared; its records can be read once."""
+    """A run in a comparison; its records can be read once."""
 
     name: str
     runfile: RunFile
@@ -310,7 +309,7 @@ class _Run(NamedTuple):
         return list(self.runfile.places[kind])
 
     def listed(self, kind: str) -> str:
-        """Return the same as text."""
+        """Return these labels as text."""
         return ", ".join(self.labels(kind))
 
 
@@ -332,17 +331,17 @@ def _opened(first: Source, second: Source | None) -> list[_Run]:
             runs.append(_Run(str(run.path), run.runfile, run.records()))
     if runs[0].runfile.seed != runs[-1].runfile.seed:
         questions = [(run.runfile.seed, dict[str, int]()) for run in runs]
-        told = difference_of(runs[0].name, questions[0], runs[1].name, questions[1])
-        raise RunFileError(f"{told}; {advice}")
+        difference = difference_of(runs[0].name, questions[0], runs[1].name, questions[1])
+        raise RunFileError(f"{difference}; {advice}")
     return runs
 
 
 def _matched(
-    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], requested: str | Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return which labels of the first run are compared with which of the last."""
+    """Return the pairs of labels to compare, of the first run and of the last."""
     first, last = runs[0], runs[-1]
-    named = _named(runs, kind, asked)
+    named = _named(runs, kind, requested)
     if len(named) > 2:
         raise RunFileError(
             f"at most two {kind}s are compared at a time, got {len(named)}: {', '.join(named)}"
@@ -363,21 +362,21 @@ def _matched(
 
 
 def _named(
-    runs: Sequence[_Run], kind: Literal["model", "decoder"], asked: str | Sequence[str]
+    runs: Sequence[_Run], kind: Literal["model", "decoder"], requested: str | Sequence[str]
 ) -> list[str]:
-    """Return the labels of the models or decoders that were asked for."""
+    """Return the labels of the requested models or decoders."""
     load_plugins()
     registry: Registry[type[Any]] = MODELS if kind == "model" else DECODERS
     known = list(dict.fromkeys(label for run in runs for label in run.labels(kind)))
-    texts = [asked] if isinstance(asked, str) else asked
+    texts = [requested] if isinstance(requested, str) else requested
     labels: list[str] = []
     for text in (part for each in texts for part in split_settings(each)):
-        # As the report writes it, or as somebody may type the same setting.
-        found = [text] if text in known else [s.label for s in parse_settings(text, registry)]
-        for label in found:
+        # Either the label in the report, or another spelling of the same setting.
+        matching = [text] if text in known else [s.label for s in parse_settings(text, registry)]
+        for label in matching:
             if label not in known:
                 raise UnknownNameError(unknown(kind, label, known))
-        labels += found
+        labels += matching
     return labels
 
 
@@ -386,34 +385,34 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
     latest: dict[tuple[str, str, int, str, int], Record] = {}
     for record in run.records:
         if (record.model, record.decoder_label) in wanted:
-            # A trace is most of a record, and nothing here looks at it.
+            # The trace is most of a record and is not needed here.
             latest[record.key] = record.model_copy(update={"trace": None})
-    found: _Decodes = defaultdict(list)
+    decodes: _Decodes = defaultdict(list)
     for record in latest.values():
-        found[record.model, record.decoder_label, record.task_label].append(record)
-    return found
+        decodes[record.model, record.decoder_label, record.task_label].append(record)
+    return decodes
 
 
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
     engines: dict[str, tuple[dict[str, str], str]] = {}
     samples: dict[Any, tuple[Any, str]] = {}
-    for run, found in zip(runs, decodes, strict=True):
-        for record in itertools.chain.from_iterable(found.values()):
+    for run, own in zip(runs, decodes, strict=True):
+        for record in itertools.chain.from_iterable(own.values()):
             refuse_other_engines(record, run.name, engines, "only the same can be compared")
             if record.sources:
                 refuse_other_samples(record, run.name, samples, "only the same can be compared")
 
 
-def _told(decodes: _Decodes) -> str:
-    """Return which samples there are, in words."""
+def _sample_range(decodes: _Decodes) -> str:
+    """Return the range of sample numbers in words."""
     numbers = [record.index for records in decodes.values() for record in records]
     return f"samples {min(numbers)} to {max(numbers)}" if numbers else "none yet"
 
 
 def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
     digests = [
-        {record.model: record.model_digest for records in found.values() for record in records}
-        for found in decodes
+        {record.model: record.model_digest for records in own.values() for record in records}
+        for own in decodes
     ]
     return [
         f"{model} is not the same in {runs[0].name} and {runs[-1].name}: other weights, another "
@@ -423,33 +422,33 @@ def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
     ]
 
 
-# Pairs, and what they say
+# Differences of the pairs
 
 
 class _Differences(NamedTuple):
-    """By how much the second side of a line is above the first, sample by sample.
+    """Differences of the two sides of a line, sample by sample.
 
     Attributes:
-        values: Their mean is that of the line.
-        right: Where each side is right, if its marks are right or wrong, one per sample, and
-            count alike; else None.
+        values: second side less first; their mean is the difference of the line.
+        right: True where the first and where the second side is right; None unless marks are
+            right or wrong, one per sample, with equal weights.
     """
 
     values: Float[np.ndarray, " samples"]
     right: tuple[Bool[np.ndarray, " samples"], Bool[np.ndarray, " samples"]] | None
 
 
-class _Measured(NamedTuple):
-    """A line before it is tested.
+class _UntestedLine(NamedTuple):
+    """A line before its test.
 
     Attributes:
-        line: Without differences.
-        marks: Of the line; None without a pair.
-        speeds: Likewise; None where no steps are known.
-        results: Of both sides on the pairs; None without a pair, and for an average.
+        line: the line without differences.
+        marks: differences of the marks; None without a pair.
+        speeds: differences of the speeds; None without a pair, and without known steps.
+        results: results of both sides on the pairs; None without a pair, and for an average.
     """
 
-    line: Line
+    line: ComparisonLine
     marks: _Differences | None = None
     speeds: _Differences | None = None
     results: tuple[Result, Result] | None = None
@@ -457,9 +456,9 @@ class _Measured(NamedTuple):
 
 def _measured_lines(
     first: Side, second: Side, tasks: Sequence[str], decodes: Sequence[_Decodes]
-) -> list[_Measured]:
-    """Return a line for each task that both sides were asked, and the average over them."""
-    lines: list[_Measured] = []
+) -> list[_UntestedLine]:
+    """Return a line for each task that both sides have, and the average over tasks."""
+    lines: list[_UntestedLine] = []
     for task in tasks:
         left = decodes[0].get((first.model, first.decoder, task), [])
         right = decodes[-1].get((second.model, second.decoder, task), [])
@@ -467,13 +466,17 @@ def _measured_lines(
             continue
         marks = pair(left, right)
         line = _empty(task, left[0].task_version, first, second, marks.unpaired)
-        lines.append(_measured(line, marks, left, right) if len(marks.first) else _Measured(line))
+        lines.append(
+            _measured(line, marks, left, right) if len(marks.first) else _UntestedLine(line)
+        )
     marked = [each for each in lines if each.marks is not None]
     return [*lines, _average(marked)] if len(marked) > 1 else lines
 
 
-def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: int) -> Line:
-    return Line(
+def _empty(
+    task: str, version: int | None, first: Side, second: Side, unpaired: int
+) -> ComparisonLine:
+    return ComparisonLine(
         task=task,
         version=version,
         first=first,
@@ -492,8 +495,8 @@ def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: 
 
 
 def _measured(
-    line: Line, marks: Pairs, left: Sequence[Record], right: Sequence[Record]
-) -> _Measured:
+    line: ComparisonLine, marks: Pairs, left: Sequence[Record], right: Sequence[Record]
+) -> _UntestedLine:
     one, other = _by_number(left), _by_number(right)
     numbers = sorted(n for n in one.keys() & other.keys() if one[n].marks and other[n].marks)
     speeds = pair(left, right, speed_of)
@@ -506,7 +509,7 @@ def _measured(
         pairs=len(numbers),
         decodes=tuple(_paired(one[number], other[number]) for number in numbers),
     )
-    return _Measured(
+    return _UntestedLine(
         line=filled,
         marks=_differences(marks),
         speeds=_differences(speeds)._replace(right=None) if len(speeds.first) else None,
@@ -514,8 +517,8 @@ def _measured(
     )
 
 
-def _average(measured: Sequence[_Measured]) -> _Measured:
-    """Return the mean over tasks, all of which weigh alike."""
+def _average(measured: Sequence[_UntestedLine]) -> _UntestedLine:
+    """Return the mean over tasks with equal weights."""
     lines = [each.line for each in measured]
     first, second = (
         average_over_tasks([each.results[side] for each in measured if each.results])[0]
@@ -529,14 +532,14 @@ def _average(measured: Sequence[_Measured]) -> _Measured:
         sum(line.unpaired for line in lines),
     )
     filled = replace(_with_results(empty, (first, second)), pairs=sum(line.pairs for line in lines))
-    return _Measured(
+    return _UntestedLine(
         line=filled,
         marks=_together([each.marks for each in measured]),
         speeds=_together([each.speeds for each in measured]),
     )
 
 
-def _with_results(line: Line, results: tuple[Result, Result]) -> Line:
+def _with_results(line: ComparisonLine, results: tuple[Result, Result]) -> ComparisonLine:
     accuracies = [
         Estimate(result.accuracy, result.interval, result.samples)
         for result in results
@@ -559,13 +562,13 @@ def _differences(pairs: Pairs) -> _Differences:
 
 
 def _together(parts: Sequence[_Differences | None]) -> _Differences | None:
-    """Return the differences of several tasks, which weigh alike; None if one is absent."""
+    """Return the differences of several tasks with equal weights; None if one is absent."""
     present = [each for each in parts if each is not None]
     if len(present) < len(parts):
         return None
     sizes = [len(each.values) for each in present]
     share = sum(sizes) / len(sizes)
-    # A task weighs as much as any other, however many samples it has.
+    # Tasks have equal weights, whatever their numbers of samples.
     values = np.concatenate([each.values * share / len(each.values) for each in present])
     sides = [each.right for each in present if each.right is not None]
     if len(sides) < len(present) or len(set(sizes)) > 1:
@@ -576,8 +579,8 @@ def _together(parts: Sequence[_Differences | None]) -> _Differences | None:
     )
 
 
-def _tested(measured: Sequence[_Measured]) -> list[Line]:
-    """Return the lines with their differences and tests, adjusted for being several."""
+def _tested(measured: Sequence[_UntestedLine]) -> list[ComparisonLine]:
+    """Return the lines with differences and tests, adjusted for the number of lines."""
     several = sum(each.marks is not None for each in measured)
     error = (1 - CONFIDENCE) / max(1, several)
     tested = []
@@ -585,13 +588,13 @@ def _tested(measured: Sequence[_Measured]) -> list[Line]:
         if marks is None:
             tested.append(line)
             continue
-        found = _test(marks, error)
+        test = _test(marks, error)
         name = "sign flips" if marks.right is None else "McNemar, exact"
         tested.append(
             replace(
                 line,
-                difference=_estimate(marks, found.interval, within=1.0),
-                test=Test(name, found.p_value, min(1.0, several * found.p_value), several),
+                difference=_estimate(marks, test.interval, within=1.0),
+                test=DifferenceTest(name, test.p_value, min(1.0, several * test.p_value), several),
                 tokens_per_step_difference=(
                     None if speeds is None else _estimate(speeds, _test(speeds, error).interval)
                 ),
@@ -608,12 +611,12 @@ def _test(differences: _Differences, error: float) -> PairedTest:
 
 
 def _estimate(differences: _Differences, interval: Interval, within: float = np.inf) -> Estimate:
-    """Return the mean difference; its interval is None where an end stays infinite.
+    """Return the mean difference; its interval is None if an end is infinite.
 
     Args:
-        differences: Of a line.
-        interval: Of their mean.
-        within: The greatest that a difference can be.
+        differences: differences of a line.
+        interval: interval of their mean.
+        within: largest possible difference.
     """
     ends = Interval(max(-within, interval.low), min(within, interval.high))
     bounded = bool(np.isfinite(ends).all()) and len(differences.values) > 1

@@ -1,14 +1,12 @@
-"""Oracles that look back at what was run: the best setting for each sample, chosen afterwards.
+"""Hindsight oracles: the best setting for each sample, chosen after the run.
 
-How far could one go by setting a decoder's dial anew for every sample?  The ``threshold``
-oracle turns only the dial of ``confidence_threshold``; the ``sweep`` oracle chooses among
-all decoder settings of the run.  Each takes, for every sample, the fewest model calls among
-the settings with the best mark.  That is one point; the :class:`Frontier` is the whole trade:
-the fewest mean calls with which any choice per sample reaches a given mean accuracy.  No
-setting needs fewer, nor any mixture of settings.
+The ``threshold`` oracle chooses among the thresholds of ``confidence_threshold``, the ``sweep``
+oracle among all decoder settings of the run.  Each takes, for every sample, the fewest model calls
+among the settings with the best mark.  That is one point; the :class:`HindsightFrontier` is the
+whole trade-off: the fewest mean calls with which any choice per sample reaches a given mean
+accuracy.  No setting and no mixture of settings needs fewer.
 
-A sample's repeats are averaged before the choice, which therefore profits from a setting
-and not from a lucky draw.
+A sample's repeats are averaged before the choice, so that a lucky draw does not decide it.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), appendix G.2, for the threshold
 oracle; the other two are ours.
@@ -39,7 +37,7 @@ def threshold_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the threshold oracle's point for each (model, task).
 
     Args:
-        records: Of a finished run.  Records of other decoders are passed over.
+        records: records of a finished run; those of other decoders are ignored.
 
     Returns:
         One result per (model, task), labelled ``threshold_oracle``; none for a model
@@ -56,7 +54,7 @@ def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the sweep oracle's point for each (model, task).
 
     Args:
-        records: Of a finished run.  Decoders that are oracles are passed over.
+        records: records of a finished run; those of oracles are ignored.
 
     Returns:
         One result per (model, task), labelled ``sweep_oracle``.
@@ -70,7 +68,7 @@ def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
 def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
     """Return for each sample the row with the fewest calls among those with its best mark.
 
-    The first row wins among equals.
+    Ties go to the first row.
     """
     best = sweep.accuracy.max(axis=0)
     rows: Int[np.ndarray, " samples"] = np.where(
@@ -98,14 +96,14 @@ def _chosen(records: Sequence[AnyRecord], name: str) -> Iterator[RecordSummary]:
 
 
 class _Trade(NamedTuple):
-    """One sample takes more calls for a better mark.
+    """A switch of one sample to a setting with more calls and a better mark.
 
     Attributes:
         price: ``cost / gain``.
-        sample: The column.
-        gain: What the mark rises by, above 0.
-        cost: What the model calls rise by, 0 or more.
-        written: What the canvas tokens change by.
+        sample: column of the sample.
+        gain: increase of the mark, above 0.
+        cost: increase of the model calls, 0 or more.
+        written: change of the canvas tokens.
     """
 
     price: float
@@ -116,24 +114,24 @@ class _Trade(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frontier:
+class HindsightFrontier:
     """The fewest mean calls at every mean accuracy, by choice per sample.
 
-    Every sample starts with its setting of the fewest calls; then calls are added for accuracy
-    where they buy most.  Between two such trades a sample is decoded with one setting or
+    Every sample starts with its setting of the fewest calls; then calls are added where they
+    gain the most accuracy.  Between two such trades a sample is decoded with one setting or
     the other by a coin, which makes the frontier the exact solution of the linear
     programme "fewest calls subject to an accuracy of at least A".  Its speed is the canvas
     tokens of that choice over its calls, the greatest speed where all settings have the same
     canvas to fill.  Where a model ends early, a setting that wrote more may be faster.
 
     Attributes:
-        accuracy: Of each sample with its setting of the fewest calls.
-        canvas_tokens: The same.
-        calls: The same.
-        sample: Which sample each trade is of, cheapest trade first.
-        gain: What each trade adds to that sample's mark, above 0.
-        cost: What it adds to its calls, 0 or more.
-        written: What it adds to its canvas tokens.
+        accuracy: mark of each sample with its setting of the fewest calls.
+        canvas_tokens: canvas tokens of each sample with that setting.
+        calls: model calls of each sample with that setting.
+        sample: sample of each trade, cheapest trade first.
+        gain: increase of that sample's mark, above 0.
+        cost: increase of its calls, 0 or more.
+        written: change of its canvas tokens.
     """
 
     accuracy: Float[np.ndarray, " samples"]
@@ -144,33 +142,18 @@ class Frontier:
     cost: Float[np.ndarray, " trades"]
     written: Float[np.ndarray, " trades"]
 
-    def speeds_at(
-        self,
-        accuracy: float | Float[np.ndarray, " resamples"],
-        weights: Float[np.ndarray, "resamples samples"],
-    ) -> Float[np.ndarray, " resamples"]:
-        """Return pooled tokens per step at a mean ``accuracy``; NaN where no choice reaches it.
-
-        Args:
-            accuracy: In [0, 1]; one for all, or one for each resample.
-            weights: What each sample counts, one row per resample.
-        """
-        wanted = np.broadcast_to(np.asarray(accuracy, dtype=float), (len(weights),))
-        return self._speeds(wanted[:, None], weights)[:, 0]
-
     def speeds_along(
         self,
         accuracies: Float[np.ndarray, " accuracies"],
         weights: Float[np.ndarray, "resamples samples"],
     ) -> Float[np.ndarray, "resamples accuracies"]:
-        """Return pooled tokens per step at each of several accuracies, as :meth:`speeds_at`."""
-        return self._speeds(np.tile(accuracies, (len(weights), 1)), weights)
+        """Return pooled tokens per step at each mean accuracy; NaN where no choice reaches it.
 
-    def _speeds(
-        self,
-        accuracy: Float[np.ndarray, "resamples accuracies"],
-        weights: Float[np.ndarray, "resamples samples"],
-    ) -> Float[np.ndarray, "resamples accuracies"]:
+        Args:
+            accuracies: shares in [0, 1].
+            weights: weight of each sample, one row per resample.
+        """
+        accuracy = np.tile(accuracies, (len(weights), 1))
         own = weights[:, self.sample]
         marks, tokens, calls = (
             np.hstack([weights @ first[:, None], own * added]).cumsum(axis=1)
@@ -180,8 +163,8 @@ class Frontier:
                 (self.calls, self.cost),
             )
         )
-        # Beyond either end ``interp`` holds the end's value: a lower accuracy than the
-        # choice of the fewest calls has buys no more speed.
+        # Beyond either end ``interp`` holds the end's value: an accuracy below that of the
+        # choice with the fewest calls brings no more speed.
         tokens, calls = (
             np.array([np.interp(*row) for row in zip(accuracy, marks, table, strict=True)])
             for table in (tokens, calls)
@@ -189,9 +172,9 @@ class Frontier:
         return np.where(accuracy <= marks[:, -1:] + TOLERANCE, tokens / calls, np.nan)
 
 
-def frontier_of(sweep: Sweep) -> Frontier:
+def frontier_of(sweep: Sweep) -> HindsightFrontier:
     """Return the frontier of choosing one of the sweep's settings for every sample."""
-    # Of settings with equal calls any will do: the trade for the better one costs nothing.
+    # Of settings with equal calls any one serves: the trade for a better one costs nothing.
     fastest = sweep.calls.argmin(axis=0)
     columns = np.arange(sweep.samples)
     trades = sorted(
@@ -202,7 +185,7 @@ def frontier_of(sweep: Sweep) -> Frontier:
         ),
         key=lambda trade: trade.price,
     )
-    return Frontier(
+    return HindsightFrontier(
         accuracy=sweep.accuracy[fastest, columns],
         canvas_tokens=sweep.canvas_tokens[fastest, columns],
         calls=sweep.calls[fastest, columns],
@@ -219,7 +202,7 @@ def _trades(sweep: Sweep, column: int, row: int) -> Iterator[_Trade]:
     tokens = sweep.canvas_tokens[:, column]
     while (better := np.flatnonzero(marks > marks[row])).size:
         gains, costs = marks[better] - marks[row], calls[better] - calls[row]
-        # Of equally cheap trades the one that gains most: the others lie on its way.
+        # Of equally cheap trades the one that gains the most, which includes the others.
         best = np.lexsort((-gains, costs / gains))[0]
         after = int(better[best])
         gain, cost = float(gains[best]), float(costs[best])

@@ -1,14 +1,14 @@
-"""Where lost accuracy was lost: to the law, to the scheduler, or to the model.
+"""Causes of lost accuracy: the law of the task, the scheduler, and the model.
 
-Of the accuracy that a decoder setting d loses with a model M on a task,
+The accuracy that a decoder setting d loses with a model M on a task has three parts:
 
-* **law** is what the ideal model loses with the same d: no training mends it;
-* **scheduler** is what of the rest the label oracle gets back from the same model: a better
-  choice of positions would have saved it;
-* **model** is what then remains.
+* **law**: the loss of the ideal model with the same d, which no training removes;
+* **scheduler**: the part of the rest that the label oracle regains with the same model, by a
+  better choice of positions;
+* **model**: the remainder.
 
 With accuracy a(M, d), the parts are ``law = min(1 - a(M, d), 1 - a(ideal, d))``,
-``scheduler = a(M, label) - a(M, d) - law``, kept within 0 and what is left, and ``model`` the
+``scheduler = a(M, label) - a(M, d) - law``, clipped to [0, 1 - a(M, d) - law], and ``model`` the
 remainder; they are never negative and add up to ``1 - a(M, d)``.
 """
 
@@ -24,13 +24,13 @@ LABEL = "label"
 
 
 class Loss(NamedTuple):
-    """Shares of accuracy in [0, 1] that were lost; None where the run cannot tell.
+    """Shares of lost accuracy by cause, in [0, 1]; None if the run lacks the comparison.
 
     Attributes:
-        law: What the ideal model loses with the same decoder setting; None without the
-            ideal model in the run.
-        scheduler: What of the rest the label oracle gets back; None without it.
-        model: What remains; None without either.
+        law: loss of the ideal model with the same decoder setting; None without the ideal model
+            in the run.
+        scheduler: part of the rest that the label oracle regains; None without it.
+        model: remainder; None without either.
     """
 
     law: float | None
@@ -39,10 +39,10 @@ class Loss(NamedTuple):
 
 
 def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
-    """Return where each result's accuracy was lost.
+    """Return the causes of each result's lost accuracy.
 
     Args:
-        results: Of one run or of several; those with nothing marked are left out.
+        results: results of one or several runs; those without marks are left out.
 
     Returns:
         By model, task label and decoder label.
@@ -65,7 +65,7 @@ def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
 
 
 def is_ideal(model: str) -> bool:
-    """Return whether the label ``model`` is of the ideal model."""
+    """Test if ``model`` is a label of the ideal model."""
     return model.partition(":")[0] == IDEAL
 
 
@@ -74,7 +74,7 @@ def _loss(reached: float, ideal: float | None, label: float | None) -> Loss:
         return Loss(None, None, None)
     law = min(1 - reached, 1 - ideal)
     rest = 1 - reached - law
-    if rest == 0:  # nothing is left to divide, whoever else took part
+    if rest == 0:  # nothing is left to attribute
         return Loss(law, 0.0, 0.0)
     if label is None:
         return Loss(law, None, None)

@@ -1,8 +1,8 @@
-"""What several decoder settings did on the same samples: one table, complete or refused.
+"""Sweeps: a complete table of several decoder settings on the same samples.
 
-Curves, oracles and intervals compare settings sample by sample, so they all start here.
-A sample's repeats are averaged first, as in :mod:`parallelbench.results.result`; several tasks
-weigh alike, whatever their numbers of samples.
+Curves, oracles and intervals compare settings sample by sample, so they all start from a sweep.
+A sample's repeats are averaged first, as in :mod:`parallelbench.results.result`; all tasks have
+equal weight, whatever their numbers of samples.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Sweep:
     """Decoder settings (rows) on the same samples (columns) of one model.
 
     Attributes:
-        model: The model's setting.
-        settings: One per row.
-        tasks: The label of each column's task.
-        indices: The number of each column's sample within its task.
-        canvas: Length of each column's canvas, in tokens.
-        accuracy: Lenient mark in [0, 1], mean over the sample's repeats.
-        canvas_tokens: Positions that the decoder had to fill, mean over the repeats; above 0.
-            Those behind the end at which a model stops are not among them.
-        calls: Model calls, mean over the repeats; at least 1.
+        model: the model's setting.
+        settings: the setting of each row.
+        tasks: task label of each column.
+        indices: number of each column's sample within its task.
+        canvas: canvas length of each column, in tokens.
+        accuracy: lenient mark in [0, 1], mean over the sample's repeats.
+        canvas_tokens: positions that the decoder had to fill, mean over the repeats; above 0.
+            Positions after the end at which a model stops do not count.
+        calls: model calls, mean over the repeats; at least 1.
     """
 
     model: str
@@ -51,26 +51,26 @@ class Sweep:
 
     @property
     def samples(self) -> int:
-        """How many samples each setting has."""
+        """The number of samples of each setting."""
         return len(self.tasks)
 
     @property
     def weights(self) -> Float[np.ndarray, " samples"]:
-        """What each column counts in a mean: tasks alike, and samples alike within a task."""
+        """The weight of each column in a mean: equal for tasks, and for samples within a task."""
         sizes = {task: self.tasks.count(task) for task in set(self.tasks)}
         return np.array([1 / (len(sizes) * sizes[task]) for task in self.tasks])
 
     def resampled_weights(
         self, resamples: int, seed: int = 0
     ) -> Float[np.ndarray, "resamples samples"]:
-        """Return what each column counts when every task's samples are drawn anew.
+        """Return the weight of each column when every task's samples are resampled.
 
         Each row is one bootstrap resample, drawn with replacement within each task and
         the same for all settings, which keeps their comparison paired.
 
         Args:
-            resamples: How many, at least 1.
-            seed: Of the draws.
+            resamples: number of resamples, at least 1.
+            seed: random seed of the resamples.
         """
         rng = np.random.default_rng(seed)
         weights = np.empty((resamples, self.samples))
@@ -107,11 +107,10 @@ class Sweep:
     ) -> Float[np.ndarray, "draws settings"]:
         """Return canvas tokens per model call of every setting: a ratio of weighted sums.
 
-        Few samples that are decoded in no time hardly change it, unlike a mean of each
-        sample's own ratio.
+        A few very fast samples hardly change it, unlike the mean of the samples' own ratios.
 
         Args:
-            weights: What each sample counts, one row per draw.
+            weights: weight of each sample, one row per draw.
         """
         pooled: Float[np.ndarray, "draws settings"] = (weights @ self.canvas_tokens.T) / (
             weights @ self.calls.T
@@ -143,8 +142,8 @@ def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
     Of several records of the same decode only the last counts: it replaced an error.
 
     Args:
-        records: Of one model.  Leave out the settings that are not to be compared, and
-            oracles, before.
+        records: records of one model, without oracles and without settings that are not to be
+            compared.
 
     Raises:
         IncompleteSweepError: A setting lacks a mark or a speed that another has, or two

@@ -45,11 +45,11 @@ class TaskTraits:
         decoder: the decoder's setting without ``k`` and ``block_length``.
         tokens: the values of ``k``, ascending, that parallelizability is read from; empty if it
             is absent.
-        parallelizability: in tokens per step, in [least k, greatest k]; None with fewer than two
+        parallelizability: tokens per step, in [least k, greatest k]; None with fewer than two
             values of ``k``, and if nothing is right.
         block_lengths: the block lengths in tokens, ascending, that order preference is read from;
             the whole canvas counts with its length.  Empty if it is absent.
-        order_preference: in accuracy per token of block length; None with fewer than two block
+        order_preference: accuracy per token of block length; None with fewer than two block
             lengths at k=2.
     """
 
@@ -119,7 +119,7 @@ def order_preference(
     """Return the least-squares slope of the accuracy over the block length.
 
     Args:
-        block_lengths: in tokens.
+        block_lengths: block length of each setting, in tokens.
         scores: accuracy at each block length, in [0, 1].
 
     Returns:
@@ -159,8 +159,9 @@ def _by_dials(sweep: Sweep) -> dict[tuple[int, int | None], int]:
     whole = lengths.pop() if len(lengths) == 1 else None
     rows: dict[tuple[int, int | None], int] = {}
     for row, setting in enumerate(sweep.settings):
-        block = setting.fields.get("block_length")
-        rows.setdefault((setting.fields["k"], whole if block is None else block), row)
+        tokens, block = setting.fields["k"], setting.fields.get("block_length")
+        if isinstance(tokens, int):
+            rows.setdefault((tokens, block if isinstance(block, int) else whole), row)
     return rows
 
 
@@ -201,13 +202,13 @@ def _estimate(
     values = tuple(value for value, _ in dial)
     weights = drawn_weights(sweep, RESAMPLES)
     marks = drawn_means(sweep, weights)[1][:, [row for _, row in dial]]
-    found = [trait(np.array(values, dtype=float), scores) for scores in marks]
-    if found[0] is None:
+    traits = [trait(np.array(values, dtype=float), scores) for scores in marks]
+    if traits[0] is None:
         return (), None
     # A resample in which nothing is right has no trait.
-    replicates = np.array([each for each in found[1:] if each is not None])
+    replicates = np.array([each for each in traits[1:] if each is not None])
     interval = percentile_interval(replicates) if sweep.samples > 1 and replicates.size else None
-    return values, Estimate(found[0], interval, sweep.samples)
+    return values, Estimate(traits[0], interval, sweep.samples)
 
 
 def _label(setting: Setting) -> str:

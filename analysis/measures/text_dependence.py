@@ -1,9 +1,9 @@
-"""How the tokens of free text depend on each other, by the models of a run: ``dependence.json``.
+"""Estimated dependence of the tokens of free text, by the models of a run: ``dependence.json``.
 
-No list holds the right answers to these tasks, so what decoding them in parallel must cost can only
-be estimated, from predictions of a model (:mod:`parallelbench.analysis.theory.estimate`).  That
-takes the model and many calls, so it is a step of its own: :func:`estimate_run` makes the figures
-for a run, and a report shows them if they are of the models that made its records.
+The right answers to these tasks cannot be listed, so the cost of parallel decoding can only be
+estimated, from predictions of a model (:mod:`parallelbench.analysis.theory.estimate`).  That needs
+the model and many calls, so it is a separate step: :func:`estimate_run` makes the estimates for a
+run, and a report shows those by the models that made its records.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from parallelbench.analysis.theory.estimate import (
     ORDERS,
-    Dependence,
+    DependenceEstimate,
     Order,
     data_dependence,
     dependence,
@@ -26,7 +26,7 @@ from parallelbench.analysis.theory.estimate import (
 )
 from parallelbench.errors import ModelError, RecordsError, RequestError, RunFileError
 from parallelbench.model import MODELS, Model
-from parallelbench.prompt import Prompt, build_prompt
+from parallelbench.prompt import build_prompt
 from parallelbench.run.recording import draw
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.setting import Setting, build
@@ -35,32 +35,32 @@ from parallelbench.task import TASKS
 
 FILE = "dependence.json"
 
-#: Of what the tokens depend on each other: what the model writes itself, token by token at
-#: temperature 1, or the tasks' reference answers.
+#: Texts of an estimate: completions that the model writes itself, token by token at temperature 1,
+#: or the tasks' reference answers.
 Kind = Literal["model", "references"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
+class TaskDependence:
     """An estimated total correlation of whole canvases, mean over samples of a task.
 
     Attributes:
-        model: The model's setting.
-        model_digest: Identifies its predictions.
-        task: The task's setting.
-        kind: Of which texts.
-        order: In which the positions are revealed one by one.
-        bits: The estimate; None if it could not be made.
-        standard_error: Of ``bits``, over samples.
-        at_once: Bits of all positions in one call, each by itself.
-        one_by_one: Bits of the same positions revealed one after the other.
-        samples: How many questions.
-        count: How many texts: completions drawn from the model, or references.
-        calls: Model calls made.
-        rows: Sequences in those calls.
-        seed: Of the draws.
-        missing: Why there is no estimate; None if there is one.
+        model: the model's setting.
+        model_digest: digest that identifies its predictions.
+        task: the task's setting.
+        kind: kind of the texts.
+        order: order in which the positions are revealed one by one.
+        bits: the estimate; None if it could not be made.
+        standard_error: standard error of ``bits``, over samples.
+        at_once: bits of all positions in one call, each by itself.
+        one_by_one: bits of the same positions revealed one after the other.
+        samples: number of questions.
+        count: number of texts: completions drawn from the model, or references.
+        calls: number of model calls.
+        rows: number of sequences in those calls.
+        seed: random seed of the draws.
+        missing: reason that there is no estimate; None if there is one.
     """
 
     model: str
@@ -82,17 +82,17 @@ class Estimated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is asked for an estimate.
+    """Size of an estimate.
 
     Attributes:
-        samples: Questions of each task, at least 2.
-        completions: Texts that the model writes for each, at least 2.
-        orders: In which positions are revealed.
-        seed: Of the draws.
-        batch_size: Most rows of one call.
+        samples: number of questions of each task, at least 2.
+        completions: number of texts that the model writes for each question, at least 2.
+        orders: orders in which positions are revealed.
+        seed: random seed of the draws.
+        batch_size: largest number of rows in one call.
 
     Raises:
-        RunFileError: Too few samples or completions for a standard error.
+        RunFileError: there are too few samples or completions for a standard error.
     """
 
     samples: int = 8
@@ -113,16 +113,16 @@ def open_tasks(run: RunDirectory) -> list[Setting]:
     Raises:
         RunFileError: There is none: bounds are exact for the others.
     """
-    found = [setting for setting in run.runfile.tasks if not TASKS[setting.name].law_known]
-    if not found:
+    settings = [setting for setting in run.runfile.tasks if not TASKS[setting.name].law_known]
+    if not settings:
         raise RunFileError(
             f"{run.path} has only tasks whose law is known: `parallelbench bounds --task "
             f"{run.runfile.tasks[0].label}` computes their dependence exactly"
         )
-    return found
+    return settings
 
 
-def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[Estimated]:
+def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[TaskDependence]:
     """Yield the estimates of every model and open task of ``run``.
 
     Raises:
@@ -134,7 +134,7 @@ def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[Estimated]:
     if effort.samples > run.runfile.samples:
         raise RunFileError(
             f"{run.path} has {run.runfile.samples} samples of each task, and {effort.samples} were "
-            f"asked for: give --samples {run.runfile.samples} or fewer"
+            f"requested: give --samples {run.runfile.samples} or fewer"
         )
     digests = model_digests(run)
     for setting in run.runfile.models:
@@ -147,15 +147,10 @@ def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[Estimated]:
                 "nothing of that run"
             )
         for task in tasks:
-            place = {
-                "model": setting.label,
-                "model_digest": model.digest,
-                "task": task.label,
-                "seed": effort.seed,
-            }
+            estimator = _Estimator(model, setting.label, model.digest, run, task, effort)
             for kind in KINDS:
                 for order in effort.orders:
-                    yield _estimated(model, run, task, effort, kind, order, place)
+                    yield estimator.estimate(kind, order)
 
 
 def model_digests(run: RunDirectory) -> dict[str, str]:
@@ -167,14 +162,14 @@ def model_digests(run: RunDirectory) -> dict[str, str]:
     return {record.model: record.model_digest for record in run.records()}
 
 
-def write_estimates(run: RunDirectory, estimates: Sequence[Estimated]) -> None:
+def write_estimates(run: RunDirectory, estimates: Sequence[TaskDependence]) -> None:
     """Write ``dependence.json`` into the directory of ``run``."""
     lines = ",\n".join(json.dumps(asdict(each)) for each in estimates)
     run.write_text(FILE, f"[\n{lines}\n]\n")
 
 
-def read_estimates(run: RunDirectory) -> list[Estimated]:
-    """Return what ``dependence.json`` of ``run`` holds; nothing if there is none.
+def read_estimates(run: RunDirectory) -> list[TaskDependence]:
+    """Return the estimates in ``dependence.json`` of ``run``; none without the file.
 
     Raises:
         RecordsError: It is not of the form that :func:`write_estimates` gives it.
@@ -191,14 +186,14 @@ def read_estimates(run: RunDirectory) -> list[Estimated]:
         ) from error
 
 
-def belonging(
-    estimates: Sequence[Estimated], digests: Mapping[str, str]
-) -> tuple[list[Estimated], str | None]:
-    """Return the estimates by the models of a run, and why others are none; None if all are.
+def estimates_of_models(
+    estimates: Sequence[TaskDependence], digests: Mapping[str, str]
+) -> tuple[list[TaskDependence], str | None]:
+    """Return the estimates by the models of a run, and a remark on others; None if there are none.
 
     Args:
-        estimates: Of any models.
-        digests: Of each model that made the run's records, by its label.
+        estimates: estimates by any models.
+        digests: digest of each model that made the run's records, by its label.
     """
     own = [each for each in estimates if digests.get(each.model) == each.model_digest]
     strange = next((each for each in estimates if each not in own), None)
@@ -210,47 +205,86 @@ def belonging(
     )
 
 
-def _estimated(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
-    model: object,
-    run: RunDirectory,
-    setting: Setting,
-    effort: Effort,
-    kind: Kind,
-    order: Order,
-    place: Mapping[str, Any],
-) -> Estimated:
-    about: dict[str, Any] = {**place, "kind": kind, "order": order}
-    missing = _lacking(model)
-    if missing is not None or not isinstance(model, Model):
-        return Estimated(**about, missing=missing)
-    task = build(setting, TASKS)
-    prompts = [
-        build_prompt(task, draw(task, run.runfile.seed, index), model.codec)
-        for index in range(effort.samples)
-    ]
-    # Each figure has draws of its own: none depends on which others are asked for.
-    rng = np.random.default_rng([effort.seed, KINDS.index(kind), ORDERS.index(order)])
-    try:
-        found = _found(model, prompts, rng, effort, kind, order)
-    except (ModelError, RequestError) as error:
-        return Estimated(**about, missing=str(error))
-    if not math.isfinite(found.bits):
-        return Estimated(**about, missing="the model holds a token of a reference for impossible")
-    return Estimated(
-        **about,
-        bits=found.bits,
-        standard_error=found.standard_error,
-        at_once=found.at_once,
-        one_by_one=found.one_by_one,
-        samples=effort.samples,
-        count=found.count,
-        calls=found.calls,
-        rows=found.rows,
-    )
+@dataclass(frozen=True, slots=True)
+class _Estimator:
+    """Estimates for one model and one task of a run.
+
+    Attributes:
+        model: the opened model or server.
+        label: the model's setting.
+        digest: digest of the model.
+        run: the run.
+        task: the task's setting.
+        effort: size of the estimates.
+    """
+
+    model: object
+    label: str
+    digest: str
+    run: RunDirectory
+    task: Setting
+    effort: Effort
+
+    def estimate(self, kind: Kind, order: Order) -> TaskDependence:
+        """Return one estimate, or the reason that there is none."""
+        about: dict[str, Any] = {
+            "model": self.label,
+            "model_digest": self.digest,
+            "task": self.task.label,
+            "seed": self.effort.seed,
+            "kind": kind,
+            "order": order,
+        }
+        missing = _lacking(self.model)
+        if missing is not None or not isinstance(self.model, Model):
+            return TaskDependence(**about, missing=missing)
+        try:
+            mean = self._mean_dependence(self.model, kind, order)
+        except (ModelError, RequestError) as error:
+            return TaskDependence(**about, missing=str(error))
+        if not math.isfinite(mean.bits):
+            return TaskDependence(
+                **about, missing="the model gives a token of a reference probability 0"
+            )
+        return TaskDependence(
+            **about,
+            bits=mean.bits,
+            standard_error=mean.standard_error,
+            at_once=mean.at_once,
+            one_by_one=mean.one_by_one,
+            samples=self.effort.samples,
+            count=mean.count,
+            calls=mean.calls,
+            rows=mean.rows,
+        )
+
+    def _mean_dependence(self, model: Model, kind: Kind, order: Order) -> DependenceEstimate:
+        """Return the mean over samples."""
+        effort, task = self.effort, build(self.task, TASKS)
+        prompts = [
+            build_prompt(task, draw(task, self.run.runfile.seed, index), model.codec)
+            for index in range(effort.samples)
+        ]
+        # Every estimate has its own draws, so that it does not depend on which others are made.
+        rng = np.random.default_rng([effort.seed, KINDS.index(kind), ORDERS.index(order)])
+        if kind == "references":
+            if any(not prompt.sample.reference for prompt in prompts):
+                raise RunFileError("the task has questions without a reference answer")
+            references = [reference_of(prompt) for prompt in prompts]
+            return data_dependence(
+                model, references, rng, order=order, batch_size=effort.batch_size
+            )
+        count, size = effort.completions, effort.batch_size
+        return _mean(
+            [
+                dependence(model, prompt, rng, order=order, count=count, batch_size=size)
+                for prompt in prompts
+            ]
+        )
 
 
 def _lacking(model: object) -> str | None:
-    """Return why nothing can be estimated with ``model``; None if it can."""
+    """Return the reason that ``model`` allows no estimate; None if it does."""
     if not isinstance(model, Model):
         return "a server decodes by itself and shows no predictions"
     if model.blocks is not None:
@@ -261,53 +295,26 @@ def _lacking(model: object) -> str | None:
     return None
 
 
-def _found(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
-    model: Model,
-    prompts: Sequence[Prompt],
-    rng: np.random.Generator,
-    effort: Effort,
-    kind: Kind,
-    order: Order,
-) -> Dependence:
-    if kind == "references":
-        if any(not prompt.sample.reference for prompt in prompts):
-            raise RunFileError("the task has questions without a reference answer")
-        references = [reference_of(prompt) for prompt in prompts]
-        return data_dependence(model, references, rng, order=order, batch_size=effort.batch_size)
-    return _mean(
-        [
-            dependence(
-                model,
-                prompt,
-                rng,
-                order=order,
-                count=effort.completions,
-                batch_size=effort.batch_size,
-            )
-            for prompt in prompts
-        ]
-    )
-
-
-def _mean(each: Sequence[Dependence]) -> Dependence:
+def _mean(each: Sequence[DependenceEstimate]) -> DependenceEstimate:
     """Return the mean over samples; its standard error is that between them."""
-    bits = np.array([found.bits for found in each])
-    return Dependence(
+    bits = np.array([one.bits for one in each])
+    return DependenceEstimate(
         bits=float(bits.mean()),
         standard_error=float(bits.std(ddof=1)) / math.sqrt(len(bits)),
-        at_once=float(np.mean([found.at_once for found in each])),
-        one_by_one=float(np.mean([found.one_by_one for found in each])),
+        at_once=float(np.mean([one.at_once for one in each])),
+        one_by_one=float(np.mean([one.one_by_one for one in each])),
         order=each[0].order,
-        count=sum(found.count for found in each),
-        calls=sum(found.calls for found in each),
-        rows=sum(found.rows for found in each),
+        count=sum(one.count for one in each),
+        calls=sum(one.calls for one in each),
+        rows=sum(one.rows for one in each),
     )
 
 
-def _read(fields: Mapping[str, Any]) -> Estimated:
-    found = Estimated(**fields)
-    numbers = (found.bits, found.standard_error, found.at_once, found.one_by_one)
-    told = all(isinstance(number, float) and math.isfinite(number) for number in numbers)
-    if found.kind not in KINDS or found.order not in ORDERS or told == (found.missing is not None):
+def _read(fields: Mapping[str, Any]) -> TaskDependence:
+    estimate = TaskDependence(**fields)
+    numbers = (estimate.bits, estimate.standard_error, estimate.at_once, estimate.one_by_one)
+    complete = all(isinstance(number, float) and math.isfinite(number) for number in numbers)
+    known = estimate.kind in KINDS and estimate.order in ORDERS
+    if not known or complete == (estimate.missing is not None):
         raise ValueError(f"{fields!r:.200} is no estimate")
-    return found
+    return estimate

@@ -3,7 +3,7 @@ r"""Bits that a decoder ignores along its traces, to compare with the adaptive f
 The error of a decoder is :math:`KL(P \| Q) = E_P[\sum_t C(S_t \mid ctx_t)]`: the conditional total
 correlation of the positions that it writes in each step, summed along its trace and averaged over
 the answer distribution P.  A run samples from the decoder's own distribution Q instead.  Each trace
-that ends in a right answer therefore counts with its weight :math:`P / Q`, the product over its
+that ends in a right answer therefore has the weight :math:`P / Q`, the product over its
 steps of the joint probability of the written tokens over the product of their marginals; a trace
 that no right answer agrees with has weight 0.  The weights average 1, so weighted means estimate
 expectations under P, like the frontier of :mod:`~parallelbench.analysis.theory.adaptive`.

@@ -1,1 +1,1 @@
-"""What parallel decoding must cost, computed from the laws of the answers."""
+"""The least cost of parallel decoding, computed from answer distributions."""

@@ -1,22 +1,20 @@
-"""Speed limits of decoders that look at what they have written.
+"""Speed limits of adaptive decoders, which choose positions by the symbols written so far.
 
-A policy picks the next positions from the symbols that stand already, not only from where
-they stand.  By the chain rule its error is the expected sum of the conditional total
-correlations of what it writes at once, in bits, and its cost is the expected number of
-steps; both are exact for the ideal model.  No decoder does better on that sample than the
-frontier of these two numbers, which ends in the *zero-error corner*: the fewest expected
+By the chain rule the error of such a policy is the expected sum of the conditional total
+correlations of its steps, in bits, and its cost is the expected number of steps; both are exact
+for the ideal model.  No decoder does better on that sample than the frontier of these two
+numbers, which ends in the *zero-error corner*: the fewest expected
 steps in which only independent symbols are ever written together.
 
-The example to think of is putting a new item anywhere into a list.  The symbol in the
-middle tells in which half the new item stands, so the best policy is a binary search and
-its steps grow like the logarithm of the length; shuffling can never reveal two items at
-once without error.
+Example: inserting a new item anywhere into a list.  The symbol in the middle tells which half
+holds the new item, so the best policy is a binary search and its steps grow like the logarithm
+of the length; a shuffle can never reveal two items at once without error.
 
-Only the answers that are left matter for what is to come: a position at which they agree is
-written along for nothing, and sets of answers that differ only in names (of symbols and of
-positions) are one state.  That keeps exact dynamic programming over all choices feasible for
-small laws.  Beyond the limit the choices are cut down to greedy ones: the result is then
-reached by a real policy, is no proof that nothing is faster, and is labelled ``greedy``.
+The future depends on the remaining answers only: a position at which they agree is written at
+no cost, and sets of answers that differ only in names (of symbols and of positions) are one
+state.  That keeps exact dynamic programming over all choices feasible for
+small laws.  Beyond the limit only greedy choices are considered: a real policy
+reaches the result, but a faster one may exist; it is labelled ``greedy``.
 
 Source: this project; the binary search is the rule Pivot of its decoders.
 """
@@ -25,7 +23,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -33,30 +31,23 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from parallelbench.analysis.theory.bounds import OverLimitError, Partition, check_partition
-from parallelbench.analysis.theory.dependence import Law, independent, packed, total_correlation
+from parallelbench.analysis.theory.bounds import OverLimitError
+from parallelbench.analysis.theory.dependence import Law, packed, total_correlation
 from parallelbench.analysis.theory.symmetry import Form, form
-from parallelbench.results.intervals import wilson
 
 #: Most pairs of a state and a set that may be written in it.
 STATE_LIMIT = 20_000
-#: Most contexts that an exact account of a policy passes through.
-CONTEXT_LIMIT = 200_000
 
 Method = Literal["exact", "greedy"]
 
-#: What to write next, given the law of the answers that are left and the open positions.
-Policy = Callable[[Law, tuple[int, ...]], Collection[int]]
 
-
-class ZeroError(NamedTuple):
-    """The zero-error corner.
+class ZeroErrorSteps(NamedTuple):
+    """The zero-error corner: the fewest expected steps without error.
 
     Attributes:
-        expected_steps: Model calls, on average over the law, without ever writing dependent
-            symbols together.
-        method: ``exact``: nothing needs fewer.  ``greedy``: some policy needs no more.
-        choices: How many pairs of a state and a set to write were looked at.
+        expected_steps: expected model calls if dependent symbols are never written together.
+        method: ``exact`` if no policy needs fewer, ``greedy`` if some policy needs no more.
+        choices: number of (state, set to write) pairs that were examined.
     """
 
     expected_steps: float
@@ -64,29 +55,29 @@ class ZeroError(NamedTuple):
     choices: int
 
 
-class Point(NamedTuple):
+class FrontierPoint(NamedTuple):
     """One trade between speed and error.
 
     Attributes:
-        expected_steps: Model calls, on average over the law.
-        bits: Expected sum of the conditional total correlations.
+        expected_steps: expected model calls.
+        bits: expected sum of the conditional total correlations.
     """
 
     expected_steps: float
     bits: float
 
 
-class Frontier(NamedTuple):
-    """What no policy goes below, as a falling convex line.
+class AdaptiveFrontier(NamedTuple):
+    """The least error at every expected number of steps, as a falling convex line.
 
     Attributes:
-        points: Its corners, from one step to zero error; between two corners lie policies
-            that choose one of both at random.
-        method: ``exact``; ``greedy``: reached, but maybe not the lowest.
-        choices: How many pairs of a state and a set to write were looked at.
+        points: corners of the line, from one step to zero error; a policy that picks one of two
+            corners at random lies between them.
+        method: ``exact``, or ``greedy`` if the line is reached but may not be the lowest.
+        choices: number of (state, set to write) pairs that were examined.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[FrontierPoint, ...]
     method: Method
     choices: int
 
@@ -98,51 +89,20 @@ class Frontier(NamedTuple):
         return float(np.interp(expected_steps, steps, bits))
 
 
-class Outcome(NamedTuple):
-    """What one policy comes to on one law.
-
-    Attributes:
-        expected_steps: Model calls, on average over the law.
-        bits: Expected sum of the conditional total correlations: KL(P||Q) at temperature 1.
-        validity: Q(V), the share of right answers, in [0, 1].
-    """
-
-    expected_steps: float
-    bits: float
-    validity: float
-
-
-class Simulated(NamedTuple):
-    """A share of right answers that was measured.
-
-    Attributes:
-        validity: In [0, 1].
-        low: Lower end of the interval.
-        high: Upper end.
-        decodes: How many.
-    """
-
-    validity: float
-    low: float
-    high: float
-    decodes: int
-
-
 def zero_error_steps(
     law: Law, limit: int = STATE_LIMIT, *, greedy: bool | None = None
-) -> ZeroError:
+) -> ZeroErrorSteps:
     """Return the fewest expected steps in which no dependent symbols are written together.
 
     Args:
-        law: Of the right answers.
-        limit: Most pairs of a state and a set to write.
-        greedy: True looks at one set per state: the most uncertain position and, one by
-            one from the most uncertain down, every other that stays independent.  False
-            insists on the exact answer.  None tries the exact answer and takes the greedy
-            one where that would go over the limit.
+        law: distribution of the right answers.
+        limit: largest number of (state, set to write) pairs to examine.
+        greedy: True examines one set per state: the most uncertain position and, in order of
+            uncertainty, every other that stays independent.  False requires the exact result.
+            None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: The limit does not allow for what was asked.
+        OverLimitError: the result needs more pairs than ``limit``.
 
     Example:
         >>> import itertools
@@ -155,26 +115,25 @@ def zero_error_steps(
         except OverLimitError:
             return zero_error_steps(law, limit, greedy=True)
     state = _reduced(law.rows, law.probabilities)
-    solver = _ZeroError(limit, _greedy_independent if greedy else _independent_sets)
+    solver = _ZeroErrorSolver(limit, _greedy_independent if greedy else _independent_sets)
     steps = 1.0 if state is None else solver.steps(state)
-    return ZeroError(steps, "greedy" if greedy else "exact", solver.choices)
+    return ZeroErrorSteps(steps, "greedy" if greedy else "exact", solver.choices)
 
 
 def adaptive_frontier(
     law: Law, limit: int = STATE_LIMIT, *, greedy: bool | None = None
-) -> Frontier:
+) -> AdaptiveFrontier:
     """Return the least error, in bits, for every expected number of steps.
 
     Args:
-        law: Of the right answers.
-        limit: Most pairs of a state and a set to write.
-        greedy: True looks at few sets per state: those grown position by position, each
-            time by the one that adds least error.  False insists on the exact answer, over
-            all sets.  None tries the exact answer and takes the greedy one where that would
-            go over the limit.
+        law: distribution of the right answers.
+        limit: largest number of (state, set to write) pairs to examine.
+        greedy: True examines few sets per state: those grown position by position, each time by
+            the one that adds the least error.  False requires the exact result, over all sets.
+            None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: The limit does not allow for what was asked.
+        OverLimitError: the result needs more pairs than ``limit``.
     """
     if greedy is None:
         try:
@@ -184,93 +143,17 @@ def adaptive_frontier(
     method: Method = "greedy" if greedy else "exact"
     state = _reduced(law.rows, law.probabilities)
     if state is None:
-        return Frontier((Point(1.0, 0.0),), method, 0)
+        return AdaptiveFrontier((FrontierPoint(1.0, 0.0),), method, 0)
     graph = _Graph(limit, _grown_sets if greedy else _all_sets)
     graph.add(state)
-    at_once = Point(1.0, total_correlation(law))
+    at_once = FrontierPoint(1.0, total_correlation(law))
     # A weight so small that no error is worth any number of steps.
     slowest = graph.best(1e-9 / law.length)
     if at_once.bits <= 1e-9:
-        return Frontier((Point(1.0, 0.0),), method, graph.choices)
-    end = Point(slowest.expected_steps, 0.0)
+        return AdaptiveFrontier((FrontierPoint(1.0, 0.0),), method, graph.choices)
+    end = FrontierPoint(slowest.expected_steps, 0.0)
     corners = [at_once, *_between(graph, at_once, end), end]
-    return Frontier(tuple(corners), method, graph.choices)
-
-
-def outcome(
-    law: Law, policy: Policy, *, greedy: bool = False, limit: int = CONTEXT_LIMIT
-) -> Outcome:
-    """Return what ``policy`` comes to with the ideal model; exact.
-
-    Args:
-        law: Of the right answers.
-        policy: What to write next.
-        greedy: Whether each position takes its likeliest symbol, ties broken at random; or
-            else a draw from its conditional (temperature 1).  It bears on the validity
-            only: steps and bits are those of temperature 1.
-        limit: Most contexts on the way.
-
-    Raises:
-        ValueError: The policy chose nothing, or a position that is not open.
-        OverLimitError: There are more contexts than ``limit``.
-
-    Example:
-        >>> agree = Law.counted([[0, 0], [1, 1]])
-        >>> outcome(agree, in_order([{0, 1}], law=agree))
-        Outcome(expected_steps=1.0, bits=1.0, validity=0.5)
-    """
-    account = _Account(policy, greedy, limit)
-    return account.of(law, tuple(range(law.length)))
-
-
-def simulate(
-    law: Law, policy: Policy, rng: np.random.Generator, count: int, *, greedy: bool = False
-) -> Simulated:
-    """Return the share of right answers among ``count`` decodes with the ideal model.
-
-    Args:
-        law: Of the right answers.
-        policy: What to write next.
-        rng: Draws the symbols.
-        count: How many decodes, at least 1.
-        greedy: As for :func:`outcome`.
-
-    Returns:
-        The share, with its 95 % Wilson interval.
-
-    Raises:
-        ValueError: ``count`` is below 1, or the policy chose nothing, or a position that
-            is not open.
-    """
-    if count < 1:
-        raise ValueError(f"a share is measured over at least 1 decode, got count={count}")
-    right = sum(_decodes_right(law, policy, rng, greedy=greedy) for _ in range(count))
-    interval = wilson(float(right), float(count))
-    return Simulated(right / count, interval.low, interval.high, count)
-
-
-def in_order(partition: Partition, law: Law) -> Policy:
-    """Return the policy that writes ``partition`` step by step, whatever comes out.
-
-    Raises:
-        ValueError: ``partition`` is no ordered partition of the positions of ``law``.
-    """
-    check_partition(partition, law.length)
-    left = list(itertools.accumulate(len(step) for step in reversed(partition)))[::-1]
-    steps = dict(zip(left, partition, strict=True))
-    return lambda _, still_open: steps[len(still_open)]
-
-
-def without_error(law: Law, still_open: tuple[int, ...]) -> Collection[int]:
-    """Choose what is certain, the most uncertain position and what is independent of it.
-
-    This is the policy behind the greedy zero-error corner.
-    """
-    certain = [position for position in still_open if position not in law.varying]
-    uncertain = [position for position in still_open if position in law.varying]
-    state = _State(*_ranked(law.rows[:, uncertain]), law.probabilities) if uncertain else None
-    chosen = next(_greedy_independent(state)).positions if state else ()
-    return [*certain, *(uncertain[index] for index in chosen)]
+    return AdaptiveFrontier(tuple(corners), method, graph.choices)
 
 
 # --- States -----------------------------------------------------------------------------
@@ -278,12 +161,12 @@ def without_error(law: Law, still_open: tuple[int, ...]) -> Collection[int]:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """The answers that are left, at the positions at which they differ.
+    """The remaining answers at the positions at which they differ.
 
     Attributes:
-        codes: Symbols, numbered from 0 at each position.
-        sizes: How many symbols each position has.
-        shares: Of the answers, summing to 1.
+        codes: symbols, numbered from 0 at each position.
+        sizes: number of different symbols at each position.
+        shares: probabilities of the answers, summing to 1.
     """
 
     codes: Int[np.ndarray, "answers positions"]
@@ -296,7 +179,7 @@ class _State:
 
     @cached_property
     def key(self) -> Form:
-        """The state as it stands: equal for states that differ in nothing."""
+        """A hashable value that equal states share."""
         shares = np.round(self.shares, 12).tobytes()
         return self.codes.astype(np.int32).tobytes(), shares, self.positions
 
@@ -319,7 +202,7 @@ class _State:
         return _Written(positions, first, group, np.bincount(group, self.shares))
 
     def children(self, written: _Written) -> Iterator[tuple[float, _State | None]]:
-        """Yield what may be left, with its probability; None where nothing is uncertain."""
+        """Yield each possible next state with its probability; None if nothing is uncertain."""
         sizes = np.bincount(written.group)
         alone = float(written.masses[sizes == 1].sum())
         if alone:
@@ -336,10 +219,10 @@ class _Written(NamedTuple):
     """Positions of a state that are written together.
 
     Attributes:
-        positions: Which.
-        first: For each combination of symbols, an answer that has it.
-        group: For each answer, the number of its combination.
-        masses: The probability of each combination.
+        positions: the written positions.
+        first: number of an answer with each combination of symbols.
+        group: number of each answer's combination.
+        masses: probability of each combination.
     """
 
     positions: tuple[int, ...]
@@ -348,7 +231,7 @@ class _Written(NamedTuple):
     masses: np.ndarray
 
     def is_free(self, state: _State) -> bool:
-        """Return whether the symbols are independent, as in ``dependence.independent``."""
+        """Test the symbols for independence, as ``dependence.independent`` does."""
         product = state.marginals[list(self.positions)][:, self.first].prod(axis=0)
         return bool(np.allclose(self.masses, product, rtol=1e-9, atol=0))
 
@@ -409,7 +292,7 @@ def _independent_sets(state: _State) -> Iterator[_Written]:
 
 
 def _greedy_independent(state: _State) -> Iterator[_Written]:
-    """Yield one set: the most uncertain position and all that can join it for nothing."""
+    """Yield one set: the most uncertain position and all that are independent of it."""
     first, *others = _by_uncertainty(state)
     written = state.write((first,))
     for position in others:
@@ -427,7 +310,7 @@ def _all_sets(state: _State) -> Iterator[_Written]:
 
 
 def _grown_sets(state: _State) -> Iterator[_Written]:
-    """Yield sets of every size, each the one before and the position that adds least error."""
+    """Yield sets of every size, each with the position that adds the least error."""
     written = next(_greedy_independent(state))
     yield state.write(written.positions[:1])
     yield written
@@ -442,7 +325,7 @@ def _grown_sets(state: _State) -> Iterator[_Written]:
 
 
 class _Solver:
-    """Counts choices up to a limit, and knows states again."""
+    """Counts choices up to a limit, and recognizes states that differ only in names."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -450,11 +333,11 @@ class _Solver:
         self._forms: dict[Form, Form] = {}
 
     def form(self, state: _State) -> Form:
-        """Return what only states that differ in names have in common."""
-        found = self._forms.get(state.key)
-        if found is None:
-            found = self._forms[state.key] = form(state.codes, state.sizes, state.shares)
-        return found
+        """Return a value that only states which differ in nothing but names share."""
+        cached = self._forms.get(state.key)
+        if cached is None:
+            cached = self._forms[state.key] = form(state.codes, state.sizes, state.shares)
+        return cached
 
     def count(self) -> None:
         self.choices += 1
@@ -465,8 +348,8 @@ class _Solver:
             )
 
 
-class _ZeroError(_Solver):
-    """Solves for the fewest expected steps without error."""
+class _ZeroErrorSolver(_Solver):
+    """Finds the fewest expected steps without error."""
 
     def __init__(self, limit: int, sets: Callable[[_State], Iterator[_Written]]) -> None:
         super().__init__(limit)
@@ -475,17 +358,17 @@ class _ZeroError(_Solver):
 
     def steps(self, state: _State) -> float:
         key = self.form(state)
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._solve(state)
-        return found
+        cached = self._known.get(key)
+        if cached is None:
+            cached = self._known[key] = self._solve(state)
+        return cached
 
     def _solve(self, state: _State) -> float:
         best = math.inf
         for written in self._sets(state):
             self.count()
             best = min(best, self._cost(state, written, best))
-            # One step if all is independent, else two at least.
+            # One step if everything is independent, else at least two.
             if best <= (1 if len(written.positions) == state.positions else 2):
                 break
         return best
@@ -494,7 +377,7 @@ class _ZeroError(_Solver):
         """Return the expected steps when these are written first; cut short at ``bound``."""
         if len(written.positions) == state.positions:
             return 1.0
-        # What is left takes one step at least, certain as it may be.
+        # The remaining positions take at least one step, even if all are certain.
         cost = 2.0
         for mass, child in state.children(written):
             if child is not None:
@@ -505,7 +388,7 @@ class _ZeroError(_Solver):
 
 
 class _Edge(NamedTuple):
-    """One choice: its error in bits, the steps it surely takes, and what may follow."""
+    """One choice: its error in bits, the steps that it certainly takes, and its next states."""
 
     bits: float
     steps: float
@@ -514,7 +397,7 @@ class _Edge(NamedTuple):
 
 
 class _Graph(_Solver):
-    """All states that can be reached, with the choices in each; children come first."""
+    """All reachable states with the choices in each; next states come first."""
 
     def __init__(self, limit: int, sets: Callable[[_State], Iterator[_Written]]) -> None:
         super().__init__(limit)
@@ -547,112 +430,34 @@ class _Graph(_Solver):
                 followers[number] = followers.get(number, 0.0) + mass
         return _Edge(bits, 1 + settled, tuple(followers.values()), tuple(followers))
 
-    def best(self, weight: float) -> Point:
-        """Return the point with the least bits + weight * steps, the fewest steps of equals."""
-        points: list[Point] = []
+    def best(self, weight: float) -> FrontierPoint:
+        """Return the point with the least bits + weight * steps; ties go to the fewest steps."""
+        points: list[FrontierPoint] = []
         for edges in self._edges:
             candidates = (_follow(edge, points) for edge in edges)
             points.append(min(candidates, key=lambda one: _price(one, weight)))
         return points[-1]
 
 
-def _follow(edge: _Edge, points: Sequence[Point]) -> Point:
+def _follow(edge: _Edge, points: Sequence[FrontierPoint]) -> FrontierPoint:
     steps, bits = edge.steps, edge.bits
     for mass, child in zip(edge.masses, edge.children, strict=True):
         steps += mass * points[child].expected_steps
         bits += mass * points[child].bits
-    return Point(steps, bits)
+    return FrontierPoint(steps, bits)
 
 
-def _price(point: Point, weight: float) -> tuple[float, float]:
+def _price(point: FrontierPoint, weight: float) -> tuple[float, float]:
     return point.bits + weight * point.expected_steps, point.expected_steps
 
 
-def _between(graph: _Graph, left: Point, right: Point) -> list[Point]:
-    """Return the corners of the convex line between two of them, by asking along its slope."""
+def _between(graph: _Graph, left: FrontierPoint, right: FrontierPoint) -> list[FrontierPoint]:
+    """Return the corners between two corners, found by minimizing along their slope."""
     width = right.expected_steps - left.expected_steps
     if width <= 1e-9:
         return []
     weight = (left.bits - right.bits) / width
-    found = graph.best(weight)
-    if _price(found, weight)[0] >= _price(left, weight)[0] - 1e-9:
+    middle = graph.best(weight)
+    if _price(middle, weight)[0] >= _price(left, weight)[0] - 1e-9:
         return []
-    return [*_between(graph, left, found), found, *_between(graph, found, right)]
-
-
-# --- What a policy comes to -----------------------------------------------------------------
-
-
-class _Account:
-    """Follows a policy through every context that the law can lead it to."""
-
-    def __init__(self, policy: Policy, greedy: bool, limit: int) -> None:  # noqa: FBT001
-        self._policy = policy
-        self._greedy = greedy
-        self._limit = limit
-        self._contexts = 0
-
-    def of(self, law: Law, still_open: tuple[int, ...]) -> Outcome:
-        if not still_open:
-            return Outcome(0.0, 0.0, 1.0)
-        self._contexts += 1
-        if self._contexts > self._limit:
-            raise OverLimitError(
-                f"the policy passes through more than {self._limit:,} contexts, over the limit; "
-                "simulate it, or raise the limit"
-            )
-        chosen = _chosen(self._policy, law, still_open)
-        left = tuple(position for position in still_open if position not in chosen)
-        steps, valid = 1.0, 0.0
-        bits = 0.0 if independent(law, chosen) else total_correlation(law, chosen)
-        _, first, group = np.unique(law.keys(chosen), return_index=True, return_inverse=True)
-        group = group.ravel()
-        masses = np.bincount(group, weights=law.probabilities)
-        chances = np.prod([self._chances(law, position)[first] for position in chosen], axis=0)
-        for number, (mass, chance) in enumerate(zip(masses, chances, strict=True)):
-            after = self.of(law.select(group == number), left)
-            steps += float(mass) * after.expected_steps
-            bits += float(mass) * after.bits
-            valid += float(chance) * after.validity
-        return Outcome(steps, bits, min(1.0, valid))
-
-    def _chances(self, law: Law, position: int) -> Float[np.ndarray, " answers"]:
-        """Return how likely the symbol of each answer is written at ``position``."""
-        _, group = np.unique(law.keys([position]), return_inverse=True)
-        return _drawn(np.bincount(group.ravel(), law.probabilities), self._greedy)[group.ravel()]
-
-
-def _drawn(masses: Float[np.ndarray, " symbols"], greedy: bool) -> Float[np.ndarray, " symbols"]:  # noqa: FBT001
-    """Return how likely each symbol is written, from how likely it is right."""
-    written = masses
-    if greedy:
-        written = (masses >= masses.max() * (1 - 1e-9)).astype(float)
-    shares: Float[np.ndarray, " symbols"] = written / written.sum()
-    return shares
-
-
-def _chosen(policy: Policy, law: Law, still_open: tuple[int, ...]) -> list[int]:
-    chosen = sorted(set(policy(law, still_open)))
-    if not chosen or not set(chosen) <= set(still_open):
-        raise ValueError(
-            f"a policy chooses at least one of the open positions {list(still_open)}, got {chosen}"
-        )
-    return chosen
-
-
-def _decodes_right(law: Law, policy: Policy, rng: np.random.Generator, *, greedy: bool) -> bool:
-    still_open = tuple(range(law.length))
-    while still_open:
-        chosen = _chosen(policy, law, still_open)
-        fits = np.ones(len(law), dtype=bool)
-        for position in chosen:
-            symbols, group = np.unique(law.rows[:, position], return_inverse=True)
-            masses = np.bincount(group.ravel(), law.probabilities)
-            symbol = rng.choice(symbols, p=_drawn(masses, greedy))
-            fits &= law.rows[:, position] == symbol
-        if not fits.any():
-            # Nothing written is ever taken back: no right answer can come of this.
-            return False
-        law = law.select(fits)
-        still_open = tuple(position for position in still_open if position not in chosen)
-    return True
+    return [*_between(graph, left, middle), middle, *_between(graph, middle, right)]

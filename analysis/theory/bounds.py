@@ -1,10 +1,10 @@
-"""What writing an answer in T steps must cost, in bits, whatever the model.
+"""Lower bounds, in bits, on the cost of writing an answer in T steps with any model.
 
 A decoder that writes the sets S_1, ..., S_T one after the other, each position of a set
 drawn from its own conditional, samples from some Q instead of the law P.  For the ideal
 model KL(P||Q) is exactly the sum of the conditional total correlations of the sets, and no
-model has less.  Here are that sum for any ordered partition, its least value for every
-number of steps, and what follows for the share of right answers.
+model has less.  This module computes its least value for every
+number of steps, and the share of right answers that follows from it.
 
 The least value is exact: positions that are independent of each other fall apart into
 components that are solved alone; a component in which only the number of positions counts
@@ -36,7 +36,7 @@ Partition = Sequence[Collection[int]]
 
 
 class OverLimitError(RequestError, ValueError):
-    """What was asked for needs more states than the limit allows; the message has both."""
+    """A computation needs more states than its limit allows; the message has both numbers."""
 
 
 class Bound(NamedTuple):
@@ -52,47 +52,15 @@ class Bound(NamedTuple):
 
 
 class SizedBound(NamedTuple):
-    """The same where only the number of positions counts.
+    """The least cost where it depends only on the number of positions written in each step.
 
     Attributes:
         bits: KL(P||Q) of the ideal model, in bits.
-        sizes: How many positions to write in each step.
+        sizes: number of positions to write in each step.
     """
 
     bits: float
     sizes: tuple[int, ...]
-
-
-def partition_bits(law: Law, partition: Partition) -> float:
-    r"""Return L_T: what writing ``partition`` step by step costs, in bits.
-
-    .. math:: L_T = \sum_t \sum_{j \in S_t} H(y_j \mid y_{S_{<t}}) - H(Y)
-
-    Args:
-        law: Of the right answers.
-        partition: Every position of the law in exactly one step; no step empty.
-
-    Raises:
-        ValueError: ``partition`` is no ordered partition of the positions.
-
-    Source:
-        ParallelBench, theorem 1 and equation 2.
-
-    Example:
-        Two coins that agree cost a bit together and nothing one after the other:
-
-        >>> agree = Law.counted([[0, 0], [1, 1]])
-        >>> partition_bits(agree, [{0, 1}]), partition_bits(agree, [{0}, {1}])
-        (1.0, 0.0)
-    """
-    check_partition(partition, law.length)
-    known: set[int] = set()
-    bits = 0.0
-    for step in partition:
-        before = entropy(law, known)
-        bits += sum(entropy(law, known | {position}) - before for position in step)
-        known |= set(step)
-    return max(0.0, bits - entropy(law))
 
 
 def check_partition(partition: Partition, length: int) -> None:
@@ -109,40 +77,21 @@ def check_partition(partition: Partition, length: int) -> None:
         )
 
 
-def best_partition(law: Law, steps: int, limit: int = POSITION_LIMIT) -> Bound:
-    """Return L*_T, the least cost of exactly ``steps`` steps, with a partition that has it.
-
-    Raises:
-        ValueError: ``steps`` is not in 1..L.
-        OverLimitError: As :func:`best_partitions`.
-
-    Example:
-        >>> best_partition(Law.counted([[0, 0], [1, 1]]), steps=2)
-        Bound(bits=0.0, partition=((0,), (1,)))
-    """
-    if not 1 <= steps <= law.length:
-        raise ValueError(
-            f"an answer of {law.length} positions is written in 1 to {law.length} steps, "
-            f"got steps={steps}"
-        )
-    return best_partitions(law, limit)[steps - 1]
-
-
 def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
     """Return L*_T for T = 1, ..., L, each with an ordered partition that reaches it.
 
     Args:
-        law: Of the right answers.
-        limit: Most positions of a component that is solved over all sets of positions,
-            which takes 3^limit operations for every T.
+        law: distribution of the right answers.
+        limit: largest component to solve over all sets of positions, which takes 3^limit
+            operations for every T.
 
     Returns:
         One bound per number of steps: the first is the total correlation, none is above
         the one before it (theorem 2), the last is 0.
 
     Raises:
-        OverLimitError: More than ``limit`` positions depend on each other, and not only
-            their number counts.
+        OverLimitError: more than ``limit`` positions depend on each other, and the cost
+            depends on more than their number.
     """
     parts = components(law)
     solved = [_solve_component(law.only(part), part, limit) for part in parts]
@@ -152,17 +101,19 @@ def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
 def components(law: Law) -> list[tuple[int, ...]]:
     """Return positions in groups that are independent of each other.
 
-    Positions that depend on each other in pairs are joined.  If the groups found so are
-    not independent after all (three bits that add up to an even number), all positions
-    are one group: never a wrong answer, but not always the finest one.
+    Positions that depend on each other in pairs are joined.  If these groups are still
+    dependent (such as three bits with an even sum), all positions form one group: a correct
+    partition, but not always the finest one.
     """
-    left, parts = set(range(law.length)), []
-    while left:
-        part, grown = set(), {min(left)}
+    remaining, parts = set(range(law.length)), []
+    while remaining:
+        part, grown = set(), {min(remaining)}
         while grown:
-            left -= grown
+            remaining -= grown
             part |= grown
-            grown = {two for two in left if any(not independent(law, (one, two)) for one in grown)}
+            grown = {
+                two for two in remaining if any(not independent(law, (one, two)) for one in grown)
+            }
         parts.append(tuple(sorted(part)))
     product = np.prod([mass_of_each(law, part) for part in parts], axis=0)
     if np.allclose(product, law.probabilities, rtol=1e-9, atol=0):
@@ -248,11 +199,6 @@ def validity(law: Law, partition: Partition) -> float:
     return min(1.0, float(decoded(law, partition).sum()))
 
 
-def total_variation(law: Law, partition: Partition) -> float:
-    """Return the total variation distance of P and Q, in [0, 1]; at least 1 - Q(V)."""
-    return float(np.maximum(law.probabilities - decoded(law, partition), 0).sum())
-
-
 def least_validity(bits: float) -> float:
     r"""Return the least share of right answers of a decoder that costs ``bits``.
 
@@ -263,46 +209,6 @@ def least_validity(bits: float) -> float:
         0.5
     """
     return math.pow(2, -bits)
-
-
-def validity_in_random_order(law: Law, width: int, limit: int = POSITION_LIMIT) -> float:
-    """Return Q(V) at temperature 1, ``width`` random positions a step, averaged over orders.
-
-    Args:
-        law: Of the right answers.
-        width: Positions per step; the last step takes what is left.
-        limit: Most positions.
-
-    Raises:
-        ValueError: ``width`` is not in 1..L.
-        OverLimitError: The law has more than ``limit`` positions.
-    """
-    if not 1 <= width <= law.length:
-        raise ValueError(f"a step writes 1 to {law.length} positions, got width={width}")
-    _refuse_over(limit, law.length, "an average over all orders of")
-    return min(1.0, float(_random_order(law, width)[()].sum()))
-
-
-def _random_order(law: Law, width: int) -> dict[tuple[int, ...], Float[np.ndarray, " answers"]]:
-    """Return, for sets that may stand revealed, the chance of writing the rest of each answer."""
-    everything = tuple(range(law.length))
-    chances = {everything: np.ones(len(law))}
-    starts = range(0, law.length, width)
-    for size in reversed(starts):
-        for known in itertools.combinations(everything, size):
-            before = mass_of_each(law, known)
-            ratio = {
-                position: mass_of_each(law, (*known, position)) / before
-                for position in everything
-                if position not in known
-            }
-            steps = list(itertools.combinations(ratio, min(width, law.length - size)))
-            total = np.zeros(len(law))
-            for step in steps:
-                after = tuple(sorted((*known, *step)))
-                total += np.prod([ratio[one] for one in step], axis=0) * chances[after]
-            chances[known] = total / len(steps)
-    return chances
 
 
 def subset_entropies(law: Law, limit: int = POSITION_LIMIT) -> Float[np.ndarray, " sets"]:
@@ -340,7 +246,7 @@ def _groupings(law: Law) -> Int[np.ndarray, "positions answers"]:
 def _set_entropies(
     columns: Int[np.ndarray, "columns answers"], probabilities: Float[np.ndarray, " answers"]
 ) -> Float[np.ndarray, " sets"]:
-    small = Law.counted(columns.T, probabilities)  # what the columns do not tell apart is one
+    small = Law.counted(columns.T, probabilities)  # answers that agree in the columns are merged
     sizes = [int(column.max()) + 1 for column in small.rows.T]
     if math.prod(sizes) > 2**62:
         return np.array([entropy(small, set_) for set_ in _sets(small.length)])
@@ -405,8 +311,8 @@ def _solve_component(law: Law, positions: tuple[int, ...], limit: int) -> list[B
 def _entropies_by_size(law: Law) -> list[float] | None:
     """Return the entropy of any 0, 1, ... positions if swapping positions changes nothing.
 
-    Symbols are first named by how likely they are at their position, so that a law counts
-    as symmetric in which position j holds its own item or a new one.
+    Symbols are first renamed by their probability at their position, so that a law in which
+    position j holds item j or a new item counts as symmetric.
     """
     columns = []
     for position in range(law.length):

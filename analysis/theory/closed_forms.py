@@ -1,4 +1,4 @@
-"""What lists, choices and squares of any size cost, by formula.
+"""Closed forms of the cost of lists, choices and Latin squares of any size.
 
 Every formula is for the uniform law over the right answers, with an item for a symbol, and
 is held against enumeration in the tests.  Where only the number of positions counts, the
@@ -23,15 +23,15 @@ LATIN_SQUARES = {1: 1, 2: 2, 3: 12, 4: 576, 5: 161280, 6: 812851200, 7: 61479419
 
 
 def shuffle_bits(n: int, sizes: Sequence[int] | None = None) -> float:
-    r"""Return what a uniform order of n items costs, the order as given included, in bits.
+    r"""Return the bits that a uniform order of n items costs, with the given order included.
 
     .. math:: \sum_t s_t \log_2 k_t - \log_2 n!
 
-    with k_t items left before step t; in one step n log2 n - log2 n!.
+    with k_t items open before step t; in one step n log2 n - log2 n!.
 
     Args:
-        n: How many items, at least 1.
-        sizes: How many are written in each step; None for one step.
+        n: number of items, at least 1.
+        sizes: number of items written in each step; None for one step.
 
     Raises:
         ValueError: ``n`` is below 1, or ``sizes`` are not positive or do not sum to n.
@@ -64,8 +64,8 @@ def shuffle_entropies(n: int, *, allow_identity: bool) -> list[float]:
     of one order less.
 
     Args:
-        n: How many items, at least 1, or 2 without the identity.
-        allow_identity: Whether the order as given is right, too.
+        n: number of items, at least 1, or 2 without the identity.
+        allow_identity: True if the given order is right, too.
 
     Raises:
         ValueError: ``n`` is too small.
@@ -86,7 +86,7 @@ def shuffle_entropies(n: int, *, allow_identity: bool) -> list[float]:
 
 
 def shuffle_other_bits(n: int) -> float:
-    r"""Return what an order of n items other than the one given costs in one step, in bits.
+    r"""Return the bits that an order of n items other than the given one costs in one step.
 
     .. math::
         n \, H\left(\frac{(n-1)! - 1}{n! - 1}, \frac{(n-1)!}{n! - 1}, \ldots\right)
@@ -106,7 +106,7 @@ def shuffle_other_bits(n: int) -> float:
 
 
 def replace_random_bits(n: int) -> float:
-    r"""Return what putting a new item in the place of any of n costs in one step, in bits.
+    r"""Return the bits that replacing any one of n items by a new one costs in one step.
 
     .. math:: (n - 1) [\log_2 n - \log_2 (n - 1)] < \log_2 e
 
@@ -139,13 +139,13 @@ def replace_random_entropies(n: int) -> list[float]:
 
 
 def insert_random_bits(n: int) -> float:
-    r"""Return what putting a new item anywhere into n costs in one step, in bits.
+    r"""Return the bits that inserting a new item anywhere into n costs in one step.
 
     .. math::
         \sum_{j=0}^{n} H\left(\frac{1}{n+1}, \frac{j}{n+1}, \frac{n-j}{n+1}\right)
         - \log_2 (n + 1) \sim \frac{n}{2} \log_2 e
 
-    Position j holds the new item, the item before (it stands further left) or its own.
+    Position j holds the new item, item j - 1 (the new item is further left) or item j.
 
     Raises:
         ValueError: ``n`` is below 1.
@@ -163,7 +163,7 @@ def insert_random_bits(n: int) -> float:
 
 
 def remove_random_bits(n: int) -> float:
-    r"""Return what leaving out any one of n items costs in one step, in bits.
+    r"""Return the bits that removing any one of n items costs in one step.
 
     .. math:: \sum_{j=1}^{n-1} h(j / n) - \log_2 n \sim \frac{n}{2} \log_2 e
 
@@ -182,7 +182,7 @@ def remove_random_bits(n: int) -> float:
 
 
 def latin_square_bits(size: int) -> float:
-    r"""Return what any Latin square costs in one step, in bits.
+    r"""Return the bits that any Latin square costs in one step.
 
     .. math:: k^2 \log_2 k - \log_2 N_k
 
@@ -203,8 +203,8 @@ def latin_square_bits(size: int) -> float:
 def insert_random_steps(n: int) -> float:
     r"""Return the fewest expected steps to put a new item anywhere into n, without error.
 
-    Of m slots that are left, writing one position leaves those to its left, itself, or
-    those to its right: a binary search.
+    Of m remaining slots, writing one position leaves those to its left, itself, or those to
+    its right: a binary search.
 
     .. math::
         F(m) = 1 + \min_j \left[\tfrac{j}{m} F(j) + \tfrac{1}{m}
@@ -271,12 +271,12 @@ def replace_random_steps(n: int) -> float:
 
 
 def _surprise(count: int, total: int, ways: int = 1) -> float:
-    """Return what outcomes of probability ``count / total`` add to an entropy, in bits.
+    """Return the bits that outcomes of probability ``count / total`` add to an entropy.
 
     Args:
-        count: Of the answers that have one outcome.
-        total: Of all answers.
-        ways: How many outcomes there are.
+        count: number of answers with one outcome.
+        total: number of all answers.
+        ways: number of such outcomes.
     """
     if count == 0:
         return 0.0  # 0 log 0, by continuity

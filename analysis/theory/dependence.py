@@ -1,16 +1,15 @@
-"""How strongly the symbols of a right answer depend on each other, in bits.
+"""Entropy and total correlation of the symbols of a right answer, in bits.
 
-A decoder that writes several positions at once draws each from its own marginal.  What that
-must cost is their total correlation given what already stands: no factorised model comes
-closer to the law than that.
+A decoder that writes several positions at once draws each from its own marginal.  The least cost
+of doing so is their total correlation given the canvas: no factorised model comes closer to the
+law.
 
-Everything here is exact, for a finite law that is listed answer by answer.  A dense table
-would need a cell for every combination of symbols, of which nearly all are impossible: the
-orders of 8 names are 40,320 rows, but 16.8 million cells.
+All results are exact, for a finite law that is listed answer by answer.  A dense table would need
+a cell for every combination of symbols, nearly all of them impossible: the orders of 8 names are
+40,320 rows, but 16.8 million cells.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4; Watanabe (1960),
-"Information theoretical analysis of multivariate correlation"; Han (1975), "Linear
-dependence structure of the entropy space", for the dual total correlation.
+"Information theoretical analysis of multivariate correlation".
 """
 
 from __future__ import annotations
@@ -44,16 +43,16 @@ class Law:
     """A finite joint law: the possible rows and the probability of each.
 
     Row i holds one answer, column j the symbol at position j, as any whole number; equal
-    numbers in different columns need not mean the same.  A row stands once: weights for
-    rows that may repeat go through :meth:`counted`, which adds them up.
+    numbers in different columns need not mean the same.  Each row is listed once;
+    :meth:`counted` adds up the weights of repeated rows.
 
     Attributes:
-        rows: The answers, all different.
-        probabilities: One positive share for each, summing to 1 within 1e-9.
+        rows: the answers, all different.
+        probabilities: a positive share for each answer, summing to 1 within 1e-9.
 
     Raises:
-        ValueError: No row, no position, a row twice, or probabilities that are not one
-            positive number per row or do not sum to 1.
+        ValueError: there is no row or no position, a row is repeated, or the probabilities are
+            not one positive number per row that sum to 1.
 
     Example:
         >>> agree = Law(np.array([[0, 0], [1, 1]]), np.array([0.5, 0.5]))
@@ -67,7 +66,7 @@ class Law:
     def __post_init__(self) -> None:
         _check_shapes(self.rows, self.probabilities, "probabilities")
         total = float(self.probabilities.sum())
-        # "not >" also refuses what is no number.
+        # "not >" also rejects NaN.
         if not (self.probabilities > 0).all() or not math.isclose(total, 1, abs_tol=TOLERANCE):
             raise ValueError(
                 "a law needs positive probabilities that sum to 1: "
@@ -90,7 +89,7 @@ class Law:
         rows: Int[np.ndarray, "answers positions"] | Sequence[Sequence[int]],
         weights: Num[np.ndarray, " answers"] | Sequence[float] | None = None,
     ) -> Law:
-        """Return the law in which a row is as likely as its share of the weights.
+        """Return the law in which the probability of a row is its share of the weights.
 
         Args:
             rows: The answers; rows that repeat are merged at the first of them, and their
@@ -117,7 +116,7 @@ class Law:
 
     @property
     def length(self) -> int:
-        """How many positions an answer has."""
+        """The number of positions of an answer."""
         return int(self.rows.shape[1])
 
     @cached_property
@@ -225,28 +224,13 @@ def entropy(law: Law, positions: Iterable[int] | None = None) -> float:
 
     Args:
         law: The joint law.
-        positions: Which; None for all.
+        positions: positions of the law; None for all.
 
     Example:
         >>> entropy(Law.counted([[0, 0], [1, 1]]), [0])
         1.0
     """
     return _bits(law.probabilities if positions is None else law.masses(positions))
-
-
-def conditional_entropy(law: Law, positions: Iterable[int], given: Iterable[int]) -> float:
-    r"""Return the entropy of ``positions`` once ``given`` are known, in bits.
-
-    .. math:: H(Y_S \mid Y_A) = H(Y_{S \cup A}) - H(Y_A) \ge 0
-
-    Args:
-        law: The joint law.
-        positions: The set S.
-        given: The set A, whose symbols are averaged over; for one particular context see
-            :meth:`Law.given`.
-    """
-    known = set(given)
-    return max(0.0, entropy(law, known.union(positions)) - entropy(law, known))
 
 
 def total_correlation(
@@ -256,14 +240,14 @@ def total_correlation(
 
     .. math:: C(S \mid A) = \sum_{j \in S} H(Y_j \mid Y_A) - H(Y_S \mid Y_A) \ge 0
 
-    It is what writing S at once costs at least, on average over what stands at A, and 0
-    exactly when the symbols are independent given those.
+    It is the least cost of writing S in one step, averaged over the symbols at A, and 0
+    exactly if the symbols at S are independent given those.
 
     Args:
         law: The joint law.
         positions: The set S; None for all.
         given: The set A, whose symbols are averaged over.  For one particular context, pass
-            the law of the answers that are left: ``law.given({position: value})``.
+            the law of the remaining answers: ``law.given({position: value})``.
 
     Returns:
         Bits; never negative (rounding below 0 is lifted to 0).
@@ -284,69 +268,8 @@ def total_correlation(
     return max(0.0, alone - (entropy(law, known | chosen) - before))
 
 
-def dual_total_correlation(
-    law: Law, positions: Iterable[int] | None = None, given: Iterable[int] = ()
-) -> float:
-    r"""Return the (conditional) dual total correlation of ``positions``, in bits.
-
-    .. math:: D(S \mid A) = H(Y_S \mid Y_A) - \sum_{j \in S} H(Y_j \mid Y_{S \setminus j}, Y_A)
-
-    It is the part of the entropy that no position keeps to itself; with total correlation
-    it holds that C / (n-1) <= D <= (n-1) C for n positions.
-
-    Args:
-        law: The joint law.
-        positions: The set S; None for all.
-        given: The set A, whose symbols are averaged over.
-
-    Source:
-        Han (1975); the inequalities: Austin (2018), "Multi-variate correlation and mixtures
-        of product measures".
-
-    Example:
-        Any two of three bits that add up to an even number decide the third:
-
-        >>> even = Law.counted([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
-        >>> dual_total_correlation(even), total_correlation(even)
-        (2.0, 1.0)
-    """
-    known = set(given)
-    chosen = set(range(law.length) if positions is None else positions) - known
-    together = entropy(law, known | chosen)
-    own = sum(together - entropy(law, (known | chosen) - {position}) for position in chosen)
-    return max(0.0, together - entropy(law, known) - own)
-
-
-def pairwise_information(
-    law: Law, given: Iterable[int] = ()
-) -> Float[np.ndarray, "positions positions"]:
-    r"""Return the (conditional) mutual information of every two positions, in bits.
-
-    .. math:: I(Y_i ; Y_j \mid Y_A) = H(Y_i \mid Y_A) + H(Y_j \mid Y_A) - H(Y_i, Y_j \mid Y_A)
-
-    Args:
-        law: The joint law.
-        given: The set A, whose symbols are averaged over.
-
-    Returns:
-        A symmetric matrix; its diagonal is the entropy of each position given A.  It cannot
-        show all dependence: three bits that add up to an even number have zeros off the
-        diagonal and a total correlation of 1 bit.
-    """
-    known = set(given)
-    before = entropy(law, known)
-    alone = [entropy(law, known | {position}) - before for position in range(law.length)]
-    matrix = np.diag(np.array(alone))
-    for first in range(law.length):
-        for second in range(first + 1, law.length):
-            both = entropy(law, known | {first, second}) - before
-            shared = max(0.0, alone[first] + alone[second] - both)
-            matrix[first, second] = matrix[second, first] = shared
-    return matrix
-
-
 def independent(law: Law, positions: Collection[int]) -> bool:
-    """Return whether the symbols at ``positions`` are independent of each other.
+    """Test the symbols at ``positions`` for mutual independence.
 
     Every combination that occurs must be as likely as the product of its parts, within a
     relative 1e-9; then the products sum to 1 already and no other combination has any.

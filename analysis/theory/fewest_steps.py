@@ -1,18 +1,18 @@
-"""The policy with the fewest expected steps whose every step costs at most so many bits.
+"""The policy with the fewest expected steps among those that ignore at most eps bits per step.
 
-A policy sees which answers are left and picks the positions to write next.  It may write a
+A policy sees the remaining answers and picks the positions to write next.  It may write a
 set S in a context c if the total correlation C(S|c) is at most ``eps``; among all such
 policies this module finds one with the fewest expected steps, exact by dynamic programming
-over the answers that are left and the positions that are open.  At ``eps`` 0 it is the
-policy behind :func:`parallelbench.analysis.theory.adaptive.zero_error_steps`; here the choice in
-every state is wanted, and for any ``eps``.
+over the remaining answers and the open positions.  At ``eps`` 0 it takes the steps that
+:func:`parallelbench.analysis.theory.adaptive.zero_error_steps` counts; this module finds the
+choice in every state, for any ``eps``.
 
-What keeps the states few: a position at which the answers that are left agree is written
-along for nothing; positions that are functions of each other (the words of one name) count
-as one, since whichever is written decides the others; and states that differ in the names
-of their symbols or in the order of their positions only are one.
+Three merges keep the states few: a position at which the remaining answers agree is written at
+no cost; positions that are functions of each other (the words of one name) count as one, since
+each determines the others; and states that differ only in the names of their symbols or in the
+order of their positions are one.
 
-Beyond a limit :func:`largest_set` stands in: greedily the largest set that may be written.
+Beyond a limit :func:`largest_set` is used instead: greedily the largest set that may be written.
 
 Source: this project; what a set costs is ParallelBench (arXiv:2510.04767), equation 1.
 """
@@ -34,26 +34,25 @@ from parallelbench.analysis.theory.bounds import OverLimitError
 
 #: Most pairs of a state and a set that may be written in it, for an exact policy.
 CHOICE_LIMIT = 5_000
-#: Sets kept at each size while the largest one is sought.
+#: Sets kept at each size in the search for the largest one.
 BEAM_WIDTH = 8
-#: By how many bits a set may exceed ``eps``: the rounding of a sum of logarithms.
+#: Bits by which a set may exceed ``eps``, for the rounding of a sum of logarithms.
 BIT_TOLERANCE = 1e-9
-#: By what share a probability may differ from a product, and count as equal.
+#: Relative difference within which a probability equals a product.
 _RELATIVE_TOLERANCE = 1e-9
-#: Policies kept for laws that come again.
-_POLICIES_KEPT = 64
+#: Policies cached for repeated laws.
+_POLICIES_CACHED = 64
 #: Tables of at most this many cells per answer are used as they are.
 _CELLS_PER_ANSWER = 4
 
 
 class Choice(NamedTuple):
-    """What a policy does in one state.
+    """The choice of a policy in one state.
 
     Attributes:
-        steps: Expected steps from here to the end, this one included; not a number where
-            that is not known.
-        columns: Of which columns to write a position; one that stands twice, two of them.
-        whole: Whether all open positions are written, which ends the decode.
+        steps: expected steps from here to the end, this one included; NaN if unknown.
+        columns: columns of which a position is written; a repeated column writes two.
+        whole: True if all open positions are written, which ends the decode.
     """
 
     steps: float
@@ -63,15 +62,15 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The answers that are left, each once, at the open positions at which they differ.
+    """The remaining answers, each once, at the open positions at which they differ.
 
     Made by :func:`reduced`; equal states have equal policies.
 
     Attributes:
-        columns: For each class of positions that are functions of each other, the symbol of
-            every answer, numbered from 0 in order of first appearance; all different.
-        copies: How many positions each class has.
-        weights: A positive whole number for each answer.
+        columns: symbols of every answer for each class of positions that are functions of each
+            other, numbered from 0 in order of first appearance; all columns differ.
+        copies: number of positions in each class.
+        weights: a positive whole number for each answer.
     """
 
     columns: Int[np.ndarray, "columns answers"]
@@ -86,15 +85,15 @@ class State:
 
     @cached_property
     def _key(self) -> tuple[bytes, tuple[int, ...], bytes]:
-        # Columns and answers have lengths that the last two parts give away.
+        # The lengths of the last two parts determine the shape of the first.
         return self.columns.tobytes(), self.copies, self.weights.tobytes()
 
     @cached_property
-    def canonical(self) -> Canonical:
+    def canonical(self) -> CanonicalState:
         """This state with its columns in an order that does not depend on their positions."""
         order = sorted(range(len(self.copies)), key=lambda one: self.columns[one].tobytes())
         copies = tuple(self.copies[one] for one in order)
-        return Canonical(State(self.columns[order], copies, self.weights), tuple(order))
+        return CanonicalState(State(self.columns[order], copies, self.weights), tuple(order))
 
     @cached_property
     def shares(self) -> Float[np.ndarray, " answers"]:
@@ -103,7 +102,7 @@ class State:
 
     @cached_property
     def symbols(self) -> Int[np.ndarray, " columns"]:
-        """How many symbols each column has."""
+        """The number of different symbols in each column."""
         return np.asarray(self.columns.max(axis=1) + 1)
 
     @cached_property
@@ -124,19 +123,19 @@ class State:
         return max(0.0, float(self.entropies.sum()) - together) + further
 
     def may_end(self, eps: float) -> bool:
-        """Return whether all open positions may be written at once."""
+        """Test if all open positions may be written in one step."""
         if eps > 0:
             return self.everything_bits <= eps + BIT_TOLERANCE
         product = self.marginals.prod(axis=0)
         return max(self.copies) == 1 and bool(_equal(self.shares, product).all())
 
 
-class Canonical(NamedTuple):
+class CanonicalState(NamedTuple):
     """A state with its columns reordered.
 
     Attributes:
-        state: The same state for any order of the positions.
-        order: Which column of the original each of its columns is.
+        state: the state with its columns in canonical order.
+        order: number of the original column of each of its columns.
     """
 
     state: State
@@ -147,12 +146,12 @@ class _Set(NamedTuple):
     """Columns of a state, one position of each.
 
     Attributes:
-        columns: Which, ascending.
-        group: For each answer, the number of its combination of symbols.
-        groups: How many combinations there are.
-        product: For each answer, the product of the probabilities of its symbols.
-        bits: What writing them at once costs; 0 where they are independent.
-        survivors: How many answers are left afterwards, on average.
+        columns: the columns, ascending.
+        group: number of each answer's combination of symbols.
+        groups: number of different combinations.
+        product: product of the probabilities of each answer's symbols.
+        bits: total correlation; 0 if the columns are independent.
+        survivors: expected number of remaining answers after the step.
     """
 
     columns: tuple[int, ...]
@@ -164,19 +163,19 @@ class _Set(NamedTuple):
 
 
 class Policy:
-    """The policy with the fewest expected steps, for one law and all that can follow.
+    """The policy with the fewest expected steps, for one law and every state that can follow.
 
     Attributes:
-        expected_steps: From the start to the end, for answers drawn from the law.
-        choices: How many pairs of a state and a set were looked at.
+        expected_steps: expected steps from start to end, for answers drawn from the law.
+        choices: number of (state, set to write) pairs that were examined.
 
     Args:
-        start: The state to begin with; None if nothing is uncertain.
-        eps: Most bits of a step; at 0 only independent positions are written together.
-        limit: Most pairs of a state and a set that may be written in it.
+        start: the first state; None if nothing is uncertain.
+        eps: most bits of a step; at 0 only independent positions are written together.
+        limit: largest number of (state, set to write) pairs to examine.
 
     Raises:
-        OverLimitError: There are more.
+        OverLimitError: there are more pairs.
     """
 
     def __init__(self, start: State | None, eps: float, limit: int = CHOICE_LIMIT) -> None:
@@ -187,16 +186,16 @@ class Policy:
         self.expected_steps = 1.0 if start is None else self(start).steps
 
     def __call__(self, state: State) -> Choice:
-        """Return what to do in ``state``."""
+        """Return the choice in ``state``."""
         canonical, order = state.canonical
         choice = self._choice(canonical)
         return choice._replace(columns=tuple(order[column] for column in choice.columns))
 
     def _choice(self, state: State) -> Choice:
-        found = self._known.get(state)
-        if found is None:
-            found = self._known[state] = self._solved(state)
-        return found
+        cached = self._known.get(state)
+        if cached is None:
+            cached = self._known[state] = self._solved(state)
+        return cached
 
     def _solved(self, state: State) -> Choice:
         if state.may_end(self._eps):
@@ -211,8 +210,8 @@ class Policy:
         return best
 
     def _candidates(self, state: State) -> list[_Set]:
-        """Return every set that may be written, those that leave fewer answers first."""
-        found = []
+        """Return every set that may be written, by ascending expected number of survivors."""
+        candidates = []
         for candidate in _allowed_sets(state, self._eps):
             self.choices += 1
             if self.choices > self._limit:
@@ -221,12 +220,12 @@ class Policy:
                     f"be written in it at eps={self._eps}, over the limit; take method=greedy, "
                     "or a smaller size"
                 )
-            found.append(candidate)
-        return sorted(found, key=_by_survivors)
+            candidates.append(candidate)
+        return sorted(candidates, key=_by_survivors)
 
     def _steps(self, state: State, written: _Set, bound: float) -> float:
         """Return the expected steps when these are written first; cut short at ``bound``."""
-        # Something stays open, and takes one more step even if it is certain.
+        # Some position stays open and takes one more step, even if it is certain.
         steps = 2.0
         for share, child in _children(state, written):
             steps += share * (self._choice(child).steps - 1)
@@ -235,7 +234,7 @@ class Policy:
         return steps
 
 
-@functools.lru_cache(maxsize=_POLICIES_KEPT)
+@functools.lru_cache(maxsize=_POLICIES_CACHED)
 def policy_within(start: State | None, eps: float, limit: int) -> Policy | None:
     """Return the exact policy from ``start``, or None if it would go over the limit."""
     try:
@@ -248,9 +247,8 @@ def largest_set(state: State, eps: float) -> Choice:
     """Return greedily the largest set that may be written in ``state``; its steps are unknown.
 
     The set grows column by column; of each size the ``BEAM_WIDTH`` sets with the fewest
-    bits are kept.  Of equally large ones the one that leaves the fewest answers on average
-    is taken, then the one of lower columns.  What is left of ``eps`` then goes to further
-    copies of the columns that are written.
+    bits are kept.  Ties go to the set with the fewest expected remaining answers, then to
+    lower columns.  The rest of ``eps`` is spent on further copies of the chosen columns.
     """
     if state.may_end(eps):
         return Choice(1.0, tuple(range(len(state.copies))), whole=True)
@@ -267,12 +265,12 @@ def largest_set(state: State, eps: float) -> Choice:
 def reduced(
     symbols: Int[np.ndarray, "positions answers"], weights: Int[np.ndarray, " answers"]
 ) -> tuple[State | None, tuple[tuple[int, ...], ...]]:
-    """Return the state of these answers, and which positions each of its columns stands for.
+    """Return the state of these answers, and the positions of each of its columns.
 
     Args:
-        symbols: What each answer has at each open position, as small numbers from 0; no
-            two answers have the same everywhere.
-        weights: A positive whole number for each answer.
+        symbols: symbol of each answer at each open position, as small numbers from 0; all
+            answers differ.
+        weights: a positive whole number for each answer.
 
     Returns:
         The state, None if the answers agree everywhere; and for each of its columns the
@@ -294,7 +292,7 @@ def reduced(
 
 
 def _children(state: State, written: _Set) -> Iterator[tuple[float, State]]:
-    """Yield each state in which something is uncertain still, with its probability."""
+    """Yield each next state that is still uncertain, with its probability."""
     order = np.argsort(written.group, kind="stable")
     sizes = np.bincount(written.group)
     ends = sizes.cumsum()
@@ -311,7 +309,7 @@ def _ranked(symbols: Int[np.ndarray, "lines answers"]) -> Int[np.ndarray, "lines
     """Number the symbols of each line in order of first appearance."""
     lines, answers = np.arange(len(symbols))[:, None], np.arange(symbols.shape[1])
     first = np.empty((len(symbols), int(symbols.max()) + 1), dtype=np.int64)
-    # Written from behind, so that the first appearance is what stays.
+    # Assigned in reverse order, so that the first appearance remains.
     for_each = np.broadcast_to(answers[::-1], symbols.shape)
     first[lines, symbols[:, ::-1]] = for_each
     appeared = first[lines, symbols]
@@ -320,7 +318,7 @@ def _ranked(symbols: Int[np.ndarray, "lines answers"]) -> Int[np.ndarray, "lines
 
 
 def _allowed_sets(state: State, eps: float) -> Iterator[_Set]:
-    # Total correlation never falls as a set grows: no allowed set has a part that is not.
+    # Total correlation never falls as a set grows: every part of an allowed set is allowed.
     for single in _singles(state):
         yield single
         yield from _larger_sets(state, single, eps)
@@ -360,7 +358,7 @@ def _extended(state: State, smaller: _Set, eps: float, start: int) -> list[_Set]
 def _joined(
     written: _Set, column: Int[np.ndarray, " answers"], symbols: int
 ) -> tuple[Int[np.ndarray, " answers"], int]:
-    """Return the number of each answer's combination once ``column`` is added, and how many."""
+    """Return each answer's combination with ``column`` added, and the number of combinations."""
     keys = written.group * symbols + column
     cells = written.groups * symbols
     if cells > _CELLS_PER_ANSWER * len(keys) + 64:
@@ -381,8 +379,8 @@ def _bits(
     masses: Float[np.ndarray, " answers"],
     product: Float[np.ndarray, " answers"],
 ) -> float:
-    """Return the total correlation, in bits; 0 exactly where all is independent."""
-    # Near independence it falls with the square of the deviation, so it cannot tell.
+    """Return the total correlation, in bits; exactly 0 if all columns are independent."""
+    # Near independence it falls with the square of the deviation, so it is no test of it.
     if _equal(masses, product).all():
         return 0.0
     return max(math.ulp(0.0), float(shares @ np.log2(masses / product)))
@@ -395,7 +393,7 @@ def _equal(
 
 
 def _with_copies(state: State, written: _Set, eps: float) -> tuple[int, ...]:
-    """Return the columns, and once more each whose next copy fits into what is left of eps."""
+    """Return the columns, repeating each whose next copy fits into the rest of ``eps``."""
     further = sorted(
         itertools.chain.from_iterable(
             [(float(state.entropies[one]), one)] * (state.copies[one] - 1)

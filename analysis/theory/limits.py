@@ -1,4 +1,4 @@
-"""What nothing can beat on one sample of a task: the figures of ``parallelbench bounds``."""
+"""Lower bounds for one sample of a task: the figures of ``parallelbench bounds``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from parallelbench.analysis.theory.adaptive import (
     STATE_LIMIT,
-    Frontier,
+    AdaptiveFrontier,
     Method,
     adaptive_frontier,
     zero_error_steps,
@@ -38,12 +38,12 @@ Level = Literal["item", "token"]
 
 
 class Caps(NamedTuple):
-    """How much is computed at most before a figure is left out, or becomes greedy.
+    """Limits beyond which a figure is left out or computed greedily.
 
     Attributes:
-        answers: Right answers that are listed.
-        positions: Positions that depend on each other, for the least bits by steps.
-        choices: Pairs of a state and a set to write in it, for adaptive policies.
+        answers: number of right answers to list.
+        positions: number of positions that depend on each other, for the least bits by steps.
+        choices: number of (state, set to write) pairs to examine, for adaptive policies.
     """
 
     answers: int = DEFAULT_LIMIT
@@ -51,35 +51,36 @@ class Caps(NamedTuple):
     choices: int = STATE_LIMIT
 
 
+DEFAULT_CAPS = Caps()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What nothing can beat on one sample.
+    """Lower bounds for one sample.
 
-    Positions at which all right answers agree are written along for nothing and left out.
+    Positions at which all right answers agree cost nothing and are left out.
 
     Attributes:
-        task: Label of the task.
-        sample: Its id.
-        level: What a position holds: an ``item`` of the answer, or a ``token``.
-        right_answers: How many there are.
-        positions: Where not all right answers agree, counted from 0; position 0 stands in
-            where all agree.
-        entropy_bits: Of the answer.
-        total_correlation_bits: What writing it in one step must cost.
-        validity_one_step: Share of right answers then, at temperature 1, in [0, 1].
-        optimal_bits_by_steps: The least cost of 1, 2, ... steps in a fixed order; None if
-            not computed.
-        optimal_partitions: Which positions to write in each step to have that; None if not
+        task: label of the task.
+        sample: id of the sample.
+        level: unit of a position: an ``item`` of the answer, or a ``token``.
+        right_answers: number of right answers.
+        positions: positions at which the right answers differ, counted from 0; position 0 if
+            they all agree.
+        entropy_bits: entropy of the answer.
+        total_correlation_bits: least cost of writing it in one step.
+        validity_one_step: share of right answers in one step at temperature 1, in [0, 1].
+        optimal_bits_by_steps: least cost of 1, 2, ... steps in a fixed order; None if not
             computed.
-        optimal_reason: Why the two were not computed; None if they were.
-        zero_error_expected_steps: The fewest expected steps without any error; None if not
-            computed.
-        zero_error_method: ``exact``, or ``greedy``: some policy needs no more.
-        zero_error_reason: Why it was not computed, or is not exact; else None.
-        adaptive_frontier: Corners (expected steps, bits) of the least cost of policies that
-            see what they wrote; None if not asked for or not computed.
-        adaptive_frontier_method: As for zero error.
-        method: How the figures were found, in words.
+        optimal_partitions: positions to write in each step at that cost; None if not computed.
+        optimal_reason: reason that the two were not computed; None if they were.
+        zero_error_expected_steps: fewest expected steps without any error; None if not computed.
+        zero_error_method: ``exact``, or ``greedy`` if some policy needs no more.
+        zero_error_reason: reason that it was not computed or is not exact; else None.
+        adaptive_frontier: corners (expected steps, bits) of the least cost of adaptive policies;
+            None if not requested or not computed.
+        adaptive_frontier_method: ``exact`` or ``greedy``, as for zero error.
+        method: description of the methods that found the figures.
     """
 
     task: str
@@ -109,15 +110,15 @@ def law_of_sample(task: Task, sample: Sample, level: Level, limit: int = DEFAULT
     """Return the law of the right answers to ``sample``.
 
     Args:
-        task: That drew the sample.
-        sample: The sample.
+        task: the task that drew the sample.
+        sample: a sample.
         level: ``item``: the items of a list, or the words and numbers of any other answer.
             ``token``: the tokens of the ideal model's canvas.
-        limit: Most right answers.
+        limit: largest number of right answers.
 
     Raises:
-        NotEnumerableError: The right answers are too many, or cannot be listed.
-        CanvasError: One of them does not fit the canvas.
+        NotEnumerableError: the right answers are too many, or cannot be listed.
+        CanvasError: a right answer does not fit the canvas.
     """
     answers = task.answers(sample, limit)
     if level == "item":
@@ -132,19 +133,19 @@ def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
     sample: Sample,
     law: Law,
     level: Level,
-    caps: Caps = Caps(),  # noqa: B008  a tuple
+    caps: Caps = DEFAULT_CAPS,
     *,
     frontier: bool = False,
 ) -> Limits:
-    """Return what nothing can beat on ``sample``.
+    """Return the lower bounds for ``sample``.
 
     Args:
-        label: Of the task.
-        sample: The sample.
-        law: Of its right answers, as :func:`law_of_sample` gives it.
-        level: That it was taken at.
-        caps: On what is computed.
-        frontier: Whether the frontier of adaptive policies is wanted.
+        label: label of the task.
+        sample: a sample.
+        law: distribution of its right answers, as :func:`law_of_sample` gives it.
+        level: level at which ``law`` was taken.
+        caps: limits of the computation.
+        frontier: True to compute the frontier of adaptive policies, too.
     """
     positions = law.varying or (0,)
     varying = law.only(positions)
@@ -170,7 +171,7 @@ def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
         zero_error_reason=corner_reason,
         adaptive_frontier=line and tuple((point[0], point[1]) for point in line.points),
         adaptive_frontier_method=line and line.method,
-        method=_method(len(law), bounds is not None, corner_method),
+        method=_method(len(law), bounds, corner_method),
     )
 
 
@@ -194,7 +195,7 @@ def limits_table(limits: Limits) -> Table:
 
 
 def limits_sentences(limits: Limits) -> Iterator[str]:
-    """Yield what the figures say, a sentence each."""
+    """Yield the figures as sentences."""
     count, noun = len(limits.positions), f"{limits.level}s"
     yield f"{limits.sample}: {limits.right_answers:,} right answers"
     if limits.entropy_bits == 0:
@@ -251,7 +252,7 @@ def _zero_error(law: Law, limit: int) -> tuple[float | None, Method | None, str 
         return None, None, str(error)
 
 
-def _frontier(law: Law, limit: int) -> Frontier | None:
+def _frontier(law: Law, limit: int) -> AdaptiveFrontier | None:
     try:
         return adaptive_frontier(law, limit)
     except OverLimitError:
@@ -262,8 +263,8 @@ def _named(bound: Bound, positions: tuple[int, ...]) -> tuple[tuple[int, ...], .
     return tuple(tuple(positions[one] for one in step) for step in bound.partition)
 
 
-def _method(answers: int, optimum: bool, corner: Method | None) -> str:  # noqa: FBT001
+def _method(answers: int, bounds: list[Bound] | None, corner: Method | None) -> str:
     return (
         f"exact law of {answers:,} right answers; least bits by steps: "
-        f"{'exact' if optimum else 'not computed'}; zero error: {corner or 'not computed'}"
+        f"{'not computed' if bounds is None else 'exact'}; zero error: {corner or 'not computed'}"
     )

@@ -1,8 +1,8 @@
-"""Oracle decoders: schedulers that are told the right answers, to show what is left to gain.
+"""Oracle decoders: schedulers that are given the right answers, to bound better scheduling.
 
 They are decoders like any other: one model call a step, and every token they write is the
-model's own prediction.  Only *which* positions they commit is chosen with the answers in
-hand, so they bound what a perfect scheduler could make of a model's predictions.  Their
+model's own prediction.  They use the answers only to choose the positions to commit, so they
+bound a perfect scheduler for the model's predictions.  Their
 ``needs`` name ``"answers"``, and their records are marked as an oracle's.
 
 - ``information`` knows the law of the right answers and never writes more dependent symbols
@@ -10,8 +10,8 @@ hand, so they bound what a perfect scheduler could make of a model's predictions
   fastest decoder with that error, on any other the schedule that the law itself asks for.
 - ``label`` sees the predictions and commits those that agree with one right answer.
 
-Where what is written fits no right answer, both go by the answers that agree with it in the
-most positions, as the ideal model does.
+If no right answer agrees with the canvas, both use the answers that agree with it in the most
+positions, as the ideal model does.
 
 Source: section 4 of this project's theory; the bits are those of Kang et al., ParallelBench
 (arXiv:2510.04767), equation 1.
@@ -45,10 +45,10 @@ from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.errors import DecoderError
 from parallelbench.prompt import Prompt, lay_out
 
-#: Laws kept for reuse, beside those of the samples being decoded.
-_LAWS_KEPT = 64
-#: Canvases of one sample whose account is kept: many settings begin with the same.
-_SCENES_KEPT = 64
+#: Laws cached in addition to those of the samples being decoded.
+_LAWS_CACHED = 64
+#: Canvases cached per sample: many settings begin with the same ones.
+_WINDOWS_CACHED = 64
 
 Method = Literal["exact", "greedy"]
 
@@ -58,12 +58,12 @@ Method = Literal["exact", "greedy"]
 class Information(Decoder):
     """Commit, in every state, a set whose total correlation is at most ``eps`` bits.
 
-    The context is what stands on the canvas; the law is that of the right answers at the
-    level of tokens.  Every certain position goes along for free, so a window of n takes at
-    most n steps.  Of all such policies this is the one with the fewest expected steps,
-    where that can be computed: see :meth:`method_for`.  Each block of a blockwise decode is
-    planned for itself, which loses nothing: what is known when a block begins does not
-    depend on how the blocks before it were filled.
+    The context is the canvas; the law is that of the right answers at the level of tokens.
+    Certain positions are written at no cost, so a window of n takes at most n steps.  Of all such
+    policies this is the one with the fewest expected steps, where that can be computed: see
+    :meth:`method_for`.  Each block of a blockwise decode is planned by itself, which loses
+    nothing: the context of a block does not depend on the order in which the blocks before it
+    were filled.
 
     Attributes:
         eps: Most bits per step, in [0, inf).  At 0 only independent symbols are written
@@ -94,33 +94,33 @@ class Information(Decoder):
                 f"method must be 'auto', 'exact' or 'greedy', got method={self.method!r}"
             )
 
-    def start(self, view: View) -> _Course:
-        """Return the course of one sample, with the policy for its first window.
+    def start(self, view: View) -> _DecodeState:
+        """Return the state of one decode, with the policy for its first window.
 
         Raises:
             OverLimitError: ``method`` is ``exact`` and the law is over the limit.
         """
-        policy = self._policy(_seen(view))
-        return _Course(view.window, policy, "greedy" if policy is None else "exact")
+        policy = self._policy(_window_law(view))
+        return _DecodeState(view.window, policy, "greedy" if policy is None else "exact")
 
-    def step(self, state: _Course, view: View, statistics: Statistics) -> Update:
+    def step(self, state: _DecodeState, view: View, statistics: Statistics) -> Update:
         """Commit the predicted tokens at the positions that the policy chooses."""
-        scene = _seen(view)
+        window_law = _window_law(view)
         if state.window != view.window:
-            state.window, state.policy = view.window, self._policy(scene)
+            state.window, state.policy = view.window, self._policy(window_law)
             state.method = "greedy" if state.policy is None else state.method
         write = np.zeros(len(view.canvas), dtype=bool)
-        write[self._chosen(state.policy, scene)] = True
+        write[self._chosen(state.policy, window_law)] = True
         return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
 
-    def note(self, state: _Course) -> str:
-        """Return which policy decoded the sample; greedy if any of its windows was."""
+    def note(self, state: _DecodeState) -> str:
+        """Return the name of the policy; greedy if any window was decoded greedily."""
         return f"{state.method} policy"
 
     def method_for(self, prompt: Prompt) -> Method:
-        """Return which method decodes this sample: ``exact`` or ``greedy``.
+        """Return the method that decodes this sample: ``exact`` or ``greedy``.
 
-        It can be told again from a record alone, whose task, seed and index draw the sample
+        A record suffices to compute it again, since its task, seed and index draw the sample
         again.  With ``block_length``, this is for a whole canvas.
         """
         return "greedy" if self._policy(_at_start(prompt)) is None else "exact"
@@ -129,34 +129,35 @@ class Information(Decoder):
         """Return the expected model calls on a whole canvas, for a draw from the law.
 
         Returns:
-            Steps; None where the policy is greedy, which knows no expectation.
+            Steps; None for the greedy policy, which has no known expectation.
         """
         policy = self._policy(_at_start(prompt))
         return None if policy is None else policy.expected_steps
 
-    def _policy(self, scene: _Scene) -> Policy | None:
+    def _policy(self, window_law: _WindowLaw) -> Policy | None:
         """Return the exact policy from here on; None for the greedy one."""
         if self.method == "greedy":
             return None
-        start = None if scene.state is None else scene.state.canonical.state
+        start = None if window_law.state is None else window_law.state.canonical.state
         policy = policy_within(start, self.eps, CHOICE_LIMIT)
         if policy is None and self.method == "exact":
             raise OverLimitError(
                 f"information:eps={self.eps},method=exact would look at more than "
                 f"{CHOICE_LIMIT:,} pairs of a state and a set, over the limit, for a law of "
-                f"{scene.answers:,} right answers; take method=auto or greedy, or a smaller size"
+                f"{window_law.answers:,} right answers; take method=auto or greedy, or a "
+                "smaller size"
             )
         return policy
 
-    def _chosen(self, policy: Policy | None, scene: _Scene) -> list[int]:
-        if scene.state is None:
-            return scene.certain
-        # Off the law no policy leads to a right answer, and none was computed.
-        if policy is not None and scene.on_law:
-            choice = policy(scene.state)
+    def _chosen(self, policy: Policy | None, window_law: _WindowLaw) -> list[int]:
+        if window_law.state is None:
+            return window_law.certain
+        # If no right answer agrees with the canvas, there is no policy for it.
+        if policy is not None and window_law.on_law:
+            choice = policy(window_law.state)
         else:
-            choice = largest_set(scene.state, self.eps)
-        return [*scene.certain, *_positions(choice, scene.classes)]
+            choice = largest_set(window_law.state, self.eps)
+        return [*window_law.certain, *_positions(choice, window_law.classes)]
 
 
 @DECODERS.register("label")
@@ -164,9 +165,9 @@ class Information(Decoder):
 class Label(Decoder):
     """Commit the largest set of predicted tokens that agree with one right answer.
 
-    The answer must agree with what stands on the canvas; of equally good ones the one
-    listed first is taken.  Where the predictions agree with no such answer anywhere, any
-    commit is a mistake, and the surest position is committed, the lowest index on ties.
+    The answer must agree with the canvas; ties go to the answer listed first.  If the predictions
+    agree with no such answer anywhere, any commit is a mistake, and the position with the
+    highest confidence is committed, the lowest index on ties.
     Every step commits at least one position, so a window of n takes at most n steps.
     """
 
@@ -175,13 +176,13 @@ class Label(Decoder):
 
     def start(self, view: View) -> None:
         """Refuse a sample whose right answers cannot be listed or laid out."""
-        _laid_out(view.prompt)
+        _canvas_answers(view.prompt)
 
     def step(self, state: None, view: View, statistics: Statistics) -> Update:  # noqa: ARG002
         """Commit the predicted tokens at the positions on which one answer agrees most."""
         if statistics.confidence is None:
             raise DecoderError("a decoder reads a statistic that its needs do not name")
-        law, is_open = _laid_out(view.prompt), _array(view.open)
+        law, is_open = _canvas_answers(view.prompt), _array(view.open)
         alive, _ = law.surviving(_array(view.canvas))
         token = law.read(_array(statistics.token[0]))
         places = np.flatnonzero(is_open)
@@ -194,15 +195,15 @@ class Label(Decoder):
         return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
 
 
-class _Scene(NamedTuple):
-    """What the law says of the open positions of one window.
+class _WindowLaw(NamedTuple):
+    """The open positions of one window under the law.
 
     Attributes:
-        certain: Positions at which the answers that are left agree.
-        state: What is uncertain; None if nothing is.
-        classes: The positions that each column of the state stands for.
-        on_law: Whether any right answer fits the canvas.
-        answers: How many answers are left.
+        certain: positions at which the remaining answers agree.
+        state: the uncertain positions; None if there are none.
+        classes: canvas positions of each column of the state.
+        on_law: True if a right answer agrees with the canvas.
+        answers: number of remaining answers.
     """
 
     certain: list[int]
@@ -213,13 +214,13 @@ class _Scene(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Course:
-    """How one sample is decoded.
+class _DecodeState:
+    """State of one decode.
 
     Attributes:
-        window: The active one.
-        policy: The exact one for that window; None for the greedy one.
-        method: ``greedy`` if that was the policy of any window so far.
+        window: the active window.
+        policy: exact policy for that window; None for the greedy one.
+        method: ``greedy`` if any window so far was decoded greedily.
     """
 
     window: tuple[int, int]
@@ -228,16 +229,16 @@ class _Course:
 
 
 @dataclass(frozen=True, eq=False)
-class _LaidOut:
+class _CanvasAnswers:
     """The right answers of one sample on its canvas.
 
     Attributes:
-        rows: Token ids, in the order in which the answers are listed.
-        weights: A positive whole number for each.
+        rows: token ids, in the order in which the answers are listed.
+        weights: a positive whole number for each answer.
         open: True where a decoder writes.
-        mask_id: The id of an open position.
-        end_id: What the rows hold behind an answer.
-        stop_ids: What may stand there as well.
+        mask_id: id of an open position.
+        end_id: id that fills the rows after an answer.
+        stop_ids: other ids that end a reply.
     """
 
     rows: Int[np.ndarray, "answers length"]
@@ -246,7 +247,7 @@ class _LaidOut:
     mask_id: int
     end_id: int
     stop_ids: tuple[int, ...] = ()
-    _scenes: OrderedDict[tuple[bytes, bytes], _Scene] = field(default_factory=OrderedDict)
+    _windows: OrderedDict[tuple[bytes, bytes], _WindowLaw] = field(default_factory=OrderedDict)
 
     @cached_property
     def symbols(self) -> Int[np.ndarray, "length answers"]:
@@ -257,40 +258,40 @@ class _LaidOut:
     def surviving(
         self, canvas: Int[np.ndarray, " length"]
     ) -> tuple[Int[np.ndarray, " surviving"], bool]:
-        """Return which answers agree with ``canvas`` most, and whether any agrees everywhere."""
+        """Return the answers that agree with ``canvas`` most, and True if they agree everywhere."""
         written = np.flatnonzero(self.open & (canvas != self.mask_id))
         agreements = (self.rows[:, written] == self.read(canvas)[written]).sum(axis=1)
         most = agreements.max()
         return np.flatnonzero(agreements == most), bool(most == len(written))
 
     def read(self, ids: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
-        """Return ``ids`` with whatever ends a reply as the end-of-text of the rows."""
+        """Return ``ids`` with every end of a reply as the end-of-text of the rows."""
         return np.where(np.isin(ids, self.stop_ids), self.end_id, ids)
 
-    def scene(
+    def window_law(
         self, canvas: Int[np.ndarray, " length"], is_open: Bool[np.ndarray, " length"]
-    ) -> _Scene:
-        """Return what the answers that are left say of the open positions of a window."""
+    ) -> _WindowLaw:
+        """Return the open positions of a window under the remaining answers."""
         key = canvas.tobytes(), is_open.tobytes()
-        if key not in self._scenes:
-            while len(self._scenes) >= _SCENES_KEPT:
-                self._scenes.popitem(last=False)
-            self._scenes[key] = self._new_scene(canvas, is_open)
-        return self._scenes[key]
+        if key not in self._windows:
+            while len(self._windows) >= _WINDOWS_CACHED:
+                self._windows.popitem(last=False)
+            self._windows[key] = self._new_window_law(canvas, is_open)
+        return self._windows[key]
 
-    def _new_scene(
+    def _new_window_law(
         self, canvas: Int[np.ndarray, " length"], is_open: Bool[np.ndarray, " length"]
-    ) -> _Scene:
+    ) -> _WindowLaw:
         alive, on_law = self.surviving(canvas)
         places = np.flatnonzero(is_open)
         symbols, weights = self.symbols[places[:, None], alive], self.weights[alive]
         if len(places) < (canvas == self.mask_id).sum():
-            # Answers that differ outside the window only are one here.
+            # Answers that differ only outside the window count as one.
             symbols, group = np.unique(symbols, axis=1, return_inverse=True)
             weights = np.bincount(group.ravel(), weights).astype(np.int64)
         state, classes = reduced(symbols, weights)
         uncertain = {position for members in classes for position in members}
-        return _Scene(
+        return _WindowLaw(
             certain=[int(place) for at, place in enumerate(places) if at not in uncertain],
             state=state,
             classes=tuple(tuple(int(places[at]) for at in members) for members in classes),
@@ -299,23 +300,23 @@ class _LaidOut:
         )
 
 
-#: What depends on a prompt only; dropped with it.
-_BY_PROMPT: WeakKeyDictionary[Prompt, _LaidOut] = WeakKeyDictionary()
-#: The latest of them, for tasks that ask the same of everybody.
-_LATEST: OrderedDict[object, _LaidOut] = OrderedDict()
+#: Answers by prompt; dropped with the prompt.
+_BY_PROMPT: WeakKeyDictionary[Prompt, _CanvasAnswers] = WeakKeyDictionary()
+#: The latest ones, for tasks whose samples are all the same.
+_LATEST: OrderedDict[object, _CanvasAnswers] = OrderedDict()
 
 
-def _laid_out(prompt: Prompt) -> _LaidOut:
+def _canvas_answers(prompt: Prompt) -> _CanvasAnswers:
     law = _BY_PROMPT.get(prompt)
     if law is None:
         law = _BY_PROMPT[prompt] = _shared(prompt)
     return law
 
 
-def _shared(prompt: Prompt) -> _LaidOut:
+def _shared(prompt: Prompt) -> _CanvasAnswers:
     key = prompt.codec, prompt.answers, tuple(prompt.canvas.tolist())
     if key not in _LATEST:
-        _LATEST[key] = _LaidOut(
+        _LATEST[key] = _CanvasAnswers(
             rows=lay_out(prompt, prompt.answers).numpy(),
             weights=np.array(prompt.answers.weights),
             open=_array(prompt.open),
@@ -324,21 +325,21 @@ def _shared(prompt: Prompt) -> _LaidOut:
             stop_ids=tuple(prompt.codec.stop_ids),
         )
     _LATEST.move_to_end(key)
-    while len(_LATEST) > _LAWS_KEPT:
+    while len(_LATEST) > _LAWS_CACHED:
         _LATEST.popitem(last=False)
     return _LATEST[key]
 
 
-def _seen(view: View) -> _Scene:
-    return _laid_out(view.prompt).scene(_array(view.canvas), _array(view.open))
+def _window_law(view: View) -> _WindowLaw:
+    return _canvas_answers(view.prompt).window_law(_array(view.canvas), _array(view.open))
 
 
-def _at_start(prompt: Prompt) -> _Scene:
-    return _laid_out(prompt).scene(_array(prompt.canvas), _array(prompt.open))
+def _at_start(prompt: Prompt) -> _WindowLaw:
+    return _canvas_answers(prompt).window_law(_array(prompt.canvas), _array(prompt.open))
 
 
 def _positions(choice: Choice, classes: tuple[tuple[int, ...], ...]) -> list[int]:
-    """Return the positions of the canvas that ``choice`` means."""
+    """Return the canvas positions of ``choice``."""
     if choice.whole:
         return [position for members in classes for position in members]
     counts = Counter(choice.columns)

@@ -1,15 +1,15 @@
-"""Tell when two laws are the same but for names: of symbols, positions and answers.
+"""Canonical forms of laws, equal only for laws that differ in names and order alone.
 
-What can come of a law depends on which answers agree where, and on nothing else.  Putting a
-table into a form that depends on as little as possible of the order in which it happens to
-stand lets dynamic programming solve each kind of law once: of the thousands of states that
-filling a Latin square of size 4 leads to, fewer than 200 are different.
+The future of a law depends on which answers agree where, and on nothing else.  A form
+that depends as little as possible on the order of rows and columns lets dynamic programming solve
+each kind of law once: of the thousands of states of a Latin square of size 4, fewer than 200 are
+different.
 
-The form is found as programs for graph isomorphism do: answers and positions get colours,
-which are refined by the colours of what they meet until nothing changes; where a tie is
-left, one of the tied is singled out and the refinement goes on.  Which of them is not tried
-out, so two laws that are the same may now and then get two forms, which costs time only.
-Two that differ never get one: the form is the whole table.
+The method is that of programs for graph isomorphism: answers and positions get colours, which are
+refined by the colours of their neighbours until nothing changes; among ties, one is singled out
+and the refinement continues.  The choice among ties is not searched, so two equal laws may
+occasionally get two forms, which only costs time.  Two different laws never share a form, because
+the form is the whole table.
 
 Source: McKay and Piperno (2014), "Practical graph isomorphism, II", section 2, for colour
 refinement and singling out; the mixing is SplitMix64, Steele, Lea and Flood (2014).
@@ -24,10 +24,10 @@ from jaxtyping import Float, Int, UInt64
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-#: Probabilities count as equal when they agree to so many digits.
+#: Digits to which equal probabilities agree.
 _DIGITS = 12
 
-#: A table without the names of what stands in it.
+#: A table without the names of its symbols, positions and answers.
 Form = tuple[bytes, bytes, int]
 
 
@@ -39,9 +39,9 @@ def form(
     """Return a value that only laws which differ in nothing but names have in common.
 
     Args:
-        codes: Symbols, numbered from 0 at each position, every number in use.
-        sizes: How many symbols each position has.
-        shares: The probability of each answer.
+        codes: symbols, numbered from 0 at each position, every number in use.
+        sizes: number of different symbols at each position.
+        shares: probability of each answer.
     """
     colours = _Colours(codes, sizes, shares)
     colours.settle()
@@ -74,8 +74,8 @@ class _Colours:
     def settle(self) -> None:
         """Refine, and single out, until all positions and all or many answers differ."""
         self._refine()
-        # What is singled out settles others with it, so that few rounds are enough but for
-        # answers that share nothing; those keep the order in which they stand.
+        # Singling out one resolves other ties, so that few rounds are enough, except for answers
+        # that share nothing, which keep their order.
         for _ in self.positions:
             tied = _tied(self.positions)
             if tied is None:
@@ -100,15 +100,15 @@ class _Colours:
             self.answers = _mixed(self.answers * _STEP + seen[self._cells].sum(axis=1))
 
 
-def _tied(colours: UInt64[np.ndarray, " things"]) -> int | None:
-    """Return one thing that shares its colour; None if all differ."""
+def _tied(colours: UInt64[np.ndarray, " elements"]) -> int | None:
+    """Return the index of an element that shares its colour; None if all differ."""
     different, counts = np.unique(colours, return_counts=True)
     if len(different) == len(colours):
         return None
     return int(np.flatnonzero(colours == different[counts > 1][0])[0])
 
 
-def _different(colours: UInt64[np.ndarray, " things"]) -> int:
+def _different(colours: UInt64[np.ndarray, " elements"]) -> int:
     ordered = np.sort(colours)
     return 1 + int((ordered[1:] != ordered[:-1]).sum())
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.replay.gallery import Gallery, gallery_of
 from parallelbench.analysis.report.columns import PLAIN_COLUMNS
 from parallelbench.analysis.report.page import (
@@ -154,7 +154,7 @@ def _rendered(template: str, script: str, **content: Any) -> str:
         orders={},
         marks=[],
         columns=PLAIN_COLUMNS,
-        aside=Beside(),
+        aside=DerivedFigures(),
         script=Markup(script),  # noqa: S704  our own
         script_digest=content_digest(script),
         **content,

@@ -7,7 +7,7 @@ import pytest
 
 from parallelbench.analysis.commands import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results.intervals import Interval
 from parallelbench.results.result import average_over_tasks

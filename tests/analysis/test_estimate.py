@@ -11,7 +11,6 @@ from parallelbench.analysis.theory.estimate import (
     ORDERS,
     data_dependence,
     dependence,
-    pairwise_information,
     reference_of,
 )
 from parallelbench.decode.loop import look
@@ -94,28 +93,6 @@ def test_the_standard_error_is_that_of_repeated_estimates(ideal):
     spread = np.std([one.bits for one in found], ddof=1)
     assert spread == pytest.approx(np.mean([one.standard_error for one in found]), rel=0.4)
     assert spread > 0.01
-
-
-def test_pairs_are_those_of_the_law(ideal, rng):
-    for text in ("choices/sum", "choices/roster", "list_operations/shuffle:length=3"):
-        prompt = prompt_of(text, ideal)
-        law = law_of(prompt)
-        found = pairwise_information(ideal, prompt, rng, positions=law.varying, count=60)
-        truth = exact.pairwise_information(law.only(law.varying))
-        assert found.positions == law.varying
-        assert (np.abs(found.bits - truth) <= 5 * found.standard_error + 1e-3).all()
-        assert (np.diag(found.standard_error) == 0).all()
-
-
-def test_pairs_take_one_row_for_each_position_and_draw(rng):
-    model = ToyNetwork(scale=0.1)
-    (prompt,) = prompts(model.codec)
-    found = pairwise_information(model, prompt, rng, count=2, batch_size=5)
-    assert found.rows <= 1 + 2 * 6
-    assert found.rows == sum(map(len, model.calls))
-    assert found.calls == len(model.calls) == 1 + math.ceil((found.rows - 1) / 5)
-    (alone,) = pairwise_information(model, prompt, rng, positions=[2], count=2).bits
-    assert alone == pytest.approx(found.bits[2, 2])
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -244,8 +221,6 @@ def test_what_cannot_be_estimated_is_refused(ideal, rng):
         dependence(ideal, prompt, rng, canvas=canvas, positions=[3])
     with pytest.raises(ValueError, match="at least 2 completions, got 1"):
         dependence(ideal, prompt, rng, count=1)
-    with pytest.raises(ValueError, match="at least 2 draws, got 0"):
-        pairwise_information(ideal, prompt, rng, count=0)
     with pytest.raises(ValueError, match="at least 2 references, got 1"):
         data_dependence(ideal, [reference_of(prompt)], rng)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):

@@ -19,7 +19,7 @@ from parallelbench.analysis.figures.plots import (
     speeds_figure,
     task_figure,
 )
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results.intervals import Interval
 from parallelbench.results.result import average_over_tasks

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -13,8 +13,6 @@ from parallelbench.analysis.measures.statistics import (
     bonett_price,
     bootstrap_mean,
     clopper_pearson,
-    clustered_standard_error,
-    estimated_dependence,
     mcnemar,
     mcnemar_of,
     pair,
@@ -284,28 +282,6 @@ def test_the_middle_95_percent():
     assert percentile_interval(np.arange(1001.0)) == pytest.approx((25, 975))
 
 
-@given(st.lists(st.floats(-10, 10), min_size=2, max_size=20))
-def test_without_repeats_the_clustered_error_is_the_usual_one(values):
-    found = clustered_standard_error(np.array(values), np.arange(len(values)))
-    assert found == pytest.approx(stats.sem(values), abs=1e-9)
-
-
-def test_repeats_that_are_copies_add_nothing_to_the_clustered_error():
-    values = np.array([1.0, 0.0, 0.0, 1.0, 1.0])
-    copied = clustered_standard_error(np.repeat(values, 4), np.repeat(list("abcde"), 4))
-    assert copied == pytest.approx(stats.sem(values))
-
-
-def test_the_clustered_error_by_hand():
-    # Mean 3; cluster sums of residuals -3, 1, 2; 3/2 * 14 under the root, over 4 decodes.
-    found = clustered_standard_error(np.array([1.0, 2.0, 4.0, 5.0]), np.array([0, 0, 1, 2]))
-    assert found == pytest.approx(math.sqrt(1.5 * 14) / 4)
-
-
-def test_a_single_cluster_says_nothing_of_its_error():
-    assert clustered_standard_error(np.array([0.0, 1.0]), np.array([7, 7])) is None
-
-
 # Pairs of records
 
 
@@ -362,103 +338,3 @@ def test_a_side_that_mixes_settings_is_refused():
 def test_samples_of_two_seeds_are_not_paired():
     with pytest.raises(IncompleteSweepError, match="give every run the same seed"):
         pair(side("a", {0: 1.0}), side("b", {0: 1.0}, sample_digest="another"))
-
-
-# Dependence
-
-
-def test_coins_that_agree_share_one_bit():
-    answers = np.array([["heads", "heads"], ["tails", "tails"]] * 20)
-    found = estimated_dependence(answers, permutations=200)
-    assert found.plug_in_bits == pytest.approx(1)
-    # Two marginals and the joint have two outcomes each: (1 + 1 - 1) / (2 N ln 2).
-    assert found.corrected_bits == pytest.approx(1 + 1 / (2 * 40 * math.log(2)))
-    assert found.p_value == pytest.approx(1 / 201)
-    assert found.standard_error_bits == 0
-    assert (found.samples, found.permutations) == (40, 200)
-
-
-def test_one_position_depends_on_nothing():
-    found = estimated_dependence(np.array([[1], [2], [2]]), permutations=10)
-    assert (found.plug_in_bits, found.corrected_bits, found.p_value) == (0, 0, 1)
-
-
-def test_a_full_table_of_answers_is_independent():
-    answers = np.array(list(itertools.product(range(3), repeat=3)))
-    found = estimated_dependence(answers, permutations=50)
-    assert found.plug_in_bits == pytest.approx(0, abs=1e-12)
-    assert found.p_value == 1
-    # Three marginals of 3 outcomes, 27 answers: the corrected estimate overshoots below 0.
-    assert found.corrected_bits == pytest.approx((6 - 26) / (2 * 27 * math.log(2)))
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 1)), min_size=2, max_size=25
-    )
-)
-def test_the_plug_in_is_the_sum_of_marginal_entropies_less_the_joint(rows):
-    answers = np.array(rows)
-
-    def entropy(symbols):
-        counts = np.unique(symbols, axis=0, return_counts=True)[1]
-        return stats.entropy(counts, base=2), len(counts) - 1
-
-    parts = [entropy(column) for column in answers.T]
-    joint = entropy(answers)
-    plug_in = sum(bits for bits, _ in parts) - joint[0]
-    extra = (sum(outcomes for _, outcomes in parts) - joint[1]) / (2 * len(rows) * math.log(2))
-    found = estimated_dependence(answers, permutations=5)
-    assert found.plug_in_bits == pytest.approx(plug_in, abs=1e-9)
-    assert found.corrected_bits == pytest.approx(plug_in + extra, abs=1e-9)
-    assert found.plug_in_bits >= 0
-
-
-def copies(rng, count, share):
-    """Two fair coins; the second copies the first with chance ``share``."""
-    first, fresh = rng.integers(0, 2, (2, count))
-    return np.column_stack([first, np.where(rng.random(count) < share, first, fresh)])
-
-
-def test_the_correction_takes_off_the_bias_and_the_interval_covers():
-    agree = 0.5 + 0.6 / 2
-    truth = 1 - stats.entropy([agree, 1 - agree], base=2)
-    rng = np.random.default_rng(6)
-    found = [estimated_dependence(copies(rng, 150, 0.6), permutations=1) for _ in range(300)]
-    plug_in = np.mean([f.plug_in_bits for f in found]) - truth
-    corrected = np.mean([f.corrected_bits for f in found]) - truth
-    # First order: (K_joint - 1 - sum(K_j - 1)) / (2 N ln 2) = 1 / (300 ln 2) = 0.0048.
-    assert plug_in == pytest.approx(0.0048, abs=0.008)
-    assert abs(corrected) < 0.008
-    assert corrected < plug_in
-    covered = np.mean([f.interval.low <= truth <= f.interval.high for f in found])
-    assert 0.91 <= covered <= 0.98
-
-
-def test_the_permutation_test_rejects_independence_as_rarely_as_it_says():
-    rng = np.random.default_rng(7)
-    found = [
-        estimated_dependence(rng.integers(0, 3, (25, 3)), permutations=39).p_value
-        for _ in range(200)
-    ]
-    assert np.mean(np.array(found) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 200)
-    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.12)
-
-
-def test_the_permutation_test_sees_dependence():
-    answers = copies(np.random.default_rng(8), 60, 0.8)
-    assert estimated_dependence(answers, permutations=99).p_value == pytest.approx(0.01)
-
-
-def test_long_answers_do_not_overflow():
-    rng = np.random.default_rng(9)
-    answers = rng.integers(0, 10**6, (30, 40))
-    found = estimated_dependence(answers, permutations=2)
-    assert found.plug_in_bits == pytest.approx(39 * math.log2(30), rel=1e-3)
-
-
-@pytest.mark.parametrize(("shape", "permutations"), [((1, 3), 9), ((4, 0), 9), ((4, 3), 0)])
-def test_too_little_for_an_estimate_is_refused(shape, permutations):
-    with pytest.raises(ValueError, match="an estimate needs at least 2 answers"):
-        estimated_dependence(np.zeros(shape, dtype=int), permutations=permutations)

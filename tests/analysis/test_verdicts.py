@@ -9,9 +9,9 @@ from parallelbench.analysis.judging.calibration_set import SHIPPED
 from parallelbench.analysis.judging.judges import Calibration, JudgeError, corrected_rate
 from parallelbench.analysis.judging.verdicts import (
     Item,
-    agreement_table,
     by_kind,
     calibration_of,
+    kind_table,
     passed_of,
     read_items,
     written,
@@ -91,7 +91,7 @@ def test_texts_with_commas_quotes_and_line_breaks_come_through(write):
         ("a.csv", "verdict\npass\nmaybe\n", "line 3: verdict must be pass or fail, got 'maybe'"),
         ("a.csv", "text,label\nYes, it is.,good\n", "line 2 has 3 cells, but the header names 2"),
         ("a.csv", 'text,label\n"A,good\n', "is no CSV"),
-        ("a.csv", "text,label\nA,good\nB,bad\nA,bad\n", "line 4 labels a text otherwise than"),
+        ("a.csv", "text,label\nA,good\nB,bad\nA,bad\n", "line 4 labels a text differently from"),
         ("a.jsonl", '{"label": "good"}\n{"label": \n', "line 2 is no JSON"),
         ("a.jsonl", '{"label": "good"}\n["good"]\n', "line 2 must be a JSON object"),
         ("a.jsonl", '{"label": "good"}\n{"labels": 1}\n', "line 2: no column is called 'labels'"),
@@ -172,7 +172,7 @@ def test_the_table_has_a_line_for_each_kind_and_a_column_for_each_judge():
     clean = Item(text=None, label=True, verdict=True, kind="clean", judge=None, where="here")
     glued = replace(clean, label=False, kind="glued")
     one, two = [clean, glued], [clean, replace(glued, verdict=False)]
-    lines = agreement_table(by_kind({"lax": one, "strict": two})).splitlines()
+    lines = kind_table(by_kind({"lax": one, "strict": two})).splitlines()
     assert lines[0] == "| kind | examples | right is | lax | strict |"
     assert lines[2] == "| clean | 1 | pass | 100 (21 to 100) | 100 (21 to 100) |"
     assert lines[3] == "| glued | 1 | fail | 0 (0 to 79) | 100 (21 to 100) |"

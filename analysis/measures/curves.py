@@ -1,4 +1,4 @@
-"""Which decoder settings form one curve, and its looks, the same in every figure.
+"""Curves: decoder settings that form one family, with the same look in every figure.
 
 Settings of one decoder that differ in a single numeric field, the *dial*, are points of
 one curve: ``confidence:k=1``, ``:k=2`` and ``:k=4`` trade accuracy for speed by ``k``.
@@ -16,19 +16,18 @@ from typing import Any, NamedTuple
 from parallelbench.decoder import Decoder
 from parallelbench.results.result import Result
 
-#: Of text and axes; it also stands for the black of the palette, so that it turns light
-#: on a dark page.
+#: Colour of text and axes, and the black of the palette, so that both turn light on a dark page.
 INK = "#1f2430"
 
 #: Okabe and Ito (2008), "Color universal design", distinct for every kind of colour
 #: vision; without the yellow, which does not show on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-#: Of models in one figure; dotted is the ideal model behind them.
+#: Lines of the models in one figure; the ideal model in the background is dotted.
 _LINES = ("-", (0, (5.0, 1.5)), (0, (5.0, 1.2, 1.0, 1.2)), (0, (2.0, 1.2)))
 
-#: Share of the circle of hues between two computed colours: no number of steps of the golden
-#: ratio comes back to where it was.
+#: Share of the circle of hues between two computed colours: multiples of the golden ratio never
+#: repeat a hue.
 _HUE_STEP = (5**0.5 - 1) / 2
 #: Relative luminances (WCAG 2.2) of computed colours in turn: from 0.12 to 0.3, a contrast of
 #: 3 with a white page and with a dark one.
@@ -40,14 +39,14 @@ _SHARED = frozenset(field.name for field in dataclasses.fields(Decoder))
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A family of decoder settings and how it is drawn.
+    """A family of decoder settings and its look in figures.
 
     Attributes:
-        label: For the legend.
-        colour: Hexadecimal.
-        marker: As matplotlib names it.
-        oracle: Whether the decoder was told the right answers: drawn dashed and hollow.
-        line: As matplotlib names it; None for the usual one.
+        label: text in the legend.
+        colour: hexadecimal colour.
+        marker: matplotlib's name of the marker.
+        oracle: True if the decoder was given the right answers: drawn dashed and hollow.
+        line: matplotlib's line style; None for the default.
     """
 
     label: str
@@ -58,13 +57,13 @@ class Curve:
 
 
 class Overlay(NamedTuple):
-    """How several models look in one figure.
+    """The look of several models in one figure.
 
     Attributes:
-        curves: By model and ``decoder_label``.
-        behind: Of the ideal model behind them, by ``decoder_label``.
-        legend: What the figure explains.
-        apart: Whether each family of settings needs a panel of its own.
+        curves: curves by model and ``decoder_label``.
+        behind: curves of the ideal model in the background, by ``decoder_label``.
+        legend: entries of the legend.
+        apart: True if each family of settings needs a panel of its own.
     """
 
     curves: Mapping[tuple[str, str], Curve]
@@ -77,7 +76,7 @@ def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
     """Return the curve that each decoder setting belongs to, by ``decoder_label``.
 
     Args:
-        results: All of a run, so that a decoder looks alike in all figures of the run.
+        results: all results of a run, so that a decoder looks the same in all its figures.
     """
     settings = {result.decoder_label: result for result in results}
     dials = _dials(settings.values())
@@ -92,14 +91,14 @@ def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
 
 
 def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overlay:
-    """Return how the models of ``results`` are drawn into one figure.
+    """Return the look of the models of ``results`` in one figure.
 
-    A colour is a family of settings, and a marker with a line a model, as long as there are
-    colours enough.  Else each family has a panel, and a colour, marker and line are a model.
+    While there are enough colours, a colour is a family of settings, and a marker with a line is
+    a model.  Otherwise each family has a panel, and a colour with marker and line is a model.
 
     Args:
-        results: Of at least two models.
-        curves: Of the whole run; see :func:`curves_of`.
+        results: results of at least two models.
+        curves: curves of the whole run; see :func:`curves_of`.
     """
     models = list(dict.fromkeys(result.model for result in results))
     families = list(dict.fromkeys(curves[result.decoder_label] for result in results))
@@ -134,7 +133,7 @@ def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overla
 def colour_of(number: int) -> str:
     """Return the colour of the curve with this number, from 0: no two have the same.
 
-    The first are Okabe and Ito's; behind them the hues are spread by the golden ratio.
+    The first are Okabe and Ito's; further hues are spread by the golden ratio.
 
     Example:
         >>> len({colour_of(number) for number in range(200)})
@@ -145,7 +144,7 @@ def colour_of(number: int) -> str:
     luminance = _LUMINANCES[number % len(_LUMINANCES)]
     saturation = _SATURATIONS[number % len(_SATURATIONS)]
     low, high = 0.0, 1.0
-    for _ in range(16):  # to less than what 256 shades can tell
+    for _ in range(16):  # finer than 256 shades
         lightness = (low + high) / 2
         shares = colorsys.hls_to_rgb(number * _HUE_STEP % 1, lightness, saturation)
         low, high = (lightness, high) if _luminance(shares) < luminance else (low, lightness)

@@ -1,9 +1,8 @@
-"""Several runs side by side: which may be looked at together, and all of them as one.
+"""Several runs reported as one, with the checks that make them comparable.
 
-Runs are comparable where they asked the same: a task in the same version and, with the same
-seed, the same samples.  Everything else is refused in a sentence that names both, or kept
-apart.  A decode that two of them hold is the same decode: it is counted once where both say
-the same of it, and refused where they do not.
+Runs are comparable if they have the same versions of their tasks and, with the same seed, the same
+samples.  Other runs are refused with an error that names both, or kept apart.  A decode that two
+runs hold is counted once if both records agree, and refused if they differ.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from parallelbench.run.rundir import RecordPlace, RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting
 
-#: What makes runs comparable: the seed, and the version of every task by its name.
+#: The seed, and the version of every task by its name: runs with equal ones are comparable.
 Question = tuple[int, Mapping[str, int]]
 
 
 def open_runs(paths: Sequence[Path], advice: str) -> list[RunDirectory]:
-    """Return the runs in ``paths``, which ask the same of their models.
+    """Return the runs in ``paths``, which have the same seed and task versions.
 
     Args:
-        paths: Run directories.
-        advice: What to do where they do not: the end of the error's sentence.
+        paths: run directories.
+        advice: remedy that ends the error message.
 
     Raises:
-        RunFileError: A folder holds no run, or two have another seed or another version of a
-            task.
+        RunFileError: a directory holds no run, or two runs differ in the seed or in the version
+            of a task.
     """
-    # Before they are opened: a version that is not the installed one is refused there.
-    asked = {path: question_of(path) for path in dict.fromkeys(paths)}
-    for (path, question), (other, another) in itertools.combinations(asked.items(), 2):
-        told = difference_of(str(path), question, str(other), another)
-        if told is not None:
-            raise RunFileError(f"{told}; {advice}")
+    # Before they are opened: opening refuses a version that is not installed.
+    questions = {path: question_of(path) for path in dict.fromkeys(paths)}
+    for (path, question), (other, another) in itertools.combinations(questions.items(), 2):
+        difference = difference_of(str(path), question, str(other), another)
+        if difference is not None:
+            raise RunFileError(f"{difference}; {advice}")
     return [RunDirectory.open(path) for path in paths]
 
 
 def open_apart(paths: Sequence[Path]) -> list[list[RunDirectory]]:
-    """Return the runs in ``paths`` in groups that ask the same, in any version of the tasks.
+    """Return the runs in ``paths`` in groups of comparable runs, with any task versions.
 
     Raises:
         RunFileError: A folder holds no run, or its run file is malformed.
@@ -77,13 +76,13 @@ def question_of(path: Path) -> Question:
 
 
 def difference_of(first: str, before: Question, second: str, after: Question) -> str | None:
-    """Return in words why two runs met different samples or marks; None if they did not.
+    """Return the difference of two runs as a sentence; None if they are comparable.
 
     Args:
-        first: What to call the first run.
-        before: What it asked.
-        second: What to call the other.
-        after: What that asked.
+        first: name of the first run.
+        before: its seed and task versions.
+        second: name of the second run.
+        after: its seed and task versions.
     """
     for task in sorted(before[1].keys() & after[1].keys()):
         if before[1][task] != after[1][task]:
@@ -101,26 +100,26 @@ def difference_of(first: str, before: Question, second: str, after: Question) ->
 
 @dataclass(frozen=True)
 class JoinedRuns(RunDirectory):
-    """Several runs as one, whose report has a folder of its own.
+    """Several runs as one, whose report has a directory of its own.
 
     Attributes:
-        path: Of that folder; nothing but the report is written into it.
-        runfile: All that any of the runs asks for.
-        runs: The runs, which ask the same of their models.
+        path: directory of the report; nothing else is written into it.
+        runfile: union of the run files.
+        runs: the runs, which are comparable.
     """
 
     runs: tuple[RunDirectory, ...] = ()
 
     @classmethod
     def of(cls, runs: Sequence[RunDirectory], path: Path) -> JoinedRuns:
-        """Return ``runs`` as one.
+        """Join ``runs`` into one.
 
         Args:
-            runs: As :func:`open_runs` gives them.
-            path: Where the report goes.
+            runs: comparable runs, see :func:`open_runs`.
+            path: directory of the report.
 
         Raises:
-            StorageError: ``path`` holds a run, whose own report would be lost.
+            StorageError: ``path`` holds a run, whose own report would be overwritten.
         """
         if cls.holds_run(path):
             raise StorageError(
@@ -132,7 +131,7 @@ class JoinedRuns(RunDirectory):
 
     @property
     def decodes(self) -> int:
-        """How many decodes the runs do; one that several do counts once."""
+        """The number of decodes of the runs; a decode in several runs counts once."""
         wanted: dict[tuple[str, str, str], set[tuple[int, int]]] = {}
         for run in self.runs:
             own = set(itertools.product(run.samples, range(run.runfile.repeats)))
@@ -142,30 +141,30 @@ class JoinedRuns(RunDirectory):
         return sum(map(len, wanted.values()))
 
     def is_going_on(self) -> bool:
-        """Return whether a process is writing the records of one of them right now."""
+        """Test if a process is currently writing records of one of the runs."""
         return any(run.is_going_on() for run in self.runs)
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader must know of runs that are looked at together, in sentences."""
-        told = []
+        """Remarks on differences between the runs, in sentences."""
+        remarks = []
         if len({len(run.samples) for run in self.runs}) > 1:
             counts = ", ".join(f"{len(run.samples)} in {run.path}" for run in self.runs)
-            told.append(f"samples of each task: {counts}")
-        told += [f"{run.path} is shard {run.shard} of a run" for run in self.runs if run.shard]
+            remarks.append(f"samples of each task: {counts}")
+        remarks += [f"{run.path} is shard {run.shard} of a run" for run in self.runs if run.shard]
         held = Counter(task.label for run in self.runs for task in run.runfile.tasks)
         missing = [task for task, count in held.items() if count < len(self.runs)]
         if missing:
-            told.append(f"not every run has {', '.join(missing)}")
-        return told
+            remarks.append(f"not every run has {', '.join(missing)}")
+        return remarks
 
     def located_records(self) -> Iterator[tuple[Record, RecordPlace]]:
-        """Yield the records of all runs with their places, each decode of several once.
+        """Yield the records of all runs with their places; a decode in several runs comes once.
 
         Raises:
-            RecordsError: As of one run; or two runs say different things of a decode, or have
-                different models of one name, marks by different engines or different samples
-                under one number.
+            RecordsError: a record is torn or was altered, or two runs have different results of
+                one decode, different models of one name, marks by different engines, or different
+                samples under one number.
         """
         counts = Counter(itertools.chain(*(_settings(run.runfile) for run in self.runs)))
         models: dict[str, tuple[str, str]] = {}
@@ -188,7 +187,7 @@ class JoinedRuns(RunDirectory):
         return [start for run in self.runs for start in run.environments()]
 
     def facts(self) -> dict[str, Any]:
-        """Return where the numbers come from, run by run."""
+        """Return the provenance of the figures, run by run."""
         places = self.runfile.places
         return {
             "runs": [str(run.path) for run in self.runs],
@@ -208,7 +207,7 @@ def _own_facts(run: RunDirectory) -> dict[str, Any]:
 
 
 def _settings(runfile: RunFile) -> Iterator[tuple[str, str, str]]:
-    """Yield the labels of model, task and decoder of everything that a run does."""
+    """Yield the labels of model, task and decoder of every combination in a run."""
     for model in runfile.models:
         for task, decoder in itertools.product(runfile.tasks, runfile.decoders_of(model)):
             yield model.label, task.label, decoder.label
@@ -219,11 +218,11 @@ def _is_new(
     run: RunDirectory,
     known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]],
 ) -> bool:
-    """Return whether no run before said the same; note what this one says."""
+    """Test if no earlier run holds the decode of ``record``, and remember its result."""
     digest = None if record.status == "error" else digest_of(record)
-    said, where = known.get(record.key, (None, run))
-    if said is not None and where is not run:
-        if digest not in {None, said}:
+    known_digest, where = known.get(record.key, (None, run))
+    if known_digest is not None and where is not run:
+        if digest not in {None, known_digest}:
             raise RecordsError(
                 f"{run.path} and {where.path} say different things of {record.sample} with "
                 f"{record.model} and {record.decoder_label}: the same decode must give the same "
@@ -256,7 +255,7 @@ def _joined_runfile(runs: Sequence[RunDirectory]) -> RunFile:
 
 
 def _distinct(settings: Iterator[Setting]) -> tuple[Setting, ...]:
-    found: dict[str, Setting] = {}
+    distinct: dict[str, Setting] = {}
     for setting in settings:
-        found.setdefault(setting.label, setting)
-    return tuple(found.values())
+        distinct.setdefault(setting.label, setting)
+    return tuple(distinct.values())
