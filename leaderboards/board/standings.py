@@ -63,7 +63,7 @@ from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.entry.entry import Entry
 from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
-from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
+from parallelbench.leaderboards.verify.model_facts import is_ideal_with_other_tokenizer
 from parallelbench.record import Record
 from parallelbench.results.result import Interval, Result, average_over_tasks, summarize
 from parallelbench.setting import Setting

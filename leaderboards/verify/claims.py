@@ -13,7 +13,7 @@ from parallelbench.leaderboards.entry.eligibility import differing_samples, read
 from parallelbench.leaderboards.entry.folder import RUN, SUBMISSION, shown
 from parallelbench.leaderboards.entry.season import Season
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
-from parallelbench.leaderboards.verify.known import Known, digest_of_mini
+from parallelbench.leaderboards.verify.model_facts import ModelFacts, digest_of_mini
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec
 from parallelbench.run.capabilities import missing_capabilities_message
@@ -145,25 +145,25 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
         yield from _closed_faults(submission, runfile)
 
 
-def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[str]:
+def serving_faults(runfile: RunFile, models: Mapping[str, ModelFacts]) -> Iterator[str]:
     """Yield what a run asks of a model that it cannot serve, or leaves out though it can.
 
     Args:
         runfile: What was run.
-        models: What is known of its models, by label.
+        models: facts about its models, by label.
     """
     decoders = [(setting, build(setting, DECODERS)) for setting in runfile.decoders]
     for model in runfile.models:
-        known = models[model.label]
+        facts = models[model.label]
         asked = {each.label for each in runfile.decoders_of(model)}
-        if known.codec is None:
+        if facts.codec is None:
             if runfile.left_out.get(model.label):
                 yield f"{RUN}: left_out names {model.label!r:.80}, a server, which takes no decoder"
             continue
         for setting, decoder in decoders:
             if setting.label in asked:
-                yield from _unserved(setting, decoder, model, known, known.codec)
-            elif not decoder.lacks(known.provides or frozenset()):
+                yield from _unserved(setting, decoder, model, facts, facts.codec)
+            elif not decoder.lacks(facts.provides or frozenset()):
                 yield (
                     f"{RUN}: left_out leaves {setting.label!r:.80} out of {model.label!r:.80}, "
                     "which gives all that it needs; enter every decoder that the run names"
@@ -171,14 +171,14 @@ def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[st
 
 
 def _unserved(
-    setting: Setting, decoder: Decoder, model: Setting, known: Known, codec: Codec
+    setting: Setting, decoder: Decoder, model: Setting, facts: ModelFacts, codec: Codec
 ) -> Iterator[str]:
     try:
         decoder.check(codec)
     except RequestError as error:
         yield f"{RUN}: {error!s:.300}"
-    if known.provides is not None:
-        message = missing_capabilities_message(setting, decoder, model, known.provides)
+    if facts.provides is not None:
+        message = missing_capabilities_message(setting, decoder, model, facts.provides)
         if message is not None:
             yield f"{RUN}: {message:.500}"
 

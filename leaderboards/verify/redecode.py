@@ -41,7 +41,7 @@ from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.entry import Redecoded
-from parallelbench.leaderboards.verify.known import Known
+from parallelbench.leaderboards.verify.model_facts import ModelFacts
 from parallelbench.model import Load, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
@@ -86,7 +86,7 @@ _PRECISIONS: Final[Mapping[str, _Precision]] = {
 
 
 def built_in_again(
-    runfile: RunFile, known: Mapping[str, Known], records: Sequence[Record]
+    runfile: RunFile, models: Mapping[str, ModelFacts], records: Sequence[Record]
 ) -> dict[str, Redecoded]:
     """Decode again what the models of this package claim to have written.
 
@@ -94,7 +94,7 @@ def built_in_again(
 
     Args:
         runfile: What was run.
-        known: The models of the entry, by label.
+        models: facts about the models of the entry, by label.
         records: Of the entry, each of which follows from its own trace.
 
     Returns:
@@ -105,7 +105,7 @@ def built_in_again(
     """
     redecoded = {}
     for setting in runfile.models:
-        model = known[setting.label].model
+        model = models[setting.label].model
         if model is None:
             continue
         own = [record for record in records if record.model == setting.label]

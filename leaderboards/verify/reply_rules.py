@@ -46,7 +46,7 @@ class ReplyRules:
         self._unspelled: list[str] = []
         self._hidden: Counter[str] = Counter()
 
-    def look_at(self, record: Record, reference: str) -> None:
+    def add(self, record: Record, reference: str) -> None:
         """Take note of a record whose text and marks were computed from its ids.
 
         Args:
