@@ -47,6 +47,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr, ndtri
 
 from parallelbench.analysis.measures.hindsight import TOLERANCE
 from parallelbench.results.result import CONFIDENCE
@@ -400,8 +401,6 @@ def _values_beyond(
     Where too few resamples lie beyond it, as many independent normal statistics as exceed the
     last value that enough of them lie beyond say how far it is.
     """
-    from scipy.special import ndtr, ndtri
-
     resamples = greatest.shape[1]
     share = min(max(level, _FEWEST_BEYOND / resamples), 0.5)
     place = resamples - 1 - min(int(share * resamples), resamples - 1)
@@ -425,8 +424,6 @@ def _contradicted(
     critical: Float[np.ndarray, "rows others"],
 ) -> Bool[np.ndarray, "rows others"]:
     """Return a mask of claimed pairs that too many resamples contradict for the critical value."""
-    from scipy.special import ndtr
-
     allowed = ndtr(-critical) * (lower.shape[1] - 1)
     least, most = lower.min(axis=1), upper.max(axis=1)
     contradicted = np.zeros_like(claimed)

@@ -271,13 +271,11 @@ def _refuse_any(label: str, pairs: Sequence[_Redecode]) -> None:
 
 def _refuse_many(label: str, model: Model, pairs: Sequence[_Redecode]) -> None:
     """Refuse records if surely more of them differ than rounding accounts for."""
-    from scipy.stats import binom
-
     most = _precision_of(model).differing
     for groups in _groupings(pairs, with_oracles=True):
         for which, group in groups.items():
             differing = sum(pair.differs for pair in group)
-            chance = float(binom.sf(differing - 1, len(group), most))
+            chance = _chance_of_at_least(differing, len(group), most)
             if chance < _FALSE_REFUSALS / (3 * len(groups)):
                 raise SubmissionError(
                     f"{label}: {differing} of {len(group)} records{which} came out otherwise when "
@@ -336,10 +334,8 @@ def _chance_message(gains: Sequence[float], what: str, level: float) -> str | No
         what: name of the compared quantity.
         level: chance below which the gains are refused.
     """
-    from scipy.stats import binom
-
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-    chance = float(binom.sf(better - 1, better + worse, 0.5))
+    chance = _chance_of_at_least(better, better + worse, 0.5)
     if chance < level:
         return (
             f"{better} claim better {what} than were found and {worse} worse; by chance that is as "
@@ -352,6 +348,12 @@ def _chance_message(gains: Sequence[float], what: str, level: float) -> str | No
             f"gain {total:,.1f}; by chance that is once in {1 / max(bound, _RAREST):,.0f} times"
         )
     return None
+
+
+def _chance_of_at_least(successes: int, trials: int, probability: float) -> float:
+    from scipy.stats import binom
+
+    return float(binom.sf(successes - 1, trials, probability))
 
 
 def _precision_of(model: Model) -> _Precision:
