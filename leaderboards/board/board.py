@@ -1,7 +1,7 @@
-"""A board: a folder of entries, each of which holds what it claims.
+"""A board: a folder of verified entries.
 
-What the board found of an entry stands beside its folder and not in it, so that no submitter
-can state how far an entry was checked.
+The result of checking an entry is stored next to its folder, not in it, so that no submitter
+can state the level of the check.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _MOST_BYTES = 2**20
 _LEVELS: Final[tuple[Level, ...]] = get_args(Level)
 
 
-class _Check(BaseModel):
-    """What the board found of an entry, by whoever keeps it."""
+class _KeeperCheck(BaseModel):
+    """Result of the check of an entry by the keeper of the board."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -57,7 +57,7 @@ class _Check(BaseModel):
     redecoded: dict[str, Redecoded] = {}
 
 
-def add(  # noqa: PLR0913  what follows the board may be left out
+def add(  # noqa: PLR0913  all but entry and board are options
     entry: Path,
     board: Path,
     *,
@@ -66,19 +66,19 @@ def add(  # noqa: PLR0913  what follows the board may be left out
     progress: Progress = SILENT,
     seconds: int = SECONDS,
 ) -> Entry:
-    """Put an entry on a board, whole or not at all, if it holds what it claims.
+    """Verify an entry and copy it onto a board, completely or not at all.
 
     Args:
-        entry: Its folder, which stays as it is.
-        board: The board's folder.
-        name: What the board calls it; None takes the folder's name.
-        cache: What was verified before; None verifies in any case.
-        progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        entry: folder of the entry, which is not changed.
+        board: folder of the board.
+        name: name of the entry on the board; None takes the folder's name.
+        cache: cache of earlier findings; None verifies in any case.
+        progress: shows the progress.
+        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
-        SubmissionError: It claims something that is not found again, its records are on the
-            board already, or its name is taken or strange.
+        SubmissionError: A claim cannot be derived again, its records are on the board already,
+            or its name is taken or not allowed.
         StorageError: The board cannot be written.
     """
     name = name or entry.resolve().name
@@ -96,7 +96,7 @@ def add(  # noqa: PLR0913  what follows the board may be left out
         )
     folder = Folder.open(entry)
     with appearing(board / name) as place:
-        # What is checked is what was copied, whatever happens to the original meanwhile.
+        # The copy is checked: the original may change meanwhile.
         with storage(place):
             for file, content in folder.files.items():
                 (place / file).write_bytes(content)
@@ -109,7 +109,7 @@ def add(  # noqa: PLR0913  what follows the board may be left out
 
 
 def write_check(board: Path, found: Verified) -> None:
-    """Write down what was found of an entry of ``board``.
+    """Write the result of checking an entry of ``board``.
 
     Raises:
         StorageError: It cannot be written.
@@ -137,21 +137,21 @@ def read_board(
     seconds: int = SECONDS,
     refused: Callable[[SubmissionError], None] | None = None,
 ) -> Sequence[Entry]:
-    """Return the entries of a board in alphabetical order, each verified.
+    """Verify the entries of a board and return them in alphabetical order.
 
-    An entry of which the keeper decoded records again, and whose files are still the same, has
+    An entry whose records the keeper decoded again, and whose files have not changed since, has
     the level and the remarks of that check.
 
     Args:
-        folder: The board's folder.
-        cache: What was verified before; None verifies every entry again.
-        progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
-        refused: Called for each entry that is refused, which is then left out, so that it hides
-            no other; None raises the first refusal.
+        folder: folder of the board.
+        cache: cache of earlier findings; None verifies every entry again.
+        progress: shows the progress.
+        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        refused: callback for each refused entry, which is then left out; None raises the first
+            refusal.
 
     Raises:
-        SubmissionError: An entry does not hold what it claims, or two have the same records.
+        SubmissionError: An entry is refused, or two have the same records.
         StorageError: There is no such folder.
     """
     if not folder.is_dir():
@@ -185,7 +185,7 @@ def _read(
     progress: Progress,
     seconds: int,
 ) -> tuple[Entry, str]:
-    """Return an entry of a board, its records read, and the digest of what was decoded."""
+    """Return an entry of a board with its records read, and the digest of its decodes."""
     if not _NAME.fullmatch(name):
         raise SubmissionError(
             f"{board / name}: no entry may have that name; rename its folder, with {_NAMING}"
@@ -213,22 +213,22 @@ def _read(
     return entry, found.content
 
 
-def _check_of(board: Path, name: str) -> _Check | None:
-    """Return what the keeper decoded again of an entry as it stands there now; None if nothing."""
+def _check_of(board: Path, name: str) -> _KeeperCheck | None:
+    """Return the keeper's check of an entry if it decoded records of the present files again."""
     file = board / _CHECK.format(name)
     if not file.is_file() or file.is_symlink():
         return None
-    check: _Check = parsed(_Check, _content(file), file.name)
+    check: _KeeperCheck = parsed(_KeeperCheck, _content(file), file.name)
     try:
         digest = Folder.open(board / name).digest
     except SubmissionError:
-        return None  # what is wrong with it is told when it is verified
+        return None  # verification will report its faults
     return check if check.redecoded and check.manifest_sha256 == digest else None
 
 
 def _twin(board: Path, found: Verified, progress: Progress) -> str | None:
     """Return the name of an entry of a board that has the same records as ``found``, if any."""
-    asked = _samples(found.runfile.frozen())
+    samples = _samples_of(found.runfile.frozen())
     with storage(board):
         names = sorted(each.name for each in board.iterdir() if _NAME.fullmatch(each.name))
     for name in names:
@@ -237,23 +237,23 @@ def _twin(board: Path, found: Verified, progress: Progress) -> str | None:
         progress.begin(f"comparing {found.entry.name} with {name}")
         try:
             folder = Folder.open(board / name)
-            if _samples(folder.yaml(RUN)) != asked:
+            if _samples_of(folder.yaml(RUN)) != samples:
                 continue
             content = content_of(from_line(line, where) for line, where in folder.lines())
         except (SubmissionError, RecordsError):
-            continue  # `build` tells what is wrong with it
+            continue  # `build` reports its faults
         if content == found.content:
             return name
     return None
 
 
-def _samples(run: Any) -> tuple[Any, ...]:
-    """Return whose samples a run decodes: runs with the same records have these in common."""
+def _samples_of(run: Any) -> tuple[Any, ...]:
+    """Return number and seed of a run's samples, which runs with the same records share."""
     return (run.get("samples"), run.get("seed")) if isinstance(run, dict) else ()
 
 
 def _refuse_twin(board: Path, first: str, second: str) -> None:
-    """Refuse the second of two entries with the same records; their names differ then."""
+    """Refuse the second of two entries with the same records, if these are two."""
     if first != second:
         raise SubmissionError(_same_records(board, first, second))
 

@@ -34,9 +34,9 @@ from parallelbench.leaderboards.board.standings import (
     HEADLINE,
     MOST_ROWS,
     PERCENTS,
+    BoardRow,
     Figures,
-    Line,
-    Row,
+    ReferenceCurve,
     Scope,
     Standings,
     standings,
@@ -51,18 +51,18 @@ from parallelbench.results.result import Result
 from parallelbench.run.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, parse_settings
 
-#: Of the replays of one entry.
+#: Greatest size of the replays of one entry.
 REPLAY_BYTES = 800_000
 #: Rows of all tables of settings on the page of one entry: a row takes about 1 kB.
 MOST_TABLE_ROWS = 2_000
 
 
-class LevelTold(NamedTuple):
-    """What a level means, for people.
+class LevelMeaning(NamedTuple):
+    """Meaning of a level, for readers.
 
     Attributes:
-        done: What was done.
-        left: What a cheat could still do.
+        done: sentences on the checks of this level.
+        left: clauses on the ways to cheat that remain.
     """
 
     done: str
@@ -70,14 +70,14 @@ class LevelTold(NamedTuple):
 
 
 #: From the lowest to the highest; leaderboards/RULES.md has the same sentences.
-LEVELS: Mapping[Level, LevelTold] = {
-    "self-reported": LevelTold(
+LEVELS: Mapping[Level, LevelMeaning] = {
+    "self-reported": LevelMeaning(
         "Samples were drawn again and replies marked again; a server shows no steps, so there is "
         "no speed.",
         "have another model, a person or a better prompt write the replies; train on these "
         "samples after the season opened; show the best of many tries.",
     ),
-    "recomputed": LevelTold(
+    "recomputed": LevelMeaning(
         "Every sample was drawn again, every trace replayed, every reply marked again and every "
         "figure computed from that. Of one model at least, nothing was decoded again.",
         "choose tokens by other means than the named weights; claim predictions that let an "
@@ -85,14 +85,14 @@ LEVELS: Mapping[Level, LevelTold] = {
         "the checkpoint's; train on these samples after the season opened; show the best of many "
         "tries.",
     ),
-    "spot-checked": LevelTold(
+    "spot-checked": LevelMeaning(
         "All that is recomputed, and records of every model, chosen at random, were decoded again "
         "with the named weights.",
         "invent a few of the records, in the hope that none of them is chosen, or that rounding is "
         "held to account for them; train on these samples after the season opened; show the best "
         "of many tries.",
     ),
-    "reproduced": LevelTold(
+    "reproduced": LevelMeaning(
         "All that is recomputed, and every record was decoded again with the named weights.",
         "invent as few records as rounding may account for; train on these samples after the "
         "season opened; show the best of many tries.",
@@ -100,7 +100,7 @@ LEVELS: Mapping[Level, LevelTold] = {
 }
 
 _HERE = "parallelbench.leaderboards.board"
-#: Decimals of what is only shown; what the page computes with has twelve.
+#: Decimals of figures that the page only shows; those that it computes with have twelve.
 _SHOWN = 4
 
 
@@ -112,8 +112,8 @@ def build_site(
     Pages of an earlier board whose entries are gone are removed.
 
     Args:
-        entries: Of the board; none makes a page that says how to enter.
-        folder: Made if it is not there.
+        entries: entries of the board; without any, the page explains how to enter.
+        folder: folder of the pages; made if it does not exist.
         progress: Shows how far it is.
 
     Returns:
@@ -162,14 +162,14 @@ def _rendered(template: str, script: str, **content: Any) -> str:
 
 
 def _theirs(text: str) -> Markup:
-    """Return words of a submitter, which no reader takes for the board's own.
+    """Return a submitter's text marked as such, so that no reader takes it for the board's own.
 
-    They stand in a box that nothing in them can leave, whatever way they are written; letters
-    that may look like others are told.
+    It is isolated, so that no direction mark in it affects the text around it; scripts with
+    look-alike letters are named.
     """
-    said = Markup('<q class="theirs"><bdi>{}</bdi></q>').format(text)
+    quoted = Markup('<q class="theirs"><bdi>{}</bdi></q>').format(text)
     letters = scripts_in(text)
-    return said + (Markup(' <span class="claim">{}</span>').format(letters) if letters else "")
+    return quoted + (Markup(' <span class="claim">{}</span>').format(letters) if letters else "")
 
 
 # The table and the curves
@@ -193,8 +193,8 @@ def season_data(board: Standings, pages: Mapping[str, str]) -> dict[str, Any]:
     """Return the board of a season as JSON values, as the page reads them.
 
     Args:
-        board: Of the season.
-        pages: The file of each entry's page, without its ending, by the entry's name.
+        board: the season's board.
+        pages: file name of each entry's page, without the ending, by the entry's name.
     """
     keys = list(board.oracles)
     return {
@@ -218,8 +218,8 @@ def season_data(board: Standings, pages: Mapping[str, str]) -> dict[str, Any]:
             for number, section in enumerate(board.sections)
             for row in section.rows
         ],
-        "oracles": [_line_data(line, board.scopes) for line in board.oracles.values()],
-        "bound": None if board.bound is None else _line_data(board.bound, board.scopes),
+        "oracles": [_curve_data(curve, board.scopes) for curve in board.oracles.values()],
+        "bound": None if board.bound is None else _curve_data(board.bound, board.scopes),
     }
 
 
@@ -227,7 +227,7 @@ def _scope_data(scope: Scope) -> dict[str, Any]:
     return {"kind": scope.kind, "label": scope.label, "tasks": len(scope.tasks)}
 
 
-def _row_data(row: Row, scopes: Sequence[Scope], pages: Mapping[str, str]) -> dict[str, Any]:
+def _row_data(row: BoardRow, scopes: Sequence[Scope], pages: Mapping[str, str]) -> dict[str, Any]:
     submission = row.entry.submission
     return {
         "id": f"{row.entry.name}/{row.model}/{row.strategy}",
@@ -296,12 +296,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, _SHOWN)
 
 
-def _line_data(line: Line, scopes: Sequence[Scope]) -> dict[str, Any]:
+def _curve_data(curve: ReferenceCurve, scopes: Sequence[Scope]) -> dict[str, Any]:
     return {
-        "title": line.title,
+        "title": curve.title,
         "scopes": [
             [None if math.isnan(speed) else round(speed, _SHOWN) for speed in speeds.tolist()]
-            for speeds in (line.speeds[scope.label] for scope in scopes)
+            for speeds in (curve.speeds[scope.label] for scope in scopes)
         ],
     }
 
@@ -310,13 +310,13 @@ def _line_data(line: Line, scopes: Sequence[Scope]) -> dict[str, Any]:
 
 
 class _ResultTable(NamedTuple):
-    """What the settings of one model reached on one task.
+    """Results of the settings of one model on one task.
 
     Attributes:
-        task: The task's label.
-        model: The model's setting.
-        results: As many as the page shows, at least one.
-        settings: Number of settings that the entry has there.
+        task: label of the task.
+        model: the model's setting.
+        results: results shown on the page, at least one.
+        settings: number of settings of the entry for this model and task.
     """
 
     task: str
@@ -385,9 +385,11 @@ def _gallery(entry: Entry, of_season: Season) -> Gallery:
 
 
 def _model_setting(label: str) -> Setting:
-    """Return the model that a record names, or one of that name whose prompts tell it apart."""
+    """Return the setting of a model label; a bare name where the label does not parse."""
     try:
-        found = parse_settings(label, MODELS)
+        settings = parse_settings(label, MODELS)
     except RequestError:
-        found = []
-    return next((e for e in found if e.label == label), Setting(label.partition(":")[0], {}, label))
+        settings = []
+    return next(
+        (e for e in settings if e.label == label), Setting(label.partition(":")[0], {}, label)
+    )

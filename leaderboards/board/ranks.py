@@ -1,4 +1,4 @@
-"""Which row is surely faster than which at an accuracy, and the ranks that follow from it.
+"""Pairs of rows of which one is surely faster at an accuracy, and the ranks that follow.
 
 Everything is counted in resamples that are the same for all rows, so that each comparison is
 paired.  At an accuracy A,
@@ -47,6 +47,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.special import ndtr, ndtri
 
 from parallelbench.analysis.measures.hindsight import TOLERANCE
 from parallelbench.results.intervals import CONFIDENCE
@@ -78,13 +79,13 @@ class RowDraws(NamedTuple):
     marks: Float[np.ndarray, "draws settings"]
 
 
-class Comparison(NamedTuple):
+class SectionComparison(NamedTuple):
     """The rows of a section at one accuracy.
 
     Attributes:
-        speeds: As observed; NaN for a row that does not reach the accuracy.
+        speeds: observed tokens per step; NaN for a row that does not reach the accuracy.
         misses: Share of the draws in which no setting of a row reaches the accuracy.
-        surely_faster: Which row is surely faster than which.
+        surely_faster: True at [i, j] if row i is surely faster than row j.
     """
 
     speeds: Float[np.ndarray, " rows"]
@@ -101,7 +102,7 @@ def tied_ranks(
 
     Args:
         accuracies: Shares in [0, 1].
-        rows: Of one section, all with the same resamples.
+        rows: rows of one section, all with the same resamples.
         entries: The name of the entry that each row is of; None if all are of one.
 
     Returns:
@@ -123,13 +124,13 @@ def compared(
     accuracies: Sequence[float] | Float[np.ndarray, " accuracies"],
     rows: Sequence[RowDraws],
     entries: Sequence[str] | None = None,
-) -> Iterator[Comparison]:
-    """Yield who is surely faster than whom at every accuracy.
+) -> Iterator[SectionComparison]:
+    """Yield the comparison of the rows at every accuracy.
 
     Args:
         accuracies: Shares in [0, 1].
-        rows: Of one section, all with the same resamples.
-        entries: As for :func:`tied_ranks`.
+        rows: rows of one section, all with the same resamples.
+        entries: name of the entry of each row; None if all are of one.
     """
     speeds, marks = (np.vstack([table.T for table in tables]) for tables in zip(*rows, strict=True))
     owner = np.repeat(np.arange(len(rows)), [row.marks.shape[1] for row in rows])
@@ -146,10 +147,10 @@ def compared(
         observed = np.full(len(rows), np.nan)
         np.fmax.at(observed, owner, np.where(marks[:, 0] >= limit, speeds[:, 0], np.nan))
         misses = np.array([np.searchsorted(own, limit) for own in best]) / best.shape[1]
-        yield Comparison(observed, misses, known[key])
+        yield SectionComparison(observed, misses, known[key])
 
 
-def _ranks(comparison: Comparison) -> list[int | None]:
+def _ranks(comparison: SectionComparison) -> list[int | None]:
     speeds, misses, surely = comparison
     reached = np.flatnonzero(np.isfinite(speeds))
     order = reached[np.lexsort((misses[reached], -speeds[reached]))]
@@ -181,7 +182,7 @@ def sure_sides(
     marks: Float[np.ndarray, "settings draws"],
     level: float = _LEVEL,
 ) -> tuple[Bool[np.ndarray, "settings accuracies"], Bool[np.ndarray, "settings accuracies"]]:
-    """Return which settings surely reach which accuracy, and which surely miss it: part 1.
+    """Return tables of the accuracies that settings surely reach, and surely miss: part 1.
 
     Args:
         accuracies: Shares in [0, 1].
@@ -212,7 +213,7 @@ def sure_sides(
 
 
 class _Counts:
-    """How many of a setting's resamples lie as far out as each of them, on a side.
+    """For each resample of a setting, the number of resamples at least as far out on one side.
 
     Args:
         marks: Accuracy of each setting in the resamples.
@@ -244,7 +245,7 @@ class _Counts:
 
 
 def _counts_at_most(values: Float[np.ndarray, " resamples"]) -> Int[np.ndarray, " resamples"]:
-    """Return how many of ``values`` are at most as great as each."""
+    """Return, for each of ``values``, the number of values at most as great."""
     counts = np.searchsorted(np.sort(values), values, side="right")
     return counts.astype(np.int32)
 
@@ -253,7 +254,7 @@ class _Sides(NamedTuple):
     """On which side of an accuracy the settings of a section lie.
 
     Attributes:
-        speeds: Of every setting.
+        speeds: tokens per step of every setting.
         owner: The row of each.
         sure: Settings that surely reach the accuracy.
         may: Settings that may reach it, those that surely do among them.
@@ -266,10 +267,10 @@ class _Sides(NamedTuple):
 
 
 def _told_apart(sides: _Sides, whose: _Numbers) -> Bool[np.ndarray, "rows rows"]:
-    """Return which row surely has a greater speed than which: part 2.
+    """Return a table of the rows that are surely faster than others: part 2.
 
     Args:
-        sides: Of the settings.
+        sides: speeds of the settings and the accuracies that they reach or may reach.
         whose: The entry of each row.
     """
     speeds, owner, sure, may = sides
@@ -295,7 +296,7 @@ def surely_faster(
     upper: Float[np.ndarray, "others draws"],
     family: Int[np.ndarray, "rows others"],
 ) -> Bool[np.ndarray, "rows others"]:
-    """Return which of ``lower`` is surely greater than which of ``upper``.
+    """Return a table that is True where a row of ``lower`` is surely above one of ``upper``.
 
     Args:
         lower: Speeds that the rows surely have: as observed in the first column, then in
@@ -322,11 +323,11 @@ def surely_faster(
 
 
 class _Changes(NamedTuple):
-    """How the logarithms of speeds change over the resamples.
+    """Changes of the logarithms of speeds over the resamples.
 
     Attributes:
-        moves: What each row differs by from what was observed.
-        others: What each of the others does.
+        moves: differences of each row from its observed value.
+        others: the same of each of the others.
         spread: Root mean square of the difference of both, of each pair.
     """
 
@@ -395,13 +396,11 @@ def _greatest(
 def _values_beyond(
     greatest: Float[np.ndarray, "families resamples"], level: float
 ) -> Float[np.ndarray, " families"]:
-    """Return what the greatest statistic of each family exceeds with chance ``level``.
+    """Return the value that the greatest statistic of each family exceeds with chance ``level``.
 
     Where too few resamples lie beyond it, as many independent normal statistics as exceed the
     last value that enough of them lie beyond say how far it is.
     """
-    from scipy.special import ndtr, ndtri
-
     resamples = greatest.shape[1]
     share = min(max(level, _FEWEST_BEYOND / resamples), 0.5)
     place = resamples - 1 - min(int(share * resamples), resamples - 1)
@@ -424,9 +423,7 @@ def _contradicted(
     claimed: Bool[np.ndarray, "rows others"],
     critical: Float[np.ndarray, "rows others"],
 ) -> Bool[np.ndarray, "rows others"]:
-    """Return which claimed pairs more resamples contradict than the critical value allows."""
-    from scipy.special import ndtr
-
+    """Return a mask of claimed pairs that too many resamples contradict for the critical value."""
     allowed = ndtr(-critical) * (lower.shape[1] - 1)
     least, most = lower.min(axis=1), upper.max(axis=1)
     contradicted = np.zeros_like(claimed)

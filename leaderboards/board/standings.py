@@ -1,4 +1,4 @@
-"""Who is how fast at which accuracy, and whose difference is more than chance.
+"""Speeds of rows at each accuracy, and ranks where differences exceed chance.
 
 A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ in
 one dial, see :mod:`parallelbench.analysis.measures.curves`.  Strategies with a fixed and with an
@@ -65,7 +65,7 @@ from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
 from parallelbench.leaderboards.entry.entry import Entry
 from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
-from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
+from parallelbench.leaderboards.verify.model_facts import is_ideal_with_other_tokenizer
 from parallelbench.record import Record, latest_records
 from parallelbench.results.intervals import Estimate, Interval, percentile_interval
 from parallelbench.results.result import Result, average_over_tasks, summarize
@@ -76,9 +76,9 @@ from parallelbench.task import TASKS
 PERCENTS = range(50, 101)
 HEADLINE = (90, 80, 70)
 
-#: Of the bootstrap behind speeds and ranks.
+#: Resamples of the bootstrap behind speeds and ranks.
 RESAMPLES = 10_000
-#: Those of them behind areas and efficiencies, and behind hindsight.
+#: Number of those used for areas and efficiencies, and for hindsight.
 _AREA_RESAMPLES = 1000
 _HINDSIGHT_RESAMPLES = 200
 
@@ -101,12 +101,12 @@ _TITLES: Mapping[Kind, str] = {
 
 
 class Scope(NamedTuple):
-    """What a figure is a mean over.
+    """Tasks that a figure is a mean over.
 
     Attributes:
-        kind: Every task, those of one family, or one.
+        kind: every task, those of one family, or one.
         label: ``all tasks``, the family's name, or the task's setting.
-        tasks: Labels; they weigh alike.
+        tasks: labels of the tasks, which have equal weights.
     """
 
     kind: Literal["all", "category", "task"]
@@ -114,18 +114,18 @@ class Scope(NamedTuple):
     tasks: tuple[str, ...]
 
 
-class At(NamedTuple):
-    """What a row is at one accuracy that it reaches.
+class RowAtAccuracy(NamedTuple):
+    """Figures of a row at one accuracy that it reaches.
 
     Attributes:
-        speed: Pooled tokens per step.
-        interval: Its interval.  None if more than 2.5 % of the resamples do not reach the
+        speed: pooled tokens per step.
+        interval: interval of the speed; None if more than 2.5 % of the resamples do not reach the
             accuracy, or with a single sample of each task.
-        reached: Share of the resamples that reach the accuracy, in [0, 1]; None with a single
+        reached: share of the resamples that reach the accuracy, in [0, 1]; None with a single
             sample of each task.
-        efficiency: The speed over that of the oracle; None if that does not reach it.
-        efficiency_interval: Its interval; None where either is not surely reached.
-        rank: In its section; None where the section has no ranks.
+        efficiency: speed over that of the oracle; None if the oracle does not reach the accuracy.
+        efficiency_interval: interval of the efficiency; None where either may not reach it.
+        rank: rank in its section; None where the section has no ranks.
     """
 
     speed: float
@@ -138,19 +138,19 @@ class At(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Figures:
-    """What a row reached in one scope.
+    """Figures of a row in one scope.
 
     Attributes:
-        points: One result per setting; means over the tasks of the scope.
-        adaptive: How the public board's rule reads them.
-        at: By per cent; what is not reached is absent.
-        area: Under accuracy over log2(tokens per step), as a share of the greatest possible,
+        points: one result per setting; means over the tasks of the scope.
+        adaptive: True if the public board's rule reads them as those of an adaptive strategy.
+        at: figures at each per cent of accuracy that the row reaches.
+        area: area under accuracy over log2(tokens per step), as a share of the greatest possible,
             which is a right answer in a single step; None without steps.
     """
 
     points: tuple[Result, ...]
     adaptive: bool
-    at: Mapping[int, At]
+    at: Mapping[int, RowAtAccuracy]
     area: Estimate | None
 
     @cached_property
@@ -166,20 +166,20 @@ class Figures:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class BoardRow:
     """One strategy of an entry with one model.
 
     Attributes:
-        entry: Whose.
-        model: The model's setting.
-        strategy: What the settings have in common.
-        kind: What it may be compared with.
-        settings: Labels of the decoder settings.
-        oracle: Against what its oracle efficiency is: ``label``, ``information`` or
-            ``hindsight``; None where it has none.
-        oracle_told: The same in words.
-        missing: Why it has no figures and no rank; None if it has.
-        figures: By the scope's label.
+        entry: entry of the row.
+        model: the model's setting.
+        strategy: name and fields that its settings share.
+        kind: kind of rows that it is compared with.
+        settings: labels of the decoder settings.
+        oracle: reference of its oracle efficiency: ``label``, ``information`` or ``hindsight``;
+            None where it has none.
+        oracle_told: description of that reference.
+        missing: reason for having no figures and no rank; None if it has them.
+        figures: figures by the label of their scope.
     """
 
     entry: Entry
@@ -195,25 +195,25 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Rows that may be compared with each other.
+    """Rows that are compared with each other.
 
     Attributes:
-        title: What they are.
-        kind: Of all of them.
-        rows: In the order of the entries.
+        title: title on the board.
+        kind: kind of the rows.
+        rows: rows in the order of the entries.
     """
 
     title: str
     kind: Kind
-    rows: tuple[Row, ...]
+    rows: tuple[BoardRow, ...]
 
 
-class Line(NamedTuple):
+class ReferenceCurve(NamedTuple):
     """The greatest speed at every accuracy, of an oracle or of a bound.
 
     Attributes:
-        title: What it is.
-        speeds: By the scope's label: tokens per step at 0, 1, ..., 100 %; NaN where not reached.
+        title: name of the oracle or bound.
+        speeds: tokens per step at 0, 1, ..., 100 %, by scope label; NaN where not reached.
     """
 
     title: str
@@ -225,24 +225,23 @@ class Standings:
     """The board of one season.
 
     Attributes:
-        season: Whose samples.
-        scopes: All tasks, then each family of tasks, then each task.
-        sections: In the order of the board.
-        oracles: What stands beside the rows of each (entry, model), by these.
-        bound: The ideal model under the information oracle, see
+        season: the season.
+        scopes: all tasks, then each family of tasks, then each task.
+        sections: sections in the order of the board.
+        oracles: reference curve of each (entry, model).
+        bound: the ideal model under the information oracle, see
             :mod:`~parallelbench.leaderboards.board.bound`: the fastest without an error where
             predictions are the exact law.  A network that has settled on one of several right
-            answers may go beyond.  None where the season's is not known.
-        results: By the entry's name, what every setting reached on every task.
-        beyond: By the entry's name, which strategies of which model are more than the board
-            ranks, as (strategy, model).
+            answers may go beyond.  None where the bound of the season is not known.
+        results: results of every setting on every task, by the entry's name.
+        beyond: (strategy, model) of the strategies beyond :data:`MOST_ROWS`, by the entry's name.
     """
 
     season: Season
     scopes: tuple[Scope, ...]
     sections: tuple[Section, ...]
-    oracles: Mapping[tuple[str, str], Line]
-    bound: Line | None
+    oracles: Mapping[tuple[str, str], ReferenceCurve]
+    bound: ReferenceCurve | None
     results: Mapping[str, Sequence[Result]]
     beyond: Mapping[str, Sequence[tuple[str, str]]]
 
@@ -261,7 +260,7 @@ def standings(entries: Sequence[Entry]) -> list[Standings]:
 
 
 def scopes_of(of_season: Season) -> tuple[Scope, ...]:
-    """Return what figures of a season are means over."""
+    """Return the scopes of a season."""
     labels = tuple(task.label for task in of_season.tasks)
     families: dict[str, list[str]] = {}
     for task in of_season.tasks:
@@ -279,17 +278,17 @@ def scopes_of(of_season: Season) -> tuple[Scope, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """What one model of an entry decoded of the test part.
+    """Decodes of the test part by one model of an entry.
 
     Attributes:
-        entry: Whose.
-        model: The model's setting.
-        records: Those of the test part, in the order of the season.
-        curves: By decoder label.
-        missing: Why a setting has no figures, by decoder label.
-        results: Of every (task, decoder setting).
-        sweep: The settings that lack nothing; None without one, or without steps.
-        season_bound: Of the season; None where that is not known.
+        entry: the entry.
+        model: the model's setting.
+        records: records of the test part, in the order of the season.
+        curves: curve of each setting, by decoder label.
+        missing: reason why a setting has no figures, by decoder label.
+        results: results of every (task, decoder setting).
+        sweep: the complete settings; None if there is none, or without steps.
+        season_bound: bound of the season; None where it is not known.
     """
 
     entry: Entry
@@ -311,7 +310,7 @@ class _Decoded:
 
     @cached_property
     def bound(self) -> Sweep | None:
-        """What its efficiency is against where it is this package's ideal model; else None."""
+        """The reference of its efficiency if it is this package's ideal model; else None."""
         ours = self.model == IDEAL and not self.deviations
         return self.season_bound if ours else None
 
@@ -334,7 +333,7 @@ class _Decoded:
 
     @cached_property
     def deviations(self) -> tuple[str, ...]:
-        """What sets its figures apart from those of the present task versions."""
+        """Its differences from the present task versions and engines, in words."""
         found = {(r.task_label, r.task, r.task_version) for r in self.records}
         engines = {
             f"{score} by {engine}" for r in self.records for score, engine in r.engines.items()
@@ -349,7 +348,7 @@ class _Decoded:
         return (*older, *sorted(engines))
 
     def repeats(self, curve: Curve) -> bool:
-        """Return whether all settings of a strategy decode as earlier ones in another row do."""
+        """Return True if all settings of a strategy decode as earlier ones of another row."""
         own = self.families[curve]
         return all(self._alike.get((self.model, label), label) not in own for label in own)
 
@@ -358,12 +357,12 @@ class _Decoded:
         return alike_to_earlier(self.records)
 
     def why_missing(self, curve: Curve) -> str | None:
-        """Return why a strategy has no figures; None if it has."""
+        """Return the reason why a strategy has no figures; None if it has them."""
         reasons = [self.missing[each] for each in self.families[curve] if each in self.missing]
         return "; ".join(reasons) or None
 
     def kind(self, curve: Curve) -> Kind:
-        """Return what a strategy may be compared with."""
+        """Return the kind of rows that a strategy is compared with."""
         if self.entry.level == "self-reported" or any(r.trace is None for r in self.records):
             return "self-reported"
         if curve.oracle:
@@ -412,7 +411,7 @@ def _of_model(entry: Entry, records: Sequence[Record], of_season: Season) -> _De
 
 
 def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
-    """Return why a setting has no figures, by its label, for those that lack a decode."""
+    """Return the reason of each setting that lacks a decode, by its label."""
     repeats = range(1 + max(record.repeat for record in records))
     wanted = [
         (task.label, index, repeat)
@@ -441,8 +440,8 @@ def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
 # A season
 
 
-class _Pool(NamedTuple):
-    """What rows must have in common to be compared."""
+class _RankingGroup(NamedTuple):
+    """Properties that compared rows share."""
 
     kind: Kind
     division: str
@@ -450,12 +449,12 @@ class _Pool(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What their section is called."""
+        """Title of their section."""
         return ", ".join([_TITLES[self.kind].format(division=self.division), *self.deviations])
 
     @property
     def place(self) -> tuple[int, str, int, tuple[str, ...]]:
-        """Where their section stands."""
+        """Sort key of their section."""
         return (
             list(_TITLES).index(self.kind),
             self.division,
@@ -469,7 +468,7 @@ class _Contender(NamedTuple):
 
     decoded: _Decoded
     curve: Curve
-    pool: _Pool
+    group: _RankingGroup
     adaptive: bool
 
 
@@ -496,7 +495,9 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
             if found is not None:
                 figures[place][scope.label] = found
     oracles = {
-        (each.entry.name, each.model): Line(_oracle_told(each), lines[each.entry.name, each.model])
+        (each.entry.name, each.model): ReferenceCurve(
+            _oracle_told(each), lines[each.entry.name, each.model]
+        )
         for each in decoded
         if each.sweep is not None
     }
@@ -543,11 +544,11 @@ def _refuse_other_samples(decoded: Iterable[_Decoded]) -> None:
 def _contender(decoded: _Decoded, curve: Curve) -> _Contender:
     kind = decoded.kind(curve)
     division = decoded.entry.submission.division if kind == "network" else ""
-    pool = _Pool(kind, division, decoded.deviations)
+    group = _RankingGroup(kind, division, decoded.deviations)
     label = decoded.families[curve][0]
     result = next(each for each in decoded.results if each.decoder_label == label)
     adaptive = is_adaptive(Setting(result.decoder, result.fields, label))
-    return _Contender(decoded, curve, pool, adaptive)
+    return _Contender(decoded, curve, group, adaptive)
 
 
 def _oracle_told(decoded: _Decoded) -> str:
@@ -559,7 +560,7 @@ def _oracle_told(decoded: _Decoded) -> str:
     return f"hindsight over every setting of {decoded.model!r} in entry {name}"
 
 
-def _bound(of_season: Season, scopes: Iterable[Scope]) -> Line | None:
+def _bound(of_season: Season, scopes: Iterable[Scope]) -> ReferenceCurve | None:
     whole = bound_of(of_season)
     if whole is None:
         return None
@@ -567,22 +568,24 @@ def _bound(of_season: Season, scopes: Iterable[Scope]) -> Line | None:
     for scope in scopes:
         part = _part(whole, scope.tasks)
         speeds[scope.label] = speeds_at(_WHOLE_RANGE, *drawn_means(part, part.weights[None]))[0]
-    return Line("bound of the exact law: the ideal model under the information oracle", speeds)
+    return ReferenceCurve(
+        "bound of the exact law: the ideal model under the information oracle", speeds
+    )
 
 
 def _sections(
     contenders: Sequence[_Contender], figures: Sequence[Mapping[str, Figures]]
 ) -> tuple[Section, ...]:
-    pools: dict[_Pool, list[Row]] = defaultdict(list)
+    groups: dict[_RankingGroup, list[BoardRow]] = defaultdict(list)
     for contender, own in zip(contenders, figures, strict=True):
-        decoded, curve, pool, _ = contender
-        steered = decoded.sweep is not None and pool.kind != "self-reported"
-        pools[pool].append(
-            Row(
+        decoded, curve, group, _ = contender
+        steered = decoded.sweep is not None and group.kind != "self-reported"
+        groups[group].append(
+            BoardRow(
                 entry=decoded.entry,
                 model=decoded.model,
                 strategy=curve.label,
-                kind=pool.kind,
+                kind=group.kind,
                 settings=decoded.families[curve],
                 oracle=(decoded.oracle or HINDSIGHT) if own and steered else None,
                 oracle_told=_oracle_told(decoded) if own and steered else None,
@@ -591,8 +594,8 @@ def _sections(
             )
         )
     return tuple(
-        Section(pool.title, pool.kind, tuple(pools[pool]))
-        for pool in sorted(pools, key=lambda pool: pool.place)
+        Section(group.title, group.kind, tuple(groups[group]))
+        for group in sorted(groups, key=lambda group: group.place)
     )
 
 
@@ -604,13 +607,13 @@ class _Drawn:
     """The settings of one model in one scope, as observed in the first draw, then resampled.
 
     Attributes:
-        decoded: Of which entry and model.
-        labels: Of the settings.
-        speeds: Pooled tokens per step.
-        marks: Accuracy, doubted where all samples are right.
-        highest: The tokens per step of a canvas written at once.
-        oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
-        oracle_line: At 0, 1, ..., 100 %, as observed.
+        decoded: decodes of an entry and model.
+        labels: labels of the settings.
+        speeds: pooled tokens per step.
+        marks: accuracy, doubted where all samples are right.
+        highest: tokens per step of a canvas written at once.
+        oracle: speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
+        oracle_line: observed speeds of the oracle at 0, 1, ..., 100 %.
     """
 
     decoded: _Decoded
@@ -627,7 +630,7 @@ _WHOLE_RANGE = np.arange(101) / 100
 
 
 def _season_weights(decoded: Iterable[_Decoded]) -> Float[np.ndarray, "draws samples"] | None:
-    """Return what each sample of the test part counts in every draw; None without figures.
+    """Return the weight of each test sample in every draw; None without figures.
 
     Whatever has figures has every sample, so all rows and all scopes share the draws.
     """
@@ -698,13 +701,13 @@ def _hindsight(
 def _figures(
     contenders: Sequence[_Contender], drawn: Mapping[int, _Drawn], scope: Scope, test: int
 ) -> list[Figures | None]:
-    """Return what each contender reached in ``scope``; None where a decode is missing.
+    """Return the figures of each contender in ``scope``; None where a decode is missing.
 
     Args:
-        contenders: All rows of a season.
-        drawn: By the identity of what was decoded.
-        scope: What the figures are means over.
-        test: Samples of each task.
+        contenders: all rows of a season.
+        drawn: draws by the identity of their :class:`_Decoded`.
+        scope: scope of the figures.
+        test: number of test samples of each task.
     """
     having = {
         place: (drawn[id(each.decoded)], _columns_of(drawn[id(each.decoded)], each))
@@ -716,12 +719,12 @@ def _figures(
         for place, (own, columns) in having.items()
     }
     ranks: dict[int, Sequence[int | None]] = {}
-    pools: dict[_Pool, list[int]] = defaultdict(list)
+    groups: dict[_RankingGroup, list[int]] = defaultdict(list)
     for place in speeds:
-        pools[contenders[place].pool].append(place)
-    for pool, places in pools.items():
+        groups[contenders[place].group].append(place)
+    for group, places in groups.items():
         # A single sample tells nothing of the spread.
-        if pool.kind in {"network", "ideal"} and test > 1:
+        if group.kind in {"network", "ideal"} and test > 1:
             rows = [
                 RowDraws(own.speeds[:, columns], own.marks[:, columns])
                 for own, columns in map(having.__getitem__, places)
@@ -753,8 +756,8 @@ class _Speeds(NamedTuple):
     """The speeds of a row at every one of :data:`PERCENTS`; NaN where not reached.
 
     Attributes:
-        observed: In the samples themselves.
-        draws: The same, then in resamples; in single precision, for there are many.
+        observed: observed in the samples themselves.
+        draws: observed, then in resamples; in single precision to save memory.
     """
 
     observed: Float[np.ndarray, " accuracies"]
@@ -798,13 +801,13 @@ def _at(
     ranks: Sequence[int | None] | None,
     *,
     spread: bool,
-) -> dict[int, At]:
+) -> dict[int, RowAtAccuracy]:
     efficiencies = relative_speeds(speeds.observed[None], oracle[:1])[0]
     ratios = relative_speeds(speeds.draws.T, oracle).T
     intervals = _intervals(speeds.draws) if spread else [None] * len(PERCENTS)
     ratio_intervals = _intervals(ratios) if spread else [None] * len(PERCENTS)
     return {
-        percent: At(
+        percent: RowAtAccuracy(
             speed=float(speeds.observed[column]),
             interval=intervals[column],
             reached=float(np.isfinite(speeds.draws[column, 1:]).mean()) if spread else None,

@@ -23,4 +23,4 @@ def leaderboard() -> None:
       parallelbench leaderboard pack runs/mine --submitter NAME --out entry
       parallelbench leaderboard verify entry
       parallelbench leaderboard add entry
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,30 +13,27 @@ from parallelbench.cli.asked import refuse_idle
 from parallelbench.console.terminal import tell
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
 
-if TYPE_CHECKING:
-    from parallelbench.leaderboards.verify.verification import Verified
-
 _PATH = click.Path(path_type=Path)
 _A_WEEK = 604_800
-#: For every verb that checks entries.
+#: Option of every verb that checks entries.
 limited = click.option(
     "--seconds",
     type=click.IntRange(1, _A_WEEK),
     default=600,
     show_default=True,
-    help="How long checking an entry may take: a stranger's chat template might never end.",
+    help="Time limit for checking an entry, whose chat template might never end.",
 )
 
 
 @click.command(name="run-file", short_help="Write the run file of a season.")
 @click.argument("season")
-@click.option("--model", "models", multiple=True, required=True, help="Such as hf:PATH.")
+@click.option("--model", "models", multiple=True, required=True, help="Model, such as hf:PATH.")
 @click.option(
     "--decoders",
     multiple=True,
     default=("*:*",),
     show_default=True,
-    help="Settings, presets, grids: 'confidence:k=1|2|4'.",
+    help="Decoder settings, presets or grids, such as 'confidence:k=1|2|4'.",
 )
 @click.option("--repeats", type=click.IntRange(1, MOST_REPEATS), default=1, show_default=True)
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
@@ -46,22 +43,10 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
     Examples:
       parallelbench leaderboard run-file 2026-1 --model hf:PATH > run.yaml
       parallelbench run run.yaml --out runs/mine
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.leaderboards.entry.season import season as called
-    from parallelbench.run.runfile import make_runfile
+    """
+    from parallelbench.leaderboards.commands.actions import season_runfile
 
-    of = called(season)
-    runfile = make_runfile(
-        {
-            "models": list(models),
-            "tasks": [{"name": task.name, "fields": dict(task.fields)} for task in of.tasks],
-            "decoders": list(decoders),
-            "samples": of.samples,
-            "seed": of.seed,
-            "repeats": repeats,
-        },
-        where=f"season {season}",
-    )
+    runfile = season_runfile(season, models, decoders, repeats)
     for remark in runfile.remarks:
         tell(remark, err=True)
     tell(runfile.to_yaml(), nl=False)
@@ -69,11 +54,11 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 
 @click.command(short_help="Make an entry of a finished run.")
 @click.argument("run", type=_PATH)
-@click.option("--submitter", required=True, help="Who stands for the entry: a person or group.")
+@click.option("--submitter", required=True, help="Person or group responsible for the entry.")
 @click.option("--out", required=True, type=_PATH, help="The entry's folder, new or empty.")
-@click.option("--title", help="What the board calls it.  [default: submitter and models]")
-@click.option("--contact", help="How to reach you; everybody will see it.")
-@click.option("--link", help="A page about it: https://...")
+@click.option("--title", help="Title on the board.  [default: submitter and models]")
+@click.option("--contact", help="Your address; everybody will see it.")
+@click.option("--link", help="Address of a page about the entry: https://...")
 @click.option(
     "--division",
     type=click.Choice(["closed", "open"]),
@@ -84,44 +69,32 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 @click.option(
     "--trained-on-suite",
     type=click.Choice(["yes", "no", "unknown"]),
-    help="Whether the weights have seen answers of these tasks.  [default: unknown, or what is "
-    "known of a built-in model]",
+    help="yes: the weights were trained on answers to these tasks.  [default: unknown, or the "
+    "known value for a built-in model]",
 )
-@click.option("--disclosure", default="", help="What else a reader should know.")
-@click.option("--licence", help="Of the weights, as SPDX names it.")
+@click.option("--disclosure", default="", help="Anything else that a reader should know.")
+@click.option("--licence", help="SPDX identifier of the licence of the weights.")
 @click.option(
     "--runs-made",
     type=click.IntRange(1, MOST_RUNS),
     metavar="N",
-    help="How many runs of the season you made, this one included; the board shows it.",
+    help="Number of runs of the season that you made, this one included; the board shows it.",
 )
 @limited
-def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
-    """Make an entry of a finished run: all that is needed to compute its figures again.
+def pack(run: Path, out: Path, seconds: int, **statement: Any) -> None:
+    """Make an entry of a finished run: everything needed to compute its figures again.
 
-    The entry is verified before it appears, so what is packed is what `verify` accepts.
+    The entry is verified before it is written, so `verify` accepts every packed entry.
 
     \b
     Examples:
       parallelbench leaderboard pack runs/mine --submitter 'A. Person' --out entry
       parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
                                      --division closed --trained-on-suite no --licence MIT
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.console.progress import shown
-    from parallelbench.leaderboards.commands.packing import Statement
-    from parallelbench.leaderboards.commands.packing import pack as carry_out
-    from parallelbench.leaderboards.verify.cache import VerificationCache
+    """
+    from parallelbench.leaderboards.commands.actions import pack_run
 
-    with shown(f"packing {run}") as progress:
-        statement = Statement(**said)
-        submission = carry_out(
-            run,
-            out,
-            statement,
-            cache=VerificationCache(),
-            progress=progress,
-            seconds=seconds,
-        )
+    submission = pack_run(run, out, seconds, statement)
     size = sum(file.stat().st_size for file in out.iterdir())
     tell(
         f"{out}: {submission.title!r}, season {submission.season}, division {submission.division}, "
@@ -141,14 +114,16 @@ def pack(run: Path, out: Path, seconds: int, **said: Any) -> None:
 )
 @click.option("--reproduce", is_flag=True, help="Decode all of them again.")
 @limited
-@click.option("--weights", help="Where the weights lie here, such as hf:FOLDER.")
+@click.option(
+    "--weights", help="Setting of the model with the weights on this machine, such as hf:FOLDER."
+)
 @click.option(
     "--record",
     is_flag=True,
-    help="Write down beside an entry of a board how far it was checked, as the board's keeper.",
+    help="Write the result next to the entry, as the keeper of its board.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def verify(  # noqa: PLR0913  each is an option
+def verify(
     entries: Sequence[Path],
     spot_check: int | None,
     seconds: int,
@@ -160,48 +135,32 @@ def verify(  # noqa: PLR0913  each is an option
 ) -> None:
     """Compute every figure of an entry again from its folder, and refuse what differs.
 
-    Nothing is fetched.  Records of the models of this package are decoded again, all of ideal and
-    200 of mini; those of other models if --spot-check or --reproduce asks for it.  The exit status
-    is 2 where an entry is refused, with a sentence for each fault.
+    Nothing is downloaded.  Records of the models of this package are decoded again, all of ideal
+    and 200 of mini; those of other models if --spot-check or --reproduce asks for it.  The exit
+    status is 2 if an entry is refused, with a sentence for each fault.
 
     \b
     Examples:
       parallelbench leaderboard verify entry
       parallelbench leaderboard verify entry --spot-check 20 --weights hf:checkpoints/mine
       parallelbench leaderboard verify leaderboards/submissions/mini --reproduce --record
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.console.progress import shown
-    from parallelbench.errors import SubmissionError
-    from parallelbench.leaderboards.board.board import write_check
-    from parallelbench.leaderboards.commands.regenerate import regenerated
-    from parallelbench.leaderboards.verify.cache import VerificationCache
-    from parallelbench.leaderboards.verify.verification import verified
+    """
+    from parallelbench.leaderboards.commands.actions import SpotCheck, verify_entry
 
     if reproduce:
         refuse_idle("--reproduce decodes all records again", "spot_check")
     elif not spot_check:
         refuse_idle("it is for --spot-check and --reproduce, which decode again", "weights")
-    told: list[dict[str, Any]] = []
+    decode_again = bool(spot_check or reproduce)
+    request = SpotCheck(None if reproduce else spot_check, weights) if decode_again else None
+    results = []
     for path in entries:
-        try:
-            with shown(f"verifying {path}") as progress:
-                cache = VerificationCache(fresh=True)
-                found = verified(path, cache=cache, progress=progress, seconds=seconds)
-            if spot_check or reproduce:
-                count = None if reproduce else spot_check
-                with shown(f"decoding records of {path} again"):
-                    found = regenerated(found, count, weights=weights)
-            if record:
-                write_check(path.resolve().parent, found)
-        except SubmissionError as error:
-            told.append({"entry": str(path), "level": None, "faults": list(error.faults)})
-        else:
-            told.append(_told(path, found))
+        results.append(verify_entry(path, seconds, request, record=record))
         if not as_json:
-            _show(told[-1])
+            _show(results[-1])
     if as_json:
-        tell(json.dumps(told, indent=1))
-    click.get_current_context().exit(2 if any(each["faults"] for each in told) else 0)
+        tell(json.dumps(results, indent=1))
+    click.get_current_context().exit(2 if any(each["faults"] for each in results) else 0)
 
 
 @click.command(short_help="Verify an entry and copy it to a board.")
@@ -213,53 +172,35 @@ def verify(  # noqa: PLR0913  each is an option
     show_default=True,
     help="The board's folder.",
 )
-@click.option("--name", help="What the board calls it.  [default: the folder's name]")
-@click.option("--fresh", is_flag=True, help="Verify it again, also if this machine has before.")
+@click.option("--name", help="Name of the entry on the board.  [default: the folder's name]")
+@click.option(
+    "--fresh", is_flag=True, help="Verify it even if this machine has verified it before."
+)
 @limited
 def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool) -> None:
-    """Check an entry and copy it to a board, whole or not at all.
+    """Check an entry and copy it to a board, completely or not at all.
 
-    Records that are on the board already, under whatever name, are refused.
+    Records that are already on the board, under any name, are refused.
 
     \b
     Example:
       parallelbench leaderboard add entry --name my-model
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    from parallelbench.console.progress import shown
-    from parallelbench.leaderboards.board.board import add as carry_out
-    from parallelbench.leaderboards.verify.cache import VerificationCache
+    """
+    from parallelbench.leaderboards.commands.actions import add_entry
 
-    with shown(f"verifying {entry}") as progress:
-        cache = VerificationCache(fresh=fresh)
-        found = carry_out(entry, board, name=name, cache=cache, progress=progress, seconds=seconds)
-    tell(f"{board / found.name}: {found.level_told}; {len(found.records):,} records")
+    added = add_entry(entry, board, name, seconds, fresh=fresh)
+    tell(f"{board / added.name}: {added.level_told}; {len(added.records):,} records")
 
 
-def _told(path: Path, found: Verified) -> dict[str, Any]:
-    entry = found.entry
-    return {
-        "entry": str(path),
-        "title": entry.submission.title,
-        "season": entry.submission.season,
-        "division": entry.submission.division,
-        "level": entry.level,
-        "level_told": entry.level_told,
-        "records": len(entry.records),
-        "manifest_sha256": found.digest,
-        "remarks": list(entry.remarks),
-        "faults": [],
-    }
-
-
-def _show(told: dict[str, Any]) -> None:
-    if told["faults"]:
-        tell(f"{told['entry']}: refused", err=True)
-        for fault in told["faults"]:
+def _show(result: dict[str, Any]) -> None:
+    if result["faults"]:
+        tell(f"{result['entry']}: refused", err=True)
+        for fault in result["faults"]:
             tell(f"  {' '.join(fault.split())}", err=True)
         return
     tell(
-        f"{told['entry']}: {told['level_told']}; {told['records']:,} records of season "
-        f"{told['season']} hold what they claim"
+        f"{result['entry']}: {result['level_told']}; {result['records']:,} records of season "
+        f"{result['season']} hold what they claim"
     )
-    for remark in told["remarks"]:
+    for remark in result["remarks"]:
         tell(f"  {' '.join(remark.split())}")

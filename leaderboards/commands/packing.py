@@ -49,19 +49,20 @@ _WHERE = frozenset({"address", "host", "hostname", "node", "nodes", "key_env", "
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """What only the submitter can say.
+    """The submitter's own part of a submission.
 
     Attributes:
-        submitter: Who stands for the entry.
-        title: What the board calls it; None makes one of the submitter and the models.
-        contact: How to reach them.
-        link: A page about it.
-        division: See :data:`~parallelbench.leaderboards.entry.submission.Division`.
-        trained_on_suite: Whether the weights have seen answers of this suite's tasks; None says
-            what is known of built-in models, and ``unknown`` of others.
-        disclosure: What else a reader should know.
-        licence: Of the weights.
-        runs_made: How many runs of the season were made, this one included; None says nothing.
+        submitter: person or group responsible for the entry.
+        title: title on the board; None makes one of the submitter and the models.
+        contact: address of the submitter.
+        link: address of a page about the entry.
+        division: see :data:`~parallelbench.leaderboards.entry.submission.Division`.
+        trained_on_suite: ``yes`` if the weights were trained on answers to this suite's tasks; None
+            takes the known value for built-in models, and ``unknown`` for others.
+        disclosure: anything else that a reader should know.
+        licence: SPDX identifier of the licence of the weights.
+        runs_made: number of runs of the season that were made, this one included; None states
+            nothing.
     """
 
     submitter: str
@@ -75,7 +76,7 @@ class Statement:
     runs_made: int | None = None
 
 
-def pack(  # noqa: PLR0913  what follows the statement may be left out
+def pack(  # noqa: PLR0913  the last three are options
     run: Path,
     out: Path,
     statement: Statement,
@@ -84,15 +85,15 @@ def pack(  # noqa: PLR0913  what follows the statement may be left out
     progress: Progress = SILENT,
     seconds: int = SECONDS,
 ) -> Submission:
-    """Write the entry of a finished run into ``out``, if the entry holds what it claims.
+    """Write the entry of a finished run into ``out`` after verifying it.
 
     Args:
-        run: The run's folder; it stays as it is.
-        out: New or empty; it appears when it is complete and verified.
-        statement: What the run does not say itself.
-        cache: Keeps what was verified, so that a board need not do it again; None keeps nothing.
-        progress: Shows how far it is.
-        seconds: As for :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        run: folder of the run, which is not changed.
+        out: new or empty folder; it appears once the entry is complete and verified.
+        statement: the submitter's own part of the submission.
+        cache: cache that receives the finding, so that a board need not verify it again.
+        progress: shows the progress.
+        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
         RequestError: The run is not finished, not of a season, or has decodes that failed.
@@ -133,7 +134,7 @@ def _refuse_unverified(
     progress: Progress,
     seconds: int,
 ) -> None:
-    """Refuse to hand out an entry that every board would refuse."""
+    """Refuse an entry that a board would refuse."""
     try:
         verified(place, name, cache=cache, progress=progress, seconds=seconds)
     except SubmissionError as error:
@@ -186,11 +187,7 @@ def _submission(
             f"the run was decoded by versions {' and '.join(versions)} of this package; an entry "
             "is of one: decode it again in a new folder"
         )
-    facts: dict[str, Any] = {}
-    for start in environment:
-        facts.update(start.get("models") or {})
     labels = [setting.label for setting in runfile.models]
-    first = {record.model: record for record in records}
     content = {
         "title": statement.title or f"{statement.submitter}: {', '.join(labels)}"[:200],
         "submitter": statement.submitter,
@@ -203,17 +200,7 @@ def _submission(
         "season": season.name,
         "library_version": versions[0],
         "task_versions": {setting.label: TASKS[setting.name].version for setting in runfile.tasks},
-        "models": [
-            {
-                "label": setting.label,
-                "name": _called(setting),
-                "revision": (facts.get(setting.label) or {}).get("revision"),
-                "digest": first[setting.label].model_digest,
-                "weights_digest": first[setting.label].weights_digest,
-                "licence": statement.licence,
-            }
-            for setting in runfile.models
-        ],
+        "models": _models(runfile, records, environment, statement.licence),
         "decoders": [
             {"label": setting.label, "name": setting.name, "fields": dict(setting.fields)}
             for setting in runfile.decoders
@@ -221,6 +208,30 @@ def _submission(
     }
     submission: Submission = parsed(Submission, content, SUBMISSION)
     return submission
+
+
+def _models(
+    runfile: RunFile,
+    records: Sequence[Record],
+    environment: Sequence[Mapping[str, Any]],
+    licence: str | None,
+) -> list[dict[str, Any]]:
+    """Return the models of a run as a submission lists them."""
+    facts: dict[str, Any] = {}
+    for start in environment:
+        facts.update(start.get("models") or {})
+    last = {record.model: record for record in records}
+    return [
+        {
+            "label": setting.label,
+            "name": _called(setting),
+            "revision": (facts.get(setting.label) or {}).get("revision"),
+            "digest": last[setting.label].model_digest,
+            "weights_digest": last[setting.label].weights_digest,
+            "licence": licence,
+        }
+        for setting in runfile.models
+    ]
 
 
 def _trained(runfile: RunFile) -> Literal["yes", "no", "unknown"]:
@@ -236,7 +247,7 @@ def _called(setting: Setting) -> str:
 
 
 def _codec_of(setting: Setting) -> dict[str, Any] | None:
-    """Return what is needed to read the ids of a model that is no part of this package."""
+    """Return tokenizer and template of a model of another package; None for a built-in one."""
     own = setting.name in BUILT_IN and setting.fields.get("tokenizer") is None
     if own or MODELS[setting.name].serves:
         return None
@@ -262,7 +273,7 @@ def _chunks(records: Sequence[Record]) -> Iterator[bytes]:
 
 
 def _public(value: Any) -> Any:
-    """Return what of an environment names no person, place or machine."""
+    """Return an environment without names of people, places or machines."""
     if isinstance(value, Mapping):
         return {
             key: _public(item)

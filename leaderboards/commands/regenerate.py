@@ -26,16 +26,16 @@ def regenerated(
     weights: str | None = None,
     rng: random.Random | None = None,
 ) -> Verified:
-    """Return an entry whose records, or some of each of its models, were decoded again.
+    """Decode all records of an entry, or some of each of its models, again and return the result.
 
-    A model all of whose records were decoded again by the verification is passed over.
+    A model whose records were all decoded again by the verification is skipped.
 
     Args:
-        found: The entry, as far as it was checked without its models.
-        count: How many records of each model, chosen at random, at least
+        found: the entry as verified without its models.
+        count: number of records of each model, chosen at random, at least
             :data:`~parallelbench.ranges.LEAST_SPOT_CHECK`; None for all.
-        weights: The setting of the model as it lies here; None takes that of the entry.
-        rng: Chooses them; None takes numbers that no submitter can know.
+        weights: setting of the model on this machine; None takes that of the entry.
+        rng: chooses the records; None takes random numbers that no submitter can know.
 
     Raises:
         ValueError: ``count`` is too small for a difference to be told from chance.

@@ -58,13 +58,13 @@ _limited = False
 def confined(
     work: Callable[[Progress], Any], what: str, *, seconds: int = SECONDS, progress: Progress
 ) -> Any:
-    """Return what ``work`` returns, done in a child process with limits.
+    """Run ``work`` in a child process with limits and return its result.
 
     Args:
         work: Takes what shows how far it is, and returns JSON values.  What it changes in memory
             is changed in the child alone.
-        what: What is worked on, for the refusal's sentence.
-        seconds: How long it may take.
+        what: name of the entry, for the message of a refusal.
+        seconds: time limit.
         progress: Shows how far it is.
 
     Raises:
@@ -108,7 +108,7 @@ def allow_records(count: int) -> None:
 
 
 class _Report:
-    """What a child says: how far it is, line by line, and at last its answer."""
+    """Messages of a child: its progress, line by line, and at last its result."""
 
     def __init__(self, what: str, progress: Progress) -> None:
         self._what = what
@@ -173,7 +173,7 @@ class _Report:
 
     @property
     def _place(self) -> str:
-        """Where the child was, in words."""
+        """The stage that the child had reached, in words."""
         stage = self._stage
         if not stage.doing:
             return "before anything was read"

@@ -1,4 +1,4 @@
-"""Which finished runs may become an entry, and of which season."""
+"""Eligibility of finished runs: the season that a run decodes, and the runs that cannot enter."""
 
 from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.entry.season import Season, seasons
@@ -10,25 +10,25 @@ def season_of(runfile: RunFile, where: str) -> Season:
     """Return the season whose samples ``runfile`` decodes.
 
     Raises:
-        RunFileError: There is none; the message says what differs from each.
+        RunFileError: There is none; the message lists the differences from each season.
     """
-    told = []
+    differences = []
     for season in seasons().values():
-        lacking = differing_samples(runfile, season)
-        if not lacking:
+        missing = differing_samples(runfile, season)
+        if not missing:
             return season
-        told.append(f"{season.name}: {lacking}")
+        differences.append(f"{season.name}: {missing}")
     raise RunFileError(
-        f"{where} decodes the samples of no season ({'; '.join(told)}); "
+        f"{where} decodes the samples of no season ({'; '.join(differences)}); "
         "`parallelbench leaderboard run-file SEASON` writes a run file that does"
     )
 
 
 def refuse_published(runfile: RunFile, where: str) -> None:
-    """Refuse a run of replies that others published: no entry can be made of them.
+    """Refuse a run of published replies: no entry can be made of them.
 
     Raises:
-        SubmissionError: A model of the run is one of which only replies are at hand.
+        SubmissionError: Only published replies exist of a model of the run.
     """
     for label in sorted(runfile.published):
         raise SubmissionError(
@@ -38,8 +38,8 @@ def refuse_published(runfile: RunFile, where: str) -> None:
 
 
 def differing_samples(runfile: RunFile, season: Season) -> str:
-    """Return in words how the samples of a run differ from those of a season; else nothing."""
-    told = [
+    """Return a clause on the differences between the samples of a run and a season, or ``""``."""
+    clauses = [
         f"{name} is {of_run} and must be {of_season}"
         for name, of_run, of_season in (
             ("seed", runfile.seed, season.seed),
@@ -49,17 +49,17 @@ def differing_samples(runfile: RunFile, season: Season) -> str:
     ]
     ours = {setting.key: setting.label for setting in runfile.tasks}
     theirs = {setting.key: setting.label for setting in season.tasks}
-    lacking = [label for key, label in theirs.items() if key not in ours]
-    beside = [label for key, label in ours.items() if key not in theirs]
-    told += [
+    missing = [label for key, label in theirs.items() if key not in ours]
+    superfluous = [label for key, label in ours.items() if key not in theirs]
+    clauses += [
         f"{what} {', '.join(labels)}"
-        for what, labels in (("without", lacking), ("with other tasks", beside))
+        for what, labels in (("without", missing), ("with other tasks", superfluous))
         if labels
     ]
-    return ", ".join(told)
+    return ", ".join(clauses)
 
 
 def reads_a_file(decoder: Setting) -> bool:
-    """Return whether a decoder's choices depend on a file that no entry holds."""
+    """Return True if a decoder reads a file, which no entry contains."""
     nested = (str(value) for value in decoder.fields.values() if isinstance(value, str))
     return decoder.fields.get("table") is not None or any("table=" in text for text in nested)

@@ -16,12 +16,12 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class Redecoded(BaseModel):
-    """How many records of a model were decoded again.
+    """Counts of the records of one model that were decoded again.
 
     Attributes:
-        records: So many, chosen at random unless all were.
-        of: All that the entry holds of it.
-        same: Those of them that gave the same tokens in the same number of calls.
+        records: number of records decoded again, chosen at random unless all were.
+        of: number of records of the model in the entry.
+        same: number of those decoded again with the same tokens in the same number of calls.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -38,16 +38,16 @@ class Redecoded(BaseModel):
 
 
 def level_of(labels: Iterable[str], redecoded: Mapping[str, Redecoded]) -> Level:
-    """Return how far an entry of steered models was checked: as far as the least of them.
+    """Return the level of an entry without servers: the lowest one of its models.
 
     Args:
-        labels: Of its models.
-        redecoded: What was decoded again, by these labels.
+        labels: labels of its models.
+        redecoded: counts of records decoded again, by these labels.
     """
-    found = [redecoded.get(label) for label in labels]
-    if any(each is None or each.records == 0 for each in found):
+    counts = [redecoded.get(label) for label in labels]
+    if any(each is None or each.records == 0 for each in counts):
         return "recomputed"
-    complete = all(each is not None and each.records == each.of for each in found)
+    complete = all(each is not None and each.records == each.of for each in counts)
     return "reproduced" if complete else "spot-checked"
 
 
@@ -56,13 +56,13 @@ class Entry:
     """A submission whose records were checked.
 
     Attributes:
-        name: Of its folder: letters, digits, ``-``, ``_`` and ``.``.
-        submission: What it says of itself.
-        records: Every decode, of the dev part too; marks and counts are recomputed ones.
-        level: How far it was checked.
-        remarks: What a reader should know of the check, in sentences.
-        redecoded: What was decoded again, by the label of its model.
-        first_prompts: Of each model that is no server, what it reads.
+        name: name of its folder: letters, digits, ``-``, ``_`` and ``.``.
+        submission: statement of the submitter.
+        records: all records, the dev part included; marks and counts are recomputed.
+        level: level of the check.
+        remarks: sentences on the limits of the check, for readers.
+        redecoded: counts of records decoded again, by the label of their model.
+        first_prompts: one prompt of each model that is no server.
     """
 
     name: str
@@ -75,10 +75,10 @@ class Entry:
 
     @property
     def level_told(self) -> str:
-        """The level, with how many records were decoded again and came out the same."""
-        found = self.redecoded.values()
+        """The level with the numbers of records decoded again and reproduced."""
+        counts = self.redecoded.values()
         records, of, same = (
-            sum(getattr(each, name) for each in found) for name in ("records", "of", "same")
+            sum(getattr(each, name) for each in counts) for name in ("records", "of", "same")
         )
         if self.level not in {"spot-checked", "reproduced"} or not records:
             return self.level

@@ -1,7 +1,6 @@
-"""What a model reads of the first sample of a season, for people to look at.
+"""The chat template of a model and its prompt of one sample, shown to readers of a board.
 
-No program can say whether a prompt is a fair one.  So a board shows the chat template of every
-model, and what it makes of one sample.
+No program can decide whether a prompt is fair, so people must be able to look at it.
 """
 
 from __future__ import annotations
@@ -13,25 +12,25 @@ from pydantic import BaseModel, ConfigDict
 from parallelbench.leaderboards.entry.folder import hidden_characters
 from parallelbench.prompt import Prompt
 
-#: Characters of a template and of a prompt that are shown.
+#: Greatest length of a template and of a prompt on the page, in characters.
 MOST_SHOWN: Final = 8000
 
 
 class FirstPrompt(BaseModel):
     """A model's chat template and one of its prompts.
 
-    Characters that do not show, or turn a text around, are spelled out; what is longer than
-    :data:`MOST_SHOWN` characters is cut, and says so at its end.
+    Characters that are invisible or reverse a text are escaped; a text of more than
+    :data:`MOST_SHOWN` characters is cut, with a note at its end.
 
     Attributes:
-        model: Its setting.
-        task: The label of the sample's task.
-        index: The sample's number.
-        template: Jinja source.
-        text: The prompt that it writes, with special tokens as text.
-        prompt_tokens: Of the prompt.
-        canvas_tokens: To be written.
-        claimed: Whether template and tokenizer are the submitter's word.
+        model: the model's setting.
+        task: label of the sample's task.
+        index: the sample's number.
+        template: Jinja source of the chat template.
+        text: the prompt, with special tokens as text.
+        prompt_tokens: number of tokens of the prompt.
+        canvas_tokens: number of open positions of the canvas.
+        claimed: True if template and tokenizer are the submitter's, unchecked.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -49,14 +48,14 @@ class FirstPrompt(BaseModel):
 def first_prompt(
     model: str, task: str, index: int, prompt: Prompt, *, claimed: bool
 ) -> FirstPrompt:
-    """Return what is shown of ``prompt``.
+    """Return ``prompt`` as it is shown on a board.
 
     Args:
-        model: The model's setting.
-        task: The label of the sample's task.
-        index: The sample's number.
-        prompt: Of that sample and model.
-        claimed: Whether template and tokenizer are the submitter's word.
+        model: the model's setting.
+        task: label of the sample's task.
+        index: the sample's number.
+        prompt: prompt of that sample for that model.
+        claimed: True if template and tokenizer are the submitter's, unchecked.
     """
     return FirstPrompt(
         model=model,

@@ -61,7 +61,7 @@ _CRLF = b"\r\n"
 
 
 class _Listed(BaseModel):
-    """What the manifest says of a file."""
+    """Size and digest of a file in the manifest."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -80,12 +80,12 @@ class _Manifest(BaseModel):
 
 @dataclass
 class Read:
-    """How much was read of a folder.
+    """Amounts read of a folder.
 
     Attributes:
-        bytes: Of its files, as they lie there.
-        decompressed: Of what they hold.
-        lines: Of records.
+        bytes: bytes of its files as stored.
+        decompressed: bytes after decompression.
+        lines: lines of records.
     """
 
     bytes: int = 0
@@ -98,10 +98,10 @@ class Folder:
     """The files of an entry, whose names and sizes and digests are those of its manifest.
 
     Attributes:
-        path: Where it lies.
+        path: path of the folder.
         digest: SHA-256 of its manifest, and so of everything in it.
         files: Their names and content, the manifest's too; whatever else lies there is refused.
-        read: How much of it was read so far.
+        read: amounts read of it so far.
     """
 
     path: Path
@@ -158,7 +158,7 @@ class Folder:
         return sorted(name for name in self.files if _RECORDS.fullmatch(name))
 
     def yaml(self, name: str) -> Any:
-        """Return what a YAML file holds, without aliases, tags of Python or keys given twice.
+        """Parse a YAML file; refuse aliases, Python tags and repeated keys.
 
         Raises:
             SubmissionError: It is not such a file.
@@ -172,7 +172,7 @@ class Folder:
             raise SubmissionError(f"{name} is no plain YAML: {_brief(error)}") from error
 
     def json(self, name: str) -> Any:
-        """Return what a JSON file holds.
+        """Parse a JSON file.
 
         Raises:
             SubmissionError: It is no JSON, or holds numbers that are none or keys given twice.
@@ -221,7 +221,7 @@ def write_manifest(path: Path) -> None:
 
 
 def read_json(content: bytes, where: str) -> Any:
-    """Return what JSON says, with every number a number and every key given once.
+    """Parse JSON; refuse NaN, infinities and repeated keys.
 
     Raises:
         SubmissionError: It says something else.
@@ -351,7 +351,7 @@ def _check_file(name: str, status: os.stat_result) -> None:
 
 
 def _is_converted(found: bytes, expected: _Listed) -> bool:
-    """Return whether a file has line ends of Windows, and otherwise is what was packed."""
+    """Return True if a file differs from the packed one only by line ends of Windows."""
     packed = found.replace(_CRLF, b"\n")
     return (
         len(packed) == expected.bytes < len(found)
@@ -369,7 +369,7 @@ def _told_converted(names: list[str]) -> str:
 
 
 def _decompressed(content: bytes, name: str, most: int, read: Read) -> Iterator[bytes]:
-    """Yield what an xz stream holds, in parts, up to ``most`` bytes."""
+    """Yield the decompressed parts of an xz stream, up to ``most`` bytes in all."""
     try:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DECODER_BYTES)
         total, waiting = 0, content

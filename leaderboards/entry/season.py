@@ -1,6 +1,6 @@
-"""A season: which samples a board compares, and which of them thresholds may be tuned on.
+"""A season: the samples that a board compares, and those of them for tuning thresholds.
 
-A season's seed is drawn anew, so that answers learnt by heart in an earlier one do not help.
+Each season has a new seed, so that memorized answers of an earlier one do not help.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from parallelbench.setting import Setting, parse_settings
 from parallelbench.task import TASKS
 
 
-class _Form(BaseModel):
+class _SeasonFile(BaseModel):
     """The content of a season's file."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -32,7 +32,7 @@ class _Form(BaseModel):
     dev: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _leaves_a_test_part(self) -> _Form:
+    def _leaves_a_test_part(self) -> _SeasonFile:
         if self.dev >= self.samples:
             raise ValueError(f"dev takes {self.dev} of {self.samples} samples and leaves none")
         return self
@@ -43,12 +43,12 @@ class Season:
     """The samples that entries are compared on.
 
     Attributes:
-        name: Of its file.
-        title: What the board calls it.
-        seed: Of the samples.
-        tasks: Settings, in the order of the board.
-        samples: Of each task.
-        dev: How many of them, the first, are for tuning; figures are of the others.
+        name: name of its file, without the ending.
+        title: title on the board.
+        seed: random seed of the samples.
+        tasks: task settings, in the order of the board.
+        samples: number of samples of each task.
+        dev: number of the first samples, which are for tuning; figures use the others.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Season:
 
     @property
     def test(self) -> range:
-        """The numbers of the samples that figures are made of."""
+        """The numbers of the samples that figures use."""
         return range(self.dev, self.samples)
 
 
@@ -92,6 +92,6 @@ def season(name: str) -> Season:
 
 def _season(name: str, content: dict[str, Any]) -> Season:
     load_plugins()
-    form = _Form.model_validate(content)
+    form = _SeasonFile.model_validate(content)
     tasks = tuple(setting for text in form.tasks for setting in parse_settings(text, TASKS))
     return Season(name, form.title, form.seed, tasks, form.samples, form.dev)

@@ -1,6 +1,6 @@
-"""What a submission says of itself: who decoded what, with which weights, in which division.
+"""The statement of a submitter: decodes, weights, division and season of an entry.
 
-Nothing here is believed: what can be recomputed is, and the rest is shown as a claim.
+Whatever can be recomputed is recomputed, and the rest is shown as a claim.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BUILT_IN: Final = ("ideal", "mini")
 
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
-_Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(wording.showing)]
+_ShownLine = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(wording.showing)]
 _Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(wording.name)]
 _Paragraph = Annotated[str, Field(max_length=2000), AfterValidator(wording.showing_lines)]
 _Version = Annotated[str, Field(max_length=64), AfterValidator(wording.version)]
@@ -30,7 +30,7 @@ _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: anything else, such as weights that were tuned for the suite or a strategy of one's own.
 Division = Literal["closed", "open"]
 
-#: How far a submission was checked; each holds all that stands before it.
+#: Levels of the check of a submission; each one includes those before it.
 Level = Literal["self-reported", "recomputed", "spot-checked", "reproduced"]
 
 
@@ -38,19 +38,19 @@ class SubmittedModel(BaseModel):
     """A model that decoded.
 
     Attributes:
-        label: Its setting, as in the records.
-        name: What people call it, such as a hub id.
-        revision: Of its weights; None where there is none, as of the ideal model.
-        digest: What identifies its predictions, as in the records.
-        weights_digest: What identifies its weights alone; None if it has none.
-        licence: As SPDX names it, or in words.
+        label: the model's setting, as in the records.
+        name: common name, such as a hub id.
+        revision: revision of the weights; None without one, as for the ideal model.
+        digest: model digest, as in the records.
+        weights_digest: digest of the weights alone; None without weights.
+        licence: SPDX identifier of the licence, or a description.
     """
 
     model_config = _CONFIG
 
-    label: _Line
-    name: _Line
-    revision: _Line | None = None
+    label: _ShownLine
+    name: _ShownLine
+    revision: _ShownLine | None = None
     digest: _Digest
     weights_digest: _Digest | None = None
     licence: _Name | None = None
@@ -61,8 +61,8 @@ class SubmittedDecoder(BaseModel):
 
     model_config = _CONFIG
 
-    label: _Line
-    name: _Line
+    label: _ShownLine
+    name: _ShownLine
     fields: dict[str, Any]
 
 
@@ -70,21 +70,21 @@ class Submission(BaseModel):
     """The content of ``submission.yaml``.
 
     Attributes:
-        schema_version: Of this form.
-        title: What the board calls it.
-        submitter: Who stands for it.
-        contact: How to reach them; shown on the board.
+        schema_version: version of this schema.
+        title: title on the board.
+        submitter: person or group responsible for the entry.
+        contact: address of the submitter; shown on the board.
         link: A page about it, as :func:`~parallelbench.leaderboards.entry.wording.link` has it.
         division: See :data:`Division`.
-        trained_on_suite: Whether the weights have seen answers of this suite's tasks.
-        disclosure: What else a reader should know, in words.
-        runs_made: How many runs of the season were made before this one was chosen, itself
-            included, 1 to 1,000,000; None where nobody said.
-        season: Whose samples were decoded.
-        library_version: Of the package that decoded.
-        task_versions: Of each task, by label.
-        models: Which decoded.
-        decoders: Every setting that decoded.
+        trained_on_suite: ``yes`` if the weights were trained on answers to this suite's tasks.
+        disclosure: anything else that a reader should know.
+        runs_made: number of runs of the season from which this one was chosen, itself
+            included, 1 to 1,000,000; None if not stated.
+        season: name of the season.
+        library_version: version of the package that decoded.
+        task_versions: version of each task, by label.
+        models: models that decoded.
+        decoders: decoder settings that decoded.
     """
 
     model_config = _CONFIG
@@ -98,7 +98,7 @@ class Submission(BaseModel):
     trained_on_suite: Literal["yes", "no", "unknown"]
     disclosure: _Paragraph = ""
     runs_made: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
-    season: _Line
+    season: _ShownLine
     library_version: _Version
     task_versions: Annotated[dict[str, int], Field(min_length=1)]
     models: Annotated[tuple[SubmittedModel, ...], Field(min_length=1, strict=False)]

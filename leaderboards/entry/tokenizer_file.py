@@ -1,4 +1,4 @@
-"""How a checkpoint reads and writes text, as one file of an entry: no weights, no Python.
+"""Tokenizer and chat template of a checkpoint as one file of an entry: no weights, no Python.
 
 A built-in model has its tokenizer in this package.  That of a checkpoint is what its submitter
 says it is until somebody opens the checkpoint, so what could hide or invent part of a reply is
@@ -29,7 +29,7 @@ _Template = Annotated[str, Field(max_length=100_000)]
 _Short = Annotated[str, Field(max_length=200)]
 
 
-class _Form(BaseModel):
+class _TokenizerFile(BaseModel):
     """The content of such a file."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -48,7 +48,7 @@ class _Form(BaseModel):
 
 
 def to_file(codec: Codec) -> dict[str, Any]:
-    """Return what must be kept to read the ids of ``codec`` again."""
+    """Return the content of the file from which :func:`from_file` makes ``codec`` again."""
     tokenizer = codec.tokenizer
     named = {name: getattr(tokenizer, name) for name in _NAMED}
     return {
@@ -69,7 +69,7 @@ def from_file(content: Any, where: str) -> Codec:
     """Return the codec that ``content`` describes.
 
     Args:
-        content: As :func:`to_file` made it.
+        content: content made by :func:`to_file`.
         where: The file, for the error's sentence.
 
     Raises:
@@ -79,7 +79,7 @@ def from_file(content: Any, where: str) -> Codec:
     import tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    form: _Form = parsed(_Form, content, where)
+    form: _TokenizerFile = parsed(_TokenizerFile, content, where)
     for name in form.special_tokens:
         if name not in _NAMED:
             raise SubmissionError(f"{where}: {name!r:.80} is none of {', '.join(_NAMED)}")

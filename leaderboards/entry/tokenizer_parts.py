@@ -61,10 +61,10 @@ def parts_of(section: Any) -> Iterator[_Part]:
 
 
 def part_faults(content: Any) -> Iterator[str]:
-    """Yield what of a ``tokenizer.json`` no entry may have.
+    """Yield a sentence for each part of a ``tokenizer.json`` that no entry may have.
 
     Args:
-        content: What the file holds.
+        content: content of the file.
 
     Raises:
         TypeError: It has another form.
@@ -135,7 +135,7 @@ def _is(name: str, *values: str) -> Callable[[_Part], bool]:
 
 
 def _moves_blanks(part: _Part) -> bool:
-    """Return whether a rule of replacement changes nothing but blanks, and adds none."""
+    """Return True if a replacement rule changes only blanks, and adds none."""
     pattern, content = part.get("pattern"), part.get("content")
     if not isinstance(pattern, dict) or not isinstance(content, str):
         return False
@@ -154,7 +154,7 @@ def _replaces_before(part: _Part) -> bool:
 
 
 def _expands_little(part: _Part) -> bool:
-    """Return whether a compiled map makes no character longer than that of SentencePiece does.
+    """Return True if a compiled map expands no character more than that of SentencePiece.
 
     It is the size of a trie in 4 bytes, the trie, and the texts that it leads to, each with a
     zero behind it.

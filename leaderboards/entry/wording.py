@@ -1,4 +1,4 @@
-"""What a text of a submitter may look like, and what a reader is told of its letters."""
+"""Checks of a submitter's texts, and notes on their letters for readers."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def host_of(address: str) -> str:
 
 
 def scripts_in(text: str) -> str:
-    """Return which scripts a text has letters of; nothing if Latin ones alone.
+    """Return a note on the scripts of a text's letters; ``""`` if all are Latin.
 
     A letter of another script may look like one that a reader knows, and so may Latin letters
     that few languages are written with, such as an i without a dot.
@@ -128,7 +128,7 @@ def _script(character: str) -> str:
 
 
 def _is_rare(character: str) -> bool:
-    """Return whether a Latin letter is another's form, or of a block that spells few languages."""
+    """Return True if a Latin letter is a variant of another, or of a block of few languages."""
     plain = unicodedata.normalize("NFD", character)
     if unicodedata.normalize("NFKD", character) != plain:
         return True

@@ -1,4 +1,4 @@
-"""Settings of a strategy that decode alike: a field that does nothing makes no second setting."""
+"""Settings of a strategy with equal decodes: a field without effect makes no second setting."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterable
 
 from parallelbench.record import Record
 
-#: A decode and what was written in it, step for step.
+#: Task, sample and repeat of a decode, and a hash of its steps.
 _Decode = tuple[str, int, int, int]
 
 
 def alike_to_earlier(records: Iterable[Record]) -> dict[tuple[str, str], str]:
-    """Return which settings decode every sample as an earlier one of the same strategy does.
+    """Find settings that decode every sample as an earlier one of the same strategy does.
 
     Args:
-        records: Of whole settings; a setting is earlier if its first record is.
+        records: records of complete settings; a setting is earlier if its first record is.
 
     Returns:
-        By the labels of model and decoder, the label of the first setting of that strategy with
-        the same tokens in the same steps, and as many rows in each.
+        A mapping from the labels of model and decoder to the label of the first setting of that
+        strategy with the same tokens in the same steps, and as many rows in each.
     """
     decodes: dict[tuple[str, str, str], set[_Decode]] = defaultdict(set)
     for record in records:

@@ -1,10 +1,10 @@
-"""What this machine has verified: an entry that was found to hold is not verified again.
+"""Cache of findings: an entry that this machine has verified is not verified again.
 
-What was found of an entry is kept under a digest of everything that it follows from: the
-entry's files, its season, the source of this package and the versions of what that builds on.
-Change any of them, and the entry is verified anew.  The folder belongs to the user and lies
-outside every board and entry, so nothing that a submitter writes is ever read from it.  It
-holds JSON, never code, and may be deleted at any time.
+The key of a finding is a digest of everything that it follows from: the entry's files, its
+season, the source of this package and the versions of its dependencies.  If any of them
+changes, the entry is verified again.  The cache folder belongs to the user and lies outside
+every board and entry, so nothing that a submitter writes is ever read from it.  It holds JSON,
+never code, and may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from parallelbench.model import MODELS
 from parallelbench.run.runfile import RunFile
 from parallelbench.task import TASKS
 
-#: What an entry is verified with, and where the board's own entries stand in a checkout.
+#: Packages whose source verification runs, and the folder of a checkout's own entries.
 _PACKAGES: Final = ("", ".tasks", ".decoders", ".analysis", ".leaderboards")
 _ENTRIES: Final = "submissions"
 _MOST_BYTES: Final = 2**20
 
 
 class Finding(BaseModel):
-    """What was found of an entry that holds what it claims.
+    """Result of verifying an entry.
 
     Attributes:
-        level: How far it was checked.
-        remarks: What a reader should know of the check.
-        redecoded: What was decoded again, by the label of its model.
-        content: Digest of what was decoded, as of
+        level: level of the check.
+        remarks: sentences on the limits of the check, for readers.
+        redecoded: counts of records decoded again, by the label of their model.
+        content: digest of the decodes, see
             :class:`~parallelbench.leaderboards.verify.verification.Verified`.
-        first_prompts: Of each model that is no server, what it reads.
+        first_prompts: one prompt of each model that is no server.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -65,9 +65,9 @@ class VerificationCache:
     """The findings of this user on this machine.
 
     Args:
-        folder: Where they are kept; None takes ``parallelbench/verified`` in the user's cache
+        folder: folder of the findings; None takes ``parallelbench/verified`` in the user's cache
             folder, which is ``$XDG_CACHE_HOME`` or else ``~/.cache``.
-        fresh: Whether to find nothing, so that everything is verified again and kept anew.
+        fresh: True to ignore cached findings, so that everything is verified again.
     """
 
     def __init__(self, folder: Path | None = None, *, fresh: bool = False) -> None:
@@ -75,7 +75,7 @@ class VerificationCache:
         self._fresh = fresh
 
     def find(self, key: str) -> Finding | None:
-        """Return what was found before; None if that is not known or cannot be read."""
+        """Return the finding under ``key``; None if there is none or it cannot be read."""
         if self._fresh or not _is_ours(self._folder):
             return None
         try:
@@ -85,7 +85,7 @@ class VerificationCache:
             return None
 
     def keep(self, key: str, finding: Finding) -> None:
-        """Keep what was found, whole or not at all; where nothing can be written, do nothing."""
+        """Store a finding, completely or not at all; do nothing where nothing can be written."""
         with suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _is_ours(self._folder):
@@ -104,13 +104,13 @@ class VerificationCache:
 
 
 def key_of(manifest: str, season: Season, runfile: RunFile, *, redecode: bool) -> str | None:
-    """Return what a finding is kept under: a digest of all that it follows from.
+    """Return the key of a finding: a digest of everything that it follows from.
 
     Args:
         manifest: SHA-256 of the entry's manifest, and so of its files.
-        season: Of the entry.
-        runfile: What it claims to have run.
-        redecode: Whether records of built-in models were decoded again.
+        season: season of the entry.
+        runfile: the run that it claims.
+        redecode: True if records of built-in models were decoded again.
 
     Returns:
         64 hexadecimal digits; None where a part of the run is no part of this package, whose
@@ -144,24 +144,26 @@ def _source_digest() -> str:
 
 @cache
 def _versions() -> dict[str, str | None]:
-    """Return the versions of Python and of everything that this package may build on."""
-    asked = importlib.metadata.requires("parallelbench") or ()
-    names = sorted({"parallelbench", *(re.split(r"[^\w.-]", each)[0] for each in asked)})
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    """Return the versions of Python and of the dependencies of this package."""
+    requirements = importlib.metadata.requires("parallelbench") or ()
+    names = sorted({"parallelbench", *(re.split(r"[^\w.-]", each)[0] for each in requirements)})
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in names:
-        found[name] = None
+        versions[name] = None
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def _user_folder() -> Path:
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "parallelbench" / "verified"
+    configured = os.environ.get("XDG_CACHE_HOME")
+    return (
+        (Path(configured) if configured else Path.home() / ".cache") / "parallelbench" / "verified"
+    )
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether a folder is there, and nobody but its user can write into it."""
+    """Return True if a folder exists and only this user can write into it."""
     try:
         status = folder.stat(follow_symlinks=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""What an entry claims to have run, and what it says of itself: of one form, and of one story."""
+"""Claims of an entry: its run file and its statement must be well-formed and must agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parallelbench.leaderboards.entry.eligibility import differing_samples, read
 from parallelbench.leaderboards.entry.folder import RUN, SUBMISSION, shown
 from parallelbench.leaderboards.entry.season import Season
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
-from parallelbench.leaderboards.verify.known import Known, digest_of_mini
+from parallelbench.leaderboards.verify.model_facts import ModelFacts, digest_of_mini
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec
 from parallelbench.run.capabilities import missing_capabilities_message
@@ -21,17 +21,17 @@ from parallelbench.run.runfile import RunFile, differences, make_runfile
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
 
-#: Decodes that one entry may claim.
+#: Greatest number of decodes of one entry.
 MOST_RECORDS: Final = 200_000
 _MOST_SETTINGS: Final = {"models": 16, "tasks": 100, "decoders": 300}
 
 
 def claimed_run(content: Any, season: Season) -> RunFile:
-    """Return the run that an entry claims, with nothing left in it that is to be looked up.
+    """Return the run that an entry claims; everything in it must be spelled out.
 
     Args:
-        content: Of its ``run.yaml``.
-        season: Whose samples it should have decoded.
+        content: content of its ``run.yaml``.
+        season: season whose samples it should have decoded.
 
     Raises:
         SubmissionError: It is no run in its frozen form, not of that season, or too large.
@@ -45,9 +45,9 @@ def claimed_run(content: Any, season: Season) -> RunFile:
             f"{error}; a strategy or model that is not part of this package must be installed, or "
             "be added by the same pull request"
         ) from error
-    told = differing_samples(runfile, season)
-    if told:
-        raise SubmissionError(f"{RUN}: not the samples of season {season.name}: {told}")
+    difference = differing_samples(runfile, season)
+    if difference:
+        raise SubmissionError(f"{RUN}: not the samples of season {season.name}: {difference}")
     if runfile.frozen() != _with_fields_of_models(content, runfile):
         changed = "; ".join(differences(runfile.frozen(), content))
         raise SubmissionError(
@@ -62,9 +62,9 @@ def claimed_run(content: Any, season: Season) -> RunFile:
 
 
 def _with_fields_of_models(content: Mapping[str, Any], runfile: RunFile) -> dict[str, Any]:
-    """Return a claimed run with the fields that its models have gained since it was packed.
+    """Return a claimed run with the fields that its models gained in later releases.
 
-    Records name a model by its setting as it was typed, so they are the same with them.
+    Records name a model by its setting as it was typed, so these fields do not change them.
     """
     whole = runfile.frozen()["models"]
     if len(whole) != len(content["models"]):
@@ -77,7 +77,7 @@ def _with_fields_of_models(content: Mapping[str, Any], runfile: RunFile) -> dict
 
 
 def _check_form(content: Any) -> None:
-    """Refuse a run in which anything is not spelled out: grids and globs may stand for much."""
+    """Refuse a run that is not spelled out: grids and globs may stand for many settings."""
     if not isinstance(content, dict):
         raise SubmissionError(f"{RUN} must hold keys such as models, tasks and decoders")
     for key, most in _MOST_SETTINGS.items():
@@ -94,7 +94,7 @@ def _check_form(content: Any) -> None:
 
 
 def _check_names(content: Mapping[str, Any], season: Season) -> None:
-    """Refuse what would open a file as soon as it is made."""
+    """Refuse tasks and decoders that would open a file when they are built."""
     allowed = {setting.name for setting in season.tasks}
     for each in content["tasks"]:
         if each.get("name") not in allowed:
@@ -103,16 +103,16 @@ def _check_names(content: Mapping[str, Any], season: Season) -> None:
                 "run file with `parallelbench leaderboard run-file`"
             )
     for each in content["decoders"]:
-        asked = Setting(str(each.get("name")), each["fields"], "")
-        if reads_a_file(asked):
+        setting = Setting(str(each.get("name")), each["fields"], "")
+        if reads_a_file(setting):
             raise SubmissionError(
-                f"{RUN}: decoder {asked.name!r:.80} reads a file, which no entry holds; "
+                f"{RUN}: decoder {setting.name!r:.80} reads a file, which no entry holds; "
                 "run it without"
             )
 
 
 def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
-    """Yield where a submission does not say what its run says."""
+    """Yield a sentence for each contradiction between a submission and its run."""
     labels = [setting.label for setting in runfile.models]
     if [model.label for model in submission.models] != labels:
         yield (
@@ -145,25 +145,25 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
         yield from _closed_faults(submission, runfile)
 
 
-def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[str]:
-    """Yield what a run asks of a model that it cannot serve, or leaves out though it can.
+def serving_faults(runfile: RunFile, models: Mapping[str, ModelFacts]) -> Iterator[str]:
+    """Yield a sentence for each decoder that a model cannot serve, or that is left out needlessly.
 
     Args:
-        runfile: What was run.
-        models: What is known of its models, by label.
+        runfile: the run file.
+        models: facts about its models, by label.
     """
     decoders = [(setting, build(setting, DECODERS)) for setting in runfile.decoders]
     for model in runfile.models:
-        known = models[model.label]
-        asked = {each.label for each in runfile.decoders_of(model)}
-        if known.codec is None:
+        facts = models[model.label]
+        labels = {each.label for each in runfile.decoders_of(model)}
+        if facts.codec is None:
             if runfile.left_out.get(model.label):
                 yield f"{RUN}: left_out names {model.label!r:.80}, a server, which takes no decoder"
             continue
         for setting, decoder in decoders:
-            if setting.label in asked:
-                yield from _unserved(setting, decoder, model, known, known.codec)
-            elif not decoder.missing_capabilities(known.provides or frozenset()):
+            if setting.label in labels:
+                yield from _unserved(setting, decoder, model, facts, facts.codec)
+            elif not decoder.missing_capabilities(facts.provides or frozenset()):
                 yield (
                     f"{RUN}: left_out leaves {setting.label!r:.80} out of {model.label!r:.80}, "
                     "which gives all that it needs; enter every decoder that the run names"
@@ -171,23 +171,23 @@ def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[st
 
 
 def _unserved(
-    setting: Setting, decoder: Decoder, model: Setting, known: Known, codec: Codec
+    setting: Setting, decoder: Decoder, model: Setting, facts: ModelFacts, codec: Codec
 ) -> Iterator[str]:
     try:
         decoder.check(codec)
     except RequestError as error:
         yield f"{RUN}: {error!s:.300}"
-    if known.provides is not None:
-        message = missing_capabilities_message(setting, decoder, model, known.provides)
+    if facts.provides is not None:
+        message = missing_capabilities_message(setting, decoder, model, facts.provides)
         if message is not None:
             yield f"{RUN}: {message:.500}"
 
 
 def _name_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
-    """Yield which models of this package are called like others."""
+    """Yield a sentence for each model of this package under another name or revision."""
     for setting, model in zip(runfile.models, submission.models, strict=False):
-        called = (model.name, model.revision)
-        if setting.name in BUILT_IN and called != (setting.name, None):
+        identity = (model.name, model.revision)
+        if setting.name in BUILT_IN and identity != (setting.name, None):
             yield (
                 f"{SUBMISSION}: model {setting.label!r:.80} is called {shown(model.name)} with "
                 f"revision {shown(model.revision)}, and it is {setting.name!r} of this package, "
@@ -196,7 +196,7 @@ def _name_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
 
 
 def _seed_faults(runfile: RunFile) -> Iterator[str]:
-    """Yield which settings have a seed of their own: another seed is another draw."""
+    """Yield a sentence for each setting with a seed of its own, which would be another draw."""
     for kind, settings, registry in (
         ("model", runfile.models, MODELS),
         ("decoder", runfile.decoders, DECODERS),
@@ -239,7 +239,7 @@ def _closed_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
 
 
 def _training_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
-    """Yield which models are said not to know the suite that were trained on it here."""
+    """Yield a sentence if a model of this package, trained on the suite, is declared untrained."""
     if submission.trained_on_suite == "yes":
         return
     for setting, model in zip(runfile.models, submission.models, strict=False):

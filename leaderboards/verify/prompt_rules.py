@@ -1,11 +1,10 @@
-"""What the prompts of a stranger's model may be: what was asked, in a frame that never changes.
+"""Rules for prompts of a submitted chat template: the messages, in a constant frame.
 
 A chat template is a program.  It may put any text around the messages of a chat, leave worked
-examples out and trim the ends of a message, but all that must not depend on what the messages
-say: else a template could answer in the model's place, or ask for something easier.  So it is
-rendered once for every sequence of roles with meaningless texts in place of the messages, and
-every prompt must be just that with the real messages in their place.  What the tokenizer makes
-of the prompt must spell it.
+examples out and trim the ends of a message, but none of this may depend on the content of the
+messages: otherwise a template could answer instead of the model, or ask an easier question.  So
+it is rendered once for every sequence of roles with random texts as messages, and every prompt
+must be that text with the real messages in their place.  The tokens of the prompt must spell it.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.task import Message
 
-#: What honest templates do to the ends of a message.
+#: Treatments of the ends of a message by honest templates.
 _ENDS: Final[tuple[Callable[[str], str], ...]] = (str, str.strip, str.rstrip, str.lstrip)
 
 
 class Frame(NamedTuple):
-    """What a template writes around the messages of any chat with the same roles.
+    """Text of a template around the messages of any chat with the same roles.
 
     Attributes:
-        before: The text in front of each message that is shown.
-        shown: The places of these messages in the chat.
-        after: The text behind the last.
+        before: text before each message that is shown.
+        shown: places of these messages in the chat.
+        after: text after the last message.
     """
 
     before: tuple[str, ...]
@@ -45,17 +44,17 @@ class Frame(NamedTuple):
 
 
 def frame_of(codec: Codec, roles: Sequence[str]) -> Frame:
-    """Return what the chat template of ``codec`` writes around the messages of a chat.
+    """Return the frame that the chat template of ``codec`` writes around messages.
 
     Args:
-        codec: Whose template.
-        roles: Of the messages; the last is the question.
+        codec: codec with the template.
+        roles: roles of the messages; the last message is the question.
 
     Raises:
         SubmissionError: It leaves the question out, shows a message twice, or in another order.
         ChatTemplateError: It cannot write such a chat.
     """
-    # No template can know what such a text says, nor find a part of it in a question.
+    # No template can recognise such a text, nor find a part of it in a question.
     marks = [hashlib.sha256(f"message {place}".encode()).hexdigest() for place in range(len(roles))]
     chat = [Message(role, mark) for role, mark in zip(roles, marks, strict=True)]  # type: ignore[arg-type]
     text = codec.render(chat)
@@ -77,7 +76,7 @@ class PromptRules:
     """The rules for the prompts of one model.
 
     Args:
-        codec: How it reads and writes text.
+        codec: codec of the model.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -86,7 +85,7 @@ class PromptRules:
         self._frames: dict[tuple[str, ...], Frame] = {}
 
     def faults(self, prompt: Prompt) -> Iterator[str]:
-        """Yield what is wrong with a prompt of the model.
+        """Yield a sentence for each fault of a prompt of the model.
 
         Raises:
             SubmissionError: The template breaks the rules with any chat of these roles.

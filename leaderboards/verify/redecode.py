@@ -1,4 +1,4 @@
-"""Decode records again, and say whether they are what the named model and strategies give.
+"""Decode records again and test whether the named model and strategies gave them.
 
 A model whose predictions are the same to the last bit everywhere must give the same records.
 The last bits of a network depend on machine and batch, and where two choices are all but equal
@@ -41,7 +41,7 @@ from parallelbench.decode.loop import decode
 from parallelbench.decoder import DECODERS, Chooser, Decoder
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.entry import Redecoded
-from parallelbench.leaderboards.verify.known import Known
+from parallelbench.leaderboards.verify.model_facts import ModelFacts
 from parallelbench.model import ComputeCost, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
@@ -57,19 +57,19 @@ _FALSE_REFUSALS: Final = 0.025
 #: Share of records that rounding need not explain: a strategy with a memory of its own may answer
 #: to a small move in ways that cannot be foreseen.
 _MOST_UNEXPLAINED: Final = 0.01
-#: Records that are decoded once more to see whether rounding explains them.
+#: Greatest number of records decoded once more to see whether rounding explains them.
 _MOST_EXPLAINED: Final = 100
 _BATCH: Final = 512
-#: What is rarer is told as if it were as rare.
+#: Smallest chance that a message states.
 _RAREST: Final = 1e-12
 
 
 class _Precision(NamedTuple):
-    """What rounding does in one precision.
+    """Effects of rounding in one precision.
 
     Attributes:
-        move: Of a logit, at most, as a share of the greatest one at that position.
-        differing: Share of records whose tokens or calls come out otherwise, at most.
+        move: greatest change of a logit, as a share of the greatest one at that position.
+        differing: greatest share of records whose tokens or calls change.
     """
 
     move: float
@@ -86,26 +86,26 @@ _PRECISIONS: Final[Mapping[str, _Precision]] = {
 
 
 def built_in_again(
-    runfile: RunFile, known: Mapping[str, Known], records: Sequence[Record]
+    runfile: RunFile, models: Mapping[str, ModelFacts], records: Sequence[Record]
 ) -> dict[str, Redecoded]:
-    """Decode again what the models of this package claim to have written.
+    """Decode records of the models of this package again.
 
-    That is all of what the ideal model wrote, and of a network so many records, chosen at random.
+    All records of the ideal model are decoded again, and 200 random ones of a network.
 
     Args:
-        runfile: What was run.
-        known: The models of the entry, by label.
-        records: Of the entry, each of which follows from its own trace.
+        runfile: the run file.
+        models: facts about the models of the entry, by label.
+        records: records of the entry, each of which follows from its own trace.
 
     Returns:
-        What was decoded again, by the label of its model.
+        Counts of the records decoded again, by the label of their model.
 
     Raises:
-        SubmissionError: The models of this package do not write that.
+        SubmissionError: The models of this package do not give these records.
     """
     redecoded = {}
     for setting in runfile.models:
-        model = known[setting.label].model
+        model = models[setting.label].model
         if model is None:
             continue
         own = [record for record in records if record.model == setting.label]
@@ -118,12 +118,12 @@ def built_in_again(
 
 
 def is_exact(setting: Setting) -> bool:
-    """Return whether a model predicts the same to the last bit everywhere."""
+    """Return True if a model's predictions are the same to the last bit on every machine."""
     return setting.name == "ideal"
 
 
 def remark_of(label: str, redecoded: Redecoded) -> str:
-    """Return the sentence that says how many records of a model were decoded again."""
+    """Return the sentence on the number of records of a model that were decoded again."""
     return (
         f"{label!r}: {redecoded.records:,} of {redecoded.of:,} records were decoded again; "
         f"{redecoded.same:,} came out the same"
@@ -133,19 +133,19 @@ def remark_of(label: str, redecoded: Redecoded) -> str:
 def decoded_again(
     runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
 ) -> int:
-    """Decode records again and return how many gave the same tokens in the same number of calls.
+    """Decode records again; return the number with the same tokens in the same number of calls.
 
     Args:
-        runfile: What was run.
-        setting: Of the model.
-        model: The same, opened here.
-        claimed: Records of it, each of which follows from its own trace.
+        runfile: the run file.
+        setting: the model's setting.
+        model: the model.
+        claimed: records of the model, each of which follows from its own trace.
 
     Raises:
         SubmissionError: They are not what this model and their strategies give.
     """
     found = _outcomes(runfile, setting, model, claimed)
-    pairs = [_Pair(record, outcome) for record, outcome in zip(claimed, found, strict=True)]
+    pairs = [_Redecode(record, outcome) for record, outcome in zip(claimed, found, strict=True)]
     for pair in pairs:
         if pair.outcome.error is not None:
             raise SubmissionError(
@@ -167,15 +167,15 @@ def decoded_again(
     return len(pairs) - len(other)
 
 
-class _Pair(NamedTuple):
-    """A record, and what came out here."""
+class _Redecode(NamedTuple):
+    """A claimed record and the outcome of decoding it again."""
 
     claimed: Record
     outcome: Outcome
 
     @property
     def differs(self) -> bool:
-        """Whether what the figures are made of differs: tokens, calls, or how it ended."""
+        """True if tokens, number of calls or status differ, from which figures follow."""
         claimed, found = self.claimed, self.outcome
         return (claimed.decoding.output_ids, claimed.decoding.counts.nfe, claimed.status) != (
             found.output_ids,
@@ -185,7 +185,7 @@ class _Pair(NamedTuple):
 
     @property
     def differs_in_a_step(self) -> bool:
-        """Whether anything at all differs that is no matter of the clock."""
+        """True if anything differs except the time."""
         claimed, found = self.claimed, self.outcome
         return (
             self.differs
@@ -202,7 +202,7 @@ class _Pair(NamedTuple):
 def _outcomes(
     runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
 ) -> list[Outcome]:
-    """Return how the decodes in ``claimed`` go here, in its order."""
+    """Decode the records in ``claimed`` again and return the outcomes in their order."""
     found: dict[int, Outcome] = {}
     before = torch.get_num_threads()
     torch.set_num_threads(model.threads or before)
@@ -219,29 +219,31 @@ def _outcomes(
 def _jobs(
     runfile: RunFile, setting: Setting, model: Model, claimed: Sequence[Record]
 ) -> Iterator[Job]:
-    """Yield the decodes of ``claimed``, those of one sample together, each with its place."""
+    """Yield a job for each of ``claimed``, grouped by sample, tagged with its place."""
     tasks = {each.label: (each, build(each, TASKS)) for each in runfile.tasks}
     decoders = {each.label: (each, build(each, DECODERS)) for each in runfile.decoders}
     by_sample: dict[tuple[str, int], list[int]] = defaultdict(list)
     for place, record in enumerate(claimed):
         by_sample[record.task_label, record.index].append(place)
     for (label, index), places in by_sample.items():
-        asked_task, task = tasks[label]
+        task_setting, task = tasks[label]
         prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
         for place in places:
-            asked, decoder = decoders[claimed[place].decoder_label]
-            decode_id = DecodeId(setting, asked_task, asked, index, claimed[place].repeat, {})
+            decoder_setting, decoder = decoders[claimed[place].decoder_label]
+            decode_id = DecodeId(
+                setting, task_setting, decoder_setting, index, claimed[place].repeat, {}
+            )
             key = job_key(runfile, decode_id)
             yield Job(prompt, decoder, key=key, tag=(place, decode_id))
 
 
-# Whether the records that differ may do so.
+# Tests of the records that differ.
 
 
-def _refuse_other_reading(label: str, pairs: Sequence[_Pair]) -> None:
-    """Refuse records whose model reads or writes text otherwise than the one that is opened here.
+def _refuse_other_reading(label: str, pairs: Sequence[_Redecode]) -> None:
+    """Refuse records whose tokenizer or chat template differs from that of the opened model.
 
-    That of an entry may be a tokenizer or chat template of the submitter's.
+    The entry's may be the submitter's own.
     """
     for claimed, outcome in pairs:
         prompt = outcome.job.prompt
@@ -256,8 +258,8 @@ def _refuse_other_reading(label: str, pairs: Sequence[_Pair]) -> None:
                 )
 
 
-def _refuse_any(label: str, pairs: Sequence[_Pair]) -> None:
-    """Refuse records of a model that gives the same everywhere."""
+def _refuse_any(label: str, pairs: Sequence[_Redecode]) -> None:
+    """Refuse any difference for a model whose predictions are the same on every machine."""
     other = [pair for pair in pairs if pair.differs_in_a_step]
     if other:
         raise SubmissionError(
@@ -267,15 +269,13 @@ def _refuse_any(label: str, pairs: Sequence[_Pair]) -> None:
         )
 
 
-def _refuse_many(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
-    """Refuse records of which surely more differ than rounding brings about."""
-    from scipy.stats import binom
-
+def _refuse_many(label: str, model: Model, pairs: Sequence[_Redecode]) -> None:
+    """Refuse records if surely more of them differ than rounding accounts for."""
     most = _precision_of(model).differing
     for groups in _groupings(pairs, with_oracles=True):
         for which, group in groups.items():
             differing = sum(pair.differs for pair in group)
-            chance = float(binom.sf(differing - 1, len(group), most))
+            chance = _chance_of_at_least(differing, len(group), most)
             if chance < _FALSE_REFUSALS / (3 * len(groups)):
                 raise SubmissionError(
                     f"{label}: {differing} of {len(group)} records{which} came out otherwise when "
@@ -284,12 +284,12 @@ def _refuse_many(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
                 )
 
 
-def _refuse_unexplained(label: str, model: Model, pairs: Sequence[_Pair]) -> None:
-    """Refuse records of which more than a few differ and rounding does not lead to them."""
-    asked = [pair for pair in pairs if pair.differs and _is_position_wise(pair.decoder)]
-    if len(asked) > _MOST_EXPLAINED:
-        asked = random.SystemRandom().sample(asked, _MOST_EXPLAINED)
-    unexplained = [pair for pair in asked if not _is_explained(pair, model)]
+def _refuse_unexplained(label: str, model: Model, pairs: Sequence[_Redecode]) -> None:
+    """Refuse records if rounding fails to explain more than a few of the differences."""
+    differing = [pair for pair in pairs if pair.differs and _is_position_wise(pair.decoder)]
+    if len(differing) > _MOST_EXPLAINED:
+        differing = random.SystemRandom().sample(differing, _MOST_EXPLAINED)
+    unexplained = [pair for pair in differing if not _is_explained(pair, model)]
     if len(unexplained) > max(1, _MOST_UNEXPLAINED * len(pairs)):
         raise SubmissionError(
             f"{label}: of {len(pairs)} records that were decoded again, {len(unexplained)} came "
@@ -299,7 +299,7 @@ def _refuse_unexplained(label: str, model: Model, pairs: Sequence[_Pair]) -> Non
 
 
 def _is_position_wise(decoder: Decoder) -> bool:
-    """Return whether the logits of the canvas itself are all that a strategy goes by."""
+    """Return True if a strategy uses only the logits of the canvas itself."""
     return (
         isinstance(decoder, Chooser)
         and not decoder.remasks
@@ -308,15 +308,17 @@ def _is_position_wise(decoder: Decoder) -> bool:
     )
 
 
-def _refuse_favour(label: str, pairs: Sequence[_Pair], found: Mapping[RecordKey, Record]) -> None:
-    """Refuse claims that are better than what was found more often, or by more, than by chance."""
+def _refuse_favour(
+    label: str, pairs: Sequence[_Redecode], found: Mapping[RecordKey, Record]
+) -> None:
+    """Refuse claims that beat the decodes here more often, or by more, than chance allows."""
     for what, of in (("marks", _mark), ("calls", _calls)):
         for groups in _groupings(pairs, with_oracles=False):
             for which, group in groups.items():
                 gains = [
                     of(pair.claimed) - of(found[pair.claimed.key]) for pair in group if pair.differs
                 ]
-                chance = _told_chance(gains, what, _FALSE_REFUSALS / (6 * len(groups)))
+                chance = _chance_message(gains, what, _FALSE_REFUSALS / (6 * len(groups)))
                 if chance is not None:
                     raise SubmissionError(
                         f"{label}: of {len(group)} records{which} that were decoded again, "
@@ -324,18 +326,16 @@ def _refuse_favour(label: str, pairs: Sequence[_Pair], found: Mapping[RecordKey,
                     )
 
 
-def _told_chance(gains: Sequence[float], what: str, level: float) -> str | None:
-    """Return in words how claims favour themselves more than chance does; None if they do not.
+def _chance_message(gains: Sequence[float], what: str, level: float) -> str | None:
+    """Return a clause on claims that are better more than chance allows; None if they are not.
 
     Args:
-        gains: By how much each claim is better than what was found.
-        what: Is better.
-        level: How improbable that must be.
+        gains: gain of each claim over the decode here.
+        what: name of the compared quantity.
+        level: chance below which the gains are refused.
     """
-    from scipy.stats import binom
-
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-    chance = float(binom.sf(better - 1, better + worse, 0.5))
+    chance = _chance_of_at_least(better, better + worse, 0.5)
     if chance < level:
         return (
             f"{better} claim better {what} than were found and {worse} worse; by chance that is as "
@@ -350,23 +350,31 @@ def _told_chance(gains: Sequence[float], what: str, level: float) -> str | None:
     return None
 
 
+def _chance_of_at_least(successes: int, trials: int, probability: float) -> float:
+    from scipy.stats import binom
+
+    return float(binom.sf(successes - 1, trials, probability))
+
+
 def _precision_of(model: Model) -> _Precision:
-    # A model that does not say is somebody's own, and computes as torch does by default.
+    # A model of another package that states no type computes in torch's default one.
     return _PRECISIONS[str(model.provenance().get("dtype", "float32"))]
 
 
-def _groupings(pairs: Sequence[_Pair], *, with_oracles: bool) -> Iterator[dict[str, list[_Pair]]]:
-    """Yield the records by setting and task, by setting, and in one group.
+def _groupings(
+    pairs: Sequence[_Redecode], *, with_oracles: bool
+) -> Iterator[dict[str, list[_Redecode]]]:
+    """Yield groupings of the records: by setting and task, by setting, and all in one.
 
     Args:
-        pairs: Records of one model.
-        with_oracles: Whether strategies that were told the answers are in the last group.
+        pairs: records of one model.
+        with_oracles: True to include oracles in the last grouping.
 
     Yields:
         Groups by their name, which follows a number of records in a sentence.
     """
-    cells: dict[str, list[_Pair]] = defaultdict(list)
-    settings: dict[str, list[_Pair]] = defaultdict(list)
+    cells: dict[str, list[_Redecode]] = defaultdict(list)
+    settings: dict[str, list[_Redecode]] = defaultdict(list)
     for pair in pairs:
         record = pair.claimed
         cells[f" of {record.decoder_label} on {record.task_label}"].append(pair)
@@ -389,27 +397,27 @@ def _called(record: Record) -> str:
     return f"{record.task_label} sample {record.index} with {record.decoder_label}"
 
 
-# Whether rounding explains what is claimed.
+# Differences that rounding explains.
 
 
-def _is_explained(pair: _Pair, model: Model) -> bool:
-    """Return whether the claimed steps come out of predictions that differ by rounding only."""
+def _is_explained(pair: _Redecode, model: Model) -> bool:
+    """Return True if predictions that differ only by rounding give the claimed decode."""
     job = pair.outcome.job
-    leaning = _Leaning(model, job.prompt, pair.claimed)
-    (outcome,) = decode([job], leaning, batch_size=1, share=False)
-    return not _Pair(pair.claimed, outcome).differs
+    rounded = _RoundedModel(model, job.prompt, pair.claimed)
+    (outcome,) = decode([job], rounded, batch_size=1, share=False)
+    return not _Redecode(pair.claimed, outcome).differs
 
 
-class _Leaning(Model):
-    """A model whose logits are moved, within their rounding, towards what a record claims.
+class _RoundedModel(Model):
+    """A model whose logits are changed, within their rounding, in favour of a record.
 
-    On each canvas that the record went through, the tokens that it wrote next become a little
-    likelier, and the likeliest tokens elsewhere a little less likely.
+    On each canvas of the record, the tokens that it wrote next become slightly more likely, and
+    the most likely tokens of other positions slightly less.
 
     Args:
-        model: The model.
-        prompt: Of the record.
-        claimed: The record.
+        model: the model.
+        prompt: prompt of the record.
+        claimed: the record.
     """
 
     def __init__(self, model: Model, prompt: Prompt, claimed: Record) -> None:
@@ -425,7 +433,7 @@ class _Leaning(Model):
         self._next = _writes(prompt, claimed)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
-        """Return the predictions, moved."""
+        """Return the predictions with changed logits."""
         prediction = self._model.predict(rows)
         logits, line = prediction.logits.float().clone(), 0
         for row in rows:
@@ -439,11 +447,11 @@ class _Leaning(Model):
         return replace(prediction, logits=logits)
 
     def compute_cost(self, row: Row) -> ComputeCost:
-        """Return what the model says."""
+        """Return the compute cost of a row for the wrapped model."""
         return self._model.compute_cost(row)
 
     def provenance(self) -> dict[str, object]:
-        """Return what the model says."""
+        """Return the provenance of the wrapped model."""
         return self._model.provenance()
 
     def _lean(
@@ -463,7 +471,7 @@ class _Leaning(Model):
 
 
 def _writes(prompt: Prompt, claimed: Record) -> dict[tuple[int, ...], dict[int, int]]:
-    """Return what a record writes next on each canvas that it goes through."""
+    """Return the next writes of a record on each canvas that it goes through."""
     trace, canvas = claimed.decoding.trace, prompt.canvas.tolist()
     writes: dict[tuple[int, ...], dict[int, int]] = {}
     for positions, ids in zip(trace.positions, trace.ids, strict=True):

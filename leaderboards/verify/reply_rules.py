@@ -1,11 +1,11 @@
-"""What the tokens of right replies may be: pieces of words, or words, that stand for themselves.
+"""Rules for the tokens of right replies: each is a word or a part of one.
 
-Whoever writes an answer with few tokens has little to write in parallel.  A tokenizer of pieces
-that are cut at blanks, as nearly all published ones are, never spells two words with one
-token, and a word-level tokenizer spells one.  So the words of right replies are counted that
-share a token with the word before: where these are many, the tokenizer was made for the answers.
-Counting words rather than characters leaves nothing to choose for the submitter: how many
-characters a token of ordinary text has depends on how much of that the tokenizer packs, too.
+An answer of few tokens leaves little to write in parallel.  Nearly all published tokenizers cut
+text at blanks, so no token spells two words; a token of a word-level tokenizer spells one.
+Therefore the words of right replies that share a token with the word before are counted: where
+there are many, the tokenizer was made for the answers.  Counting words rather than characters
+leaves the submitter nothing to choose: the mean length of a token in ordinary text also depends
+on how much of that text the tokenizer packs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from parallelbench.leaderboards.verify.spelling import Spelling, letters_of, wor
 from parallelbench.prompt import Codec
 from parallelbench.record import Record
 
-#: Words of right replies to a task that may share a token with the word before, as a share of the
-#: words that their answers have.
+#: Greatest share of the words of right replies to a task that share a token with the word
+#: before, relative to the words of their answers.
 MOST_PACKED: Final = 0.1
-#: What special tokens are written with, and words are not.
+#: Characters of special tokens, which words do not have.
 _SIGNS: Final = re.compile(r"[<>\[\]|{}\u25c1\u25b7\uff5c]|\A\W*\Z")
 
 
@@ -30,15 +30,15 @@ class ReplyRules:
     """The rules for the replies of one model.
 
     Args:
-        label: The model's setting.
-        codec: How it reads and writes text.
+        label: the model's setting.
+        codec: codec of the model.
     """
 
     def __init__(self, label: str, codec: Codec) -> None:
         self._label = label
         self._codec = codec
         self._spelling = Spelling(codec)
-        self._seen: set[tuple[str, int, tuple[int, ...]]] = set()
+        self._known_replies: set[tuple[str, int, tuple[int, ...]]] = set()
         self._words: Counter[str] = Counter()
         self._packed: Counter[str] = Counter()
         self._several: set[str] = set()
@@ -46,21 +46,21 @@ class ReplyRules:
         self._unspelled: list[str] = []
         self._hidden: Counter[str] = Counter()
 
-    def look_at(self, record: Record, reference: str) -> None:
-        """Take note of a record whose text and marks were computed from its ids.
+    def add(self, record: Record, reference: str) -> None:
+        """Add a record whose text and marks were computed from its ids.
 
         Args:
-            record: Of the model.
-            reference: A right answer to its sample and nothing else: words around the answer
-                would make those that are packed into tokens look few.
+            record: a record of the model.
+            reference: a right answer to its sample without any other text: words around the
+                answer would dilute the share of packed ones.
         """
         if record.marks is None or not record.marks.lenient > 0:
             return
         ids = tuple(self._codec.before_end(record.decoding.output_ids))
         key = (record.task_label, record.index, ids)
-        if key in self._seen:
+        if key in self._known_replies:
             return
-        self._seen.add(key)
+        self._known_replies.add(key)
         visible = self._spelling.visible(ids)
         spelled = self._spelling.text(visible)
         words = [words_in(self._spelling.text([token])) for token in visible]
@@ -73,14 +73,14 @@ class ReplyRules:
         }
         if len(visible) == 1 and words[0] > 1:
             self._alone.append(record.text)
-        # What was thought before the answer is no part of the text.
+        # The text excludes the thinking before the answer.
         if not letters_of(spelled).endswith(letters_of(record.text)):
             self._unspelled.append(record.text)
         hidden = {token for token in ids if token in self._spelling.hidden}
         self._hidden.update(self._spelling.text([token]).strip() for token in hidden)
 
     def faults(self) -> Iterator[str]:
-        """Yield what no tokenizer may do that reads replies for a board."""
+        """Yield a sentence for each rule that the tokenizer breaks."""
         if self._alone:
             yield (
                 f"{self._label!r}: {len(self._alone)} right replies of several words are a single "
@@ -111,7 +111,7 @@ class ReplyRules:
             )
 
     def remarks(self) -> Iterator[str]:
-        """Yield what a reader should know of the tokenizer."""
+        """Yield remarks on the tokenizer for readers."""
         if self._several:
             longest = max(self._several, key=len)
             yield (

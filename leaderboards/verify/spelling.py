@@ -1,9 +1,8 @@
-"""The texts that tokens have by themselves, before a tokenizer's decoder joins them.
+"""Texts of single tokens, before a tokenizer's decoder joins them.
 
-What a model reads and writes is ids.  That they stand for what was asked and for what was
-replied is seen from the vocabulary alone: letters and digits of a text must be those of its
-tokens, one after another.  Blanks, case and the forms of a character are left out of the
-comparison, since honest tokenizers change these.
+A model reads and writes ids.  The vocabulary alone shows whether they stand for the prompt and
+the reply: letters and digits of a text must be those of its tokens, in order.  Blanks, case and
+variants of a character are not compared, since honest tokenizers change these.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from parallelbench.leaderboards.entry.tokenizer_parts import BLANK, CONTINUED, W
 from parallelbench.prompt import Codec
 
 _NEITHER: Final = re.compile(r"[\W_]+")
-#: With what stands within a word without blanks: "don't", "well-known", "3.14", "12:30".
+#: Words may contain other characters without blanks: "don't", "well-known", "3.14", "12:30".
 _WORD: Final = re.compile(r"[^\W_]+(?:[-.:'\u2019][^\W_]+)*")
 _BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def words_in(text: str) -> int:
-    """Return how many words ``text`` holds."""
+    """Return the number of words in ``text``."""
     return len(_WORD.findall(text))
 
 
 def letters_of(text: str) -> str:
-    """Return the letters and digits of ``text`` in small form, without marks upon them."""
+    """Return the letters and digits of ``text`` in lower case, without diacritics."""
     text = text if text.isascii() else unicodedata.normalize("NFKD", text)
     # Where the transformers library tidies blanks, it also writes "do not" as "don't".
     return _NEITHER.sub("", text).casefold().replace("donot", "dont")
@@ -41,7 +40,7 @@ class Spelling:
     """Spells ids by the vocabulary of a codec.
 
     Args:
-        codec: How a model reads and writes text.
+        codec: codec of a model.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -53,14 +52,14 @@ class Spelling:
         self._known: dict[int, bytes] = {}
 
     def text(self, ids: Iterable[int]) -> str:
-        """Return the texts of ``ids`` behind each other; an id that is no token has none."""
+        """Return the joined texts of ``ids``; an id that is no token has none."""
         # A character may be spread over several tokens.
         return b"".join(map(self._own, ids)).decode("utf-8", errors="replace")
 
     def spells(self, ids: Sequence[int], text: str) -> bool:
-        """Return whether ``ids`` are the letters and digits of ``text``.
+        """Return True if ``ids`` spell the letters and digits of ``text``.
 
-        A token for the unknown stands for any part of it.
+        A token for unknown text stands for any part of it.
         """
         letters, place = letters_of(text), 0
         parts = [
@@ -79,12 +78,12 @@ class Spelling:
 
     @cached_property
     def hidden(self) -> frozenset[int]:
-        """The special tokens, which are left out of the text of a reply."""
+        """Ids of the special tokens, which the text of a reply omits."""
         added = self._codec.tokenizer.added_tokens_decoder
         return frozenset(token for token, each in added.items() if each.special)
 
     def visible(self, ids: Iterable[int]) -> list[int]:
-        """Return those of ``ids`` that have a part in the text of a reply."""
+        """Return those of ``ids`` that are part of the text of a reply."""
         codec = self._codec
         return [
             token

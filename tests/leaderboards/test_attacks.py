@@ -11,7 +11,8 @@ import pytest
 
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import folder
-from parallelbench.leaderboards.verify.verification import MOST_FAULTS, verified
+from parallelbench.leaderboards.verify.record_checker import MOST_FAULTS
+from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.record import _digest_of
 from support.entries import digested, merge_steps
 

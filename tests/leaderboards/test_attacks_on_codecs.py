@@ -212,7 +212,7 @@ def reply_rules():
         ids = [*tokenizer.convert_tokens_to_ids(names), codec.end_id]
         rules = ReplyRules("m", codec)
         assert codec.decode(ids) == text
-        rules.look_at(fabricated_record(output_ids=ids, text=text), reference)
+        rules.add(fabricated_record(output_ids=ids, text=text), reference)
         return rules
 
     return make

@@ -22,7 +22,7 @@ from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.site import server_of
 from parallelbench.leaderboards.entry import confined as module
 from parallelbench.leaderboards.entry.confined import confined
-from parallelbench.leaderboards.verify.unseen import Unseen
+from parallelbench.leaderboards.verify.step_schedule import ConstantModel
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.prompt import Codec
 from support import checkpoints
@@ -227,7 +227,7 @@ def test_a_vocabulary_without_two_words_is_refused():
             self.__dict__ |= {"mask_id": 1, "end_id": 2, "stop_ids": frozenset()}
 
     with pytest.raises(SubmissionError, match="vocabulary of 3 tokens has 1 that can be written"):
-        _ = Unseen(Spare(), None)._ordinary
+        _ = ConstantModel(Spare(), None)._ordinary
 
 
 @pytest.mark.attack("harmless")

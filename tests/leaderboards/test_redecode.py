@@ -97,7 +97,8 @@ def test_many_small_losses_do_not_pay_for_a_few_great_gains(revising, monkeypatc
 
 @pytest.mark.parametrize("gain", [1.0, 7.0])
 def test_what_is_rarer_than_any_number_is_told_too(gain):
-    told = redecode._told_chance([gain] * 2000 + [-1.0] * (2000 if gain > 1 else 0), "calls", 0.01)
+    gains = [gain] * 2000 + [-1.0] * (2000 if gain > 1 else 0)
+    told = redecode._chance_message(gains, "calls", 0.01)
     assert "1,000,000,000,000 times" in told
 
 

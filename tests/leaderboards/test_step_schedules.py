@@ -1,4 +1,4 @@
-"""Strategies with a schedule: no model changes their course, and none only claims to have one."""
+"""Strategies with a schedule: no model changes their steps, and none only claims to have one."""
 
 import pytest
 import torch
@@ -9,7 +9,12 @@ from parallelbench.decoder import DECODERS, STATISTICS, STEPS_PER_TOKEN
 from parallelbench.decoders.remdm import Remdm
 from parallelbench.decoders.remdm_llada import RemdmLlada
 from parallelbench.errors import RequestError
-from parallelbench.leaderboards.verify.unseen import Course, Courses, course_of
+from parallelbench.leaderboards.verify.step_schedule import (
+    StepSchedule,
+    StepSchedules,
+    schedule_of,
+    writes_of,
+)
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
 from support.landscapes import CODEC, Landscape, prompt_of
@@ -74,23 +79,24 @@ def test_the_strategies_with_a_schedule_are_known():
 
 
 @pytest.mark.parametrize("name", SCHEDULED)
-def test_no_model_changes_the_course_of_a_strategy_with_a_schedule(name):
+def test_no_model_changes_the_steps_of_a_strategy_with_a_schedule(name):
     prompts = [prompt_of(canvas) for canvas in CANVASES]
     jobs = [
         Job(prompt, decoder, f"{number}", tag=number)
         for decoder in SCHEDULED[name].values()
         for number, prompt in enumerate(prompts)
     ]
-    courses = {}
+    schedules = {}
     for model in MODELS:
         for outcome in decode(jobs, model):
             prompt, decoder = outcome.job.prompt, outcome.job.decoder
-            if outcome.job not in courses:
-                courses[outcome.job] = course_of(prompt, decoder, outcome.job.key, None)
-            course, found = courses[outcome.job], Course.of(outcome.trace, prompt)
+            if outcome.job not in schedules:
+                schedules[outcome.job] = schedule_of(prompt, decoder, outcome.job.key, None)
+            schedule = schedules[outcome.job]
+            found = StepSchedule.of(outcome.trace, writes_of(outcome.trace, prompt), prompt)
             assert outcome.status == "ok"
-            assert (found.rows, found.tokens) == (course.rows, course.tokens), decoder
-            assert course.writes == (None if decoder.adaptive else found.writes), decoder
+            assert (found.rows, found.tokens) == (schedule.rows, schedule.tokens), decoder
+            assert schedule.writes == (None if decoder.adaptive else found.writes), decoder
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_a_giant_schedule_takes_no_more_calls_than_the_loop_allows(decoder):
     (outcome,) = decode([Job(prompt, decoder, "0")], MODELS[0])
     assert outcome.status == "ok"
     assert outcome.counts.nfe == STEPS_PER_TOKEN * 5
-    assert len(course_of(prompt, decoder, "0", None).rows) == STEPS_PER_TOKEN * 5
+    assert len(schedule_of(prompt, decoder, "0", None).rows) == STEPS_PER_TOKEN * 5
 
 
 def test_a_window_that_reaches_no_further_than_it_was_written_has_no_schedule():
@@ -118,6 +124,6 @@ def test_a_window_that_reaches_no_further_than_it_was_written_has_no_schedule():
 
 def test_a_schedule_that_random_numbers_fill_is_looked_at_decode_by_decode():
     (setting,) = parse_settings("dream:steps=4", DECODERS)
-    decoder, courses, prompt = build(setting, DECODERS), Courses(), prompt_of([None] * 20)
-    found = [courses.find(prompt, decoder, ("", ""), str(key), None).writes for key in range(5)]
+    decoder, schedules, prompt = build(setting, DECODERS), StepSchedules(), prompt_of([None] * 20)
+    found = [schedules.find(prompt, decoder, ("", ""), str(key), None).writes for key in range(5)]
     assert len({tuple(writes) for writes in found}) == 5

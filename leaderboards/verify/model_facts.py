@@ -1,4 +1,4 @@
-"""What is known of an entry's models without asking them: their codec and their digests."""
+"""Facts about the models of an entry that need no prediction: codecs, digests, capabilities."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
 
 
-class Known(NamedTuple):
-    """What is known of a model without asking it.
+class ModelFacts(NamedTuple):
+    """Facts about one model.
 
     Attributes:
-        codec: How it reads and writes text; None for a server.
-        digest: What its records must say.
-        weights_digest: Likewise.
-        built_in: Whether it is part of this package.
-        blocks: As in :class:`~parallelbench.leaderboards.verify.trace_rules.Conduct`.
-        plain: Likewise.
-        stops: Likewise.
-        knows_law: Likewise.
-        unwritable: Likewise.
-        model: The model itself, where it is part of this package; else None.
-        provides: What it gives beside logits; None where that is not known.
+        codec: its tokenizer and chat template; None for a server.
+        digest: model digest that its records must have.
+        weights_digest: weights digest that its records must have; None if it has no weights.
+        built_in: True for a model of this package with its own tokenizer.
+        blocks: its block grid; None without one.
+        uncached: True if it is known to compute every row whole and to cache nothing.
+        stops: True if it ends a decode after the block with the first end-of-text.
+        knows_support: True if it knows when no right answer fits the canvas any more.
+        unwritable: ids below the size of the tokenizer that stand for no token.
+        provides: its capabilities besides logits; None where they are not known.
+        model: the model itself where this package can open it; else None.
     """
 
     codec: Codec | None
@@ -42,45 +42,45 @@ class Known(NamedTuple):
     weights_digest: str | None
     built_in: bool
     blocks: Blocks | None
-    plain: bool
+    uncached: bool
     stops: bool
-    knows_law: bool
+    knows_support: bool
     unwritable: frozenset[int]
     provides: frozenset[str] | None
     model: Model | None = None
 
 
-def known_models(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, Known]:
-    """Return what is known of each model, by label.
+def model_facts(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, ModelFacts]:
+    """Return the facts about each model of an entry, by label.
 
     Raises:
-        SubmissionError: A tokenizer is missing or not to be trusted.
+        SubmissionError: A tokenizer is missing, superfluous or not to be trusted.
     """
     environment = folder.json(ENVIRONMENT)
-    known = {}
+    facts = {}
     for number, (setting, claimed) in enumerate(
         zip(runfile.models, submission.models, strict=True)
     ):
         name = CODEC.format(number)
         held = folder.json(name) if name in folder.files else None
-        known[setting.label] = _known(setting, claimed, held, name, environment)
-    beside = {name for name in folder.files if name.startswith("codec-")}
-    beside -= {CODEC.format(number) for number in range(len(runfile.models))}
-    if beside:
-        raise SubmissionError(f"{', '.join(sorted(beside))} belong to no model of this entry")
-    return known
+        facts[setting.label] = _facts_of(setting, claimed, held, name, environment)
+    superfluous = {name for name in folder.files if name.startswith("codec-")}
+    superfluous -= {CODEC.format(number) for number in range(len(runfile.models))}
+    if superfluous:
+        raise SubmissionError(f"{', '.join(sorted(superfluous))} belong to no model of this entry")
+    return facts
 
 
 @functools.cache
 def digest_of_mini() -> str | None:
-    """Return what identifies the weights of the network that ships with this package."""
+    """Return the weights digest of the network that ships with this package."""
     return _opened(make_setting("mini", {}, MODELS)).weights_digest
 
 
-def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterator[str]:
-    """Yield which digests a submission claims that its models do not have, or two of them share."""
+def digest_faults(submission: Submission, facts: Mapping[str, ModelFacts]) -> Iterator[str]:
+    """Yield a sentence for each claimed digest that its model does not have or two models share."""
     for claimed in submission.models:
-        own = known[claimed.label]
+        own = facts[claimed.label]
         for what, theirs, ours in (
             ("digest", claimed.digest, own.digest),
             ("weights_digest", claimed.weights_digest, own.weights_digest),
@@ -92,7 +92,7 @@ def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterato
                     "of this package"
                 )
     first: dict[str, str] = {}
-    for label, own in known.items():
+    for label, own in facts.items():
         if own.model is not None and first.setdefault(own.digest, label) != label:
             yield (
                 f"{SUBMISSION}: {label!r:.80} predicts what {first[own.digest]!r:.80} does, so "
@@ -101,17 +101,17 @@ def digest_faults(submission: Submission, known: Mapping[str, Known]) -> Iterato
 
 
 def is_ideal_with_other_tokenizer(model: str) -> bool:
-    """Return whether the label ``model`` is of the ideal model with a tokenizer that it was given.
+    """Return True if the label ``model`` is of the ideal model with a tokenizer of the submitter.
 
-    How many tokens an answer has, and so how fast it can be written, is then its submitter's
-    choice: such rows are compared with none of another tokenizer.
+    The submitter then chooses the number of tokens of an answer, and so its greatest speed: such
+    rows are compared only with rows of the same tokenizer.
     """
     return is_ideal(model) and "tokenizer=" in model.partition(":")[2]
 
 
-def _known(
+def _facts_of(
     setting: Setting, claimed: SubmittedModel, held: Any, name: str, environment: Any
-) -> Known:
+) -> ModelFacts:
     if MODELS[setting.name].serves:
         if held is not None:
             raise SubmissionError(f"{name} is there, and {setting.label!r:.80} is a server")
@@ -123,51 +123,51 @@ def _known(
         )
     if own:
         return _built_in(setting)
-    codec, facts = from_file(held, name), _facts(environment, setting.label)
-    if facts.get("tokenizer_digest", codec.digest) != codec.digest:
+    codec, claims = from_file(held, name), _environment_of(environment, setting.label)
+    if claims.get("tokenizer_digest", codec.digest) != codec.digest:
         raise SubmissionError(
             f"{name} has digest {codec.digest[:12]}, and {ENVIRONMENT} says that model "
-            f"{setting.label!r:.80} was run with {facts['tokenizer_digest']!s:.12}"
+            f"{setting.label!r:.80} was run with {claims['tokenizer_digest']!s:.12}"
         )
-    return _brought(setting, claimed, codec, facts)
+    return _with_own_tokenizer(setting, claimed, codec, claims)
 
 
-def _server(claimed: SubmittedModel) -> Known:
-    return Known(
+def _server(claimed: SubmittedModel) -> ModelFacts:
+    return ModelFacts(
         codec=None,
         digest=claimed.digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
         blocks=None,
-        plain=False,
+        uncached=False,
         stops=False,
-        knows_law=False,
+        knows_support=False,
         unwritable=frozenset(),
         provides=None,
     )
 
 
-def _built_in(setting: Setting) -> Known:
+def _built_in(setting: Setting) -> ModelFacts:
     model = _opened(setting)
-    return Known(
+    return ModelFacts(
         codec=model.codec,
         digest=model.digest,
         weights_digest=model.weights_digest,
         built_in=True,
         blocks=model.blocks,
-        plain=setting.fields.get("cache") in (None, "none"),
+        uncached=setting.fields.get("cache") in (None, "none"),
         stops=model.stops,
-        knows_law=setting.name == "ideal",
+        knows_support=setting.name == "ideal",
         unwritable=frozenset(model.codec.unwritable),
         model=model,
         provides=model.capabilities,
     )
 
 
-def _brought(
-    setting: Setting, claimed: SubmittedModel, codec: Codec, facts: Mapping[str, Any]
-) -> Known:
-    """Return what is known of a model whose tokenizer the entry brings."""
+def _with_own_tokenizer(
+    setting: Setting, claimed: SubmittedModel, codec: Codec, claims: Mapping[str, Any]
+) -> ModelFacts:
+    """Return the facts about a model whose tokenizer the entry contains."""
     ideal = setting.name == "ideal"
     model: Model | None = None
     if ideal:
@@ -176,23 +176,23 @@ def _brought(
         fields: Mapping[str, Any] = setting.fields
         model = IdealModel(codec, noise=fields["noise"], seed=fields["seed"], limit=fields["limit"])
     uncached = setting.fields.get("cache") in (None, "none")
-    return Known(
+    return ModelFacts(
         codec=codec,
         digest=claimed.digest if model is None else model.digest,
         weights_digest=claimed.weights_digest,
         built_in=False,
-        blocks=None if ideal else _blocks(setting, facts),
-        plain=ideal or (uncached and facts.get("kind") == "masked"),
-        stops=not ideal and facts.get("stops") is True,
-        knows_law=ideal,
+        blocks=None if ideal else _blocks(setting, claims),
+        uncached=ideal or (uncached and claims.get("kind") == "masked"),
+        stops=not ideal and claims.get("stops") is True,
+        knows_support=ideal,
         unwritable=frozenset(codec.unwritable),
         model=model,
-        provides=_given(setting, facts),
+        provides=_provides(setting, claims),
     )
 
 
-def _given(setting: Setting, facts: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return what a model gives whose family its entry states; None where it states none."""
+def _provides(setting: Setting, claims: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the capabilities of a model's stated family; None if the entry states no family."""
     if setting.name == "ideal":
         from parallelbench.models.ideal import IdealModel
 
@@ -201,54 +201,55 @@ def _given(setting: Setting, facts: Mapping[str, Any]) -> frozenset[str] | None:
         return None
     from parallelbench.models.hf import given_by_family
 
-    family, fields = facts.get("family"), dict[str, Any](setting.fields)
+    family, fields = claims.get("family"), dict[str, Any](setting.fields)
     return given_by_family(family, fields.get("cache")) if isinstance(family, str) else None
 
 
-def _blocks(setting: Setting, facts: Mapping[str, Any]) -> Blocks | None:
-    """Return the grid that the submitter states for a model.
+def _blocks(setting: Setting, claims: Mapping[str, Any]) -> Blocks | None:
+    """Return the block grid that the submitter states for a model.
 
     Raises:
-        SubmissionError: It is none, or another than the model was asked for.
+        SubmissionError: It is no grid, or another one than the setting of the model asks for.
     """
-    told = facts.get("blocks")
-    if told is None:
+    stated = claims.get("blocks")
+    if stated is None:
         return None
-    asked = setting.fields.get("block_length")
-    length = told.get("length") if isinstance(told, dict) else None
+    required = setting.fields.get("block_length")
+    length = stated.get("length") if isinstance(stated, dict) else None
     if (
         type(length) is not int
         or not 1 <= length <= MOST_IN_A_FIELD
-        or type(told.get("from_prompt")) is not bool
+        or type(stated.get("from_prompt")) is not bool
     ):
         raise SubmissionError(
-            f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(told)}, which is "
-            f"no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in the prompt"
+            f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(stated)}, which "
+            f"is no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in "
+            "the prompt"
         )
-    if asked is not None and asked != length:
+    if required is not None and required != length:
         raise SubmissionError(
             f"{ENVIRONMENT}: model {setting.label!r:.80} is said to have blocks of {shown(length)}"
         )
-    return Blocks(length, told["from_prompt"])
+    return Blocks(length, stated["from_prompt"])
 
 
 def _opened(setting: Setting) -> Model:
     return _opened_once(setting.name, json.dumps(dict(setting.fields)))
 
 
-# A board has many entries of the same few models.
+# Most entries of a board have one of the same few models.
 @functools.lru_cache(maxsize=8)
 def _opened_once(name: str, fields: str) -> Model:
     source: Any = build(make_setting(name, json.loads(fields), MODELS), MODELS)
-    if hasattr(source, "device"):  # what it predicts is not asked, and its digest is the same
+    if hasattr(source, "device"):  # its predictions are not needed, and its digest is the same
         source = dataclasses.replace(source, device="cpu")
     model: Model = source.open()
     return model
 
 
-def _facts(environment: Any, label: str) -> Mapping[str, Any]:
-    """Return what the last start says of a model, as far as it has the usual form."""
+def _environment_of(environment: Any, label: str) -> Mapping[str, Any]:
+    """Return the claims of the last start about a model; empty where they have another form."""
     start = environment[-1] if isinstance(environment, list) and environment else {}
     models = start.get("models") if isinstance(start, dict) else None
-    facts = models.get(label) if isinstance(models, dict) else None
-    return facts if isinstance(facts, dict) else {}
+    claims = models.get(label) if isinstance(models, dict) else None
+    return claims if isinstance(claims, dict) else {}
