@@ -65,7 +65,7 @@ def test_a_template_that_asks_for_the_date_is_told_one_for_good(moving_clock):
 def test_a_run_and_its_continuation_read_the_same_prompts(tmp_path, capsys):
     template = written(DATE, tmp_path)
     assert run(template, tmp_path / "out", "--samples", "3") == 0
-    remark = f"the chat template of {template} asks for today's date; it is told 2026-01-01"
+    remark = f"the chat template of {template} asks for today's date; it gets 2026-01-01"
     assert capsys.readouterr().err.count(remark) == 1
     directory = RunDirectory.open(tmp_path / "out")
     (facts,) = directory.environments()[0]["models"].values()

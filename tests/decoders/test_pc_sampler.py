@@ -157,16 +157,16 @@ def test_a_value_out_of_range_is_refused(field, value, sentence):
 
 BAD = {
     "": "cannot be read: Expecting value",
-    "[1]": "is no JSON object with form 'parallelbench unigram table 1'",
-    '{"form": "parallelbench unigram table 2"}': "is no JSON object with form",
+    "[1]": "is not a JSON object with form 'parallelbench unigram table 1'",
+    '{"form": "parallelbench unigram table 2"}': "is not a JSON object with form",
     '{"form": "parallelbench unigram table 1"}': "must have tokenizer, a text, and counts",
     '{"counts": {"3": -1}}': r"counts must be whole numbers of 1 or more .* got '3': -1",
     '{"counts": {"3": 1.5}}': "got '3': 1.5",
     '{"counts": {"3": true}}': "got '3': True",
     '{"counts": {"-3": 1}}': "got '-3': 1",
     '{"counts": {"²": 1}}': "got '²': 1",
-    '{"counts": {}}': "counts no token at all",
-    '{"counts": {"3": 2}, "total": 3}': "was changed or cut short: it says total=3, but .* make 2",
+    '{"counts": {}}': "contains no counts",
+    '{"counts": {"3": 2}, "total": 3}': "was changed or cut short: its total is 3, but .* give 2",
     '{"counts": {"3": 2}, "total": 2, "digest": "x"}': "says digest='x', but its counts make",
 }
 

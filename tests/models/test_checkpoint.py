@@ -352,13 +352,13 @@ def test_a_missing_shard_is_refused(folders, tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_is_refused(folders, tmp_path):
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: config\.json: .*No such file"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: config\.json: .*No such file"):
         loaded(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: config\.json: "):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: config\.json: "):
         loaded(tmp_path)
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(CheckpointError, match=r"config\.json holds no JSON object"):
+    with pytest.raises(CheckpointError, match=r"config\.json does not contain a JSON object"):
         loaded(tmp_path)
     copied(folders["sdar"], tmp_path)
     for file in tmp_path.glob("*.safetensors"):
@@ -366,7 +366,9 @@ def test_a_folder_without_a_checkpoint_is_refused(folders, tmp_path):
     with pytest.raises(CheckpointError, match=r"index\.json names 2 file\(s\) that are not in"):
         loaded(tmp_path)
     (tmp_path / "model.safetensors.index.json").unlink()
-    with pytest.raises(CheckpointError, match=r"holds no weights: neither model\.safetensors nor"):
+    with pytest.raises(
+        CheckpointError, match=r"contains no weights: neither model\.safetensors nor"
+    ):
         loaded(tmp_path)
 
 
@@ -489,7 +491,9 @@ def test_no_code_is_run_nothing_is_asked_and_a_cache_serves_offline(folders, tmp
     assert not marker.exists()
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()
-    assert any("'org/typo' is no folder here, and cannot be had from the hub" in x for x in last)
+    assert any(
+        "'org/typo' is not a folder here and cannot be downloaded from the hub" in x for x in last
+    )
     assert any("give the folder" in line for line in last)
     # Nothing but the last error was said: no question, no report.
     assert done.stderr.startswith("Traceback")
@@ -910,7 +914,7 @@ def test_patterns_of_published_names_are_refused_rather_than_lost(folders, tmp_p
     )
     under_published_names(adapter)
     rewritten(adapter / "adapter_config.json", alpha_pattern={"ff_proj": 64})
-    with pytest.raises(CheckpointError, match="alpha_pattern speaks of modules by their published"):
+    with pytest.raises(CheckpointError, match="alpha_pattern refers to modules by their published"):
         loaded(folders["llada"], peft=str(adapter))
 
 

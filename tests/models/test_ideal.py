@@ -43,7 +43,7 @@ def distributions(model, prompt, *canvases):
     p = torch.softmax(prediction.logits.double(), dim=-1)
     full = torch.zeros(len(p), model.codec.size + 1, dtype=torch.float64)
     full.scatter_add_(1, prediction.token_ids, p)
-    return full.unflatten(0, (len(canvases), -1)), prediction.off_law.tolist()
+    return full.unflatten(0, (len(canvases), -1)), prediction.off_support.tolist()
 
 
 def brute_force(rows, weights, canvas, mask_id, size):

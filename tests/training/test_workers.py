@@ -229,7 +229,7 @@ def test_ctrl_c_in_one_process_ends_both_with_one_sentence(pair):
     (status, output, told), (other, *silent) = (each["interrupted"] for each in found)
     assert (status, other) == (130, 130)
     assert output == ""
-    assert told.splitlines()[-1].endswith("the same command goes on from there")
+    assert told.splitlines()[-1].endswith("the same command continues from there")
     assert silent == ["", ""]
 
 
@@ -238,7 +238,7 @@ def test_a_refusal_at_the_beginning_ends_both_with_one_sentence(pair):
     (status, output, told), (other, *silent) = (each["other seed"] for each in found)
     assert (status, other) == (2, 2)
     assert output == ""
-    assert "holds another training" in told
+    assert "contains another training" in told
     assert len(told.splitlines()) == 1
     assert silent == ["", ""]
 
