@@ -161,10 +161,7 @@ def load_checkpoint(
             "weights_digest": digest,
             **_network_provenance(network, device, dtype),
             **_request_provenance(request),
-            "tokenizer_digest": codec.digest,
-            "chat_template_date": codec.template_date,
-            "mask_id": codec.mask_id,
-            "end_ids": sorted(codec.ends),
+            **_codec_provenance(codec),
         },
     )
 
@@ -258,6 +255,15 @@ def _request_provenance(request: CheckpointRequest) -> dict[str, Any]:
         "compiled": request.compile,
         "thinking": request.thinking,
         "ignored_fields": list(request.ignored),
+    }
+
+
+def _codec_provenance(codec: Codec) -> dict[str, Any]:
+    return {
+        "tokenizer_digest": codec.digest,
+        "chat_template_date": codec.template_date,
+        "mask_id": codec.mask_id,
+        "end_ids": sorted(codec.ends),
     }
 
 

@@ -1,4 +1,4 @@
-"""What ``parallelbench train`` does: options -> a plan -> a checkpoint, with printed progress."""
+"""The work of ``parallelbench train``: options -> plan -> checkpoint, with printed progress."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class Trainee:
         checkpoint: Checkpoint that it started from, with codec, family and device.
         module: Module with the network, adapter included.
         adapted: True if only an adapter is trained.
-        published: By published tensor name, the tensor's name in the network and its data type
-            in the files; empty with an adapter.
+        published: Name in the network and data type in the files of each tensor, by its
+            published name; empty with an adapter.
     """
 
     checkpoint: Checkpoint

@@ -293,7 +293,7 @@ def test_what_the_verb_says_as_json_holds_the_digest(count):
         ("", "mini", "no token was counted: .*0.txt hold no text"),
         (b"\xff\xfe\x00", "mini", "0.txt cannot be read as UTF-8 text: "),
         ("red", "mini:cache=none|dual", "--model must name one model, got .*, which is 2"),
-        ("red", "api:http://127.0.0.1:1/v1:model=x", "a server shows no tokenizer; name the"),
+        ("red", "api:http://127.0.0.1:1/v1:model=x", "a server exposes no tokenizer; name the"),
         ("red", "hf:/nowhere/at/all", "is neither a folder nor a hub id"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Who attends to whom: against the golden forward, whatever stands beside a row."""
+"""Attention maps against the golden forward, in any batch."""
 
 from dataclasses import replace
 
@@ -146,7 +146,7 @@ def test_a_row_that_says_who_attends_to_whom_and_where_it_stands_is_believed(fol
 
 
 def visible(family, row, codec):
-    """Who sees whom in a block model, and the canvas positions that a call computes."""
+    """Return the attention mask of a block model and the canvas positions that a call computes."""
     first, total = len(row.prompt.ids), len(row.prompt.ids) + len(row.canvas)
     origin = first if family == "nemotron" else 0
     asked = first + row.wanted.nonzero().flatten()

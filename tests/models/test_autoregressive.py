@@ -75,7 +75,7 @@ def gap(first, second):
 
 
 def generated(network, prompt, ends):
-    """What transformers itself writes, up to the first end of text."""
+    """Return the output of transformers itself, up to the first end of text."""
     out = network.generate(
         prompt.ids[None],
         attention_mask=torch.ones_like(prompt.ids[None]),

@@ -234,7 +234,7 @@ def test_a_field_that_is_missing_is_named(family, field, folders, tmp_path):
 
 
 def stock_told(config, folder):
-    """What the stock class is told; None if it is not told anything."""
+    """Return the value that the stock class gets; None if it gets none."""
     try:
         return stock_config(family_of(config, None, "here"), config, str(folder)).to_dict()
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""What a checkpoint declares of itself: ids, sizes, its mask and its family."""
+"""Declarations of a checkpoint: ids, sizes, mask and family."""
 
 import json
 import shutil

@@ -563,7 +563,7 @@ def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders
 
 
 def taken(model, rows, batch):
-    """What a padded batch takes, by the model's own estimate of one row."""
+    """Return the memory of a padded batch, by the model's own estimate of one row."""
     tokens = max(model.compute_cost(rows[index]).tokens for index in batch)
     canvas = max(rows[index].canvas.numel() for index in batch)
     logits = canvas * checkpoints.ROWS * 16

@@ -73,7 +73,7 @@ def said(part):
 
 
 def within(cells, column, right, count):
-    """Whether ``right`` of ``count`` is no surprise after what the card counted."""
+    """Return True if ``right`` of ``count`` agrees with the counts of the model card."""
     counted = int(cells["samples"])
     then = round(counted * float(cells[column].split()[0]) / 100)
     table = [[then, counted - then], [right, count - right]]
