@@ -1,6 +1,7 @@
 """Loading a checkpoint: every family as it is published, and nothing that is not whole."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -750,8 +751,6 @@ def test_facts_tell_what_was_loaded_as_json(family, folders):
     assert facts["network"] == type(model.network).__name__
     assert (facts["dtype"], facts["device"], facts["attention"]) == ("float32", "cpu", "sdpa")
     assert facts["revision"] is None
-    import hashlib
-
     assert facts["weights"] == {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folders[family].glob("*.safetensors")

@@ -10,6 +10,7 @@ from scipy import stats
 from parallelbench import evaluate
 from parallelbench.model import MODELS
 from parallelbench.models.mini import FOLDER
+from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
 from parallelbench.run.runner import draw
 from parallelbench.setting import build, parse_settings
@@ -54,8 +55,6 @@ def test_every_first_and_last_name_is_one_token(mini):
 
 
 def test_it_is_shown_the_last_message_only(mini):
-    from parallelbench.prompt import build_prompt
-
     built = [
         build(parse_settings(f"waiting_line/sort:shots={shots}", TASKS)[0], TASKS)
         for shots in (0, 1)

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from parallelbench.errors import CanvasError
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec
 from parallelbench.setting import build, parse_settings
@@ -27,6 +28,7 @@ from parallelbench.training.data import (
     training_rng,
     words_of,
 )
+from support import checkpoints
 
 
 def codec_of(plan):
@@ -215,9 +217,6 @@ def test_a_tokenizer_of_other_words_is_refused():
 
 
 def test_a_tokenizer_of_subwords_may_split_names(tmp_path):
-    from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
-    from support import checkpoints
-
     folder = checkpoints.write_checkpoint("llada", tmp_path / "llada")
     codec = load_checkpoint(CheckpointRequest(path=str(folder))).codec
     check_tasks(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
