@@ -251,7 +251,7 @@ class ApiServer(Server):
         )
 
     def _give_up(self, failed: _FailedError, attempts: int, seconds: float) -> NoReturn:
-        # The key is removed before the quote is shortened: half a key would not be found.
+        # The key is removed before the quote is shortened: half a key would not be recognised.
         quote = " ".join(self._without_key(failed.quote).split())
         shown = "".join(c if c.isprintable() else "\ufffd" for c in quote[:_LONGEST_QUOTE])
         tries = "1 try" if attempts == 1 else f"{attempts} tries"
@@ -381,14 +381,14 @@ def _seed(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") >> 1
 
 
-def _pause(attempt: int, asked: float) -> float:
+def _pause(attempt: int, requested: float) -> float:
     """Return the seconds to wait after ``attempt``: random, so that threads do not retry at once.
 
     Source:
         Brooker (2015), "Exponential backoff and jitter", AWS Architecture Blog: full jitter.
     """
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
-    return max(random.uniform(0, longest), asked)
+    return max(random.uniform(0, longest), requested)
 
 
 def _asked_pause(retry_after: str) -> float:

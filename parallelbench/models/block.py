@@ -120,20 +120,20 @@ class BlockModel(NetworkModel):
 
     def _entries(self, parts: Sequence[_BlockSpan]) -> list[KVEntry]:
         """Return the cache entry before each part, computed where it is missing."""
-        found: dict[tuple[int, ...], KVEntry] = {(): EMPTY}
+        entries: dict[tuple[int, ...], KVEntry] = {(): EMPTY}
         missing: dict[tuple[int, ...], tuple[_BlockSpan, KVEntry]] = {}
         for part in parts:
             key = tuple(part.ids[: part.start])
             if key in self._store:
-                found[key] = self._store[key]
-            elif key not in found:
+                entries[key] = self._store[key]
+            elif key not in entries:
                 missing[key] = (part, self._nearest(part))
         for keys in self.fitting(missing):
             begun, before = zip(*(missing[key] for key in keys), strict=True)
             _, made = self._pass(begun, before, [part.start for part in begun], finished=True)
             for key, kept in zip(keys, made, strict=True):
-                found[key] = self._store[key] = kept
-        return [found[tuple(part.ids[: part.start])] for part in parts]
+                entries[key] = self._store[key] = kept
+        return [entries[tuple(part.ids[: part.start])] for part in parts]
 
     def _nearest(self, part: _BlockSpan) -> KVEntry:
         """Return the entry of the longest cached prefix of finished blocks."""

@@ -342,23 +342,23 @@ def _digests(files: list[Path]) -> dict[str, str]:
         return dict(zip((path.name for path in files), pool.map(digest, files), strict=True))
 
 
-def _device(asked: str) -> torch.device:
-    if asked == "auto":
+def _device(name: str) -> torch.device:
+    if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return torch.device("cpu") if accelerator is None else accelerator
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         first = str(error).splitlines()[0]
-        raise CheckpointError(f"device {asked!r} cannot be used here: {first}") from error
+        raise CheckpointError(f"device {name!r} cannot be used here: {first}") from error
     return device
 
 
-def _dtype(asked: DType, device: torch.device) -> torch.dtype:
-    if asked == "auto":
+def _dtype(name: DType, device: torch.device) -> torch.dtype:
+    if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    dtype: torch.dtype = getattr(torch, asked)
+    dtype: torch.dtype = getattr(torch, name)
     return dtype
 
 

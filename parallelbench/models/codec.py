@@ -77,37 +77,37 @@ def load_codec(files: CheckpointFiles, rows: int, request: CheckpointRequest) ->
     return codec
 
 
-def _tokenizer(folder: Path, family: Family, asked: str) -> Any:
+def _tokenizer(folder: Path, family: Family, source: str) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     for name in _READ_BY_LIBRARIES:
-        check_plain(folder / name, asked)
+        check_plain(folder / name, source)
     # Chosen by file, not by class name: published classes often come with Python code.
     if (folder / "tokenizer.json").is_file():
         kind: Any = PreTrainedTokenizerFast
-    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family, asked):
+    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family, source):
         kind = Qwen2Tokenizer
     else:
         raise CheckpointError(
-            f"{asked} has no tokenizer: neither tokenizer.json nor Qwen 2's vocab.json with "
+            f"{source} has no tokenizer: neither tokenizer.json nor Qwen 2's vocab.json with "
             "merges.txt"
         )
     try:
         return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # The tokenizers library raises bare exceptions.
-        raise CheckpointError(f"the tokenizer of {asked} cannot be loaded: {error}") from error
+        raise CheckpointError(f"the tokenizer of {source} cannot be loaded: {error}") from error
 
 
-def _is_qwen2(folder: Path, family: Family, asked: str) -> bool:
+def _is_qwen2(folder: Path, family: Family, source: str) -> bool:
     """Return True if text is split as in Qwen 2; other tokenizers have the same files."""
     if family.network == "Qwen2ForCausalLM":
         return True
-    name = read_optional_json(folder / "tokenizer_config.json", asked).get("tokenizer_class")
+    name = read_optional_json(folder / "tokenizer_config.json", source).get("tokenizer_class")
     return name in {"Qwen2Tokenizer", "Qwen2TokenizerFast"}
 
 
-def _mask_id(files: CheckpointFiles, tokenizer: Any, rows: int, asked: str) -> int:
+def _mask_id(files: CheckpointFiles, tokenizer: Any, rows: int, source: str) -> int:
     _, config, family = files
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     if family.kind in {"uniform", "autoregressive"}:
@@ -115,42 +115,42 @@ def _mask_id(files: CheckpointFiles, tokenizer: Any, rows: int, asked: str) -> i
     names = [tokenizer.mask_token, *family.mask_tokens]
     named = {name: vocabulary[name] for name in names if name in vocabulary}
     declared = config.get("mask_token_id")
-    found = set(named.values()) if declared is None else {declared}
-    if not found:
+    ids = set(named.values()) if declared is None else {declared}
+    if not ids:
         raise CheckpointError(
-            f"{asked}: family {family.name} needs the id of its mask token, but config.json has no "
-            f"mask_token_id and the tokenizer none of {', '.join(family.mask_tokens)}"
+            f"{source}: family {family.name} needs the id of its mask token, but config.json has "
+            f"no mask_token_id and the tokenizer none of {', '.join(family.mask_tokens)}"
         )
-    if len(found) > 1 or (named and not found & set(named.values())):
+    if len(ids) > 1 or (named and not ids & set(named.values())):
         tokens = " and ".join(f"{name} ({token})" for name, token in named.items())
         raise CheckpointError(
-            f"{asked}: the mask token is ambiguous: config.json has mask_token_id="
+            f"{source}: the mask token is ambiguous: config.json has mask_token_id="
             f"{'null' if declared is None else declared}, and the tokenizer has {tokens}; correct "
             "mask_token_id in config.json, or mask_token in tokenizer_config.json, to the token "
             "that the weights were trained with"
         )
-    (mask_id,) = found
+    (mask_id,) = ids
     return int(mask_id)
 
 
 def _check_mask(
-    mask_id: int, ends: Iterable[int], tokenizer: Any, vocabulary: Mapping[str, int], asked: str
+    mask_id: int, ends: Iterable[int], tokenizer: Any, vocabulary: Mapping[str, int], source: str
 ) -> None:
     """Refuse a mask id that has another meaning too."""
     token = next((token for token, number in vocabulary.items() if number == mask_id), None)
     if mask_id in ends:
         raise CheckpointError(
-            f"{asked}: mask and end-of-text are one id, {mask_id} ({token}), so no reply could "
+            f"{source}: mask and end-of-text are one id, {mask_id} ({token}), so no reply could "
             "end; correct mask_token_id or eos_token_id in config.json"
         )
     if token is not None and mask_id not in tokenizer.added_tokens_decoder:
         raise CheckpointError(
-            f"{asked}: mask_token_id={mask_id} in config.json is the ordinary token {token!r}, "
+            f"{source}: mask_token_id={mask_id} in config.json is the ordinary token {token!r}, "
             "which replies could then not contain; write the id of the mask token there"
         )
 
 
-def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], asked: str) -> None:
+def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], source: str) -> None:
     """Refuse a checkpoint of a causal class whose tokenizer is that of a diffusion model."""
     # Tokenizers of causal models have a plain <mask> too.
     masks = {name for each in FAMILIES for name in each.mask_tokens} - {"<mask>"}
@@ -161,7 +161,7 @@ def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], ask
     alike = [each for each in families if each.network in config["architectures"]]
     choices = " or ".join(f"family={each.name}" for each in alike or families)
     raise CheckpointError(
-        f"{asked}: config.json names the causal class {config['architectures'][0]}, and the "
+        f"{source}: config.json names the causal class {config['architectures'][0]}, and the "
         f"tokenizer has {', '.join(names)}, as a diffusion model's does; say {choices} to decode "
         "it as one, or family=autoregressive to decode one token after another"
     )

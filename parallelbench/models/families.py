@@ -82,22 +82,22 @@ class Family:
         return name
 
 
-def family_of(config: Config, asked: str | None, path: str) -> Family:
+def family_of(config: Config, name: str | None, path: str) -> Family:
     """Return the family of a checkpoint.
 
     Args:
         config: Content of ``config.json``.
-        asked: Name of a family, which overrides ``config.json``; None for none.
+        name: Name of a family, which overrides ``config.json``; None for none.
         path: Path of the checkpoint, for error messages.
 
     Raises:
         CheckpointError: The family is unknown.
     """
-    if asked is not None:
+    if name is not None:
         known = {family.name: family for family in FAMILIES}
-        if asked not in known:
-            raise CheckpointError(f"{path}: {unknown('family', asked, known)}")
-        family = known[asked]
+        if name not in known:
+            raise CheckpointError(f"{path}: {unknown('family', name, known)}")
+        family = known[name]
     else:
         family = _found(config, path)
     check_numbers(config, path)
@@ -327,7 +327,7 @@ _QWEN_COVERS: Mapping[str, tuple[Any, ...]] = {
     "use_mrope": _ABSENT,
 }
 
-#: Whether there are biases is told by the tensors.
+#: The tensors show whether there are biases.
 _QWEN2_IDLE = _WINDOW | {"attention_bias"}
 
 AUTOREGRESSIVE = Family(

@@ -26,38 +26,38 @@ _POINTER = re.compile(
 _LONGEST_POINTER = 1024
 
 
-def read_json(path: Path, asked: str) -> dict[str, Any]:
+def read_json(path: Path, source: str) -> dict[str, Any]:
     """Return the object in a JSON file; a byte-order mark is ignored.
 
     Args:
         path: Path of the file.
-        asked: Checkpoint as the user named it, for error messages.
+        source: Checkpoint as the user named it, for error messages.
 
     Raises:
         CheckpointError: There is no such file, or it contains something else.
     """
-    check_downloaded(path, asked)
+    check_downloaded(path, source)
     try:
         content = json_of(regular_bytes(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{asked} is not a checkpoint: {path.name}: {error}") from error
+        raise CheckpointError(f"{source} is not a checkpoint: {path.name}: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(
-            f"{asked} is not a checkpoint: {path.name} does not contain a JSON object"
+            f"{source} is not a checkpoint: {path.name} does not contain a JSON object"
         )
     return content
 
 
-def read_optional_json(path: Path, asked: str) -> dict[str, Any]:
+def read_optional_json(path: Path, source: str) -> dict[str, Any]:
     """Return the object in a JSON file; empty if there is no such file.
 
     Raises:
         CheckpointError: It contains something else, or cannot be read.
     """
-    return read_json(path, asked) if path.exists() else {}
+    return read_json(path, source) if path.exists() else {}
 
 
-def check_downloaded(path: Path, asked: str) -> None:
+def check_downloaded(path: Path, source: str) -> None:
     """Refuse a placeholder of a file that was not downloaded.
 
     Raises:
@@ -67,34 +67,34 @@ def check_downloaded(path: Path, asked: str) -> None:
         return
     if found := _POINTER.match(path.read_bytes()):
         raise CheckpointError(
-            f"{asked}: {path.name} is a git-lfs pointer to a file of {int(found[1]):,} bytes that "
+            f"{source}: {path.name} is a git-lfs pointer to a file of {int(found[1]):,} bytes that "
             "was not downloaded; run git lfs pull in the folder"
         )
 
 
-def check_plain(path: Path, asked: str) -> None:
+def check_plain(path: Path, source: str) -> None:
     """Refuse a file that a library could not read; the error says how to fix it.
 
     Raises:
         CheckpointError: It is a pointer of git-lfs, or begins with a byte-order mark.
     """
-    check_downloaded(path, asked)
+    check_downloaded(path, source)
     if path.is_file():
         with path.open("rb") as file:
             marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
         if marked:
             raise CheckpointError(
-                f"{asked}: {path.name} begins with a byte-order mark, which libraries do not "
+                f"{source}: {path.name} begins with a byte-order mark, which libraries do not "
                 "accept; save it as UTF-8 without one"
             )
 
 
-def weight_files(folder: Path, asked: str) -> list[Path]:
+def weight_files(folder: Path, source: str) -> list[Path]:
     """Return the files of the weights; others in the folder have no effect.
 
     Args:
         folder: Folder of the checkpoint.
-        asked: Checkpoint as the user named it, for error messages.
+        source: Checkpoint as the user named it, for error messages.
 
     Raises:
         CheckpointError: There are none, two sets that differ, a left-over adapter, or files
@@ -103,40 +103,40 @@ def weight_files(folder: Path, asked: str) -> list[Path]:
     if (folder / "adapter_config.json").exists():
         # transformers would silently add it to the weights if peft is installed.
         raise CheckpointError(
-            f"{asked} contains a LoRA adapter (adapter_config.json) beside its weights; move it "
+            f"{source} contains a LoRA adapter (adapter_config.json) beside its weights; move it "
             "to another folder and say peft=FOLDER, or remove it"
         )
     for name in _WEIGHTS:
         whole, index = folder / name, folder / f"{name}{_INDEX}"
-        shards = _shards(index, asked, alone=not whole.is_file())
+        shards = _shards(index, source, alone=not whole.is_file())
         for path in (*shards, whole):
-            check_downloaded(path, asked)
+            check_downloaded(path, source)
         if whole.is_file() and shards:
-            _check_same(whole, index, shards, asked)
+            _check_same(whole, index, shards, source)
         if whole.is_file():
             return [whole]
         if shards:
             return shards
     raise CheckpointError(
-        f"{asked} contains no weights: neither model.safetensors nor pytorch_model.bin, whole or "
+        f"{source} contains no weights: neither model.safetensors nor pytorch_model.bin, whole or "
         f"as shards with their {_INDEX.removeprefix('.')}"
     )
 
 
-def _shards(index: Path, asked: str, *, alone: bool) -> list[Path]:
+def _shards(index: Path, source: str, *, alone: bool) -> list[Path]:
     """Return the files that an index names; empty if there is no index.
 
     Args:
         index: Path of the index.
-        asked: Checkpoint as the user named it, for error messages.
+        source: Checkpoint as the user named it, for error messages.
         alone: True if the weights can only be in these files; else an index without any of its
             files is ignored as left over.
     """
-    check_plain(index, asked)
-    places = read_optional_json(index, asked).get("weight_map", {})
+    check_plain(index, source)
+    places = read_optional_json(index, source).get("weight_map", {})
     if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
         raise CheckpointError(
-            f"{asked} is not a checkpoint: weight_map in {index.name} must name a file for each "
+            f"{source} is not a checkpoint: weight_map in {index.name} must name a file for each "
             "tensor"
         )
     files = [index.parent / name for name in sorted(set(places.values()))]
@@ -145,18 +145,18 @@ def _shards(index: Path, asked: str, *, alone: bool) -> list[Path]:
         return []
     if missing:
         raise CheckpointError(
-            f"{asked}: {index.name} names {len(missing)} file(s) that are not in the folder: "
+            f"{source}: {index.name} names {len(missing)} file(s) that are not in the folder: "
             f"{', '.join(missing[:3])}; download them again"
         )
     return files
 
 
-def _check_same(whole: Path, index: Path, shards: list[Path], asked: str) -> None:
+def _check_same(whole: Path, index: Path, shards: list[Path], source: str) -> None:
     """Refuse a whole file together with shards, unless they contain the same tensors."""
     if whole.suffix == ".safetensors" and _tensors_agree(whole, shards):
         return
     raise CheckpointError(
-        f"{asked} contains two sets of weights, {whole.name} and the {len(shards)} shard(s) of "
+        f"{source} contains two sets of weights, {whole.name} and the {len(shards)} shard(s) of "
         f"{index.name}, and they differ; remove the outdated one"
     )
 

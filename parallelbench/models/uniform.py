@@ -1,22 +1,21 @@
 """Uniform diffusion: DiffusionGemma, whose canvas starts as random tokens and has no mask.
 
-Decoders here write on a canvas of masks.  The network never sees one: wherever the canvas
-is open it is shown a random token of its vocabulary, as in its own sampler, which draws
-anew, in every step, all that it did not accept.  These tokens are a hash of the sample and
-its canvas, so that a row is predicted alike in any batch and in any run, and a canvas that
-has changed anywhere meets fresh noise.  What a decoder has written is shown as it is; what
-it opens again is noise again.
+Decoders use a canvas of masks.  The network has no mask: every open position holds a random
+token of its vocabulary, as in its own sampler, which redraws all tokens that it did not accept in
+every step.  These tokens are a hash of the sample and its canvas, so that a row has the same
+prediction in any batch and run, and any change of the canvas redraws the noise.  Written tokens
+are passed unchanged; remasked positions become noise again.
 
-For decoders of masks two things differ from the published sampler.  It tells the network
-what it predicted in the step before (self-conditioning); a row of theirs says nothing of the
-kind, so every call has the form of a first step, with a signal of zeros.  And it accepts
-tokens anew in every step, whereas there a token stays until its decoder opens or replaces
-it.  The decoder ``renoise`` is the published sampler: its rows show noise of its own and bring
-what was predicted before.
+For mask decoders two things differ from the published sampler.  The sampler conditions the
+network on the predictions of the previous step (self-conditioning); rows of mask decoders have no
+earlier predictions, so every call has the form of a first step, with a signal of zeros.  And the
+sampler accepts tokens afresh in every step, whereas a mask decoder keeps a token until it remasks
+or replaces it.  The decoder ``renoise`` is the published sampler: its rows contain its own noise
+and the earlier predictions.
 
 A causal encoder reads the prompt once, and each finished block of a canvas that is longer
-than the network's own; that pass is counted as an auxiliary call.  The canvas sees all of
-itself, and of what was encoded as much as each layer reaches back.
+than the network's own; that pass is counted as an auxiliary call.  The canvas attends to all of
+itself, and to the encoded tokens within each layer's attention span.
 
 Source: the public description of DiffusionGemma and its class in transformers; for noise of
 random tokens Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces"
@@ -211,12 +210,12 @@ class UniformModel(NetworkModel):
 
     def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
         """Return the cache entry of each context, computed where it is missing."""
-        found = {context: self._store[context] for context in contexts if context in self._store}
-        missing = [context for context in dict.fromkeys(contexts) if context not in found]
+        entries = {context: self._store[context] for context in contexts if context in self._store}
+        missing = [context for context in dict.fromkeys(contexts) if context not in entries]
         for group in self.fitting(missing):
             for context, kept in zip(group, self._encode(group), strict=True):
-                found[context] = self._store[context] = kept
-        return [found[context] for context in contexts]
+                entries[context] = self._store[context] = kept
+        return [entries[context] for context in contexts]
 
     def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
         """Run the encoder over each context, from the end of its cached part."""

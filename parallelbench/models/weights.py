@@ -70,12 +70,12 @@ def _reason(error: Exception, report: Sequence[str]) -> str:
     return f"{type(error).__name__}: {error}" + ("; say attention=eager" if kernel else "")
 
 
-def _check_complete(loading: Mapping[str, Any], asked: str, family: Family) -> None:
+def _check_complete(loading: Mapping[str, Any], source: str, family: Family) -> None:
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         names = sorted(str(name) for name in loading.get(what) or ())
         if names:
             raise CheckpointError(
-                f"{asked} does not hold what family {family.name} needs: "
+                f"{source} does not match family {family.name}: "
                 f"{what.replace('_', ' ')}: {', '.join(names[:3])}"
                 + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             )

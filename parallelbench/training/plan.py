@@ -194,8 +194,8 @@ class Plan:
     def settings(self) -> tuple[Setting, ...]:
         """The task settings, each once, with globs and grids expanded."""
         load_plugins()
-        asked = [self.tasks] if isinstance(self.tasks, str) else self.tasks
-        texts = [text for each in asked for text in split_settings(each)]
+        requests = [self.tasks] if isinstance(self.tasks, str) else self.tasks
+        texts = [text for each in requests for text in split_settings(each)]
         settings = [setting for text in texts for setting in parse_settings(text, TASKS)]
         if not settings:
             raise FieldError("a training needs at least one task, got none")

@@ -206,8 +206,11 @@ def _request(start: Base, device: str) -> CheckpointRequest:
     dtype = start.named["dtype"]
     if dtype == "auto" and start.lora is None:
         dtype = "float32"  # small steps would be lost in the rounding of bfloat16
-    asked = start.named["device"]
-    return CheckpointRequest(**taken, dtype=dtype, device=device if asked == "auto" else asked)
+    if start.named["device"] != "auto":
+        device = start.named["device"]
+    return CheckpointRequest(
+        **taken, dtype=dtype, device=device if named_device == "auto" else named_device
+    )
 
 
 def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:

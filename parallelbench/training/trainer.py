@@ -130,10 +130,10 @@ def train(  # noqa: PLR0913  a public call, all by keyword
     return folder.path
 
 
-def _device(plan: Plan, asked: str) -> str:
+def _device(plan: Plan, requested: str) -> str:
     """Return the requested device; that of the checkpoint's setting takes precedence."""
     named: str = plan.start.named["device"] if isinstance(plan.start, Base) else "auto"
-    return asked if named == "auto" else named
+    return requested if named == "auto" else named
 
 
 def _opened(
