@@ -208,9 +208,7 @@ def _request(start: Base, device: str) -> CheckpointRequest:
         dtype = "float32"  # small steps would be lost in the rounding of bfloat16
     if start.named["device"] != "auto":
         device = start.named["device"]
-    return CheckpointRequest(
-        **taken, dtype=dtype, device=device if named_device == "auto" else named_device
-    )
+    return CheckpointRequest(**taken, dtype=dtype, device=device)
 
 
 def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
