@@ -1,8 +1,7 @@
-"""What a model is: it predicts.  It never chooses, never counts, never sees a decoder.
+"""The contract of models: a model predicts; it never chooses, counts or knows a decoder.
 
-A :class:`Model` predicts tokens, one call at a time, and can be steered by any decoder.  A
-:class:`Server` decodes by itself, elsewhere: it gives whole replies and shows nothing of
-how they came to be.
+A :class:`Model` predicts tokens, one call at a time, and works with any decoder.  A
+:class:`Server` decodes by itself, elsewhere: it returns complete replies and no decoding steps.
 """
 
 from __future__ import annotations
@@ -73,22 +72,22 @@ class Row:
     """One sequence of one model call: the prompt, then a canvas.
 
     Attributes:
-        prompt: The sample's prompt; the canvas follows its ids.
-        canvas: Token ids, with the mask id where nothing is written yet.  Often the
-            sample's own canvas; a draft, a branch or an extended canvas otherwise.
-        wanted: True where a prediction is asked for.
+        prompt: Prompt of the sample; the canvas follows its ids.
+        canvas: Token ids, with the mask id at open positions: the sample's own canvas, or a
+            draft, a branch or an extended canvas.
+        wanted: True where a prediction is requested.
         positions: Position ids of the canvas, counted from the start of the canvas; None
             means 0, 1, 2, ...
-        attention: True where the canvas position of that row may attend to the canvas
-            position of that column; None means everywhere the model allows.
-        conditioning: What is told to a network that is conditioned on its own predictions: for
-            each wanted position, ascending, probabilities over the vocabulary; None tells it
-            nothing.
+        attention: True where the canvas position of the line may attend to the canvas
+            position of the column; None means everywhere the model allows.
+        conditioning: Earlier predictions for a network with self-conditioning: probabilities
+            over the vocabulary for each wanted position, ascending; None for none.
         unseen: True at canvas positions that the prompt does not attend to; None means that
-            it attends to all of them, as the model allows.
-        window: The active window; filled in by the loop, for models that remember.
-        window_snapshot: The canvas when that window became active; likewise.
-        extras: What the model is asked to give beside logits, by name; filled in by the loop.
+            it attends to all positions that the model allows.
+        window: Start and end of the active window; set by the loop for models with
+            ``uses_window_snapshot``.
+        window_snapshot: Canvas when that window became active; set by the loop as well.
+        extras: Names of requested outputs beyond logits; set by the loop.
     """
 
     prompt: Prompt
@@ -105,33 +104,33 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a model says of the wanted positions of some rows.
+    """A model's prediction for the wanted positions of some rows.
 
     Attributes:
         logits: One line per wanted position, rows in order and positions ascending within
             a row; aligned to the position they predict (an adapter undoes any shift).
             The loop may overwrite it.
-        token_ids: The id of each column; None if column i is id i.  Columns ascend by id,
-            so that ties go to the lowest; columns whose logit is -inf may hold any id.
-        off_law: True for a row whose canvas no right answer fits; None if the model does
-            not know the law.
-        extras: What the model provides by name: for each row one entry, of that row's own
-            shape.  Of rows that did not ask for it anything may stand there.
+        token_ids: Token id of each column; None if column i is id i.  Columns ascend by id,
+            so that ties go to the lowest; columns whose logit is -inf may have any id.
+        off_support: True for rows whose canvas no right answer fits; None if the model does
+            not know the answer distribution.
+        extras: Outputs beyond logits, by name: one entry per row, of that row's own shape.
+            Entries of rows that did not request the output are ignored.
     """
 
     logits: Float[Tensor, "wanted columns"]
     token_ids: Int[Tensor, "wanted columns"] | None = None
-    off_law: Bool[Tensor, " rows"] | None = None
+    off_support: Bool[Tensor, " rows"] | None = None
     extras: Mapping[str, Tensor | Sequence[Tensor]] = field(default_factory=dict)
 
 
 class Blocks(NamedTuple):
-    """The grid of blocks that a model must be decoded in, from left to right.
+    """The blocks in which a model must be decoded, from left to right.
 
     Attributes:
-        length: Of each block, in tokens.
-        from_prompt: Whether they are counted from the first token of the prompt, so that
-            the first block of a canvas may be a short one; else from its own first token.
+        length: Length of a block, in tokens.
+        from_prompt: True if blocks are counted from the first token of the prompt, so that
+            the first block of a canvas may be shorter; else from the start of the canvas.
     """
 
     length: int
@@ -139,12 +138,12 @@ class Blocks(NamedTuple):
 
 
 class ComputeCost(NamedTuple):
-    """What it costs to predict one row.
+    """The cost of predicting one row.
 
     Attributes:
-        tokens: Tokens that pass through the network in the counted call.
-        stored: Leading tokens of prompt and canvas whose keys and values it has from
-            auxiliary calls instead.
+        tokens: Number of tokens that pass through the network in the counted call.
+        stored: Number of leading tokens of prompt and canvas whose keys and values were
+            cached by auxiliary calls.
     """
 
     tokens: int
@@ -154,24 +153,24 @@ class ComputeCost(NamedTuple):
 class Model(_AcceptsOldNames, ABC):
     """A loaded model.
 
-    Its prediction for a row depends on that row alone: not on the batch, not on what was
-    asked before.  Equal rows may therefore be sent once.  Its logits do not depend on what
-    a row asks for beside them.
+    Its prediction for a row depends on that row alone: not on the batch and not on earlier
+    calls.  Equal rows may therefore be sent once.  Logits do not depend on requested extras.
 
     Attributes:
-        codec: How it reads and writes text.
+        codec: Codec of its text.
         capabilities: Names of the outputs and inputs beyond logits that it supports, as in the
             ``needs`` of decoders.
-        digest: Identifies its predictions: law and tokenizer, or weights.
-        weights_digest: Identifies its weights alone; None if it has none.
-        device: Where it computes; canvases are kept there too.
-        threads: How many CPU threads serve it best; None leaves that to torch.
-        blocks: The grid that its canvases are decoded in; None leaves that to decoders.
-        stops: Whether a decode ends behind the block with the first end-of-text.
-        pads: Whether rows that go through the network together take the time of the longest.
-        uses_window_snapshot: Whether its rows must say what the canvas was when their window became
-            active, because it computes some positions from that.
-        context_length: Most tokens of prompt and canvas together; None for any number.
+        digest: Digest of everything that determines its predictions: weights or answer
+            distribution, codec, options.
+        weights_digest: Digest of its weights alone; None if it has none.
+        device: Device of the model and of canvases.
+        threads: Best number of CPU threads; None leaves it to torch.
+        blocks: Blocks in which canvases are decoded; None leaves them to decoders.
+        stops: True if a decode ends after the block with the first end-of-text.
+        pads: True if a batch takes the time of its longest row for every row.
+        uses_window_snapshot: True if rows need ``window_snapshot``, because the model computes
+            some positions from it.
+        context_length: Maximum tokens of prompt and canvas together; None for no limit.
     """
 
     codec: Codec
@@ -196,48 +195,48 @@ class Model(_AcceptsOldNames, ABC):
         """Return predictions for the wanted positions of ``rows``, in one call.
 
         Raises:
-            ModelError: It has no prediction for one of them.
+            ModelError: A row cannot be predicted.
         """
 
     def compute_cost(self, row: Row) -> ComputeCost:
-        """Return what it costs to predict ``row``, which depends on that row alone.
+        """Return the cost of predicting ``row``, which depends on that row alone.
 
-        The loop counts an auxiliary call whenever a decode finds more tokens stored.
+        The loop counts an auxiliary call whenever ``stored`` grows during a decode.
         """
         return ComputeCost(tokens=row.prompt.ids.numel() + row.canvas.numel(), stored=0)
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Return which of ``rows`` go through the network together, as memory allows."""
+        """Return the batches of ``rows`` that fit into memory, as lists of row indices."""
         return [list(range(len(rows)))]
 
     def shrink(self, rows: Sequence[Row]) -> None:
-        """Make batches smaller from now on: ``rows`` did not fit into memory together."""
+        """Reduce the batch size, because ``rows`` did not fit into memory together."""
 
     def check(self, prompt: Prompt) -> None:
-        """Refuse a prompt that this model cannot serve; asked before a run starts.
+        """Refuse a prompt that this model cannot predict; called before a run starts.
 
         Raises:
-            RequestError: Why it cannot be served.
+            RequestError: The prompt cannot be predicted; the message gives the reason.
         """
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """Return its provenance as JSON values, for the environment of a run."""
+        """Return the origin and options of the model as JSON values, for a run's environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server wrote for one sample.
+    """A server's reply to one sample.
 
     Attributes:
-        text: The answer, without the thinking before it.
-        finish: Why it ended, in the server's word; None if it did not say.
-        completion_tokens: Its length as the server counts it; None if it did not say.
-        drafts: How many whole drafts it streamed before the last; None if it streams none.
-        attempts: Requests made until one was answered.
-        seconds: From the request that was answered to the end of its reply.
-        content: All that it wrote, where that is more than ``text``; else None.
-        reasoning: What it thought, if that came in a field of its own.
+        text: Answer, without the thinking before it.
+        finish: Finish reason of the server; None if it gave none.
+        completion_tokens: Length as counted by the server; None if it gave none.
+        drafts: Number of whole drafts before the last; None if it streams no drafts.
+        attempts: Number of requests until one succeeded.
+        seconds: Duration of the successful request, until the end of its reply.
+        content: Complete content if it is more than ``text``; else None.
+        reasoning: Thinking that was returned in a separate field; None if there is none.
     """
 
     text: str
@@ -251,11 +250,11 @@ class Reply:
 
 
 class Server(_AcceptsOldNames, ABC):
-    """A model that decodes by itself, behind a wire: no tokens, no steps, no calls.
+    """A remote model that decodes by itself: no tokens, steps or model calls are known.
 
     Attributes:
-        digest: Identifies what was asked for: address, model and request fields.
-        concurrency: How many requests it is sent at a time.
+        digest: Digest of address, model and request fields.
+        concurrency: Number of simultaneous requests.
     """
 
     digest: str
@@ -268,31 +267,30 @@ class Server(_AcceptsOldNames, ABC):
         """Return the reply to ``messages``; called from many threads at once.
 
         Args:
-            messages: The chat.
-            key: Names this decode within its run; whatever randomness the server takes a
-                seed for is seeded from nothing else.
+            messages: Chat that ends with the question.
+            key: Key of this decode within its run; the only source of random seeds.
 
         Raises:
-            ServerError: There was none, after every attempt.
+            ServerError: All attempts failed.
         """
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """Return its provenance as JSON values, for the environment of a run; no secrets."""
+        """Return address and options as JSON values, for a run's environment; no secrets."""
 
     def close(self) -> None:
-        """Hang up, also where a reply is still awaited; a later question connects again."""
+        """Close the connections, even if requests are pending; a later request reconnects."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource(_AcceptsOldNames, ABC):
-    """Where a model comes from: the fields of its setting, checked before it is loaded.
+    """The setting of a model: its fields are checked before the model is loaded.
 
     Attributes:
-        summary: What it is, in half a line.
-        address: The field that is written without its name; None if there is none.
-        serves: Whether it opens a :class:`Server`, to which no decoder applies.
-        published: Whether only replies of it are at hand, which were imported.
+        summary: Description in half a line.
+        address: Field that may be written without its name; None if there is none.
+        serves: True if it opens a :class:`Server`, to which no decoder applies.
+        published: True if only imported replies of the model are known.
     """
 
     summary: ClassVar[str]
@@ -306,7 +304,7 @@ class ModelSource(_AcceptsOldNames, ABC):
         check_ranges(self)
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  most serve any
-        """Return what should be known before a run asks for ``tasks``; None if nothing."""
+        """Return a note for users who run ``tasks`` with this model; None for none."""
         return None
 
     @abstractmethod
@@ -314,35 +312,35 @@ class ModelSource(_AcceptsOldNames, ABC):
         """Return the model, ready to predict, or the server, ready to reply.
 
         Raises:
-            RequestError: It cannot be had as asked.
+            RequestError: It cannot be opened with these fields.
         """
 
     def capabilities(self) -> frozenset[str]:
-        """Return what the model will provide; override it where that can be told without opening.
+        """Return the capabilities of the model; override it if they are known without opening.
 
         Raises:
-            RequestError: It cannot be had as asked.
+            RequestError: It cannot be opened with these fields.
         """
         opened = self.open()
         return opened.capabilities if isinstance(opened, Model) else frozenset()
 
     @classmethod
     def families(cls) -> Mapping[str, frozenset[str]]:
-        """Return what each family of models that comes from here provides, by its name."""
+        """Return the capabilities of each family of this source, by name."""
         return {}
 
     def open_codec(self, *, fetch: bool = True) -> Codec:  # noqa: ARG002  most are all here
-        """Return how the model reads and writes text, with no more loaded than that takes.
+        """Return the codec of the model, without loading the network if possible.
 
         Args:
-            fetch: Whether what is not on this machine may be fetched.
+            fetch: True if missing files may be downloaded.
 
         Raises:
-            RequestError: It cannot be had as asked, or a server keeps it to itself.
+            RequestError: It cannot be opened with these fields, or it is a server.
         """
         opened = None if self.serves else self.open()
         if not isinstance(opened, Model):
-            raise FieldError("a server shows no tokenizer; name the checkpoint itself: hf:PATH")
+            raise FieldError("a server exposes no tokenizer; name the checkpoint itself: hf:PATH")
         return opened.codec
 
 

@@ -1,11 +1,10 @@
-"""Read a reply and mark it: what every task's scorer is made of.
+"""Scores of replies, and the readers of lists and grids that all tasks share.
 
-Two readings are kept apart.  *Strict* takes the reply as it stands, in exactly the form
-that was asked for.  *Lenient* looks for the answer inside the reply: around prose, quotes,
-numbering, other brackets.  Both then apply the same rule of validity, so a lenient reader
-forgives form and never content.
+There are two ways to read a reply.  *Strict* accepts only the requested form.  *Lenient* finds
+the answer inside prose, quotes, numbering or other brackets.  Both then apply the same rule of
+validity, so lenient reading forgives form but never content.
 
-Readers are total: no text of any length or content makes them raise.
+Readers accept any text of any length and never raise.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a reply is worth.
+    """The scores of a reply.
 
     Attributes:
-        strict: 1 if the reply as it stands is right, else 0; a share in [0, 1] for tasks
-            whose score is graded.
-        lenient: The same for the answer found inside the reply; never below ``strict``.
-            This is the headline accuracy, as in the original benchmark.
-        failure: Why the lenient mark is not 1, in one or two words of the task's own list
+        strict: 1 if the whole reply is right in the requested form, else 0; a share in
+            [0, 1] for tasks with a graded score.
+        lenient: Score of the answer found inside the reply; at least ``strict``.  This is the
+            headline accuracy, as in the original benchmark.
+        failure: Reason why the lenient score is not 1, in one or two words of the task's list
             (``"identity"``, ``"repeated item"``, ``"unreadable"``); None if it is 1.
-        parts: Named shares in [0, 1] of what is right, for diagnosis.
+        parts: Named partial scores in [0, 1], for diagnosis.
 
     Raises:
         ValueError: A mark lies outside [0, 1], ``strict`` exceeds ``lenient``, or
@@ -45,15 +44,14 @@ class Marks:
                 f"got strict={self.strict}, lenient={self.lenient}"
             )
         if (self.failure is None) != (self.lenient == 1):
-            raise ValueError(
-                f"lenient mark {self.lenient} does not go with failure {self.failure!r}"
-            )
+            raise ValueError(f"lenient mark {self.lenient} does not match failure {self.failure!r}")
 
 
-#: The failure of a reply in which no answer can be found.
+#: Failure of a reply in which no answer can be found.
 UNREADABLE = "unreadable"
 
-_QUOTES = "\"'`*_“”‘’"  # noqa: RUF001  curly quotes are what models write
+# Straight, code and emphasis marks, and the curly quotes that models write.
+_QUOTES = "\"'`*_\u201c\u201d\u2018\u2019"
 _BRACKETS = "[](){}"
 _NUMBERING = re.compile(r"^(?:\d{1,3}[.):]|[-+*•])\s+")
 _OTHER_BRACKETED = re.compile(r"[({]([^(){}]*)")
@@ -62,8 +60,8 @@ _OTHER_BRACKETED = re.compile(r"[({]([^(){}]*)")
 def read_list_strictly(reply: str) -> list[str] | None:
     """Return the items of a reply of exactly the form ``[a, b, c]``; else None.
 
-    White space around the whole reply is forgiven, nothing else: one comma and one space
-    between items, and no empty item.  Quotes would be part of an item.
+    Only white space around the whole reply is ignored: items are separated by one comma and
+    one space, and none is empty.  Quotes are part of an item.
     """
     text = reply.strip()
     if not (text.startswith("[") and text.endswith("]")):
@@ -75,19 +73,19 @@ def read_list_strictly(reply: str) -> list[str] | None:
 
 
 def read_list(reply: str) -> list[str] | None:
-    """Return the items of the last list in ``reply``, however it is written; else None.
+    """Return the items of the last list in ``reply``, in any notation; else None.
 
     Accepts any brackets or none, commas, semicolons or line breaks between items, quotes
-    and numbering around them, white space anywhere.  Square brackets go before others, and
-    those before none.  Without brackets the last line that has a separator is taken, or,
-    if several lines are numbered or bulleted, all of those.
+    and numbering around them, and white space anywhere.  Square brackets take precedence over
+    others, and those over none.  Without brackets, the list is the last line with a separator,
+    or all numbered or bulleted lines if there are several.
 
-    An empty place between two separators is an item (``""``): nothing is skipped.
+    An empty place between two separators is an item (``""``).
     """
     bracketed = _last_bracketed(reply)
     if bracketed is not None:
         return _items(bracketed)
-    # A line that ends in a separator goes on in the next one.
+    # A line that ends in a separator continues in the next one.
     text = re.sub(r"(?<=[,;])\n", " ", _without_blank_lines(reply))
     lines = text.split("\n")
     numbered = [line for line in lines if _NUMBERING.match(line)]
@@ -129,9 +127,9 @@ def _without_blank_lines(text: str) -> str:
 def read_grid_strictly(reply: str) -> list[list[str]] | None:
     """Return the rows of a reply that has one row of symbols to a line; else None.
 
-    White space around the whole reply is forgiven, nothing else: one space between the
-    symbols of a row, one line break between rows.  A symbol is one character.  Rows may
-    differ in length: whether they fit the question is for the task to mark.
+    Only white space around the whole reply is ignored: the symbols of a row are separated by
+    one space, and rows by one line break.  A symbol is one character.  Rows may differ in
+    length; the task checks whether they fit the question.
     """
     rows = [line.split(" ") for line in reply.strip().split("\n")]
     if any(len(symbol) != 1 or symbol.isspace() for row in rows for symbol in row):
@@ -140,17 +138,17 @@ def read_grid_strictly(reply: str) -> list[list[str]] | None:
 
 
 def read_grid(reply: str, symbols: Collection[str]) -> list[list[str]] | None:
-    """Return the rows of the last grid in ``reply``, however it is drawn; else None.
+    """Return the rows of the last grid in ``reply``, in any notation; else None.
 
     Accepts commas, bars, brackets and quotes between symbols or around rows, a bracket
     or semicolon at the end of a row, a bullet, number or label with a colon before it,
     and borders, code fences or empty lines between rows.  Spaces may be missing between
-    any of ``symbols``; other characters must stand alone, or every word would be a row.
-    Any other line is prose and ends the grid; so is a row of a single character.
+    ``symbols``; other characters must be separated, or every word would be a row.  Any other
+    line is prose and ends the grid, as does a row of a single character.
 
     Args:
         reply: Any text.
-        symbols: The characters that the grid should be made of.
+        symbols: Expected characters of the grid.
     """
     grids: list[list[list[str]]] = [[]]
     for line in _ROW_END.sub("\n", reply).splitlines():

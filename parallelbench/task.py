@@ -1,4 +1,4 @@
-"""A task: it draws samples, marks replies, and knows the distribution of right answers.
+"""The contract of tasks: draw samples, score replies, and know the answer distribution.
 
 Source: the set V(x) of right answers and the distribution P(y|x) over it are those of Kang et
 al., ParallelBench (arXiv:2510.04767), section 3.
@@ -21,12 +21,12 @@ from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS, check_ranges, whole
 from parallelbench.registry import Registry, unknown
 from parallelbench.score import Marks
 
-#: How many right answers are listed unless the caller asks for more.
+#: Default maximum number of right answers to list.
 DEFAULT_LIMIT = 100_000
 
 
 class Message(NamedTuple):
-    """One turn of the chat that puts the question."""
+    """One message of a prompt's chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
@@ -34,16 +34,16 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """A question, drawn by a task from nothing but a seed and an index.
+    """A question of a task, determined by a seed and an index.
 
     Attributes:
-        id: Unique within a run's task; the same for the same task and index.
-        messages: The chat: worked examples first (user, assistant, ...), the question last.
-        reference: One right answer, in the form that was asked for.
-        facts: What the scorer and the law need: JSON values only.
+        id: Identifier, unique within a run's task; the same for the same task and index.
+        messages: Chat: worked examples first (user, assistant, ...), the question last.
+        reference: One right answer, in the requested form.
+        facts: Values that scoring and the answer distribution need: JSON values only.
         open_spans: None for a free answer.  In the infilling form, the character spans
-            ``(start, end)`` of ``reference`` that the decoder fills; everything else of
-            ``reference`` already stands on the canvas.
+            ``(start, end)`` of ``reference`` that the decoder fills; the rest of ``reference``
+            is already on the canvas.
     """
 
     id: str
@@ -58,21 +58,22 @@ class Sample:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything above: two samples are the same iff this is."""
+        """SHA-256 over all fields: equal for equal samples only."""
         content = [self.id, self.messages, self.reference, dict(self.facts), self.open_spans]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Every right answer of one sample, with whole-number weights.
+    """The distribution of a sample's right answers: their texts and whole-number weights.
 
     Weights are whole numbers so that conditional probabilities are ratios of exact
     sums: the ideal model then predicts the same bits at any batch size.
 
     Attributes:
-        texts: The right answers, each once, in the form that was asked for.
-        weights: One positive whole number each; an answer's probability is its share.
+        texts: Right answers, each once, in the requested form.
+        weights: Weight of each answer, a positive whole number proportional to its
+            probability.
 
     Raises:
         ValueError: No answer, an answer twice, or weights that are not one positive
@@ -88,7 +89,7 @@ class Answers:
 
     def __post_init__(self) -> None:
         if not self.texts:
-            raise ValueError("a law needs at least one right answer, got none")
+            raise ValueError("an answer distribution needs at least one right answer, got none")
         if len(set(self.texts)) != len(self.texts):
             twice = next(text for text in self.texts if self.texts.count(text) > 1)
             raise ValueError(f"a right answer is listed twice: {twice!r}")
@@ -100,13 +101,13 @@ class Answers:
 
     @classmethod
     def uniform(cls, texts: Iterable[str]) -> Answers:
-        """Return the law that gives every one of ``texts`` the same probability."""
+        """Return the uniform distribution over ``texts``."""
         listed = tuple(texts)
         return cls(texts=listed, weights=(1,) * len(listed))
 
     @cached_property
     def probabilities(self) -> tuple[float, ...]:
-        """Each answer's probability; they sum to 1 up to rounding."""
+        """The probability of each answer; they sum to 1 up to rounding."""
         total = sum(self.weights)
         return tuple(weight / total for weight in self.weights)
 
@@ -116,13 +117,14 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question before it is put into words.
+    """A question before it is rendered by a prompt template.
 
     Attributes:
-        slots: What a prompt template may name in braces.
+        slots: Values of the fields in braces of a prompt template.
         reference: One right answer.
-        facts: What scoring and the law need: JSON values only.
-        open_spans: As in :class:`~parallelbench.task.Sample`.
+        facts: Values that scoring and the answer distribution need: JSON values only.
+        open_spans: Open character spans of ``reference``, as in
+            :class:`~parallelbench.task.Sample`.
     """
 
     slots: Mapping[str, str]
@@ -133,25 +135,25 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """Draws samples and marks replies to them; holds no state between the two.
+    """A task: it draws samples and scores replies, without state.
 
-    A subclass is a frozen dataclass whose fields are the task's sizes and forms; it says
-    how to pose a problem, how to mark a reply and what the right answers are.
+    A subclass is a frozen dataclass whose fields are the task's sizes and forms; it defines how
+    to pose a question, how to score a reply and what the right answers are.
 
     Attributes:
-        name: As registered: ``family/task``.
-        version: Raised by every change that could change a sample or a mark.
+        name: Registered name: ``family/task``.
+        version: Version number, raised by every change that could change a sample or a score.
         templates: Prompt templates by name; ``"default"`` and at least two paraphrases.
-        words: Words that a word-level tokenizer should give one token each.
-        law_known: Whether the law of right answers is known, be it that some sizes have too
-            many to be listed.
-        scores: What a reply is marked by, the headline first.
-        origin: Where the samples come from.
-        licence: Of what they are drawn from, as SPDX names it.
-        samples: How many different samples there are at the defaults; None for no limit.
-        template: Which of ``templates`` puts the question.
-        shots: How many worked examples precede it, 0 to 1,000.
-        canvas_length: Tokens that the decoder may write, in the free form, 1 to 100,000.
+        words: Words that a word-level tokenizer should make one token each.
+        law_known: True if the answer distribution is known, even if some sizes have too many
+            answers to list.
+        scores: Names of the scores of a reply, the headline first.
+        origin: Origin of the samples.
+        licence: SPDX name of the licence of their source.
+        samples: Number of different samples at the defaults; None for no limit.
+        template: Name of the template that renders the question.
+        shots: Number of worked examples before it, 0 to 1,000.
+        canvas_length: Number of canvas tokens in the free form, 1 to 100,000.
 
     Raises:
         ValueError: An unknown template, or a number of shots or tokens out of range.
@@ -177,82 +179,82 @@ class Task(ABC):
         check_ranges(self)
 
     def draw(self, rng: random.Random, index: int) -> Sample:
-        """Return the sample numbered ``index``, using no randomness but ``rng``.
+        """Draw the sample numbered ``index``; all randomness comes from ``rng``.
 
-        The problem is drawn before the examples, so the same seed and index pose the same
-        problem under every template and number of shots.
+        The question is drawn before the examples, so the same seed and index give the same
+        question under every template and number of shots.
         """
-        problem = self.pose(rng, index)
+        question = self.pose(rng, index)
         messages: list[Message] = []
         for _ in range(self.shots):
-            example = self._another(rng, index, problem)
+            example = self._another(rng, index, question)
             messages += [
                 Message("user", self._worded(example)),
                 Message("assistant", example.reference),
             ]
-        messages.append(Message("user", self._worded(problem)))
+        messages.append(Message("user", self._worded(question)))
         return Sample(
             id=f"{self.name}/{index:05d}",
             messages=tuple(messages),
-            reference=problem.reference,
-            facts=problem.facts,
-            open_spans=problem.open_spans,
+            reference=question.reference,
+            facts=question.facts,
+            open_spans=question.open_spans,
         )
 
     def count_samples(self) -> int | None:
-        """Return how many different samples there are; None for no limit.
+        """Return the number of different samples; None for no limit.
 
         Raises:
-            RequestError: What they are drawn from cannot be had.
+            RequestError: Their source cannot be read.
         """
         return self.samples
 
     def engines(self) -> dict[str, str]:
-        """Start what marks replies beside our own rules; return its versions by score.
+        """Start external scoring engines; return their versions by score.
 
-        Asked once in every process of a run, before a model is loaded.
+        Called once in every process of a run, before a model is loaded.
 
         Raises:
-            EngineError: Something is not installed, or does not start.
+            EngineError: An engine is not installed, or does not start.
         """
         return {}
 
     def sources(self) -> dict[str, str]:
-        """Return the digests of what is read from outside the package, by the field that names it.
+        """Return the digests of files outside the package, by the field that names them.
 
-        A run in which one of them changed does not go on.
+        A run whose digests changed cannot be continued.
 
         Raises:
-            RequestError: Something cannot be read.
+            RequestError: A file cannot be read.
         """
         return {}
 
     @abstractmethod
     def pose(self, rng: random.Random, index: int) -> Question:
-        """Return a problem of this task, using no randomness but ``rng``."""
+        """Draw a question of this task; all randomness comes from ``rng``."""
 
     @abstractmethod
     def score(self, sample: Sample, reply: str) -> Marks:
-        """Return what ``reply`` is worth; never raises, whatever ``reply`` is."""
+        """Score ``reply``; never raises, for any text."""
 
     @abstractmethod
     def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
-        """Return the exact law of the right answers to ``sample``.
+        """Return the exact distribution of the right answers to ``sample``.
 
         Raises:
-            NotEnumerableError: There are more than ``limit``, or they cannot be listed;
-                the message says which, with the number where it is known.
+            NotEnumerableError: There are more than ``limit``, or they cannot be listed; the
+                message gives the reason, with the number if it is known.
         """
 
-    def _worded(self, problem: Question) -> str:
-        return self.templates[self.template].format(**problem.slots)
+    def _worded(self, question: Question) -> str:
+        return self.templates[self.template].format(**question.slots)
 
-    def _another(self, rng: random.Random, index: int, problem: Question) -> Question:
-        # An example must not give the question away.  A task that asks the same every
-        # time has no other example to offer, hence the bound.
+    def _another(self, rng: random.Random, index: int, question: Question) -> Question:
+        # An example must not equal the question.  A task with a single question has no other
+        # example, hence the limit.
         for _ in range(20):
             example = self.pose(rng, index)
-            if example.slots != problem.slots:
+            if example.slots != question.slots:
                 break
         return example
 
@@ -271,9 +273,9 @@ def refuse_over(limit: int, count: int, of_what: str) -> None:
 
 
 def sample_rng(seed: int, name: str, index: int) -> random.Random:
-    """Return the generator of one sample: any (seed, task, index) can be redrawn alone."""
-    # Seeding from text goes through SHA-512, which no platform or version changes.
-    return random.Random(f"{seed}/{name}/{index}")  # noqa: S311  not for secrets
+    """Return the random generator of one sample, determined by seed, task and index."""
+    # Seeding from text uses SHA-512, which is the same on every platform and version.
+    return random.Random(f"{seed}/{name}/{index}")
 
 
 TASKS: Registry[type[Task]] = Registry("task")

@@ -199,10 +199,12 @@ def _provides(setting: Setting, claims: Mapping[str, Any]) -> frozenset[str] | N
         return IdealModel.capabilities
     if setting.name != "hf":
         return None
-    from parallelbench.models.hf import given_by_family
+    from parallelbench.models.capabilities import named_family_capabilities
 
     family, fields = claims.get("family"), dict[str, Any](setting.fields)
-    return given_by_family(family, fields.get("cache")) if isinstance(family, str) else None
+    if not isinstance(family, str):
+        return None
+    return named_family_capabilities(family, fields.get("cache"))
 
 
 def _blocks(setting: Setting, claims: Mapping[str, Any]) -> Blocks | None:

@@ -1,1 +1,1 @@
-"""Whether a model is steady, and whether a strategy keeps its contract."""
+"""Checks of models and strategies before a run."""

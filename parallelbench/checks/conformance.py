@@ -1,10 +1,10 @@
-"""Does a strategy keep its contract?  What the author of one should know before a run does.
+"""Checks that a strategy keeps the contract of decoders, for its author.
 
-A strategy decodes a few samples in several ways that must come to the same: together and
-alone, again, after other samples, with other random numbers.  It does so with the exact law
-of the right answers, whose predictions tie and are certain, and with a tiny random transformer,
-whose predictions are neither; with the blocks that it was given and with short ones.  Strategies
-that need what the ideal model lacks are checked with the transformer alone.
+A strategy decodes a few samples in several ways that must give the same result: in a batch and
+alone, repeated, after other samples, with other random numbers.  The models are the ideal model,
+whose predictions are certain or tied, and a tiny random transformer, whose predictions are
+neither; the blocks are those of the setting and short ones.  A strategy that needs a capability
+that the ideal model lacks is checked with the transformer only.
 """
 
 from __future__ import annotations
@@ -13,45 +13,31 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
-
-import torch
+from typing import NamedTuple
 
 from parallelbench.decode.lanes import WROTE, Job, Outcome
 from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError
-from parallelbench.model import MODELS, Model
-from parallelbench.prompt import Prompt, build_prompt
+from parallelbench.model import Model
+from parallelbench.prompt import Prompt
 from parallelbench.registry import load_plugins
 from parallelbench.setting import Setting, build, parse_settings
-from parallelbench.task import TASKS, sample_rng
 
-#: Free canvases and one that is filled in part, short enough for a check to be quick; and how
-#: many samples of each.
-_TASKS = {
-    "waiting_line/shuffle:length=3,canvas_length=10,shots=0": 2,
-    "list_operations/shuffle:form=infill,length=4,shots=0": 1,
-}
+#: Length of the short blocks, in tokens.
 _SHORT = 3
-#: What a random network's matrices are multiplied by, so that every token bears on the others,
-#: and those of its output, so that some predictions are sure and others in doubt.
-_STIRRED, _SHARPENED = 30.0, 60.0
-_POSITIONS = 256
 
 Maker = Callable[[], Decoder]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of the contract, and whether it was kept.
+    """The check of one rule of the contract.
 
     Attributes:
-        name: In a word.
-        promise: What was checked.
-        problem: What was found instead, and how to mend it; None if it was kept.
+        name: Short name of the check.
+        promise: Rule that was checked.
+        problem: Violation and how to fix it; None if the rule was kept.
     """
 
     name: str
@@ -61,13 +47,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Conformance:
-    """What the checks of one strategy gave.
+    """The results of all checks of one strategy.
 
     Attributes:
-        decoder: Its label.
-        models: With what it was checked.
-        note: What could not be checked, and why; None if all was.
-        checks: In the order in which they build on each other.
+        decoder: Label of the setting.
+        models: Names of the models of the checks.
+        note: Skipped checks with their reason; None if nothing was skipped.
+        checks: Checks in the order in which they depend on each other.
     """
 
     decoder: str
@@ -77,19 +63,19 @@ class Conformance:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
+        """True if every rule was kept."""
         return all(check.problem is None for check in self.checks)
 
 
 def check_decoder(decoder: str) -> Conformance:
-    """Return whether a registered strategy keeps the contract of :mod:`parallelbench.decoder`.
+    """Check that a registered strategy keeps the contract of :mod:`parallelbench.decoder`.
 
     Args:
         decoder: One setting, such as ``"confidence_threshold:threshold=0.8"`` or a preset.
 
     Raises:
-        RequestError: There is no such setting, it stands for several, or it needs what no
-            model has that it could be checked with.
+        RequestError: There is no such setting, it expands to several, or it needs capabilities
+            that no model of the checks has.
 
     Example:
         >>> from parallelbench import check_decoder
@@ -102,7 +88,10 @@ def check_decoder(decoder: str) -> Conformance:
         raise RequestError(f"{decoder!r} stands for {len(settings)} settings; check one at a time")
     (setting,) = settings
     make = functools.partial(build, setting, DECODERS)
-    models = {"ideal": _ideal(), "a random transformer": _transformer()}
+    # Imported here: transformers takes seconds, which `from parallelbench import ...` must not.
+    from parallelbench.checks.models import check_prompts, ideal_model, random_transformer
+
+    models = {"ideal": ideal_model(), "a random transformer": random_transformer()}
     missing = {
         name: make().missing_capabilities(model.capabilities) for name, model in models.items()
     }
@@ -110,29 +99,32 @@ def check_decoder(decoder: str) -> Conformance:
     if not able:
         needs = ", ".join(missing["a random transformer"])
         raise RequestError(
-            f"decoder {setting.label!r} needs {needs}, which neither the ideal model nor a network "
-            "without training gives: it cannot be checked without a model that does"
+            f"decoder {setting.label!r} needs {needs}, which neither the ideal model nor an "
+            "untrained network provides: it cannot be checked without a model that does"
         )
-    trials = [_Trial(name, model, make) for name, model in able.items()]
+    trials = [
+        _CheckedModel(name, model, check_prompts(model), make) for name, model in able.items()
+    ]
     trials += _in_short_blocks(trials[-1])
-    left = [
-        f"not checked with {name}, which does not give {', '.join(missing[name])}"
+    skipped = [
+        f"not checked with {name}, which does not provide {', '.join(missing[name])}"
         for name in models
         if name not in able
     ]
     return Conformance(
         decoder=setting.label,
         models=tuple(able),
-        note="; ".join(left) or None,
+        note="; ".join(skipped) or None,
         checks=(_settings(setting), *_merged([_checked(trial) for trial in trials])),
     )
 
 
-class _Trial(NamedTuple):
-    """Under what a strategy is checked."""
+class _CheckedModel(NamedTuple):
+    """A model with which a strategy is checked."""
 
     name: str
     model: Model
+    prompts: list[Prompt]
     make: Maker
 
 
@@ -140,13 +132,13 @@ class _Runs(NamedTuple):
     """The same samples, decoded in several ways.
 
     Attributes:
-        decoder: The one that decoded ``together``.
-        together: In one batch.
-        again: Likewise, by another object of the same setting.
-        alone: One at a time, each by an object of its own.
-        after: The first sample alone, by ``decoder``.
-        elsewhere: In one batch, with other random numbers.
-        rows: How many rows were asked for by ``together``.
+        decoder: Object that decoded ``together``.
+        together: Outcomes in one batch.
+        again: Outcomes in one batch, by another object of the same setting.
+        alone: Outcomes one at a time, each by a new object.
+        after: Outcome of the first sample alone, by ``decoder``.
+        elsewhere: Outcomes in one batch, with other random numbers.
+        rows: Number of rows that ``together`` sent to the model.
     """
 
     decoder: Decoder
@@ -158,20 +150,20 @@ class _Runs(NamedTuple):
     rows: int
 
 
-def _in_short_blocks(trial: _Trial) -> list[_Trial]:
+def _in_short_blocks(trial: _CheckedModel) -> list[_CheckedModel]:
     def make() -> Decoder:
         return dataclasses.replace(trial.make(), block_length=_SHORT)
 
     try:
         make()
     except ValueError:
-        return []  # it allows no such blocks
-    return [_Trial(f"{trial.name} in blocks of {_SHORT}", trial.model, make)]
+        return []  # the strategy does not allow such blocks
+    return [trial._replace(name=f"{trial.name} in blocks of {_SHORT}", make=make)]
 
 
-def _checked(trial: _Trial) -> list[Check]:
-    """Return the checks of one trial; those that nothing can be said of any more are left out."""
-    prompts = _prompts(trial.model)
+def _checked(trial: _CheckedModel) -> list[Check]:
+    """Return the checks with one model; after a failure, dependent checks are left out."""
+    prompts = trial.prompts
     tally = Tally()
     decoder = trial.make()
     together = _decoded(decoder, trial.model, prompts, tally=tally)
@@ -206,7 +198,7 @@ def _decoded(
     key: str = "",
     tally: Tally | None = None,
 ) -> list[Outcome]:
-    """Return the outcome of every prompt, in their order."""
+    """Decode every prompt; return the outcomes in the same order."""
     jobs = [
         Job(prompt, decoder, key=f"{key}/{prompt.sample.id}", tag=index)
         for index, prompt in enumerate(prompts)
@@ -220,9 +212,7 @@ def _no_error(outcomes: Sequence[Outcome]) -> Check:
     return Check(
         "runs",
         "raises nothing",
-        f"{errors[0]}; a statistic that is None is one that `needs` does not name"
-        if errors
-        else None,
+        f"{errors[0]}; a statistic is None if `needs` does not name it" if errors else None,
     )
 
 
@@ -230,9 +220,9 @@ def _writes(outcomes: Sequence[Outcome]) -> Check:
     errors = [o.error for o in outcomes if o.error is not None and WROTE in o.error]
     return Check(
         "writes",
-        "writes tokens, and only where it may",
+        "writes tokens, and only at allowed positions",
         f"{errors[0]}; take positions from `open` and ids from `token`; a strategy that writes "
-        "elsewhere, or the mask, says remasks = True, and never touches what was filled in before"
+        "elsewhere, or the mask, sets remasks = True, and never changes pre-filled positions"
         if errors
         else None,
     )
@@ -244,58 +234,60 @@ def _ends(outcomes: Sequence[Outcome]) -> Check:
         "progress",
         "fills every canvas within its budget of steps",
         f"{left[0].status} after {len(left[0].trace.rows)} steps, with {_open(left[0])} positions "
-        "open; write at least one position in every step, or say in most_steps how many it takes"
+        "open; write at least one position in every step, or set most_steps to the steps it needs"
         if left
         else None,
     )
 
 
 def _repeats(runs: _Runs) -> Check:
-    found = _difference(runs.together, runs.again, "the first time", "the second")
+    difference = _difference(runs.together, runs.again, "the first time", "the second")
     return Check(
         "repeats",
         "the same decode twice is the same",
-        found
-        and f"{found}; draw from `statistics.uniform` (needs uniform) and from no other "
+        difference
+        and f"{difference}; draw from `statistics.uniform` (needs uniform) and from no other "
         "generator, and keep nothing in the class",
     )
 
 
 def _batch(runs: _Runs) -> Check:
-    found = _difference(runs.together, runs.alone, "in a batch", "alone")
+    difference = _difference(runs.together, runs.alone, "in a batch", "alone")
     return Check(
         "batch",
-        "a sample is decoded alike alone and among others, call for call",
-        found and f"{found}; reduce over positions (dim=1), never over samples (dim=0)",
+        "a sample is decoded the same alone and in a batch, call by call",
+        difference and f"{difference}; reduce over positions (dim=1), never over samples (dim=0)",
     )
 
 
 def _state(runs: _Runs) -> Check:
-    found = _difference(runs.alone[:1], runs.after, "by a new object", "by one that decoded others")
+    difference = _difference(
+        runs.alone[:1], runs.after, "by a new object", "by one that decoded others"
+    )
     return Check(
         "state",
-        "the object remembers nothing",
-        found and f"{found}; what is remembered belongs to a sample: return it from start()",
+        "the object has no state",
+        difference and f"{difference}; state belongs to a sample: return it from start()",
     )
 
 
 def _draws(runs: _Runs) -> Check:
-    found = (
+    difference = (
         _difference(runs.together, runs.elsewhere, "with one seed", "with another")
         if runs.decoder.deterministic
         else None
     )
     return Check(
         "deterministic",
-        "depends on random numbers only if it says so",
-        found
-        and f"{found}; a strategy that draws is not deterministic: leave that property as "
-        "it is, and name uniform in `needs`",
+        "depends on random numbers only if it declares it",
+        difference
+        and f"{difference}; a strategy that draws random numbers is not deterministic: do not "
+        "override that property, and name uniform in `needs`",
     )
 
 
 def _fixed(runs: _Runs) -> Check:
-    """Compare samples with the same open positions, if it says that these alone decide."""
+    """Compare samples with the same open positions, if only these determine the steps."""
     problem = None
     if not runs.decoder.adaptive and runs.decoder.deterministic:
         by_open: dict[tuple[bool, ...], list[int]] = {}
@@ -304,14 +296,17 @@ def _fixed(runs: _Runs) -> Check:
             same = by_open.setdefault(tuple(outcome.job.prompt.open.tolist()), left)
             if left != same:
                 problem = (
-                    f"its steps leave {same} and {left} positions open in samples that begin "
-                    "alike; a strategy whose steps follow the predictions says adaptive = True"
+                    f"its steps leave {same} and {left} positions open in samples with the same "
+                    "open positions; a strategy whose steps depend on predictions sets "
+                    "adaptive = True"
                 )
-    return Check("fixed", "writes as many in a step as it says beforehand, or is adaptive", problem)
+    return Check(
+        "fixed", "writes the planned number of positions per step, or is adaptive", problem
+    )
 
 
 def _left(outcome: Outcome) -> list[int]:
-    """Return how many positions are open after each step."""
+    """Return the number of open positions after each step."""
     prompt = outcome.job.prompt
     _, *canvases = outcome.trace.canvases(prompt.canvas.tolist())
     return [canvas.count(prompt.codec.mask_id) for canvas in canvases]
@@ -322,12 +317,14 @@ def _counts(runs: _Runs) -> Check:
     steps = [rows for outcome in runs.together for rows in outcome.trace.rows]
     problem = None
     if counted != runs.rows:
-        problem = f"{counted} rows were counted and {runs.rows} sent; count nothing yourself"
+        problem = f"{counted} rows were counted and {runs.rows} sent; leave counting to the loop"
     elif runs.decoder.rows == "1" and max(steps) > 1:
-        problem = f"a call of {max(steps)} rows where it says 1; say in `rows` how many, in words"
+        problem = f"a call has {max(steps)} rows, not 1; describe their number in `rows`"
     elif runs.decoder.calls == "1" and min(steps) == 0:
-        problem = "a step without a call where it says 1; say in `calls` how many, in words"
-    return Check("counts", "sends as many rows and makes as many calls as it says", problem)
+        problem = "a step has no call, not 1; describe the number of calls in `calls`"
+    return Check(
+        "counts", "sends the declared number of rows and makes the declared calls", problem
+    )
 
 
 def _replay(runs: _Runs) -> Check:
@@ -338,22 +335,22 @@ def _replay(runs: _Runs) -> Check:
     ]
     return Check(
         "replay",
-        "what was written step by step makes the output",
-        f"{wrong[0].output_ids} came out; write by returning updates, never in view.canvas"
+        "the output consists of what was written step by step",
+        f"the output is {wrong[0].output_ids}; write by returning updates, never in view.canvas"
         if wrong
         else None,
     )
 
 
 def _settings(setting: Setting) -> Check:
-    """Return whether what is typed for this strategy can be read."""
+    """Check that label, presets and grid of this strategy can be parsed."""
     names = [preset for preset, of in DECODERS.presets.items() if of.name == setting.name]
     refusals = [_refusal(text) for text in (setting.label, f"{setting.name}:*", *names)]
-    found = next(filter(None, refusals), None)
+    refusal = next(filter(None, refusals), None)
     return Check(
         "settings",
-        "its label, presets and grid can be typed",
-        found and f"{found}; mend its fields, presets or grid",
+        "its label, presets and grid can be parsed",
+        refusal and f"{refusal}; correct its fields, presets or grid",
     )
 
 
@@ -368,7 +365,7 @@ def _refusal(text: str) -> str | None:
 def _difference(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], here: str, there: str
 ) -> str | None:
-    """Return in words where two decodes of the same samples part first."""
+    """Describe the first difference between two decodes of the same samples."""
     for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         steps = [
             list(zip(o.trace.positions, o.trace.ids, o.trace.rows, o.trace.row_tokens, strict=True))
@@ -377,32 +374,32 @@ def _difference(
         for step, (a, b) in enumerate(zip(*steps, strict=False)):
             if a != b:
                 return (
-                    f"in step {step} of sample {index} it writes {_told(a)} {here} "
-                    f"and {_told(b)} {there}"
+                    f"in step {step} of sample {index} it writes {_described(a)} {here} "
+                    f"and {_described(b)} {there}"
                 )
-        told = [(len(s), o.status, o.note) for s, o in zip(steps, (one, other), strict=True)]
-        if told[0] != told[1]:
+        ends = [(len(s), o.status, o.note) for s, o in zip(steps, (one, other), strict=True)]
+        if ends[0] != ends[1]:
             return (
-                f"sample {index} takes {told[0][0]} steps and is {told[0][1]} {here}, and "
-                f"{told[1][0]} and {told[1][1]} {there}, with notes {told[0][2]} and {told[1][2]}"
+                f"sample {index} takes {ends[0][0]} steps and is {ends[0][1]} {here}, and "
+                f"{ends[1][0]} and {ends[1][1]} {there}, with notes {ends[0][2]} and {ends[1][2]}"
             )
     return None
 
 
-def _told(step: tuple[list[int], list[int], int, int]) -> str:
+def _described(step: tuple[list[int], list[int], int, int]) -> str:
     positions, ids, rows, tokens = step
     written = dict(zip(positions, ids, strict=True))
     return f"{written or 'nothing'} ({rows} rows, {tokens} tokens)"
 
 
-def _at(trial: _Trial, check: Check) -> Check:
+def _at(trial: _CheckedModel, check: Check) -> Check:
     if check.problem is None:
         return check
     return dataclasses.replace(check, problem=f"with {trial.name}: {check.problem}")
 
 
 def _merged(trials: Sequence[Sequence[Check]]) -> list[Check]:
-    """Return one check of each name: the first that failed, where one did."""
+    """Return one check of each name: the first failed one, if any."""
     merged: dict[str, Check] = {}
     for check in (check for checks in trials for check in checks):
         held = merged.setdefault(check.name, check)
@@ -413,45 +410,3 @@ def _merged(trials: Sequence[Sequence[Check]]) -> list[Check]:
 
 def _open(outcome: Outcome) -> int:
     return outcome.output_ids.count(outcome.job.prompt.codec.mask_id)
-
-
-@functools.cache
-def _ideal() -> Model:
-    return _opened("ideal", {})
-
-
-@functools.cache
-def _transformer() -> Model:
-    """Return a network of LLaDA's architecture, random and so small that a call takes no time."""
-    from parallelbench.training.folder import TrainingFolder
-    from parallelbench.training.plan import Scratch
-    from parallelbench.training.start import write_random
-
-    words = {word for name in _TASKS for word in TASKS[name.partition(":")[0]].words}
-    sizes = Scratch(hidden=16, layers=1, heads=2, feed_forward=32)
-    with TemporaryDirectory() as path:
-        write_random(sizes, words, _POSITIONS, 0, TrainingFolder(Path(path)))
-        model = _opened("hf", {"path": path, "device": "cpu"})
-    network: Any = model
-    with torch.no_grad():
-        head = network.network.get_output_embeddings().weight
-        for weight in network.network.parameters():
-            if weight.dim() == 2:
-                weight.mul_(_SHARPENED if weight is head else _STIRRED)
-    return model
-
-
-def _opened(name: str, fields: dict[str, Any]) -> Model:
-    model = MODELS[name](**fields).open()
-    if not isinstance(model, Model):
-        raise TypeError(f"{name} is no model that decoders steer")
-    return model
-
-
-def _prompts(model: Model) -> list[Prompt]:
-    tasks = {build(parse_settings(text, TASKS)[0], TASKS): n for text, n in _TASKS.items()}
-    return [
-        build_prompt(task, task.draw(sample_rng(0, task.name, index), index), model.codec)
-        for task, count in tasks.items()
-        for index in range(count)
-    ]

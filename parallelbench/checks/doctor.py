@@ -1,4 +1,4 @@
-"""Look a model over before hours are spent on it: what it is, what it can do, is it steady?"""
+"""Inspect a model before a long run: family, supported decoders, batch invariance."""
 
 from __future__ import annotations
 
@@ -21,68 +21,69 @@ from parallelbench.run.recording import draw
 from parallelbench.run.runfile import RunFile, make_runfile
 from parallelbench.run.runner import Parts, execute, prepare
 
-#: Small enough for a large network on a processor, and with a canvas for any tokenizer.
+#: Small enough for a large network on a CPU, with a canvas that suits any tokenizer.
 _TRIAL: Mapping[str, Any] = {
     "tasks": "choices/city:shots=0",
     "decoders": ["confidence:k=8", "random:k=8,temperature=1", "confidence_threshold"],
     "samples": 4,
 }
-#: Worked examples of the prompts that stand in one batch with those of the trial, which have
-#: none and are padded to their length.
+#: Worked examples of the long prompts that share a batch with the short prompts of the trial,
+#: which are padded to their length.
 _SHOTS = 6
 
 
-class _Trial(NamedTuple):
-    """What one pass over the trial gave."""
+class _TrialRun(NamedTuple):
+    """The records of one pass over the trial samples, and its duration."""
 
     records: dict[Any, Record | Outcome]
     seconds: float
 
 
 def examine(model: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Return what there is to say of ``model``, as JSON values.
+    """Inspect ``model``; return the findings as JSON values.
 
-    It decodes a few samples one by one and again eight at a time, some of them padded to prompts
-    that are much longer; ``healthy`` says whether
-    the tokens were the same and nothing failed.
+    It decodes a few samples one by one and again eight at a time, some of them padded to much
+    longer prompts; ``healthy`` is true if the tokens were the same and nothing failed.
 
     Args:
-        model: A setting, such as ``hf:checkpoints/mine``, or its name and fields.
+        model: Model setting, such as ``hf:checkpoints/mine``, or its name and fields.
 
     Raises:
-        RequestError: The model cannot be had as asked.
+        RequestError: The model cannot be opened with these fields.
     """
     plan = make_runfile({"models": [model], **_TRIAL}, where="the trial run")
     began = time.perf_counter()
     parts = prepare(plan)
     opened = time.perf_counter() - began
-    (setting, found) = parts.models[0]
-    told = {
+    (setting, opened_model) = parts.models[0]
+    report = {
         **environment(),
         "model": setting.label,
-        **found.provenance(),
+        **opened_model.provenance(),
         "seconds_to_open": round(opened, 2),
     }
-    if isinstance(found, Server):
-        return {**told, **_of_server(_passed(plan, parts, 1))}
-    alone, together = (_passed(plan, parts, size, found) for size in (1, 8))
+    if isinstance(opened_model, Server):
+        return {**report, **_of_server(_passed(plan, parts, 1))}
+    alone, together = (_passed(plan, parts, size, opened_model) for size in (1, 8))
     return {
-        **told,
-        "memory_bytes": _memory(found),
-        "decoders": _decoders(found),
+        **report,
+        "memory_bytes": _memory(opened_model),
+        "decoders": _decoders(opened_model),
         **_compared(alone, together),
     }
 
 
-def _passed(plan: RunFile, parts: Parts, batch_size: int, network: Model | None = None) -> _Trial:
-    """Return what the trial gives in batches of one size.
+def _passed(
+    plan: RunFile, parts: Parts, batch_size: int, network: Model | None = None
+) -> _TrialRun:
+    """Decode the trial samples with one batch size.
 
     Args:
-        plan: The trial.
-        parts: What it names.
-        batch_size: Decodes that share a model call.
-        network: The model, if it is to decode prompts of very different length in one batch
-            too.
+        plan: Run file of the trial.
+        parts: Built tasks, models and decoders of the run file.
+        batch_size: Number of decodes that share a model call.
+        network: Model for a further batch with prompts of very different lengths; None to
+            skip it.
     """
     began = time.perf_counter()
     records: dict[Any, Record | Outcome] = {
@@ -91,11 +92,11 @@ def _passed(plan: RunFile, parts: Parts, batch_size: int, network: Model | None 
     if network is not None:
         outcomes = decode(_mixed(plan, parts, network), network, batch_size=batch_size)
         records |= {outcome.job.key: outcome for outcome in outcomes}
-    return _Trial(records, time.perf_counter() - began)
+    return _TrialRun(records, time.perf_counter() - began)
 
 
 def _mixed(plan: RunFile, parts: Parts, model: Model) -> list[Job]:
-    """Return decodes of short and long prompts in turn, half as many as the trial has each."""
+    """Return jobs of alternating short and long prompts, for half of the trial's samples."""
     (_, short) = parts.tasks[0]
     tasks = (short, replace(short, shots=_SHOTS))
     return [
@@ -107,7 +108,7 @@ def _mixed(plan: RunFile, parts: Parts, model: Model) -> list[Job]:
     ]
 
 
-def _compared(alone: _Trial, together: _Trial) -> dict[str, Any]:
+def _compared(alone: _TrialRun, together: _TrialRun) -> dict[str, Any]:
     same = sum(alone.records[key].trace == together.records[key].trace for key in alone.records)
     errors = [record.error for record in together.records.values() if record.error]
     count = len(alone.records)
@@ -121,7 +122,7 @@ def _compared(alone: _Trial, together: _Trial) -> dict[str, Any]:
     }
 
 
-def _of_server(trial: _Trial) -> dict[str, Any]:
+def _of_server(trial: _TrialRun) -> dict[str, Any]:
     records = list(trial.records.values())
     errors = [record.error for record in records if record.error]
     return {
@@ -134,7 +135,7 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
 
 
 def _decoders(model: Model) -> dict[str, str]:
-    """Return for every decoder whether this model can serve it, or what it lacks."""
+    """Return, by decoder, "yes" or the capabilities that this model lacks."""
     lacking = {
         name: decoder().missing_capabilities(model.capabilities)
         for name, decoder in DECODERS.items()
@@ -145,9 +146,9 @@ def _decoders(model: Model) -> dict[str, str]:
 
 
 def _memory(model: Model) -> int | None:
-    """Return the most memory that was in use so far, in bytes, where the model computes.
+    """Return the peak memory of the model's device so far, in bytes.
 
-    None on a processor under Windows, which does not tell it this way.
+    None on a CPU under Windows, which has no such counter.
     """
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device)

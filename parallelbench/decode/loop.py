@@ -328,8 +328,8 @@ class _Asking(NamedTuple):
         )
         self.tally.add_call(time.perf_counter() - began)
         off_law: list[bool | None] = [None] * len(batch)
-        if prediction.off_law is not None:
-            off_law = prediction.off_law.tolist()
+        if prediction.off_support is not None:
+            off_law = prediction.off_support.tolist()
         extras = [
             {name: given[row] for name, given in prediction.extras.items() if name in asked}
             for row, asked in enumerate(self.rows[index].extras for index in batch)

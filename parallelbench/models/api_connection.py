@@ -1,9 +1,9 @@
 """Connections to servers that may be slow, endless or hostile.
 
-A limit on each silence is no limit on a request: who sends one byte in each second may take for
-ever.  Here a request has one deadline and one allowance of bytes, from the first byte sent to the
-last one read, whatever the bytes are: status line, headers, interim responses, body, extensions
-of chunks, trailers.  Single header blocks and chunk headers are bounded by h11 (100 KiB).
+A timeout per read does not limit a request: a server that sends one byte per second could take
+forever.  Here a request has one deadline and one limit of bytes, from the first byte sent to the
+last byte read, including status line, headers, interim responses, body, chunk extensions and
+trailers.  Single header blocks and chunk headers are limited by h11 (100 KiB).
 
 Source: RFC 9112, sections 4, 5, 6.3 and 7.1, on what may precede and follow a body; httpcore,
 "Network Backends".
@@ -29,11 +29,11 @@ class TooManyBytesError(Exception):
 
 
 class Allowance(threading.local):
-    """What the request of the current thread may still take; without a request, anything.
+    """Time and bytes left to the current thread's request; unlimited without a request.
 
     Attributes:
-        until: When it must have ended, in seconds of ``time.monotonic``.
-        received: Bytes that may still come.
+        until: Deadline, in seconds of ``time.monotonic``.
+        received: Number of bytes that may still be received.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Allowance(threading.local):
 
     @contextlib.contextmanager
     def of(self, seconds: float, received: int) -> Iterator[None]:
-        """Grant ``seconds`` and ``received`` bytes to what this thread does within."""
+        """Context that limits this thread to ``seconds`` and ``received`` bytes."""
         self.until = time.monotonic() + seconds
         self.received = received
         try:
@@ -51,14 +51,14 @@ class Allowance(threading.local):
             self.until = self.received = math.inf
 
     def seconds(self, timeout: float | None, late: type[Exception]) -> float | None:
-        """Return the seconds that one operation may take: ``timeout`` or what is left.
+        """Return the limit of one operation, in seconds: ``timeout`` or the time left.
 
         Raises:
-            Exception: ``late``, since nothing is left.
+            Exception: ``late``, if no time is left.
         """
         left = self.until - time.monotonic()
         if left <= 0:
-            raise late("the request has taken all its time")
+            raise late("the request exceeded its time limit")
         least = min(left, math.inf if timeout is None else timeout)
         return None if least == math.inf else least
 
@@ -66,7 +66,7 @@ class Allowance(threading.local):
         """Count ``received`` bytes.
 
         Raises:
-            TooManyBytesError: They are more than were left.
+            TooManyBytesError: They exceed the limit.
         """
         self.received -= received
         if self.received < 0:
@@ -74,7 +74,7 @@ class Allowance(threading.local):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection each of whose operations is held to the allowance of its thread."""
+    """A connection whose operations are limited by the allowance of their thread."""
 
     def __init__(self, stream: httpcore.NetworkStream, allowance: Allowance) -> None:
         self._stream = stream
@@ -87,7 +87,7 @@ class _Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        # Piece by piece: within one call each piece that the server takes has the whole time.
+        # In pieces: within one call, each piece that the server accepts renews the timeout.
         for start in range(0, len(buffer), _PIECE):
             seconds = self._allowance.seconds(timeout, httpcore.WriteTimeout)
             self._stream.write(buffer[start : start + _PIECE], seconds)
@@ -109,12 +109,12 @@ class _Stream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-#: Bytes that are written at a time.
+#: Bytes per write.
 _PIECE = 64 * 1024
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Connects within the allowance of its thread, however many addresses a host has."""
+    """Connects within the allowance of its thread, for any number of addresses."""
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
@@ -144,22 +144,22 @@ class _Backend(httpcore.NetworkBackend):
 
 def _addresses(host: str, port: int) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise httpcore.ConnectError(str(error)) from error
-    return [str(address[0]) for *_, address in found]
+    return [str(address[0]) for *_, address in addresses]
 
 
 def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.ConnectionPool:
-    """Return connections for ``most`` requests at a time, held to ``allowance``.
+    """Return a pool of ``most`` connections, limited by ``allowance``.
 
     Args:
-        proxy: Address of the proxy to ask through, user and password included; None for none.
-        most: Connections at a time, kept open between requests.
-        allowance: Of the request that a thread makes.
+        proxy: Address of a proxy, with user and password; None for none.
+        most: Maximum number of connections, kept open between requests.
+        allowance: Time and bytes left to the request of a thread.
 
     Raises:
-        ValueError: ``proxy`` is no address of a proxy; so does httpx.InvalidURL.
+        ValueError: ``proxy`` is not an address of a proxy; httpx.InvalidURL means the same.
         RuntimeError: Such a proxy needs a package that is not installed.
         OSError: The certificates that the environment names cannot be read.
     """
@@ -180,15 +180,15 @@ def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.
     return pool
 
 
-#: Seconds that a connection without a request is kept.
+#: Seconds until an idle connection is closed.
 _LONGEST_IDLE = 5.0
 
 
 def parsed(url: str) -> httpcore.URL:
-    """Return ``url`` with its host as it is sent: names in other scripts become ASCII.
+    """Parse ``url``; a host name in another script becomes ASCII.
 
     Raises:
-        ValueError: It cannot be read; so does httpx.InvalidURL.
+        ValueError: It cannot be parsed; httpx.InvalidURL means the same.
     """
     given = httpx.URL(url)
     return httpcore.URL(

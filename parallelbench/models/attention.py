@@ -1,9 +1,8 @@
-"""Who attends to whom in a network: averaged over heads and layers while it runs.
+"""Attention maps of a network, averaged over heads and layers during the forward pass.
 
-Each layer's weights are averaged over the heads as soon as they are known and added to those
-of the layers before, so what is held is one map per row, whatever the depth.  Weights are
-computed for the rows that are watched only, and beside what the kernel computes: the outputs
-of the network are those that it has when nobody watches.
+Each layer's weights are averaged over the heads and added to those of the previous layers, so
+that memory holds one map per row at any depth.  Weights are computed for the recorded rows only,
+and in addition to what the kernel computes: recording does not change the network's outputs.
 """
 
 from __future__ import annotations
@@ -20,22 +19,23 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from parallelbench.errors import ModelError
+from parallelbench.models.capabilities import ATTENTION
 
-#: Layers that count as late, of ten; the share is rounded down to whole layers.
+#: Number of late layers out of ten; the share is rounded down to whole layers.
 _LATE_OF_TEN = 3
-#: Layers of ``"attention_last_four"``, whatever the depth.
+#: Number of layers of ``"attention_last_four"``, at any depth.
 _LAST = 4
-#: What the kernel below is called among those of transformers.
-_KERNEL = "parallelbench_watched"
+#: Name of the kernel below in the registry of transformers.
+_KERNEL = "parallelbench_recording"
 
 
 class CanvasLocation(NamedTuple):
-    """Where the canvas of one row stands in a pass.
+    """The location of a row's canvas among the queries and keys of a pass.
 
     Attributes:
-        length: Of the canvas.
-        queries: Which of its positions the last of those that are watched are.
-        keys: Which keys of the pass its first positions are.
+        length: Length of the canvas.
+        queries: Canvas positions that are the last recorded queries of the row.
+        keys: Indices of the keys of the first canvas positions.
     """
 
     length: int
@@ -44,23 +44,21 @@ class CanvasLocation(NamedTuple):
 
 
 class AttentionRecorder:
-    """Who attends to whom in some rows of one pass.
+    """Records the attention maps of some rows in one pass.
 
     Args:
-        layers: Of the network.
-        names: What is asked for: ``"attention"``, ``"attention_late"``,
+        layers: Number of layers of the network.
+        names: Requested maps: ``"attention"``, ``"attention_late"``,
             ``"attention_last_four"``.
-        rows: Which rows of the pass are watched.
-        queries: How many positions of each row are, counted from the last.
+        rows: Indices of the recorded rows of the pass.
+        queries: Number of recorded positions of each row, counted from the last.
 
     Attributes:
-        NAMES: What it can tell.
-        rows: As given.
+        NAMES: Names of the maps that it can record.
+        rows: Indices of the recorded rows.
     """
 
-    NAMES: ClassVar[frozenset[str]] = frozenset(
-        {"attention", "attention_late", "attention_last_four"}
-    )
+    NAMES: ClassVar[frozenset[str]] = ATTENTION
 
     def __init__(
         self, layers: int, names: AbstractSet[str], rows: Sequence[int], queries: int
@@ -75,25 +73,25 @@ class AttentionRecorder:
         self.rows = list(rows)
         self._queries = queries
         self._sums: dict[str, Tensor] = {}
-        self._seen: list[int] = []
+        self._recorded: list[int] = []
 
     def over(self, network: Any, **inputs: Any) -> Any:
-        """Return the output of a pass of ``network`` that is watched.
+        """Return the output of a pass of ``network``, recording its attention.
 
         Raises:
-            ModelError: Its layers do not compute attention as those of transformers do.
+            ModelError: Its layers do not use the attention interface of transformers.
         """
         config = network.config
         kernel = config._attn_implementation  # noqa: SLF001  it has no other name
         config._attn_implementation = _KERNEL  # noqa: SLF001
         try:
-            # A compiled network is passed by: it would be compiled anew for every watch.
-            output = network.model.forward(**inputs, watch=self)
+            # A compiled forward is bypassed: it would be recompiled for every recorder.
+            output = network.model.forward(**inputs, recorder=self)
         finally:
             config._attn_implementation = kernel  # noqa: SLF001
-        if self._seen != list(range(config.num_hidden_layers)):
+        if self._recorded != list(range(config.num_hidden_layers)):
             raise ModelError(
-                f"{type(network).__name__} does not show what its layers attend to; "
+                f"{type(network).__name__} does not expose the attention of its layers; "
                 "install the release of transformers that this package was tested with"
             )
         return output
@@ -106,8 +104,8 @@ class AttentionRecorder:
         mask: Shaped[Tensor, "_ 1 queries keys"] | None,
         scaling: float,
     ) -> None:
-        """Add what one layer attends to."""
-        self._seen.append(layer)
+        """Add the attention weights of one layer."""
+        self._recorded.append(layer)
         names = [name for name, layers in self._layers.items() if layer in layers]
         if not names:
             return
@@ -116,7 +114,7 @@ class AttentionRecorder:
         scores = torch.einsum("ngrqw,ngkw->ngrqk", grouped, key[self.rows].float()) * scaling
         if mask is not None:
             own = mask.expand(len(query), -1, -1, -1)[self.rows, :, None, last]
-            # The form of the mask is the kernel's: whether, or how much is added.
+            # A mask is boolean, or added to the scores, depending on the kernel.
             hidden = ~own if own.dtype == torch.bool else own < 0
             scores = scores.masked_fill(hidden, -torch.inf)
         weights = scores.softmax(dim=-1).mean(dim=(1, 2))
@@ -124,40 +122,40 @@ class AttentionRecorder:
             self._sums[name] = self._sums[name] + weights if name in self._sums else weights
 
     def maps(self, places: Sequence[CanvasLocation]) -> dict[str, list[Float[Tensor, "_ _"]]]:
-        """Return by name who attends to whom in the canvas of each watched row.
+        """Return the attention maps of each recorded row's canvas, by name.
 
         Args:
-            places: Where that row's canvas stands in the pass.
+            places: Location of the canvas of each recorded row.
         """
-        told: dict[str, list[Tensor]] = {}
+        maps: dict[str, list[Tensor]] = {}
         for name, total in self._sums.items():
             means = total / len(self._layers[name])
-            told[name] = [means.new_zeros((place.length, place.length)) for place in places]
-            for full, seen, place in zip(told[name], means, places, strict=True):
+            maps[name] = [means.new_zeros((place.length, place.length)) for place in places]
+            for full, weights, place in zip(maps[name], means, places, strict=True):
                 count = place.queries.stop - place.queries.start
-                full[place.queries, : len(place.keys)] = seen[len(seen) - count :, place.keys]
-        return told
+                full[place.queries, : len(place.keys)] = weights[len(weights) - count :, place.keys]
+        return maps
 
 
-def _watched(  # noqa: PLR0913  transformers calls it so
+def _recording_attention(  # noqa: PLR0913  the signature that transformers calls
     module: Any,
     query: Float[Tensor, "rows heads queries width"],
     key: Float[Tensor, "rows key_heads keys width"],
     value: Float[Tensor, "rows key_heads keys width"],
     attention_mask: Shaped[Tensor, "_ 1 queries keys"] | None,
     *,
-    watch: AttentionRecorder,
+    recorder: AttentionRecorder,
     scaling: float,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention as usual, in the signature that transformers gives to kernels."""
-    watch.add(module.layer_idx, query, key, attention_mask, scaling)
+    """Compute attention with the usual kernel, and record it."""
+    recorder.add(module.layer_idx, query, key, attention_mask, scaling)
     output: tuple[Tensor, None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, scaling=scaling, **others
     )
     return output
 
 
-AttentionInterface.register(_KERNEL, _watched)
-# Masks come in the form that the usual kernel takes.
+AttentionInterface.register(_KERNEL, _recording_attention)
+# Masks have the form of the usual kernel.
 AttentionMaskInterface.register(_KERNEL, sdpa_mask)

@@ -1,9 +1,9 @@
 """Block diffusion: SDAR, TraDo, LLaDA2, Fast-dLLM v2, Nemotron-Labs-Diffusion.
 
-A token sees its own block and all earlier ones.  What stands in finished blocks is
-therefore never out of date: their keys and values are kept, and the predictions are those
-of a pass over everything.  Each block that is finished costs one more pass to keep it, as
-it does in the published code; these passes are counted as auxiliary calls.
+A token attends to its own block and all earlier ones.  Cached keys and values of finished blocks
+are therefore exact: the predictions are those of a pass over everything.  Each finished block
+costs one more pass to cache it, as in the published code; these passes are counted as auxiliary
+calls.
 
 Source: Cheng et al., "SDAR" (arXiv:2510.06303); for the causal context the public
 description of Nemotron-Labs-Diffusion.
@@ -20,20 +20,21 @@ from torch import Tensor
 
 from parallelbench.model import Blocks, ComputeCost, Prediction, Row
 from parallelbench.models.attention import AttentionRecorder, CanvasLocation
+from parallelbench.models.capabilities import BLOCK
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import EMPTY, KVEntry, cache_of, extract
 from parallelbench.models.network import NetworkModel
 
 
-class _Part(NamedTuple):
-    """What of a sequence is computed for a row.
+class _BlockSpan(NamedTuple):
+    """The part of a sequence that is computed for a row.
 
     Attributes:
-        ids: The whole sequence: prompt and canvas.
+        ids: Whole sequence: prompt and canvas.
         prompt: Length of the prompt.
-        start: Where the first unfinished block begins; what stands before it is kept.
-        end: Where the last block with a wanted position ends.
-        wanted: The wanted positions, ascending.
+        start: Start of the first unfinished block; earlier positions are cached.
+        end: End of the last block with a wanted position.
+        wanted: Wanted positions, ascending.
     """
 
     ids: list[int]
@@ -44,7 +45,7 @@ class _Part(NamedTuple):
 
     @property
     def unfinished(self) -> int:
-        """How many positions of the canvas are computed, the last before ``end``."""
+        """Number of computed positions of the canvas, the last before ``end``."""
         return self.end - max(self.start, self.prompt)
 
 
@@ -52,13 +53,13 @@ class BlockModel(NetworkModel):
     """A network that predicts block by block.
 
     Args:
-        checkpoint: As loaded.
-        block_length: Of the grid, in tokens.
-        keeps: Whether finished blocks are kept; the predictions are the same.
+        checkpoint: The loaded checkpoint.
+        block_length: Length of a block, in tokens.
+        keeps: True to cache finished blocks; the predictions are the same.
     """
 
     stops = True
-    capabilities = AttentionRecorder.NAMES
+    capabilities = BLOCK
 
     def __init__(self, checkpoint: Checkpoint, *, block_length: int, keeps: bool = True) -> None:
         super().__init__(checkpoint, variant=f"block_length={block_length}")
@@ -71,7 +72,7 @@ class BlockModel(NetworkModel):
         self.check_attention()
 
     def compute_cost(self, row: Row) -> ComputeCost:
-        """Return the unfinished part of the sequence, behind the kept one."""
+        """Return the cost of the unfinished part of the sequence, after the cached part."""
         part = self._part(row)
         if not self._keeps:
             return ComputeCost(tokens=part.end, stored=0)
@@ -79,63 +80,63 @@ class BlockModel(NetworkModel):
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
-        asked = [(index, part) for index, part in enumerate(map(self._part, rows)) if part.wanted]
-        if not asked:
-            return self.nothing()
-        numbers, parts = zip(*asked, strict=True)
-        kept = self._kept(parts) if self._keeps else [EMPTY] * len(parts)
-        watch = self.watch([rows[n] for n in numbers], max(part.unfinished for part in parts))
-        hidden, _ = self._pass(parts, kept, [part.end for part in parts], watch=watch)
-        # The output before the computed part stands first: it describes that part's first
-        # token where outputs are shifted.
+        spans = [(index, part) for index, part in enumerate(map(self._part, rows)) if part.wanted]
+        if not spans:
+            return self.empty_prediction()
+        numbers, parts = zip(*spans, strict=True)
+        cached = self._entries(parts) if self._keeps else [EMPTY] * len(parts)
+        recorder = self.recorder([rows[n] for n in numbers], max(part.unfinished for part in parts))
+        hidden, _ = self._pass(parts, cached, [part.end for part in parts], recorder=recorder)
+        # The output before the computed part comes first: with shifted outputs it predicts the
+        # first token of that part.
         count, width = hidden.shape[1:]
-        last = [hidden.new_zeros(width) if each.last is None else each.last for each in kept]
+        last = [hidden.new_zeros(width) if each.last is None else each.last for each in cached]
         hidden = torch.cat([torch.stack(last)[:, None], hidden], dim=1)
         lines = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
         for index, part in enumerate(parts):
-            described = torch.tensor(part.wanted, device=self.device) - self._shift
-            column = described - part.end + hidden.shape[1]
-            lines[index, torch.where(described < kept[index].length, 0, column)] = True
-        watched = watch.rows if watch else []
-        longest = max(each.length for each in kept)
-        places = [_place(parts[index], kept[index].length, longest, count) for index in watched]
-        extras = self.attended(watch, rows, [numbers[index] for index in watched], places)
+            outputs = torch.tensor(part.wanted, device=self.device) - self._shift
+            column = outputs - part.end + hidden.shape[1]
+            lines[index, torch.where(outputs < cached[index].length, 0, column)] = True
+        recorded = recorder.rows if recorder else []
+        longest = max(each.length for each in cached)
+        places = [_place(parts[index], cached[index].length, longest, count) for index in recorded]
+        extras = self.attended(recorder, rows, [numbers[index] for index in recorded], places)
         return Prediction(logits=self.network.lm_head(hidden[lines]), extras=extras)
 
-    def _part(self, row: Row) -> _Part:
+    def _part(self, row: Row) -> _BlockSpan:
         canvas = row.canvas.tolist()
         first = len(row.prompt.ids)
-        places = [first + place for place, asked in enumerate(row.wanted.tolist()) if asked]
+        places = [first + place for place, wanted in enumerate(row.wanted.tolist()) if wanted]
         masked = [first + p for p, token in enumerate(canvas) if token == self.codec.mask_id]
         start = self._floor(min([*places[:1], *masked[:1]], default=first), first)
         end = self._floor(places[-1], first) + self._length if places else start
         ids = [*row.prompt.ids.tolist(), *canvas]
-        return _Part(ids, first, start, min(end, len(ids)), places)
+        return _BlockSpan(ids, first, start, min(end, len(ids)), places)
 
     def _floor(self, position: int, prompt: int) -> int:
-        """Return where the block of ``position`` begins."""
+        """Return the start of the block of ``position``."""
         origin = prompt if self._causal_context else 0
         return position - (position - origin) % self._length
 
-    def _kept(self, parts: Sequence[_Part]) -> list[KVEntry]:
-        """Return keys and values of what stands before each part, computed where need be."""
-        found: dict[tuple[int, ...], KVEntry] = {(): EMPTY}
-        missing: dict[tuple[int, ...], tuple[_Part, KVEntry]] = {}
+    def _entries(self, parts: Sequence[_BlockSpan]) -> list[KVEntry]:
+        """Return the cache entry before each part, computed where it is missing."""
+        entries: dict[tuple[int, ...], KVEntry] = {(): EMPTY}
+        missing: dict[tuple[int, ...], tuple[_BlockSpan, KVEntry]] = {}
         for part in parts:
             key = tuple(part.ids[: part.start])
             if key in self._store:
-                found[key] = self._store[key]
-            elif key not in found:
+                entries[key] = self._store[key]
+            elif key not in entries:
                 missing[key] = (part, self._nearest(part))
         for keys in self.fitting(missing):
             begun, before = zip(*(missing[key] for key in keys), strict=True)
             _, made = self._pass(begun, before, [part.start for part in begun], finished=True)
             for key, kept in zip(keys, made, strict=True):
-                found[key] = self._store[key] = kept
-        return [found[tuple(part.ids[: part.start])] for part in parts]
+                entries[key] = self._store[key] = kept
+        return [entries[tuple(part.ids[: part.start])] for part in parts]
 
-    def _nearest(self, part: _Part) -> KVEntry:
-        """Return the longest prefix of finished blocks that is kept."""
+    def _nearest(self, part: _BlockSpan) -> KVEntry:
+        """Return the entry of the longest cached prefix of finished blocks."""
         lowest = part.prompt if self._causal_context else 1
         for length in range(part.start - self._length, lowest - 1, -self._length):
             key = tuple(part.ids[:length])
@@ -145,41 +146,40 @@ class BlockModel(NetworkModel):
 
     def _pass(
         self,
-        parts: Sequence[_Part],
-        kept: Sequence[KVEntry],
+        parts: Sequence[_BlockSpan],
+        cached: Sequence[KVEntry],
         ends: Sequence[int],
         *,
         finished: bool = False,
-        watch: AttentionRecorder | None = None,
+        recorder: AttentionRecorder | None = None,
     ) -> tuple[Float[Tensor, "rows length width"], list[KVEntry]]:
-        """Run the network over each sequence from what is kept to its end.
+        """Run the network over each sequence, from the end of its cached part.
 
         Args:
-            parts: One per row.
-            kept: What stands before.
-            ends: Where each computed part ends.
-            finished: Whether what is computed is finished, and to be kept.
-            watch: Looks on.
+            parts: Part of each row.
+            cached: Cache entry of each row.
+            ends: End of each computed part.
+            finished: True if the computed blocks are finished and shall be cached.
+            recorder: Recorder of attention maps.
 
         Returns:
-            The outputs, padded on the left; and what is kept now, if anything.
+            The outputs, padded on the left, and the new cache entries, if any.
         """
         cut = [
             torch.tensor(part.ids[before.length : end], device=self.device)
-            for part, before, end in zip(parts, kept, ends, strict=True)
+            for part, before, end in zip(parts, cached, ends, strict=True)
         ]
         batch = self.padded(cut)
-        starts = torch.tensor([each.length for each in kept], device=self.device)
+        starts = torch.tensor([each.length for each in cached], device=self.device)
         positions = batch.positions + starts[:, None]
-        cache, present = cache_of(kept, self.network.config)
+        cache, present = cache_of(cached, self.network.config)
         present = present.to(self.device)
-        seen = torch.cat([present, batch.real], dim=1)
+        real = torch.cat([present, batch.real], dim=1)
         places = torch.cat([torch.zeros_like(present, dtype=torch.long), positions], dim=1)
-        # Padding stands where its row begins, and sees what is seen from there: a row of
-        # attention that sees nothing would be no number.
-        allowed = self._allowed(parts, positions, places) & seen[:, None]
+        # Padding gets the mask of its row's first token: a fully masked attention row yields NaN.
+        allowed = self._allowed(parts, positions, places) & real[:, None]
         output = self.run(
-            watch,
+            recorder,
             input_ids=batch.ids,
             attention_mask=self.mask(allowed),
             position_ids=positions,
@@ -189,20 +189,20 @@ class BlockModel(NetworkModel):
         hidden: Tensor = output.last_hidden_state
         if not finished:
             return hidden, []
-        # A copy of the last: a view would hold the outputs of the whole batch.
+        # A copy of the last output: a view would keep the outputs of the whole batch alive.
         made = [
-            extract(cache, row, seen[row], last=hidden[row, -1].clone())
+            extract(cache, row, real[row], last=hidden[row, -1].clone())
             for row in range(len(parts))
         ]
         return hidden, made
 
     def _allowed(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[_BlockSpan],
         queries: Int[Tensor, "rows queries"],
         keys: Int[Tensor, "rows keys"],
     ) -> Bool[Tensor, "rows queries keys"]:
-        """Return which keys the tokens at ``queries`` may see, by their positions."""
+        """Return the attention mask of tokens at positions ``queries`` over ``keys``."""
         length = self._length
         query, key = queries[:, :, None], keys[:, None]
         if not self._causal_context:
@@ -215,14 +215,14 @@ class BlockModel(NetworkModel):
         return torch.where(query < start, key <= query, same)
 
 
-def _place(part: _Part, kept: int, longest: int, count: int) -> CanvasLocation:
-    """Return where a canvas stands in a pass.
+def _place(part: _BlockSpan, kept: int, longest: int, count: int) -> CanvasLocation:
+    """Return the location of a canvas in a pass.
 
     Args:
-        part: What of it is computed.
-        kept: How many of its leading tokens are not.
-        longest: Most that is kept of any row.
-        count: Most that is computed of any row.
+        part: Computed part of the sequence.
+        kept: Number of its cached tokens.
+        longest: Maximum number of cached tokens of any row.
+        count: Maximum number of computed tokens of any row.
     """
     token = torch.arange(part.prompt, part.end)
     keys = torch.where(token < kept, longest - kept + token, longest + count - part.end + token)

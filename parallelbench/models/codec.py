@@ -1,6 +1,6 @@
-"""The tokenizer of a checkpoint: its ids for the mask and for the end, its chat template.
+"""Codec of a checkpoint: tokenizer, ids of mask and end-of-text, chat template.
 
-Tokenizers that bring Python of their own are built from their vocabulary files instead.
+Tokenizers that come with Python code are built from their vocabulary files instead.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from parallelbench.errors import ChatTemplateError, CheckpointError
 from parallelbench.models.config_numbers import check_ids
+from parallelbench.models.families import FAMILIES, Family
 from parallelbench.models.files import check_plain, read_optional_json
 from parallelbench.prompt import Codec
 from parallelbench.task import Message
 
 if TYPE_CHECKING:
-    from parallelbench.models.checkpoint import CheckpointRequest
-    from parallelbench.models.families import Family
-
+    from parallelbench.models.checkpoint import CheckpointFiles, CheckpointRequest
 
 _OF_QWEN2 = ("vocab.json", "merges.txt")
-#: What the tokenizers library and transformers read by themselves.
+#: Files that the tokenizers library and transformers read themselves.
 _READ_BY_LIBRARIES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -32,137 +31,127 @@ _READ_BY_LIBRARIES = (
 )
 
 
-def load_codec(
-    folder: Path, config: Mapping[str, Any], family: Family, rows: int, wanted: CheckpointRequest
-) -> Codec:
-    """Return how a checkpoint reads and writes text.
+def load_codec(files: CheckpointFiles, rows: int, request: CheckpointRequest) -> Codec:
+    """Return the codec of a checkpoint.
 
     Args:
-        folder: Of the checkpoint.
-        config: Its ``config.json``.
-        family: Its family.
-        rows: Of its embedding: ids from here on mean nothing to the network.
-        wanted: For the template and the thinking mode.
+        files: Folder, configuration and family.
+        rows: Rows of its embedding; higher ids mean nothing to the network.
+        request: Chat template and thinking mode.
 
     Raises:
-        CheckpointError: The tokenizer cannot be built, knows ids that the network does
-            not, or lacks a mask, an end-of-text or a chat template.
+        CheckpointError: The tokenizer cannot be built, has ids beyond the embedding, or has no
+            mask, end-of-text or chat template.
     """
-    tokenizer = _tokenizer(folder, family, wanted.path)
+    folder, config, family = files
+    tokenizer = _tokenizer(folder, family, request.path)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     highest = max(vocabulary.values())
     if highest >= rows:
         raise CheckpointError(
-            f"{wanted.path}: tokenizer and network disagree: the tokenizer's highest id is "
+            f"{request.path}: tokenizer and network disagree: the tokenizer's highest id is "
             f"{highest}, but the network has {rows} embeddings"
         )
-    generation = read_optional_json(folder / "generation_config.json", wanted.path)
-    check_ids(generation, rows, wanted.path, "generation_config.json")
-    if family.kind == "autoregressive" and wanted.family is None:
-        _check_no_mask(config, vocabulary, wanted.path)
-    ends = _ends(folder, config, family, tokenizer, vocabulary, wanted.path)
+    generation = read_optional_json(folder / "generation_config.json", request.path)
+    check_ids(generation, rows, request.path, "generation_config.json")
+    if family.kind == "autoregressive" and request.family is None:
+        _check_no_mask(config, vocabulary, request.path)
+    ends = _ends(files, tokenizer, generation)
     if not ends:
         raise CheckpointError(
-            f"{wanted.path}: neither config.json nor tokenizer name an end-of-text"
+            f"{request.path}: neither config.json nor tokenizer name an end-of-text"
         )
     padding = config.get("pad_token_id")
-    mask_id = _mask_id(config, family, tokenizer, vocabulary, rows, wanted.path)
-    _check_mask(mask_id, ends, tokenizer, vocabulary, wanted.path)
+    mask_id = _mask_id(files, tokenizer, rows, request.path)
+    _check_mask(mask_id, ends, tokenizer, vocabulary, request.path)
     codec = Codec(
         tokenizer=tokenizer,
         mask_id=mask_id,
-        # What fills a canvas behind its answer is the padding, where that ends a reply too.
+        # The rest of a canvas is filled with the padding token, if that ends a reply too.
         end_id=padding if padding in ends else ends[0],
-        chat_template=_template(tokenizer, wanted),
-        template_arguments={"enable_thinking": wanted.thinking},
+        chat_template=_template(tokenizer, request),
+        template_arguments={"enable_thinking": request.thinking},
         stop_ids=frozenset(ends),
     )
-    _check_template(codec, wanted)
+    _check_template(codec, request)
     return codec
 
 
-def _tokenizer(folder: Path, family: Family, asked: str) -> Any:
+def _tokenizer(folder: Path, family: Family, source: str) -> Any:
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     for name in _READ_BY_LIBRARIES:
-        check_plain(folder / name, asked)
-    # By their files and not by their class: published classes are often Python of their own.
+        check_plain(folder / name, source)
+    # Chosen by file, not by class name: published classes often come with Python code.
     if (folder / "tokenizer.json").is_file():
         kind: Any = PreTrainedTokenizerFast
-    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family, asked):
+    elif all((folder / name).is_file() for name in _OF_QWEN2) and _is_qwen2(folder, family, source):
         kind = Qwen2Tokenizer
     else:
         raise CheckpointError(
-            f"{asked} has no tokenizer: neither tokenizer.json nor Qwen 2's vocab.json with "
+            f"{source} has no tokenizer: neither tokenizer.json nor Qwen 2's vocab.json with "
             "merges.txt"
         )
     try:
         return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # The tokenizers library raises bare exceptions.
-        raise CheckpointError(f"the tokenizer of {asked} cannot be loaded: {error}") from error
+        raise CheckpointError(f"the tokenizer of {source} cannot be loaded: {error}") from error
 
 
-def _is_qwen2(folder: Path, family: Family, asked: str) -> bool:
-    """Return whether text is split as Qwen 2 splits it; other tokenizers have such files too."""
+def _is_qwen2(folder: Path, family: Family, source: str) -> bool:
+    """Return True if text is split as in Qwen 2; other tokenizers have the same files."""
     if family.network == "Qwen2ForCausalLM":
         return True
-    told = read_optional_json(folder / "tokenizer_config.json", asked).get("tokenizer_class")
-    return told in {"Qwen2Tokenizer", "Qwen2TokenizerFast"}
+    name = read_optional_json(folder / "tokenizer_config.json", source).get("tokenizer_class")
+    return name in {"Qwen2Tokenizer", "Qwen2TokenizerFast"}
 
 
-def _mask_id(  # noqa: PLR0913, PLR0917  each may hold it
-    config: Mapping[str, Any],
-    family: Family,
-    tokenizer: Any,
-    vocabulary: Mapping[str, int],
-    rows: int,
-    asked: str,
-) -> int:
+def _mask_id(files: CheckpointFiles, tokenizer: Any, rows: int, source: str) -> int:
+    _, config, family = files
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
     if family.kind in {"uniform", "autoregressive"}:
-        return rows  # marks open positions for us; the network never sees it
+        return rows  # marks open positions in the canvas; the network never sees it
     names = [tokenizer.mask_token, *family.mask_tokens]
     named = {name: vocabulary[name] for name in names if name in vocabulary}
     declared = config.get("mask_token_id")
-    found = set(named.values()) if declared is None else {declared}
-    if not found:
+    ids = set(named.values()) if declared is None else {declared}
+    if not ids:
         raise CheckpointError(
-            f"{asked}: family {family.name} needs the id of its mask token, but config.json has no "
-            f"mask_token_id and the tokenizer none of {', '.join(family.mask_tokens)}"
+            f"{source}: family {family.name} needs the id of its mask token, but config.json has "
+            f"no mask_token_id and the tokenizer none of {', '.join(family.mask_tokens)}"
         )
-    if len(found) > 1 or (named and not found & set(named.values())):
+    if len(ids) > 1 or (named and not ids & set(named.values())):
         tokens = " and ".join(f"{name} ({token})" for name, token in named.items())
         raise CheckpointError(
-            f"{asked}: which token is the mask cannot be told: config.json has mask_token_id="
+            f"{source}: the mask token is ambiguous: config.json has mask_token_id="
             f"{'null' if declared is None else declared}, and the tokenizer has {tokens}; correct "
             "mask_token_id in config.json, or mask_token in tokenizer_config.json, to the token "
             "that the weights were trained with"
         )
-    (mask_id,) = found
+    (mask_id,) = ids
     return int(mask_id)
 
 
 def _check_mask(
-    mask_id: int, ends: Iterable[int], tokenizer: Any, vocabulary: Mapping[str, int], asked: str
+    mask_id: int, ends: Iterable[int], tokenizer: Any, vocabulary: Mapping[str, int], source: str
 ) -> None:
-    """Refuse a mask that also means something else."""
+    """Refuse a mask id that has another meaning too."""
     token = next((token for token, number in vocabulary.items() if number == mask_id), None)
     if mask_id in ends:
         raise CheckpointError(
-            f"{asked}: mask and end-of-text are one id, {mask_id} ({token}), so no reply could "
+            f"{source}: mask and end-of-text are one id, {mask_id} ({token}), so no reply could "
             "end; correct mask_token_id or eos_token_id in config.json"
         )
     if token is not None and mask_id not in tokenizer.added_tokens_decoder:
         raise CheckpointError(
-            f"{asked}: mask_token_id={mask_id} in config.json is the ordinary token {token!r}, "
-            "which replies could then not hold; write the id of the mask token there"
+            f"{source}: mask_token_id={mask_id} in config.json is the ordinary token {token!r}, "
+            "which replies could then not contain; write the id of the mask token there"
         )
 
 
-def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], asked: str) -> None:
-    """Refuse to take a diffusion model for a causal one where its tokenizer gives it away."""
-    from parallelbench.models.families import FAMILIES
-
+def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], source: str) -> None:
+    """Refuse a checkpoint of a causal class whose tokenizer is that of a diffusion model."""
     # Tokenizers of causal models have a plain <mask> too.
     masks = {name for each in FAMILIES for name in each.mask_tokens} - {"<mask>"}
     names = sorted(masks & vocabulary.keys())
@@ -172,27 +161,21 @@ def _check_no_mask(config: Mapping[str, Any], vocabulary: Mapping[str, int], ask
     alike = [each for each in families if each.network in config["architectures"]]
     choices = " or ".join(f"family={each.name}" for each in alike or families)
     raise CheckpointError(
-        f"{asked}: config.json names the causal class {config['architectures'][0]}, and the "
-        f"tokenizer has {', '.join(names)}, as that of a diffusion model has; say {choices} to "
-        "decode it as one, or family=autoregressive to write one token after another"
+        f"{source}: config.json names the causal class {config['architectures'][0]}, and the "
+        f"tokenizer has {', '.join(names)}, as a diffusion model's does; say {choices} to decode "
+        "it as one, or family=autoregressive to decode one token after another"
     )
 
 
-def _ends(  # noqa: PLR0913, PLR0917  each may name some
-    folder: Path,
-    config: Mapping[str, Any],
-    family: Family,
-    tokenizer: Any,
-    vocabulary: Mapping[str, int],
-    asked: str,
-) -> list[int]:
+def _ends(files: CheckpointFiles, tokenizer: Any, generation: Mapping[str, Any]) -> list[int]:
     """Return every id that ends a reply, declared ones first."""
+    _, config, family = files
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
     text_config = config.get("text_config") or {}
     declared = [
         config.get("eos_token_id"),
         text_config.get("eos_token_id"),
-        # Many checkpoints have none, and the others declare it elsewhere too.
-        read_optional_json(folder / "generation_config.json", asked).get("eos_token_id"),
+        generation.get("eos_token_id"),
         tokenizer.eos_token_id,
         *(vocabulary[name] for name in family.stop_tokens if name in vocabulary),
     ]
@@ -207,23 +190,23 @@ def _integers(values: Iterable[Any]) -> Iterable[int]:
             yield value
 
 
-def _template(tokenizer: Any, wanted: CheckpointRequest) -> str | None:
-    if wanted.template is not None:
+def _template(tokenizer: Any, request: CheckpointRequest) -> str | None:
+    if request.template is not None:
         try:
-            return Path(wanted.template).read_text(encoding="utf-8")
+            return Path(request.template).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"the chat template {wanted.template!r} cannot be read: {error}"
+                f"the chat template {request.template!r} cannot be read: {error}"
             ) from error
     if not tokenizer.chat_template:
         raise CheckpointError(
-            f"{wanted.path} has no chat template (a base model?); give one with --template FILE"
+            f"{request.path} has no chat template (a base model?); give one with --template FILE"
         )
     return None
 
 
-def _check_template(codec: Codec, wanted: CheckpointRequest) -> None:
-    question, path = "What is 2 + 2?", wanted.template or wanted.path
+def _check_template(codec: Codec, request: CheckpointRequest) -> None:
+    question, path = "What is 2 + 2?", request.template or request.path
     try:
         text = codec.render([Message("user", question)])
     except ChatTemplateError as error:

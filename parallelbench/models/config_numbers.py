@@ -1,7 +1,7 @@
-"""Ids and sizes in a checkpoint's JSON files that no network can have.
+"""Checks of ids and sizes in a checkpoint's JSON files.
 
-Each is refused before anything is computed with it: many of them would only surface as an
-index out of range in the middle of a run, or as an allocation that takes the machine down.
+Impossible numbers are refused before they are used: many of them would otherwise appear as an
+index error in the middle of a run, or as an allocation that exhausts the machine's memory.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
+import torch
+
 from parallelbench.errors import CheckpointError
 
 Config = Mapping[str, Any]
 
 _IDS: Final = ("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id")
 
-#: The most that each number may be: far above any published network.
+#: Maximum values, far above any published network.
 _WIDTH: Final = 2**24
 _LAYERS: Final = 2**10
 _HEADS: Final = 2**16
 _UNBOUNDED: Final = 2**62
 
-#: By field, what a size may be at most; at least 1 wherever it is given.
+#: Maximum of each size, by field; the minimum is 1.
 _SIZES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "embedding_size", "vocab_size"), _WIDTH),
     **dict.fromkeys(("intermediate_size", "mlp_hidden_size", "n_inner", "head_dim"), _WIDTH),
@@ -35,9 +37,9 @@ _SIZES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("n_positions", "canvas_length", "block_size", "bd_size"), _UNBOUNDED),
 }
 
-#: Groups of experts: published as 0 or None where there are none.
+#: Numbers of experts and groups; 0 or None means none.
 _COUNTS: Final = ("num_experts", "n_group", "topk_group", "num_shared_experts")
-#: By field, what a positive number may be at most.
+#: Maximum of each positive number, by field.
 _NUMBERS: Final[Mapping[str, float]] = {
     "rope_theta": math.inf,
     "rms_norm_eps": 1.0,
@@ -45,10 +47,10 @@ _NUMBERS: Final[Mapping[str, float]] = {
     "partial_rotary_factor": 1.0,
 }
 
-#: Parameters that a byte of a weight file can hold, with much room: published files hold one
-#: or less, and those of four bits two.
+#: Maximum parameters per byte of a weight file, with a wide margin: published files have one
+#: or fewer, and two with four bits per weight.
 _MOST_PER_BYTE: Final = 4
-#: Fewer parameters take no memory worth guarding, and loading names the tensor that differs.
+#: Networks with fewer parameters are not checked; loading names the tensor that differs.
 _HARMLESS: Final = 2**26
 
 
@@ -58,8 +60,8 @@ def check_numbers(config: Config, path: str) -> None:
     Lists are left to the class in transformers: some networks have a size for each layer.
 
     Args:
-        config: ``config.json``.
-        path: Of the checkpoint, for the error's sentence.
+        config: Content of ``config.json``.
+        path: Path of the checkpoint, for error messages.
 
     Raises:
         CheckpointError: Names the field, its value and what is allowed.
@@ -78,7 +80,8 @@ def check_numbers(config: Config, path: str) -> None:
         for name, largest in _NUMBERS.items():
             _check_number(f"{where}{name}", fields.get(name), largest, path)
         _check_experts(fields, path)
-        # Of LLaDA's layout the greater one is the rows; elsewhere embedding_size is a width.
+        # In LLaDA's layout the larger one is the number of rows; elsewhere embedding_size is a
+        # width.
         held = [fields.get(name) for name in ("embedding_size", "vocab_size")]
         sizes = [size for size in held if isinstance(size, int) and size]
         rows: int | None = max(sizes, default=None)
@@ -88,14 +91,14 @@ def check_numbers(config: Config, path: str) -> None:
 def check_ids(
     fields: Mapping[str, Any], rows: int | None, path: str, file: str, within: str = ""
 ) -> None:
-    """Refuse special ids that are no row of the embedding.
+    """Refuse special ids outside of the embedding.
 
     Args:
-        fields: What a JSON file holds; of ids only an end of text may be a list.
-        rows: Of the embedding; None where they are not known.
-        path: Of the checkpoint, for the error's sentence.
-        file: Where the fields stand.
-        within: Prefix of their names there.
+        fields: Content of a JSON file; only the end-of-text id may be a list.
+        rows: Number of rows of the embedding; None if unknown.
+        path: Path of the checkpoint, for error messages.
+        file: Name of the file, for error messages.
+        within: Prefix of the field names, for error messages.
 
     Raises:
         CheckpointError: Names the field, its value and what is allowed.
@@ -109,35 +112,35 @@ def check_ids(
             if not _is_whole(each) or each < 0 or (rows is not None and each >= rows):
                 known = "" if rows is None else f" below {rows}, the rows of the embedding"
                 raise CheckpointError(
-                    f"{path}: {within}{name}={value!r:.80} in {file} is no token's id: an id is a "
+                    f"{path}: {within}{name}={value!r:.80} in {file} is not a token id: an id is a "
                     f"whole number from 0{known}; write the id of the token, or null, into {file}"
                 )
 
 
 def check_parameters(kind: Any, made: Any, config: Config, held: int, path: str) -> None:
-    """Refuse sizes that the weight files are too small for, before memory is taken for them.
+    """Refuse sizes that exceed the weight files, before memory is allocated.
 
     Args:
         kind: Class of the network.
-        made: Its configuration.
-        config: ``config.json``.
-        held: Bytes of the weight files.
-        path: Of the checkpoint, for the error's sentence.
+        made: Configuration of the network.
+        config: Content of ``config.json``.
+        held: Size of the weight files in bytes.
+        path: Path of the checkpoint, for error messages.
 
     Raises:
         CheckpointError: Names the sizes.
     """
-    import torch
-
     with torch.device("meta"):
         network = kind(copy.deepcopy(made))
     count = sum(parameter.numel() for parameter in network.parameters())
     if count > max(_MOST_PER_BYTE * held, _HARMLESS):
         sizes = {**config, **(config.get("text_config") or {})}
-        told = ", ".join(f"{name}={sizes[name]}" for name in (*_SIZES, *_COUNTS) if sizes.get(name))
+        listed = ", ".join(
+            f"{name}={sizes[name]}" for name in (*_SIZES, *_COUNTS) if sizes.get(name)
+        )
         raise CheckpointError(
             f"{path}: config.json describes a network of {count:,} parameters, and the weight "
-            f"files have {held:,} bytes; complete them, or correct the wrong one of {told}"
+            f"files have {held:,} bytes; complete them, or correct the wrong one of {listed}"
         )
 
 
@@ -147,8 +150,8 @@ def _check_size(name: str, value: Any, least: int, most: int, path: str) -> None
     if not _is_whole(value) or not least <= value <= most:
         above = "" if most == _UNBOUNDED else f" to {most}"
         raise CheckpointError(
-            f"{path}: {name}={value!r:.80} in config.json is no size: it is a whole number from "
-            f"{least}{above}; write the number that the weights were trained with"
+            f"{path}: {name}={value!r:.80} in config.json is not a size: it must be a whole "
+            f"number from {least}{above}; write the number that the weights were trained with"
         )
 
 
@@ -159,13 +162,13 @@ def _check_number(name: str, value: Any, largest: float, path: str) -> None:
     if not number or not 0 < value <= largest or math.isinf(value):
         most = "" if math.isinf(largest) else f" and at most {largest:g}"
         raise CheckpointError(
-            f"{path}: {name}={value!r:.80} in config.json cannot be: it is a number above 0{most}; "
-            "write the number that the weights were trained with"
+            f"{path}: {name}={value!r:.80} in config.json is out of range: it must be a number "
+            f"above 0{most}; write the number that the weights were trained with"
         )
 
 
 def _check_experts(fields: Config, path: str) -> None:
-    """Refuse more experts or groups than there are, and groups of unequal size."""
+    """Refuse more active experts or groups than exist, and groups of unequal size."""
     for part, whole in (("num_experts_per_tok", "num_experts"), ("topk_group", "n_group")):
         most = fields.get(whole)
         if _is_whole(most) and most and _is_whole(fields.get(part)) and fields[part] > most:

@@ -1,7 +1,7 @@
 """Signs in ``config.json`` that a checkpoint under a causal class name is a diffusion model.
 
-Read as the class that it names, such a checkpoint would be run one token after another in
-silence, with numbers that look like any other.
+Loaded as the class that it names, such a checkpoint would silently be decoded one token after
+another, with plausible but wrong results.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ _ENDINGS = re.compile(r"(ForCausalLM|ForBlockDiffusion|LMHeadModel|ModelLM|Model
 
 
 def stem(name: str) -> str:
-    """Return what names of a class and of its model type have in common: ``sdarmoe``."""
+    """Return the common stem of a class name and its model type, such as ``sdarmoe``."""
     return _ENDINGS.sub("", name).replace("_", "").replace("-", "").casefold()
 
 
 def diffusion_signs(
     config: Mapping[str, Any], own: Any, stems: Iterable[str], fields: Sequence[str]
 ) -> Iterator[str]:
-    """Yield what of a configuration belongs to a diffusion model, as ``field=value``.
+    """Yield the fields of a configuration that indicate a diffusion model, as ``field=value``.
 
     Args:
-        config: ``config.json``, whose ``architectures`` name a causal class.
-        own: The configuration class of that causal class: its own fields are no signs.
-        stems: Of the classes of all diffusion families.
-        fields: That only a diffusion model has, such as the length of its blocks.
+        config: Content of ``config.json``, whose ``architectures`` name a causal class.
+        own: Configuration class of that causal class: its own fields are not signs.
+        stems: Stems of the classes of all diffusion families.
+        fields: Fields that only diffusion models have, such as the block length.
     """
     named = {stem(name) for name in config["architectures"]}
     for field in ("mask_token_id", *fields):
@@ -43,7 +43,7 @@ def diffusion_signs(
 
 
 def remote_classes(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the language models that ``auto_map`` says are to be loaded."""
+    """Yield the names of the language models in ``auto_map``."""
     remote = config.get("auto_map")
     if not isinstance(remote, Mapping):
         return

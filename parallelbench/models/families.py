@@ -1,12 +1,12 @@
 """The published families of checkpoints, and the stock transformers class that each equals.
 
-The files that come with these checkpoints are Python written for one old release of
-transformers.  None of it is needed: with its configuration translated and its tensors
-renamed, each family computes the same logits in a class that transformers ships.  A field
-of a configuration that the translation does not cover is refused, never ignored.
+These checkpoints come with Python code for one old release of transformers.  It is not needed:
+with a translated configuration and renamed tensors, each family computes the same logits in a
+class of transformers.  A configuration field that the translation does not cover is refused,
+never ignored.
 
-Source: the published configurations and modeling files; what was run and what was only
-read is said in :attr:`Family.evidence`.
+Source: the published configurations and modeling files; :attr:`Family.evidence` says which were
+run and which were only read.
 """
 
 from __future__ import annotations
@@ -28,34 +28,33 @@ Kind = Literal["masked", "block", "uniform", "autoregressive"]
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How one family of checkpoints is loaded and asked.
+    """The loading and decoding rules of one family of checkpoints.
 
     Attributes:
-        name: What people call it.
-        members: Published checkpoints that belong to it.
-        architectures: What ``config.json`` may call it.
-        kind: How it predicts: on the whole canvas (``masked``), block by block
+        name: Name of the family.
+        members: Published checkpoints of the family.
+        architectures: Class names in ``config.json``.
+        kind: Form of its predictions: on the whole canvas (``masked``), block by block
             (``block``), from a canvas of noise (``uniform``), or token by token
             (``autoregressive``).
-        network: The class in transformers; None takes the one that ``config.json`` names.
-        translate: Its configuration's fields, given the published ones; None takes them
-            as they are.
-        covers: What published fields must be, if they are there at all: anything else
-            would need another network.
-        idle: Published fields that change no prediction, beside those of every family: the
-            published code does not read them, or the tensors' names and shapes say the same.
-        aliases: Fields that say what another says under its own name; they must agree.
-        renames: Regular expressions over tensor names, each with one group at most, and
-            what they become.
-        shift: 1 if the output at a position describes the token after it.
-        mask_tokens: What the tokenizer may call the mask, if ``config.json`` has no id.
-        stop_tokens: What ends a reply, beside the declared end-of-text.
-        block_length: Of the grid it was trained on, in tokens; 0 if it has none.
-        block_field: The field of ``config.json`` that says otherwise.
-        causal_context: Whether finished tokens see only those before them, and the grid
-            begins with the canvas; else they see their whole block, and the grid begins
-            with the prompt.
-        evidence: How its equality was checked, as README says it.
+        network: Class in transformers; None is the one that ``config.json`` names.
+        translate: Function from the published configuration fields to those of the class; None
+            leaves them unchanged.
+        covers: Allowed values of published fields; any other value, if present, would need
+            another network.
+        idle: Published fields that do not affect predictions, in addition to those of every
+            family: the published code does not read them, or tensor names and shapes imply them.
+        aliases: Fields with the meaning of another field; their values must agree.
+        renames: Replacements of tensor names, by regular expressions with one group at most.
+        shift: 1 if the output at a position predicts the next token, else 0.
+        mask_tokens: Names of the mask in the tokenizer, if ``config.json`` has no id.
+        stop_tokens: Tokens that end a reply, in addition to the declared end-of-text.
+        block_length: Block length in training, in tokens; 0 if it has no blocks.
+        block_field: Field of ``config.json`` that overrides it.
+        causal_context: True if finished tokens attend only to earlier ones, and blocks are
+            counted from the canvas; else they attend to their whole block, and blocks are
+            counted from the prompt.
+        evidence: Check of its equality with the published network, as in README.
     """
 
     name: str
@@ -77,28 +76,28 @@ class Family:
     evidence: str
 
     def stock_name(self, name: str) -> str:
-        """Return what a published tensor, or a part of one's name, is called in the class."""
+        """Return the class's name of a published tensor, or of a part of its name."""
         for pattern, replacement in self.renames.items():
             name = re.sub(pattern, replacement, name)
         return name
 
 
-def family_of(config: Config, asked: str | None, path: str) -> Family:
+def family_of(config: Config, name: str | None, path: str) -> Family:
     """Return the family of a checkpoint.
 
     Args:
-        config: Its ``config.json``.
-        asked: A family's name, which overrides what ``config.json`` says.
-        path: Of the checkpoint, for the error's sentence.
+        config: Content of ``config.json``.
+        name: Name of a family, which overrides ``config.json``; None for none.
+        path: Path of the checkpoint, for error messages.
 
     Raises:
-        CheckpointError: Nobody knows that family.
+        CheckpointError: The family is unknown.
     """
-    if asked is not None:
+    if name is not None:
         known = {family.name: family for family in FAMILIES}
-        if asked not in known:
-            raise CheckpointError(f"{path}: {unknown('family', asked, known)}")
-        family = known[asked]
+        if name not in known:
+            raise CheckpointError(f"{path}: {unknown('family', name, known)}")
+        family = known[name]
     else:
         family = _found(config, path)
     check_numbers(config, path)
@@ -109,7 +108,7 @@ def _found(config: Config, path: str) -> Family:
     named = config.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise CheckpointError(
-            f"{path}: architectures={named!r:.80} in config.json is no list of class names"
+            f"{path}: architectures={named!r:.80} in config.json is not a list of class names"
         )
     # Some uploads of LLaDA-MoE carry the name of the dense model.
     if "LLaDAModelLM" in named and config.get("num_experts"):
@@ -122,14 +121,14 @@ def _found(config: Config, path: str) -> Family:
         return AUTOREGRESSIVE
     names = ", ".join(name for family in FAMILIES for name in family.architectures)
     raise CheckpointError(
-        f"{path} is of no family known here: its config.json says architectures {named}; known "
-        f"are {names} and every causal language model of transformers; if it is one of them "
-        f"under another name, say family=NAME ({', '.join(each.name for each in FAMILIES)})"
+        f"{path} is of an unknown family: its config.json has architectures {named}; known are "
+        f"{names} and every causal language model of transformers; if it is one of them under "
+        f"another name, say family=NAME ({', '.join(each.name for each in FAMILIES)})"
     )
 
 
 def _check_causal(config: Config, path: str) -> None:
-    """Refuse to take a diffusion model for a causal one because of its class name alone."""
+    """Refuse a diffusion model with the class name of a causal model."""
     own = stock_class(AUTOREGRESSIVE, config)
     diffusion = [family for family in FAMILIES if family.architectures]
     stems = {stem(name): family for family in diffusion for name in family.architectures}
@@ -143,8 +142,8 @@ def _check_causal(config: Config, path: str) -> None:
         choices = " or ".join(f"family={name}" for name in dict.fromkeys(likely)) or "family=NAME"
         raise CheckpointError(
             f"{path}: config.json names the causal class {own.__name__}, and also has "
-            f"{', '.join(signs)}, as a diffusion model has; say {choices} to decode it as one, or "
-            "family=autoregressive to write one token after another"
+            f"{', '.join(signs)}, as a diffusion model does; say {choices} to decode it as one, or "
+            "family=autoregressive to decode one token after another"
         )
 
 
@@ -155,8 +154,8 @@ def _is_causal_language_model(name: str) -> bool:
 
 
 def _renamed(config: Config, names: Mapping[str, str], **fixed: Any) -> dict[str, Any]:
-    found = {ours: config[theirs] for ours, theirs in names.items() if theirs in config}
-    return {**found, **fixed}
+    renamed = {ours: config[theirs] for ours, theirs in names.items() if theirs in config}
+    return {**renamed, **fixed}
 
 
 _SAME = (
@@ -176,7 +175,7 @@ _SAME = (
 )
 
 
-#: No tensor's shape tells these: without them a class would take numbers of its own.
+#: Not implied by the shapes of tensors: without them a class would use its own defaults.
 _NEEDED = ("num_attention_heads", "rms_norm_eps")
 
 
@@ -184,8 +183,8 @@ def _taken(
     config: Config, *names: str, needed: tuple[str, ...] = (), **fixed: Any
 ) -> dict[str, Any]:
     rope = "rope_parameters" if "rope_parameters" in config else "rope_theta"
-    told = {name: config[name] for name in (*_NEEDED, rope, *needed)}
-    return _renamed(config, {name: name for name in (*_SAME, *names)}, **told, **fixed)
+    required = {name: config[name] for name in (*_NEEDED, rope, *needed)}
+    return _renamed(config, {name: name for name in (*_SAME, *names)}, **required, **fixed)
 
 
 def _llada(config: Config) -> dict[str, Any]:
@@ -328,7 +327,7 @@ _QWEN_COVERS: Mapping[str, tuple[Any, ...]] = {
     "use_mrope": _ABSENT,
 }
 
-#: Whether there are biases is told by the tensors.
+#: The tensors show whether there are biases.
 _QWEN2_IDLE = _WINDOW | {"attention_bias"}
 
 AUTOREGRESSIVE = Family(
@@ -555,7 +554,7 @@ def stock_config(family: Family, config: Config, folder: str) -> Any:
     """Return the configuration of the stock class that a checkpoint is loaded into.
 
     Raises:
-        CheckpointError: A field is missing, or its value is none that the class takes.
+        CheckpointError: A field is missing, or the class does not accept its value.
     """
     kind = stock_class(family, config).config_class
     try:
@@ -568,34 +567,34 @@ def stock_config(family: Family, config: Config, folder: str) -> Any:
     except CheckpointError:
         raise
     except Exception as error:
-        # What checks a configuration raises errors of its own.
+        # Configuration classes raise various types.
         raise CheckpointError(
             f"{folder}: config.json does not fit {family.name}: {' '.join(str(error).split())}"
         ) from error
     if family.kind in {"masked", "block"}:
-        # On the configuration, not on the layers: only then are padding masks right too.
+        # On the configuration, not on the layers: only then are padding masks correct too.
         made.is_causal = False
     return made
 
 
 def context_length(family: Family, config: Config, made: Any) -> int | None:
-    """Return the most tokens that a checkpoint was made for; None if it declares no number.
+    """Return the context length of a checkpoint in tokens; None if it declares none.
 
     Args:
-        family: Its family.
-        config: Its ``config.json``.
-        made: The configuration of its stock class.
+        family: Family of the checkpoint.
+        config: Content of ``config.json``.
+        made: Configuration of its stock class.
     """
     if family.translate is not None and not {*config} & {
         "max_position_embeddings",
         "max_sequence_length",
     }:
-        return None  # what the stock class has is a default of its own
+        return None  # the value in the stock class is only its default
     text = made.get_text_config()
     length = getattr(text, "max_position_embeddings", None)
     if not isinstance(length, int) or length < 1:
         return None
-    # Scaled rotations reach farther than the length that some checkpoints go on to declare.
+    # Scaled rotary positions reach farther than the length that some checkpoints still declare.
     rope = getattr(text, "rope_parameters", None) or {}
     factor = rope.get("factor") if isinstance(rope, Mapping) else None
     if not isinstance(factor, (int, float)):

@@ -1,8 +1,8 @@
-"""Fields of a ``config.json``: which a family reads, which change no prediction, which are refused.
+"""Fields of a ``config.json``: read by the family, irrelevant to predictions, or refused.
 
-A field that is not read would change nothing here, whatever it does in the published network.
-So a field is let through only where it is known to change no prediction, or holds what means
-"without it"; any other is refused by its name, and a user who knows better says ``ignore=NAME``.
+A field that is not read has no effect here, although it may have one in the published network.
+A field is therefore accepted only if it is known not to affect predictions, or if its value means
+"off"; any other is refused by name, unless the user sets ``ignore=NAME``.
 
 Sources: the published configurations, and the configuration classes that come with the
 checkpoints and with transformers.
@@ -21,8 +21,8 @@ from parallelbench.errors import CheckpointError, FieldError
 if TYPE_CHECKING:
     from parallelbench.models.families import Family
 
-#: Names and bookkeeping; how weights are stored; lengths, which no table of positions depends on;
-#: what ``generate`` of transformers is told; kernels and layouts that compute the same.
+#: Names and bookkeeping; storage of weights; lengths that no position table depends on;
+#: options of ``generate``; kernels and layouts with the same results.
 _IDLE_NAMES = """
     architectures auto_map model_type transformers_version torch_dtype dtype use_cache
     name_or_path tokenizer_class prefix id2label label2id num_labels problem_type
@@ -42,23 +42,23 @@ _IDLE_NAMES = """
     ep_size micro_forward skip_checkpoint debug seq_aux router_jitter_noise
     """
 _IDLE = frozenset(_IDLE_NAMES.split())
-#: The same by form: private names, ids of tokens, what only training and initialisation read.
+#: Name patterns of such fields: private names, token ids, training and initialisation.
 _IDLE_FORMS = re.compile(
     r"^_|_token_ids?$|dropout|_pdrop$|layerdrop|loss|^init_|^initializer_|^summary_"
     r"|^output_(attentions|hidden_states|router_logits|scores)$"
 )
-#: What published configurations hold for classes of transformers that are written for that one
-#: value: how the checkpoints of DeepSeek route and predict ahead, and a head that is always there.
+#: Fields whose one published value is hard-coded in the class of transformers: routing and
+#: multi-token prediction of DeepSeek checkpoints, and a head that always exists.
 _FIXED = frozenset({"scoring_func", "topk_method", "moe_layer_freq", "num_nextn_predict_layers"})
 #: Fields that transformers reads for every class.
 _BY_TRANSFORMERS = frozenset({"quantization_config", "rope_scaling", "rope_theta"})
 
 
-_UNREAD = "it is a field that nothing here reads, and covered are null and false"
+_UNREAD = "nothing here reads this field, and covered are null and false"
 
 
 class _Recording(dict[str, Any]):
-    """A configuration that remembers which of its fields were read."""
+    """A configuration that records which of its fields were read."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
@@ -76,17 +76,17 @@ class _Recording(dict[str, Any]):
 def without_ignored(
     config: Mapping[str, Any], family: Family, ignored: Iterable[str], path: str
 ) -> dict[str, Any]:
-    """Return a configuration without the fields that its user says to ignore.
+    """Return a configuration without the fields that the user chose to ignore.
 
     Args:
-        config: Its ``config.json``.
-        family: The family that it is loaded as.
+        config: Content of ``config.json``.
+        family: Family that the checkpoint is loaded as.
         ignored: Names of fields, such as ``clip_qkv``.
-        path: The checkpoint as the user named it, for the error's sentence.
+        path: Checkpoint as the user named it, for error messages.
 
     Raises:
-        FieldError: One of them is not in ``config``, or would not be refused.
-        CheckpointError: Another field may change the network, and is not covered.
+        FieldError: An ignored field is not in ``config``, or is not refused.
+        CheckpointError: Another field may change the network and is not covered.
     """
     refused = {**_uncovered(config, family), **_unknown(config, family)}
     for name in ignored:
@@ -105,14 +105,14 @@ def without_ignored(
         raise CheckpointError(
             f"{path}: {name}={value!r} in config.json needs another network than "
             f"{family.network or 'its class of transformers'}, which family {family.name} is "
-            f"loaded into, or may need one; {reason}{others}; to load it all the same, say "
+            f"loaded into, or may need one; {reason}{others}; to load it anyway, say "
             f"ignore={'+'.join([*ignored, *left])}, which is recorded"
         )
     return {name: value for name, value in config.items() if name not in ignored}
 
 
 def _uncovered(config: Mapping[str, Any], family: Family) -> dict[str, str]:
-    """Return why each field is refused that the family knows with other values."""
+    """Return the reasons to refuse fields with values that the family does not cover."""
     return {
         name: f"covered: {', '.join(repr(value) for value in allowed)}"
         for name, allowed in family.covers.items()
@@ -121,7 +121,7 @@ def _uncovered(config: Mapping[str, Any], family: Family) -> dict[str, str]:
 
 
 def _unknown(config: Mapping[str, Any], family: Family) -> dict[str, str]:
-    """Return why each field is refused that nothing is known of."""
+    """Return the reasons to refuse unknown fields."""
     if family.translate is None:
         return _unread_by_class(config, family)
     read = _read_by(family.translate, config)
@@ -139,7 +139,7 @@ def _unknown(config: Mapping[str, Any], family: Family) -> dict[str, str]:
 
 
 def _is_allowed(value: Any, allowed: tuple[Any, ...]) -> bool:
-    """Return whether a value is covered; a list is if each of its entries is."""
+    """Return True if a value is covered; a list is covered if all its entries are."""
     if isinstance(value, list):
         return all(entry in allowed for entry in value)
     return value in allowed
@@ -160,16 +160,16 @@ def _read_by(
     recording = _Recording(config)
     try:
         translate(recording)
-    except Exception:  # noqa: BLE001  stock_config tells the same error in a sentence
+    except Exception:  # noqa: BLE001  stock_config reports the same error
         return None
     return recording.read
 
 
 def _unread_by_class(config: Mapping[str, Any], family: Family) -> dict[str, str]:
-    """Return why each field is refused that a class of transformers does not read.
+    """Return the reasons to refuse fields that a class of transformers does not read.
 
-    Each class stands with its configuration in files of its own, so a field whose name is not
-    in them is read by nobody.
+    Each class and its configuration have their own source files, so a field whose name does not
+    occur in them is not read.
     """
     from parallelbench.models.families import stock_class
 

@@ -1,25 +1,26 @@
-"""``hf:PATH``: a checkpoint in Hugging Face's form, from a folder or the hub."""
+"""``hf:PATH``: a checkpoint in Hugging Face's format, from a folder or the hub."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from parallelbench.errors import FieldError
 from parallelbench.model import MODELS, Model, ModelSource
+from parallelbench.models.capabilities import CacheName, family_capabilities
+from parallelbench.models.checkpoint import (
+    CheckpointRequest,
+    date_remark,
+    family_at,
+    load_checkpoint,
+    load_codec_alone,
+)
+from parallelbench.models.families import FAMILIES, Family
 from parallelbench.prompt import Codec
 from parallelbench.task import Task
 
-if TYPE_CHECKING:
-    from parallelbench.models.checkpoint import Checkpoint, CheckpointRequest
-    from parallelbench.models.families import Family
-    from parallelbench.models.masked import Cache
-    from parallelbench.prompt import Codec
-
-CacheName = Literal["none", "prefix", "dual", "block"]
-
-#: What a user may choose for each kind of family, its default first.
+#: Values of ``cache`` for each kind of family, the default first.
 _CACHES: dict[str, tuple[CacheName, ...]] = {
     "masked": ("none", "prefix", "dual"),
     "block": ("block", "none"),
@@ -31,25 +32,26 @@ _CACHES: dict[str, tuple[CacheName, ...]] = {
 @MODELS.register("hf")
 @dataclass(frozen=True, kw_only=True)
 class HuggingFace(ModelSource):
-    """A checkpoint of a known family, or any causal language model; runs no code of its own.
+    """A checkpoint of a known family, or any causal language model; none of its code is run.
 
     Attributes:
         path: A folder, or a hub id such as ``GSAI-ML/LLaDA-8B-Instruct``.
-        revision: Of a hub id: branch, tag or commit.
-        family: A family's name; None reads it from ``config.json``.
-        dtype: Of the weights; ``auto`` is bfloat16 on an accelerator, else float32.
-        device: As torch names it; ``auto`` is the accelerator if there is one.
-        attention: The kernel.
-        cache: Keys and values that are not computed anew; None takes what is exact.  For
-            masked models ``prefix`` and ``dual`` are those of Fast-dLLM, which change what
-            is predicted; for block models ``none`` computes everything anew.
-        block_length: Of the grid of a block model, in tokens; None takes the checkpoint's.
+        revision: Branch, tag or commit of a hub id.
+        family: Name of the family; None reads it from ``config.json``.
+        dtype: Data type of the weights; ``auto`` is bfloat16 on an accelerator, else float32.
+        device: Device in torch's notation; ``auto`` is the accelerator if there is one.
+        attention: Attention kernel.
+        cache: Key-value cache; None is the exact default.  For masked models ``prefix`` and
+            ``dual`` are those of Fast-dLLM, which change the predictions; for block models
+            ``none`` recomputes everything.
+        block_length: Length of the blocks of a block model, in tokens; None is the
+            checkpoint's own.
         peft: Folder of a LoRA adapter that is merged into the weights.
-        template: File of a Jinja chat template; None takes the checkpoint's own.
-        thinking: Whether the template is told that the model may think aloud.
-        compile: Whether ``torch.compile`` compiles the network.
-        ignore: Fields of ``config.json`` that are refused because they may need another
-            network, and are to have no effect, separated by ``+``.
+        template: File of a Jinja chat template; None is the checkpoint's own.
+        thinking: Value of the template's variable ``enable_thinking``.
+        compile: True to compile the network with ``torch.compile``.
+        ignore: Fields of ``config.json``, separated by ``+``, to ignore although they may
+            require another network.
 
     Raises:
         ValueError: ``block_length`` is below 1.
@@ -77,56 +79,47 @@ class HuggingFace(ModelSource):
             raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  true of any
-        """Return which date its chat template is told, if it asks for one."""
-        from parallelbench.models.checkpoint import date_remark
-
-        return date_remark(self._wanted)
+        """Return a note on the fixed date of a chat template that asks for today's; else None."""
+        return date_remark(self._request)
 
     def open(self) -> Model:
         """Return the model, ready to predict.
 
         Raises:
-            CheckpointError: The checkpoint is not there, damaged, or of no known family.
+            CheckpointError: The checkpoint is missing, damaged, or of an unknown family.
             FieldError: A field does not apply to its family.
         """
-        from parallelbench.models.checkpoint import load_checkpoint
+        checkpoint = load_checkpoint(self._request, accept=self._check_family)
+        from parallelbench.models.adapters import model_of
 
-        return self._model(load_checkpoint(self._wanted, accept=self._check_family))
+        return model_of(checkpoint, self.cache, self.block_length)
 
     def capabilities(self) -> frozenset[str]:
-        """Return what a model of its family gives; no weights are read.
+        """Return the capabilities of its family with this cache; no weights are read.
 
         Raises:
-            CheckpointError: The checkpoint is not there, or of no known family.
+            CheckpointError: The checkpoint is missing, or of an unknown family.
         """
-        from parallelbench.models.checkpoint import family_at
-
-        return _given_by(family_at(self._wanted), self.cache)
+        return family_capabilities(family_at(self._request), self.cache)
 
     @classmethod
     def families(cls) -> dict[str, frozenset[str]]:
-        """Return what every family gives that is known here."""
-        from parallelbench.models.families import FAMILIES
-
-        return {family.name: _given_by(family, None) for family in FAMILIES}
+        """Return the capabilities of every known family, by name."""
+        return {family.name: family_capabilities(family, None) for family in FAMILIES}
 
     def open_codec(self, *, fetch: bool = True) -> Codec:
-        """Return how the checkpoint reads and writes text, without a look at its weights.
+        """Return the codec of the checkpoint without reading its weights.
 
         Args:
-            fetch: Whether what is not on this machine may be fetched.
+            fetch: True if missing files may be downloaded.
 
         Raises:
-            CheckpointError: The checkpoint is not there, damaged, or of no known family.
+            CheckpointError: The checkpoint is missing, damaged, or of an unknown family.
         """
-        from parallelbench.models.checkpoint import load_codec_alone
-
-        return load_codec_alone(self._wanted, fetch=fetch)
+        return load_codec_alone(self._request, fetch=fetch)
 
     @property
-    def _wanted(self) -> CheckpointRequest:
-        from parallelbench.models.checkpoint import CheckpointRequest
-
+    def _request(self) -> CheckpointRequest:
         return CheckpointRequest(
             path=self.path,
             revision=self.revision,
@@ -141,26 +134,6 @@ class HuggingFace(ModelSource):
             ignore=self.ignore,
         )
 
-    def _model(self, checkpoint: Checkpoint) -> Model:
-        family = checkpoint.family
-        if family.kind == "masked":
-            from parallelbench.models.masked import MaskedModel
-
-            return MaskedModel(checkpoint, cache=cast("Cache", self.cache or "none"))
-        if family.kind == "block":
-            from parallelbench.models.block import BlockModel
-
-            declared: int = checkpoint.config.get(family.block_field) or family.block_length
-            length = self.block_length or declared
-            return BlockModel(checkpoint, block_length=length, keeps=self.cache != "none")
-        if family.kind == "uniform":
-            from parallelbench.models.uniform import UniformModel
-
-            return UniformModel(checkpoint)
-        from parallelbench.models.autoregressive import AutoregressiveModel
-
-        return AutoregressiveModel(checkpoint)
-
     def _check_family(self, family: Family) -> None:
         if self.block_length is not None and family.kind != "block":
             raise FieldError(
@@ -174,36 +147,3 @@ class HuggingFace(ModelSource):
                 f"model 'hf': cache={self.cache} does not apply to family {family.name}; "
                 f"allowed: {choices}"
             )
-
-
-def given_by_family(name: str, cache: CacheName | None) -> frozenset[str] | None:
-    """Return what a model of the family called ``name`` gives; None where nobody knows it.
-
-    Args:
-        name: Of the family.
-        cache: As of :class:`HuggingFace`.
-    """
-    from parallelbench.models.families import FAMILIES
-
-    found = (family for family in FAMILIES if family.name == name)
-    family = next(found, None)
-    return None if family is None else _given_by(family, cache)
-
-
-def _given_by(family: Family, cache: CacheName | None) -> frozenset[str]:
-    """Return what a model of ``family`` gives beside logits."""
-    if family.kind == "masked":
-        from parallelbench.models.masked import MaskedModel
-
-        return MaskedModel.given_by(family, cast("Cache", cache or "none"))
-    if family.kind == "block":
-        from parallelbench.models.block import BlockModel
-
-        return BlockModel.capabilities
-    if family.kind == "uniform":
-        from parallelbench.models.uniform import UniformModel
-
-        return UniformModel.capabilities
-    from parallelbench.models.autoregressive import AutoregressiveModel
-
-    return AutoregressiveModel.capabilities

@@ -1,21 +1,20 @@
-"""The ideal model: it predicts the exact conditional law of every open position.
+"""The ideal model: it predicts the exact conditional distribution of every open position.
 
-For a sample whose right answers can be listed, the best that any masked-diffusion model
-could learn is known: the probability of a token at an open position, given what is on the
-canvas, is the share of the right answers that agree with the canvas and have that token
-there.  With this model, whatever accuracy is lost was lost by decoding in parallel, and by
-nothing else.
+For a sample whose right answers can be listed, the optimum of any masked diffusion model is
+known: the probability of a token at an open position, given the canvas, is the share of the right
+answers that agree with the canvas and have that token there.  With this model, all lost accuracy
+is due to parallel decoding.
 
-A canvas that no right answer fits has no conditional law.  It gets the law of the answers
-that agree with it in the most positions, and the prediction says so (``off_law``).
+A canvas that no right answer fits has no conditional distribution.  It gets that of the answers
+that agree with it in the most positions, and the prediction is flagged (``off_support``).
 
-Greedy decoding from an exact law is decided by ties: in a shuffle every open name is
-equally likely everywhere.  A small zero-mean noise on the logits breaks them without
-favour, and depends on nothing but the sample and its canvas.  This is the "unbiased model"
-of the paper's closed forms; ``noise=0`` leaves ties to the lowest id.
+Greedy decoding from an exact distribution depends on ties: in a shuffle every open name is
+equally likely everywhere.  A small zero-mean noise on the logits, which depends only on the
+sample and its canvas, breaks them without bias.  This is the "unbiased model" of the paper's
+closed forms; ``noise=0`` breaks ties by the lowest id.
 
-All sums are of whole numbers and therefore exact, and every logarithm comes from one table,
-so a row's prediction is the same to the last bit in any batch.
+All sums are of whole numbers and therefore exact, and every logarithm comes from one table, so a
+row's prediction is bit-identical in any batch.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4.
 """
@@ -38,35 +37,34 @@ from torch import Tensor
 
 from parallelbench.errors import CanvasError
 from parallelbench.model import MODELS, Model, ModelSource, Prediction, Row
-from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt, lay_out
 from parallelbench.task import DEFAULT_LIMIT, TASKS
 
-#: Laws kept for reuse, beside those of the samples being decoded.
+#: Distributions cached for reuse, in addition to those of the samples being decoded.
 _LAWS_KEPT = 64
 #: float32 holds whole numbers exactly up to here.
 _EXACT_FLOAT32 = 2**24
-#: Columns come in multiples of this.
+#: The number of columns is a multiple of this.
 _COLUMN_MULTIPLE = 32
 
 
 @MODELS.register("ideal")
 @dataclass(frozen=True, kw_only=True)
 class Ideal(ModelSource):
-    """The exact conditional law of the right answers, with ties broken by small noise.
+    """The exact conditional distribution of the right answers; small noise breaks ties.
 
     Attributes:
         noise: Standard deviation of the zero-mean noise on the logits, in nats; 0 for none.
-        seed: Of the noise.
-        limit: Most right answers that are listed for one sample.
-        tokenizer: Folder of a Hugging Face fast tokenizer; None takes a small one with a
-            token for each word of the tasks.
+        seed: Random seed of the noise.
+        limit: Maximum number of right answers listed for one sample.
+        tokenizer: Folder of a Hugging Face fast tokenizer; None is a small one with a token for
+            each word of the tasks.
 
     Raises:
         ValueError: ``noise`` is not in [0, inf), or ``limit`` is below 1.
     """
 
-    summary: ClassVar[str] = "the exact law of the right answers; needs no files"
+    summary: ClassVar[str] = "the exact distribution of the right answers; needs no files"
 
     noise: float = 1e-3
     seed: int = 0
@@ -89,12 +87,12 @@ class Ideal(ModelSource):
         return IdealModel(codec, noise=self.noise, seed=self.seed, limit=self.limit)
 
     def capabilities(self) -> frozenset[str]:
-        """Return what the ideal model gives."""
+        """Return the capabilities of the ideal model."""
         return IdealModel.capabilities
 
     @classmethod
     def families(cls) -> dict[str, frozenset[str]]:
-        """Return that the ideal model is a family of its own."""
+        """Return the capabilities of the ideal model, a family of its own."""
         return {"ideal": IdealModel.capabilities}
 
 
@@ -102,13 +100,13 @@ class IdealModel(Model):
     """Predicts from the listed right answers of each row's sample.
 
     Args:
-        codec: How text becomes tokens.
+        codec: Codec of text and tokens.
         noise: Standard deviation of the noise on the logits, in nats.
-        seed: Of the noise.
-        limit: Most right answers that are listed for one sample.
+        seed: Random seed of the noise.
+        limit: Maximum number of right answers listed for one sample.
     """
 
-    # Its tensors are small: threads would wait for each other more than they compute.
+    # Its tensors are small: threads would synchronise more than they compute.
     threads = 1
     capabilities = frozenset({"shorter_rows"})
 
@@ -124,7 +122,7 @@ class IdealModel(Model):
         self._logarithms = torch.tensor([-math.inf], dtype=torch.float64)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what identifies this model."""
+        """Return the settings that identify this model."""
         return {
             "family": "ideal",
             "noise": self.noise,
@@ -136,7 +134,7 @@ class IdealModel(Model):
         }
 
     def law(self, prompt: Prompt) -> TokenLaw:
-        """Return the law of the right answers to ``prompt``, at the token level.
+        """Return the distribution of the right answers to ``prompt``, over token ids.
 
         Raises:
             NotEnumerableError: The right answers are too many to list.
@@ -152,11 +150,11 @@ class IdealModel(Model):
         self.law(prompt)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
-        """Return the exact conditional law of the wanted positions of ``rows``."""
+        """Return the exact conditional distributions at the wanted positions of ``rows``."""
         laws = [self.law(row.prompt) for row in rows]
         groups: dict[int, list[int]] = defaultdict(list)
         for index, law in enumerate(laws):
-            # A single right answer leaves nothing to weigh, so all such rows go together.
+            # Rows with a single right answer have no weights, so all of them form one group.
             groups[id(law) if len(law.rows) > 1 else -law.rows.shape[1]].append(index)
         order = [index for indices in groups.values() for index in indices]
         parts = [
@@ -164,7 +162,7 @@ class IdealModel(Model):
             for indices in groups.values()
         ]
         lines = _lines(order, torch.cat([part.wanted for part in parts]))
-        # An even width, so that reductions over the columns take the same path in any batch.
+        # A fixed multiple, so that reductions over columns take the same path in any batch.
         widest = max(part.logits.shape[1] for part in parts)
         columns = -(-widest // _COLUMN_MULTIPLE) * _COLUMN_MULTIPLE
         logits = torch.full((len(lines), columns), -math.inf)
@@ -175,34 +173,36 @@ class IdealModel(Model):
             logits[own, : part.logits.shape[1]] = part.logits
             token_ids[own, : part.logits.shape[1]] = part.token_ids
             first += len(part.logits)
-        off_law = torch.empty(len(rows), dtype=torch.bool)
-        off_law[order] = torch.cat([part.off_law for part in parts])
-        return Prediction(logits=logits, token_ids=token_ids, off_law=off_law)
+        off_support = torch.empty(len(rows), dtype=torch.bool)
+        off_support[order] = torch.cat([part.off_support for part in parts])
+        return Prediction(logits=logits, token_ids=token_ids, off_support=off_support)
 
-    def _part(self, laws: Sequence[TokenLaw], rows: Sequence[Row]) -> _Part:
-        """Predict rows that share one law, or rows that have a single right answer each."""
+    def _part(self, laws: Sequence[TokenLaw], rows: Sequence[Row]) -> _GroupPrediction:
+        """Predict rows that share one distribution, or rows with a single right answer each."""
         law = laws[0]
         length = law.rows.shape[1]
-        # What a row does not show is open, and not asked for.
+        # Positions beyond a shorter row are open and not wanted.
         canvases = torch.stack([_shown(row.canvas, length, self.codec.mask_id) for row in rows])
         wanted = torch.stack([_shown(row.wanted, length, missing=0) for row in rows])
         if len(law.rows) == 1:
             answer = torch.cat([each.rows for each in laws])
-            off_law = ((canvases != answer) & (canvases != self.codec.mask_id)).any(dim=1)
+            off_support = ((canvases != answer) & (canvases != self.codec.mask_id)).any(dim=1)
             token_ids = answer[wanted][:, None]
-            return _Part(torch.zeros(token_ids.shape), token_ids, wanted.sum(dim=1), off_law)
-        entries, off_law = law.condition(canvases, self._logarithm_table(law.total))
+            return _GroupPrediction(
+                torch.zeros(token_ids.shape), token_ids, wanted.sum(dim=1), off_support
+            )
+        entries, off_support = law.condition(canvases, self._logarithm_table(law.total))
         if self.noise:
             samples = [f"{self.seed}/{row.prompt.sample.id}" for row in rows]
             entries += self.noise * zero_mean_noise(samples, canvases, law.entries)
         logits = law.spread(entries)[wanted]
-        # From the highest down, so that float32 keeps the differences between likely tokens.
+        # Relative to the maximum, so that float32 keeps differences between likely tokens.
         logits = (logits - logits.amax(dim=-1, keepdim=True)).float()
-        return _Part(logits, law.vocabulary, wanted.sum(dim=1), off_law)
+        return _GroupPrediction(logits, law.vocabulary, wanted.sum(dim=1), off_support)
 
     def _shared_law(self, prompt: Prompt) -> TokenLaw:
         answers = prompt.task.answers(prompt.sample, self.limit)
-        # Tasks that ask the same of everybody (dice) would list the same law again and again.
+        # Tasks with the same question in every sample (dice) share one distribution.
         key = (answers, tuple(prompt.canvas.tolist()))
         if key not in self._kept:
             self._kept[key] = TokenLaw(
@@ -214,8 +214,8 @@ class IdealModel(Model):
         return self._kept[key]
 
     def _logarithm_table(self, total: int) -> Float[Tensor, " entries"]:
-        # Computed once per entry: the logarithm of a number must not depend on where in a
-        # vectorised batch it stands, and libraries do not promise that.
+        # A table: the logarithm of a number must not depend on its place in a vectorised batch,
+        # which libraries do not guarantee.
         if total >= len(self._logarithms):
             self._logarithms = torch.tensor(
                 [-math.inf, *(math.log(count) for count in range(1, total + 1))],
@@ -224,20 +224,20 @@ class IdealModel(Model):
         return self._logarithms
 
 
-class _Part(NamedTuple):
-    """Predictions for some rows.
+class _GroupPrediction(NamedTuple):
+    """Predictions for a group of rows.
 
     Attributes:
-        logits: Of their wanted positions.
-        token_ids: Of each column; one line for all positions, or one for each.
-        wanted: How many positions of each row are wanted.
-        off_law: Whether no right answer fits the row.
+        logits: Logits of their wanted positions.
+        token_ids: Token id of each column; one line for all positions, or one for each.
+        wanted: Number of wanted positions of each row.
+        off_support: True for rows that no right answer fits.
     """
 
     logits: Tensor
     token_ids: Tensor
     wanted: Tensor
-    off_law: Tensor
+    off_support: Tensor
 
 
 def _shown(part: Shaped[Tensor, " shown"], length: int, missing: int) -> Shaped[Tensor, " length"]:
@@ -247,11 +247,11 @@ def _shown(part: Shaped[Tensor, " shown"], length: int, missing: int) -> Shaped[
 
 
 def _lines(order: Sequence[int], wanted: Int[Tensor, " rows"]) -> Int[Tensor, " lines"]:
-    """Return where each wanted position of the reordered rows belongs in the original order.
+    """Return the index in the original order of each wanted position of the reordered rows.
 
     Args:
-        order: The original index of each reordered row.
-        wanted: How many positions of each reordered row are wanted.
+        order: Original index of each reordered row.
+        wanted: Number of wanted positions of each reordered row.
     """
     in_order = torch.empty_like(wanted)
     in_order[order] = wanted
@@ -263,16 +263,16 @@ def _lines(order: Sequence[int], wanted: Int[Tensor, " rows"]) -> Int[Tensor, " 
 def zero_mean_noise(
     samples: Sequence[str], canvases: Int[Tensor, "rows length"], entries: int
 ) -> Float[Tensor, "rows entries"]:
-    """Return noise of mean 0 and variance 1 that depends on nothing but sample and canvas.
+    """Return noise of mean 0 and variance 1 that depends only on sample and canvas.
 
     The noise is uniform, from a counter-based generator: every number is a hash of the
-    sample, the canvas and the entry's number.  A generator object per row would cost more
-    than everything else that is done for it.
+    sample, the canvas and the index of the entry.  A generator object per row would cost more
+    than the rest of the prediction.
 
     Args:
-        samples: A text for each row.
-        canvases: Token ids.
-        entries: Numbers per row.
+        samples: Text that identifies the sample of each row.
+        canvases: Token ids of each row's canvas.
+        entries: Number of values per row.
 
     Source:
         The hash is the finalizer of SplitMix64: Steele, Lea and Flood (2014), "Fast
@@ -287,7 +287,7 @@ def zero_mean_noise(
     return torch.from_numpy((uniform - 0.5) * math.sqrt(12))
 
 
-#: 2^64 divided by the golden ratio, odd: multiples of it fill the range evenly.
+#: 2^64 divided by the golden ratio, made odd: its multiples fill the range evenly.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -303,20 +303,20 @@ def _mixed(numbers: Any) -> Any:
 
 
 class TokenLaw:
-    """A finite law over canvases, arranged so that conditioning is two matrix products.
+    """A finite distribution over canvases, stored so that conditioning is two matrix products.
 
     An *entry* is a token that some right answer has at some position.
 
     Args:
-        rows: The canvas of each right answer.
-        weights: A positive whole number for each.
-        mask_id: The id of an open position.
+        rows: Canvas of each right answer.
+        weights: Weight of each right answer, a positive whole number.
+        mask_id: Token id of an open position.
 
     Attributes:
-        rows: As given.
+        rows: Canvas of each right answer.
         total: Sum of the weights.
-        entries: How many entries there are.
-        vocabulary: The distinct tokens of the answers, ascending.
+        entries: Number of entries.
+        vocabulary: Distinct tokens of the answers, ascending.
     """
 
     def __init__(
@@ -326,7 +326,7 @@ class TokenLaw:
         self.total = int(weights.sum())
         # Sums of whole numbers below 2^24 are exact in float32, below 2^53 in float64.
         exact = torch.float32 if self.total < _EXACT_FLOAT32 else torch.float64
-        # NumPy's unique, for torch's takes tens of times longer on such small tables.
+        # NumPy's unique: torch's is tens of times slower on such small tables.
         vocabulary, column = np.unique(rows.numpy(), return_inverse=True)
         cells = np.arange(rows.shape[1]) * len(vocabulary) + column.reshape(rows.shape)
         cell, entry = np.unique(cells, return_inverse=True)
@@ -343,22 +343,22 @@ class TokenLaw:
     def condition(
         self, canvases: Int[Tensor, "rows length"], logarithms: Float[Tensor, " counts"]
     ) -> tuple[Float[Tensor, "rows entries"], Bool[Tensor, " rows"]]:
-        """Return the log-weight of every entry given each canvas, and which fit no answer.
+        """Condition on each canvas; return log-weights and a flag for impossible canvases.
 
         Args:
             canvases: Token ids, with the mask id at open positions.
             logarithms: Natural logarithms of 0, 1, 2, ... up to at least ``total``.
 
         Returns:
-            Log-weights (not normalised; -inf where impossible), and True for each canvas
-            that agrees with no right answer in every written position.
+            Log-weights of the entries (not normalised; -inf if impossible), and True for each
+            canvas that no right answer fits in every written position.
         """
         hits = (canvases[:, self._position] == self._token).to(self._has.dtype)
         agreements = hits @ self._has.T
         most = agreements.amax(dim=1)
         surviving = (agreements == most[:, None]) * self._weights
-        off_law = most < (canvases != self._mask_id).sum(dim=1)
-        return logarithms[(surviving @ self._has).long()], off_law
+        off_support = most < (canvases != self._mask_id).sum(dim=1)
+        return logarithms[(surviving @ self._has).long()], off_support
 
     def spread(
         self, entries: Float[Tensor, "rows entries"]
@@ -371,6 +371,8 @@ class TokenLaw:
 
 
 def _own_codec() -> Codec:
+    from parallelbench.models.word_tokenizer import word_tokenizer
+
     tokenizer = word_tokenizer(word for task in TASKS.values() for word in task.words)
     return Codec(tokenizer, mask_id=tokenizer.mask_token_id, end_id=tokenizer.eos_token_id)
 
@@ -388,7 +390,7 @@ def _codec_from(folder: str) -> Codec:
         )
     mask_id = tokenizer.mask_token_id
     if mask_id is None or mask_id == tokenizer.eos_token_id:
-        # Any id that the tokenizer does not use will do: the ideal model reads no embedding.
+        # Any unused id is suitable: the ideal model has no embedding.
         used = set(tokenizer.get_vocab().values())
         mask_id = len(tokenizer) if len(tokenizer) not in used else 1 + max(used)
     template = None if tokenizer.chat_template else PLAIN_CHAT_TEMPLATE

@@ -1,7 +1,7 @@
-"""Keys and values of attention, kept from earlier passes: row by row, whatever the batch.
+"""Cached keys and values of attention, stored per row independently of the batch.
 
-What is kept for a sequence is found again by its tokens, so that it can never be that of
-another sequence, and so that settings which pass through the same prefix share it.
+Entries are looked up by their tokens: they can never belong to another sequence, and settings
+that decode the same prefix share them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from transformers import DynamicCache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,9 +22,9 @@ class KVEntry:
     """Keys and values of some positions of one sequence, layer by layer.
 
     Attributes:
-        keys: Of each layer, by heads, positions and width; layers may differ.
-        values: Of each layer, likewise.
-        last: The network's output at the last of those positions.
+        keys: Keys of each layer, of shape (heads, positions, width); layers may differ.
+        values: Values of each layer, of the same shapes.
+        last: Network output at the last of those positions.
     """
 
     keys: tuple[Float[Tensor, "_ _ _"], ...]
@@ -32,71 +33,69 @@ class KVEntry:
 
     @property
     def length(self) -> int:
-        """How many positions are kept."""
+        """Number of cached positions."""
         return self.keys[0].shape[1] if self.keys else 0
 
     @property
     def bytes(self) -> int:
-        """What keeping them takes."""
+        """Memory of the entry, in bytes."""
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
 
 
-#: Of a sequence of which nothing is kept.
+#: Entry of a sequence without cached positions.
 EMPTY = KVEntry((), ())
 
 
 class KVStore:
-    """What was kept last, as far as there is room.
+    """The most recently used entries, up to a limit of memory.
 
     Args:
-        room: In bytes.
+        capacity: Maximum memory in bytes.
     """
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._taken = 0
-        self._kept: OrderedDict[Hashable, KVEntry] = OrderedDict()
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self._entries: OrderedDict[Hashable, KVEntry] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._kept
+        return key in self._entries
 
     def __getitem__(self, key: Hashable) -> KVEntry:
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        self._entries.move_to_end(key)
+        return self._entries[key]
 
-    def __setitem__(self, key: Hashable, kept: KVEntry) -> None:
-        if key in self._kept:
-            self._taken -= self._kept.pop(key).bytes
-        self._kept[key] = kept
-        self._taken += kept.bytes
-        # The newest stays in any case: it is about to be used.
-        while self._taken > self._room and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._taken -= oldest.bytes
+    def __setitem__(self, key: Hashable, entry: KVEntry) -> None:
+        if key in self._entries:
+            self._used -= self._entries.pop(key).bytes
+        self._entries[key] = entry
+        self._used += entry.bytes
+        # The newest entry always stays: it is about to be used.
+        while self._used > self._capacity and len(self._entries) > 1:
+            _, oldest = self._entries.popitem(last=False)
+            self._used -= oldest.bytes
 
 
-def cache_of(kept: Sequence[KVEntry], config: Any) -> tuple[Any, Bool[Tensor, "rows positions"]]:
-    """Return what is kept for some rows as one cache, padded on the left.
+def cache_of(entries: Sequence[KVEntry], config: Any) -> tuple[Any, Bool[Tensor, "rows positions"]]:
+    """Return the entries of some rows as one cache, padded on the left.
 
     Args:
-        kept: Of each row.
-        config: Of the network.
+        entries: Entry of each row.
+        config: Configuration of the network.
 
     Returns:
-        The cache, and True where it holds a key and no padding.
+        The cache, and a mask that is True for keys and False for padding.
     """
-    from transformers import DynamicCache
-
     cache = DynamicCache(config=config)
-    longest = max(each.length for each in kept)
-    template = next((each for each in kept if each.length), None)
+    longest = max(each.length for each in entries)
+    template = next((each for each in entries if each.length), None)
     if template is None:
-        return cache, torch.zeros((len(kept), 0), dtype=torch.bool)
+        return cache, torch.zeros((len(entries), 0), dtype=torch.bool)
     device = template.keys[0].device
-    lengths = torch.tensor([each.length for each in kept], device=device)
+    lengths = torch.tensor([each.length for each in entries], device=device)
     for layer in range(len(template.keys)):
-        keys = _stacked([each.keys for each in kept], layer, template.keys[layer], longest)
-        values = _stacked([each.values for each in kept], layer, template.values[layer], longest)
+        keys = _stacked([each.keys for each in entries], layer, template.keys[layer], longest)
+        values = _stacked([each.values for each in entries], layer, template.values[layer], longest)
         cache.update(keys, values, layer)
     return cache, torch.arange(longest, device=device) >= longest - lengths[:, None]
 
@@ -104,7 +103,7 @@ def cache_of(kept: Sequence[KVEntry], config: Any) -> tuple[Any, Bool[Tensor, "r
 def extract(
     cache: Any, row: int, positions: Bool[Tensor, " positions"], last: Any = None
 ) -> KVEntry:
-    """Return keys and values of one row of a cache, at some of its positions."""
+    """Return the entry of some positions of one row of a cache."""
     return KVEntry(
         keys=tuple(layer.keys[row][:, positions] for layer in cache.layers),
         values=tuple(layer.values[row][:, positions] for layer in cache.layers),

@@ -1,6 +1,6 @@
-"""LLaDA2's published tensors, as the GLM-4-MoE class of transformers takes them.
+"""LLaDA2's published tensors, converted to those of the GLM-4-MoE class of transformers.
 
-The class computes what LLaDA2 does: group-limited sigmoid routing with a bias, a shared
+The class computes the same as LLaDA2: group-limited sigmoid routing with a bias, a shared
 expert, half-rotary positions, normalised queries and keys.  Only names differ, and the
 projections of query, key and value are one matrix in the file.
 """
@@ -18,10 +18,10 @@ from transformers.core_model_loading import Split, WeightConverter, WeightRenami
 
 
 class LLaDA2ForDiffusion(Glm4MoeForCausalLM):
-    """GLM-4-MoE under a name of its own, so that the rules below touch no other model."""
+    """GLM-4-MoE under another name, so that the rules below affect no other model."""
 
 
-# A rule has one group at most: a second would silently leave a literal "\2" in the name.
+# A rule may have one group at most: a second would leave a literal "\2" in the name.
 _RULES: list[WeightConverter | WeightRenaming] = [
     WeightRenaming(r"^model\.word_embeddings\.", "model.embed_tokens."),
     WeightRenaming(r"\.attention\.dense\.", ".self_attn.o_proj."),

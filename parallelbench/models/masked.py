@@ -1,9 +1,8 @@
-"""Full-canvas masked diffusion: LLaDA, LLaDA-MoE, Dream, DiffuCoder and their like.
+"""Full-canvas masked diffusion: LLaDA, LLaDA-MoE, Dream, DiffuCoder and similar models.
 
-Every position sees every other, so one pass predicts all open positions.  Whatever was
-computed for a canvas is out of date as soon as a token is written; the caches of Fast-dLLM
-use it all the same, within a block, and are therefore settings of their own: they predict
-otherwise than the model does.
+Every position attends to every other, so one pass predicts all open positions.  Cached keys and
+values of a canvas are outdated as soon as a token is written; the caches of Fast-dLLM use them
+nevertheless, within a block, and are therefore separate settings: they change the predictions.
 
 Source: Nie et al., "Large Language Diffusion Models" (arXiv:2502.09992); Ye et al., "Dream
 7B" (arXiv:2508.15487); for the caches Wu et al., "Fast-dLLM" (arXiv:2505.22618), section 3.
@@ -21,8 +20,8 @@ from torch import Tensor
 
 from parallelbench.model import ComputeCost, Prediction, Row
 from parallelbench.models.attention import AttentionRecorder, CanvasLocation
+from parallelbench.models.capabilities import MASKED, masked_capabilities
 from parallelbench.models.checkpoint import Checkpoint
-from parallelbench.models.families import Family
 from parallelbench.models.keyvalue import EMPTY, KVEntry, cache_of, extract
 from parallelbench.models.network import NetworkModel, Padded
 
@@ -33,35 +32,25 @@ class MaskedModel(NetworkModel):
     """A network that predicts every open position of the canvas at once.
 
     Args:
-        checkpoint: As loaded.
-        cache: ``none`` computes every position anew.  ``prefix`` takes what stands before
-            the active window, ``dual`` all that stands outside of it, as it was when the
+        checkpoint: The loaded checkpoint.
+        cache: ``none`` computes every position in every call.  ``prefix`` reuses the positions
+            before the active window, ``dual`` all positions outside of it, as computed when the
             window became active.
     """
 
-    capabilities = (
-        frozenset({"positions", "attention_mask", "shorter_rows"}) | AttentionRecorder.NAMES
-    )
+    capabilities = MASKED
 
     def __init__(self, checkpoint: Checkpoint, cache: Cache = "none") -> None:
         super().__init__(checkpoint, variant=f"cache={cache}")
         self._shift = checkpoint.family.shift
         self._cache = cache
         self.uses_window_snapshot = cache != "none"
-        self.capabilities = self.given_by(checkpoint.family, cache)
+        self.capabilities = masked_capabilities(checkpoint.family, cache, type(self).capabilities)
         self._store = self.store()
         self.check_attention()
 
-    @classmethod
-    def given_by(cls, family: Family, cache: Cache) -> frozenset[str]:
-        """Return what a network of ``family`` gives beside logits, with such a cache."""
-        if cache != "none":
-            # What an approximate cache holds was computed under the model's own attention.
-            return frozenset()
-        return cls.capabilities if family.shift else cls.capabilities | {"unshifted"}
-
     def compute_cost(self, row: Row) -> ComputeCost:
-        """Return the whole sequence, or the part of it that the cache leaves to compute."""
+        """Return the cost of the whole sequence, or of the part outside the cache."""
         span = self._span(row)
         whole = row.prompt.ids.numel() + row.canvas.numel()
         return ComputeCost(tokens=whole if span is None else span[1] - span[0], stored=0)
@@ -71,9 +60,9 @@ class MaskedModel(NetworkModel):
         spans = [self._span(row) for row in rows]
         whole = [index for index, span in enumerate(spans) if span is None]
         if len(whole) == len(rows):
-            watch = self.watch(rows, max(len(row.canvas) for row in rows))
-            logits = self._head(self._whole(rows, watch)[0])
-            return Prediction(logits, extras=self._attended(watch, rows))
+            recorder = self.recorder(rows, max(len(row.canvas) for row in rows))
+            logits = self._head(self._whole(rows, recorder)[0])
+            return Prediction(logits, extras=self._attended(recorder, rows))
         parts = [index for index, span in enumerate(spans) if span is not None]
         computed = [(parts, self._parts([rows[index] for index in parts]))]
         if whole:
@@ -85,21 +74,21 @@ class MaskedModel(NetworkModel):
         return Prediction(logits=self._head(torch.cat([hidden[i] for i in range(len(rows))])))
 
     def _whole(
-        self, rows: Sequence[Row], watch: AttentionRecorder | None = None
+        self, rows: Sequence[Row], recorder: AttentionRecorder | None = None
     ) -> tuple[Float[Tensor, "wanted width"], dict[Hashable, KVEntry]]:
         """Compute all positions.
 
         Args:
-            rows: To compute.
-            watch: Looks on.
+            rows: Rows to compute.
+            recorder: Recorder of attention maps.
 
         Returns:
-            The outputs that describe the wanted ones; and what is kept now, by key.
+            The outputs that predict the wanted positions, and the new cache entries by key.
         """
         batch = self.padded(self.sequences(rows))
         cache, _ = cache_of([EMPTY] * len(rows), self.network.config)
         output = self.run(
-            watch,
+            recorder,
             input_ids=batch.ids,
             attention_mask=self._mask(rows, batch),
             position_ids=self._positions(rows, batch),
@@ -112,30 +101,30 @@ class MaskedModel(NetworkModel):
                 made[_key(row)] = extract(cache, index, self._outside(row, batch.real[index]))
                 self._store[_key(row)] = made[_key(row)]
         hidden: Tensor = output.last_hidden_state
-        return hidden[self._describing(rows, hidden.shape[1])], made
+        return hidden[self._predicting(rows, hidden.shape[1])], made
 
     def _attended(
-        self, watch: AttentionRecorder | None, rows: Sequence[Row]
+        self, recorder: AttentionRecorder | None, rows: Sequence[Row]
     ) -> dict[str, list[Tensor]]:
-        watched = watch.rows if watch else []
-        lengths = [len(rows[index].canvas) for index in watched]
+        recorded = recorder.rows if recorder else []
+        lengths = [len(rows[index].canvas) for index in recorded]
         # Every row ends with its canvas.
         places = [
             CanvasLocation(n, slice(0, n), torch.arange(-n, 0, device=self.device)) for n in lengths
         ]
-        return self.attended(watch, rows, watched, places)
+        return self.attended(recorder, rows, recorded, places)
 
     def _parts(self, rows: Sequence[Row]) -> Float[Tensor, "wanted width"]:
-        """Return the same, with only each row's span computed."""
+        """Return the outputs that predict the wanted positions, computing each row's span only."""
         cut = [slice(*span) for span in map(self._span, rows) if span is not None]
         sequences = self.sequences(rows)
         batch = self.padded([ids[part] for ids, part in zip(sequences, cut, strict=True)])
         starts = torch.tensor([part.start for part in cut], device=self.device)
-        cache, present = cache_of(self._kept(rows), self.network.config)
-        seen = torch.cat([present.to(self.device), batch.real], dim=1)
+        cache, present = cache_of(self._entries(rows), self.network.config)
+        attended = torch.cat([present.to(self.device), batch.real], dim=1)
         output = self.network.model(
             input_ids=batch.ids,
-            attention_mask=self.mask(seen[:, None].expand(-1, batch.ids.shape[1], -1)),
+            attention_mask=self.mask(attended[:, None].expand(-1, batch.ids.shape[1], -1)),
             position_ids=batch.positions + starts[:, None],
             cache=cache,
             use_cache=True,
@@ -143,27 +132,27 @@ class MaskedModel(NetworkModel):
         hidden: Tensor = output.last_hidden_state
         wanted = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
         for index, (row, part) in enumerate(zip(rows, cut, strict=True)):
-            described = row.wanted.nonzero().flatten() + len(row.prompt.ids) - self._shift
-            wanted[index, described - part.stop + hidden.shape[1]] = True
+            outputs = row.wanted.nonzero().flatten() + len(row.prompt.ids) - self._shift
+            wanted[index, outputs - part.stop + hidden.shape[1]] = True
         return hidden[wanted]
 
-    def _kept(self, rows: Sequence[Row]) -> list[KVEntry]:
-        """Return what was computed when each row's window became active."""
-        found = {_key(row): self._store[_key(row)] for row in rows if _key(row) in self._store}
-        # The others had to make room, or were begun by another process.
-        missing = {_key(row): _as_entered(row) for row in rows if _key(row) not in found}
-        begun = list(missing.values())
-        room = self.rows_of(max((self.compute_cost(row).tokens for row in begun), default=1))
-        for low in range(0, len(begun), room):
-            found |= self._whole(begun[low : low + room])[1]
-        return [found[_key(row)] for row in rows]
+    def _entries(self, rows: Sequence[Row]) -> list[KVEntry]:
+        """Return the cache entry of each row's window, computed where it is missing."""
+        entries = {_key(row): self._store[_key(row)] for row in rows if _key(row) in self._store}
+        # Missing entries were evicted, or the decode was started by another process.
+        missing = {_key(row): _with_snapshot(row) for row in rows if _key(row) not in entries}
+        snapshots = list(missing.values())
+        count = self.rows_of(max((self.compute_cost(row).tokens for row in snapshots), default=1))
+        for low in range(0, len(snapshots), count):
+            entries |= self._whole(snapshots[low : low + count])[1]
+        return [entries[_key(row)] for row in rows]
 
     def _head(self, hidden: Float[Tensor, "wanted width"]) -> Float[Tensor, "wanted vocabulary"]:
         logits: Tensor = self.network.lm_head(hidden)
         return logits
 
     def _span(self, row: Row) -> tuple[int, int] | None:
-        """Return which part of a sequence is computed; None for all of it."""
+        """Return start and end of the computed part of a sequence; None for all of it."""
         if not self.uses_window_snapshot or row.window is None or row.window_snapshot is None:
             return None
         low, high = row.window
@@ -173,11 +162,11 @@ class MaskedModel(NetworkModel):
         if bool(outside.any()) or torch.equal(row.canvas, row.window_snapshot):
             return None
         prompt = len(row.prompt.ids)
-        # The output that describes the window's first token may stand before it.
+        # The output that predicts the window's first token may be one position earlier.
         return prompt + low - self._shift, prompt + end
 
     def _outside(self, row: Row, real: Bool[Tensor, " length"]) -> Bool[Tensor, " length"]:
-        """Return the positions of a padded sequence that a later span leaves out."""
+        """Return a mask of the positions of a padded sequence that are outside of its span."""
         low, high = row.window or (0, len(row.canvas))
         end = len(row.canvas) if self._cache == "prefix" else high
         kept = real.clone()
@@ -185,8 +174,8 @@ class MaskedModel(NetworkModel):
         kept[first + low - self._shift : first + end] = False
         return kept
 
-    def _describing(self, rows: Sequence[Row], length: int) -> Bool[Tensor, "rows length"]:
-        """Return which outputs describe a wanted position."""
+    def _predicting(self, rows: Sequence[Row], length: int) -> Bool[Tensor, "rows length"]:
+        """Return a mask of the outputs that predict a wanted position."""
         wanted = torch.zeros((len(rows), length), dtype=torch.bool, device=self.device)
         for index, row in enumerate(rows):
             first = length - len(row.canvas) - self._shift
@@ -201,7 +190,7 @@ class MaskedModel(NetworkModel):
         return positions
 
     def _mask(self, rows: Sequence[Row], batch: Padded) -> Tensor | None:
-        """Return who sees whom; None where everybody sees everybody."""
+        """Return the attention mask; None if every position attends to every other."""
         if any(row.attention is not None or row.unseen is not None for row in rows):
             length = batch.ids.shape[1]
             allowed = batch.real[:, None].expand(-1, length, -1).clone()
@@ -216,9 +205,9 @@ class MaskedModel(NetworkModel):
 
 
 def _key(row: Row) -> Hashable:
-    entered = () if row.window_snapshot is None else tuple(row.window_snapshot.tolist())
-    return tuple(row.prompt.ids.tolist()), entered, row.window
+    snapshot = () if row.window_snapshot is None else tuple(row.window_snapshot.tolist())
+    return tuple(row.prompt.ids.tolist()), snapshot, row.window
 
 
-def _as_entered(row: Row) -> Row:
+def _with_snapshot(row: Row) -> Row:
     return row if row.window_snapshot is None else replace(row, canvas=row.window_snapshot)

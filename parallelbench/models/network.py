@@ -1,4 +1,4 @@
-"""What every adapter of a loaded network shares: batches that fit, padding, provenance."""
+"""Base class of all loaded networks: batches that fit into memory, padding, provenance."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import KVStore
 from parallelbench.prompt import Prompt
 
-#: Share of the free memory that one batch may take.
+#: Share of the free memory for one batch.
 _SHARE = 0.6
-#: Share of that room which keys and values may take beside it, between batches.
+#: Share of that amount for cached keys and values, in addition to the batch.
 _STORE_SHARE = 0.25
-#: A processor gains nothing from larger batches, and loses when they outgrow its caches: a
-#: small network predicts half as many rows in a second at six times as many tokens.
+#: A CPU gains nothing from larger batches, and is slower when they exceed its caches: a small
+#: network predicts half as many rows per second with six times as many tokens.
 _PROCESSOR_BYTES = 2**30
 _PROCESSOR_TOKENS = 2048
-#: Copies of the logits that live at a time, in bytes per logit: as computed, in float32,
-#: as probabilities, and what the statistics need between.
+#: Bytes per logit of all simultaneous copies: as computed, in float32, as probabilities, and
+#: intermediate results of the statistics.
 _BYTES_PER_LOGIT = 16
 
 
@@ -40,8 +40,8 @@ class Padded(NamedTuple):
 
     Attributes:
         ids: Token ids.
-        real: True where a token stands, False where padding does.
-        positions: Counted from the first token of each sequence.
+        real: True for tokens, False for padding.
+        positions: Position ids, counted from the first token of each sequence.
     """
 
     ids: Int[Tensor, "rows length"]
@@ -50,29 +50,29 @@ class Padded(NamedTuple):
 
 
 class _Size(NamedTuple):
-    """What decides how much memory a row takes: each in tokens.
+    """The numbers of tokens that determine the memory of a row.
 
     Attributes:
-        tokens: Those that are computed.
-        stored: Those whose keys and values are kept.
-        canvas: Those of the canvas.
-        watched: Those of which somebody asks what they attend to.
+        tokens: Number of computed tokens.
+        stored: Number of tokens with cached keys and values.
+        canvas: Number of tokens of the canvas.
+        recorded: Number of tokens whose attention is recorded.
     """
 
     tokens: int
     stored: int
     canvas: int
-    watched: int
+    recorded: int
 
     @classmethod
-    def of(cls, load: ComputeCost, row: Row) -> _Size:
+    def of(cls, cost: ComputeCost, row: Row) -> _Size:
         canvas = row.canvas.numel()
         return cls(
-            load.tokens, load.stored, canvas, canvas if row.extras & AttentionRecorder.NAMES else 0
+            cost.tokens, cost.stored, canvas, canvas if row.extras & AttentionRecorder.NAMES else 0
         )
 
-    def beside(self, other: _Size) -> _Size:
-        """Return the size to which both are padded."""
+    def padded_with(self, other: _Size) -> _Size:
+        """Return the size to which both are padded in one batch."""
         return _Size(*map(max, self, other))
 
 
@@ -80,11 +80,11 @@ _NO_SIZE = _Size(0, 0, 0, 0)
 
 
 class NetworkModel(Model):
-    """A loaded checkpoint.
+    """A model whose network was loaded from a checkpoint.
 
     Args:
-        checkpoint: As loaded.
-        variant: What else decides its predictions, such as the kind of cache.
+        checkpoint: The loaded checkpoint.
+        variant: Further options that affect its predictions, such as the kind of cache.
     """
 
     pads = True
@@ -107,11 +107,11 @@ class NetworkModel(Model):
             variant,
         ]
         self.digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
-        self._bytes = _room(self.device)
+        self._bytes = _batch_bytes(self.device)
         self._prompts: WeakKeyDictionary[Prompt, Int[Tensor, " prompt"]] = WeakKeyDictionary()
 
     def provenance(self) -> dict[str, Any]:
-        """Return what was loaded, from where, and how it is computed."""
+        """Return the origin of the network and the form of its computation."""
         return {
             **self._provenance,
             "blocks": self.blocks and self.blocks._asdict(),
@@ -122,12 +122,12 @@ class NetworkModel(Model):
         }
 
     def batches(self, rows: Sequence[Row]) -> list[list[int]]:
-        """Return rows of similar length together, as many as memory has room for."""
+        """Return batches of rows of similar length that fit into memory, as row indices."""
         sizes = [_Size.of(self.compute_cost(row), row) for row in rows]
         batches: list[list[int]] = [[]]
         padded = _NO_SIZE
         for index in sorted(range(len(rows)), key=lambda index: sizes[index].tokens):
-            padded = padded.beside(sizes[index])
+            padded = padded.padded_with(sizes[index])
             if batches[-1] and len(batches[-1]) >= self._fitting(padded):
                 batches.append([])
                 padded = sizes[index]
@@ -135,11 +135,11 @@ class NetworkModel(Model):
         return batches
 
     def rows_of(self, tokens: int) -> int:
-        """Return how many rows of so many tokens go through the network together."""
+        """Return the batch size for rows of ``tokens`` tokens."""
         return max(1, min(self._bytes // (tokens * self._bytes_per_token), self._useful(tokens)))
 
     def fitting(self, prefixes: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
-        """Return which sequences of token ids go through the network together."""
+        """Return batches of sequences of token ids that fit into memory."""
         groups: list[list[tuple[int, ...]]] = []
         for prefix in sorted(prefixes, key=len):
             if not groups or len(groups[-1]) >= self.rows_of(len(prefix)):
@@ -148,61 +148,61 @@ class NetworkModel(Model):
         return groups
 
     def shrink(self, rows: Sequence[Row]) -> None:
-        """Take less room than ``rows``, which did not fit, were thought to need."""
+        """Lower the memory limit to half of the estimate for ``rows``, which did not fit."""
         padded = _NO_SIZE
         for row in rows:
-            padded = padded.beside(_Size.of(self.compute_cost(row), row))
+            padded = padded.padded_with(_Size.of(self.compute_cost(row), row))
         self._bytes = min(self._bytes, len(rows) * self._bytes_of(padded) // 2)
 
     def store(self) -> KVStore:
-        """Return an empty store of keys and values, with room beside that of a batch."""
+        """Return an empty store of keys and values, limited to a share of a batch's memory."""
         return KVStore(int(_STORE_SHARE * self._bytes))
 
-    def watch(self, rows: Sequence[Row], queries: int) -> AttentionRecorder | None:
-        """Return what looks at the rows that ask what they attend to, if there is any.
+    def recorder(self, rows: Sequence[Row], queries: int) -> AttentionRecorder | None:
+        """Return a recorder for the rows that request attention maps; None if there are none.
 
         Args:
-            rows: Of the batch.
-            queries: How many positions of each are looked at, counted from the last.
+            rows: Rows of the batch.
+            queries: Number of recorded positions of each row, counted from the last.
         """
         names = frozenset[str]().union(*(row.extras for row in rows)) & AttentionRecorder.NAMES
         if not names:
             return None
-        watched = [index for index, row in enumerate(rows) if row.extras & names]
-        return AttentionRecorder(self.network.config.num_hidden_layers, names, watched, queries)
+        recorded = [index for index, row in enumerate(rows) if row.extras & names]
+        return AttentionRecorder(self.network.config.num_hidden_layers, names, recorded, queries)
 
     def attended(
         self,
-        watch: AttentionRecorder | None,
+        recorder: AttentionRecorder | None,
         rows: Sequence[Row],
-        watched: Sequence[int],
+        recorded: Sequence[int],
         places: Sequence[CanvasLocation],
     ) -> dict[str, list[Tensor]]:
-        """Return what ``watch`` saw, with an entry for each of ``rows``.
+        """Return the recorded attention maps by name, with an entry for each of ``rows``.
 
         Args:
-            watch: Looked on in a pass.
-            rows: Of which something is to be told.
-            watched: Which of them were watched.
-            places: Where the canvas of each watched one stood in that pass.
+            recorder: Recorder of a finished pass; None if nothing was recorded.
+            rows: Rows of the call.
+            recorded: Indices of the recorded rows.
+            places: Location of each recorded row's canvas in that pass.
         """
-        told: dict[str, list[Tensor]] = {}
-        for name, maps in (watch.maps(places) if watch else {}).items():
-            # One in whose canvas nothing was computed attends to nothing.
+        extras: dict[str, list[Tensor]] = {}
+        for name, maps in (recorder.maps(places) if recorder else {}).items():
+            # A row whose canvas was not computed has a map of zeros.
             lengths = [len(row.canvas) if name in row.extras else 0 for row in rows]
-            told[name] = [torch.zeros((length, length), device=self.device) for length in lengths]
-            for index, seen in zip(watched, maps, strict=True):
-                told[name][index] = seen
-        return told
+            extras[name] = [torch.zeros((length, length), device=self.device) for length in lengths]
+            for index, each in zip(recorded, maps, strict=True):
+                extras[name][index] = each
+        return extras
 
-    def run(self, watch: AttentionRecorder | None, **inputs: Any) -> Any:
-        """Return the output of one pass, looked at by ``watch`` if there is one."""
-        if watch is None:
+    def run(self, recorder: AttentionRecorder | None, **inputs: Any) -> Any:
+        """Return the output of one pass, recorded by ``recorder`` if there is one."""
+        if recorder is None:
             return self.network.model(**inputs)
-        return watch.over(self.network, **inputs)
+        return recorder.over(self.network, **inputs)
 
-    def nothing(self) -> Prediction:
-        """Return what is said of rows that ask for nothing."""
+    def empty_prediction(self) -> Prediction:
+        """Return the prediction for rows without wanted positions."""
         width = self.network.get_output_embeddings().out_features
         return Prediction(logits=torch.empty((0, width), device=self.device))
 
@@ -219,11 +219,11 @@ class NetworkModel(Model):
         positions = torch.arange(ids.shape[1], device=self.device) - (
             ids.shape[1] - lengths[:, None]
         )
-        # What stands at padding is masked, so any position will do.
+        # Padding is masked, so its position ids are arbitrary.
         return Padded(ids, positions >= 0, positions.clamp(min=0))
 
     def mask(self, allowed: Bool[Tensor, "rows queries keys"]) -> Tensor:
-        """Return which keys each query sees, in the form that the attention kernel takes."""
+        """Return an attention mask in the form that the attention kernel expects."""
         if self.network.config._attn_implementation == "sdpa":  # noqa: SLF001  it has no other name
             return allowed[:, None]
         dtype = self.network.dtype
@@ -231,25 +231,25 @@ class NetworkModel(Model):
         return torch.where(allowed, zero, torch.finfo(dtype).min)[:, None]
 
     def check_attention(self) -> None:
-        """Try whether each token sees those that it should, with padding before them.
+        """Check that the network obeys masks and attends in both directions, with padding.
 
-        A release of transformers that took masks otherwise would give numbers that look
-        like any other.
+        A release of transformers that interprets masks differently would give plausible but
+        wrong numbers.
 
         Raises:
-            CheckpointError: It does not, or the network gives no numbers.
+            CheckpointError: It does not obey a mask, or returns NaN or infinity.
         """
         # Two sequences that differ in the last token; the first column is padding.
         ids = torch.tensor([[0, 0, 1, 2], [0, 0, 1, 3]], device=self.device)
         real = torch.tensor([[False, True, True, True]], device=self.device).expand(2, -1)
         earlier = real & (torch.arange(4, device=self.device) < 3)
         with torch.inference_mode():
-            seen = [
+            obeyed = [
                 self._first_differs(ids, real.long()),
                 self._first_differs(ids, self.mask(real[:, None].expand(-1, 4, -1))),
                 not self._first_differs(ids, self.mask(earlier[:, None].expand(-1, 4, -1))),
             ]
-        if not all(seen):
+        if not all(obeyed):
             raise CheckpointError(
                 f"{type(self.network).__name__} of the installed transformers does not obey the "
                 f"attention that family {self.checkpoint.family.name} needs; install the release "
@@ -261,15 +261,15 @@ class NetworkModel(Model):
         hidden = self.network.model(
             input_ids=ids, attention_mask=mask, position_ids=positions[None], use_cache=False
         ).last_hidden_state
-        # Not at the padding, whose numbers nobody reads.
+        # Outputs at the padding are not used.
         self.check_numbers(self.network.get_output_embeddings()(hidden[:, -1]), hidden[:, 1:])
         return not torch.equal(hidden[0, 1], hidden[1, 1])
 
     def check_numbers(self, *outputs: Tensor) -> None:
-        """Refuse a network that gives no numbers, with the cause.
+        """Refuse a network that returns NaN or infinity; the error names the cause.
 
         Args:
-            outputs: What it gave, logits and others, without a position that sees nothing.
+            outputs: Logits and other outputs, without fully masked positions.
 
         Raises:
             CheckpointError: One of them holds NaN or infinity.
@@ -278,22 +278,22 @@ class NetworkModel(Model):
             return
         network = type(self.network).__name__
         dtype = self._provenance["dtype"]
-        # The weights are only read when something is wrong: that takes as long as a pass.
+        # The weights are checked only after a failure: it takes as long as a pass.
         for name, weight in self.network.named_parameters():
             if bool(weight.isnan().any()):
                 raise CheckpointError(
-                    f"the weights give no numbers: {name}, as {network} calls it, holds NaN; "
+                    f"the weights contain NaN: {name}, by its name in {network}; "
                     "the file is damaged, or its training diverged"
                 )
         name = next(
             (name for name, weight in self.network.named_parameters() if weight.isinf().any()), None
         )
-        where = f"{name} holds infinity" if name else "no weight holds NaN or infinity"
+        where = f"{name} contains infinity" if name else "no weight contains NaN or infinity"
         if dtype == "float16":
             raise CheckpointError(
                 f"{network} overflows in float16 ({where}); try dtype=bfloat16 or dtype=float32"
             )
-        raise CheckpointError(f"{network} gives no numbers in {dtype}: {where}")
+        raise CheckpointError(f"{network} returns NaN or infinity in {dtype}: {where}")
 
     def _prompt_ids(self, prompt: Prompt) -> Int[Tensor, " prompt"]:
         if prompt not in self._prompts:
@@ -301,25 +301,25 @@ class NetworkModel(Model):
         return self._prompts[prompt]
 
     def _fitting(self, size: _Size) -> int:
-        """Return how many rows of that size go through the network together."""
+        """Return the batch size for rows of this size."""
         return min(self._bytes // self._bytes_of(size), self._useful(size.tokens))
 
     def _useful(self, tokens: int) -> int:
-        """Return how many rows of so many tokens are worth sending together."""
+        """Return the largest batch size that is still efficient, for rows of ``tokens`` tokens."""
         if self.device.type != "cpu":
             return sys.maxsize
         return max(1, _PROCESSOR_TOKENS // max(1, tokens))
 
     def _bytes_of(self, size: _Size) -> int:
-        """Return what it takes to predict a row, roughly and rather too much."""
+        """Return an upper estimate of the memory to predict a row, in bytes."""
         logits = size.canvas * int(self.network.config.get_text_config().vocab_size)
-        kept = size.stored * self._bytes_per_key
-        seen = size.watched * (size.tokens + size.stored) * self._bytes_per_weight
-        return size.tokens * self._bytes_per_token + kept + logits * _BYTES_PER_LOGIT + seen
+        cached = size.stored * self._bytes_per_key
+        maps = size.recorded * (size.tokens + size.stored) * self._bytes_per_weight
+        return size.tokens * self._bytes_per_token + cached + logits * _BYTES_PER_LOGIT + maps
 
     @cached_property
     def _bytes_per_token(self) -> int:
-        """What the activations of one token take, with its keys and values."""
+        """Memory of one token's activations, keys and values, in bytes."""
         config = self.network.config.get_text_config()
         dense = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
         expert = getattr(config, "moe_intermediate_size", None) or 0
@@ -329,15 +329,15 @@ class NetworkModel(Model):
 
     @cached_property
     def _bytes_per_weight(self) -> int:
-        """What it takes to know how much a token attends to another."""
+        """Memory of one recorded attention weight, in bytes."""
         heads: int = self.network.config.get_text_config().num_attention_heads
         # Scores and weights of one layer in float32, and the sums of all layers.
         return 4 * (3 * heads + 2 * len(AttentionRecorder.NAMES))
 
     @cached_property
     def _bytes_per_key(self) -> int:
-        """What the keys and values of one token take, in all layers."""
-        # Read off the matrices: where layers differ, the configuration does not say it simply.
+        """Memory of one token's keys and values in all layers, in bytes."""
+        # From the matrices: where layers differ, the configuration has no simple field for it.
         projections = (
             module
             for name, module in self.network.named_modules()
@@ -347,8 +347,8 @@ class NetworkModel(Model):
         return int(widths * self.network.dtype.itemsize)
 
 
-def _room(device: torch.device) -> int:
-    """Return how many bytes one batch may take on ``device``."""
+def _batch_bytes(device: torch.device) -> int:
+    """Return the memory for one batch on ``device``, in bytes."""
     if device.type == "cpu":
         pages = os.sysconf("SC_AVPHYS_PAGES")
         return min(int(_SHARE * pages * os.sysconf("SC_PAGE_SIZE")), _PROCESSOR_BYTES)

@@ -1,7 +1,7 @@
-"""A model of which only replies are at hand, because somebody else published them.
+"""``published:NAME``: a model known only by replies that others published.
 
-``parallelbench import results`` writes runs of such models: what they answered is marked again,
-and nothing new can be asked of them.
+``parallelbench import results`` writes runs of such models: their replies are scored again, and
+no new reply can be requested.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from parallelbench.model import MODELS, ModelSource
 @MODELS.register("published")
 @dataclass(frozen=True, kw_only=True)
 class Published(ModelSource):
-    """Whoever decoded the replies that ``import results`` brought.
+    """The model whose published replies ``import results`` imported.
 
     Attributes:
-        name: The model's name there, such as a hub id.
+        name: Name of the model in the published results, such as a hub id.
     """
 
-    summary: ClassVar[str] = "replies that others published, as import results brings them"
+    summary: ClassVar[str] = "published replies of others, imported with import results"
     address: ClassVar[str] = "name"
     published: ClassVar[bool] = True
 
     name: str
 
     def open(self) -> NoReturn:
-        """Refuse: there are replies of it, and no model.
+        """Refuse: only replies of the model are known.
 
         Raises:
             RunFileError: Always.
         """
         raise RunFileError(
-            f"published:{self.name} stands for replies that others published, and decodes nothing; "
-            f"name the model itself, such as hf:{self.name}"
+            f"published:{self.name} stands for published replies and cannot decode; name the model "
+            f"itself, such as hf:{self.name}"
         )
 
     def capabilities(self) -> frozenset[str]:
-        """Return nothing: it is never asked."""
+        """Return no capabilities: it never decodes."""
         return frozenset()

@@ -1,22 +1,21 @@
 """Uniform diffusion: DiffusionGemma, whose canvas starts as random tokens and has no mask.
 
-Decoders here write on a canvas of masks.  The network never sees one: wherever the canvas
-is open it is shown a random token of its vocabulary, as in its own sampler, which draws
-anew, in every step, all that it did not accept.  These tokens are a hash of the sample and
-its canvas, so that a row is predicted alike in any batch and in any run, and a canvas that
-has changed anywhere meets fresh noise.  What a decoder has written is shown as it is; what
-it opens again is noise again.
+Decoders use a canvas of masks.  The network has no mask: every open position holds a random
+token of its vocabulary, as in its own sampler, which redraws all tokens that it did not accept in
+every step.  These tokens are a hash of the sample and its canvas, so that a row has the same
+prediction in any batch and run, and any change of the canvas redraws the noise.  Written tokens
+are passed unchanged; remasked positions become noise again.
 
-For decoders of masks two things differ from the published sampler.  It tells the network
-what it predicted in the step before (self-conditioning); a row of theirs says nothing of the
-kind, so every call has the form of a first step, with a signal of zeros.  And it accepts
-tokens anew in every step, whereas there a token stays until its decoder opens or replaces
-it.  The decoder ``renoise`` is the published sampler: its rows show noise of its own and bring
-what was predicted before.
+For mask decoders two things differ from the published sampler.  The sampler conditions the
+network on the predictions of the previous step (self-conditioning); rows of mask decoders have no
+earlier predictions, so every call has the form of a first step, with a signal of zeros.  And the
+sampler accepts tokens afresh in every step, whereas a mask decoder keeps a token until it remasks
+or replaces it.  The decoder ``renoise`` is the published sampler: its rows contain its own noise
+and the earlier predictions.
 
 A causal encoder reads the prompt once, and each finished block of a canvas that is longer
-than the network's own; that pass is counted as an auxiliary call.  The canvas sees all of
-itself, and of what was encoded as much as each layer reaches back.
+than the network's own; that pass is counted as an auxiliary call.  The canvas attends to all of
+itself, and to the encoded tokens within each layer's attention span.
 
 Source: the public description of DiffusionGemma and its class in transformers; for noise of
 random tokens Austin et al., "Structured Denoising Diffusion Models in Discrete State-Spaces"
@@ -33,24 +32,26 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformers import DynamicCache
 
 from parallelbench.errors import CheckpointError
 from parallelbench.model import Blocks, ComputeCost, Prediction, Row
+from parallelbench.models.capabilities import UNIFORM
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.keyvalue import KVEntry
 from parallelbench.models.network import NetworkModel, Padded
 
-#: How far back a layer reaches that sees everything, in tokens.
+#: Attention span of a layer with full attention, in tokens.
 _EVERYTHING = 2**40
 
 
-class _Part(NamedTuple):
-    """What of a sequence goes through the network for a row.
+class _EncodedCanvas(NamedTuple):
+    """The parts of a row's sequence: the encoded context and the denoised canvas.
 
     Attributes:
-        context: What is encoded: the prompt and the finished blocks.
-        shown: The canvas behind it, with noise where it is open.
-        wanted: Which of these tokens are wanted.
+        context: Token ids of the prompt and the finished blocks, which are encoded.
+        shown: Canvas after them, with noise at open positions.
+        wanted: True for the wanted tokens of ``shown``.
     """
 
     context: tuple[int, ...]
@@ -59,11 +60,11 @@ class _Part(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    """Where the keys of some rows stand, in all layers of one kind.
+    """The positions of some rows' keys, in all layers of one kind.
 
     Attributes:
-        places: Counted from the first token of each sequence.
-        real: True where a key stands, False where padding does.
+        places: Positions of the keys, counted from the first token of each sequence.
+        real: True for keys, False for padding.
     """
 
     places: Int[Tensor, "rows keys"]
@@ -71,16 +72,16 @@ class _Keys(NamedTuple):
 
 
 class UniformModel(NetworkModel):
-    """A network that turns a canvas of random tokens into a text.
+    """A network that denoises a canvas of random tokens.
 
     Args:
-        checkpoint: As loaded.
+        checkpoint: The loaded checkpoint.
 
     Raises:
-        CheckpointError: Its encoder is not causal, or it gives no numbers.
+        CheckpointError: Its encoder is not causal, or it returns NaN or infinity.
     """
 
-    capabilities = frozenset({"noise", "self_conditioning"})
+    capabilities = UNIFORM
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         whole: Any = checkpoint.network.config
@@ -106,38 +107,38 @@ class UniformModel(NetworkModel):
         self._store = self.store()
 
     def provenance(self) -> dict[str, Any]:
-        """Return what was loaded, and in which form it is asked."""
-        told = "by decoders that bring it"
-        return {**super().provenance(), "self_conditioning": told, "canvas_length": self._length}
+        """Return the origin of the network and the form of its calls."""
+        source = "by decoders that bring it"
+        return {**super().provenance(), "self_conditioning": source, "canvas_length": self._length}
 
     def compute_cost(self, row: Row) -> ComputeCost:
-        """Return the canvas, behind the encoded prompt and finished blocks."""
+        """Return the cost of the canvas, after the encoded prompt and finished blocks."""
         start, end = self._span(row)
         return ComputeCost(tokens=end - start, stored=row.prompt.ids.numel() + start)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
         """Return the logits of the wanted positions of ``rows``."""
         parts = [self._part(row) for row in rows]
-        kept = self._encoded([part.context for part in parts])
-        hidden = self._denoised(parts, kept, [row.conditioning for row in rows])
+        encoded = self._encoded([part.context for part in parts])
+        hidden = self._denoised(parts, encoded, [row.conditioning for row in rows])
         lines = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=self.device)
         for index, part in enumerate(parts):
             lines[index, hidden.shape[1] - len(part.wanted) :] = part.wanted
-        # As the network's own forward ends, which has no way to leave positions out.
+        # The end of the network's own forward, which cannot skip positions.
         logits = self.network.lm_head(hidden[lines]).float()
         cap = self.network.final_logit_softcapping
         return Prediction(logits=torch.tanh(logits / cap) * cap)
 
     @torch.inference_mode()
     def _check_pass(self) -> None:
-        """Try whether a short context and canvas give numbers."""
+        """Check that a short context and canvas give finite outputs."""
         shown = torch.arange(2, device=self.device)
-        part = _Part((0, 1), shown, torch.ones_like(shown, dtype=torch.bool))
+        part = _EncodedCanvas((0, 1), shown, torch.ones_like(shown, dtype=torch.bool))
         hidden = self._denoised([part], self._encoded([part.context]), [None])
         self.check_numbers(self.network.lm_head(hidden[:, -1]), hidden)
 
     def _span(self, row: Row) -> tuple[int, int]:
-        """Return which part of a canvas is shown: from the first unfinished block on."""
+        """Return start and end of the denoised canvas, from the first unfinished block on."""
         size = len(row.canvas)
         if size <= self._length:
             return 0, size
@@ -148,17 +149,17 @@ class UniformModel(NetworkModel):
         start, end = (place - place % self._length for place in (first, last + self._length))
         return start, min(end, size)
 
-    def _part(self, row: Row) -> _Part:
+    def _part(self, row: Row) -> _EncodedCanvas:
         start, end = self._span(row)
         canvas = row.canvas.cpu()
         noise = noise_tokens(row.prompt.sample.id, canvas, self._vocabulary)
         shown = torch.where(canvas == self.codec.mask_id, noise, canvas)[start:end]
         context = (*row.prompt.ids.tolist(), *canvas[:start].tolist())
-        return _Part(context, shown.to(self.device), row.wanted[start:end].to(self.device))
+        return _EncodedCanvas(context, shown.to(self.device), row.wanted[start:end].to(self.device))
 
     def _denoised(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[_EncodedCanvas],
         kept: Sequence[KVEntry],
         conditioning: Sequence[Float[Tensor, "_ known"] | None],
     ) -> Float[Tensor, "rows length width"]:
@@ -182,21 +183,21 @@ class UniformModel(NetworkModel):
 
     def _conditions(
         self,
-        parts: Sequence[_Part],
+        parts: Sequence[_EncodedCanvas],
         conditioning: Sequence[Float[Tensor, "_ known"] | None],
         length: int,
     ) -> dict[str, Tensor]:
-        """Return what the network is told of its earlier predictions, as its class takes it."""
-        told = [each is not None for each in conditioning]
-        if not any(told):
+        """Return the earlier predictions as the inputs of the network's class."""
+        conditioned = [each is not None for each in conditioning]
+        if not any(conditioned):
             return {}
-        # It takes the softmax of what it is given.  At padding anything will do.
+        # The network applies a softmax to its input.  Padding is arbitrary.
         logs = torch.zeros((len(parts), length, self._vocabulary), device=self.device)
         for line, part, given in zip(logs, parts, conditioning, strict=True):
             if given is None:
                 continue
             own = torch.full((len(part.shown), self._vocabulary), -torch.inf, device=self.device)
-            # What is not asked for is certain to be what it is.
+            # Tokens that are not wanted have probability 1.
             own.scatter_(1, part.shown[:, None], 0.0)
             own[part.wanted] = -torch.inf
             known = given.shape[1]
@@ -204,20 +205,20 @@ class UniformModel(NetworkModel):
             line[length - len(own) :] = own
         return {
             "self_conditioning_logits": logs,
-            "self_conditioning_mask": torch.tensor(told, device=self.device),
+            "self_conditioning_mask": torch.tensor(conditioned, device=self.device),
         }
 
     def _encoded(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
-        """Return keys and values of each context, computed where need be."""
-        found = {context: self._store[context] for context in contexts if context in self._store}
-        missing = [context for context in dict.fromkeys(contexts) if context not in found]
+        """Return the cache entry of each context, computed where it is missing."""
+        entries = {context: self._store[context] for context in contexts if context in self._store}
+        missing = [context for context in dict.fromkeys(contexts) if context not in entries]
         for group in self.fitting(missing):
             for context, kept in zip(group, self._encode(group), strict=True):
-                found[context] = self._store[context] = kept
-        return [found[context] for context in contexts]
+                entries[context] = self._store[context] = kept
+        return [entries[context] for context in contexts]
 
     def _encode(self, contexts: Sequence[tuple[int, ...]]) -> list[KVEntry]:
-        """Run the encoder over each context, from what is kept of it to its end."""
+        """Run the encoder over each context, from the end of its cached part."""
         begun = [self._begun(context) for context in contexts]
         rest = [context[len(known) :] for context, known in zip(contexts, begun, strict=True)]
         batch = self.padded([torch.tensor(ids, device=self.device) for ids in rest])
@@ -229,7 +230,7 @@ class UniformModel(NetworkModel):
         masks = {}
         for kind, keys in seen.items():
             back = positions[:, :, None] - keys.places[:, None]
-            # Padding stands where the first token does, and so sees that one at least.
+            # Padding has the position of the first token, and so attends to that one at least.
             near = (back >= 0) & (back <= self._reach[kind])
             masks[kind] = self.mask(near & keys.real[:, None])
         self.network.model.encoder(
@@ -241,7 +242,7 @@ class UniformModel(NetworkModel):
         return [self._keep(cache, row, seen) for row in range(len(contexts))]
 
     def _begun(self, context: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the longest part of a context that is kept, whole blocks before its end."""
+        """Return the longest cached prefix of a context, by whole blocks from its end."""
         for end in range(len(context) - self._length, 0, -self._length):
             if context[:end] in self._store:
                 return context[:end]
@@ -250,20 +251,18 @@ class UniformModel(NetworkModel):
     def _cache(
         self, kept: Sequence[KVEntry], lengths: Int[Tensor, " rows"]
     ) -> tuple[Any, dict[str, _Keys]]:
-        """Return what is kept as one cache, padded on the left, and where its keys stand.
+        """Return the entries as one cache, padded on the left, and the positions of its keys.
 
         Args:
-            kept: Of each row.
-            lengths: Of what was encoded of each row, which a sliding layer keeps the end of.
+            kept: Cache entry of each row.
+            lengths: Number of encoded tokens of each row; sliding layers cache the last ones.
         """
-        from transformers import DynamicCache
-
         held = {}
         for kind, reach in self._reach.items():
             counts = lengths.clamp(max=reach)
             column = torch.arange(int(counts.max()), device=self.device) - int(counts.max())
             held[kind] = _Keys(lengths[:, None] + column, column >= -counts[:, None])
-        # Without a configuration it keeps all that it is given, in layers of either kind.
+        # Without a configuration a cache stores everything, in layers of either kind.
         cache = DynamicCache()
         for layer, kind in enumerate(self._kinds):
             width = held[kind].real.shape[1]
@@ -272,7 +271,7 @@ class UniformModel(NetworkModel):
         return cache, held
 
     def _keep(self, cache: Any, row: int, seen: Mapping[str, _Keys]) -> KVEntry:
-        """Return of one row of a cache what later passes can reach: of a sliding layer the end."""
+        """Return the entry of a row that later passes attend to: the end, for sliding layers."""
         columns = {}
         for kind, keys in seen.items():
             real = keys.real[row].nonzero().flatten()
@@ -284,7 +283,7 @@ class UniformModel(NetworkModel):
         )
 
     def _empty(self) -> KVEntry:
-        """Return what is kept of a sequence that was not begun."""
+        """Return the cache entry of an empty sequence."""
         attentions = [layer.self_attn for layer in self.network.model.decoder.layers]
         shapes = [(a.k_proj.out_features // a.head_dim, 0, a.head_dim) for a in attentions]
         empty = tuple(
@@ -299,12 +298,12 @@ class UniformModel(NetworkModel):
 def noise_tokens(
     sample: str, canvas: Int[Tensor, " length"], vocabulary: int
 ) -> Int[Tensor, " length"]:
-    """Return a random token for every position, decided by sample and canvas alone.
+    """Return a random token for every position; it depends only on sample and canvas.
 
     Args:
-        sample: Names the sample.
+        sample: Id of the sample.
         canvas: Token ids, with the mask id at open positions.
-        vocabulary: Tokens are drawn from 0 to one below this, all equally likely.
+        vocabulary: Size of the vocabulary; all ids below it are equally likely.
 
     Source:
         Philox, a counter-based generator: Salmon et al. (2011), "Parallel random numbers:
@@ -313,7 +312,7 @@ def noise_tokens(
     content = f"{sample} {canvas.tolist()}".encode()
     key = int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
     # Its raw output is the same in every release of numpy, and the remainder of 64 bits is
-    # uniform but for one part in 10^13.
+    # uniform up to one part in 10^13.
     numbers = np.random.Philox(key=key).random_raw(len(canvas)) % np.uint64(vocabulary)
     return torch.from_numpy(numbers.astype(np.int64))
 
@@ -321,7 +320,7 @@ def noise_tokens(
 def _joined(
     held: Mapping[str, _Keys], positions: Int[Tensor, "rows length"], batch: Padded
 ) -> dict[str, _Keys]:
-    """Return all keys that a pass has: those held, then those of its own tokens."""
+    """Return all keys of a pass: the cached ones, then those of its own tokens."""
     return {
         kind: _Keys(
             torch.cat([keys.places, positions], dim=1),
@@ -334,6 +333,6 @@ def _joined(
 def _stacked(
     tensors: Sequence[Float[Tensor, "heads _ width"]], length: int
 ) -> Float[Tensor, "rows heads {length} width"]:
-    """Return ``tensors`` as one, each padded on the left to ``length`` positions."""
+    """Stack ``tensors``, each padded on the left to ``length`` positions."""
     pad = torch.nn.functional.pad
     return torch.stack([pad(each, (0, 0, length - each.shape[1], 0)) for each in tensors])

@@ -1,8 +1,8 @@
-"""How often a tokenizer's tokens stand in some text: what tells a rare token from a common one.
+"""Frequencies of a tokenizer's tokens in a corpus, which distinguish rare from common tokens.
 
-``parallelbench decoder-table`` counts them and writes the table.  It names the tokenizer by
-its digest, since a count belongs to an id and another tokenizer gives that id to another
-token; and it holds a digest of itself, by which a run knows which table it was begun with.
+``parallelbench decoder-table`` counts them and writes the table.  The table contains the digest
+of the tokenizer, because ids mean other tokens in other tokenizers, and its own digest, by which
+a run identifies its table.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 from parallelbench.prompt import Codec
 from parallelbench.storage.plain_json import json_of, regular_bytes
 
-#: What the file says it is; another form would have another number.
+#: Name and version of the file format.
 _FORM = "parallelbench unigram table 1"
-#: Lines that are tokenized at a time.
+#: Lines tokenized in one batch.
 _LINES = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class UnigramTable:
-    """Counts of tokens.
+    """Token counts.
 
     Attributes:
-        tokenizer: Digest of the tokenizer that the ids belong to.
-        counts: How often each id was counted; ids that were not are left out.
+        tokenizer: Digest of the tokenizer of the ids.
+        counts: Count of each id; ids that do not occur are left out.
     """
 
     tokenizer: str
@@ -40,7 +40,7 @@ class UnigramTable:
 
     @cached_property
     def total(self) -> int:
-        """How many tokens were counted."""
+        """Number of counted tokens."""
         return sum(self.counts.values())
 
     @cached_property
@@ -62,11 +62,11 @@ class UnigramTable:
 
 
 def count_tokens(lines: Iterable[str], codec: Codec) -> UnigramTable:
-    """Return how often each token stands in ``lines``, each tokenized by itself.
+    """Count the tokens of ``lines``, each tokenized separately.
 
     Args:
-        lines: Of a text, with their line ends.
-        codec: How the model reads text; no special tokens are added.
+        lines: Lines of a text, with their line ends.
+        codec: Codec of the model; no special tokens are added.
     """
     counts: Counter[int] = Counter()
     rest = iter(lines)
@@ -80,7 +80,7 @@ def read_table(path: str) -> UnigramTable:
     """Return the table in the file ``path``.
 
     Raises:
-        ValueError: There is no such file, or it holds no table, or not the one it says.
+        ValueError: There is no such file, or it contains no table, or an altered one.
     """
     try:
         content = json_of(regular_bytes(Path(path)))
@@ -88,15 +88,15 @@ def read_table(path: str) -> UnigramTable:
         reason = " ".join(str(error).split())
         raise ValueError(f"table {path!r} cannot be read: {reason}; {_MADE_BY}") from error
     if not isinstance(content, dict) or content.get("form") != _FORM:
-        raise ValueError(f"table {path!r} is no JSON object with form {_FORM!r}; {_MADE_BY}")
+        raise ValueError(f"table {path!r} is not a JSON object with form {_FORM!r}; {_MADE_BY}")
     table = UnigramTable(*_parts(path, content))
     if not table.total:
-        raise ValueError(f"table {path!r} counts no token at all; {_MADE_BY}")
+        raise ValueError(f"table {path!r} contains no counts; {_MADE_BY}")
     for name in ("total", "digest"):
         if content.get(name) != getattr(table, name):
             raise ValueError(
-                f"table {path!r} was changed or cut short: it says {name}="
-                f"{content.get(name)!r}, but its counts make {getattr(table, name)!r}; {_MADE_BY}"
+                f"table {path!r} was changed or cut short: its {name} is "
+                f"{content.get(name)!r}, but its counts give {getattr(table, name)!r}; {_MADE_BY}"
             )
     return table
 
@@ -107,11 +107,11 @@ _MADE_BY = "`parallelbench decoder-table FILE... --model MODEL --out TABLE` make
 def _parts(path: str, content: Mapping[str, Any]) -> tuple[str, dict[int, int]]:
     tokenizer, counts = content.get("tokenizer"), content.get("counts")
     if not isinstance(tokenizer, str) or not isinstance(counts, dict):
-        raise ValueError(  # noqa: TRY004  a field's value is wrong, whatever its file holds
-            f"table {path!r} must have tokenizer, a text, and counts, an object; {_MADE_BY}"
+        raise ValueError(  # noqa: TRY004  the value of a setting is wrong, not the type of an argument
+            f"table {path!r} needs a string tokenizer and an object counts; {_MADE_BY}"
         )
     for token, count in counts.items():
-        # A truth value is a number to Python, and "²" a digit.
+        # In Python True is an integer, and "²" is a digit.
         if not (token.isascii() and token.isdigit()) or type(count) is not int or count < 1:
             raise ValueError(
                 f"table {path!r}: counts must be whole numbers of 1 or more by token id, "

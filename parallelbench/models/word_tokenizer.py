@@ -1,7 +1,7 @@
-"""A small tokenizer that gives each word of the tasks a token of its own.
+"""A small tokenizer with one token for each word of the tasks.
 
-Any other word is spelled in single characters, so every ASCII text can be written, and
-punctuation always stands alone.  Decoding puts the spaces back where English writes them.
+Any other word is spelled in single characters, so every ASCII text can be written; each
+punctuation mark is a token.  Decoding restores spaces as in English text.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable
 from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 MASK = "<|mask|>"
 END = "<|endoftext|>"
@@ -26,7 +30,7 @@ _CHAT_TEMPLATE = (
 )
 
 _CONTINUED = "##"
-# Where decoding joins what encoding took apart.
+# Characters without a space before or after them.
 _NO_SPACE_BEFORE = ",.:;?!)]}'\n-"
 _NO_SPACE_AFTER = "([{'\n-"
 
@@ -36,16 +40,12 @@ def word_tokenizer(words: Iterable[str], *, last_message: bool = False) -> Any:
 
     Args:
         words: Words of letters or digits; their order does not matter.
-        last_message: Whether its chat template leaves out all messages but the last.
+        last_message: True for a chat template that renders only the last message.
 
     Returns:
         A ``PreTrainedTokenizerFast`` with a mask token, an end-of-text token and a chat
         template.
     """
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     shown = "messages[-1:]" if last_message else "messages"
     vocabulary = {token: index for index, token in enumerate(_tokens(words))}
     tokenizer = tokenizers.Tokenizer(

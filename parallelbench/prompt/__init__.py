@@ -1,4 +1,4 @@
-"""Sample -> token ids and a canvas: the codec of a model, chat templates, thinking."""
+"""Sample -> prompt: token ids and a masked canvas, with the codec of a model."""
 
 from parallelbench.prompt.canvas import Prompt, build_prompt, lay_out
 from parallelbench.prompt.codec import PLAIN_CHAT_TEMPLATE, Codec

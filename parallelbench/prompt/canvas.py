@@ -1,9 +1,9 @@
-"""Sample -> token ids and a canvas: the one place where text and tokens meet.
+"""Sample -> token ids and a canvas.
 
-A canvas is the row of positions that a decoder fills.  In the free form it is all masked,
-and an answer on it is followed by end-of-text to its last position.  In the infilling form
-it is one right answer with only the open spans masked, so every right answer must take
-the same number of tokens and agree on all the others.
+A canvas is the sequence of positions that a decoder fills.  In the free form all positions are
+masked, and the rest of the canvas after an answer is end-of-text.  In the infilling form it is
+one right answer with only the open spans masked, so all right answers must have the same number
+of tokens and agree outside of these spans.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from parallelbench.task import Answers, Sample, Task
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One sample as one model reads it.
+    """One sample as token ids of one model.
 
     Attributes:
-        task: The task that drew the sample.
-        sample: The sample.
-        codec: How the model reads and writes text.
-        text: The rendered chat.
-        ids: Its token ids.
-        canvas: The canvas at the start: mask ids where the decoder writes.
+        task: Task that drew the sample.
+        sample: Sample that is rendered.
+        codec: Codec of the model.
+        text: Rendered chat.
+        ids: Token ids of the rendered chat.
+        canvas: Initial canvas, with mask ids where the decoder writes.
     """
 
     task: Task
@@ -61,23 +61,23 @@ class Prompt:
 
     @cached_property
     def answers(self) -> Answers:
-        """The law of the sample's right answers, if they are no more than the default limit."""
+        """The answer distribution of the sample, within the default limit."""
         return self.task.answers(self.sample)
 
     def read(self, ids: Sequence[int]) -> str:
-        """Return the answer that a canvas with ``ids`` holds."""
-        # An infilled canvas begins with a part of the answer, whatever the prompt opened.
+        """Return the answer on a canvas with ``ids``."""
+        # An infilled canvas begins with a part of the answer, even after an opening mark.
         begins_within = self.sample.open_spans is None and opens_thinking(self.text)
         return self.codec.decode(ids, thinking=begins_within)
 
 
 def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
-    """Return ``sample`` as token ids and a canvas.
+    """Render ``sample`` as token ids and a canvas.
 
     Raises:
-        CanvasError: The reference does not fit the canvas, the tokenizer cannot write it,
-            or nothing is left to write.
-        ChatTemplateError: The chat template cannot write the sample's messages.
+        CanvasError: The reference does not fit the canvas or the tokenizer, or no position is
+            open.
+        ChatTemplateError: The chat template cannot render the sample's messages.
     """
     try:
         text = codec.render(sample.messages)
@@ -103,18 +103,18 @@ def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
 
 
 def lay_out(prompt: Prompt, answers: Answers) -> Int[Tensor, "answers length"]:
-    """Return the canvas of every right answer, as token ids; not to be changed in place.
+    """Return the canvas of every right answer, as token ids; do not modify it in place.
 
     Raises:
-        CanvasError: An answer does not fit the canvas, or the tokenizer cannot write it.
+        CanvasError: An answer does not fit the canvas or the tokenizer.
     """
     infilling = prompt.sample.open_spans is not None
-    layout = _Layout(prompt.codec, prompt.task.name, tuple(prompt.canvas.tolist()), infilling)
+    layout = _CanvasForm(prompt.codec, prompt.task.name, tuple(prompt.canvas.tolist()), infilling)
     return _laid_out(layout, answers)
 
 
-class _Layout(NamedTuple):
-    """What decides how answers become canvases."""
+class _CanvasForm(NamedTuple):
+    """Everything that determines the canvases of answers."""
 
     codec: Codec
     task: str
@@ -122,9 +122,9 @@ class _Layout(NamedTuple):
     infilling: bool
 
 
-# The ideal model, its oracles and the bounds all ask for the same rows.
+# The ideal model, its oracles and the bounds request the same rows.
 @lru_cache(maxsize=64)
-def _laid_out(layout: _Layout, answers: Answers) -> Int[Tensor, "answers length"]:
+def _laid_out(layout: _CanvasForm, answers: Answers) -> Int[Tensor, "answers length"]:
     codec, length = layout.codec, len(layout.canvas)
     encoded = codec.encode(answers.texts)
     codec.check_round_trip(answers.texts, encoded)
@@ -144,7 +144,7 @@ def _laid_out(layout: _Layout, answers: Answers) -> Int[Tensor, "answers length"
     clash = ((rows != canvas) & (canvas != codec.mask_id)).any(dim=1).nonzero()
     if len(clash):
         raise CanvasError(
-            f"{layout.task} in the infilling form cannot hold the right answer "
+            f"{layout.task} in the infilling form cannot contain the right answer "
             f"{answers.texts[int(clash[0])]!r}: its tokens differ from the pre-filled ones; "
             "use form=free with this tokenizer"
         )
@@ -153,7 +153,7 @@ def _laid_out(layout: _Layout, answers: Answers) -> Int[Tensor, "answers length"
 
 def _free_canvas(task: Task, sample: Sample, codec: Codec) -> list[int]:
     (ids,) = codec.encode([sample.reference])
-    if task.law_known:  # else a shorter answer may be as right
+    if task.law_known:  # otherwise a shorter answer may be right too
         _check_length(task.name, sample.reference, len(ids), task.canvas_length)
     return [codec.mask_id] * task.canvas_length
 
@@ -169,7 +169,7 @@ def _infilling_canvas(
         for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
     ]
     if codec.mask_id not in canvas:
-        raise CanvasError(f"nothing is left to write on the canvas of {_shortened(reference)!r}")
+        raise CanvasError(f"no position is open on the canvas of {_shortened(reference)!r}")
     return canvas
 
 

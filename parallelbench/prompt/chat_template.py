@@ -1,8 +1,8 @@
-"""Chat template and messages -> the text of a prompt, equal on any day and in any process.
+"""Chat template and messages -> the text of a prompt, reproducible on any day and machine.
 
-transformers compiles a template in its sandbox.  A template that asks for the time, or draws
-at random, would give one run two prompts and no verifier the same one: it is told one fixed
-date, and may not draw.
+transformers compiles templates in a sandbox.  The prompts of a template that uses the current
+time or random numbers could not be reproduced: it gets a fixed date, and random numbers are
+refused.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any, Final, NoReturn
 from parallelbench.errors import ChatTemplateError
 from parallelbench.task import Message
 
-#: The date and time that ``strftime_now`` writes.  It is part of what prompts, records and
-#: entries mean, so it never changes.
+#: Date and time of ``strftime_now``.  Prompts, records and entries depend on it, so it never
+#: changes.
 TEMPLATE_DATE: Final = datetime(2026, 1, 1)  # noqa: DTZ001  a template asks for no time zone
 
 
 def asks_for_date(template: str) -> bool:
-    """Return whether a template asks for today's date."""
+    """Return True if a template asks for today's date."""
     return "strftime_now" in template
 
 
 def render_chat(template: str, messages: Sequence[Message], variables: Mapping[str, Any]) -> str:
-    """Return the chat as ``template`` writes it, up to where the reply begins.
+    """Render a chat up to the start of the reply.
 
     Args:
-        template: Jinja source.
-        messages: The chat.
-        variables: What the template may name besides: special tokens, flags.
+        template: Jinja source of the template.
+        messages: Messages of the chat.
+        variables: Further variables of the template: special tokens, flags.
 
     Raises:
-        ChatTemplateError: The template has an error, refuses the chat in words of its own, or
-            draws at random.
+        ChatTemplateError: The template has an error, raises one of its own, or uses random
+            numbers.
     """
     chat = [{"role": message.role, "content": message.content} for message in messages]
     try:
@@ -47,18 +47,18 @@ def render_chat(template: str, messages: Sequence[Message], variables: Mapping[s
     except MemoryError:
         raise
     except Exception as error:
-        # A template is a program, and may fail in any way.
+        # A template is a program and may raise anything.
         roles = ", ".join(message.role for message in messages[:8])
         more = "" if len(messages) <= 8 else f" and {len(messages) - 8} more"
         raise ChatTemplateError(
-            f"the chat template cannot write a chat of {roles}{more}: {type(error).__name__}: "
+            f"the chat template cannot render a chat of {roles}{more}: {type(error).__name__}: "
             f"{' '.join(str(error).split())}"
         ) from error
 
 
 @lru_cache(maxsize=32)
 def _compiled(source: str) -> Any:
-    # Variables cannot replace what a template calls: transformers turns them into plain data.
+    # Variables cannot override functions of the template: transformers makes them plain data.
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     environment = _compile_jinja_template(source).environment.overlay()
@@ -76,4 +76,4 @@ def _strftime_now(form: str) -> str:
 
 
 def _refuse_to_draw(*_: object, **__: object) -> NoReturn:
-    raise ValueError("it draws at random, and every run must give the same prompts")
+    raise ValueError("it uses random numbers, but every run must give the same prompts")

@@ -15,7 +15,7 @@ from parallelbench.prompt.chat_template import TEMPLATE_DATE, asks_for_date, ren
 from parallelbench.prompt.thinking import MARKS, answer_of
 from parallelbench.task import Message
 
-#: For a tokenizer that brings no chat template, where the model does not read the prompt.
+#: Chat template for tokenizers without one, if the model does not read the prompt.
 PLAIN_CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -24,16 +24,16 @@ PLAIN_CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """How a model reads and writes text.
+    """The tokenizer, special ids and chat template of a model.
 
     Attributes:
-        tokenizer: A Hugging Face fast tokenizer.
-        mask_id: The id of an open position; may lie beyond the tokenizer.
-        end_id: The id of end-of-text, which also fills the canvas behind an answer.
-        chat_template: A Jinja template; None takes the tokenizer's own.
-        template_arguments: What the template is told beside the messages, such as whether
-            the model may think aloud.
-        stop_ids: Further ids that end a reply, such as the end of a chat turn.
+        tokenizer: Hugging Face fast tokenizer.
+        mask_id: Token id of open positions; may be outside of the tokenizer.
+        end_id: Token id of end-of-text, which also fills the canvas after an answer.
+        chat_template: Jinja template; None is the tokenizer's own.
+        template_arguments: Variables of the template in addition to the messages, such as
+            ``enable_thinking``.
+        stop_ids: Further token ids that end a reply, such as the end of a chat turn.
     """
 
     tokenizer: Any
@@ -44,8 +44,8 @@ class Codec:
     stop_ids: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        # Saved state that would cut, pad or vary a text in silence.  It is dropped before the
-        # digest is taken: a tokenizer is the same with such state and without.
+        # Saved state would silently truncate, pad or vary texts.  It is removed before the digest
+        # is computed, so that it does not affect the digest.
         backend = self.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
@@ -55,13 +55,13 @@ class Codec:
 
     @cached_property
     def size(self) -> int:
-        """One more than the tokenizer's highest id; ids from here on are never written."""
-        # Not its number of entries: published tokenizers leave ids out.
+        """The tokenizer's highest id plus one; higher ids are never written."""
+        # Not its number of entries: published tokenizers skip ids.
         return 1 + max(map(int, self.tokenizer.get_vocab().values()))
 
     @cached_property
     def unwritable(self) -> list[int]:
-        """The ids below :attr:`size` that stand for nothing: the mask, and ids left out."""
+        """The ids below :attr:`size` that are not text: the mask and skipped ids."""
         known = set(self.tokenizer.get_vocab().values()) - {self.mask_id}
         return [token for token in range(self.size) if token not in known]
 
@@ -82,27 +82,27 @@ class Codec:
 
     @cached_property
     def tokenizer_digest(self) -> str:
-        """SHA-256 of the tokenizer alone: equal ids stand for equal texts."""
+        """SHA-256 of the tokenizer alone: with equal digests, equal ids are equal texts."""
         return hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Return the chat as the model reads it, up to where its reply begins.
+        """Render a chat up to the start of the reply.
 
         Raises:
-            ChatTemplateError: There is no template, or it cannot write these messages.
+            ChatTemplateError: There is no template, or it cannot render these messages.
         """
         variables = {**self.tokenizer.special_tokens_map, **self.template_arguments}
         return render_chat(self.template, messages, variables)
 
     @cached_property
     def template_date(self) -> str | None:
-        """The date that the chat template is told as today's; None if it asks for none."""
+        """The date that the chat template gets as today's; None if it asks for none."""
         asks = asks_for_date(self.template)
         return TEMPLATE_DATE.date().isoformat() if asks else None
 
     @cached_property
     def template(self) -> str:
-        """The chat template that is rendered, as Jinja source.
+        """The Jinja source of the chat template.
 
         Raises:
             ChatTemplateError: There is none.
@@ -110,28 +110,28 @@ class Codec:
         try:
             return str(self.tokenizer.get_chat_template(self.chat_template))
         except ValueError as error:
-            # None at all, or several under names of their own and none of them the default.
+            # There is none, or several with other names than the default.
             raise ChatTemplateError(
-                f"the tokenizer has no chat template to take: {' '.join(str(error).split())}"
+                f"the tokenizer has no default chat template: {' '.join(str(error).split())}"
             ) from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, without special tokens."""
-        # The tokenizer's own batch call: the wrapper around it costs more than it does.
+        # The backend's batch call: the wrapper around it takes longer than the call itself.
         encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(
             list(texts), add_special_tokens=False
         )
         return [encoding.ids for encoding in encoded]
 
     def decode(self, ids: Sequence[int], *, thinking: bool = False) -> str:
-        """Return the answer that ``ids`` write: their text up to the first end-of-text.
+        """Decode the answer on a canvas: its text up to the first end-of-text.
 
-        Special tokens are left out, and so is the thinking before the answer; thinking that
-        has no end leaves nothing.
+        Special tokens and the thinking before the answer are removed; the result is empty if
+        the thinking does not end.
 
         Args:
-            ids: Of a canvas.
-            thinking: Whether the canvas begins within a block of thinking that the prompt
+            ids: Token ids of a canvas.
+            thinking: True if the canvas begins within a block of thinking that the prompt
                 opened.
         """
         written = self.before_end(ids)
@@ -139,7 +139,7 @@ class Codec:
         text = str(self.tokenizer.decode(readable, skip_special_tokens=True))
         if not self._special_marks:
             return answer_of(text, opened=thinking) or ""
-        # Without its special tokens the text would not show where the thinking ends.
+        # The end of the thinking may be a special token, which ``text`` does not contain.
         whole = str(self.tokenizer.decode(readable, skip_special_tokens=False))
         answer = answer_of(whole, opened=thinking)
         if answer == whole:
@@ -150,18 +150,18 @@ class Codec:
 
     @cached_property
     def _special_marks(self) -> bool:
-        """Whether a mark of thinking holds a special token."""
+        """True if a mark of thinking contains a special token."""
         special = set(self.tokenizer.all_special_tokens)
         return any(token in mark for token in special for pair in MARKS for mark in pair)
 
     def before_end(self, ids: Sequence[int]) -> list[int]:
-        """Return what of ``ids`` stands before the first that ends a reply."""
+        """Return the ids before the first one that ends a reply."""
         return list(itertools.takewhile(lambda token: token not in self.ends, ids))
 
     def check_round_trip(self, texts: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
-        """Refuse texts that this tokenizer would not write back as they are.
+        """Refuse texts that encoding and decoding would change.
 
-        Of many texts, some hundred, evenly spread, are tried.
+        Of many texts, about a hundred, evenly spaced, are checked.
 
         Raises:
             CanvasError: Decoding the ids of a text gives another text.
@@ -174,5 +174,5 @@ class Codec:
             if back.strip() != text.strip():
                 raise CanvasError(
                     f"the tokenizer turns the answer {text!r} into {back!r}; "
-                    "choose a tokenizer that writes it back unchanged"
+                    "choose a tokenizer that reproduces it"
                 )

@@ -1,7 +1,7 @@
-"""Thinking aloud: the text that a model writes before its answer, and that is not part of it.
+"""Thinking: text that a model writes before its answer and that is not part of it.
 
-Servers that do not separate the two send both as one text; checkpoints write both onto one
-canvas.  A block that was opened and never closed leaves no answer.
+Servers that do not separate the two return both as one text; checkpoints write both onto one
+canvas.  If a block of thinking is not closed, there is no answer.
 
 Source: the chat templates and model cards of the models that are named with each pair of marks,
 and the documentation of the reasoning parsers of vLLM (docs.vllm.ai) for the same models.
@@ -26,22 +26,21 @@ MARKS: Final = (
     ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),  # gpt-oss
 )
 
-#: Blocks of thinking behind each other in which an answer is looked for, each a look at the whole
-#: reply.
+#: Maximum number of successive blocks of thinking; each takes one pass over the reply.
 MOST_BLOCKS: Final = 64
 
 
 def answer_of(text: str, *, opened: bool = False) -> str | None:
-    """Return the answer in ``text``: what follows the thinking at its start.
+    """Return the answer in ``text``: the part after the thinking at its start.
 
     Args:
-        text: A whole reply.
-        opened: Whether the prompt ends in an opening mark, so that the reply begins within a
-            block.  A closing mark without an opening one shows the same.
+        text: Complete reply.
+        opened: True if the prompt ends in an opening mark, so that the reply begins within a
+            block.  A closing mark without an opening one implies the same.
 
     Returns:
-        ``text`` itself if it does not begin with thinking; None if the thinking has no end, or
-        fills :data:`MOST_BLOCKS` blocks.
+        ``text`` itself if it does not begin with thinking; None if the thinking does not end,
+        or has :data:`MOST_BLOCKS` blocks.
 
     Example:
         >>> answer_of("<think>Four cities.</think> New York")
@@ -65,5 +64,5 @@ def answer_of(text: str, *, opened: bool = False) -> str | None:
 
 
 def opens_thinking(prompt: str) -> bool:
-    """Return whether a rendered prompt ends in an opening mark."""
+    """Return True if a rendered prompt ends in an opening mark."""
     return prompt.rstrip().endswith(tuple(opening for opening, _ in MARKS))

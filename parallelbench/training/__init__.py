@@ -19,7 +19,7 @@ __all__ = ["AdamW", "Base", "Muon", "Plan", "Scratch", "TrainingProgress", "trai
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used: torch takes seconds that `parallelbench --help` need not pay.
+    # Imported on first use: `parallelbench --help` must not wait for torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "trainer" if name in {"TrainingProgress", "train"} else "plan"

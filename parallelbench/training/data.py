@@ -1,8 +1,8 @@
-"""Fresh samples at every step, drawn by the tasks themselves.
+"""Training samples: every step draws new ones from the tasks.
 
-The generator of a sample is seeded by the text ``train/SEED/TASK/NUMBER``.  An evaluation
-seeds its own by ``SEED/TASK/INDEX`` with a whole number in front, so no seed whatever makes
-the two the same, and no sample is drawn twice but by chance.
+The generator of a sample is seeded with the text ``train/SEED/TASK/NUMBER``.  An evaluation
+seeds its generators with ``SEED/TASK/INDEX``, where SEED is a whole number, so the two never
+coincide; a sample recurs only by chance.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from parallelbench.prompt import Codec, build_prompt, lay_out
 from parallelbench.task import Answers, Sample, Task
 from parallelbench.training.plan import Plan
 
-#: Samples of each task that are looked at before the first step.
-_LOOKED_AT = 64
-#: Samples whose right answers are counted; a waiting line has four lengths in turn.
-_COUNTED = 16
+#: Samples of each task that are checked before the first step.
+_CHECKED = 64
+#: Samples whose right answers are counted; waiting lines cycle through four lengths.
+_FLOOR_SAMPLES = 16
 _MOST_ANSWERS = 5_000
 
-# What stands between other letters or digits is no word of its own.
+# Letters next to other letters or digits are not a word.
 _WORD = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2,}(?![A-Za-z0-9])")
 
 
 class Example(NamedTuple):
-    """What a network is shown of one sample.
+    """One training sample as token ids.
 
     Attributes:
-        task: The place of its task in the plan.
+        task: Index of its task in the plan.
         prompt: Token ids of the rendered chat.
-        answer: The canvas with a right answer on it.
-        open: True where a decoder would write.
+        answer: Canvas filled with a right answer.
+        open: True at positions that a decoder would write.
     """
 
     task: int
@@ -51,21 +51,21 @@ class Example(NamedTuple):
 
 def training_rng(seed: int, name: str, number: int) -> random.Random:
     """Return the generator of one training sample."""
-    return random.Random(f"train/{seed}/{name}/{number}")  # noqa: S311  not for secrets
+    return random.Random(f"train/{seed}/{name}/{number}")
 
 
-def looking_rng(seed: int, name: str, number: int) -> random.Random:
-    """Return the generator of one sample that is only looked at before the first step."""
-    return random.Random(f"look/{seed}/{name}/{number}")  # noqa: S311  not for secrets
+def checking_rng(seed: int, name: str, number: int) -> random.Random:
+    """Return the generator of one sample that is checked before the first step."""
+    return random.Random(f"look/{seed}/{name}/{number}")
 
 
 def examples(plan: Plan, codec: Codec, step: int) -> list[Example]:
     """Return the batch of one step, which depends on nothing but the plan and ``step``.
 
     Args:
-        plan: Says which tasks, how often, and the seed.
-        codec: How the network reads and writes text.
-        step: Counted from 0.
+        plan: Plan with tasks, their shares and the seed.
+        codec: Codec of the network.
+        step: Number of the step, from 0.
 
     Raises:
         CanvasError: An answer does not fit its canvas.
@@ -80,14 +80,13 @@ def examples(plan: Plan, codec: Codec, step: int) -> list[Example]:
 
 
 def make_example(place: int, task: Task, sample: Sample, codec: Codec) -> Example:
-    """Return what a network is shown of ``sample``.
+    """Return the training example of ``sample``.
 
-    A sample's reference is a right answer drawn at random; in the free form it is followed
-    by end-of-text to the end of the canvas, as the law of right answers has it.
+    A sample's reference is a right answer drawn at random; in the free form the rest of the
+    canvas is end-of-text, as in the answer distribution.
 
     Raises:
-        CanvasError: The reference does not fit the canvas, the tokenizer cannot write it, or
-            there is none.
+        CanvasError: The sample has no reference, or it does not fit the canvas or the tokenizer.
     """
     if not sample.reference:
         raise CanvasError(f"{task.name}: {sample.id} has no right answer to train on")
@@ -97,12 +96,12 @@ def make_example(place: int, task: Task, sample: Sample, codec: Codec) -> Exampl
 
 
 def tasks_of_step(plan: Plan, step: int) -> list[int]:
-    """Return the place of each sample's task, in random order.
+    """Return the index of each sample's task, in random order.
 
-    Each task has its share of every batch up to one sample (systematic sampling), and in
-    the mean exactly.
+    Each task has its share of every batch up to one sample (systematic sampling), and exactly
+    its share in the mean.
     """
-    rng = random.Random(f"train-tasks/{plan.seed}/{step}")  # noqa: S311  not for secrets
+    rng = random.Random(f"train-tasks/{plan.seed}/{step}")
     limits = list(accumulate(plan.shares))
     offset, count = rng.random(), plan.batch_size
     last = len(limits) - 1
@@ -112,21 +111,21 @@ def tasks_of_step(plan: Plan, step: int) -> list[int]:
 
 
 def words_of(tasks: Sequence[Task], seed: int) -> list[str]:
-    """Return what a tokenizer for ``tasks`` gives one token each, in alphabetical order.
+    """Return the words that a tokenizer for ``tasks`` makes one token each, in order.
 
-    That is: the words that each task names, and the words of its questions.  Spelled letter
-    by letter, a question would be several times as long.
+    These are the words that each task names and the words of its questions: spelled letter by
+    letter, a question would be several times as long.
     """
     words = {word for task in tasks for word in task.words}
     for task in tasks:
-        for number in range(_LOOKED_AT):
-            sample = task.draw(looking_rng(seed, task.name, number), number)
+        for number in range(_CHECKED):
+            sample = task.draw(checking_rng(seed, task.name, number), number)
             for message in sample.messages:
                 words.update(_WORD.findall(message.content))
     return sorted(words)
 
 
-def look_over(plan: Plan, codec: Codec) -> None:
+def check_tasks(plan: Plan, codec: Codec) -> None:
     """Refuse tasks that a network with this tokenizer cannot be trained on.
 
     Raises:
@@ -135,24 +134,24 @@ def look_over(plan: Plan, codec: Codec) -> None:
     """
     for place, task in enumerate(plan.built):
         _check_words(task, codec)
-        for number in range(_LOOKED_AT):
-            sample = task.draw(looking_rng(plan.seed, task.name, number), number)
+        for number in range(_CHECKED):
+            sample = task.draw(checking_rng(plan.seed, task.name, number), number)
             make_example(place, task, sample, codec)
 
 
 def floors(plan: Plan) -> list[float | None]:
-    """Return the least loss of each task, in nats an answer; None where it is not known.
+    """Return the minimum loss of each task, in nats per answer; None where it is unknown.
 
-    That is the entropy of the law of right answers, averaged over some samples: log n for
-    n right answers that are equally likely.
+    It is the entropy of the answer distribution, averaged over some samples: log n for n
+    equally likely right answers.
     """
     return [_floor(task, plan.seed) for task in plan.built]
 
 
 def _floor(task: Task, seed: int) -> float | None:
     entropies = []
-    for number in range(_COUNTED):
-        sample = task.draw(looking_rng(seed, task.name, number), number)
+    for number in range(_FLOOR_SAMPLES):
+        sample = task.draw(checking_rng(seed, task.name, number), number)
         try:
             chances = task.answers(sample, _MOST_ANSWERS).probabilities
         except NotEnumerableError:
@@ -162,8 +161,7 @@ def _floor(task: Task, seed: int) -> float | None:
 
 
 def _check_words(task: Task, codec: Codec) -> None:
-    # Tokenizers of subwords split any name; only one that knows whole words is no good
-    # for names that it does not know.
+    # Subword tokenizers split any name; a word-level tokenizer spells unknown names.
     if type(codec.tokenizer.backend_tokenizer.model).__name__ != "WordPiece":
         return
     for word, ids in zip(task.words, codec.encode(task.words), strict=True):
@@ -171,5 +169,5 @@ def _check_words(task: Task, codec: Codec) -> None:
             raise CanvasError(
                 f"{task.name}: the checkpoint's tokenizer knows whole words, but not {word!r}, "
                 f"which it splits into {len(ids)} tokens; train on tasks that it was made for, "
-                "or begin from scratch"
+                "or from scratch"
             )

@@ -1,4 +1,4 @@
-"""The figure of a training: the loss of each task against its floor, a paper's column wide."""
+"""The figure of a training: the loss of each task and its floor, as wide as a paper's column."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from parallelbench.training.folder import TrainingFolder
 from parallelbench.training.log import LogEntry
 
-#: Of Okabe and Ito's colours, which everybody tells apart; the floor is dashed besides.
+#: Colours of Okabe and Ito, safe for colour-blind readers; the floor is also dashed.
 _LOSS, _FLOOR, _QUIET, _GRID = "#0072b2", "#d55e00", "#5d6675", "#d5dae1"
 # Inches.
 _WIDTH, _PANEL, _HEADER, _FOOTER = 3.4, 0.95, 0.5, 0.42
@@ -37,8 +37,8 @@ def write_figure(folder: TrainingFolder, entries: Sequence[LogEntry]) -> None:
     """Write ``loss.svg`` and ``loss.png``.
 
     Args:
-        folder: Of the training.
-        entries: Of its log, at least one.
+        folder: Folder of the training.
+        entries: Entries of its log, at least one.
 
     Raises:
         StorageError: They cannot be written.
@@ -46,9 +46,9 @@ def write_figure(folder: TrainingFolder, entries: Sequence[LogEntry]) -> None:
     # From matplotlib's defaults, so that a reader's own matplotlibrc changes no figure.
     with style.context(["default", _SETTINGS]):
         figure = loss_figure(entries)
-        for ending, told in (("svg", {"Date": None}), ("png", {"Software": None})):
+        for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             image = io.BytesIO()
-            figure.savefig(image, format=ending, dpi=200, facecolor="white", metadata=told)
+            figure.savefig(image, format=ending, dpi=200, facecolor="white", metadata=metadata)
             folder.write_bytes(f"loss.{ending}", image.getvalue())
 
 
@@ -77,7 +77,7 @@ def loss_figure(entries: Sequence[LogEntry]) -> Figure:
     figure.text(
         0.02,
         1 - 0.1 / height,
-        "loss (nats an answer) and its floor, dashed",
+        "loss (nats per answer) and its floor (dashed)",
         va="top",
         weight="bold",
     )
@@ -99,14 +99,14 @@ def _draw(axes: Axes, label: str, entries: Sequence[LogEntry]) -> None:
 
 
 def _folded(label: str) -> str:
-    """Return a label on lines that a panel has room for."""
+    """Return a label broken into lines that fit a panel."""
     pieces = label.replace("/", "/\n", 1).replace(":", ":\n", 1).split("\n")
     return "\n".join(piece if len(piece) <= 20 else f"{piece[:19]}…" for piece in pieces)
 
 
 def _share(axes: Axes, entries: Sequence[LogEntry]) -> None:
     most = max(each.loss for entry in entries for each in entry.tasks.values())
-    # In the line up to 1 nat, in the logarithm above.
+    # Linear up to 1 nat, logarithmic above.
     axes.set_yscale("symlog", linthresh=1, linscale=0.6)
     axes.set_ylim(0, max(2.0, 1.3 * most))
     axes.set_yticks([tick for tick in (0, 1, 3, 10, 30, 100, 300) if tick <= max(2, 1.3 * most)])

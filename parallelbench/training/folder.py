@@ -1,8 +1,8 @@
-"""The folder of a training: the checkpoint that grows in it, and what goes on from there.
+"""The folder of a training: its checkpoint, log and state.
 
-Beside the checkpoint, ``training.json`` says what the training is, ``log.jsonl`` and the
-figure ``loss`` how it went, and ``training_state.pt`` holds what the same command goes on
-from, until the last step is done.  Every file is replaced whole or not at all.
+In addition to the checkpoint, ``training.json`` holds the plan, ``log.jsonl`` and the figure
+``loss`` show the losses, and ``training_state.pt`` holds the state from which the same command
+continues, until the last step.  Every file is replaced atomically.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from parallelbench.errors import CheckpointError, RunFileError, StorageError
@@ -28,38 +30,38 @@ _STATE = "training_state.pt"
 
 @dataclass(frozen=True)
 class TrainingFolder:
-    """Where a training is kept.
+    """The folder of a training.
 
     Attributes:
-        path: Of the folder.
+        path: Path of the folder.
     """
 
     path: Path
 
     def begin(self, plan: Mapping[str, Any]) -> None:
-        """Make the folder ready for ``plan``, new or to be continued.
+        """Prepare the folder for ``plan``, new or continued.
 
         Raises:
-            RunFileError: It holds another training; the message tells the difference.
-            StorageError: It cannot be made, or holds something else.
+            RunFileError: It contains another training; the message names the difference.
+            StorageError: It cannot be created, or contains something else.
         """
         with self.storage():
             self.path.mkdir(parents=True, exist_ok=True)
-            # A training that was killed as it began may have left a half-written file.
+            # A training that was killed at the start may have left a partial file.
             others = [each for each in self.path.iterdir() if not each.name.startswith(".")]
         record = self.record()
         if record:
             self._refuse_another(record.get("plan", {}), plan)
             return
         if others:
-            raise occupied(self.path, " and holds no training", flag="")
+            raise occupied(self.path, " and contains no training", flag="")
         self.write_json(_TRAINING, {"plan": plan})
 
     def record(self) -> dict[str, Any]:
-        """Return what ``training.json`` holds; nothing, if there is none.
+        """Return the content of ``training.json``; empty if there is none.
 
         Raises:
-            RunFileError: It is no JSON object.
+            RunFileError: It is not a JSON object.
         """
         file = self.path / _TRAINING
         with self.storage():
@@ -67,19 +69,19 @@ class TrainingFolder:
                 return {}
             text = regular_bytes(file)
         try:
-            found = json_of(text)
+            content = json_of(text)
         except ValueError as error:
-            raise RunFileError(f"{file} was altered: it is no JSON any more: {error}") from error
-        if not isinstance(found, dict):
-            raise RunFileError(f"{file} was altered: it holds no JSON object")
-        return found
+            raise RunFileError(f"{file} was altered: it is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise RunFileError(f"{file} was altered: it is not a JSON object")
+        return content
 
-    def note(self, **facts: Any) -> None:
-        """Add ``facts`` to ``training.json``, in the place of those of the same name."""
-        self.write_json(_TRAINING, {**self.record(), **facts})
+    def note(self, **fields: Any) -> None:
+        """Add ``fields`` to ``training.json``; they replace fields of the same name."""
+        self.write_json(_TRAINING, {**self.record(), **fields})
 
     def state(self) -> dict[str, Any] | None:
-        """Return what the training goes on from; None if nothing was saved.
+        """Return the saved state of the training; None if nothing was saved.
 
         Raises:
             CheckpointError: It is damaged.
@@ -88,28 +90,28 @@ class TrainingFolder:
         if not file.exists():
             return None
         try:
-            held: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
-            # What is damaged may be read as anything, and fail in any way.
+            # A damaged file may raise anything.
             first = str(error).partition("\n")[0]
             raise CheckpointError(
-                f"{file} is damaged, so the training cannot go on from there: {first}; delete it "
-                "to begin anew"
+                f"{file} is damaged, so the training cannot continue from it: {first}; delete it "
+                "to start again"
             ) from error
-        return held
+        return state
 
     def write_state(self, state: Mapping[str, Any]) -> None:
-        """Write what the training goes on from."""
+        """Write the state from which the training continues."""
         with self.replacing(_STATE) as temporary:
             torch.save(dict(state), temporary)
 
     def drop_state(self) -> None:
-        """Delete it: nothing is left to do."""
+        """Delete the saved state of a complete training."""
         with self.storage():
             (self.path / _STATE).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a file of JSON."""
+        """Write a JSON file."""
         self.write_bytes(name, (json.dumps(content, indent=1) + "\n").encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
@@ -118,16 +120,14 @@ class TrainingFolder:
             temporary.write_bytes(content)
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write a file of safetensors."""
-        from safetensors.torch import save_file
-
+        """Write a safetensors file."""
         held = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
         with self.replacing(name) as temporary:
             save_file(held, temporary, metadata={"format": "pt"})
 
     @contextmanager
     def replacing(self, name: str) -> Iterator[Path]:
-        """Hand out a file that takes the place of ``name`` once it is written.
+        """Yield a temporary file that replaces ``name`` once it is written.
 
         Raises:
             StorageError: It cannot be written.
@@ -138,7 +138,7 @@ class TrainingFolder:
                 temporary.touch()
                 mode = temporary.stat().st_mode
                 yield temporary
-                temporary.chmod(mode)  # safetensors keeps its files to their owner
+                temporary.chmod(mode)  # safetensors makes its files private
                 temporary.replace(self.path / name)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -146,22 +146,20 @@ class TrainingFolder:
 
     @contextmanager
     def storage(self) -> Iterator[None]:
-        """Turn a fault of the file system into a sentence."""
-        from safetensors import SafetensorError
-
+        """Raise errors of the file system as a :class:`StorageError`."""
         try:
             yield
-        # Both libraries have errors of their own for a disk that is full.
+        # safetensors and torch raise their own types when a disk is full.
         except (OSError, SafetensorError, RuntimeError) as error:
             raise StorageError(
-                f"{self.path} cannot be used: {error}; what was saved before is kept, so mend "
-                "that and start again"
+                f"{self.path} cannot be used: {error}; what was saved before is kept, so fix that "
+                "and start again"
             ) from error
 
     def _refuse_another(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         if before != after:
             raise RunFileError(
-                f"{self.path} holds another training: now asked for "
-                f"{'; '.join(differences(before, after))}; give another folder, or what it "
-                "began with"
+                f"{self.path} contains another training: requested "
+                f"{'; '.join(differences(before, after))}; give another folder, or the original "
+                "options"
             )

@@ -1,4 +1,4 @@
-"""How a training went: one line of JSON for every so many steps."""
+"""The log of a training: a JSON line of losses at regular intervals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LOG = "log.jsonl"
 
 
 class TaskLoss(NamedTuple):
-    """The loss of one task over the samples since the entry before.
+    """The loss of one task over the samples since the previous entry.
 
     Attributes:
-        loss: Nats an answer.
-        floor: The least that it can be in the mean; None where it is not known.
-        samples: How many the loss is the mean of.
+        loss: Mean loss, in nats per answer.
+        floor: Minimum of the expected loss; None where it is unknown.
+        samples: Number of samples.
     """
 
     loss: float
@@ -32,13 +32,13 @@ class LogEntry(NamedTuple):
     """One line of the log.
 
     Attributes:
-        step: Steps done.
-        samples: Samples seen.
-        loss: Mean over the samples since the entry before, in nats an answer.
-        tasks: The same for each task that had samples, by its label.
-        learning_rate: Of the last step.
-        gradient_norm: Of the last step, before it was clipped.
-        seconds: Of training since the beginning, breaks left out.
+        step: Number of finished steps.
+        samples: Number of samples seen.
+        loss: Mean loss over the samples since the previous entry, in nats per answer.
+        tasks: Loss of each task with samples since then, by label.
+        learning_rate: Learning rate of the last step.
+        gradient_norm: Gradient norm of the last step, before clipping.
+        seconds: Training time since the beginning, without interruptions.
     """
 
     step: int
@@ -58,12 +58,12 @@ class LogEntry(NamedTuple):
 _ENTRY = TypeAdapter(LogEntry)
 
 
-class Window:
-    """Sums up losses between two entries of the log.
+class LossWindow:
+    """Sums of losses since the previous log entry.
 
     Args:
-        labels: Of the tasks, in the plan's order.
-        floors: Of the same tasks.
+        labels: Labels of the tasks, in the plan's order.
+        floors: Minimum losses of the same tasks.
     """
 
     def __init__(self, labels: Sequence[str], floors: Sequence[float | None]) -> None:
@@ -73,20 +73,24 @@ class Window:
         self.counts = [0] * len(labels)
 
     def add(self, task: int, loss: float) -> None:
-        """Take in the loss of one sample."""
+        """Add the loss of one sample."""
         self.sums[task] += loss
         self.counts[task] += 1
 
     def state(self) -> dict[str, Any]:
-        """Return the sums, to go on from."""
+        """Return the sums as JSON values, for :meth:`restore`."""
         return {"sums": list(self.sums), "counts": list(self.counts)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from the sums that :meth:`state` returned."""
+        """Continue from the sums that :meth:`state` returned."""
         self.sums, self.counts = list(state["sums"]), list(state["counts"])
 
-    def close(self, **told: Any) -> LogEntry:
-        """Return the entry of what was summed up, and begin anew."""
+    def close(self, **fields: Any) -> LogEntry:
+        """Return the log entry of these sums, and reset them.
+
+        Args:
+            fields: The other fields of the entry.
+        """
         tasks = {
             label: TaskLoss(total / count, floor, count)
             for label, floor, total, count in zip(
@@ -95,15 +99,15 @@ class Window:
             if count
         }
         mean = sum(self.sums) / sum(self.counts)
-        self.restore(Window(self._labels, self._floors).state())
-        return LogEntry(loss=mean, tasks=tasks, **told)
+        self.restore(LossWindow(self._labels, self._floors).state())
+        return LogEntry(loss=mean, tasks=tasks, **fields)
 
 
 def read_log(folder: TrainingFolder, upto: int) -> list[LogEntry]:
-    """Return the entries up to a step; those after it will be written again.
+    """Return the entries up to a step; later ones are written again.
 
     Raises:
-        RunFileError: A line is no entry.
+        RunFileError: A line is not a log entry.
     """
     file = folder.path / _LOG
     with folder.storage():
@@ -119,8 +123,8 @@ def _entry(line: bytes, where: str) -> LogEntry:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"]))
         raise RunFileError(
-            f"{where} was altered: {ascii(place)[:80]}: {fault['msg']}; delete the file, nothing "
-            "but the figure of the losses is made of it"
+            f"{where} was altered: {ascii(place)[:80]}: {fault['msg']}; delete the file; only "
+            "the figure of the loss depends on it"
         ) from error
 
 

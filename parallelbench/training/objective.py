@@ -1,19 +1,17 @@
-r"""What is minimised: a bound on -log p(answer), in nats.
+r"""The training objective: an upper bound on -log p(answer), in nats.
 
-Of an answer with L open positions a number k of them, uniform on 1..L, is masked, which
-ones uniformly at random, and nothing else: prompt and the rest of the canvas are given.  The loss
-of the sample is
+Of the L open positions of an answer, k are masked: k is uniform on 1..L, and the k positions are
+drawn uniformly.  The prompt and the rest of the canvas are visible.  The loss of the sample is
 
     (L / k) * sum over masked positions i of -log p(token i | everything not masked).
 
-Its mean over k and the masks is the mean over all orders of writing the answer one by one
-of -log p(answer in that order), hence never below -log p(answer), and equal to it where
-the network's predictions are the conditionals of one joint law.  It is the integral over
-time of the absorbing process with its weight 1/t, with the number of masks in the place of
-time: t is k / L, and counting leaves its variance out.
+Its expectation over k and the masks is the mean of -log p(answer) over all orders of writing the
+answer token by token.  It is therefore at least -log p(answer), with equality if the predictions
+are the conditionals of one joint distribution.  It is the time integral of the absorbing process
+with weight 1/t, with t replaced by the exact share k / L of masks, which reduces its variance.
 
-A batch takes its numbers of masks from equal parts of 1..L, one from each, which makes
-their mean vary less and leaves each as it is.
+A batch stratifies k: it draws one value from each of as many equal parts of 1..L as it has
+samples, which reduces the variance of their mean without changing their distribution.
 
 Source: Nie et al., "Large Language Diffusion Models" (arXiv:2502.09992), equation 3 and, in
 this form, equation 6; Sahoo et al., MDLM (arXiv:2406.07524), equation 8, for the weight;
@@ -34,20 +32,20 @@ from torch.nn.functional import cross_entropy
 
 from parallelbench.training.data import Example
 
-#: How many times as long as the shortest the longest sequence of a batch may be.
+#: Maximum ratio of the longest to the shortest sequence of a batch.
 _MOST_PADDING = 1.4
 
 
-class Batch(NamedTuple):
+class MaskedBatch(NamedTuple):
     """Partly masked sequences of different lengths as one tensor, padded on the left.
 
     Attributes:
         ids: Token ids: the prompt, then the canvas with its masks.
-        real: True where a token stands, False where padding does.
-        positions: Counted from the first token of each sequence.
-        masked: True at the positions whose tokens are asked for.
-        targets: Those tokens, row after row.
-        weights: What the cross-entropy of each counts: its row's L / k.
+        real: True for tokens, False for padding.
+        positions: Position ids, counted from the first token of each sequence.
+        masked: True at masked positions.
+        targets: Tokens of the masked positions, row after row.
+        weights: Weight L / k of each target's cross-entropy.
     """
 
     ids: Int[Tensor, "rows width"]
@@ -57,22 +55,22 @@ class Batch(NamedTuple):
     targets: Int[Tensor, " masked"]
     weights: Float[Tensor, " masked"]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> MaskedBatch:
         """Return the batch on ``device``."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return MaskedBatch(*(tensor.to(device) for tensor in self))
 
 
 def mask_rng(seed: int, step: int) -> random.Random:
     """Return the generator of the masks of one step."""
-    return random.Random(f"train-masks/{seed}/{step}")  # noqa: S311  not for secrets
+    return random.Random(f"train-masks/{seed}/{step}")
 
 
 def draw_masks(opens: Sequence[Bool[Tensor, " _"]], rng: random.Random) -> list[Bool[Tensor, " _"]]:
-    """Return which open positions of each answer are masked.
+    """Draw the masked positions of each answer.
 
     Args:
-        opens: True at the open positions of each, at least one.
-        rng: Decides how many and which.
+        opens: True at the open positions of each answer, at least one.
+        rng: Random generator.
     """
     counts = draw_counts([int(each.sum()) for each in opens], rng)
     masks = []
@@ -85,21 +83,21 @@ def draw_masks(opens: Sequence[Bool[Tensor, " _"]], rng: random.Random) -> list[
 
 
 def draw_counts(lengths: Sequence[int], rng: random.Random) -> list[int]:
-    """Return a number from 1 to each of ``lengths``, uniform, each from another equal part."""
+    """Draw a uniform number from 1 to each of ``lengths``, stratified over the batch."""
     parts = list(range(len(lengths)))
-    rng.shuffle(parts)  # a row's part must not tell its task
+    rng.shuffle(parts)  # strata must be independent of the tasks
     offset = rng.random()
     return [
-        # Rounding may carry the last part to the end.
+        # Rounding may exceed the last part.
         min(length, 1 + int((part + offset) / len(lengths) * length))
         for part, length in zip(parts, lengths, strict=True)
     ]
 
 
-def alike(examples: Sequence[Example]) -> list[list[int]]:
-    """Return the places of ``examples`` in groups of about the same length, shortest first.
+def group_by_length(examples: Sequence[Example]) -> list[list[int]]:
+    """Return the indices of ``examples`` in groups of similar length, shortest first.
 
-    In one batch all would be padded to the longest, and padding costs what tokens cost.
+    A batch is padded to its longest sequence, and padding costs as much as tokens.
     """
     lengths = [len(each.prompt) + len(each.answer) for each in examples]
     groups: list[list[int]] = []
@@ -112,14 +110,14 @@ def alike(examples: Sequence[Example]) -> list[list[int]]:
 
 def collate(
     examples: Sequence[Example], masks: Sequence[Bool[Tensor, " _"]], mask_id: int, padding: int
-) -> Batch:
+) -> MaskedBatch:
     """Return ``examples`` with ``masks`` as one batch.
 
     Args:
-        examples: At least one.
-        masks: Of the canvas of each.
-        mask_id: What stands at masked positions.
-        padding: What stands before short sequences; nobody sees it.
+        examples: Training examples, at least one.
+        masks: Masked positions of each example's canvas.
+        mask_id: Token id at masked positions.
+        padding: Token id before short sequences; it is never attended to.
     """
     sequences = [
         torch.cat([each.prompt, each.answer.masked_fill(mask, mask_id)])
@@ -135,7 +133,7 @@ def collate(
     positions = torch.arange(width) - (width - lengths[:, None])
     counts = torch.tensor([int(mask.sum()) for mask in masks])
     opens = torch.tensor([int(each.open.sum()) for each in examples])
-    return Batch(
+    return MaskedBatch(
         ids=ids,
         real=positions >= 0,
         positions=positions.clamp(min=0),
@@ -145,17 +143,17 @@ def collate(
     )
 
 
-def losses(network: Any, batch: Batch, shift: int = 0) -> Float[Tensor, " rows"]:
-    """Return the loss of each sample, in nats an answer.
+def losses(network: Any, batch: MaskedBatch, shift: int = 0) -> Float[Tensor, " rows"]:
+    """Return the loss of each sample, in nats per answer.
 
     Args:
-        network: A causal language model of transformers that attends both ways.
-        batch: As collated, on the network's device.
-        shift: 1 if the output at a position describes the token after it.
+        network: Language model of transformers with bidirectional attention.
+        batch: Batch on the network's device.
+        shift: 1 if the output at a position predicts the next token, else 0.
     """
     hidden = network.model(
         input_ids=batch.ids,
-        # Where nothing is padded, everybody sees everybody.
+        # Without padding, every position attends to every other.
         attention_mask=None if bool(batch.real.all()) else batch.real.long(),
         position_ids=batch.positions,
         use_cache=False,

@@ -1,4 +1,4 @@
-"""From gradients to weights: the optimizers, the learning rate over time, the average."""
+"""Optimizers, learning rate schedule, and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BETAS = (0.9, 0.95)
 def make_optimizers(
     optimizer: Muon | AdamW, weights: Mapping[str, nn.Parameter]
 ) -> list[torch.optim.Optimizer]:
-    """Return the optimizers of ``weights``, each weight in one of them.
+    """Return the optimizers of ``weights``; each weight belongs to one of them.
 
-    Vectors, which scale or shift, do not decay.
+    Vectors (scales and biases) have no weight decay.
 
     Raises:
         FieldError: The installed torch has no Muon.
@@ -29,8 +29,8 @@ def make_optimizers(
         return [_adamw(optimizer, list(weights.values()))]
     if not hasattr(torch.optim, "Muon"):
         raise FieldError(
-            f"optimizer muon needs torch 2.9 or later, and this is {torch.__version__}; install "
-            "that, or say adamw"
+            f"optimizer muon needs torch 2.9 or later, and this is {torch.__version__}; upgrade "
+            "torch, or use adamw"
         )
     matrices = {name for name, each in weights.items() if each.ndim == 2 and ".layers." in name}
     rest = [each for name, each in weights.items() if name not in matrices]
@@ -44,13 +44,13 @@ def make_optimizers(
 
 
 def rate(plan: Plan, step: int) -> float:
-    """Return the share of the learning rate that a step has.
+    """Return the factor of the learning rate in a step.
 
-    It rises in a line to 1 and falls along half a cosine to ``final_rate`` at the last step.
+    It rises linearly to 1 and falls along half a cosine to ``final_rate`` at the last step.
 
     Args:
-        plan: Says over how many steps.
-        step: Counted from 0.
+        plan: Plan with the numbers of steps.
+        step: Number of the step, from 0.
 
     Source: Loshchilov and Hutter, "SGDR" (arXiv:1608.03983), equation 5, without restarts.
     """
@@ -62,21 +62,21 @@ def rate(plan: Plan, step: int) -> float:
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], learning_rate: float) -> None:
-    """Give every weight this learning rate."""
+    """Set the learning rate of every weight."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
 
 
 class Average:
-    """The exponential moving average of the weights: less noisy than the last of them.
+    """The exponential moving average of the weights, which is less noisy than their last values.
 
-    The decay of step t is min(``decay``, (1 + t) / (10 + t)), so that the random weights at
+    The decay of step t is min(``decay``, (1 + t) / (10 + t)), so that the random weights of
     the start are soon forgotten.
 
     Args:
-        weights: What is averaged, as it is at the start.
-        decay: Share of the average that a step keeps, in the long run.
+        weights: Initial weights.
+        decay: Decay per step, after the warm-up.
 
     Source: Polyak and Juditsky (1992); the warm-up is that of TensorFlow's
     ``ExponentialMovingAverage``.
@@ -89,7 +89,7 @@ class Average:
         }
 
     def update(self, weights: Mapping[str, nn.Parameter], step: int) -> None:
-        """Take in the weights after ``step``, counted from 0."""
+        """Update with the weights after ``step``, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in self.tensors.items():
             tensor.lerp_(weights[name].detach().float(), 1 - decay)

@@ -1,7 +1,7 @@
-"""What a training is: everything that decides which weights come out of it.
+"""The plan of a training: everything that determines the resulting weights.
 
-Where the weights are kept, how often, and on which device they are computed is no part of
-it.  A plan is short when people write it and complete when it is frozen, as a run file is.
+The folder, the frequency of saves and the device are not part of it.  Like a run file, a plan is
+short when written and complete when frozen.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _WARM_UP = 150
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """Begin with a random network of LLaDA's architecture, and a tokenizer of the tasks' words.
+    """Start from a random network of LLaDA's architecture, with a tokenizer of the tasks' words.
 
     Attributes:
         hidden: Width of the residual stream.
-        layers: How many.
-        heads: Of attention, in each layer.
-        feed_forward: Width between the matrices of a feed-forward part.
-        dtype: Of the weights as saved; they are trained in float32.
-        last_message: Whether the chat template shows the network nothing but the last
-            message: prompts without the examples before it are half as long.
+        layers: Number of layers.
+        heads: Number of attention heads per layer.
+        feed_forward: Inner width of the feed-forward networks.
+        dtype: Data type of the saved weights; training is in float32.
+        last_message: True for a chat template that renders only the last message: prompts
+            without examples are half as long.
 
     Raises:
         FieldError: A size below 1, or heads that do not divide ``hidden`` into even widths.
@@ -58,15 +58,15 @@ class Scratch:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """Begin with a masked checkpoint.
+    """Start from a masked checkpoint.
 
     Attributes:
-        model: As a run takes it: ``hf:PATH``, with fields such as ``dtype`` behind it.
-        lora: Rank of the LoRA adapter that is trained; None trains every weight.
+        model: Model setting of the form ``hf:PATH``, with fields such as ``dtype``.
+        lora: Rank of a LoRA adapter to train; None trains all weights.
 
     Raises:
-        FieldError: A model that is no ``hf:`` checkpoint, a rank below 1, or a field that
-            has no meaning in a training.
+        FieldError: A model other than an ``hf:`` checkpoint, a rank below 1, or a field that
+            does not apply to training.
     """
 
     model: str
@@ -79,17 +79,17 @@ class Base:
 
     @cached_property
     def named(self) -> Mapping[str, Any]:
-        """Every field of the model."""
+        """All fields of the model setting, by name."""
         load_plugins()
         (setting, *others) = parse_settings(self.model, MODELS)
         if setting.name != "hf" or others:
             raise FieldError(
-                f"training begins with one checkpoint, hf:PATH, and not with {self.model!r}"
+                f"training starts from one checkpoint, hf:PATH, not from {self.model!r}"
             )
         default = {each.name: each.default for each in fields(MODELS["hf"])}
         for name in ("cache", "block_length", "compile"):
             if setting.fields[name] != default[name]:
-                raise FieldError(f"{self.model!r}: {name} has no meaning in a training")
+                raise FieldError(f"{self.model!r}: {name} does not apply to training")
         if self.lora is not None and setting.fields["peft"] is not None:
             raise FieldError(
                 f"{self.model!r}: one adapter cannot be trained on top of another; leave lora or "
@@ -103,12 +103,12 @@ class Muon:
     """Orthogonalised momentum for the matrices of the layers, AdamW for all other weights.
 
     Attributes:
-        learning_rate: At its peak, of both.
-        weight_decay: Share of a weight that a step at learning rate 1 would take away.
+        learning_rate: Peak learning rate of both optimizers.
+        weight_decay: Share of a weight that a step at learning rate 1 would subtract.
 
     Source: Jordan, "Muon: An optimizer for hidden layers in neural networks" (2024); Liu et
     al., "Muon is Scalable for LLM Training" (arXiv:2502.16982), section 2.2, for the scale
-    of its steps, which are as long as AdamW's.
+    of its updates, which matches AdamW's.
     """
 
     learning_rate: float = 2.5e-3
@@ -123,8 +123,8 @@ class AdamW:
     """Adam with decoupled weight decay, for all weights.
 
     Attributes:
-        learning_rate: At its peak.
-        weight_decay: Share of a weight that a step at learning rate 1 would take away.
+        learning_rate: Peak learning rate.
+        weight_decay: Share of a weight that a step at learning rate 1 would subtract.
 
     Source: Loshchilov and Hutter (arXiv:1711.05101).
     """
@@ -141,26 +141,25 @@ class Plan:
     """A training, complete: every task exists and every number has an allowed value.
 
     Attributes:
-        tasks: Names, globs and grids, as a run takes them.
-        weights: How often a task is drawn, relative to the others, by a name or glob, which
-            stands for every setting of those tasks, or by a setting such as
-            ``choices/city:options=3``; 1 where nothing fits, the last where several do.
-        steps: Of the optimizer.
+        tasks: Task settings: names, globs and grids, as in a run file.
+        weights: Relative frequency of tasks: by name or glob, for every setting of those tasks,
+            or by a setting such as ``choices/city:options=3``.  A task without a match has 1;
+            the last of several matches applies.
+        steps: Number of optimizer steps.
         batch_size: Samples per step.
-        seed: Of the samples, the masks and the random weights.
-        start: What it begins with.
-        optimizer: How a gradient becomes a step.
-        warm_up: Steps over which the learning rate rises; None takes 150, or a tenth of the
-            steps where that is less.
-        final_rate: Share of the learning rate that is left at the last step.
-        clip: Greatest norm of a gradient.
+        seed: Random seed of samples, masks and initial weights.
+        start: Network that the training starts from.
+        optimizer: Optimizer with its learning rate and weight decay.
+        warm_up: Steps of linear warm-up; None is 150, or a tenth of all steps if that is less.
+        final_rate: Share of the peak learning rate at the last step.
+        clip: Maximum norm of a gradient.
         average: Decay of the moving average of the weights, which is what is saved.
-        precision: In which products are computed; weights are always stepped in float32
-            when all of them are trained.
+        precision: Precision of matrix products; if all weights are trained, they are updated
+            in float32.
 
     Raises:
         UnknownNameError: No such task, or a task has no such field.
-        FieldError: A value is out of range, or a weight fits no task.
+        FieldError: A value is out of range, or a weight matches no task.
 
     Example:
         >>> Plan(tasks="choices/*", weights={"choices/city": 3.0}, steps=100).warm_up_steps
@@ -193,31 +192,31 @@ class Plan:
 
     @cached_property
     def settings(self) -> tuple[Setting, ...]:
-        """The tasks asked for, each once, globs and grids expanded."""
+        """The task settings, each once, with globs and grids expanded."""
         load_plugins()
-        asked = [self.tasks] if isinstance(self.tasks, str) else self.tasks
-        texts = [text for each in asked for text in split_settings(each)]
-        found = [setting for text in texts for setting in parse_settings(text, TASKS)]
-        if not found:
+        requests = [self.tasks] if isinstance(self.tasks, str) else self.tasks
+        texts = [text for each in requests for text in split_settings(each)]
+        settings = [setting for text in texts for setting in parse_settings(text, TASKS)]
+        if not settings:
             raise FieldError("a training needs at least one task, got none")
-        return tuple({setting.key: setting for setting in found}.values())
+        return tuple({setting.key: setting for setting in settings}.values())
 
     @cached_property
     def built(self) -> tuple[Task, ...]:
-        """The tasks themselves, in the same order."""
+        """The tasks of the settings, in the same order."""
         return tuple(build(setting, TASKS) for setting in self.settings)
 
     @cached_property
     def shares(self) -> tuple[float, ...]:
-        """What share of the samples each task has, in the same order; they sum to 1."""
+        """The share of the samples of each task, in the same order; they sum to 1."""
         weights = dict.fromkeys(range(len(self.settings)), 1.0)
         for pattern, weight in self.weights.items():
             fitting = self._fitting(pattern)
             if not fitting:
                 labels = ", ".join(setting.label for setting in self.settings)
-                raise FieldError(f"weights: {pattern!r} is none of the tasks: {labels}")
+                raise FieldError(f"weights: {pattern!r} matches none of the tasks: {labels}")
             if not 0 < weight < math.inf:
-                raise FieldError(f"weights: {pattern} must have more than 0, got {weight}")
+                raise FieldError(f"weights: the weight of {pattern} must be above 0, got {weight}")
             weights.update(dict.fromkeys(fitting, float(weight)))
         total = sum(weights.values())
         return tuple(weight / total for weight in weights.values())
@@ -234,11 +233,11 @@ class Plan:
 
     @property
     def warm_up_steps(self) -> int:
-        """Steps over which the learning rate rises."""
+        """Number of steps of linear warm-up."""
         return min(_WARM_UP, self.steps // 10) if self.warm_up is None else self.warm_up
 
     def frozen(self) -> dict[str, Any]:
-        """Return the plan as JSON values, complete: what two trainings must have in common."""
+        """Return the complete plan as JSON values; a continued training must have the same."""
         start, optimizer = self.start, self.optimizer
         return {
             "schema_version": 1,

@@ -1,9 +1,8 @@
-"""What a training begins with, and how its weights are saved.
+"""The network that a training starts with, and how its weights are saved.
 
-Both ways go through a folder that holds a checkpoint: from scratch, a random network is
-first written in the layout that LLaDA publishes, with a tokenizer of our own.  So what is
-trained is loaded by the code that loads every other checkpoint, and saved under the names
-that it was published with.
+Every training starts from a folder with a checkpoint: from scratch, a random network is first
+written in the layout that LLaDA publishes, with a tokenizer of the tasks' words.  The network is
+therefore loaded like any other checkpoint, and saved under its published tensor names.
 
 Source: the layout is that of LLaDA-8B (arXiv:2502.09992), its ``config.json`` and tensor
 names; see :mod:`parallelbench.models.families`.
@@ -16,13 +15,20 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+from transformers.core_model_loading import revert_weight_conversion
 
 from parallelbench.errors import CheckpointError
-from parallelbench.models.checkpoint import Checkpoint, CheckpointRequest, load_checkpoint
+from parallelbench.models.checkpoint import (
+    Checkpoint,
+    CheckpointRequest,
+    load_checkpoint,
+    snapshot,
+)
 from parallelbench.models.families import FAMILIES, stock_class, stock_config
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.training.folder import TrainingFolder
@@ -30,22 +36,52 @@ from parallelbench.training.plan import Base, Scratch
 
 _WEIGHTS = "model.safetensors"
 _ADAPTER = "adapter_model.safetensors"
-#: What of a checkpoint's folder is copied as it is; never a line of Python.
+#: Files of a base checkpoint that are copied; Python files never are.
 _COPIED = ("*.json", "*.txt", "*.model", "*.jinja")
 
+#: Fields of LLaDA's ``config.json`` that do not depend on the sizes.
+_LLADA_CONFIG: Final = {
+    "architectures": ["LLaDAModelLM"],
+    "model_type": "llada",
+    "activation_type": "silu",
+    "alibi": False,
+    "attention_dropout": 0.0,
+    "attention_layer_norm": False,
+    "bias_for_layer_norm": False,
+    "block_group_size": 1,
+    "block_type": "llama",
+    "embedding_dropout": 0.0,
+    "flash_attention": False,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "init_fn": "normal",
+    "init_std": 0.02,
+    "input_emb_norm": False,
+    "layer_norm_type": "rms",
+    "layer_norm_with_affine": True,
+    "multi_query_attention": None,
+    "residual_dropout": 0.0,
+    "rms_norm_eps": 1e-5,
+    "rope": True,
+    "rope_full_precision": True,
+    "rope_theta": 10000.0,
+    "scale_logits": False,
+    "use_cache": False,
+    "weight_tying": False,
+}
 _LLADA = next(family for family in FAMILIES if family.name == "llada")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trainee:
-    """A network that is being trained.
+    """A network in training.
 
     Attributes:
-        checkpoint: What it was, with its codec, family and device.
-        module: Holds the network, adapter included.
-        adapted: Whether only an adapter is trained.
-        published: The name that each tensor is published under and its type there, by the
-            name it has in the network; empty where the network's own are taken.
+        checkpoint: Checkpoint that it started from, with codec, family and device.
+        module: Module with the network, adapter included.
+        adapted: True if only an adapter is trained.
+        published: Name in the network and data type in the files of each tensor, by its
+            published name; empty with an adapter.
     """
 
     checkpoint: Checkpoint
@@ -55,13 +91,13 @@ class Trainee:
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """What is trained, by the names that :attr:`module` gives it."""
+        """The trained parameters, by their names in :attr:`module`."""
         return {
             name: weight for name, weight in self.module.named_parameters() if weight.requires_grad
         }
 
     def save(self, weights: Mapping[str, Tensor], folder: TrainingFolder) -> None:
-        """Write the network with ``weights`` in the place of those being trained.
+        """Write the network with ``weights`` in place of the trained parameters.
 
         Raises:
             StorageError: ``folder`` cannot be written.
@@ -70,21 +106,20 @@ class Trainee:
         if self.adapted:
             from peft import get_peft_model_state_dict
 
-            # No embedding is adapted; to look for one, peft would ask a hub.
+            # No embedding is adapted; to check for one, peft would connect to a hub.
             held = get_peft_model_state_dict(
                 self.module, state_dict=whole, save_embedding_layers=False
             )
             folder.write_tensors(_ADAPTER, held)
             return
-        folder.write_tensors(_WEIGHTS, self._under_published_names(whole))
+        folder.write_tensors(_WEIGHTS, self.published_tensors(whole))
 
-    def _under_published_names(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def published_tensors(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a state dict under their published names and in their types."""
         if self.checkpoint.family.renames:
             named = {theirs: whole[ours] for ours, (theirs, _) in self.published.items()}
         else:
-            from transformers.core_model_loading import revert_weight_conversion
-
-            # Experts, for one, are stacked when they are loaded.
+            # Loading stacks experts, for example.
             named = revert_weight_conversion(self.module, dict(whole))
         types = dict(self.published.values())
         return {name: named[name].to(types[name]).contiguous() for name in types}
@@ -96,11 +131,11 @@ def write_random(
     """Write a random network into ``folder``, in the layout that LLaDA publishes.
 
     Args:
-        start: Its sizes.
-        words: What its tokenizer gives one token each.
-        positions: Tokens of the longest sequence that it is made for.
-        seed: Of its weights.
-        folder: Where to.
+        start: Sizes of the network.
+        words: Words that are one token each in its tokenizer.
+        positions: Maximum sequence length, in tokens.
+        seed: Random seed of its weights.
+        folder: Folder to write to.
 
     Raises:
         StorageError: ``folder`` cannot be written.
@@ -122,28 +157,28 @@ def write_random(
 
 
 def open_trainee(start: Scratch | Base, folder: TrainingFolder, device: str, seed: int) -> Trainee:
-    """Return the network to be trained.
+    """Return the network to train.
 
     Args:
-        start: What it begins with; a random network was written into ``folder`` before.
-        folder: Where it will be saved.
-        device: As torch names it; ``auto`` is the accelerator if there is one.
-        seed: Of the weights of an adapter.
+        start: Start of the training; from scratch, the random network is already in ``folder``.
+        folder: Folder that it will be saved to.
+        device: Device in torch's notation; ``auto`` is the accelerator if there is one.
+        seed: Random seed of an adapter's weights.
 
     Raises:
-        CheckpointError: The checkpoint cannot be loaded, is of a family that predicts
-            otherwise, or its weights have no published names to be saved under.
+        CheckpointError: The checkpoint cannot be loaded, is not a masked diffusion model, or
+            its tensors cannot be converted back to their published names.
         StorageError: ``folder`` cannot be written.
     """
     if isinstance(start, Scratch):
-        wanted = CheckpointRequest(path=str(folder.path), dtype="float32", device=device)
-        return _whole(_load(wanted), folder.path)
-    checkpoint = _load(_wanted(start, device))
+        request = CheckpointRequest(path=str(folder.path), dtype="float32", device=device)
+        return _whole(_load(request), folder.path)
+    checkpoint = _load(_request(start, device))
     family = checkpoint.family
     if family.kind != "masked":
         raise CheckpointError(
-            f"{start.model} is of family {family.name}, of kind {family.kind}; training is for "
-            "checkpoints that predict the whole canvas: "
+            f"{start.model} is of family {family.name}, kind {family.kind}; only masked diffusion "
+            "checkpoints can be trained, which predict the whole canvas: "
             f"{', '.join(each.name for each in FAMILIES if each.kind == 'masked')}"
         )
     if start.lora is not None:
@@ -154,29 +189,30 @@ def open_trainee(start: Scratch | Base, folder: TrainingFolder, device: str, see
     return trainee
 
 
-def _load(wanted: CheckpointRequest) -> Checkpoint:
-    """Return the checkpoint, with the attention that is trained fastest on its device."""
-    checkpoint = load_checkpoint(wanted)
+def _load(request: CheckpointRequest) -> Checkpoint:
+    """Load the checkpoint with the attention kernel that trains fastest on its device."""
+    checkpoint = load_checkpoint(request)
     if checkpoint.device.type == "cpu":
-        # There torch 2.13 goes back through its fused attention more slowly, and in bfloat16
-        # ten times more slowly, than through the plain one.
+        # On a CPU the backward pass of torch 2.13's fused attention is slower than that of the
+        # eager one, in bfloat16 ten times.
         network: Any = checkpoint.network
         network.set_attn_implementation("eager")
     return checkpoint
 
 
-def _wanted(start: Base, device: str) -> CheckpointRequest:
+def _request(start: Base, device: str) -> CheckpointRequest:
     names = ("path", "revision", "family", "attention", "peft", "template", "thinking")
     taken = {name: start.named[name] for name in names}
     dtype = start.named["dtype"]
     if dtype == "auto" and start.lora is None:
         dtype = "float32"  # small steps would be lost in the rounding of bfloat16
-    asked = start.named["device"]
-    return CheckpointRequest(**taken, dtype=dtype, device=device if asked == "auto" else asked)
+    if start.named["device"] != "auto":
+        device = start.named["device"]
+    return CheckpointRequest(**taken, dtype=dtype, device=device)
 
 
 def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
-    """Return a network all of whose weights are trained."""
+    """Return a network whose weights are all trained."""
     network = checkpoint.network.requires_grad_(requires_grad=True).train()
     published = {
         checkpoint.family.stock_name(name): (name, dtype)
@@ -184,9 +220,9 @@ def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
     }
     trainee = Trainee(checkpoint=checkpoint, module=network, adapted=False, published=published)
     try:
-        trainee._under_published_names(network.state_dict())  # noqa: SLF001  of this module
+        trainee.published_tensors(network.state_dict())
     except Exception as error:
-        # transformers has errors of its own for what cannot be converted back.
+        # transformers raises various types if a conversion cannot be reverted.
         raise CheckpointError(
             f"{source}: its weights cannot be saved under their published names "
             f"({type(error).__name__}: {error}); train an adapter with lora instead"
@@ -195,7 +231,7 @@ def _whole(checkpoint: Checkpoint, source: Path) -> Trainee:
 
 
 def _with_adapter(checkpoint: Checkpoint, rank: int, folder: TrainingFolder, seed: int) -> Trainee:
-    """Return a network with a LoRA adapter, which alone is trained."""
+    """Return a network of which only a LoRA adapter is trained."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -203,7 +239,7 @@ def _with_adapter(checkpoint: Checkpoint, rank: int, folder: TrainingFolder, see
     network: Any = checkpoint.network
     config = LoraConfig(
         r=rank,
-        # As many say: steps then have the same length at any rank.
+        # The common choice: update sizes then do not depend on the rank.
         lora_alpha=2 * rank,
         target_modules=[
             name
@@ -213,7 +249,7 @@ def _with_adapter(checkpoint: Checkpoint, rank: int, folder: TrainingFolder, see
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        # Of what it will no longer find in a later transformers.
+        # peft warns of features that a later transformers removes.
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed)
         adapted: Any = get_peft_model(network, config)
@@ -226,35 +262,30 @@ def _folder_of(start: Base, checkpoint: Checkpoint) -> Path:
     folder = Path(start.named["path"]).expanduser()
     if folder.is_dir():
         return folder
-    from huggingface_hub import snapshot_download
-
-    # It was fetched when it was loaded.
-    revision = checkpoint.provenance["revision"]
-    return Path(snapshot_download(str(folder), revision=revision, local_files_only=True))
+    # It was downloaded when it was loaded.
+    return snapshot(str(folder), checkpoint.provenance["revision"], local_files_only=True)
 
 
 def _published_tensors(folder: Path) -> dict[str, torch.dtype]:
-    """Return the tensors that a checkpoint's files hold, and their types."""
-    from safetensors import safe_open
-
-    found: dict[str, torch.dtype] = {}
+    """Return the data type of each tensor in a checkpoint's files."""
+    types: dict[str, torch.dtype] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118  no mapping
-                found[name] = file.get_tensor(name).dtype
-    if found:
-        return found
+            names = file.keys()
+            types |= {name: file.get_tensor(name).dtype for name in names}
+    if types:
+        return types
     for path in sorted(folder.glob("pytorch_model*.bin")):
         held = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        found |= {name: tensor.dtype for name, tensor in held.items()}
-    return found
+        types |= {name: tensor.dtype for name, tensor in held.items()}
+    return types
 
 
 def _copy(source: Path, folder: TrainingFolder) -> None:
     with folder.storage():
         for pattern in _COPIED:
             for path in source.glob(pattern):
-                # The list of shards is the original's; a training's own files are not.
+                # The index of the base's shards does not apply to the saved file.
                 if not path.name.endswith(".index.json") and path.name != "training.json":
                     shutil.copyfile(path, folder.path / path.name)
 
@@ -277,57 +308,31 @@ def _llada_names(layers: int) -> list[str]:
 def _llada_config(start: Scratch, tokenizer: Any, positions: int) -> dict[str, Any]:
     """Return ``config.json`` as LLaDA publishes it, for a network of these sizes."""
     return {
-        "architectures": ["LLaDAModelLM"],
-        "model_type": "llada",
-        "activation_type": "silu",
-        "alibi": False,
-        "attention_dropout": 0.0,
-        "attention_layer_norm": False,
-        "bias_for_layer_norm": False,
-        "block_group_size": 1,
-        "block_type": "llama",
+        **_LLADA_CONFIG,
         "d_model": start.hidden,
-        "embedding_dropout": 0.0,
         "embedding_size": len(tokenizer),
         "eos_token_id": tokenizer.eos_token_id,
-        "flash_attention": False,
-        "include_bias": False,
-        "include_qkv_bias": False,
-        "init_fn": "normal",
-        "init_std": 0.02,
-        "input_emb_norm": False,
-        "layer_norm_type": "rms",
-        "layer_norm_with_affine": True,
         "mask_token_id": tokenizer.mask_token_id,
         "max_sequence_length": positions,
         "mlp_hidden_size": start.feed_forward,
-        "multi_query_attention": None,
         "n_heads": start.heads,
         "n_kv_heads": start.heads,
         "n_layers": start.layers,
         "pad_token_id": tokenizer.pad_token_id,
-        "residual_dropout": 0.0,
-        "rms_norm_eps": 1e-5,
-        "rope": True,
-        "rope_full_precision": True,
-        "rope_theta": 10000.0,
-        "scale_logits": False,
         "torch_dtype": start.dtype,
-        "use_cache": False,
         "vocab_size": len(tokenizer),
-        "weight_tying": False,
     }
 
 
 def describe(trainee: Trainee) -> dict[str, Any]:
-    """Return what is trained, as JSON values."""
-    facts = trainee.checkpoint.provenance
+    """Return a description of the network and its trained parameters, as JSON values."""
+    provenance = trainee.checkpoint.provenance
     return {
-        "family": facts["family"],
-        "network": facts["network"],
-        "device": facts["device"],
-        "device_name": facts["device_name"],
+        "family": provenance["family"],
+        "network": provenance["network"],
+        "device": provenance["device"],
+        "device_name": provenance["device_name"],
         "parameters": sum(weight.numel() for weight in trainee.module.parameters()),
         "trained_parameters": sum(weight.numel() for weight in trainee.weights.values()),
-        "tokenizer_digest": facts["tokenizer_digest"],
+        "tokenizer_digest": provenance["tokenizer_digest"],
     }

@@ -1,8 +1,8 @@
-"""The training loop: draw, mask, predict, step, average; log and save on the way.
+"""The training loop: draw, mask, predict, step, average; log and save.
 
-Every draw is seeded by the plan's seed and the number of the step, so the weights, their
-average and the optimizer's memory are all that a training must keep to go on as if it had
-never stopped.  Processes that share a training draw alike, and add up what they found in a step.
+Every draw is seeded by the plan's seed and the step number, so the weights, their average and
+the state of the optimizer suffice to continue as if the training had never stopped.  Processes
+that share a training draw the same samples and add up their gradients in every step.
 """
 
 from __future__ import annotations
@@ -25,30 +25,36 @@ from torch import Tensor
 
 from parallelbench.errors import CheckpointError, FieldError, StorageError
 from parallelbench.run.environment import environment
-from parallelbench.training.data import Example, examples, floors, look_over, words_of
+from parallelbench.training.data import Example, check_tasks, examples, floors, words_of
 from parallelbench.training.figure import write_figure
 from parallelbench.training.folder import TrainingFolder
-from parallelbench.training.log import LogEntry, Window, read_log, write_log
-from parallelbench.training.objective import alike, collate, draw_masks, losses, mask_rng
+from parallelbench.training.log import LogEntry, LossWindow, read_log, write_log
+from parallelbench.training.objective import (
+    collate,
+    draw_masks,
+    group_by_length,
+    losses,
+    mask_rng,
+)
 from parallelbench.training.optimizer import Average, make_optimizers, rate, set_rate
 from parallelbench.training.plan import Base, Plan, Scratch
 from parallelbench.training.start import Trainee, describe, open_trainee, write_random
 from parallelbench.training.workers import Workers
 
-#: Of the longest sequence, at least; published with the network, which has no such limit.
+#: Sequence length written into the configuration; the network itself has no such limit.
 _POSITIONS = 1024
 
 
 class TrainingProgress(NamedTuple):
-    """How far a training is.
+    """The progress of a training.
 
     Attributes:
-        step: Steps done.
-        steps: Of the whole training.
-        entry: What was logged of the last of them; None when a training begins or goes on.
-        samples_per_second: Since it began or went on.
-        left: Seconds that the rest will take; None before the first step.
-        processes: How many share the training.
+        step: Number of finished steps.
+        steps: Number of all steps.
+        entry: Latest log entry; None when a training begins or continues.
+        samples_per_second: Throughput since this command started.
+        left: Estimated seconds to the end; None before the first step.
+        processes: Number of processes that share the training.
     """
 
     step: int
@@ -59,7 +65,7 @@ class TrainingProgress(NamedTuple):
     processes: int = 1
 
 
-def train(  # noqa: PLR0913  where, how often, and who is told
+def train(  # noqa: PLR0913  a public call, all by keyword
     plan: Plan,
     out: Path | str,
     *,
@@ -69,66 +75,65 @@ def train(  # noqa: PLR0913  where, how often, and who is told
     compile: bool = False,  # noqa: A002  as torch calls it
     progress: Callable[[TrainingProgress], None] = lambda _: None,
 ) -> Path:
-    """Carry out ``plan``, or the rest of it; return the folder of the checkpoint.
+    """Train, or continue an interrupted training; return the folder of the checkpoint.
 
-    A training that was cut off goes on from where it was last saved, and ends with the
-    same weights, bit for bit, on the same machine with the same number of threads.
+    An interrupted training continues from the last save and ends with the same weights, bit
+    for bit, on the same machine with the same number of threads.
 
-    Where a launcher such as ``accelerate launch`` started several processes, every one must
-    call this alike.  They share the samples of each step and end with the same weights as
-    one process would, but for the rounding of sums.
+    If a launcher such as ``accelerate launch`` started several processes, each of them must
+    make the same call.  They share the samples of each step and end with the same weights as
+    one process would, up to the rounding of sums.
 
     Args:
-        plan: What to train, on what, for how long.
-        out: The folder: new, empty, or of the same plan.
-        log_every: Steps between two lines of the log.
-        save_every: Steps between two checkpoints; the last step is always one.
-        device: As torch names it; ``auto`` is the accelerator if there is one, and each
-            process's own if there are several.
-        compile: Whether ``torch.compile`` compiles the network: steps are up to twice as
-            fast after a minute, and a C++ compiler must be there.
-        progress: Told at the beginning and with every line of the log, in the first process.
+        plan: Network, tasks and length of the training.
+        out: Folder of the checkpoint: new, empty, or of the same plan.
+        log_every: Steps between log entries.
+        save_every: Steps between checkpoints; the last step always saves one.
+        device: Device in torch's notation; ``auto`` is the accelerator if there is one, and
+            each process's own if there are several.
+        compile: True to compile the network with ``torch.compile``: after a minute, steps are
+            up to twice as fast; needs a C++ compiler.
+        progress: Called at the beginning and with every log entry, in the first process.
 
     Raises:
-        CheckpointError: What it begins with cannot be loaded or trained, the loss is no
-            number any more, or the processes lost each other; the last good checkpoint is
-            kept.
+        CheckpointError: The checkpoint cannot be loaded or trained, the loss became NaN or
+            infinite, or the processes lost their connection; the last good checkpoint stays.
         CanvasError: An answer does not fit its canvas or the tokenizer.
         EndedElsewhereError: Another process raised an error, and this one ended with it.
         FieldError: ``log_every`` or ``save_every`` is below 1, the optimizer or a compiler is
-            not there, or one device is asked for, for several processes.
-        RunFileError: ``out`` holds a training with another plan.
-        StorageError: ``out`` cannot be written, or holds something else.
-        KeyboardInterrupt: Ctrl-C; the last step that was finished is saved.
+            not installed, or one device was named for several processes.
+        RunFileError: ``out`` contains a training with another plan.
+        StorageError: ``out`` cannot be written, or contains something else.
+        KeyboardInterrupt: Ctrl-C; the last finished step is saved.
     """
-    wanted = _device(plan, device)
-    workers = Workers.launched(wanted)
+    requested = _device(plan, device)
+    workers = Workers.launched(requested)
     with workers.together():
         for name, value in (("log_every", log_every), ("save_every", save_every)):
             if value < 1:
                 raise FieldError(f"{name} must be at least 1 step, got {value}")
-        if workers.count > 1 and wanted not in {"auto", "cpu"}:
+        if workers.count > 1 and requested not in {"auto", "cpu"}:
             raise FieldError(
                 f"device must be auto or cpu in a training of {workers.count} processes, got "
-                f"{wanted!r}: each takes one of its own"
+                f"{requested!r}: each uses a device of its own"
             )
         folder = TrainingFolder(Path(out))
-        training = _opened(plan, folder, workers, compile=compile)
-        told = progress if workers.main else (lambda _: None)
+        training = _opened(plan, folder, workers, compiled=compile)
+        report = progress if workers.main else (lambda _: None)
         if training is None:
-            told(TrainingProgress(plan.steps, plan.steps))
+            report(TrainingProgress(plan.steps, plan.steps))
             return folder.path
-        workers.wait()  # whoever was ready sooner must not count the time until here
-        told(TrainingProgress(training.step, plan.steps, processes=workers.count))
+        workers.wait()  # the time until all processes are ready does not count
+        report(TrainingProgress(training.step, plan.steps, processes=workers.count))
         with _interruptions() as interrupted:
-            training.go_on(log_every, save_every, told, interrupted)
+            training.go_on(log_every, save_every, report, interrupted)
     return folder.path
 
 
-def _device(plan: Plan, asked: str) -> str:
-    """Return the device asked for; a checkpoint's own stands before that of the training."""
+def _device(plan: Plan, requested: str) -> str:
+    """Return the requested device; that of the checkpoint's setting takes precedence."""
     named: str = plan.start.named["device"] if isinstance(plan.start, Base) else "auto"
-    return asked if named == "auto" else named
+    return requested if named == "auto" else named
 
 
 def _opened(
@@ -136,9 +141,9 @@ def _opened(
     folder: TrainingFolder,
     workers: Workers,
     *,
-    compile: bool,  # noqa: A002
+    compiled: bool,
 ) -> _Training | None:
-    """Return the training that ``folder`` holds or is to hold; None if nothing is left to do."""
+    """Return the training in ``folder``, new or continued; None if it is complete."""
     if workers.main:
         folder.begin(plan.frozen())
     workers.wait()
@@ -151,7 +156,7 @@ def _opened(
     if begun.get("step") == plan.steps:
         return None
     training = _Training(plan, folder, workers)
-    if compile:
+    if compiled:
         _refuse_no_compiler()
         network: Any = training.trainee.checkpoint.network
         network.model.compile(dynamic=True)
@@ -162,18 +167,18 @@ def _refuse_no_compiler() -> None:
     compiler = os.environ.get("CXX", "g++")  # where torch looks
     if shutil.which(compiler) is None:
         raise FieldError(
-            f"compile needs the C++ compiler {compiler!r}, which is not there; install one, name "
-            "another in the environment variable CXX, or leave compile away"
+            f"compile needs the C++ compiler {compiler!r}, which is not installed; install one, "
+            "name another in the environment variable CXX, or leave compile away"
         )
 
 
 class _Training:
-    """A training between two steps.
+    """The state of a training between two steps.
 
     Args:
-        plan: What to do.
-        folder: Where it is kept; a state that lies there is taken up.
-        workers: Who shares it.
+        plan: Plan of the training.
+        folder: Folder of the training; a saved state is restored from it.
+        workers: Processes that share the training.
     """
 
     def __init__(self, plan: Plan, folder: TrainingFolder, workers: Workers) -> None:
@@ -182,16 +187,16 @@ class _Training:
         self.workers = workers
         state = folder.state()
         self.trainee = _begin(plan, folder, workers, fresh=state is None)
-        look_over(plan, self.trainee.checkpoint.codec)
+        check_tasks(plan, self.trainee.checkpoint.codec)
         self.weights = self.trainee.weights
         self.optimizers = make_optimizers(plan.optimizer, self.weights)
         self.average = Average(self.weights, plan.average)
-        self.window = Window([each.label for each in plan.settings], floors(plan))
+        self.window = LossWindow([each.label for each in plan.settings], floors(plan))
         self.step = 0
         self.seconds = 0.0
         self.norm = 0.0
         if state is not None:
-            self._take_up(state)
+            self._restore(state)
         self.entries = read_log(folder, self.step)
         if workers.main:
             here = {**environment(), "processes": workers.count}
@@ -205,7 +210,7 @@ class _Training:
         progress: Callable[[TrainingProgress], None],
         interrupted: Callable[[], bool],
     ) -> None:
-        """Do the steps that are left."""
+        """Run the remaining steps."""
         first, before, began = self.step, self.seconds, time.monotonic()
         while self.step < self.plan.steps:
             self._do_step()
@@ -213,10 +218,10 @@ class _Training:
             last = self.step == self.plan.steps
             if last or self.step % log_every == 0:
                 progress(self._log((self.step - first) / (self.seconds - before)))
-            stop = self.workers.any(interrupted())
+            stop = self.workers.any(flag=interrupted())
             if last or stop or self.step % save_every == 0:
                 self._save()
-                self.workers.wait()  # whoever fails later says which checkpoint is kept
+                self.workers.wait()  # a later failure names the checkpoint that was saved
             if stop and not last:
                 raise KeyboardInterrupt
 
@@ -224,14 +229,14 @@ class _Training:
         plan = self.plan
         drawn = examples(plan, self.trainee.checkpoint.codec, self.step)
         masks = draw_masks([each.open for each in drawn], mask_rng(plan.seed, self.step))
-        found = [0.0] * len(drawn)
+        step_losses = [0.0] * len(drawn)
         for places in self._own(drawn):
             part = self._accumulate(
                 [drawn[each] for each in places], [masks[each] for each in places]
             )
             for place, loss in zip(places, part, strict=True):
-                found[place] = loss
-        found = self._add_up(found)
+                step_losses[place] = loss
+        step_losses = self._add_up(step_losses)
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), plan.clip)
         self.norm = float(norm)
         self._refuse_no_number("gradient", self.norm, self.step + 1)
@@ -240,43 +245,45 @@ class _Training:
             optimizer.step()
             optimizer.zero_grad()
         self.average.update(self.weights, self.step)
-        for each, loss in zip(drawn, found, strict=True):
+        for each, loss in zip(drawn, step_losses, strict=True):
             self.window.add(each.task, loss)
         self.step += 1
 
     def _own(self, drawn: Sequence[Example]) -> list[list[int]]:
-        """Return the places of this process's samples, in groups of about the same length."""
-        # Dealt out from the shortest to the longest, so that all have about as much to do.
-        ordered = [place for places in alike(drawn) for place in places]
+        """Return the indices of this process's samples, in groups of similar length."""
+        # Assigned in order of length, so that all processes have about the same work.
+        ordered = [place for places in group_by_length(drawn) for place in places]
         own = ordered[self.workers.index :: self.workers.count]
-        return [[own[each] for each in part] for part in alike([drawn[each] for each in own])]
+        return [
+            [own[each] for each in part] for part in group_by_length([drawn[each] for each in own])
+        ]
 
-    def _add_up(self, found: list[float]) -> list[float]:
-        """Add up the gradients of all processes; return the losses that they found."""
+    def _add_up(self, own_losses: list[float]) -> list[float]:
+        """Add up gradients and losses over all processes; return the losses."""
         if self.workers.count == 1:
-            return found
-        told = torch.tensor(found, device=self.trainee.checkpoint.device)
+            return own_losses
+        total = torch.tensor(own_losses, device=self.trainee.checkpoint.device)
         for each in self.weights.values():
             if each.grad is None:  # a small batch has no sample for this process
                 each.grad = torch.zeros_like(each)
         gradients = [each.grad for each in self.weights.values() if each.grad is not None]
-        self.workers.add_up([told, *gradients])
-        return told.tolist()
+        self.workers.add_up([total, *gradients])
+        return total.tolist()
 
     def _accumulate(
         self, drawn: Sequence[Example], masks: Sequence[Bool[Tensor, " _"]]
     ) -> list[float]:
-        """Add the gradient of some samples of a step to that of the others; return their losses."""
+        """Add the gradient of some samples of a step; return their losses."""
         plan, checkpoint = self.plan, self.trainee.checkpoint
         codec = checkpoint.codec
         batch = collate(drawn, masks, codec.mask_id, codec.end_id).to(checkpoint.device)
         low = plan.precision == "bfloat16"
         with torch.autocast(checkpoint.device.type, dtype=torch.bfloat16, enabled=low):
             per_sample = losses(checkpoint.network, batch, checkpoint.family.shift)
-        found = per_sample.tolist()
-        self._refuse_no_number("loss", math.fsum(found) / len(found), self.step + 1)
+        values = per_sample.tolist()
+        self._refuse_no_number("loss", math.fsum(values) / len(values), self.step + 1)
         (per_sample.sum() / plan.batch_size).backward()
-        return found
+        return values
 
     def _learning_rate(self) -> float:
         return self.plan.optimizer.learning_rate * rate(self.plan, self.step)
@@ -298,7 +305,7 @@ class _Training:
         return TrainingProgress(self.step, plan.steps, entry, speed, left, self.workers.count)
 
     def _save(self) -> None:
-        """Write the checkpoint, then what the training goes on from."""
+        """Write the checkpoint, then the state from which the training continues."""
         if not all(bool(each.isfinite().all()) for each in self.weights.values()):
             self._refuse_no_number("weights", math.nan, self.step)
         if not self.workers.main:
@@ -327,7 +334,7 @@ class _Training:
             "window": self.window.state(),
         }
 
-    def _take_up(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             for name, each in self.weights.items():
                 each.copy_(state["weights"][name])
@@ -353,7 +360,7 @@ class _Training:
 
 
 def _begin(plan: Plan, folder: TrainingFolder, workers: Workers, *, fresh: bool) -> Trainee:
-    """Return the network to be trained, and note which weights it began with."""
+    """Return the network to train, and record the weights that it started with."""
     if fresh and workers.main:
         folder.note(step=0)
         if isinstance(plan.start, Scratch):
@@ -363,7 +370,7 @@ def _begin(plan: Plan, folder: TrainingFolder, workers: Workers, *, fresh: bool)
     if isinstance(plan.start, Scratch) or workers.main:
         trainee = open_trainee(plan.start, folder, workers.device, plan.seed)
     else:
-        # What stands beside the weights of a base is copied, which the main process does.
+        # Only the main process copies the other files of a base checkpoint.
         with TemporaryDirectory() as aside:
             trainee = open_trainee(
                 plan.start, TrainingFolder(Path(aside)), workers.device, plan.seed
@@ -387,10 +394,10 @@ def _check_base(start: Base, digest: str, folder: TrainingFolder) -> None:
 
 @contextmanager
 def _interruptions() -> Iterator[Callable[[], bool]]:
-    """Let the step that is being done end when Ctrl-C is pressed; a second one ends at once."""
+    """Finish the current step after Ctrl-C; a second Ctrl-C stops immediately."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # only the main thread hears signals
+        yield pressed.is_set  # only the main thread receives signals
         return
     before = signal.getsignal(signal.SIGINT)
 

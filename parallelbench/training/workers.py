@@ -1,11 +1,11 @@
-"""The processes that share a training: who they are, what they add up, how they end.
+"""The processes that share a training: their start, their exchange of gradients, their end.
 
-A launcher such as ``accelerate launch`` starts the same command several times.  Every
-process draws the same batch, shows its part of it to the network, and does the same step
-with the sum of all gradients; so all have the same weights, and one of them writes the files.
+A launcher such as ``accelerate launch`` starts the same command several times.  Every process
+draws the same batch, computes the gradient of its part, and makes the same step with the sum of
+all gradients.  All processes therefore have the same weights, and one of them writes the files.
 
-Nobody may be left waiting for a process that failed.  Every exchange therefore begins with
-a vote: whoever failed says so there, where the others are sure to come by, and all end.
+No process may wait forever for one that failed.  Every exchange therefore begins with a vote in
+which a failed process reports its failure, and all processes end.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from torch import Tensor
 
 from parallelbench.errors import CheckpointError, ParallelBenchError
 
-#: Numbers that are summed at once, unless one tensor has more: 128 MiB.
+#: Numbers summed in one exchange (128 MiB), unless one tensor has more.
 _AT_ONCE = 2**25
-#: How long the others may wait while one saves a large network on a slow disk.
+#: Maximum wait while one process saves a large network to a slow disk.
 _PATIENCE = timedelta(hours=2)
 
 
 class EndedElsewhereError(ParallelBenchError):
-    """Another process of the same training failed, and it is that one which says why."""
+    """Another process of the same training failed; that process reports the reason."""
 
 
 class Workers:
-    """The processes of one training, as one of them sees them.
+    """One process of a training, and its exchange with the others.
 
-    Alone, every method returns at once.  With others, each must be called by all of them,
-    in the same order.
+    With a single process, every method returns immediately.  With several, all of them must
+    call the same methods in the same order.
 
     Args:
-        count: How many there are.
-        index: Which one this is, counted from 0.
-        device: Where this one computes, as torch names it.
+        count: Number of processes.
+        index: Index of this process, from 0.
+        device: Device of this process in torch's notation.
     """
 
     def __init__(self, count: int = 1, index: int = 0, device: str = "auto") -> None:
@@ -53,21 +53,21 @@ class Workers:
 
     @classmethod
     def launched(cls, device: str) -> Workers:
-        """Return the processes that a launcher started; this one alone, if none did.
+        """Join the processes that a launcher started; without a launcher there is only this one.
 
         Args:
-            device: As asked for, where this process is alone.  Several are on the CPU if
-                this says ``cpu``, and otherwise each on an accelerator of its own.
+            device: Device of a single process.  Several processes compute on the CPU if it is
+                ``cpu``, and otherwise each on an accelerator of its own.
 
         Raises:
-            CheckpointError: The package accelerate is missing, cannot bring the processes
-                together, or was told to split the network between them.
+            CheckpointError: The package accelerate is missing, cannot connect the processes,
+                or is configured to split the network between them.
         """
         count = _launched_count()
         if count == 1:
             return cls(device=device)
         _refuse_split_networks()
-        state = _brought_together(count, device)
+        state = _connect(count, device)
         if state.num_processes != count:
             raise CheckpointError(
                 f"the launcher started {count} processes, and accelerate brings "
@@ -77,15 +77,15 @@ class Workers:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes the files and tells how far the training is."""
+        """True for the process that writes the files and reports the progress."""
         return self.index == 0
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """End what is done within in all processes, as soon as it ends with an error in one.
+        """Context that all processes leave as soon as one of them raises an error.
 
         Raises:
-            EndedElsewhereError: It is another process that tells the error.
+            EndedElsewhereError: Another process raised and reports the error.
         """
         try:
             yield
@@ -93,18 +93,18 @@ class Workers:
         except BaseException as error:
             if self._parted:
                 raise
-            teller = self._first_that_failed()
-            # The others were interrupted by the same keys.
-            if teller == self.index or isinstance(error, KeyboardInterrupt):
+            failed = self._first_that_failed()
+            # Ctrl-C interrupts every process.
+            if failed == self.index or isinstance(error, KeyboardInterrupt):
                 raise
-            raise self._ended_by(teller) from error
+            raise self._ended_by(failed) from error
 
     def wait(self) -> None:
-        """Wait until all processes are here.
+        """Wait until all processes arrive here.
 
         Raises:
-            CheckpointError: One of them is gone.
-            EndedElsewhereError: One of them failed on the way.
+            CheckpointError: A process disappeared.
+            EndedElsewhereError: A process failed.
         """
         if self.count == 1:
             return
@@ -112,16 +112,16 @@ class Workers:
         if first < self.count:
             raise self._ended_by(first)
 
-    def any(self, flag: bool) -> bool:  # noqa: FBT001  said once, by its name
-        """Return whether ``flag`` is true in any process; raises as :meth:`wait` does."""
+    def any(self, *, flag: bool) -> bool:
+        """Return True if ``flag`` is true in any process; raises as :meth:`wait` does."""
         if self.count == 1:
             return flag
-        told = torch.tensor([float(flag)], device=self.device)
-        self.add_up([told])
-        return bool(told)
+        votes = torch.tensor([float(flag)], device=self.device)
+        self.add_up([votes])
+        return bool(votes)
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all processes, in float32, in the place of each tensor.
+        """Replace each tensor by its sum over all processes, in float32.
 
         Raises as :meth:`wait` does.
         """
@@ -142,7 +142,7 @@ class Workers:
         try:
             return self._vote(failed=True)
         except CheckpointError:
-            return self.index  # nobody else is there any more
+            return self.index  # the other processes are gone
 
     def _vote(self, *, failed: bool) -> int:
         """Return the first process that failed, or the number of processes if none did."""
@@ -155,27 +155,27 @@ class Workers:
     def _reduce(self, tensor: Tensor, operation: Literal["SUM", "MIN"]) -> None:
         try:
             torch.distributed.all_reduce(tensor, getattr(torch.distributed.ReduceOp, operation))
-            # An accelerator computes later, and errors come up when somebody looks.
+            # An accelerator computes asynchronously; reading a value raises its errors.
             tensor[:1].tolist()
         except BaseException as error:
-            # Torn out of an exchange, it cannot know where the others are.
+            # After a broken exchange the state of the other processes is unknown.
             self._parted = True
             if not isinstance(error, RuntimeError):
                 raise
             raise CheckpointError(
                 f"the {self.count} processes of this training lost each other: "
-                f"{_first_line(error)}; what was saved before is kept, and the same command goes "
-                "on from there"
+                f"{_first_line(error)}; what was saved before is kept, and the same command "
+                "continues from there"
             ) from error
 
     def _ended_by(self, index: int) -> EndedElsewhereError:
         return EndedElsewhereError(
-            f"process {index} of {self.count} ended this training, and says why"
+            f"process {index} of {self.count} ended this training and reports the reason"
         )
 
 
 def is_first() -> bool:
-    """Return whether this process says what all of them would say: the first, or the only one."""
+    """Return True for the process that reports for all: the first or the only one."""
     return _launched_count() == 1 or os.environ.get("RANK") == "0"
 
 
@@ -183,8 +183,8 @@ def _launched_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _brought_together(count: int, device: str) -> Any:
-    """Return what accelerate knows of the processes, once all of them are here."""
+def _connect(count: int, device: str) -> Any:
+    """Connect the processes; return accelerate's state of them."""
     try:
         from accelerate import PartialState
     except ImportError as error:
@@ -192,8 +192,8 @@ def _brought_together(count: int, device: str) -> Any:
             f"a training of {count} processes needs the package accelerate: "
             f"pip install 'parallelbench[accelerate]' ({error})"
         ) from error
-    # Imported later, its functions would take the group for a default argument, and keep the
-    # group's threads alive until they fail in a Python that is no longer there.
+    # Imported after the process group exists, its functions would hold the group as a default
+    # argument, and the group's threads would outlive the interpreter and crash.
     import_module("torch.distributed.nn")
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     try:
@@ -203,7 +203,7 @@ def _brought_together(count: int, device: str) -> Any:
             f"the {count} processes of this training cannot find each other: "
             f"{_first_line(error)}; start them with accelerate launch"
         ) from error
-    # It outlives this training: a script may begin another one.
+    # It outlives this training: a script may start another one.
     atexit.register(state.destroy_process_group)
     return state
 
@@ -213,17 +213,17 @@ def _first_line(error: Exception) -> str:
 
 
 def _refuse_split_networks() -> None:
-    # transformers would give all processes but one a network without its weights.
+    # transformers would load the weights in one process only.
     for way in ("FSDP", "DEEPSPEED"):
         if os.environ.get(f"ACCELERATE_USE_{way}", "").lower() == "true":
             raise CheckpointError(
-                f"accelerate is configured for {way}, and a training keeps the whole network in "
-                "every process; say accelerate launch --multi_gpu"
+                f"accelerate is configured for {way}, but a training keeps the whole network in "
+                "every process; use accelerate launch --multi_gpu"
             )
 
 
 def _parts(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Yield the tensors in few parts, each of not too many numbers."""
+    """Yield the tensors in groups of limited size."""
     part: list[Tensor] = []
     held = 0
     for tensor in tensors:

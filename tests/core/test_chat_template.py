@@ -65,7 +65,7 @@ def test_a_template_that_asks_for_the_date_is_told_one_for_good(moving_clock):
 def test_a_run_and_its_continuation_read_the_same_prompts(tmp_path, capsys):
     template = written(DATE, tmp_path)
     assert run(template, tmp_path / "out", "--samples", "3") == 0
-    remark = f"the chat template of {template} asks for today's date; it is told 2026-01-01"
+    remark = f"the chat template of {template} asks for today's date; it gets 2026-01-01"
     assert capsys.readouterr().err.count(remark) == 1
     directory = RunDirectory.open(tmp_path / "out")
     (facts,) = directory.environments()[0]["models"].values()
@@ -106,7 +106,9 @@ def test_a_template_without_a_date_is_told_none():
 )
 def test_a_template_that_draws_at_random_is_refused(draw, tmp_path):
     template = str(written("{{ messages[-1].content }}" + draw, tmp_path))
-    with pytest.raises(CheckpointError, match="draws at random, and every run must give the same"):
+    with pytest.raises(
+        CheckpointError, match="uses random numbers, but every run must give the same"
+    ):
         HuggingFace(path=str(FOLDER), template=template).open_codec()
 
 
@@ -131,7 +133,7 @@ def test_a_template_that_refuses_a_turn_ends_a_run_before_it_starts(tmp_path, ca
     assert run(template, tmp_path / "out", "--samples", "1") == 2
     assert not (tmp_path / "out").exists()
     told = capsys.readouterr().err
-    assert "choices/city: the chat template cannot write a chat of user, assistant, user" in told
+    assert "choices/city: the chat template cannot render a chat of user, assistant, user" in told
     assert "Only user turns are supported!; give another template with --template FILE" in told
     assert "without worked examples (shots=0)" in told
     assert "Traceback" not in told

@@ -19,7 +19,7 @@ from support.toys import Surest
 
 load_plugins()
 
-TOGETHER = "a sample is decoded alike alone and among others, call for call"
+TOGETHER = "a sample is decoded the same alone and in a batch, call by call"
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,9 @@ UNCHECKED = ("demask", "learn2pd", "pc_sampler", "renoise")
 
 @pytest.mark.parametrize("name", UNCHECKED)
 def test_a_strategy_that_neither_model_can_serve_is_refused(name):
-    with pytest.raises(RequestError, match="which neither the ideal model nor a network without"):
+    with pytest.raises(
+        RequestError, match="which neither the ideal model nor an untrained network"
+    ):
         check_decoder(name)
 
 
@@ -80,7 +82,7 @@ def test_a_strategy_that_needs_what_ideal_lacks_is_checked_without_it_and_that_i
     found = check_decoder("wino")
     assert found.models == ("a random transformer",)
     assert found.note == (
-        "not checked with ideal, which does not give attention_mask, positions, unshifted"
+        "not checked with ideal, which does not provide attention_mask, positions, unshifted"
     )
     assert check_decoder("one_by_one").models == ("ideal", "a random transformer")
     assert check_decoder("one_by_one").note is None
@@ -210,13 +212,13 @@ class Misspelled(Surest):
         (Idle, {"progress"}, "stalled after .* write at least one position in every step"),
         (Trespassing, {"writes"}, "wrote outside the open positions of its window"),
         (Masking, {"writes"}, "wrote an id that is no token"),
-        (Undeclared, {"runs"}, "a statistic that is None is one that `needs` does not name"),
+        (Undeclared, {"runs"}, "a statistic is None if `needs` does not name it"),
         (Sociable, {"batch"}, "in a batch .* alone; reduce over positions"),
-        (Remembering, {"batch", "state"}, "belongs to a sample: return it from start"),
+        (Remembering, {"batch", "state"}, "state belongs to a sample: return it from start"),
         (Global, {"repeats"}, "draw from `statistics.uniform`"),
         (Denying, {"deterministic"}, "with one seed .* with another"),
-        (Secretive, {"counts"}, "a call of 2 rows where it says 1"),
-        (Steady, {"fixed"}, "says adaptive = True"),
+        (Secretive, {"counts"}, "a call has 2 rows, not 1"),
+        (Steady, {"fixed"}, "sets adaptive = True"),
         (Scribbling, {"replay"}, "never in view.canvas"),
         (Misspelled, {"settings"}, "mine:\\* cannot be read: .* no field is called 'k'"),
     ],

@@ -127,8 +127,8 @@ def test_a_checkpoint_nested_to_the_depths_is_refused(tmp_path):
     [
         ({"text_config": [1]}, r"text_config=\[1\] in config.json is no object"),
         ({"text_config": "small"}, "text_config='small' in config.json is no object"),
-        ({"num_hidden_layers": 10**6}, "num_hidden_layers=1000000 in config.json is no size"),
-        ({"num_layers": 10**6}, "num_layers=1000000 in config.json is no size"),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers=1000000 in config.json is not a size"),
+        ({"num_layers": 10**6}, "num_layers=1000000 in config.json is not a size"),
         ({"text_config": {"n_layer": 10**6}}, "text_config.n_layer=1000000"),
     ],
 )

@@ -256,9 +256,9 @@ def test_the_line_is_hung_up_at_the_end_and_can_be_used_again():
     with Scripted(echoes) as there:
         server = Api(url=there.url, model="m").open()
         for _ in range(2):
-            pool = server._line and server._line.pool
+            pool = server._client and server._client.pool
             assert len(list(serve(questions(3), server))) == 3
-            assert server._line is None
+            assert server._client is None
             assert pool is None or not pool.connections
 
 

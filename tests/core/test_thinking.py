@@ -2,7 +2,7 @@
 
 import pytest
 
-from parallelbench.models.ideal import word_tokenizer
+from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec
 from parallelbench.prompt.thinking import MARKS, MOST_BLOCKS, answer_of, opens_thinking
 

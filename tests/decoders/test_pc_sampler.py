@@ -157,16 +157,16 @@ def test_a_value_out_of_range_is_refused(field, value, sentence):
 
 BAD = {
     "": "cannot be read: Expecting value",
-    "[1]": "is no JSON object with form 'parallelbench unigram table 1'",
-    '{"form": "parallelbench unigram table 2"}': "is no JSON object with form",
+    "[1]": "is not a JSON object with form 'parallelbench unigram table 1'",
+    '{"form": "parallelbench unigram table 2"}': "is not a JSON object with form",
     '{"form": "parallelbench unigram table 1"}': "must have tokenizer, a text, and counts",
     '{"counts": {"3": -1}}': r"counts must be whole numbers of 1 or more .* got '3': -1",
     '{"counts": {"3": 1.5}}': "got '3': 1.5",
     '{"counts": {"3": true}}': "got '3': True",
     '{"counts": {"-3": 1}}': "got '-3': 1",
     '{"counts": {"²": 1}}': "got '²': 1",
-    '{"counts": {}}': "counts no token at all",
-    '{"counts": {"3": 2}, "total": 3}': "was changed or cut short: it says total=3, but .* make 2",
+    '{"counts": {}}': "contains no counts",
+    '{"counts": {"3": 2}, "total": 3}': "was changed or cut short: its total is 3, but .* give 2",
     '{"counts": {"3": 2}, "total": 2, "digest": "x"}': "says digest='x', but its counts make",
 }
 
@@ -293,7 +293,7 @@ def test_what_the_verb_says_as_json_holds_the_digest(count):
         ("", "mini", "no token was counted: .*0.txt hold no text"),
         (b"\xff\xfe\x00", "mini", "0.txt cannot be read as UTF-8 text: "),
         ("red", "mini:cache=none|dual", "--model must name one model, got .*, which is 2"),
-        ("red", "api:http://127.0.0.1:1/v1:model=x", "a server shows no tokenizer; name the"),
+        ("red", "api:http://127.0.0.1:1/v1:model=x", "a server exposes no tokenizer; name the"),
         ("red", "hf:/nowhere/at/all", "is neither a folder nor a hub id"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 
 from parallelbench.errors import FieldError, RequestError, ServerError
 from parallelbench.model import MODELS
-from parallelbench.models import api
+from parallelbench.models import api_address, api_server
 from parallelbench.models.api import Api
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import Message
@@ -180,7 +180,7 @@ def test_a_long_message_is_cut(connect):
 
 def test_pauses_are_random_and_grow_to_half_a_minute():
     for attempt, longest in ((1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (100, 30.0)):
-        pauses = [api._pause(attempt, 0.0) for _ in range(500)]
+        pauses = [api_server._pause(attempt, 0.0) for _ in range(500)]
         assert 0 <= min(pauses) < 0.05 * longest
         assert 0.95 * longest < max(pauses) <= longest
 
@@ -322,13 +322,15 @@ def test_an_event_stream_is_read_as_the_standard_says(connect):
         content = stream.replace(b"\n", end)
         for size in (1, 2, 7, len(content)):
             pieces = [content[i : i + size] for i in range(0, len(content), size)]
-            assert api._read_stream(pieces, whole=False).content == "4, 3"
+            assert api_server._read_stream(pieces, whole=False).content == "4, 3"
 
 
 def test_a_mark_of_byte_order_counts_at_the_start_alone():
-    events = list(api._events([b"\xef\xbb", b"\xbfdata: a\n\n", b"\xef\xbb\xbfdata: b\n\ndata: c"]))
+    events = list(
+        api_server._events([b"\xef\xbb", b"\xbfdata: a\n\n", b"\xef\xbb\xbfdata: b\n\ndata: c"])
+    )
     assert events == [(b"", b"a"), (b"", b"c")]
-    said = api._read_answer(b'\xef\xbb\xbf{"choices": [{"message": {"content": "4"}}]}')
+    said = api_server._read_answer(b'\xef\xbb\xbf{"choices": [{"message": {"content": "4"}}]}')
     assert said.content == "4"
 
 
@@ -432,7 +434,7 @@ def test_deltas_are_not_taken_for_drafts(connect):
     words = [piece(f"word{number} ") for number in range(30)]
     with Scripted(streams(*words, piece(".", finish="stop", tokens=61), DONE)) as there:
         told = refusal(connect(there, diffusing=True))
-    assert "these are no whole drafts; set diffusing=false: ." in told
+    assert "these are not whole drafts; set diffusing=false: ." in told
 
 
 # Bounds
@@ -440,10 +442,10 @@ def test_deltas_are_not_taken_for_drafts(connect):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_reply_without_end_does_not_fill_the_memory(connect, monkeypatch, stream):
-    monkeypatch.setattr(api, "_LARGEST_REPLY", 100_000)
+    monkeypatch.setattr(api_server, "_LARGEST_REPLY", 100_000)
     with Scripted(drips(piece("again and again"))) as there:
         told = refusal(connect(there, stream=stream))
-    assert told.endswith("it was still writing after 100000 bytes")
+    assert told.endswith("its reply is longer than 100000 bytes")
     assert len(there.requests) == 1
 
 
@@ -662,7 +664,7 @@ def test_any_entry_of_no_proxy_is_understood(connect, monkeypatch, entry, host, 
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1:9")
     connect(f"https://{host}/v1")
-    assert api._proxy_for(f"https://{host}/v1") == (None if direct else "http://127.0.0.1:9")
+    assert api_address.proxy_for(f"https://{host}/v1") == (None if direct else "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("proxy", ["gopher://me:s3cret@h", "http://me:s3/cret@h"])
@@ -809,7 +811,7 @@ def test_after_hanging_up_the_last_to_leave_closes_and_the_next_connects_anew():
 
     with Scripted(waits, says("anew")) as there:
         server = Api(url=there.url, model="m").open()
-        first = server._line.pool
+        first = server._client.pool
         asking = threading.Thread(target=lambda: replies.append(ask(server).text), daemon=True)
         asking.start()
         assert begun.wait(10)

@@ -12,7 +12,7 @@ import pytest
 
 from parallelbench.errors import RequestError, ServerError
 from parallelbench.evaluation import load_run
-from parallelbench.models import api
+from parallelbench.models import api_server
 from parallelbench.models.api import Api
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
@@ -110,7 +110,7 @@ ENDLESS = {
 @pytest.mark.attack("refused")
 @pytest.mark.parametrize("place", ENDLESS)
 def test_no_part_of_a_reply_is_without_end(ask, monkeypatch, place):
-    monkeypatch.setattr(api, "_MOST_RECEIVED", 300_000)
+    monkeypatch.setattr(api_server, "_MOST_RECEIVED", 300_000)
     with Scripted(ENDLESS[place]) as there, pytest.raises(ServerError) as caught:
         ask(there, timeout=60.0, attempts=1)
     assert "it sent more than 300000 bytes" in str(caught.value) or (
@@ -200,7 +200,7 @@ def test_what_a_server_replies_is_masked_however_it_is_quoted(monkeypatch, ask):
             ask(there)
         assert "[key]" in str(caught.value)
     for form in (repr({"key": key}), json.dumps([key]), "sk-%5C0123%2F456%27789"):
-        assert "0123" not in api._without(key, form)
+        assert "0123" not in api_server._without(key, form)
 
 
 def test_a_key_as_short_as_a_word_leaves_replies_as_they_are(monkeypatch, ask):

@@ -1,4 +1,4 @@
-"""Who attends to whom: against the golden forward, whatever stands beside a row."""
+"""Attention maps against the golden forward, in any batch."""
 
 from dataclasses import replace
 
@@ -146,7 +146,7 @@ def test_a_row_that_says_who_attends_to_whom_and_where_it_stands_is_believed(fol
 
 
 def visible(family, row, codec):
-    """Who sees whom in a block model, and the canvas positions that a call computes."""
+    """Return the attention mask of a block model and the canvas positions that a call computes."""
     first, total = len(row.prompt.ids), len(row.prompt.ids) + len(row.canvas)
     origin = first if family == "nemotron" else 0
     asked = first + row.wanted.nonzero().flatten()
@@ -189,11 +189,11 @@ def test_a_block_model_tells_it_of_what_it_computes_and_0_of_the_rest(family, ca
 
 
 def test_a_row_that_does_not_ask_pays_nothing(folders, monkeypatch):
-    watched = []
+    recorded = []
     add = AttentionRecorder.add
 
     def counting(self, layer, query, *rest):
-        watched.append(list(self.rows))
+        recorded.append(list(self.rows))
         add(self, layer, query, *rest)
 
     monkeypatch.setattr(AttentionRecorder, "add", counting)
@@ -201,9 +201,9 @@ def test_a_row_that_does_not_ask_pays_nothing(folders, monkeypatch):
     rows = ragged(model.codec)
     told(model, rows)
     # Two layers.
-    assert watched == [[1, 3], [1, 3]]
+    assert recorded == [[1, 3], [1, 3]]
     told(model, [rows[0], rows[2]])
-    assert len(watched) == 2
+    assert len(recorded) == 2
 
 
 def test_a_batch_leaves_room_for_what_it_is_asked(folders):
@@ -217,21 +217,21 @@ def test_a_batch_leaves_room_for_what_it_is_asked(folders):
 
 def test_a_pass_that_fails_leaves_the_kernel_as_it_was(folders):
     model = opened(folders["llada"])
-    watch = AttentionRecorder(2, NAMES, [0], 4)
+    recorder = AttentionRecorder(2, NAMES, [0], 4)
     with pytest.raises(ValueError, match="input_ids"):
-        watch.over(model.network)
+        recorder.over(model.network)
     assert model.network.config._attn_implementation == "sdpa"
 
 
-def test_a_network_that_does_not_show_its_attention_is_an_error_and_no_number(folders):
+def test_a_network_that_does_not_expose_its_attention_is_an_error_and_no_number(folders):
     model = opened(folders["llada"])
     model.network.config.num_hidden_layers = 1
     # It has, and runs, one layer less than it was built with; now it says two.
-    watch = AttentionRecorder(2, NAMES, [0], 4)
+    recorder = AttentionRecorder(2, NAMES, [0], 4)
     ids = torch.tensor([[7, 8, 9, 10]])
     model.network.model.layers[0].self_attn.layer_idx = 1
-    with pytest.raises(ModelError, match="does not show what its layers attend to"):
-        watch.over(model.network, input_ids=ids, use_cache=False)
+    with pytest.raises(ModelError, match="does not expose the attention of its layers"):
+        recorder.over(model.network, input_ids=ids, use_cache=False)
 
 
 STRATEGIES = (

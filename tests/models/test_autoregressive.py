@@ -75,7 +75,7 @@ def gap(first, second):
 
 
 def generated(network, prompt, ends):
-    """What transformers itself writes, up to the first end of text."""
+    """Return the output of transformers itself, up to the first end of text."""
     out = network.generate(
         prompt.ids[None],
         attention_mask=torch.ones_like(prompt.ids[None]),
@@ -298,7 +298,7 @@ def test_a_class_whose_answers_depend_on_the_batch_is_refused(dtype, folders, tm
     folder = written_from(DEPENDENT[dtype](), tmp_path, folders["llama"])
     with pytest.raises(CheckpointError) as told:
         opened(folder, attention="eager", dtype=dtype)
-    assert "ForCausalLM of transformers answers otherwise in another batch" in str(told.value)
+    assert "ForCausalLM of transformers depends on the batch" in str(told.value)
     assert "\n" not in str(told.value)
 
 
@@ -313,7 +313,9 @@ def test_a_class_that_is_taken_answers_alike_in_every_batch(folders, tmp_path):
 def test_a_class_that_takes_no_cache_is_refused_in_a_sentence(folders, tmp_path):
     config = transformers.OpenAIGPTConfig(**SMALL, n_embd=64, n_layer=2, n_head=4)
     folder = written_from(config, tmp_path, folders["llama"])
-    with pytest.raises(CheckpointError, match="keeps no keys and values in the cache") as told:
+    with pytest.raises(
+        CheckpointError, match="does not store keys and values in the cache"
+    ) as told:
         opened(folder, attention="eager")
     assert "\n" not in str(told.value)
 

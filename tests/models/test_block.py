@@ -89,7 +89,7 @@ def rows_at_different_progress(model):
 
 
 def may_see(family, row, length, mask_id):
-    """Who sees whom, from the definition of each family, one pair of tokens at a time."""
+    """Return the attention mask by the definition of each family, one pair of tokens at a time."""
     first, total = len(row.prompt.ids), len(row.prompt.ids) + len(row.canvas)
     asked_or_open = (row.wanted | (row.canvas == mask_id)).nonzero().flatten().tolist()
     unfinished = first + asked_or_open[0] // length * length
@@ -251,7 +251,7 @@ def endless(model):
 
 
 def blocks_of(family, prompt, canvas, length):
-    """Where the model's blocks lie on the canvas, by the definition of its grid."""
+    """Return the model's blocks on the canvas, by the definition of its grid."""
     first = 0 if family == "nemotron" else prompt
     blocks = {}
     for place in range(canvas):

@@ -1,6 +1,7 @@
 """Loading a checkpoint: every family as it is published, and nothing that is not whole."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -234,7 +235,7 @@ def test_a_field_that_is_missing_is_named(family, field, folders, tmp_path):
 
 
 def stock_told(config, folder):
-    """What the stock class is told; None if it is not told anything."""
+    """Return the value that the stock class gets; None if it gets none."""
     try:
         return stock_config(family_of(config, None, "here"), config, str(folder)).to_dict()
     except CheckpointError:
@@ -352,13 +353,13 @@ def test_a_missing_shard_is_refused(folders, tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_is_refused(folders, tmp_path):
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: config\.json: .*No such file"):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: config\.json: .*No such file"):
         loaded(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"is no checkpoint: config\.json: "):
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: config\.json: "):
         loaded(tmp_path)
     (tmp_path / "config.json").write_text("[1, 2]")
-    with pytest.raises(CheckpointError, match=r"config\.json holds no JSON object"):
+    with pytest.raises(CheckpointError, match=r"config\.json does not contain a JSON object"):
         loaded(tmp_path)
     copied(folders["sdar"], tmp_path)
     for file in tmp_path.glob("*.safetensors"):
@@ -366,7 +367,9 @@ def test_a_folder_without_a_checkpoint_is_refused(folders, tmp_path):
     with pytest.raises(CheckpointError, match=r"index\.json names 2 file\(s\) that are not in"):
         loaded(tmp_path)
     (tmp_path / "model.safetensors.index.json").unlink()
-    with pytest.raises(CheckpointError, match=r"holds no weights: neither model\.safetensors nor"):
+    with pytest.raises(
+        CheckpointError, match=r"contains no weights: neither model\.safetensors nor"
+    ):
         loaded(tmp_path)
 
 
@@ -489,7 +492,9 @@ def test_no_code_is_run_nothing_is_asked_and_a_cache_serves_offline(folders, tmp
     assert not marker.exists()
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()
-    assert any("'org/typo' is no folder here, and cannot be had from the hub" in x for x in last)
+    assert any(
+        "'org/typo' is not a folder here and cannot be downloaded from the hub" in x for x in last
+    )
     assert any("give the folder" in line for line in last)
     # Nothing but the last error was said: no question, no report.
     assert done.stderr.startswith("Traceback")
@@ -746,8 +751,6 @@ def test_facts_tell_what_was_loaded_as_json(family, folders):
     assert facts["network"] == type(model.network).__name__
     assert (facts["dtype"], facts["device"], facts["attention"]) == ("float32", "cpu", "sdpa")
     assert facts["revision"] is None
-    import hashlib
-
     assert facts["weights"] == {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folders[family].glob("*.safetensors")
@@ -910,7 +913,7 @@ def test_patterns_of_published_names_are_refused_rather_than_lost(folders, tmp_p
     )
     under_published_names(adapter)
     rewritten(adapter / "adapter_config.json", alpha_pattern={"ff_proj": 64})
-    with pytest.raises(CheckpointError, match="alpha_pattern speaks of modules by their published"):
+    with pytest.raises(CheckpointError, match="alpha_pattern refers to modules by their published"):
         loaded(folders["llada"], peft=str(adapter))
 
 

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import transformers
 
 from parallelbench.cli.program import main
 from parallelbench.errors import RunFileError
@@ -35,8 +36,6 @@ def plan_of(model, tasks="choices/city", samples=2):
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory):
     """A causal network with a table of 128 positions."""
-    import transformers
-
     root = tmp_path_factory.mktemp("context")
     tokenizer = checkpoints.write_checkpoint("llama", root / "llama")
     config = transformers.GPT2Config(

@@ -1,4 +1,4 @@
-"""What a checkpoint declares of itself: ids, sizes, its mask and its family."""
+"""Declarations of a checkpoint: ids, sizes, mask and family."""
 
 import json
 import shutil
@@ -95,7 +95,7 @@ def test_oddities_of_published_files_are_no_faults(fields, folders):
         ("generation_config.json", {"eos_token_id": [324, 912]}, "eos_token_id=[324, 912] in gen"),
         ("generation_config.json", {"pad_token_id": True}, "pad_token_id=True in generation_c"),
         ("tokenizer_config.json", {"eos_token": 324}, "eos_token"),
-        ("config.json", {"architectures": "LlamaForCausalLM"}, "is no list of class names"),
+        ("config.json", {"architectures": "LlamaForCausalLM"}, "is not a list of class names"),
     ],
 )
 def test_an_impossible_id_is_told_before_weights_are_read(file, fields, words, folders, tmp_path):
@@ -149,7 +149,7 @@ def test_another_mask_than_the_tokenizers_is_refused(family, folders, tmp_path):
     assert "mask_token_id=40" in ordinary
     assert str(mask) in ordinary or "ordinary token" in ordinary
     ended = refused(changed(folders[family], tmp_path, mask_token_id=end))
-    assert "which token is the mask cannot be told" in ended or "are one id" in ended
+    assert "the mask token is ambiguous" in ended or "are one id" in ended
     # A hole between the tokenizer and the embedding is a mask that no tokenizer names.
     if family == "nemotron":
         folder = changed(folders[family], tmp_path, mask_token_id=checkpoints.ROWS - 1)
@@ -160,7 +160,7 @@ def test_mask_and_end_of_text_are_never_one_id(folders, tmp_path):
     folder = changed(folders["sdar"], tmp_path, "tokenizer_config.json", **MASK_ENDS)
     changed(folder, tmp_path, "special_tokens_map.json", **MASK_ENDS)
     end = 322
-    assert "which token is the mask" in refused(changed(folder, tmp_path, mask_token_id=None))
+    assert "the mask token is ambiguous" in refused(changed(folder, tmp_path, mask_token_id=None))
     told = refused(changed(folder, tmp_path, mask_token_id=end))
     assert f"mask and end-of-text are one id, {end} (<|im_end|>)" in told
 
@@ -194,7 +194,7 @@ def test_a_causal_class_name_on_a_diffusion_model_is_refused(sign, folders, tmp_
     told = refused(folder)
     assert "names the causal class Qwen3ForCausalLM, and also has" in told
     assert "say family=" in told
-    assert "or family=autoregressive to write one token after another" in told
+    assert "or family=autoregressive to decode one token after another" in told
     with pytest.raises(CheckpointError, match="names the causal class"):
         HuggingFace(path=str(folder)).capabilities()
     assert family_of(config_of(folder), "autoregressive", "here").kind == "autoregressive"
@@ -215,7 +215,7 @@ def test_a_mask_token_in_the_tokenizer_gives_a_diffusion_model_away(folders, tmp
     names = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
     folder = changed(folders["sdar"], tmp_path, **plain, **names)
     told = refused(folder)
-    assert "the tokenizer has <|MASK|>, as that of a diffusion model has; say family=sdar" in told
+    assert "the tokenizer has <|MASK|>, as a diffusion model's does; say family=sdar" in told
     named = HuggingFace(path=str(folder), family="autoregressive").open()
     assert named.provenance()["family"] == "autoregressive"
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from parallelbench.errors import CheckpointError, FieldError
-from parallelbench.models.families import FAMILIES, family_of
+from parallelbench.models.families import FAMILIES, family_of, stock_config
 from parallelbench.models.fields import without_ignored
 from parallelbench.models.mini import FOLDER
 from support import checkpoints, diffusion_gemma
@@ -149,8 +149,6 @@ def test_a_value_that_the_class_takes_is_left_to_it(name, field, value, configs)
 
 
 def test_a_part_of_the_rotation_that_contradicts_itself_is_refused(configs):
-    from parallelbench.models.families import stock_config
-
     config = {**configs["llada2"], "rotary_dim": 8}
     with pytest.raises(CheckpointError, match=r"rotary_dim=8 .*partial_rotary_factor=0\.5"):
         stock_config(family_of(config, None, "here"), config, "here")

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
+from parallelbench import evaluate
 from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, zero_mean_noise
@@ -43,7 +46,7 @@ def distributions(model, prompt, *canvases):
     p = torch.softmax(prediction.logits.double(), dim=-1)
     full = torch.zeros(len(p), model.codec.size + 1, dtype=torch.float64)
     full.scatter_add_(1, prediction.token_ids, p)
-    return full.unflatten(0, (len(canvases), -1)), prediction.off_law.tolist()
+    return full.unflatten(0, (len(canvases), -1)), prediction.off_support.tolist()
 
 
 def brute_force(rows, weights, canvas, mask_id, size):
@@ -191,9 +194,6 @@ def test_without_noise_ties_go_to_the_lowest_id(exact):
 @pytest.fixture(scope="module")
 def subwords(tmp_path_factory):
     """A byte-level BPE tokenizer that splits words, as real checkpoints have."""
-    import tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -227,8 +227,6 @@ def test_any_hugging_face_tokenizer_gives_an_exact_law_over_its_own_tokens(subwo
 
 
 def test_decoding_one_by_one_from_subword_laws_is_always_right(subwords):
-    from parallelbench import evaluate
-
     evaluation = evaluate(
         model=f"ideal:tokenizer={subwords}",
         tasks="choices/city,choices/roster:people=2,list_operations/shuffle:length=3,form=infill",

@@ -392,7 +392,17 @@ def test_a_cache_remembers_what_stood_outside_of_the_window(folder, cache, atten
     assert asked == [(4, max(model.compute_cost(row).tokens for row in later))]
     for row, due in zip(later, expected, strict=True):
         assert gap(predicted(model, [row])[0], due) <= TOLERANCE
-    # Another strategy came into the same window of the same prompt with other tokens.
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_a_cache_serves_any_mixture_of_rows(folder, cache, attention):
+    model = opened(folder, cache=cache, attention=attention)
+    later = entered_and_later(model.codec)
+    firsts = first_calls(later)
+    predicted(model, firsts)
+    expected = [expected_from_memory(folder, row, cache) for row in later]
+    # Another strategy entered the same window of the same prompt with other tokens.
     entered = canvas_of(later[0].prompt, range(WINDOW[0]), seed=77)
     twin = replace(later[0], canvas=entered.clone(), window_snapshot=entered)
     twin.canvas[WINDOW[0] + 1] = 9
@@ -400,7 +410,7 @@ def test_a_cache_remembers_what_stood_outside_of_the_window(folder, cache, atten
     found = predicted(model, [later[0], twin])
     assert gap(found[0], expected[0]) <= TOLERANCE
     assert gap(found[1], expected_from_memory(folder, twin, cache)) <= TOLERANCE
-    # What had to make room is computed again, with the same result.
+    # Evicted entries are computed again, with the same result.
     model._store = KVStore(1)
     for found, due in zip(predicted(model, later), expected, strict=True):
         assert gap(found, due) <= TOLERANCE
@@ -563,7 +573,7 @@ def test_batches_hold_every_row_once_and_are_as_large_as_the_room_allows(folders
 
 
 def taken(model, rows, batch):
-    """What a padded batch takes, by the model's own estimate of one row."""
+    """Return the memory of a padded batch, by the model's own estimate of one row."""
     tokens = max(model.compute_cost(rows[index]).tokens for index in batch)
     canvas = max(rows[index].canvas.numel() for index in batch)
     logits = canvas * checkpoints.ROWS * 16

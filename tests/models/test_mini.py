@@ -10,6 +10,7 @@ from scipy import stats
 from parallelbench import evaluate
 from parallelbench.model import MODELS
 from parallelbench.models.mini import FOLDER
+from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
 from parallelbench.run.recording import draw
 from parallelbench.setting import build, parse_settings
@@ -54,8 +55,6 @@ def test_every_first_and_last_name_is_one_token(mini):
 
 
 def test_it_is_shown_the_last_message_only(mini):
-    from parallelbench.prompt import build_prompt
-
     built = [
         build(parse_settings(f"waiting_line/sort:shots={shots}", TASKS)[0], TASKS)
         for shots in (0, 1)
@@ -73,7 +72,7 @@ def said(part):
 
 
 def within(cells, column, right, count):
-    """Whether ``right`` of ``count`` is no surprise after what the card counted."""
+    """Return True if ``right`` of ``count`` agrees with the counts of the model card."""
     counted = int(cells["samples"])
     then = round(counted * float(cells[column].split()[0]) / 100)
     table = [[then, counted - then], [right, count - right]]

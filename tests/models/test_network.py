@@ -1,4 +1,4 @@
-"""What every adapter of a network makes sure of when it is opened."""
+"""Checks of every network when it is opened."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a tokenizer's files say of cutting and padding changes no prompt."""
+"""Truncation and padding saved in a tokenizer's files change no prompt."""
 
 import json
 import shutil

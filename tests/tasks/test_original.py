@@ -787,7 +787,7 @@ def test_the_ideal_model_answers_imported_questions_with_a_tokenizer_that_writes
     model = f"ideal:tokenizer={tmp_path}"
     (result,) = evaluate(model=model, tasks=asked, decoders="one_by_one", samples=2).results
     assert (result.task, result.accuracy, result.samples) == ("original", 1.0, 2)
-    with pytest.raises(RequestError, match="choose a tokenizer that writes it back unchanged"):
+    with pytest.raises(RequestError, match="choose a tokenizer that reproduces it"):
         evaluate(tasks=asked, decoders="one_by_one", samples=1)
 
 

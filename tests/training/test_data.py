@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 
 from parallelbench.errors import CanvasError
+from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec
 from parallelbench.setting import build, parse_settings
@@ -18,15 +19,16 @@ from parallelbench.task import TASKS, sample_rng
 from parallelbench.training import Plan
 from parallelbench.training import data as training_data
 from parallelbench.training.data import (
+    check_tasks,
+    checking_rng,
     examples,
     floors,
-    look_over,
-    looking_rng,
     make_example,
     tasks_of_step,
     training_rng,
     words_of,
 )
+from support import checkpoints
 
 
 def codec_of(plan):
@@ -52,7 +54,7 @@ class Spy(random.Random):
 def test_no_evaluation_seed_gives_a_training_sample(monkeypatch):
     monkeypatch.setattr(random, "Random", Spy)
     Spy.seeds.clear()
-    for make in (training_rng, looking_rng):
+    for make in (training_rng, checking_rng):
         make(0, "waiting_line/copy", 0)
     examples(Plan(tasks="choices/dice", batch_size=2), codec_of(Plan(tasks="choices/dice")), 3)
     ours = list(Spy.seeds)
@@ -205,23 +207,20 @@ def test_a_floor_is_the_logarithm_of_the_number_of_right_answers():
 def test_a_canvas_shorter_than_an_answer_is_refused():
     plan = Plan(tasks="waiting_line/copy:canvas_length=18")
     with pytest.raises(CanvasError, match="set canvas_length="):
-        look_over(plan, codec_of(plan))
+        check_tasks(plan, codec_of(plan))
 
 
 def test_a_tokenizer_of_other_words_is_refused():
     codec = codec_of(Plan(tasks="choices/dice"))
     with pytest.raises(CanvasError, match="knows whole words, but not"):
-        look_over(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
+        check_tasks(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
 
 
 def test_a_tokenizer_of_subwords_may_split_names(tmp_path):
-    from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
-    from support import checkpoints
-
     folder = checkpoints.write_checkpoint("llada", tmp_path / "llada")
     codec = load_checkpoint(CheckpointRequest(path=str(folder))).codec
-    look_over(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
+    check_tasks(Plan(tasks="waiting_line/copy:canvas_length=180"), codec)
 
 
 def test_looking_draws_none_of_the_training_samples():
-    assert training_data.looking_rng(0, "a/b", 0).random() != training_rng(0, "a/b", 0).random()
+    assert training_data.checking_rng(0, "a/b", 0).random() != training_rng(0, "a/b", 0).random()

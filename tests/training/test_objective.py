@@ -15,7 +15,13 @@ from parallelbench.model import Row
 from parallelbench.models.checkpoint import CheckpointRequest, load_checkpoint
 from parallelbench.models.masked import MaskedModel
 from parallelbench.training.data import Example
-from parallelbench.training.objective import alike, collate, draw_counts, draw_masks, losses
+from parallelbench.training.objective import (
+    collate,
+    draw_counts,
+    draw_masks,
+    group_by_length,
+    losses,
+)
 from support import checkpoints
 from support.toys import prompts
 
@@ -217,5 +223,5 @@ def test_a_step_is_cut_into_batches_of_about_the_same_length():
     drawn = [
         Example(0, torch.zeros(each, dtype=torch.int64), answer, everywhere) for each in prompts_of
     ]
-    assert alike(drawn) == [[0, 6, 2], [4, 5], [3, 1]]
-    assert alike(drawn[:1]) == [[0]]
+    assert group_by_length(drawn) == [[0, 6, 2], [4, 5], [3, 1]]
+    assert group_by_length(drawn[:1]) == [[0]]

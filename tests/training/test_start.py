@@ -1,4 +1,4 @@
-"""What a training begins with, and what is saved of it."""
+"""The start of a training and its saved weights."""
 
 import json
 

@@ -203,7 +203,7 @@ def test_a_second_ctrl_c_ends_at_once(small, tmp_path):
 
 def test_a_changed_plan_is_refused_with_the_difference(small, tmp_path):
     train(small(), tmp_path / "out", device="cpu")
-    with pytest.raises(RunFileError, match="another training: now asked for seed 1 instead of 0"):
+    with pytest.raises(RunFileError, match="another training: requested seed 1 instead of 0"):
         train(small(seed=1), tmp_path / "out", device="cpu")
 
 

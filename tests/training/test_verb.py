@@ -30,7 +30,7 @@ def test_from_scratch_then_an_adapter_on_top_of_it(tmp_path):
     assert "(floor 5.38)" in first.stderr
     assert f"parallelbench run --model hf:{mine}" in first.stdout
     again = typed("--out", mine, "--tasks", DICE, *TINY, *SHORT)
-    assert "nothing is left to do" in again.stderr
+    assert "is complete" in again.stderr
     second = typed("--from", f"hf:{mine}", "--lora", 2, "--tasks", DICE, *SHORT, "--out", rolls)
     assert second.exit_code == 0, second.output
     assert f"hf:{mine}:peft={rolls}" in second.stdout
@@ -47,11 +47,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "losses", losses)
     result = typed("--out", tmp_path / "out", "--tasks", DICE, *TINY, *SHORT)
     assert result.exit_code == 130
-    assert "the same command goes on from there" in result.stderr
+    assert "the same command continues from there" in result.stderr
     monkeypatch.undo()
     result = typed("--out", tmp_path / "out", "--tasks", DICE, *TINY, *SHORT)
     assert result.exit_code == 0
-    assert "goes on after step 1" in result.stderr
+    assert "continues after step 1" in result.stderr
 
 
 @pytest.mark.parametrize(

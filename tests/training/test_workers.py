@@ -229,7 +229,7 @@ def test_ctrl_c_in_one_process_ends_both_with_one_sentence(pair):
     (status, output, told), (other, *silent) = (each["interrupted"] for each in found)
     assert (status, other) == (130, 130)
     assert output == ""
-    assert told.splitlines()[-1].endswith("the same command goes on from there")
+    assert told.splitlines()[-1].endswith("the same command continues from there")
     assert silent == ["", ""]
 
 
@@ -238,7 +238,7 @@ def test_a_refusal_at_the_beginning_ends_both_with_one_sentence(pair):
     (status, output, told), (other, *silent) = (each["other seed"] for each in found)
     assert (status, other) == (2, 2)
     assert output == ""
-    assert "holds another training" in told
+    assert "contains another training" in told
     assert len(told.splitlines()) == 1
     assert silent == ["", ""]
 
@@ -277,36 +277,53 @@ def test_a_network_in_pieces_is_refused(way, monkeypatch):
 # From here on: what the two processes of ``pair`` do.
 
 
+class Attempts:
+    """Trainings of one process, and the result of each by name."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.results = {"weights": [], "written": []}
+
+    def attempt(self, name, plan=None, out=None, **changes):
+        options = {"device": "cpu", "log_every": 2, "save_every": 2, **changes}
+        try:
+            train(plan or make(), out or self.folder / name, **options)
+        except BaseException as error:  # noqa: BLE001  Ctrl-C is one of them
+            self.results[name] = f"{type(error).__name__}: {error}"
+
+    def type_in(self, name, *options, out=None):
+        command = typed(out or self.folder / name, *options)
+        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as messages:
+            status = cli.main([*command, "--device", "cpu"])
+        self.results[name] = [status, output.getvalue(), messages.getvalue()]
+
+
 def act(folder, index):
-    """Train, and fail in many ways; return what came of each."""
-    found = {"weights": [], "written": []}
+    """Train, and fail in many ways; return the result of each attempt."""
+    attempts = Attempts(folder)
+    found = attempts.results
     note_weights(found["weights"])
     note_files(folder, found["written"])
-    options = {"device": "cpu", "log_every": 2, "save_every": 2}
-
-    def attempt(name, plan=None, out=None, **changes):
-        try:
-            train(plan or make(), out or folder / name, **{**options, **changes})
-        except BaseException as error:  # noqa: BLE001  Ctrl-C is one of them
-            found[name] = f"{type(error).__name__}: {error}"
-
-    def type_in(name, *options, out=None):
-        asked = typed(out or folder / name, *options)
-        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as told:
-            status = cli.main([*asked, "--device", "cpu"])
-        found[name] = [status, output.getvalue(), told.getvalue()]
-
     workers._AT_ONCE = 1000  # many sums
-    attempt("one sample", make(batch_size=1, optimizer=Muon()))
-    attempt("adapter", make_adapter(folder / "base"))
+    attempts.attempt("one sample", make(batch_size=1, optimizer=Muon()))
+    attempts.attempt("adapter", make_adapter(folder / "base"))
     if index == 1:
         spoil(3, interrupt)
-    type_in("interrupted", "--steps", 8, "--log-every", 3)
-    type_in("other seed", "--seed", 1, out=folder / "one sample")
+    attempts.type_in("interrupted", "--steps", 8, "--log-every", 3)
+    attempts.type_in("other seed", "--seed", 1, out=folder / "one sample")
     launched = os.environ.pop("WORLD_SIZE")
     if index == 0:
-        attempt("left", progress=at_step(4, fail))
+        attempts.attempt("left", progress=at_step(4, fail))
     os.environ["WORLD_SIZE"] = launched
+    fail_together(attempts, index)
+    torch.distributed.destroy_process_group()
+    found["threads"] = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
+    return found
+
+
+def fail_together(attempts, index):
+    """Fail in one process of two, in every way that the other must notice."""
+    attempt, folder = attempts.attempt, attempts.folder
     attempt("left")
     if index == 1:
         spoil(3, lambda losses: losses * float("nan"))
@@ -325,11 +342,8 @@ def act(folder, index):
     attempt("one device", device="cuda:1")
     attempt("no steps", save_every=0)
     if index == 1:
-        spoil(3, lambda _: leave(found))
+        spoil(3, lambda _: leave(attempts.results))
     attempt("left alone")
-    torch.distributed.destroy_process_group()
-    found["threads"] = [task.read_text() for task in Path("/proc/self/task").glob("*/comm")]
-    return found
 
 
 LIMITS = resource.getrlimit(resource.RLIMIT_FSIZE)
