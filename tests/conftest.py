@@ -5,6 +5,10 @@ import signal
 
 import pytest
 
+from support import type_checks
+
+# Before any module of the package is imported.
+type_checks.install()
 # Before torch is loaded: more threads than cores make small products many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
