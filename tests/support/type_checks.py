@@ -36,14 +36,14 @@ def _decorator(*, typechecker):
 
 
 def _checked(function, typechecker):
-    if _has_shapes(function):
-        return _jaxtyped(function, typechecker=typechecker)
-    if "<locals>" in function.__qualname__:
+    shaped = _has_shapes(function)
+    if "<locals>" in function.__qualname__ and not shaped:
         return function
     try:
-        return beartype(function)
+        checked = beartype(function)
     except BeartypeDecorHintException:  # only type checkers understand ``array[int]``
         return _jaxtyped(function, typechecker=typechecker)
+    return _jaxtyped(checked, typechecker=None) if shaped else checked
 
 
 def _has_shapes(function):
