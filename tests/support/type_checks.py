@@ -8,13 +8,13 @@ shape and is defined within a function is left to mypy.
 """
 
 import dataclasses
+import functools
 import inspect
-import re
-from typing import get_args
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 import jaxtyping
 from beartype import beartype
-from beartype.roar import BeartypeDecorHintException
 
 _jaxtyped = jaxtyping.jaxtyped
 
@@ -26,36 +26,49 @@ def install():
 
 def _decorator(*, typechecker):
     def decorate(definition):
-        if inspect.isclass(definition):
-            if dataclasses.is_dataclass(definition) and "__init__" in vars(definition):
-                definition.__init__ = _checked(definition.__init__, typechecker)
-            return definition
-        return _checked(definition, typechecker)
+        if not inspect.isclass(definition):
+            return _checked(definition, typechecker)
+        if dataclasses.is_dataclass(definition) and "__init__" in vars(definition):
+            definition.__init__ = _switched(definition.__init__, typechecker)
+        return definition
 
     return decorate
 
 
+def _switched(init, typechecker):
+    """Check the fields of a dataclass unless a test has switched that off."""
+    checked = _checked(init, typechecker)
+
+    @functools.wraps(init)
+    def either(*args, **kwargs):
+        return (init if jaxtyping.config.jaxtyping_disable else checked)(*args, **kwargs)
+
+    return either
+
+
 def _checked(function, typechecker):
-    shaped = _has_shapes(function)
-    if "<locals>" in function.__qualname__ and not shaped:
-        return function
-    try:
-        checked = beartype(function)
-    except BeartypeDecorHintException:  # only type checkers understand ``array[int]``
+    written = function.__annotations__
+    read = {name: _read(each, function.__globals__) for name, each in written.items()}
+    if any(map(_is_shaped, read.values())):
         return _jaxtyped(function, typechecker=typechecker)
-    return _jaxtyped(checked, typechecker=None) if shaped else checked
+    if "<locals>" in function.__qualname__:
+        return function
+    function.__annotations__ = read
+    checked = beartype(function)
+    checked.__annotations__ = function.__annotations__ = written
+    return checked
 
 
-def _has_shapes(function):
-    names = function.__globals__
-    return any(_is_shaped(each, names) for each in function.__annotations__.values())
+def _read(annotation, names):
+    """Evaluate an annotation; what only type checkers understand may be anything."""
+    alone = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(alone, names, include_extras=True)["it"]
+    except Exception:  # noqa: BLE001  names for type checkers, subscripts that Python refuses
+        return Any
 
 
-def _is_shaped(annotation, names):
-    """Return whether an annotation, or a name in the text of one, stands for a shape."""
-    if isinstance(annotation, str):
-        words = set(re.findall(r"\w+", annotation)) & names.keys()
-        return any(_is_shaped(names[word], {}) for word in words)
-    if inspect.isclass(annotation):
-        return issubclass(annotation, jaxtyping.AbstractArray | jaxtyping.AbstractDtype)
-    return any(_is_shaped(each, names) for each in get_args(annotation))
+def _is_shaped(annotation):
+    if inspect.isclass(annotation) and issubclass(annotation, jaxtyping.AbstractArray):
+        return True
+    return any(map(_is_shaped, get_args(annotation)))
