@@ -49,14 +49,16 @@ def _switched(init, typechecker):
 def _checked(function, typechecker):
     written = function.__annotations__
     read = {name: _read(each, function.__globals__) for name, each in written.items()}
-    if any(map(_is_shaped, read.values())):
-        return _jaxtyped(function, typechecker=typechecker)
-    if "<locals>" in function.__qualname__:
+    shaped = any(map(_is_shaped, read.values()))
+    if "<locals>" in function.__qualname__ and not shaped:
         return function
+    if shaped and inspect.isgeneratorfunction(function):  # it yields when its scope is closed
+        return _jaxtyped(function, typechecker=typechecker)
     function.__annotations__ = read
     checked = beartype(function)
     checked.__annotations__ = function.__annotations__ = written
-    return checked
+    # Around beartype's own wrapper, arguments are looked at once a call and not twice.
+    return _jaxtyped(checked, typechecker=None) if shaped else checked
 
 
 def _read(annotation, names):
