@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 bench: $(VENV)/installed
 	$(BIN)/parallelbench run
 
+# Each worker begins with its share of the files, so that the fixtures of a file are made once.
 test: $(VENV)/installed-for-tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The quick part of what every change must hold: lint, format, types, the tests of the structure.
 check: $(VENV)/installed-for-tests

@@ -1,15 +1,26 @@
 """What every test runs under."""
 
+import gc
 import os
 import signal
 
 import pytest
 
+from support import type_checks
+
+# Before any module of the package is imported.
+type_checks.install()
 # Before torch is loaded: more threads than cores make small products many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A shell that starts tests in the background has interrupts ignored by them and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """What is imported and collected stays to the end, and need not be looked through again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

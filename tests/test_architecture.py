@@ -158,6 +158,17 @@ def test_nothing_but_the_command_line_prints():
             assert not printing, f"{path.relative_to(ROOT)} prints"
 
 
+def test_every_error_is_raised_by_the_package_and_expected_by_a_test():
+    tree = ast.parse((ROOT / "parallelbench/errors.py").read_text())
+    errors = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    errors.remove("ParallelBenchError")  # what all have in common
+    package = [p.read_text() for folder in MAY_IMPORT for p in (ROOT / folder).rglob("*.py")]
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    for error in errors:
+        assert any(re.search(rf"(?<!class ){error}\(", text) for text in package), error
+        assert any(re.search(rf"\b{error}\b", text) for text in tests), error
+
+
 def test_every_file_can_be_imported_on_every_system():
     elsewhere = {"fcntl", "grp", "msvcrt", "pwd", "resource", "termios", "winreg"}
     for folder in MAY_IMPORT:
