@@ -29,6 +29,8 @@ PAGES = {
 #: Modules with an API page beside the contracts, which are the files of ``parallelbench/``.
 API_MODULES = (
     "parallelbench/checks/conformance.py",
+    "parallelbench/prompt/canvas.py",
+    "parallelbench/prompt/codec.py",
     "parallelbench/decode/loop.py",
     "parallelbench/results/result.py",
     "decoders/selection.py",

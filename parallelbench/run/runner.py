@@ -682,6 +682,8 @@ def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts)
         if decoder_setting.label not in asked:
             continue
         decoder.check(model.codec)
-        message = missing_capabilities_message(decoder_setting, decoder, setting, model.provides)
+        message = missing_capabilities_message(
+            decoder_setting, decoder, setting, model.capabilities
+        )
         if message is not None:
             raise RunFileError(message)
