@@ -8,8 +8,7 @@ which a known share is good, and 200 calibration examples, half of them good; an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,10 +53,6 @@ class Simulated:
     raw_mean: float
     corrected_mean: float
     repetitions: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
 
 def simulated() -> list[Simulated]:

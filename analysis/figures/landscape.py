@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -81,10 +80,6 @@ class Place:
     steps: float
     method: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Needed:
@@ -107,10 +102,6 @@ class Needed:
     low: float | None = None
     high: float | None = None
     count: int | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
 
 def dependence_map() -> list[Place]:

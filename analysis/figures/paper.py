@@ -11,8 +11,7 @@ the shuffle that must change the order are this project's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -74,10 +73,6 @@ class Line:
     steps: int
     positions_per_step: float | None
     bits: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
 
 def table_1() -> list[Line]:

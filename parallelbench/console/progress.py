@@ -14,12 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from parallelbench.console.terminal import new_console, plain
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from parallelbench.console.terminal import plain
 
 T = TypeVar("T")
 
@@ -34,7 +31,6 @@ WINDOW_SECONDS: Final = 60.0
 _MOST_UNITS = 50
 #: Seconds between two points of the past that are kept.
 _POINT_SECONDS = 0.5
-_BAR_WIDTH = 30
 
 
 class _Point(NamedTuple):
@@ -171,38 +167,15 @@ def shown(doing: str) -> Iterator[Progress]:
     """
     progress = Progress()
     progress.begin(doing)
-    with _bar(progress) if sys.stderr.isatty() else _lines(progress):
+    if sys.stderr.isatty():
+        # Rich takes as long to load as everything else that help needs.
+        from parallelbench.console.bar import bar
+
+        display = bar(progress)
+    else:
+        display = _lines(progress)
+    with display:
         yield progress
-
-
-@contextmanager
-def _bar(progress: Progress) -> Iterator[None]:
-    from rich.live import Live
-
-    with Live(
-        get_renderable=lambda: _drawn(progress),
-        console=new_console(stderr=True),
-        transient=True,
-        # What is printed for another program must not go where the bar is.
-        redirect_stdout=False,
-    ):
-        yield
-
-
-def _drawn(progress: Progress) -> Table:
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(
-        total=progress.total,
-        completed=progress.done,
-        width=_BAR_WIDTH,
-        pulse=progress.total is None,
-    )
-    row.add_row(bar, Text(progress.sentence(), overflow="ellipsis", no_wrap=True))
-    return row
 
 
 @contextmanager

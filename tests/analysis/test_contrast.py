@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelbench.analysis.commands import published
+from parallelbench.analysis.commands.actions import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
 from parallelbench.analysis.measures.families import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
