@@ -18,7 +18,8 @@ from parallelbench.cli.options import RunRequest
 from parallelbench.console.tables import new_console, show
 from parallelbench.console.terminal import tell, warn
 from parallelbench.model import MODELS
-from parallelbench.run.calibration import Batch, calibrate
+from parallelbench.run import calibration
+from parallelbench.run.calibration import Batch
 from parallelbench.run.estimate import Expected, ModelCost, cost_of, together
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import prepare
@@ -59,7 +60,7 @@ def _calibrate(
     for place, (setting, model) in enumerate(parts.models):
         share = (end - time.perf_counter()) / (len(here) - place)
         tell(f"{setting.label}: decoding samples for up to {_time(share)}", err=True)
-        found = calibrate(
+        found = calibration.calibrate(
             replace(plan, models=(setting,)),
             parts._replace(models=[(setting, model)]),
             seconds=share,
