@@ -23,7 +23,7 @@ from smoke import add_smoke_option, workplace
 from parallelbench import evaluate
 from parallelbench.analysis.figures.pictures import write_picture
 from parallelbench.analysis.figures.plots import overview_figure
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.evaluation import Evaluation
 from parallelbench.results.result import Result, average_over_tasks
 from parallelbench.run.cluster import on_ray

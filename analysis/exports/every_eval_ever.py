@@ -31,7 +31,8 @@ from parallelbench.analysis.exports.export import (
 )
 from parallelbench.model import MODELS
 from parallelbench.record import Record
-from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval, Result
+from parallelbench.results.intervals import CONFIDENCE, RESAMPLES, Interval
+from parallelbench.results.result import Result
 from parallelbench.setting import Setting
 
 _SCHEMA = "0.3.0"

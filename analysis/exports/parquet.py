@@ -15,7 +15,8 @@ from typing import Any
 from parallelbench.analysis.exports.export import Exported
 from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Of a column of integers.
 _MOST_INTEGER = 2**63 - 1

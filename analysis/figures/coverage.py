@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from parallelbench.analysis.figures.pictures import look
 from parallelbench.analysis.judging.judges import coverage
-from parallelbench.analysis.measures.families import INK
+from parallelbench.analysis.measures.curves import INK
 
 #: Sensitivity and specificity, and what such a judge is like.
 JUDGES = (

@@ -23,7 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from parallelbench.analysis.figures.pictures import look
-from parallelbench.analysis.measures.families import INK
+from parallelbench.analysis.measures.curves import INK
 from parallelbench.analysis.theory.adaptive import zero_error_steps
 from parallelbench.analysis.theory.closed_forms import (
     insert_random_steps,

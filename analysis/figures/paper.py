@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from rich import box
 from rich.table import Table
 
-from parallelbench.analysis.measures.families import INK
+from parallelbench.analysis.measures.curves import INK
 from parallelbench.analysis.theory.bounds import best_partitions, best_sizes
 from parallelbench.analysis.theory.closed_forms import (
     REPLACE_RANDOM_LIMIT,

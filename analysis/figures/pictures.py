@@ -12,7 +12,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from parallelbench.analysis.figures.plots import images
-from parallelbench.analysis.measures.families import INK
+from parallelbench.analysis.measures.curves import INK
 from parallelbench.errors import StorageError
 from parallelbench.storage.csv_text import csv_text
 

@@ -24,9 +24,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.families import INK, Curve, overlay_of
+from parallelbench.analysis.measures.curves import INK, Curve, overlay_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Of the grid and of what is said in passing.
 _GRID = "#d5dae1"
@@ -119,7 +120,7 @@ def task_figure(
 
     Args:
         results: One per decoder setting, at least one.
-        curves: Of the whole run, see :func:`~parallelbench.analysis.measures.families.curves_of`.
+        curves: Of the whole run, see :func:`~parallelbench.analysis.measures.curves.curves_of`.
         ideal: What the ideal model reached on the same task, drawn dotted behind them: no
             model does better with the same decoder by being better trained.
     """

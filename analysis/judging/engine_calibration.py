@@ -23,7 +23,7 @@ SHIPPED_ENGINES = Path(str(files("parallelbench.analysis.judging"))) / "data" / 
 _COUNTS = ("good_passed", "good_count", "bad_failed", "bad_count")
 
 
-class Known(NamedTuple):
+class EngineCalibration(NamedTuple):
     """What is known of an engine.
 
     Attributes:
@@ -35,11 +35,11 @@ class Known(NamedTuple):
     source: str
 
 
-def shipped_calibrations() -> dict[str, Known]:
+def shipped_calibrations() -> dict[str, EngineCalibration]:
     """Return what is shipped, by engine and release, such as ``harper 0.2.0+doubled-words-1``."""
     with SHIPPED_ENGINES.open(encoding="utf-8", newline="") as file:
         return {
-            row["judge"]: Known(
+            row["judge"]: EngineCalibration(
                 Calibration(*(int(row[count]) for count in _COUNTS)), "the shipped calibration set"
             )
             for row in csv.DictReader(file)
@@ -57,7 +57,7 @@ def written_calibrations(calibrations: Mapping[str, Calibration]) -> str:
 
 def read_calibrations(
     paths: Sequence[Path], tell: Callable[[str], None] = lambda _: None
-) -> dict[str, Known]:
+) -> dict[str, EngineCalibration]:
     """Return what files of labelled examples say of each judge that they name.
 
     Args:
@@ -69,7 +69,7 @@ def read_calibrations(
         JudgeError: A file cannot be read, an example lacks its label, verdict or judge, a
             judge has examples of one class only, or stands in two files.
     """
-    known: dict[str, Known] = {}
+    known: dict[str, EngineCalibration] = {}
     for path in paths:
         for judge, items in _by_judge(read_items(path, tell)).items():
             if judge in known:
@@ -77,7 +77,7 @@ def read_calibrations(
                     f"{path} and {known[judge].source} both hold verdicts of {judge}: give one "
                     "file for each judge"
                 )
-            known[judge] = Known(calibration_of(items), path.name)
+            known[judge] = EngineCalibration(calibration_of(items), path.name)
     return known
 
 

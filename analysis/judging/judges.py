@@ -33,9 +33,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
-from parallelbench.analysis.measures.statistics import Estimate
 from parallelbench.errors import RequestError
-from parallelbench.results.result import CONFIDENCE, Interval, wilson
+from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval, wilson
 
 #: Calibration examples of one class beyond which nobody will go.
 _MOST_EXAMPLES = 10**8
@@ -90,7 +89,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedSystem:
     """What a judge said of a system.
 
     Attributes:
@@ -120,7 +119,7 @@ class Judged:
             )
 
 
-class Corrected(NamedTuple):
+class CorrectedRate(NamedTuple):
     """A pass rate, as reported and corrected for the errors of its judge.
 
     Attributes:
@@ -134,10 +133,10 @@ class Corrected(NamedTuple):
     value: float
     interval: Interval
     raw: Estimate
-    judged: Judged
+    judged: JudgedSystem
 
 
-class Difference(NamedTuple):
+class RateDifference(NamedTuple):
     """How much better one system is than another, after correction.
 
     Attributes:
@@ -151,7 +150,7 @@ class Difference(NamedTuple):
     raw: float
 
 
-class Needed(NamedTuple):
+class CalibrationSize(NamedTuple):
     """How much must be labelled for an interval of a wished width.
 
     Attributes:
@@ -189,7 +188,7 @@ class Coverage(NamedTuple):
 # Rates
 
 
-def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> Corrected:
+def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> CorrectedRate:
     r"""Return the share of good replies among those that a judge passed or failed.
 
     .. math:: \hat p = \frac{\hat q + \hat{sp} - 1}{\hat{se} + \hat{sp} - 1}
@@ -203,7 +202,7 @@ def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> 
     two sides of the calibration, which keeps the variances v away from 0.
 
     Args:
-        passed: Replies that the judge passed, as in :class:`Judged`.
+        passed: Replies that the judge passed, as in :class:`JudgedSystem`.
         count: Replies that it judged, or samples, at least 1.
         calibration: Of the same judge.
 
@@ -218,16 +217,18 @@ def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> 
         >>> [round(end, 2) for end in rate.interval]
         [0.69, 1.0]
     """
-    judged = Judged(passed, count, calibration)
+    judged = JudgedSystem(passed, count, calibration)
     se, sp = calibration.sensitivity.value, calibration.specificity.value
     value = min(1.0, max(0.0, (passed / count + sp - 1) / (se + sp - 1)))
     low, high = _rate_interval(_moments_of(judged))
     # Of very few examples, those that are added outweigh those that were seen.
     ends = Interval(min(value, float(low)), max(value, float(high)))
-    return Corrected(value, ends, _share(passed, count), judged)
+    return CorrectedRate(value, ends, _share(passed, count), judged)
 
 
-def corrected_difference(first: Judged, second: Judged, *, same_judge: bool) -> Difference:
+def corrected_difference(
+    first: JudgedSystem, second: JudgedSystem, *, same_judge: bool
+) -> RateDifference:
     r"""Return how much better the first system is than the second.
 
     Under one judge the errors of its calibration fall on both systems and mostly cancel: by
@@ -256,19 +257,19 @@ def corrected_difference(first: Judged, second: Judged, *, same_judge: bool) -> 
     if not same_judge:
         low = value - math.hypot(one.value - one.interval.low, two.interval.high - two.value)
         high = value + math.hypot(one.interval.high - one.value, two.value - two.interval.low)
-        return Difference(value, Interval(max(-1.0, low), min(1.0, high)), raw)
+        return RateDifference(value, Interval(max(-1.0, low), min(1.0, high)), raw)
     if first.calibration != second.calibration:
         raise JudgeError("one judge has one calibration set, but two different ones were given")
     interval = _difference_interval(_moments_of(first), _moments_of(second))
-    return Difference(value, Interval(min(value, interval.low), max(value, interval.high)), raw)
+    return RateDifference(value, Interval(min(value, interval.low), max(value, interval.high)), raw)
 
 
 # How much to label
 
 
 def calibration_needed(
-    width: float, calibration: Calibration, judged: Judged | None = None
-) -> Needed:
+    width: float, calibration: Calibration, judged: JudgedSystem | None = None
+) -> CalibrationSize:
     """Return how many calibration examples an interval of ``width`` takes.
 
     It is computed as if the judge's error rates, and the system's pass rate, were as they
@@ -286,19 +287,19 @@ def calibration_needed(
 
     Example:
         >>> calibration = Calibration(80, 100, 80, 100)
-        >>> calibration_needed(0.2, calibration, Judged(140, 200, calibration))
-        Needed(good=None, bad=None, judged=233)
+        >>> calibration_needed(0.2, calibration, JudgedSystem(140, 200, calibration))
+        CalibrationSize(good=None, bad=None, judged=233)
     """
     if not 0 < width < 1:
         raise JudgeError(f"width must lie in (0, 1), from end to end of the interval, got {width}")
     plan = _Plan.of(calibration, judged)
     if plan.width(_MOST_EXAMPLES, plan.count) > width:
         least = _least(lambda count: plan.width(_MOST_EXAMPLES, count) <= width)
-        return Needed(None, None, least)
+        return CalibrationSize(None, None, least)
     total = _least(lambda total: plan.width(total, plan.count) <= width)
     good, bad = plan.shared_out(total)
     replies = None if judged is None else math.ceil(judged.count)
-    return Needed(math.ceil(good), math.ceil(bad), replies)
+    return CalibrationSize(math.ceil(good), math.ceil(bad), replies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +321,8 @@ class _Plan:
     good_share: float
 
     @classmethod
-    def of(cls, calibration: Calibration, judged: Judged | None) -> _Plan:
-        Judged(1, 1, calibration)  # refuses a judge that tells nothing apart
+    def of(cls, calibration: Calibration, judged: JudgedSystem | None) -> _Plan:
+        JudgedSystem(1, 1, calibration)  # refuses a judge that tells nothing apart
         # As adjusted: a judge that has not erred yet may still err.
         known = _moments(1, 1, *_counts(calibration))
         se, sp = float(known.sensitivity), float(known.specificity)
@@ -444,7 +445,7 @@ def _moments(  # noqa: PLR0913, PLR0917  three shares
     )
 
 
-def _moments_of(judged: Judged) -> _Moments:
+def _moments_of(judged: JudgedSystem) -> _Moments:
     return _moments(judged.passed, judged.count, *_counts(judged.calibration))
 
 

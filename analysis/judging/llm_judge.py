@@ -90,7 +90,7 @@ class LlmJudge:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LlmVerdicts:
     """What came of asking a judge.
 
     Attributes:
@@ -127,7 +127,7 @@ def read_verdict(reply: str) -> bool | None:
     return found[-1] == "PASS" if found else None
 
 
-def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> Asked:
+def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> LlmVerdicts:
     """Return the judge's verdicts on the texts of ``items``, written to ``path`` as they come.
 
     Items that bring a verdict are asked about, too: it is another judge's.
@@ -164,7 +164,7 @@ def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> Asked:
     except UnreachableError as error:
         kept = f"every verdict ({len(known)}) is in {path}, and the same command goes on from there"
         raise UnreachableError(f"{error}; {kept if known else 'no verdict came'}") from error
-    return Asked(judge.name, known, unclear, len(errors), errors[0] if errors else None)
+    return LlmVerdicts(judge.name, known, unclear, len(errors), errors[0] if errors else None)
 
 
 def _text(item: Item) -> str:

@@ -32,7 +32,7 @@ from typing import Any
 
 from parallelbench.analysis.judging.judges import Calibration, JudgeError
 from parallelbench.registry import unknown
-from parallelbench.results.result import Interval, wilson
+from parallelbench.results.intervals import Interval, wilson
 from parallelbench.storage.plain_json import json_of
 
 #: How alike a name must be to that of a column to be taken for a slip of the pen, in [0, 1].

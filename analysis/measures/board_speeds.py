@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.families import Curve, curves_of
+from parallelbench.analysis.measures.curves import Curve, curves_of
 from parallelbench.analysis.measures.speed import is_adaptive, points_of, published_speed_at
 from parallelbench.results.result import Part, Result
 from parallelbench.setting import Setting

@@ -8,18 +8,12 @@ from __future__ import annotations
 import re
 import textwrap
 
-from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Stands for a number without data.
 ABSENT = "\N{EN DASH}"
 _TO = "\N{EN DASH}"
-#: What the column of oracle efficiency means.
-EFFICIENCY = (
-    f"Pooled tokens per step over those of an oracle at {EFFICIENCY_PERCENT} % right answers; "
-    "absent for a setting with fewer right answers. It compares speeds: writing one by one has 1 "
-    "over the oracle's tokens per step, however right it is."
-)
 
 
 def percent(share: float | None) -> str:

@@ -26,9 +26,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parallelbench.analysis.measures.joined import difference_of, open_runs
+from parallelbench.analysis.measures.joined_runs import difference_of, open_runs
 from parallelbench.analysis.measures.statistics import (
-    Estimate,
     PairedTest,
     Pairs,
     mcnemar_of,
@@ -43,13 +42,8 @@ from parallelbench.evaluation import Evaluation
 from parallelbench.model import MODELS
 from parallelbench.record import Record, refuse_other_samples
 from parallelbench.registry import Registry, load_plugins, unknown
-from parallelbench.results.result import (
-    CONFIDENCE,
-    Interval,
-    Result,
-    average_over_tasks,
-    summarize,
-)
+from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval
+from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.run.merge import refuse_other_engines
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings
@@ -115,7 +109,7 @@ class PairedDecode(NamedTuple):
         return {(True, False): RIGHT_TO_WRONG, (False, True): WRONG_TO_RIGHT}.get(right)
 
 
-class Test(NamedTuple):
+class DifferenceTest(NamedTuple):
     """Whether the two sides are right equally often, two-sided.
 
     Attributes:
@@ -132,7 +126,7 @@ class Test(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ComparisonLine:
     """Two sides on one task, or on the average over tasks.
 
     Attributes:
@@ -164,7 +158,7 @@ class Line:
     first_accuracy: Estimate | None
     second_accuracy: Estimate | None
     difference: Estimate | None
-    test: Test | None
+    test: DifferenceTest | None
     first_tokens_per_step: float | None
     second_tokens_per_step: float | None
     tokens_per_step_difference: Estimate | None
@@ -208,7 +202,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """Two sides on everything that both have.
 
     Attributes:
@@ -217,7 +211,7 @@ class Comparison:
         remarks: What a reader must know beside, in sentences.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[ComparisonLine]
     remarks: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -243,7 +237,7 @@ def compare(
     *,
     models: str | Sequence[str] = (),
     decoders: str | Sequence[str] = (),
-) -> Comparison:
+) -> RunComparison:
     """Compare two runs, or two decoders or models of one run, on the samples that both have.
 
     Args:
@@ -298,7 +292,7 @@ def compare(
             f"{runs[0].name} and {runs[-1].name} share no sample: one has {_told(decodes[0])}, the "
             f"other {_told(decodes[-1])}"
         )
-    return Comparison(_tested(found), _remarks(runs, decodes))
+    return RunComparison(_tested(found), _remarks(runs, decodes))
 
 
 # The runs, and what of them is compared
@@ -445,7 +439,7 @@ class _Differences(NamedTuple):
     right: tuple[Bool[np.ndarray, " samples"], Bool[np.ndarray, " samples"]] | None
 
 
-class _Measured(NamedTuple):
+class _UntestedLine(NamedTuple):
     """A line before it is tested.
 
     Attributes:
@@ -455,7 +449,7 @@ class _Measured(NamedTuple):
         results: Of both sides on the pairs; None without a pair, and for an average.
     """
 
-    line: Line
+    line: ComparisonLine
     marks: _Differences | None = None
     speeds: _Differences | None = None
     results: tuple[Result, Result] | None = None
@@ -463,9 +457,9 @@ class _Measured(NamedTuple):
 
 def _measured_lines(
     first: Side, second: Side, tasks: Sequence[str], decodes: Sequence[_Decodes]
-) -> list[_Measured]:
+) -> list[_UntestedLine]:
     """Return a line for each task that both sides were asked, and the average over them."""
-    lines: list[_Measured] = []
+    lines: list[_UntestedLine] = []
     for task in tasks:
         left = decodes[0].get((first.model, first.decoder, task), [])
         right = decodes[-1].get((second.model, second.decoder, task), [])
@@ -473,13 +467,17 @@ def _measured_lines(
             continue
         marks = pair(left, right)
         line = _empty(task, left[0].task_version, first, second, marks.unpaired)
-        lines.append(_measured(line, marks, left, right) if len(marks.first) else _Measured(line))
+        lines.append(
+            _measured(line, marks, left, right) if len(marks.first) else _UntestedLine(line)
+        )
     marked = [each for each in lines if each.marks is not None]
     return [*lines, _average(marked)] if len(marked) > 1 else lines
 
 
-def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: int) -> Line:
-    return Line(
+def _empty(
+    task: str, version: int | None, first: Side, second: Side, unpaired: int
+) -> ComparisonLine:
+    return ComparisonLine(
         task=task,
         version=version,
         first=first,
@@ -498,8 +496,8 @@ def _empty(task: str, version: int | None, first: Side, second: Side, unpaired: 
 
 
 def _measured(
-    line: Line, marks: Pairs, left: Sequence[Record], right: Sequence[Record]
-) -> _Measured:
+    line: ComparisonLine, marks: Pairs, left: Sequence[Record], right: Sequence[Record]
+) -> _UntestedLine:
     one, other = _by_number(left), _by_number(right)
     numbers = sorted(n for n in one.keys() & other.keys() if one[n].marks and other[n].marks)
     speeds = pair(left, right, speed_of)
@@ -512,7 +510,7 @@ def _measured(
         pairs=len(numbers),
         decodes=tuple(_paired(one[number], other[number]) for number in numbers),
     )
-    return _Measured(
+    return _UntestedLine(
         line=filled,
         marks=_differences(marks),
         speeds=_differences(speeds)._replace(right=None) if len(speeds.first) else None,
@@ -520,7 +518,7 @@ def _measured(
     )
 
 
-def _average(measured: Sequence[_Measured]) -> _Measured:
+def _average(measured: Sequence[_UntestedLine]) -> _UntestedLine:
     """Return the mean over tasks, all of which weigh alike."""
     lines = [each.line for each in measured]
     first, second = (
@@ -535,14 +533,14 @@ def _average(measured: Sequence[_Measured]) -> _Measured:
         sum(line.unpaired for line in lines),
     )
     filled = replace(_with_results(empty, (first, second)), pairs=sum(line.pairs for line in lines))
-    return _Measured(
+    return _UntestedLine(
         line=filled,
         marks=_together([each.marks for each in measured]),
         speeds=_together([each.speeds for each in measured]),
     )
 
 
-def _with_results(line: Line, results: tuple[Result, Result]) -> Line:
+def _with_results(line: ComparisonLine, results: tuple[Result, Result]) -> ComparisonLine:
     accuracies = [
         Estimate(result.accuracy, result.interval, result.samples)
         for result in results
@@ -582,7 +580,7 @@ def _together(parts: Sequence[_Differences | None]) -> _Differences | None:
     )
 
 
-def _tested(measured: Sequence[_Measured]) -> list[Line]:
+def _tested(measured: Sequence[_UntestedLine]) -> list[ComparisonLine]:
     """Return the lines with their differences and tests, adjusted for being several."""
     several = sum(each.marks is not None for each in measured)
     error = (1 - CONFIDENCE) / max(1, several)
@@ -597,7 +595,9 @@ def _tested(measured: Sequence[_Measured]) -> list[Line]:
             replace(
                 line,
                 difference=_estimate(marks, found.interval, within=1.0),
-                test=Test(name, found.p_value, min(1.0, several * found.p_value), several),
+                test=DifferenceTest(
+                    name, found.p_value, min(1.0, several * found.p_value), several
+                ),
                 tokens_per_step_difference=(
                     None if speeds is None else _estimate(speeds, _test(speeds, error).interval)
                 ),

@@ -3,9 +3,9 @@
 How far could one go by setting a decoder's dial anew for every sample?  The ``threshold``
 oracle turns only the dial of ``confidence_threshold``; the ``sweep`` oracle chooses among
 all decoder settings of the run.  Each takes, for every sample, the fewest model calls among
-the settings with the best mark.  That is one point; the :class:`Frontier` is the whole trade:
-the fewest mean calls with which any choice per sample reaches a given mean accuracy.  No
-setting needs fewer, nor any mixture of settings.
+the settings with the best mark.  That is one point; the
+:class:`HindsightFrontier` is the whole trade: the fewest mean calls with which any choice per
+sample reaches a given mean accuracy.  No setting needs fewer, nor any mixture of settings.
 
 A sample's repeats are averaged before the choice, which therefore profits from a setting
 and not from a lucky draw.
@@ -115,7 +115,7 @@ class _Trade(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frontier:
+class HindsightFrontier:
     """The fewest mean calls at every mean accuracy, by choice per sample.
 
     Every sample starts with its setting of the fewest calls; then calls are added for accuracy
@@ -143,33 +143,18 @@ class Frontier:
     cost: Float[np.ndarray, " trades"]
     written: Float[np.ndarray, " trades"]
 
-    def speeds_at(
-        self,
-        accuracy: float | Float[np.ndarray, " resamples"],
-        weights: Float[np.ndarray, "resamples samples"],
-    ) -> Float[np.ndarray, " resamples"]:
-        """Return pooled tokens per step at a mean ``accuracy``; NaN where no choice reaches it.
-
-        Args:
-            accuracy: In [0, 1]; one for all, or one for each resample.
-            weights: What each sample counts, one row per resample.
-        """
-        wanted = np.broadcast_to(np.asarray(accuracy, dtype=float), (len(weights),))
-        return self._speeds(wanted[:, None], weights)[:, 0]
-
     def speeds_along(
         self,
         accuracies: Float[np.ndarray, " accuracies"],
         weights: Float[np.ndarray, "resamples samples"],
     ) -> Float[np.ndarray, "resamples accuracies"]:
-        """Return pooled tokens per step at each of several accuracies, as :meth:`speeds_at`."""
-        return self._speeds(np.tile(accuracies, (len(weights), 1)), weights)
+        """Return pooled tokens per step at each mean accuracy; NaN where no choice reaches it.
 
-    def _speeds(
-        self,
-        accuracy: Float[np.ndarray, "resamples accuracies"],
-        weights: Float[np.ndarray, "resamples samples"],
-    ) -> Float[np.ndarray, "resamples accuracies"]:
+        Args:
+            accuracies: shares in [0, 1].
+            weights: weight of each sample, one row per resample.
+        """
+        accuracy = np.tile(accuracies, (len(weights), 1))
         own = weights[:, self.sample]
         marks, tokens, calls = (
             np.hstack([weights @ first[:, None], own * added]).cumsum(axis=1)
@@ -188,7 +173,7 @@ class Frontier:
         return np.where(accuracy <= marks[:, -1:] + TOLERANCE, tokens / calls, np.nan)
 
 
-def frontier_of(sweep: Sweep) -> Frontier:
+def frontier_of(sweep: Sweep) -> HindsightFrontier:
     """Return the frontier of choosing one of the sweep's settings for every sample."""
     # Of settings with equal calls any will do: the trade for the better one costs nothing.
     fastest = sweep.calls.argmin(axis=0)
@@ -201,7 +186,7 @@ def frontier_of(sweep: Sweep) -> Frontier:
         ),
         key=lambda trade: trade.price,
     )
-    return Frontier(
+    return HindsightFrontier(
         accuracy=sweep.accuracy[fastest, columns],
         canvas_tokens=sweep.canvas_tokens[fastest, columns],
         calls=sweep.calls[fastest, columns],

@@ -17,26 +17,18 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from parallelbench.analysis.measures.sweep import mark_of, refuse_other_samples
 from parallelbench.record import Record
-from parallelbench.results.result import CONFIDENCE, RESAMPLES, Interval
+from parallelbench.results.intervals import (
+    CONFIDENCE,
+    RESAMPLES,
+    Estimate,
+    Interval,
+    bootstrap_interval,
+)
 
 #: Of a test by flipping signs: its smallest p-value is one over this and one.
 FLIPS = 9999
 #: So many of them at a time: all of them would fill the memory.
 _BLOCK = 1000
-
-
-class Estimate(NamedTuple):
-    """A number with its uncertainty.
-
-    Attributes:
-        value: In the unit that the function tells.
-        interval: None if nothing is known of the spread: a single sample.
-        samples: How many independent ones it rests on.
-    """
-
-    value: float
-    interval: Interval | None
-    samples: int
 
 
 class McNemar(NamedTuple):
@@ -113,7 +105,7 @@ class Pairs(NamedTuple):
 def clopper_pearson(successes: int, count: int) -> Interval:
     """Return the exact interval of a proportion: it covers at least 95 % of the time.
 
-    It is wider than :func:`parallelbench.results.result.wilson`, which covers 95 % on average.
+    It is wider than :func:`parallelbench.results.intervals.wilson`, which covers 95 % on average.
 
     Args:
         successes: How many, in [0, count].
@@ -301,7 +293,7 @@ def bootstrap_mean(
     """Return the mean over samples, with a percentile bootstrap over samples.
 
     For speeds and other marks without a known law.  For accuracy prefer
-    :func:`parallelbench.results.result.wilson`: samples that are all right leave the bootstrap
+    :func:`parallelbench.results.intervals.wilson`: samples that are all right leave the bootstrap
     no spread.  Few samples make it a little too narrow: 40 of them cover 93.5 %.
 
     Args:
@@ -321,10 +313,8 @@ def bootstrap_mean(
     value = math.fsum(means) / len(means)
     if len(means) == 1:
         return Estimate(value, None, 1)
-    if np.ptp(means) == 0:
-        return Estimate(value, Interval(value, value), len(means))
-    picks = np.random.default_rng(seed).integers(len(means), size=(resamples, len(means)))
-    return Estimate(value, percentile_interval(means[picks].mean(axis=1)), len(means))
+    interval = bootstrap_interval(means, resamples=resamples, seed=seed)
+    return Estimate(value, interval, len(means))
 
 
 def clustered_standard_error(
@@ -354,13 +344,6 @@ def clustered_standard_error(
         return None
     sums = np.bincount(group.ravel(), weights=values - values.mean())
     return float(np.sqrt(len(names) / (len(names) - 1) * (sums**2).sum()) / len(values))
-
-
-def percentile_interval(replicates: Float[np.ndarray, " resamples"]) -> Interval:
-    """Return the interval that holds the middle 95 % of bootstrap replicates."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return Interval(float(low), float(high))
 
 
 def _cluster_means(

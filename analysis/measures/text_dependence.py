@@ -18,7 +18,7 @@ import numpy as np
 
 from parallelbench.analysis.theory.estimate import (
     ORDERS,
-    Dependence,
+    DependenceEstimate,
     Order,
     data_dependence,
     dependence,
@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
+class TaskDependence:
     """An estimated total correlation of whole canvases, mean over samples of a task.
 
     Attributes:
@@ -122,7 +122,7 @@ def open_tasks(run: RunDirectory) -> list[Setting]:
     return found
 
 
-def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[Estimated]:
+def estimate_run(run: RunDirectory, effort: Effort) -> Iterator[TaskDependence]:
     """Yield the estimates of every model and open task of ``run``.
 
     Raises:
@@ -167,13 +167,13 @@ def model_digests(run: RunDirectory) -> dict[str, str]:
     return {record.model: record.model_digest for record in run.records()}
 
 
-def write_estimates(run: RunDirectory, estimates: Sequence[Estimated]) -> None:
+def write_estimates(run: RunDirectory, estimates: Sequence[TaskDependence]) -> None:
     """Write ``dependence.json`` into the directory of ``run``."""
     lines = ",\n".join(json.dumps(asdict(each)) for each in estimates)
     run.write_text(FILE, f"[\n{lines}\n]\n")
 
 
-def read_estimates(run: RunDirectory) -> list[Estimated]:
+def read_estimates(run: RunDirectory) -> list[TaskDependence]:
     """Return what ``dependence.json`` of ``run`` holds; nothing if there is none.
 
     Raises:
@@ -191,9 +191,9 @@ def read_estimates(run: RunDirectory) -> list[Estimated]:
         ) from error
 
 
-def belonging(
-    estimates: Sequence[Estimated], digests: Mapping[str, str]
-) -> tuple[list[Estimated], str | None]:
+def estimates_of_models(
+    estimates: Sequence[TaskDependence], digests: Mapping[str, str]
+) -> tuple[list[TaskDependence], str | None]:
     """Return the estimates by the models of a run, and why others are none; None if all are.
 
     Args:
@@ -218,11 +218,11 @@ def _estimated(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
     kind: Kind,
     order: Order,
     place: Mapping[str, Any],
-) -> Estimated:
+) -> TaskDependence:
     about: dict[str, Any] = {**place, "kind": kind, "order": order}
     missing = _lacking(model)
     if missing is not None or not isinstance(model, Model):
-        return Estimated(**about, missing=missing)
+        return TaskDependence(**about, missing=missing)
     task = build(setting, TASKS)
     prompts = [
         build_prompt(task, draw(task, run.runfile.seed, index), model.codec)
@@ -233,10 +233,12 @@ def _estimated(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
     try:
         found = _found(model, prompts, rng, effort, kind, order)
     except (ModelError, RequestError) as error:
-        return Estimated(**about, missing=str(error))
+        return TaskDependence(**about, missing=str(error))
     if not math.isfinite(found.bits):
-        return Estimated(**about, missing="the model holds a token of a reference for impossible")
-    return Estimated(
+        return TaskDependence(
+            **about, missing="the model holds a token of a reference for impossible"
+        )
+    return TaskDependence(
         **about,
         bits=found.bits,
         standard_error=found.standard_error,
@@ -268,7 +270,7 @@ def _found(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
     effort: Effort,
     kind: Kind,
     order: Order,
-) -> Dependence:
+) -> DependenceEstimate:
     if kind == "references":
         if any(not prompt.sample.reference for prompt in prompts):
             raise RunFileError("the task has questions without a reference answer")
@@ -289,10 +291,10 @@ def _found(  # noqa: PLR0913, PLR0917  what is asked, of whom, and how
     )
 
 
-def _mean(each: Sequence[Dependence]) -> Dependence:
+def _mean(each: Sequence[DependenceEstimate]) -> DependenceEstimate:
     """Return the mean over samples; its standard error is that between them."""
     bits = np.array([found.bits for found in each])
-    return Dependence(
+    return DependenceEstimate(
         bits=float(bits.mean()),
         standard_error=float(bits.std(ddof=1)) / math.sqrt(len(bits)),
         at_once=float(np.mean([found.at_once for found in each])),
@@ -304,8 +306,8 @@ def _mean(each: Sequence[Dependence]) -> Dependence:
     )
 
 
-def _read(fields: Mapping[str, Any]) -> Estimated:
-    found = Estimated(**fields)
+def _read(fields: Mapping[str, Any]) -> TaskDependence:
+    found = TaskDependence(**fields)
     numbers = (found.bits, found.standard_error, found.at_once, found.one_by_one)
     told = all(isinstance(number, float) and math.isfinite(number) for number in numbers)
     if found.kind not in KINDS or found.order not in ORDERS or told == (found.missing is not None):

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.beside import Beside, Efficiency
+from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.measures.losses import Loss
-from parallelbench.analysis.measures.speed import EFFICIENCY_PERCENT
-from parallelbench.results.result import Interval, Result
+from parallelbench.analysis.measures.oracle_efficiency import DEFINITION, PERCENT
+from parallelbench.analysis.measures.speed import SpeedEstimate
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: A cell's text, or its interval's, of a result and what stands beside it.
-Cell = Callable[[Result, Beside], str]
+Cell = Callable[[Result, DerivedFigures], str]
 
 
 class Column(NamedTuple):
@@ -42,24 +44,24 @@ class Column(NamedTuple):
     optional: bool = False
 
 
-def _efficiency(result: Result, aside: Beside) -> Efficiency | None:
+def _efficiency(result: Result, aside: DerivedFigures) -> SpeedEstimate | None:
     return aside.efficiency.get((result.model, result.task_label, result.decoder_label))
 
 
-def _efficiency_cell(result: Result, aside: Beside) -> str:
+def _efficiency_cell(result: Result, aside: DerivedFigures) -> str:
     found = _efficiency(result, aside)
     return cells.number(found.value if found else None)
 
 
-def _efficiency_interval(result: Result, aside: Beside) -> str:
+def _efficiency_interval(result: Result, aside: DerivedFigures) -> str:
     found = _efficiency(result, aside)
     if found is None:
         return cells.ABSENT
-    return cells.range_if_reached(found.interval, found.reached, EFFICIENCY_PERCENT)
+    return cells.range_if_reached(found.interval, found.reached, PERCENT)
 
 
 def _loss_cell(part: Callable[[Loss], float | None]) -> Cell:
-    def cell(result: Result, aside: Beside) -> str:
+    def cell(result: Result, aside: DerivedFigures) -> str:
         found = aside.losses.get((result.model, result.task_label, result.decoder_label))
         return cells.percent(part(found) if found else None)
 
@@ -114,7 +116,7 @@ COLUMNS = (
     Column(
         "efficiency",
         "oracle efficiency",
-        f"{cells.EFFICIENCY} The oracle is label (for the ideal model information) where the run "
+        f"{DEFINITION} The oracle is label (for the ideal model information) where the run "
         "has one, else the best choice of a setting for each sample, made afterwards among all "
         "settings of the run.",
         _efficiency_cell,

@@ -40,12 +40,15 @@ from parallelbench.analysis.figures.plots import (
     overview_figure,
     task_figure,
 )
-from parallelbench.analysis.judging.engine_calibration import Known, shipped_calibrations
+from parallelbench.analysis.judging.engine_calibration import (
+    EngineCalibration,
+    shipped_calibrations,
+)
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.beside import Beside, beside
 from parallelbench.analysis.measures.board_speeds import MEANING, PERCENTS, agreements, board_speeds
-from parallelbench.analysis.measures.families import Curve, curves_of
-from parallelbench.analysis.measures.joined import JoinedRuns
+from parallelbench.analysis.measures.curves import Curve, curves_of
+from parallelbench.analysis.measures.derived_figures import DerivedFigures, derive
+from parallelbench.analysis.measures.joined_runs import JoinedRuns
 from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.analysis.measures.text_dependence import read_estimates
 from parallelbench.analysis.replay.gallery import DEFAULT_BYTES, Gallery, GalleryBuilder
@@ -78,7 +81,7 @@ _NO_TEXT = TextReport()
 
 def make_report(
     run: RunDirectory,
-    calibrations: Mapping[str, Known] | None = None,
+    calibrations: Mapping[str, EngineCalibration] | None = None,
     most_bytes: int | None = None,
     progress: Progress = SILENT,
 ) -> tuple[list[Result], Path]:
@@ -114,7 +117,7 @@ def _made(
     run: RunDirectory,
     records: Sequence[RecordSummary],
     watched: GalleryBuilder[RecordPlace],
-    calibrations: Mapping[str, Known],
+    calibrations: Mapping[str, EngineCalibration],
     most_bytes: int | None,
 ) -> tuple[list[Result], Path]:
     results = with_throughput(_in_order(run, summarize(records)), run.environments())
@@ -122,7 +125,7 @@ def _made(
     run.write_text("results.csv", to_csv(results))
     averages = average_over_tasks(results)
     aside = replace(
-        beside(records, [*results, *averages]),
+        derive(records, [*results, *averages]),
         board=board_speeds(results, averages),
         agreements=agreements(results),
     )
@@ -272,7 +275,7 @@ def write_report(  # noqa: PLR0913  each is a part of the page
     folder: Path,
     results: Sequence[Result],
     facts: Mapping[str, Any],
-    aside: Beside,
+    aside: DerivedFigures,
     watched: Callable[[int], Gallery] = lambda _: _NOTHING,
     *,
     asked: Asked = _UNKNOWN,
@@ -477,7 +480,7 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
     results: Sequence[Result],
     sections: Sequence[_Section],
     facts: Mapping[str, Any],
-    aside: Beside,
+    aside: DerivedFigures,
     gallery: Gallery,
     texts: TextReport,
 ) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from parallelbench.analysis.judging.engine_calibration import Known
-from parallelbench.analysis.judging.judges import Corrected, JudgeError, corrected_rate
+from parallelbench.analysis.judging.engine_calibration import EngineCalibration
+from parallelbench.analysis.judging.judges import CorrectedRate, JudgeError, corrected_rate
 from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.statistics import Estimate
-from parallelbench.analysis.measures.text_dependence import Estimated, belonging
+from parallelbench.analysis.measures.text_dependence import TaskDependence, estimates_of_models
+from parallelbench.results.intervals import Estimate
 from parallelbench.results.result import Result
 
 #: A model's label and a task's.
@@ -35,7 +35,7 @@ class ScoreRow(NamedTuple):
     """
 
     result: Result
-    corrected: Corrected | None
+    corrected: CorrectedRate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ScoreTable:
     engines: Mapping[str, str]
     names: Sequence[str]
     grammar: str | None
-    known: Known | None
+    known: EngineCalibration | None
     told: Sequence[str]
     rows: Sequence[ScoreRow]
 
@@ -75,14 +75,14 @@ class TextReport:
     """
 
     scores: Mapping[Place, ScoreTable] = field(default_factory=dict)
-    dependence: Mapping[Place, Sequence[Estimated]] = field(default_factory=dict)
+    dependence: Mapping[Place, Sequence[TaskDependence]] = field(default_factory=dict)
     missing: str | None = None
 
 
 def text_report(
     results: Sequence[Result],
-    known: Mapping[str, Known],
-    estimates: Sequence[Estimated],
+    known: Mapping[str, EngineCalibration],
+    estimates: Sequence[TaskDependence],
     digests: Mapping[str, str],
 ) -> TextReport:
     """Return what a page shows of free text.
@@ -93,14 +93,16 @@ def text_report(
         estimates: Of dependence, by any model.
         digests: Of each model that made the run's records, by its label.
     """
-    own, missing = belonging(estimates, digests)
-    dependence: dict[Place, list[Estimated]] = {}
+    own, missing = estimates_of_models(estimates, digests)
+    dependence: dict[Place, list[TaskDependence]] = {}
     for each in own:
         dependence.setdefault((each.model, each.task), []).append(each)
     return TextReport(score_tables(results, known), dependence, missing)
 
 
-def score_tables(results: Sequence[Result], known: Mapping[str, Known]) -> dict[Place, ScoreTable]:
+def score_tables(
+    results: Sequence[Result], known: Mapping[str, EngineCalibration]
+) -> dict[Place, ScoreTable]:
     """Return the tables of all tasks that have one.
 
     Args:
@@ -130,7 +132,7 @@ def judged_rates(tables: Mapping[Place, ScoreTable]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(results: Sequence[Result], known: Mapping[str, Known]) -> ScoreTable:
+def _table(results: Sequence[Result], known: Mapping[str, EngineCalibration]) -> ScoreTable:
     engines = results[0].engines
     names = list(dict.fromkeys(name for result in results for name in result.parts))
     grammar = next((name for name in names if name.partition("@")[0] == _GRAMMAR), None)
@@ -147,7 +149,7 @@ def _table(results: Sequence[Result], known: Mapping[str, Known]) -> ScoreTable:
     return ScoreTable(engines, names, grammar, known[judge], _told(judge, known[judge]), corrected)
 
 
-def _corrected(result: Result, grammar: str, known: Known) -> Corrected | None:
+def _corrected(result: Result, grammar: str, known: EngineCalibration) -> CorrectedRate | None:
     part = result.parts.get(grammar)
     if part is None:
         return None
@@ -165,7 +167,7 @@ def _unknown(judge: str) -> tuple[str, ...]:
     return (told,)
 
 
-def _told(judge: str, known: Known) -> tuple[str, ...]:
+def _told(judge: str, known: EngineCalibration) -> tuple[str, ...]:
     calibration, source = known
     rates = (
         f"{judge} passes {_share(calibration.sensitivity, 'good sentences')} (its sensitivity) and "

@@ -36,7 +36,7 @@ from jaxtyping import Float, Int
 from parallelbench.analysis.theory.bounds import OverLimitError, Partition, check_partition
 from parallelbench.analysis.theory.dependence import Law, independent, packed, total_correlation
 from parallelbench.analysis.theory.symmetry import Form, form
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import wilson
 
 #: Most pairs of a state and a set that may be written in it.
 STATE_LIMIT = 20_000
@@ -49,7 +49,7 @@ Method = Literal["exact", "greedy"]
 Policy = Callable[[Law, tuple[int, ...]], Collection[int]]
 
 
-class ZeroError(NamedTuple):
+class ZeroErrorSteps(NamedTuple):
     """The zero-error corner.
 
     Attributes:
@@ -64,7 +64,7 @@ class ZeroError(NamedTuple):
     choices: int
 
 
-class Point(NamedTuple):
+class FrontierPoint(NamedTuple):
     """One trade between speed and error.
 
     Attributes:
@@ -76,7 +76,7 @@ class Point(NamedTuple):
     bits: float
 
 
-class Frontier(NamedTuple):
+class AdaptiveFrontier(NamedTuple):
     """What no policy goes below, as a falling convex line.
 
     Attributes:
@@ -86,7 +86,7 @@ class Frontier(NamedTuple):
         choices: How many pairs of a state and a set to write were looked at.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[FrontierPoint, ...]
     method: Method
     choices: int
 
@@ -130,7 +130,7 @@ class Simulated(NamedTuple):
 
 def zero_error_steps(
     law: Law, limit: int = STATE_LIMIT, *, greedy: bool | None = None
-) -> ZeroError:
+) -> ZeroErrorSteps:
     """Return the fewest expected steps in which no dependent symbols are written together.
 
     Args:
@@ -155,14 +155,14 @@ def zero_error_steps(
         except OverLimitError:
             return zero_error_steps(law, limit, greedy=True)
     state = _reduced(law.rows, law.probabilities)
-    solver = _ZeroError(limit, _greedy_independent if greedy else _independent_sets)
+    solver = _ZeroErrorSolver(limit, _greedy_independent if greedy else _independent_sets)
     steps = 1.0 if state is None else solver.steps(state)
-    return ZeroError(steps, "greedy" if greedy else "exact", solver.choices)
+    return ZeroErrorSteps(steps, "greedy" if greedy else "exact", solver.choices)
 
 
 def adaptive_frontier(
     law: Law, limit: int = STATE_LIMIT, *, greedy: bool | None = None
-) -> Frontier:
+) -> AdaptiveFrontier:
     """Return the least error, in bits, for every expected number of steps.
 
     Args:
@@ -184,17 +184,17 @@ def adaptive_frontier(
     method: Method = "greedy" if greedy else "exact"
     state = _reduced(law.rows, law.probabilities)
     if state is None:
-        return Frontier((Point(1.0, 0.0),), method, 0)
+        return AdaptiveFrontier((FrontierPoint(1.0, 0.0),), method, 0)
     graph = _Graph(limit, _grown_sets if greedy else _all_sets)
     graph.add(state)
-    at_once = Point(1.0, total_correlation(law))
+    at_once = FrontierPoint(1.0, total_correlation(law))
     # A weight so small that no error is worth any number of steps.
     slowest = graph.best(1e-9 / law.length)
     if at_once.bits <= 1e-9:
-        return Frontier((Point(1.0, 0.0),), method, graph.choices)
-    end = Point(slowest.expected_steps, 0.0)
+        return AdaptiveFrontier((FrontierPoint(1.0, 0.0),), method, graph.choices)
+    end = FrontierPoint(slowest.expected_steps, 0.0)
     corners = [at_once, *_between(graph, at_once, end), end]
-    return Frontier(tuple(corners), method, graph.choices)
+    return AdaptiveFrontier(tuple(corners), method, graph.choices)
 
 
 def outcome(
@@ -465,7 +465,7 @@ class _Solver:
             )
 
 
-class _ZeroError(_Solver):
+class _ZeroErrorSolver(_Solver):
     """Solves for the fewest expected steps without error."""
 
     def __init__(self, limit: int, sets: Callable[[_State], Iterator[_Written]]) -> None:
@@ -547,28 +547,28 @@ class _Graph(_Solver):
                 followers[number] = followers.get(number, 0.0) + mass
         return _Edge(bits, 1 + settled, tuple(followers.values()), tuple(followers))
 
-    def best(self, weight: float) -> Point:
+    def best(self, weight: float) -> FrontierPoint:
         """Return the point with the least bits + weight * steps, the fewest steps of equals."""
-        points: list[Point] = []
+        points: list[FrontierPoint] = []
         for edges in self._edges:
             candidates = (_follow(edge, points) for edge in edges)
             points.append(min(candidates, key=lambda one: _price(one, weight)))
         return points[-1]
 
 
-def _follow(edge: _Edge, points: Sequence[Point]) -> Point:
+def _follow(edge: _Edge, points: Sequence[FrontierPoint]) -> FrontierPoint:
     steps, bits = edge.steps, edge.bits
     for mass, child in zip(edge.masses, edge.children, strict=True):
         steps += mass * points[child].expected_steps
         bits += mass * points[child].bits
-    return Point(steps, bits)
+    return FrontierPoint(steps, bits)
 
 
-def _price(point: Point, weight: float) -> tuple[float, float]:
+def _price(point: FrontierPoint, weight: float) -> tuple[float, float]:
     return point.bits + weight * point.expected_steps, point.expected_steps
 
 
-def _between(graph: _Graph, left: Point, right: Point) -> list[Point]:
+def _between(graph: _Graph, left: FrontierPoint, right: FrontierPoint) -> list[FrontierPoint]:
     """Return the corners of the convex line between two of them, by asking along its slope."""
     width = right.expected_steps - left.expected_steps
     if width <= 1e-9:

@@ -47,7 +47,7 @@ BATCH_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Dependence:
+class DependenceEstimate:
     """An estimated total correlation.
 
     Attributes:
@@ -105,7 +105,7 @@ def dependence(  # noqa: PLR0913  the last four have defaults
     order: Order = "left_to_right",
     count: int = 100,
     batch_size: int = BATCH_SIZE,
-) -> Dependence:
+) -> DependenceEstimate:
     r"""Estimate the total correlation of ``positions`` under the model's own law.
 
     .. math:: C(S|c) = \sum_{j \in S} H(y_j|c)
@@ -130,7 +130,7 @@ def dependence(  # noqa: PLR0913  the last four have defaults
     """
     context, chosen = _context(model, prompt, canvas, positions)
     _check(order, count, "completions")
-    asked = _Asked(model, batch_size)
+    asked = _CallCounter(model, batch_size)
     ((_, first),) = asked.each([_row(prompt, context, chosen)])
     at_once = np.full(count, float(_entropies(first).sum()))
     walks = [_Walk(prompt, context.clone(), list(chosen)) for _ in range(count)]
@@ -168,7 +168,7 @@ def pairwise_information(  # noqa: PLR0913  the last four have defaults
     """
     context, chosen = _context(model, prompt, canvas, positions)
     _check("random", count, "draws")
-    asked = _Asked(model, batch_size)
+    asked = _CallCounter(model, batch_size)
     ((_, first),) = asked.each([_row(prompt, context, chosen)])
     alone, size = _entropies(first), len(chosen)
     rows = [
@@ -194,7 +194,7 @@ def data_dependence(
     *,
     order: Order = "left_to_right",
     batch_size: int = BATCH_SIZE,
-) -> Dependence:
+) -> DependenceEstimate:
     r"""Estimate C(Y|X) from right answers: their cross-entropy at once, less one by one.
 
     .. math:: \mathrm{E} \Big[ \sum_t \log_2 q(y_{o_t} | x, y_{o_1}, \ldots, y_{o_{t-1}})
@@ -216,7 +216,7 @@ def data_dependence(
         ValueError: Fewer than 2 references, or an order that is none.
     """
     _check(order, len(references), "references")
-    asked = _Asked(model, batch_size)
+    asked = _CallCounter(model, batch_size)
     walks = []
     for prompt, answer in references:
         context, chosen = _context(model, prompt, None, None)
@@ -272,7 +272,7 @@ class _Walk:
         self.left.remove(position)
 
 
-class _Asked:
+class _CallCounter:
     """Sends rows to a model and counts the calls."""
 
     def __init__(self, model: Model, batch_size: int) -> None:
@@ -304,7 +304,7 @@ class _Asked:
 
 
 def _walked(
-    walks: Sequence[_Walk], order: Order, asked: _Asked, rng: np.random.Generator
+    walks: Sequence[_Walk], order: Order, asked: _CallCounter, rng: np.random.Generator
 ) -> Float[np.ndarray, " walks"]:
     """Reveal what is left of every walk, one position a step; return what each has paid."""
     if order == "random":
@@ -324,11 +324,11 @@ def _estimated(
     at_once: Float[np.ndarray, " walks"],
     one_by_one: Float[np.ndarray, " walks"],
     order: Order,
-    asked: _Asked,
-) -> Dependence:
+    asked: _CallCounter,
+) -> DependenceEstimate:
     differences = at_once - one_by_one
     count = len(differences)
-    return Dependence(
+    return DependenceEstimate(
         bits=float(differences.mean()),
         standard_error=float(differences.std(ddof=1)) / math.sqrt(count),
         at_once=float(at_once.mean()),

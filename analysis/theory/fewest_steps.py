@@ -90,11 +90,11 @@ class State:
         return self.columns.tobytes(), self.copies, self.weights.tobytes()
 
     @cached_property
-    def canonical(self) -> Canonical:
+    def canonical(self) -> CanonicalState:
         """This state with its columns in an order that does not depend on their positions."""
         order = sorted(range(len(self.copies)), key=lambda one: self.columns[one].tobytes())
         copies = tuple(self.copies[one] for one in order)
-        return Canonical(State(self.columns[order], copies, self.weights), tuple(order))
+        return CanonicalState(State(self.columns[order], copies, self.weights), tuple(order))
 
     @cached_property
     def shares(self) -> Float[np.ndarray, " answers"]:
@@ -131,7 +131,7 @@ class State:
         return max(self.copies) == 1 and bool(_equal(self.shares, product).all())
 
 
-class Canonical(NamedTuple):
+class CanonicalState(NamedTuple):
     """A state with its columns reordered.
 
     Attributes:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from parallelbench.analysis.theory.adaptive import (
     STATE_LIMIT,
-    Frontier,
+    AdaptiveFrontier,
     Method,
     adaptive_frontier,
     zero_error_steps,
@@ -253,7 +253,7 @@ def _zero_error(law: Law, limit: int) -> tuple[float | None, Method | None, str 
         return None, None, str(error)
 
 
-def _frontier(law: Law, limit: int) -> Frontier | None:
+def _frontier(law: Law, limit: int) -> AdaptiveFrontier | None:
     try:
         return adaptive_frontier(law, limit)
     except OverLimitError:

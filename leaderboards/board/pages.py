@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.replay.gallery import Gallery, gallery_of
 from parallelbench.analysis.report.columns import PLAIN_COLUMNS
 from parallelbench.analysis.report.page import (
@@ -46,7 +46,8 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.entry.wording import host_of, scripts_in
 from parallelbench.model import MODELS
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 from parallelbench.run.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, parse_settings
 
@@ -153,7 +154,7 @@ def _rendered(template: str, script: str, **content: Any) -> str:
         orders={},
         marks=[],
         columns=PLAIN_COLUMNS,
-        aside=Beside(),
+        aside=DerivedFigures(),
         script=Markup(script),  # noqa: S704  our own
         script_digest=content_digest(script),
         **content,

@@ -49,7 +49,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from parallelbench.analysis.measures.hindsight import TOLERANCE
-from parallelbench.results.result import CONFIDENCE
+from parallelbench.results.intervals import CONFIDENCE
 
 #: Chance of a false claim of either kind in a section.
 _LEVEL = (1 - CONFIDENCE) / 2

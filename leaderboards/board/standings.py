@@ -1,7 +1,7 @@
 """Who is how fast at which accuracy, and whose difference is more than chance.
 
 A *row* is a strategy of one entry with one of its models: the settings of a decoder that differ in
-one dial, see :mod:`parallelbench.analysis.measures.families`.  Strategies with a fixed and with an
+one dial, see :mod:`parallelbench.analysis.measures.curves`.  Strategies with a fixed and with an
 adaptive number of tokens are read alike, by
 :func:`~parallelbench.analysis.measures.speed.speed_at`: at their settings only, so that a row that
 leaves settings out is nowhere faster.  The public board's rule stands beside it and ranks nobody.
@@ -41,22 +41,24 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parallelbench.analysis.measures.families import Curve, curves_of
+from parallelbench.analysis.measures.curves import Curve, curves_of
 from parallelbench.analysis.measures.hindsight import frontier_of
 from parallelbench.analysis.measures.losses import IDEAL, is_ideal
-from parallelbench.analysis.measures.speed import (
+from parallelbench.analysis.measures.oracle_efficiency import (
     INFORMATION,
+    oracle_for,
+    relative_speeds,
+)
+from parallelbench.analysis.measures.speed import (
     areas_under,
     drawn_means,
     drawn_weights,
     interval_if_reached,
     is_adaptive,
-    oracle_for,
     points_of,
     published_speed_at,
     speeds_at,
 )
-from parallelbench.analysis.measures.statistics import Estimate, percentile_interval
 from parallelbench.analysis.measures.sweep import Sweep, refuse_other_samples, speed_of, sweep_of
 from parallelbench.leaderboards.board.bound import bound_of
 from parallelbench.leaderboards.board.ranks import RowDraws, tied_ranks
@@ -65,7 +67,8 @@ from parallelbench.leaderboards.entry.season import Season, season
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
 from parallelbench.leaderboards.verify.known import is_ideal_with_other_tokenizer
 from parallelbench.record import Record
-from parallelbench.results.result import Interval, Result, average_over_tasks, summarize
+from parallelbench.results.intervals import Estimate, Interval, percentile_interval
+from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.setting import Setting
 from parallelbench.task import TASKS
 
@@ -796,8 +799,8 @@ def _at(
     *,
     spread: bool,
 ) -> dict[int, At]:
-    efficiencies = speeds.observed / oracle[0]
-    ratios = speeds.draws[:, : len(oracle)] / oracle.T
+    efficiencies = relative_speeds(speeds.observed[None], oracle[:1])[0]
+    ratios = relative_speeds(speeds.draws.T, oracle).T
     intervals = _intervals(speeds.draws) if spread else [None] * len(PERCENTS)
     ratio_intervals = _intervals(ratios) if spread else [None] * len(PERCENTS)
     return {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parallelbench.results.result import Interval, Result
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result
 
 #: Rows that are shown; a longer table hides the rest of a notebook.
 MOST_ROWS = 60

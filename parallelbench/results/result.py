@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections import Counter, defaultdict
@@ -11,25 +10,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from parallelbench.errors import RecordsError
 from parallelbench.record import refuse_other_samples
+from parallelbench.results.intervals import (
+    Interval,
+    bootstrap_interval,
+    interval_of_mean,
+    mean_if_complete,
+    wilson,
+)
 from parallelbench.results.record_summary import AnyRecord, counts_of
 from parallelbench.results.throughput import Throughput, throughput_of_settings
 from parallelbench.storage.csv_text import csv_text
-
-#: Of every interval here.
-CONFIDENCE = 0.95
-#: Resamples of the percentile bootstrap.
-RESAMPLES = 1000
-
-
-class Interval(NamedTuple):
-    """A 95 % confidence interval."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,34 +193,6 @@ def average_over_tasks(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def wilson(successes: float, count: float) -> Interval:
-    """Return the Wilson score interval of a proportion.
-
-    Args:
-        successes: How many, or the mean mark times ``count`` for graded marks.
-        count: Of how many, above 0; need not be whole (an effective count).
-
-    Source:
-        Wilson (1927), "Probable inference, the law of succession, and statistical
-        inference".
-
-    Example:
-        >>> interval = wilson(10.0, 10.0)
-        >>> round(interval.low, 3), interval.high
-        (0.722, 1.0)
-    """
-    from scipy.stats import norm
-
-    z = float(norm.ppf((1 + CONFIDENCE) / 2))
-    share = successes / count
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    # At the ends the formula gives 0 and 1 up to rounding.
-    low = 0.0 if share == 0 else middle - half
-    high = 1.0 if share == 1 else middle + half
-    return Interval(low, high)
-
-
 def to_json(results: Sequence[Result]) -> str:
     """Return ``results`` as a JSON array, one object per line."""
     lines = ",\n".join(json.dumps(result.as_dict()) for result in results)
@@ -398,17 +362,10 @@ def _bootstrap(
     """Return the interval of the mean of ``clusters``; over the mean of ``below``, if given."""
     if not clusters:
         return None
-    means = [np.array([c.mean for c in each]) for each in (clusters, below) if each is not None]
-    ratios = means[0] / means[1] if len(means) > 1 else means[0]
-    if np.ptp(ratios) == 0:
-        return Interval(float(ratios[0]), float(ratios[0]))
-    # A fixed seed: the same records always give the same figures.
-    picks = np.random.default_rng(0).integers(len(ratios), size=(RESAMPLES, len(ratios)))
-    drawn = [each[picks].mean(axis=1) for each in means]
-    tail = (1 - CONFIDENCE) / 2
-    found = drawn[0] / drawn[1] if len(drawn) > 1 else drawn[0]
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    return bootstrap_interval(
+        [cluster.mean for cluster in clusters],
+        None if below is None else [cluster.mean for cluster in below],
+    )
 
 
 def _average(group: Sequence[Result]) -> Result:
@@ -420,23 +377,25 @@ def _average(group: Sequence[Result]) -> Result:
         task_label="average",
         samples=sum(result.samples for result in group),
         count=sum(result.count for result in group),
-        accuracy=_plain_mean([result.accuracy for result in group]),
-        interval=mover([r.accuracy for r in group], [r.interval for r in group]),
-        accuracy_strict=_plain_mean([result.accuracy_strict for result in group]),
-        interval_strict=mover(
+        accuracy=mean_if_complete([result.accuracy for result in group]),
+        interval=interval_of_mean([r.accuracy for r in group], [r.interval for r in group]),
+        accuracy_strict=mean_if_complete([result.accuracy_strict for result in group]),
+        interval_strict=interval_of_mean(
             [r.accuracy_strict for r in group], [r.interval_strict for r in group]
         ),
-        tokens_per_step=_plain_mean([result.tokens_per_step for result in group]),
-        tokens_per_step_interval=mover(
+        tokens_per_step=mean_if_complete([result.tokens_per_step for result in group]),
+        tokens_per_step_interval=interval_of_mean(
             [r.tokens_per_step for r in group], [r.tokens_per_step_interval for r in group]
         ),
         pooled_tokens_per_step=pooled,
         pooled_tokens_per_step_interval=pooled_interval,
-        answer_tokens_per_step=_plain_mean([result.answer_tokens_per_step for result in group]),
-        nfe=_plain_mean([result.nfe for result in group]),
+        answer_tokens_per_step=mean_if_complete(
+            [result.answer_tokens_per_step for result in group]
+        ),
+        nfe=mean_if_complete([result.nfe for result in group]),
         statuses=dict(sum((Counter(result.statuses) for result in group), Counter())),
         problems=_by_frequency(sum((Counter(result.problems) for result in group), Counter())),
-        off_law_share=_plain_mean([result.off_law_share for result in group]),
+        off_law_share=mean_if_complete([result.off_law_share for result in group]),
         parts={},
         engines={},
         finishes=_by_frequency(sum((Counter(result.finishes) for result in group), Counter())),
@@ -459,7 +418,7 @@ def _pooled_over_tasks(group: Sequence[Result]) -> tuple[float | None, Interval 
         return None, None
     tokens = [pooled * calls for pooled, _, calls in held]
     total = math.fsum(tokens) / len(tokens)
-    calls = mover(
+    calls = interval_of_mean(
         [nfe for _, _, nfe in held],
         [
             Interval(canvas / interval.high, canvas / interval.low) if interval else None
@@ -468,24 +427,3 @@ def _pooled_over_tasks(group: Sequence[Result]) -> tuple[float | None, Interval 
     )
     interval = Interval(total / calls.high, total / calls.low) if calls else None
     return total / (math.fsum(nfe for _, _, nfe in held) / len(held)), interval
-
-
-def _plain_mean(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return math.fsum(present) / len(present) if len(present) == len(values) else None
-
-
-def mover(means: Sequence[float | None], intervals: Sequence[Interval | None]) -> Interval | None:
-    """Combine the intervals of independent means into that of their mean.
-
-    Source:
-        Zou and Donner (2008), "Construction of confidence limits about effect measures: a
-        general approach" (the method of variance estimates recovery).
-    """
-    mean = _plain_mean(means)
-    if mean is None:
-        return None
-    pairs = [(m, i) for m, i in itertools.zip_longest(means, intervals) if m is not None and i]
-    low = math.sqrt(sum((m - i.low) ** 2 for m, i in pairs)) / len(means)
-    high = math.sqrt(sum((i.high - m) ** 2 for m, i in pairs)) / len(means)
-    return Interval(mean - low, mean + high)

@@ -22,7 +22,7 @@ import numpy as np
 
 from parallelbench.decoder import DECODERS
 from parallelbench.model import MODELS
-from parallelbench.results.result import CONFIDENCE, Interval
+from parallelbench.results.intervals import CONFIDENCE, Interval
 from parallelbench.run.calibration import Batch, Seen, passes
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build

@@ -2,7 +2,8 @@
 
 import pytest
 
-from parallelbench.results.result import Interval, Result, wilson
+from parallelbench.results.intervals import Interval, wilson
+from parallelbench.results.result import Result
 
 
 @pytest.fixture

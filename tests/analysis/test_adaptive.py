@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelbench.analysis.theory.adaptive import (
-    Point,
+    FrontierPoint,
     adaptive_frontier,
     in_order,
     outcome,
@@ -134,7 +134,7 @@ def test_every_task_has_a_frontier_below_its_fixed_partitions(text):
     for steps, bound in enumerate(best_partitions(law), start=1):
         assert frontier.bits_at(float(steps)) <= bound.bits + 1e-9
     corner = zero_error_steps(law)
-    assert frontier.points[-1] == Point(pytest.approx(corner.expected_steps), 0.0)
+    assert frontier.points[-1] == FrontierPoint(pytest.approx(corner.expected_steps), 0.0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6, 8])
@@ -188,7 +188,7 @@ def test_the_pivot_is_not_always_the_best():
 def test_an_independent_set_that_spoils_what_follows_is_not_taken_blindly():
     # Two bits are independent until their sum is known.
     assert zero_error_steps(EVEN).expected_steps == 2
-    assert adaptive_frontier(EVEN).points == (Point(1.0, 1.0), Point(2.0, 0.0))
+    assert adaptive_frontier(EVEN).points == (FrontierPoint(1.0, 1.0), FrontierPoint(2.0, 0.0))
 
 
 def test_a_latin_square_of_four_needs_fewer_steps_than_the_pivot_takes():

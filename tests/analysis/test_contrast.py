@@ -7,9 +7,10 @@ import pytest
 
 from parallelbench.analysis.commands.actions import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results.result import Interval, average_over_tasks
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import average_over_tasks
 from support.contrast import hard_to_read, text_colours
 
 ROOT = Path(__file__).parents[2]

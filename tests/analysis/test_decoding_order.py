@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from parallelbench.analysis.measures.order import (
+from parallelbench.analysis.measures.decoding_order import (
+    OrderStatistics,
     decoding_order,
     left_to_right_correlation,
-    order_summaries,
 )
 from support.fabricated import END, MASK, fabricated_record, traced_record
 
@@ -53,64 +53,64 @@ def test_both_correlations_are_scipy_s_and_turn_with_the_order(steps):
 
 
 def test_a_position_that_was_opened_again_has_a_first_and_a_last_commit():
+    # First commits in steps 0, 4, 1; last commits in steps 3, 4, 1.
     order = decoding_order(REVISED)
-    assert order.first_commit == (0, 4, 1)
-    assert order.last_commit == (3, 4, 1)
     assert order.revisions == 1
     assert order.first.kendall == pytest.approx(1 / 3)
     assert order.last.kendall == pytest.approx(-1 / 3)
 
 
-def test_a_position_that_is_left_open_was_never_last_committed():
+def test_a_position_that_is_left_open_has_no_last_commit():
     order = decoding_order(traced_record([[0], [1], [0]], ids=[[5], [6], [MASK]]))
-    assert order.first_commit == (0, 1)
-    assert order.last_commit == (None, 1)
+    assert order.first == (1, 1)
     assert order.last is None
 
 
 def test_a_position_that_was_given_has_no_commit():
-    given_first = traced_record([[1], [2]], initial_ids=[9, MASK, MASK])
-    assert decoding_order(given_first).first_commit == (None, 0, 1)
+    given_first = traced_record([[2], [1]], initial_ids=[9, MASK, MASK])
+    assert decoding_order(given_first).first == pytest.approx((-1, -1))
 
 
-def test_the_filling_behind_the_answer_can_be_left_out():
-    # The answer from right to left, after the end-of-text behind it.
-    record = traced_record([[2, 3], [1], [0]], ids=[[END, END], [5], [6]])
-    assert decoding_order(record).first.kendall == pytest.approx(-5 / np.sqrt(30))
-    answer = decoding_order(record, answer_only=True)
-    assert answer.first_commit == (2, 1)
-    assert answer.first == pytest.approx((-1, -1))
+def test_the_filling_after_the_answer_is_left_out():
+    # The answer from left to right, after the end-of-text that follows it.
+    record = traced_record([[2, 3], [0], [1]], ids=[[END, END], [5], [6]])
+    assert decoding_order(record).first == pytest.approx((1, 1))
+
+
+def summaries(*records):
+    statistics = OrderStatistics()
+    for record in records:
+        statistics.add(record)
+    return statistics.summaries()
 
 
 def test_a_summary_averages_over_samples_with_interval_and_count():
-    forwards, backwards = traced_record([[0], [1]]), traced_record([[1], [0]], index=1)
-    (summary,) = order_summaries([forwards, backwards])
+    (summary,) = summaries(traced_record([[0], [1]]), traced_record([[1], [0]], index=1))
     assert summary.first_kendall.value == 0
     assert summary.first_kendall.interval == (-1, 1)
     assert summary.first_kendall.samples == 2
-    assert [step.value for step in summary.first_commit] == [0.5, 0.5]
     assert (summary.revisions.value, summary.decodes) == (0, 2)
+    assert summary.as_dict()["last_spearman"]["value"] == 0
 
 
 def test_a_summary_averages_repeats_before_samples():
     same = [traced_record([[0], [1]], repeat=repeat) for repeat in range(3)]
-    (summary,) = order_summaries([*same, traced_record([[1], [0]], index=1)])
+    (summary,) = summaries(*same, traced_record([[1], [0]], index=1))
     assert (summary.last_spearman.value, summary.last_spearman.samples) == (0, 2)
     assert summary.revisions.samples == 2
 
 
+def test_of_two_records_of_one_decode_the_last_counts():
+    (summary,) = summaries(traced_record([[1], [0]]), traced_record([[0], [1]]))
+    assert (summary.first_kendall.value, summary.decodes) == (1, 1)
+
+
 def test_a_decode_without_an_order_is_absent_from_the_average():
-    (summary,) = order_summaries([traced_record([[0, 1]]), traced_record([[0], [1]], index=1)])
+    (summary,) = summaries(traced_record([[0, 1]]), traced_record([[0], [1]], index=1))
     assert (summary.first_kendall.value, summary.first_kendall.samples) == (1, 1)
     assert (summary.revisions.samples, summary.decodes) == (2, 2)
-    (alone,) = order_summaries([traced_record([[0, 1]])])
+    (alone,) = summaries(traced_record([[0, 1]]))
     assert alone.first_kendall is None
-    assert alone.first_commit[0].value == 0
-
-
-def test_canvases_of_different_lengths_share_their_common_positions():
-    (summary,) = order_summaries([traced_record([[0], [1]]), traced_record([[0]], index=1)])
-    assert [step.samples for step in summary.first_commit] == [2, 1]
 
 
 def test_every_setting_has_a_summary_and_errors_have_none():
@@ -119,4 +119,4 @@ def test_every_setting_has_a_summary_and_errors_have_none():
         traced_record([[0], [1]], decoder="random:k=2"),
         fabricated_record("broken", right=None),
     ]
-    assert [s.decoder_label for s in order_summaries(records)] == ["random:k=1", "random:k=2"]
+    assert [s.decoder_label for s in summaries(*records)] == ["random:k=1", "random:k=2"]

@@ -190,7 +190,7 @@ def test_more_settings_never_harm_the_oracle(grid, other):
 
 
 def speed_on(frontier, accuracy, sweep):
-    return float(frontier.speeds_at(accuracy, sweep.weights[None])[0])
+    return float(frontier.speeds_along(np.array([accuracy]), sweep.weights[None])[0, 0])
 
 
 @settings(deadline=None)
@@ -262,5 +262,6 @@ def test_many_accuracies_at_once_are_read_as_one_by_one():
     accuracies = np.array([0.0, 0.4, 2 / 3, 0.9])
     along = frontier.speeds_along(accuracies, weights)
     for accuracy, column in zip(accuracies.tolist(), along.T, strict=True):
-        np.testing.assert_array_equal(column, frontier.speeds_at(accuracy, weights))
+        alone = frontier.speeds_along(np.array([accuracy]), weights)[:, 0]
+        np.testing.assert_array_equal(column, alone)
     assert np.isnan(along[0]).tolist() == [False, False, False, True]

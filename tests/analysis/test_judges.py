@@ -18,16 +18,15 @@ from parallelbench.analysis.figures.coverage import (
 )
 from parallelbench.analysis.judging.judges import (
     Calibration,
-    Judged,
+    JudgedSystem,
     JudgeError,
     calibration_needed,
     corrected_difference,
     corrected_rate,
     coverage,
 )
-from parallelbench.analysis.measures.statistics import percentile_interval
 from parallelbench.cli.program import main
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import percentile_interval, wilson
 
 FAIR = Calibration(good_passed=90, good_count=100, bad_failed=80, bad_count=100)
 
@@ -90,7 +89,9 @@ def test_the_interval_of_a_difference_covers_with_one_judge_and_with_two():
         )
         for same, other in ((True, one), (False, two)):
             found = corrected_difference(
-                Judged(passed[0], count, one), Judged(passed[1], count, other), same_judge=same
+                JudgedSystem(passed[0], count, one),
+                JudgedSystem(passed[1], count, other),
+                same_judge=same,
             )
             held[same] += found.interval.low <= 0.2 <= found.interval.high
     assert 0.92 <= held[True] / 400 <= 0.98
@@ -167,7 +168,7 @@ def test_where_the_judge_may_be_no_better_than_chance_nothing_is_excluded():
 
 
 def test_one_judge_compares_two_systems_more_sharply_than_two_judges():
-    first, second = Judged(140, 200, FAIR), Judged(100, 200, FAIR)
+    first, second = JudgedSystem(140, 200, FAIR), JudgedSystem(100, 200, FAIR)
     same = corrected_difference(first, second, same_judge=True)
     two = corrected_difference(first, second, same_judge=False)
     assert same.value == two.value == pytest.approx(0.2 / 0.7)
@@ -178,7 +179,7 @@ def test_one_judge_compares_two_systems_more_sharply_than_two_judges():
 
 def test_a_lenient_judge_makes_the_worse_system_look_better_until_it_is_corrected():
     strict, lenient = Calibration(80, 100, 98, 100), Calibration(99, 100, 50, 100)
-    better, worse = Judged(560, 1000, strict), Judged(750, 1000, lenient)
+    better, worse = JudgedSystem(560, 1000, strict), JudgedSystem(750, 1000, lenient)
     found = corrected_difference(better, worse, same_judge=False)
     assert found.raw < 0 < found.interval.low < found.value
 
@@ -189,7 +190,7 @@ def test_a_lenient_judge_makes_the_worse_system_look_better_until_it_is_correcte
 @pytest.mark.parametrize("width", [0.2, 0.3])
 def test_so_many_examples_as_are_needed_give_the_wished_width_and_fewer_do_not(width):
     seen = Calibration(900, 1000, 800, 1000)
-    needed = calibration_needed(width, seen, Judged(360, 600, seen))
+    needed = calibration_needed(width, seen, JudgedSystem(360, 600, seen))
     assert needed.judged == 600
 
     def width_with(good, bad):
@@ -203,7 +204,7 @@ def test_so_many_examples_as_are_needed_give_the_wished_width_and_fewer_do_not(w
 
 def test_examples_are_shared_out_so_that_their_sum_is_least():
     seen = Calibration(900, 1000, 800, 1000)
-    judged = Judged(360, 600, seen)
+    judged = JudgedSystem(360, 600, seen)
     needed = calibration_needed(0.15, seen, judged)
     total = needed.good + needed.bad
 
@@ -217,7 +218,7 @@ def test_examples_are_shared_out_so_that_their_sum_is_least():
 
 
 def test_a_width_that_the_judged_replies_do_not_allow_says_how_many_would():
-    needed = calibration_needed(0.05, FAIR, Judged(120, 200, FAIR))
+    needed = calibration_needed(0.05, FAIR, JudgedSystem(120, 200, FAIR))
     assert (needed.good, needed.bad) == (None, None)
     perfect = Calibration(9 * 10**6, 10**7, 8 * 10**6, 10**7)
     for count, enough in ((needed.judged + 20, True), (needed.judged - 200, False)):
@@ -269,7 +270,7 @@ def test_what_is_no_share_or_no_width_is_refused():
 
 
 def test_one_judge_with_two_calibrations_is_refused():
-    first, second = Judged(1, 2, FAIR), Judged(1, 2, Calibration(80, 100, 80, 100))
+    first, second = JudgedSystem(1, 2, FAIR), JudgedSystem(1, 2, Calibration(80, 100, 80, 100))
     with pytest.raises(JudgeError, match="one calibration set"):
         corrected_difference(first, second, same_judge=True)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from parallelbench.analysis.measures.beside import beside
+from parallelbench.analysis.measures.derived_figures import derive
 from parallelbench.analysis.replay.gallery import _Entry, _in_turn, gallery_of
 from parallelbench.analysis.report.page import _read, make_report
 from parallelbench.console.progress import SILENT
@@ -56,7 +56,7 @@ def test_summaries_give_the_figures_of_their_records(done):
     summaries = [shared.of(record) for record in records]
     results = summarize(records)
     assert summarize(summaries) == results
-    assert beside(summaries, results) == beside(records, results)
+    assert derive(summaries, results) == derive(records, results)
     assert [each.key for each in summaries] == [each.key for each in records]
     first, second, *_ = (each for each in summaries if each.decoder_label == "label")
     assert first.task_fields is second.task_fields

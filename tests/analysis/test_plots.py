@@ -19,9 +19,10 @@ from parallelbench.analysis.figures.plots import (
     speeds_figure,
     task_figure,
 )
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
-from parallelbench.results.result import Interval, average_over_tasks
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import average_over_tasks
 
 
 @pytest.fixture

@@ -10,16 +10,20 @@ from html.parser import HTMLParser
 import markupsafe
 import pytest
 
-from parallelbench.analysis.measures import cells
-from parallelbench.analysis.measures.beside import Beside, Efficiency, Reference
+from parallelbench.analysis.measures.derived_figures import (
+    DerivedFigures,
+    OracleReference,
+)
 from parallelbench.analysis.measures.losses import Loss
+from parallelbench.analysis.measures.oracle_efficiency import DEFINITION
+from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.analysis.replay.gallery import Gallery
 from parallelbench.analysis.report import page as report
 from parallelbench.analysis.report.page import write_report
 from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 from parallelbench.record import from_line, to_line
-from parallelbench.results.result import Interval
+from parallelbench.results.intervals import Interval
 from parallelbench.run.rundir import RunDirectory
 
 EVIL = "<script>alert(1)</script>"
@@ -50,7 +54,7 @@ class Page(HTMLParser):
 
 def written(folder, results, facts=None, aside=None):
     folder.mkdir(exist_ok=True)
-    return write_report(folder, results, facts or {}, aside or Beside())
+    return write_report(folder, results, facts or {}, aside or DerivedFigures())
 
 
 def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep):
@@ -79,7 +83,7 @@ def test_replays_fill_what_figures_leave_of_ten_megabytes(tmp_path, sweep, monke
     for name, limit in [("few", report._FIGURES_AND_REPLAYS), ("many", 1_000_000), ("all", 1)]:
         monkeypatch.setattr(report, "_FIGURES_AND_REPLAYS", limit)
         (tmp_path / name).mkdir()
-        page = write_report(tmp_path / name, sweep, {}, Beside(), watched)
+        page = write_report(tmp_path / name, sweep, {}, DerivedFigures(), watched)
     drawn = sum(map(len, Page(page.read_text(encoding="utf-8")).sources))
     assert asked == [4_000_000, 1_000_000 - drawn, 0]
 
@@ -90,13 +94,13 @@ def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, swe
         sweep[0], decoder="sweep_oracle", decoder_label="sweep_oracle", fields={}, oracle=True
     )
     key = (sweep[0].model, task, sweep[0].decoder_label)
-    aside = Beside(
+    aside = DerivedFigures(
         oracles=[oracle],
         efficiency={
-            key: Efficiency(0.4321, Interval(0.31, 0.54)),
-            (*key[:2], sweep[1].decoder_label): Efficiency(0.25, None, 0.893),
+            key: SpeedEstimate(0.4321, Interval(0.31, 0.54), 1.0, 100),
+            (*key[:2], sweep[1].decoder_label): SpeedEstimate(0.25, None, 0.893, 100),
         },
-        references={key[:2]: Reference("label", 16.0)},
+        references={key[:2]: OracleReference("label", 16.0)},
         losses={key: Loss(0.125, 0.0625, 0.03)},
     )
     text = written(tmp_path, sweep, aside=aside).read_text(encoding="utf-8")
@@ -106,7 +110,7 @@ def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, swe
     assert (
         text.count("Oracle efficiency compares speed at 80 % right answers, where the oracle") == 1
     )
-    told = markupsafe.escape(cells.EFFICIENCY)
+    told = markupsafe.escape(DEFINITION)
     assert f'data-told="{told} The oracle is label' in text
     assert "<td>12.5</td>\n<td>6.2</td>\n<td>3.0</td>" in text
 

@@ -3,7 +3,8 @@
 import pytest
 
 from parallelbench.analysis.report.sentences import result_sentences
-from parallelbench.results.result import Interval, Result, average_over_tasks
+from parallelbench.results.intervals import Interval
+from parallelbench.results.result import Result, average_over_tasks
 
 
 def result(decoder, accuracy, speed, **changes):

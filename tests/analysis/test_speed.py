@@ -10,19 +10,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from parallelbench.analysis.measures.speed import (
-    Point,
-    area_estimate,
-    area_under,
+    SpeedPoint,
     areas_under,
     drawn_means,
     drawn_weights,
-    hindsight_efficiency,
     interval_if_reached,
-    oracle_efficiency,
-    order_preference,
-    order_preference_estimate,
-    parallelizability,
-    parallelizability_estimate,
     points_of,
     published_speed_at,
     resampled_means,
@@ -33,15 +25,22 @@ from parallelbench.analysis.measures.sweep import sweep_of
 from support.fabricated import fabricated_records, fabricated_sweep
 
 shares = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
-curves = st.lists(st.builds(Point, st.integers(1, 32).map(float), shares), min_size=1, max_size=8)
+curves = st.lists(
+    st.builds(SpeedPoint, st.integers(1, 32).map(float), shares), min_size=1, max_size=8
+)
+
+
+def area_under(points, low, high):
+    speeds, marks = np.array(points).reshape(1, -1, 2).transpose(2, 0, 1)
+    return float(areas_under(speeds, marks, low=low, high=high)[0])
 
 
 def adaptive(accuracy, *points):
-    return published_speed_at(accuracy, itertools.starmap(Point, points), adaptive=True)
+    return published_speed_at(accuracy, itertools.starmap(SpeedPoint, points), adaptive=True)
 
 
 def fixed(accuracy, *points):
-    return published_speed_at(accuracy, itertools.starmap(Point, points), adaptive=False)
+    return published_speed_at(accuracy, itertools.starmap(SpeedPoint, points), adaptive=False)
 
 
 @given(st.lists(curves.filter(len), min_size=1, max_size=4), st.lists(shares, min_size=1))
@@ -139,7 +138,7 @@ def test_the_order_of_points_is_of_no_matter(points, accuracy, random):
 
 def test_points_that_were_not_measured_are_left_out(make_result):
     results = [make_result(right=60, speed=2.0), make_result(right=None)]
-    assert points_of(results) == [Point(2.0, 0.6)]
+    assert points_of(results) == [SpeedPoint(2.0, 0.6)]
 
 
 # Our rule
@@ -284,114 +283,35 @@ def test_an_accuracy_that_is_no_share_is_refused(accuracy):
         speed_at(accuracy, curve)
 
 
-# Efficiency
-
-
-def test_hindsight_is_as_fast_as_the_decoder_that_is_best_for_every_sample():
-    candidates = fabricated_sweep(np.ones((2, 40)), [[32] * 40, [8] * 40])
-    found = hindsight_efficiency(0.9, candidates, candidates)
-    assert found.value == pytest.approx(1)
-    assert found.interval == pytest.approx((1, 1))
-
-
-def test_hindsight_efficiency_by_hand():
-    # k=1: both right in 32 calls each.  k=2: the first right, in 8.
-    # At accuracy 1 the decoder needs 64 calls; hindsight takes 8 + 32.
-    candidates = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
-    assert hindsight_efficiency(1.0, candidates, candidates).value == pytest.approx(40 / 64)
-
-
-tables = st.integers(1, 4).flatmap(
-    lambda rows: st.integers(1, 5).flatmap(
-        lambda columns: st.tuples(
-            *[
-                st.lists(
-                    st.lists(cell, min_size=columns, max_size=columns),
-                    min_size=rows,
-                    max_size=rows,
-                )
-                for cell in (st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 2, 8, 32]))
-            ]
-        )
-    )
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(tables, shares)
-def test_no_decoder_of_the_sweep_is_more_efficient_than_hindsight(table, accuracy):
-    candidates = fabricated_sweep(*table)
-    curve = candidates.of([setting.label for setting in candidates.settings[:2]])
-    found = hindsight_efficiency(accuracy, curve, candidates, resamples=50)
-    speed = speed_at(accuracy, curve, resamples=50)
-    assert (found.value is None) == (speed.value is None)
-    assert found.reached == speed.reached
-    if found.value is not None:
-        assert 0 < found.value <= 1 + 1e-9
-        assert found.interval is None or found.interval.high <= 1 + 1e-9
-
-
-def test_efficiency_against_an_oracle_that_was_run():
-    curve = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [8, 8]])
-    oracle = fabricated_sweep([[1, 1]], [[4, 4]], name="label")
-    assert oracle_efficiency(1.0, curve, oracle).value == pytest.approx(1 / 8)
-    assert oracle_efficiency(0.75, curve, oracle).value == pytest.approx(1 / 8)
-    assert oracle_efficiency(0.5, curve, oracle).value == pytest.approx(4 / 8)
-
-
-def test_efficiency_is_absent_where_the_oracle_fails():
-    curve = fabricated_sweep([[1, 1]], [[8, 8]])
-    oracle = fabricated_sweep([[0, 0]], [[4, 4]], name="label")
-    assert oracle_efficiency(1.0, curve, oracle).value is None
-    assert oracle_efficiency(1.0, oracle, curve).value is None
-
-
-def test_efficiency_on_other_samples_is_refused():
-    curve = fabricated_sweep([[1, 1]], [[8, 8]])
-    other = fabricated_sweep([[1, 1, 1]], [[8, 8, 8]])
-    for figure in (oracle_efficiency, hindsight_efficiency):
-        with pytest.raises(ValueError, match="2 and 3 samples that are not the same"):
-            figure(1.0, curve, other)
-
-
-def test_the_ratio_is_resampled_with_both_on_the_same_samples():
-    rng = np.random.default_rng(5)
-    calls = rng.integers(1, 9, (1, 40))
-    slow = fabricated_sweep(np.ones((1, 40)), 4 * calls)
-    fast = fabricated_sweep(np.ones((1, 40)), calls, name="label")
-    found = oracle_efficiency(0.9, slow, fast)
-    assert found.value == pytest.approx(0.25)
-    assert found.interval == pytest.approx((0.25, 0.25))
-
-
 # The whole curve
 
 
 def test_area_of_a_perfect_decoder_is_the_width_of_the_range():
-    points = [Point(1.0, 1.0), Point(32.0, 1.0)]
+    points = [SpeedPoint(1.0, 1.0), SpeedPoint(32.0, 1.0)]
     assert area_under(points, low=1.0, high=32.0) == pytest.approx(5)
     assert area_under(points, low=2.0, high=16.0) == pytest.approx(3)
 
 
 def test_area_below_the_slowest_point_holds_and_beyond_the_fastest_is_0():
     # 0.8 from 1 to 2, 0.4 until 4, nothing until 32.
-    points = [Point(2.0, 0.8), Point(4.0, 0.4)]
+    points = [SpeedPoint(2.0, 0.8), SpeedPoint(4.0, 0.4)]
     assert area_under(points, low=1.0, high=32.0) == pytest.approx(0.8 + 0.4)
 
 
 def test_area_is_cut_inside_a_step():
-    points = [Point(1.0, 1.0), Point(4.0, 0.5)]
+    points = [SpeedPoint(1.0, 1.0), SpeedPoint(4.0, 0.5)]
     assert area_under(points, low=1.0, high=2.0) == pytest.approx(0.5)
     assert area_under(points, low=2.0, high=8.0) == pytest.approx(0.5)
 
 
 def test_a_point_that_is_slower_and_worse_adds_no_area():
-    assert area_under([Point(2.0, 0.1), Point(4.0, 0.5)], low=1.0, high=4.0) == pytest.approx(1)
+    assert area_under(
+        [SpeedPoint(2.0, 0.1), SpeedPoint(4.0, 0.5)], low=1.0, high=4.0
+    ) == pytest.approx(1)
 
 
-def test_area_of_a_curve_slower_than_the_range_is_0_and_of_none_absent():
-    assert area_under([Point(0.5, 1.0)], low=1.0, high=2.0) == 0
-    assert area_under([], low=1.0, high=2.0) is None
+def test_area_of_a_curve_slower_than_the_range_is_0():
+    assert area_under([SpeedPoint(0.5, 1.0)], low=1.0, high=2.0) == 0
 
 
 @given(curves)
@@ -404,67 +324,7 @@ def test_area_is_that_of_a_fine_sum(points):
 
 def test_a_range_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"0 < low < high, got low=4\.0, high=2\.0"):
-        area_under([Point(1.0, 1.0)], low=4.0, high=2.0)
-
-
-def test_an_area_travels_with_its_interval_and_count():
-    curve = fabricated_sweep([[1] * 10, [1] * 5 + [0] * 5], [[32] * 10, [8] * 10])
-    found = area_estimate(curve, low=1.0, high=4.0)
-    assert found.value == pytest.approx(1.0)
-    assert found.interval.low < 1.0 < found.interval.high
-    assert found.samples == 10
-
-
-def test_parallelizability_by_hand():
-    tokens = np.array([1.0, 2.0, 4.0])
-    assert parallelizability(tokens, np.array([1.0, 0.5, 0.25])) == pytest.approx(3 / 1.75)
-    assert parallelizability(tokens, np.ones(3)) == pytest.approx(7 / 3)
-    assert parallelizability(tokens, np.zeros(3)) is None
-
-
-def test_parallelizability_of_a_curve_reads_the_dial():
-    curve = fabricated_sweep([[1, 1], [1, 0]], [[32, 32], [16, 16]], name="random")
-    found = parallelizability_estimate(curve)
-    assert found.value == pytest.approx((1 + 2 * 0.5) / 1.5)
-    # Both samples may be wrong at k=2; and that both are right at k=1 says little.
-    assert found.interval.low == pytest.approx(1.0)
-    assert 1.5 < found.interval.high < 1.8
-    assert found.samples == 2
-
-
-def test_parallelizability_without_a_dial_is_refused():
-    curve = fabricated_sweep([[1]], [[8]])
-    wrong = curve.of(["confidence_threshold:k=1"])
-    object.__setattr__(wrong.settings[0], "fields", {"threshold": 0.9})
-    with pytest.raises(ValueError, match="settings that each have another whole number of it"):
-        parallelizability_estimate(wrong)
-
-
-def test_order_preference_is_the_slope_of_the_least_squares_line():
-    lengths, scores = np.array([2.0, 4.0, 16.0, 32.0]), np.array([0.9, 0.7, 0.8, 0.2])
-    wanted = stats.linregress(lengths, scores).slope
-    assert order_preference(lengths, scores) == pytest.approx(wanted)
-    assert order_preference(np.array([4.0, 4.0]), np.array([0.1, 0.9])) is None
-
-
-def blocks(*lengths):
-    made = fabricated_sweep([[1, 1], [1, 0]][: len(lengths)], [[16, 16]] * len(lengths))
-    for setting, length in zip(made.settings, lengths, strict=True):
-        object.__setattr__(setting, "fields", {"k": 2, "block_length": length})
-    return made
-
-
-def test_no_block_length_stands_for_the_whole_canvas():
-    assert order_preference_estimate(blocks(2, None)).value == pytest.approx(-0.5 / 30)
-
-
-def test_two_settings_with_one_block_length_are_refused():
-    with pytest.raises(ValueError, match="got \\[32, None\\] with canvas lengths \\[32\\]"):
-        order_preference_estimate(blocks(32, None))
-
-
-def test_a_single_block_length_has_no_slope():
-    assert order_preference_estimate(blocks(4)) is None
+        area_under([SpeedPoint(1.0, 1.0)], low=4.0, high=2.0)
 
 
 def test_speeds_are_finite_or_absent():

@@ -19,11 +19,10 @@ from parallelbench.analysis.measures.statistics import (
     mcnemar_of,
     pair,
     paired_proportions,
-    percentile_interval,
     sign_flips,
 )
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, speed_of
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import percentile_interval, wilson
 from support.fabricated import fabricated_record
 
 # Proportions

@@ -9,20 +9,20 @@ import pytest
 from parallelbench.analysis.judging.calibration_set import SHIPPED
 from parallelbench.analysis.judging.engine_calibration import (
     SHIPPED_ENGINES,
-    Known,
+    EngineCalibration,
     read_calibrations,
     shipped_calibrations,
     written_calibrations,
 )
 from parallelbench.analysis.judging.judges import Calibration, JudgeError, corrected_rate
 from parallelbench.analysis.judging.verdicts import read_items
-from parallelbench.analysis.measures.beside import Beside
+from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.measures.text_dependence import (
     KINDS,
     Effort,
-    Estimated,
-    belonging,
+    TaskDependence,
     estimate_run,
+    estimates_of_models,
     read_estimates,
     write_estimates,
 )
@@ -31,7 +31,8 @@ from parallelbench.analysis.report.text_report import TextReport, judged_rates, 
 from parallelbench.analysis.theory.estimate import ORDERS
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError
-from parallelbench.results.result import Part, wilson
+from parallelbench.results.intervals import wilson
+from parallelbench.results.result import Part
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
@@ -39,7 +40,7 @@ from parallelbench.tasks.grammar import open_engine
 from support.checkpoints import write_checkpoint
 
 ENGINE = "checker 1.0"
-FAIR = Known(Calibration(90, 100, 80, 100), "some sentences")
+FAIR = EngineCalibration(Calibration(90, 100, 80, 100), "some sentences")
 TASK = "text_writing/w2s_easy"
 
 
@@ -86,7 +87,7 @@ def test_a_rate_as_judged_stands_beside_the_one_that_is_corrected(make_text):
         ({"checker 1.1": FAIR}, "how often checker 1.0 errs is not known here"),
         ({}, "report RUN --calibration FILE.csv"),
         (
-            {ENGINE: Known(Calibration(50, 100, 50, 100), "some")},
+            {ENGINE: EngineCalibration(Calibration(50, 100, 50, 100), "some")},
             r"Not corrected: this judge passes 50 % .* it does not tell them apart",
         ),
     ],
@@ -131,9 +132,11 @@ def test_names_of_scores_and_engines_and_reasons_are_never_markup(tmp_path, make
     evil = "<script>alert(1)</script>"
     result = make_result(parts={f"grammar@{evil}": part(7)}, engines={f"grammar@{evil}": evil})
     place = (result.model, result.task_label)
-    found = Estimated(result.model, evil, result.task_label, "model", "random", missing=evil)
+    found = TaskDependence(result.model, evil, result.task_label, "model", "random", missing=evil)
     texts = TextReport(score_tables([result], {}), {place: [found]})
-    page = write_report(tmp_path, [result], {}, Beside(), texts=texts).read_text(encoding="utf-8")
+    page = write_report(tmp_path, [result], {}, DerivedFigures(), texts=texts).read_text(
+        encoding="utf-8"
+    )
     assert page.count("<script") == 2  # the page's own, and the values of its marks
     assert "grammar<br>@&lt;script&gt;alert(1)" in page
 
@@ -143,7 +146,7 @@ def test_what_was_not_corrected_has_no_column_of_zeros(tmp_path, make_text):
     for known in ({}, {ENGINE: FAIR}):
         result = make_text(70)
         texts = TextReport(score_tables([result], known))
-        page = write_report(tmp_path, [result], {}, Beside(), texts=texts)
+        page = write_report(tmp_path, [result], {}, DerivedFigures(), texts=texts)
         pages.append(page.read_text(encoding="utf-8").partition("Score by score")[2])
     without, corrected = pages
     assert "grammar<br>corrected %" not in without
@@ -180,7 +183,9 @@ def verdict_file(path, judges):
 
 def test_a_file_of_verdicts_says_what_is_known_of_each_judge_in_it(tmp_path):
     known = read_calibrations([verdict_file(tmp_path / "v.csv", ["one 1", "two 2"])])
-    assert known == {judge: Known(Calibration(2, 3, 1, 2), "v.csv") for judge in ("one 1", "two 2")}
+    assert known == {
+        judge: EngineCalibration(Calibration(2, 3, 1, 2), "v.csv") for judge in ("one 1", "two 2")
+    }
 
 
 def test_verdicts_of_nobody_and_of_a_judge_in_two_files_are_refused(tmp_path):
@@ -245,9 +250,9 @@ def test_estimates_come_back_as_they_were_written_and_altered_ones_are_refused(
 
 def test_estimates_by_another_model_are_not_shown(estimates):
     (first, *_) = estimates
-    own, missing = belonging(estimates, {first.model: first.model_digest})
+    own, missing = estimates_of_models(estimates, {first.model: first.model_digest})
     assert (own, missing) == (estimates, None)
-    own, missing = belonging(estimates, {first.model: "0" * 64})
+    own, missing = estimates_of_models(estimates, {first.model: "0" * 64})
     assert own == []
     assert f"with digest {first.model_digest[:12]}, which made no record of this run" in missing
 

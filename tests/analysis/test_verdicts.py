@@ -17,7 +17,7 @@ from parallelbench.analysis.judging.verdicts import (
     written,
 )
 from parallelbench.cli.program import main
-from parallelbench.results.result import wilson
+from parallelbench.results.intervals import wilson
 
 CALIBRATION = "text,label,verdict,kind\n" + "".join(
     f"{label} {number},{label},{verdict},{kind}\n"

@@ -12,8 +12,8 @@ from scipy import stats
 
 from parallelbench.errors import RecordsError
 from parallelbench.record import Counts, Record, RecordedMarks
+from parallelbench.results.intervals import Interval, wilson
 from parallelbench.results.result import (
-    Interval,
     _average,
     _Cluster,
     _proportion_interval,
@@ -21,7 +21,6 @@ from parallelbench.results.result import (
     summarize,
     to_csv,
     to_json,
-    wilson,
 )
 from parallelbench.trace import Trace
 

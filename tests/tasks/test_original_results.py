@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from parallelbench.analysis.measures.board_speeds import agreements, board_speeds
-from parallelbench.analysis.measures.joined import JoinedRuns, open_runs
+from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_runs
 from parallelbench.analysis.report.page import shortfall
 from parallelbench.cli.program import main
 from parallelbench.evaluation import evaluate

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures import compare as measures
-from parallelbench.analysis.measures.compare import Comparison, Line
-from parallelbench.analysis.measures.statistics import Estimate
+from parallelbench.analysis.measures.compare import ComparisonLine, RunComparison
 from parallelbench.cli.options import refuse_idle
 from parallelbench.console.progress import shown
 from parallelbench.console.tables import new_console, show
 from parallelbench.console.terminal import tell
+from parallelbench.results.intervals import Estimate
 from parallelbench.run.rundir import storage
 
 #: Letters; the other columns take 51, so a terminal of 80 shows all of it.
@@ -64,11 +64,11 @@ def compare(options: CompareOptions) -> None:
         tell(f"pairs: {options.out}", err=options.as_json)
 
 
-def _show(found: Comparison, most: int) -> None:
+def _show(found: RunComparison, most: int) -> None:
     for remark in found.remarks:
         tell(remark, bold=True)
     console = new_console()
-    blocks: dict[tuple[str, ...], list[Line]] = {}
+    blocks: dict[tuple[str, ...], list[ComparisonLine]] = {}
     for line in found.lines:
         blocks.setdefault((*line.first, *line.second), []).append(line)
     for lines in blocks.values():
@@ -83,14 +83,14 @@ def _show(found: Comparison, most: int) -> None:
         tell(f"p and intervals are adjusted for {tested} lines, after Bonferroni")
 
 
-def _tests(found: Comparison) -> list[str]:
+def _tests(found: RunComparison) -> list[str]:
     names = {"McNemar, exact": "McNemar's exact test", "sign flips": "flipping signs"}
     return list(dict.fromkeys(names[line.test.name] for line in found.lines if line.test)) or [
         "none"
     ]
 
 
-def _table(lines: Sequence[Line]) -> Table:
+def _table(lines: Sequence[ComparisonLine]) -> Table:
 
     drawn = Table(box=box.SIMPLE, padding=0)
     drawn.add_column("task", min_width=_LABEL_WIDTH)
@@ -110,7 +110,7 @@ def _table(lines: Sequence[Line]) -> Table:
     return drawn
 
 
-def _show_line(line: Line, most: int) -> None:
+def _show_line(line: ComparisonLine, most: int) -> None:
     tell(line.task, bold=True)
     tell(f"  {line.verdict}")
     if line.tokens_per_step_difference is not None:
@@ -129,7 +129,7 @@ def _show_line(line: Line, most: int) -> None:
         tell(f"    {len(changed) - most:,} more: --json and --out FILE.csv have all of them")
 
 
-def _speeds(line: Line) -> str:
+def _speeds(line: ComparisonLine) -> str:
 
     first, second = (
         cells.number(line.first_tokens_per_step),

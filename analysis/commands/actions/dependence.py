@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parallelbench.analysis.measures.text_dependence import (
     Effort,
-    Estimated,
+    TaskDependence,
     estimate_run,
     write_estimates,
 )
@@ -53,7 +53,7 @@ def dependence(options: DependenceOptions) -> None:
     tell(f"parallelbench report {options.run} shows them", err=options.as_json)
 
 
-def _sentence(estimate: Estimated) -> str:
+def _sentence(estimate: TaskDependence) -> str:
     texts = "what it writes" if estimate.kind == "model" else "reference answers"
     order = estimate.order.replace("_", " ")
     if estimate.bits is None:

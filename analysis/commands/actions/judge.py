@@ -16,12 +16,12 @@ from parallelbench.analysis.commands.actions.pictures import write_rows
 from parallelbench.analysis.figures.coverage import coverage_figure, simulated
 from parallelbench.analysis.judging.calibration_set import SHIPPED, write_shipped
 from parallelbench.analysis.judging.judges import (
-    Judged,
+    JudgedSystem,
     calibration_needed,
     corrected_difference,
     corrected_rate,
 )
-from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, Asked, LlmJudge, ask
+from parallelbench.analysis.judging.llm_judge import GRAMMAR_RUBRIC, LlmJudge, LlmVerdicts, ask
 from parallelbench.analysis.judging.verdicts import (
     Item,
     by_kind,
@@ -112,7 +112,7 @@ def _items(path: str) -> list[Item]:
     return read_items(SHIPPED if path == _SHIPPED else Path(path), warn)
 
 
-def _ask(items: Sequence[Item], options: JudgeOptions) -> Asked:
+def _ask(items: Sequence[Item], options: JudgeOptions) -> LlmVerdicts:
     if options.out is None:
         raise click.UsageError("--judge needs --out FILE.jsonl, where every verdict is kept")
     rubric = GRAMMAR_RUBRIC
@@ -121,7 +121,7 @@ def _ask(items: Sequence[Item], options: JudgeOptions) -> Asked:
     return ask(LlmJudge.open(str(options.judge), rubric), items, options.out)
 
 
-def _tell_missing(asked: Asked) -> None:
+def _tell_missing(asked: LlmVerdicts) -> None:
     if asked.unclear:
         warn(f"{asked.unclear} replies of the judge held neither PASS nor FAIL and are not counted")
     if asked.failed:
@@ -142,14 +142,14 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
     }
     judged = None
     if "verdicts" in items:
-        judged = Judged(*passed_of(items["verdicts"]), calibration)
+        judged = JudgedSystem(*passed_of(items["verdicts"]), calibration)
         told |= _rate(judged)
     if width is not None:
         needed = calibration_needed(width, calibration, judged)
         told["needed"] = {"width": width, **needed._asdict()}
     if "against" in items and judged is not None:
         same = "against_calibration" not in items
-        other = Judged(
+        other = JudgedSystem(
             *passed_of(items["against"]),
             calibration if same else calibration_of(items["against_calibration"]),
         )
@@ -159,7 +159,7 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
     return told
 
 
-def _rate(judged: Judged) -> dict[str, Any]:
+def _rate(judged: JudgedSystem) -> dict[str, Any]:
 
     rate = corrected_rate(passed=judged.passed, count=judged.count, calibration=judged.calibration)
     corrected = {"value": rate.value, "interval": rate.interval, "samples": judged.count}

@@ -32,8 +32,8 @@ from rich.table import Table
 
 from parallelbench.analysis.figures.pictures import look, write_picture
 from parallelbench.analysis.measures.board_speeds import name_of
-from parallelbench.analysis.measures.families import INK, colour_of, curves_of
-from parallelbench.analysis.measures.speed import Point, published_speed_at
+from parallelbench.analysis.measures.curves import INK, colour_of, curves_of
+from parallelbench.analysis.measures.speed import SpeedPoint, published_speed_at
 from parallelbench.console.tables import show
 from parallelbench.console.terminal import tell
 from parallelbench.errors import RequestError
@@ -73,7 +73,7 @@ class PublishedCurve:
 
     model: str
     strategy: str
-    points: tuple[Point, ...]
+    points: tuple[SpeedPoint, ...]
 
     @property
     def speeds(self) -> dict[int, float]:
@@ -246,7 +246,7 @@ def _curve(file: Path) -> PublishedCurve:
             raise PublishedError(f"{where}: tps must be above 0 and accuracy 0 to 100 percent")
         highest = max(highest, accuracy)
         if (row["task"] or "").strip() == _AVERAGE:
-            points.append(Point(speed, accuracy / 100))
+            points.append(SpeedPoint(speed, accuracy / 100))
     if not points:
         raise PublishedError(f"{file} has no line with the task {_AVERAGE}")
     if 0 < highest <= 1:

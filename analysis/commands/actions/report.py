@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parallelbench.analysis.judging.engine_calibration import (
-    Known,
+    EngineCalibration,
     read_calibrations,
     refuse_unused,
 )
@@ -17,7 +17,7 @@ from parallelbench.analysis.measures.board_speeds import (
     board_speeds,
     board_table,
 )
-from parallelbench.analysis.measures.joined import JoinedRuns, open_apart, open_runs
+from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_apart, open_runs
 from parallelbench.analysis.report.page import cut_off, make_report, shortfall
 from parallelbench.analysis.report.sentences import result_sentences
 from parallelbench.analysis.report.table import tables
@@ -80,7 +80,7 @@ def _refuse_separate(run: Path) -> None:
 
 
 def _report(
-    run: RunDirectory, known: Mapping[str, Known], options: ReportOptions
+    run: RunDirectory, known: Mapping[str, EngineCalibration], options: ReportOptions
 ) -> Sequence[Result]:
     most_bytes = None if options.replays is None else int(options.replays * 1e6)
     with shown(f"reading {run.path}") as progress:

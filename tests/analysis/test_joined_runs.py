@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from parallelbench.analysis.measures.joined import JoinedRuns, open_apart, open_runs
+from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_apart, open_runs
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import from_line, to_line

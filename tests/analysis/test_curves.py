@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from parallelbench.analysis.measures.families import curves_of
+from parallelbench.analysis.measures.curves import curves_of
 from support.contrast import PAGES, contrast
 
 

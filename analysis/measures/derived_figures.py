@@ -1,11 +1,8 @@
-"""What stands beside every result: oracles, oracle efficiency, and where accuracy was lost.
+"""Figures that a report derives from results: oracles, oracle efficiency, and lost accuracy.
 
-*Oracle efficiency* of a decoder setting is its pooled tokens per step over those of an oracle at
-:data:`~parallelbench.analysis.measures.speed.EFFICIENCY_ACCURACY`, by the rule of the board: the
-oracle is the one that was run with the same model
-(:func:`~parallelbench.analysis.measures.speed.oracle_for`), else the best choice of a setting for
-each sample, made afterwards.  A setting that is less often right has none.  It compares speeds
-only: writing one by one has 1 over the oracle's speed, however right it is.
+Hindsight oracles choose a setting for each sample after the run;
+:mod:`~parallelbench.analysis.measures.oracle_efficiency` defines oracle efficiency, and
+:mod:`~parallelbench.analysis.measures.losses` attributes lost accuracy.
 """
 
 from __future__ import annotations
@@ -18,16 +15,17 @@ from typing import NamedTuple
 from parallelbench.analysis.measures.board_speeds import Agreement, BoardSpeeds
 from parallelbench.analysis.measures.hindsight import THRESHOLD, sweep_oracle, threshold_oracle
 from parallelbench.analysis.measures.losses import Loss, losses
-from parallelbench.analysis.measures.speed import (
-    EFFICIENCY_ACCURACY,
-    EFFICIENCY_PERCENT,
-    efficiencies_of_settings,
+from parallelbench.analysis.measures.oracle_efficiency import (
+    ACCURACY,
+    PERCENT,
+    oracle_efficiencies,
     oracle_for,
     oracle_speed,
 )
+from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.analysis.measures.sweep import IncompleteSweepError, Sweep, sweep_of
 from parallelbench.results.record_summary import AnyRecord
-from parallelbench.results.result import CONFIDENCE, Interval, Result
+from parallelbench.results.result import Result
 
 #: Of the bootstrap: a table needs no more than two digits of an interval.
 RESAMPLES = 200
@@ -37,23 +35,7 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Efficiency:
-    """A decoder setting's pooled tokens per step over those of an oracle at the same accuracy.
-
-    Attributes:
-        value: Above 0; at most 1 against hindsight, unless a model ends some decodes early.
-        interval: 95 %, by bootstrap over samples; None with one sample, and where more than
-            2.5 % of the resamples do not reach the accuracy.
-        reached: Share of the resamples in which setting and oracle reach it.
-    """
-
-    value: float
-    interval: Interval | None
-    reached: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
+class OracleReference:
     """What the efficiencies of a model on a task are against.
 
     Attributes:
@@ -73,11 +55,11 @@ class Reference:
         )
         if self.speed is None:
             return (
-                f"Oracle efficiency is absent: {name} has fewer than {EFFICIENCY_PERCENT} % of "
+                f"Oracle efficiency is absent: {name} has fewer than {PERCENT} % of "
                 "the answers right."
             )
         return (
-            f"Oracle efficiency compares speed at {EFFICIENCY_PERCENT} % right answers, where "
+            f"Oracle efficiency compares speed at {PERCENT} % right answers, where "
             f"{name} writes {self.speed:.2f} pooled tokens per step. A setting with fewer right "
             f"answers has none; writing one by one has 1 / {self.speed:.2f} = "
             f"{1 / self.speed:.2f}, however right it is."
@@ -85,7 +67,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class DerivedFigures:
     """What a report shows beside the results.
 
     Attributes:
@@ -101,15 +83,15 @@ class Beside:
     """
 
     oracles: Sequence[Result] = ()
-    efficiency: dict[Key, Efficiency] = field(default_factory=dict)
-    references: dict[tuple[str, str], Reference] = field(default_factory=dict)
+    efficiency: dict[Key, SpeedEstimate] = field(default_factory=dict)
+    references: dict[tuple[str, str], OracleReference] = field(default_factory=dict)
     losses: dict[Key, Loss] = field(default_factory=dict)
     board: Sequence[BoardSpeeds] = ()
     agreements: Sequence[Agreement] = ()
     missing: str | None = None
 
 
-def beside(records: Sequence[AnyRecord], results: Sequence[Result]) -> Beside:
+def derive(records: Sequence[AnyRecord], results: Sequence[Result]) -> DerivedFigures:
     """Return what stands beside the ``results`` of ``records``.
 
     Args:
@@ -126,15 +108,16 @@ def beside(records: Sequence[AnyRecord], results: Sequence[Result]) -> Beside:
         ]
         pairs = _with_oracles(steered)
     except IncompleteSweepError as error:
-        return Beside(losses=split, missing=str(error))
-    aside = Beside(oracles=oracles, losses=split)
+        return DerivedFigures(losses=split, missing=str(error))
+    aside = DerivedFigures(oracles=oracles, losses=split)
     for settings, name, oracle in pairs:
         for task, own, against in _by_task(settings, oracle):
             key = settings.model, task
-            speed = oracle_speed(EFFICIENCY_ACCURACY, own, against)
-            aside.references[key] = Reference(name, speed)
+            speed = oracle_speed(ACCURACY, own, against)
+            aside.references[key] = OracleReference(name, speed)
+            efficiencies = oracle_efficiencies(ACCURACY, own, against, resamples=RESAMPLES)
             aside.efficiency.update(
-                {(*key, label): each for label, each in _efficiencies(own, against)}
+                {(*key, s): each for s, each in efficiencies.items() if each.value is not None}
             )
     return aside
 
@@ -158,7 +141,7 @@ def _with_choice(
     return [point for point in points if len(settings[point.model]) > 1]
 
 
-class _Pair(NamedTuple):
+class _ModelSettings(NamedTuple):
     """The settings of one model, and the oracle that they are compared with.
 
     Attributes:
@@ -172,7 +155,7 @@ class _Pair(NamedTuple):
     oracle: Sweep | None
 
 
-def _with_oracles(records: Iterable[AnyRecord]) -> list[_Pair]:
+def _with_oracles(records: Iterable[AnyRecord]) -> list[_ModelSettings]:
     models: dict[str, list[AnyRecord]] = defaultdict(list)
     told: dict[str, dict[str, list[AnyRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
@@ -185,7 +168,7 @@ def _with_oracles(records: Iterable[AnyRecord]) -> list[_Pair]:
         settings = sweep_of(own)
         oracles = {name: _on_the_same(each, settings) for name, each in told[model].items()}
         name = oracle_for(model, [name for name, oracle in oracles.items() if oracle is not None])
-        pairs.append(_Pair(settings, name, None if name is None else oracles[name]))
+        pairs.append(_ModelSettings(settings, name, None if name is None else oracles[name]))
     return pairs
 
 
@@ -207,12 +190,3 @@ def _by_task(settings: Sweep, oracle: Sweep | None) -> Iterator[tuple[str, Sweep
     for task, own in settings.by_task().items():
         yield task, own, against.get(task)
     yield "average", settings, oracle
-
-
-def _efficiencies(settings: Sweep, oracle: Sweep | None) -> Iterator[tuple[str, Efficiency]]:
-    found = efficiencies_of_settings(EFFICIENCY_ACCURACY, settings, oracle, resamples=RESAMPLES)
-    for label, (value, interval, reached, _) in found.items():
-        if value is not None:
-            # Beyond that the lower end is 0, which says nothing.
-            known = interval if reached >= (1 + CONFIDENCE) / 2 else None
-            yield label, Efficiency(value, known, reached)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parallelbench import evaluate
-from parallelbench.analysis.measures.measured import Path, measured, path_of
+from parallelbench.analysis.measures.trace_bits import TraceBits, expected_bits, trace_bits
 from parallelbench.analysis.theory.adaptive import adaptive_frontier
 from parallelbench.analysis.theory.dependence import token_law, total_correlation
 from parallelbench.model import MODELS
@@ -34,7 +34,7 @@ def stand():
             laws[index] = token_law(prompt, prompt.answers)
         paths = {}
         for record in done.records:
-            path = path_of(record, laws[record.index])
+            path = trace_bits(record, laws[record.index])
             paths.setdefault(record.decoder_label, []).append(path)
         return laws[0], paths
 
@@ -56,7 +56,7 @@ def test_no_decoder_stands_below_the_adaptive_frontier(stand, task):
     frontier = adaptive_frontier(law)
     assert frontier.method == "exact"
     for label, own in paths.items():
-        found = measured(own)
+        found = expected_bits(own)
         # Many comparisons, some of them of policies that stand on the frontier: twice the
         # half-widths of 95 % in the decoder's favour.
         steps = 2 * found.steps_interval.high - found.expected_steps
@@ -70,7 +70,7 @@ def test_writing_everything_at_once_costs_the_total_correlation(stand):
         "list_operations/insert_random:length=4,form=infill", "random:k=8,temperature=1", 200
     )
     (own,) = paths.values()
-    found = measured(own)
+    found = expected_bits(own)
     assert found.expected_steps == 1
     assert found.bits == pytest.approx(total_correlation(law))
     # Every right trace has the same bits, but the weights differ from answer to answer.
@@ -80,8 +80,8 @@ def test_writing_everything_at_once_costs_the_total_correlation(stand):
 def test_writing_one_by_one_costs_nothing(stand):
     _, paths = stand("choices/city", "one_by_one:temperature=1", 20)
     (own,) = paths.values()
-    assert all(path == Path(1.0, 0.0, 32) for path in own)
-    assert measured(own).bits == 0
+    assert {(trace.weight, trace.total, trace.calls) for trace in own} == {(1.0, 0.0, 32)}
+    assert expected_bits(own).bits == 0
 
 
 def test_two_of_a_shuffle_at_a_time_cost_the_closed_form(stand):
@@ -93,16 +93,20 @@ def test_two_of_a_shuffle_at_a_time_cost_the_closed_form(stand):
     (own,) = paths.values()
     # Two of 4 names: 2 log2 4 - log2 (4 * 3); then two of 2: 2 log2 2 - log2 2.
     bits = (4 - np.log2(12)) + 1
-    assert measured(own).bits == pytest.approx(bits)
+    assert expected_bits(own).bits == pytest.approx(bits)
     # Such a decoder is right with chance 2^-bits, so P / Q of a right trace is 2^bits.
     assert {round(path.weight, 6) for path in own} == {0.0, round(2**bits, 6)}
 
 
-def test_greedy_records_are_refused(stand):
-    with pytest.raises(ValueError, match=r"at temperature 1, got .* at temperature 0\.0"):
-        stand("choices/city", "random:k=2", 1)
+def test_greedy_decodes_have_bits_and_no_expectation(stand):
+    _, paths = stand("choices/city", "random:k=32", 1)
+    ((trace,),) = paths.values()
+    assert trace.steps == (trace.total,)
+    assert trace.total == pytest.approx(1)  # two cities that agree in two names
+    with pytest.raises(ValueError, match="ideal model at temperature 1"):
+        expected_bits([trace])
 
 
 def test_a_decoder_that_was_never_right_tells_nothing():
     with pytest.raises(ValueError, match="none of 3 traces ended in a right answer"):
-        measured([Path(0.0, 0.0, 1)] * 3)
+        expected_bits([TraceBits((0.0,), 0.0, 0.0, 1)] * 3)
