@@ -22,7 +22,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from parallelbench.analysis.measures.losses import is_ideal
-from parallelbench.analysis.replay.steps import Replay, Replayer
+from parallelbench.analysis.replay.steps import Replay, Replayer, RightAnswer, Step
 from parallelbench.record import Record
 from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.run.runfile import RunFile
@@ -329,24 +329,26 @@ class _Labels:
             "answers": replay.answers,
             "lost": replay.lost,
             "told": None if replay.lost is None else what_was_lost(replay),
+            "bits": replay.bits_sentence,
             "missing": None if replay.missing is None else _number(self._missing, replay.missing),
-            "right": None
-            if replay.right is None
-            else [
-                replay.right.text,
-                [[place, numbered(token)] for place, token in replay.right.differences or ()],
-            ],
-            "steps": [
-                [
-                    list(step.positions),
-                    [numbered(token) for token in step.ids],
-                    None if step.bits is None else round(step.bits, 3),
-                    step.answers,
-                    _shortened(step.probabilities),
-                ]
-                for step in replay.steps
-            ],
+            "right": None if replay.right is None else _right_answer(replay.right, numbered),
+            "steps": [_step(step, numbered) for step in replay.steps],
         }
+
+
+def _right_answer(right: RightAnswer, numbered: Callable[[int], int]) -> list[Any]:
+    differences = [[place, numbered(token)] for place, token in right.differences or ()]
+    return [right.text, differences]
+
+
+def _step(step: Step, numbered: Callable[[int], int]) -> list[Any]:
+    return [
+        list(step.positions),
+        [numbered(token) for token in step.ids],
+        None if step.bits is None else round(step.bits, 3),
+        step.answers,
+        _shortened(step.probabilities),
+    ]
 
 
 def _shortened(probabilities: Sequence[float | None]) -> list[float | None] | int:

@@ -30,7 +30,7 @@ COLUMNS = 52
 #: How much longer than others the end of a picture that moves stays.
 PAUSE = 5
 #: Most lines that are said under a canvas of a picture.
-_SAID = 6
+_SAID = 8
 #: The longest text of one cell, in columns.
 _WIDEST = 32
 #: The most words that the sentence of one moment names.
@@ -122,7 +122,8 @@ class Panel:
         verdict: What the reply is worth.
         right: Whether it was marked right.
         told: How a wrong answer came about; None where that is not known.
-        missing: Why there are no bits; None if there are.
+        bits: Sentence about the bits that the decode ignored; None if none are known.
+        missing: Reason why there are no bits; None if there are.
     """
 
     title: str
@@ -133,6 +134,7 @@ class Panel:
     verdict: str
     right: bool
     told: str | None
+    bits: str | None
     missing: str | None
 
     def at(self, tick: int) -> Moment:
@@ -150,6 +152,8 @@ class Panel:
         yield moment.told(self.steps), "lost" if moment.lost else "step"
         if tick >= len(self.moments) - 1:
             yield self.verdict, "right" if self.right else "wrong"
+            if self.bits is not None:
+                yield self.bits, "step"
             if self.told is not None:
                 yield self.told, "wrong"
 
@@ -295,6 +299,7 @@ def _panel(replay: Replay, letters: Container[int] | None) -> Panel:
         verdict=_verdict(record.status, problem, right=right),
         right=right,
         told=None if told is None else readable(told),
+        bits=replay.bits_sentence,
         missing=None if replay.missing is None else readable(replay.missing),
     )
 

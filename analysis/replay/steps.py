@@ -14,15 +14,14 @@ Source: equation 1 of Kang et al., ParallelBench (arXiv:2510.04767), for one con
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Bool, Int
-
-from parallelbench.analysis.theory.dependence import Law, token_law, total_correlation
+from parallelbench.analysis.theory.dependence import Law, token_law
+from parallelbench.analysis.theory.remaining_answers import RemainingAnswers
 from parallelbench.answers import Answers
 from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
@@ -112,6 +111,30 @@ class Replay:
         # A strategy may take a fatal token back: the last time counts.
         return max((n + 1 for n, answers in enumerate(fitting) if answers), default=0)
 
+    @property
+    def total_bits(self) -> float | None:
+        """Bits that all steps ignored; None if one with a model call has no value."""
+        bits = self._bits_of_calls
+        known = [each for each in bits if each is not None]
+        return math.fsum(known) if known and len(known) == len(bits) else None
+
+    @property
+    def bits_sentence(self) -> str | None:
+        """A sentence about the bits that the decode ignored; None if none are known."""
+        bits = self._bits_of_calls
+        known = [each for each in bits if each is not None]
+        if not known:
+            return None
+        ignored = f"ignored {math.fsum(known):.2f} bits in {len(known)}"
+        if len(known) == len(bits):
+            return f"{ignored} model call{'s' * (len(bits) != 1)}"
+        return f"{ignored} of {len(bits)} model calls; before the others no right answer was left"
+
+    @property
+    def _bits_of_calls(self) -> list[float | None]:
+        rows = self.record.decoding.trace.rows
+        return [step.bits for step, sent in zip(self.steps, rows, strict=True) if sent]
+
     def text(self, token: int) -> str:
         """Return how one token reads, with the white space that it brings."""
         return token_text(self.codec, token)
@@ -131,6 +154,9 @@ class Replayer:
         self._models = {setting.label: setting for setting in runfile.models}
         self._tasks = {setting.label: setting for setting in runfile.tasks}
         self._kept: tuple[tuple[str, str, int], _Ground] | None = None
+        self._drawn = functools.lru_cache(maxsize=8)(self._draw)
+        self._answers = functools.lru_cache(maxsize=8)(self._enumerate)
+        self._codec = functools.cache(self._open_codec)
 
     def replay(self, record: Record) -> Replay:
         """Return the decode of ``record``; those of one sample are best asked for together.
@@ -138,33 +164,17 @@ class Replayer:
         Raises:
             RecordsError: The model decoded by itself, so there are no steps.
         """
-        trace, _, _, mask_id, end_id = record.decoding
         ground = self._ground(record)
-        canvas = list(record.canvas)
-        ends = frozenset({end_id, *record.stop_ids})
-        left = None if ground.law is None else Left(ground.law, mask_id, ends, end_id)
-        before = None if left is None else left.fits(canvas)
-        answers = None if before is None else int(before.sum())
-        steps: list[Step] = []
-        for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
-            bits = None
-            probabilities: tuple[float | None, ...] = ()
-            if left is not None and rows:
-                written = [p for p, token in zip(positions, ids, strict=True) if token != mask_id]
-                bits = left.unknowable(canvas, written)
-                probabilities = left.probabilities(canvas, positions, ids)
-            for position, token in zip(positions, ids, strict=True):
-                canvas[position] = token
-            fitting = None if left is None else int(left.fits(canvas).sum())
-            steps.append(Step(tuple(positions), tuple(ids), bits, fitting, probabilities))
+        remaining = None if ground.law is None else RemainingAnswers.of(record, ground.law)
+        answers = None if remaining is None else int(remaining.consistent(record.canvas).sum())
         return Replay(
             record,
             ground.sample,
-            tuple(steps),
+            tuple(_steps(record, remaining)),
             ground.codec,
             answers,
             ground.missing,
-            _right_answer(record, ground, left),
+            _right_answer(record, ground, remaining),
         )
 
     def _ground(self, record: Record) -> _Ground:
@@ -195,18 +205,15 @@ class Replayer:
             return _Ground(sample, codec, missing=str(error))
         return _Ground(sample, codec, law)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019  a replayer lives as long as one report
-    def _drawn(self, task_label: str, index: int) -> tuple[Task, Sample]:
+    def _draw(self, task_label: str, index: int) -> tuple[Task, Sample]:
         task = build(self._tasks[task_label], TASKS)
         return task, draw(task, self._seed, index)
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019  likewise
-    def _answers(self, task_label: str, index: int) -> Answers:
+    def _enumerate(self, task_label: str, index: int) -> Answers:
         task, sample = self._drawn(task_label, index)
         return task.answers(sample, self._limit)
 
-    @functools.cache  # noqa: B019  likewise
-    def _codec(self, model: str) -> Codec:
+    def _open_codec(self, model: str) -> Codec:
         return build(self._models[model], MODELS).open_codec(fetch=False)
 
 
@@ -219,110 +226,31 @@ class _Ground(NamedTuple):
     missing: str | None = None
 
 
-def _right_answer(record: Record, ground: _Ground, left: Left | None) -> RightAnswer | None:
+def _steps(record: Record, remaining: RemainingAnswers | None) -> Iterator[Step]:
+    trace, mask_id = record.decoding.trace, record.decoding.mask_id
+    canvas = list(record.canvas)
+    for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
+        bits = None
+        probabilities: tuple[float | None, ...] = ()
+        if remaining is not None and rows:
+            written = [p for p, token in zip(positions, ids, strict=True) if token != mask_id]
+            bits = remaining.unmodelled_bits(canvas, written)
+            probabilities = remaining.probabilities(canvas, positions, ids)
+        for position, token in zip(positions, ids, strict=True):
+            canvas[position] = token
+        answers = None if remaining is None else int(remaining.consistent(canvas).sum())
+        yield Step(tuple(positions), tuple(ids), bits, answers, probabilities)
+
+
+def _right_answer(
+    record: Record, ground: _Ground, remaining: RemainingAnswers | None
+) -> RightAnswer | None:
     if record.marks is None or record.marks.lenient == 1 or ground.sample is None:
         return None
-    if left is None or ground.codec is None:
+    if remaining is None or ground.codec is None:
         return RightAnswer(ground.sample.reference, None)
-    ids, differences = left.nearest(record.decoding.output_ids)
+    ids, differences = remaining.nearest(record.decoding.output_ids)
     return RightAnswer(ground.codec.decode(ids), differences)
-
-
-class Left:
-    """Which right answers are left on a canvas.
-
-    What stands behind the first end of a reply is no part of it and rules nothing out.
-
-    Args:
-        law: Of the right answers, with a token of the canvas for a symbol.
-        mask_id: The id of an open position.
-        ends: Ids that end a reply.
-        end_id: The one of them that the law ends its answers with.
-    """
-
-    def __init__(self, law: Law, mask_id: int, ends: frozenset[int], end_id: int) -> None:
-        self._law = law
-        self._mask_id = mask_id
-        self._ends = ends
-        self._end_id = end_id
-
-    def fits(
-        self, canvas: Sequence[int], without: Sequence[int] = ()
-    ) -> Bool[np.ndarray, " answers"]:
-        """Return which right answers fit what stands on ``canvas``.
-
-        Args:
-            canvas: Token ids.
-            without: Positions that are looked away from.
-        """
-        shown = list(canvas)
-        for position in without:
-            shown[position] = self._mask_id
-        shown = self._reply(shown)
-        known = [place for place, token in enumerate(shown) if token != self._mask_id]
-        stands = np.array([shown[place] for place in known], dtype=self._law.rows.dtype)
-        return np.asarray((self._law.rows[:, known] == stands).all(axis=1))
-
-    def _reply(self, canvas: Sequence[int]) -> list[int]:
-        """Return ``canvas`` up to its first end, which reads as the law's."""
-        shown = [self._as_end(token) for token in canvas]
-        return shown[: shown.index(self._end_id) + 1] if self._end_id in shown else shown
-
-    def probabilities(
-        self, canvas: Sequence[int], positions: Sequence[int], ids: Sequence[int]
-    ) -> tuple[float | None, ...]:
-        """Return how probable each of ``ids`` is at its position, given the other positions.
-
-        Returns:
-            In [0, 1]; None for the mask id, and all None where no right answer fits what
-            stands at the other positions.
-        """
-        fits = self.fits(canvas, positions)
-        if not fits.any():
-            return (None,) * len(ids)
-        rows, weights = self._law.rows[fits], self._law.probabilities[fits]
-        total = weights.sum()
-        return tuple(
-            None
-            if token == self._mask_id
-            else float(weights[rows[:, position] == self._as_end(token)].sum() / total)
-            for position, token in zip(positions, ids, strict=True)
-        )
-
-    def _as_end(self, token: int) -> int:
-        return self._end_id if token in self._ends else token
-
-    def nearest(self, canvas: Sequence[int]) -> tuple[list[int], tuple[tuple[int, int], ...]]:
-        """Return the right answer that differs from ``canvas`` in the fewest tokens.
-
-        Of equally near ones it is the most probable, then the first.
-
-        Returns:
-            Its ids, and the position and id of each that differs; what stands behind the
-            first end of a reply differs from nothing.
-        """
-        reply = self._reply(canvas)
-        reply += [self._end_id] * (len(canvas) - len(reply))
-        wrong = self._law.rows != np.array(reply, dtype=self._law.rows.dtype)
-        best = np.lexsort((-self._law.probabilities, wrong.sum(axis=1)))[0]
-        ids = [int(token) for token in self._law.rows[best]]
-        return ids, tuple((int(place), ids[place]) for place in np.flatnonzero(wrong[best]))
-
-    def unknowable(self, canvas: Sequence[int], positions: Sequence[int]) -> float | None:
-        """Return what writing ``positions`` at once cannot know, in bits.
-
-        Returns:
-            None where no right answer fits what stands at the other positions.
-        """
-        fits = self.fits(canvas, positions)
-        if not fits.any():
-            return None
-        rows: Int[np.ndarray, "left positions"] = self._law.rows[fits][:, list(positions)]
-        open_yet = [place for place, column in enumerate(rows.T) if (column != column[0]).any()]
-        if len(open_yet) < 2:  # one symbol depends on no other
-            return 0.0
-        left = Law.counted(rows[:, open_yet], self._law.probabilities[fits])
-        return total_correlation(left)
 
 
 def token_text(codec: Codec | None, token: int) -> str:

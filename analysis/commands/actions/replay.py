@@ -128,6 +128,7 @@ def _as_dict(replay: Replay) -> dict[str, Any]:
         "canvas": record.canvas,
         "answers": replay.answers,
         "steps": steps,
+        "total_bits": replay.total_bits,
         "lost": None if replay.lost is None else replay.lost + 1,
         "told": what_was_lost(replay),
         "missing": replay.missing,
