@@ -117,11 +117,11 @@ def _tasks(tasks: Sequence[str], samples: SampleFacts) -> str:
 
 
 def _counts(results: Sequence[Result], samples: SampleFacts) -> str:
-    samples, decodes = (
+    counts, decodes = (
         _range(getattr(result, name) for result in results) for name in ("samples", "count")
     )
     seed = "" if samples.seed is None else f", seed {samples.seed}"
-    return f"Samples per point: {samples}, decodes per point: {decodes}{seed}"
+    return f"Samples per point: {counts}, decodes per point: {decodes}{seed}"
 
 
 def _repeated(results: Sequence[Result]) -> bool:

@@ -69,7 +69,8 @@ def decoding_report(
             content = json.dumps([row.as_dict() for row in rows], indent=1)
             run.write_text(f"{name}.json", f"{content}\n")
     groups: dict[tuple[str, str], list[OrderSummary]] = {}
-    for each in orders:
+    places = run.runfile.places["decoder"]
+    for each in sorted(orders, key=lambda each: places[each.decoder_label]):
         groups.setdefault((each.model, each.task_label), []).append(each)
     figures = [
         _figure(run.path / "figures", names[model], points)

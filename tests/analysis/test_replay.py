@@ -4,7 +4,7 @@ import pytest
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import what_was_lost
-from parallelbench.analysis.replay.steps import Replayer, token_text
+from parallelbench.analysis.replay.steps import Replay, Replayer, Step, token_text
 from parallelbench.errors import RecordsError
 from support.fabricated import traced_record
 
@@ -105,4 +105,23 @@ def test_a_codec_is_had_without_weights(tmp_path):
             shutil.copy(file, tmp_path)
     assert (
         HuggingFace(path=str(tmp_path)).open_codec(fetch=False).digest == Mini().open().codec.digest
+    )
+
+
+def test_the_bits_of_a_decode_are_the_sum_over_its_steps(done):
+    replayer = Replayer(done.runfile)
+    slow = next(r for r in done.records if r.decoder == "one_by_one")
+    assert replayer.replay(slow).total_bits == 0.0
+    assert replayer.replay(slow).bits_sentence == "ignored 0.00 bits in 32 model calls"
+    fast = next(r for r in done.records if r.decoder == "random")
+    assert replayer.replay(fast).bits_sentence == "ignored 1.00 bits in 1 model call"
+
+
+def test_steps_after_the_last_right_answer_have_no_bits(done):
+    step = Step((0,), (3,), 1.0, 0, (0.5,))
+    record = traced_record([[0], [1]])
+    replay = Replay(record, None, (step, step._replace(bits=None)), None, 4, None)
+    assert replay.total_bits is None
+    assert replay.bits_sentence == (
+        "ignored 1.00 bits in 1 of 2 model calls; before the others no right answer was left"
     )
