@@ -132,16 +132,17 @@ class Exported:
 
 
 class Questions:
-    """Draws again what the samples of a run asked.
+    """The samples of a run, drawn again.
 
     Args:
-        runfile: Of the run.
+        runfile: Run file of the run.
     """
 
     def __init__(self, runfile: RunFile) -> None:
         self._seed = runfile.seed
         self._settings = {setting.label: setting for setting in runfile.tasks}
         self._tasks: dict[str, Task] = {}
+        self._drawn = functools.cache(self._draw)
 
     def of(self, record: Record) -> Sample | None:
         """Return what ``record`` was asked; None where it cannot be drawn again."""
@@ -151,8 +152,7 @@ class Questions:
             return None  # texts of somebody else, which are not here
         return sample if sample.digest == record.sample_digest else None
 
-    @functools.cache  # noqa: B019  it lives as long as one export
-    def _drawn(self, label: str, index: int) -> Sample:
+    def _draw(self, label: str, index: int) -> Sample:
         if label not in self._tasks:
             self._tasks[label] = build(self._settings[label], TASKS)
         return draw(self._tasks[label], self._seed, index)

@@ -31,7 +31,7 @@ _RAW, _CORRECTED = "#D55E00", "#0072B2"
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
+class SimulatedJudge:
     """What one judge did at one true rate.
 
     Attributes:
@@ -55,10 +55,10 @@ class Simulated:
     repetitions: int
 
 
-def simulated() -> list[Simulated]:
+def simulate_judges() -> list[SimulatedJudge]:
     """Return what every judge does at every rate; always the same."""
     return [
-        Simulated(
+        SimulatedJudge(
             sensitivity,
             specificity,
             **coverage(rate, (sensitivity, specificity), COUNTS, repetitions=REPETITIONS)._asdict(),
@@ -68,7 +68,7 @@ def simulated() -> list[Simulated]:
     ]
 
 
-def coverage_figure(rows: Sequence[Simulated]) -> Figure:
+def coverage_figure(rows: Sequence[SimulatedJudge]) -> Figure:
     """Return the picture: mean rates above, coverage below, a column per judge."""
     with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
@@ -90,7 +90,7 @@ def coverage_figure(rows: Sequence[Simulated]) -> Figure:
     return figure
 
 
-def _draw_means(axes: Axes, rows: Sequence[Simulated]) -> None:
+def _draw_means(axes: Axes, rows: Sequence[SimulatedJudge]) -> None:
     rates = [row.rate for row in rows]
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":", label="truth; below: 95 %")
     _lines(axes, rates, [row.raw_mean for row in rows], [row.corrected_mean for row in rows])
@@ -98,7 +98,7 @@ def _draw_means(axes: Axes, rows: Sequence[Simulated]) -> None:
     axes.set_ylim(0, 1)
 
 
-def _draw_coverage(axes: Axes, rows: Sequence[Simulated]) -> None:
+def _draw_coverage(axes: Axes, rows: Sequence[SimulatedJudge]) -> None:
     rates = [row.rate for row in rows]
     axes.axhline(0.95, color=INK, linewidth=0.6, linestyle=":")
     _lines(axes, rates, [row.raw for row in rows], [row.corrected for row in rows])

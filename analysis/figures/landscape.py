@@ -63,7 +63,7 @@ _QUIET = "#5d6675"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MapPoint:
     """Where a task stands on the map; for its first sample, item by item.
 
     Attributes:
@@ -82,7 +82,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class StepsNeeded:
     """Steps that a list operation needs.
 
     Attributes:
@@ -104,7 +104,7 @@ class Needed:
     count: int | None = None
 
 
-def dependence_map() -> list[Place]:
+def dependence_map() -> list[MapPoint]:
     """Return where the tasks stand, by entropy, dependence and fewest steps."""
     load_plugins()
     settings = [setting for text in MAPPED for setting in parse_settings(text, TASKS)]
@@ -114,7 +114,7 @@ def dependence_map() -> list[Place]:
         law = law_of_sample(task, draw(task, 0, 0), "item")
         least = zero_error_steps(law, _CHOICES)
         places.append(
-            Place(
+            MapPoint(
                 setting.label,
                 entropy(law),
                 total_correlation(law),
@@ -125,18 +125,18 @@ def dependence_map() -> list[Place]:
     return places
 
 
-def speed_limits() -> list[Needed]:
+def speed_limits() -> list[StepsNeeded]:
     """Return the fewest steps of the random list operations, and what decoders needed."""
     found = []
     for task, (fewest, grown) in LIMITED.items():
         for n in _LENGTHS:
-            found.append(Needed(task, n, "best policy", fewest(n)))
-            found.append(Needed(task, n, "one by one", float(n + grown)))
+            found.append(StepsNeeded(task, n, "best policy", fewest(n)))
+            found.append(StepsNeeded(task, n, "one by one", float(n + grown)))
         found += _measured(task)
     return found
 
 
-def map_figure(places: Sequence[Place]) -> Figure:
+def map_figure(places: Sequence[MapPoint]) -> Figure:
     """Return the map; tasks at one place share a label."""
     with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
@@ -163,7 +163,7 @@ def map_figure(places: Sequence[Place]) -> Figure:
     return figure
 
 
-def limits_figure(rows: Sequence[Needed]) -> Figure:
+def limits_figure(rows: Sequence[StepsNeeded]) -> Figure:
     """Return the speed limits: a panel per operation."""
     with look():
         figure = Figure(figsize=(7, 2.5), layout="constrained")
@@ -179,7 +179,7 @@ def limits_figure(rows: Sequence[Needed]) -> Figure:
     return figure
 
 
-def _measured(task: str) -> Iterator[Needed]:
+def _measured(task: str) -> Iterator[StepsNeeded]:
     for n in _MEASURED_LENGTHS:
         identity = ",allow_identity=true" if task == "shuffle" else ""
         evaluation = evaluate(
@@ -195,10 +195,12 @@ def _measured(task: str) -> Iterator[Needed]:
             ]
             half = 1.96 * float(np.std(steps, ddof=1)) / math.sqrt(len(steps))
             mean = float(np.mean(steps))
-            yield Needed(task, n, result.decoder_label, mean, mean - half, mean + half, len(steps))
+            yield StepsNeeded(
+                task, n, result.decoder_label, mean, mean - half, mean + half, len(steps)
+            )
 
 
-def _draw_limits(axes: Axes, task: str, rows: Sequence[Needed]) -> None:
+def _draw_limits(axes: Axes, task: str, rows: Sequence[StepsNeeded]) -> None:
     def line(kind: str) -> tuple[list[int], list[float]]:
         own = [row for row in rows if row.kind == kind]
         return [row.n for row in own], [row.steps for row in own]
@@ -232,7 +234,7 @@ def _draw_limits(axes: Axes, task: str, rows: Sequence[Needed]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label_places(figure: Figure, axes: Axes, places: Sequence[Place]) -> None:
+def _label_places(figure: Figure, axes: Axes, places: Sequence[MapPoint]) -> None:
     """Write the tasks' names beside their marks, each where it covers nothing yet."""
     figure.draw_without_rendering()  # fixes where the axes stand
     figure.set_layout_engine("none")
@@ -271,13 +273,13 @@ _BESIDE_A_MARK = (
 )
 
 
-def _mark_box(axes: Axes, place: Place) -> Bbox:
+def _mark_box(axes: Axes, place: MapPoint) -> Bbox:
     x, y = axes.transData.transform((place.entropy_bits, place.total_correlation_bits))
     half = 3 * axes.figure.dpi / 72
     return Bbox.from_extents(x - half, y - half, x + half, y + half)
 
 
-def _labels(places: Sequence[Place]) -> list[tuple[str, Place]]:
+def _labels(places: Sequence[MapPoint]) -> list[tuple[str, MapPoint]]:
     certain = [place for place in places if place.entropy_bits == 0]
     labels = [
         (place.task.partition("/")[2].partition(":")[0], place)

@@ -191,7 +191,7 @@ def _by_decoder(curves: Mapping[str, Curve]) -> Callable[[Result], Curve]:
     return lambda result: curves[result.decoder_label]
 
 
-class Standing(NamedTuple):
+class StrategySpeed(NamedTuple):
     """How fast one strategy is at an accuracy.
 
     Attributes:
@@ -205,7 +205,7 @@ class Standing(NamedTuple):
     oracle: bool
 
 
-def speeds_figure(standings: Sequence[Standing], title: str, subtitle: str) -> Figure:
+def speeds_figure(standings: Sequence[StrategySpeed], title: str, subtitle: str) -> Figure:
     """Return strategies side by side: tokens per step, the fastest on top, a page wide.
 
     Args:
@@ -234,7 +234,7 @@ def speeds_figure(standings: Sequence[Standing], title: str, subtitle: str) -> F
     return figure
 
 
-def _draw_standing(axes: Axes, place: int, each: Standing) -> None:
+def _draw_standing(axes: Axes, place: int, each: StrategySpeed) -> None:
     value, interval = each.speed.value, each.speed.interval
     if value is None:
         axes.text(0, place, " not reached", va="center", color=_QUIET, size=_SMALL)
@@ -316,13 +316,13 @@ def _figure(
     return figure
 
 
-def _mark(figure: Figure, axes: Axes, point: _Point) -> Mark:
+def _mark(figure: Figure, axes: Axes, point: _PlotPoint) -> Mark:
     place = axes.transData.transform((point.tokens_per_step, point.accuracy))
     x, y = figure.transFigure.inverted().transform(place)
     return Mark(round(float(x), 4), round(1 - float(y), 4), point.told)
 
 
-class _Point(NamedTuple):
+class _PlotPoint(NamedTuple):
     """A result that was measured; shares are per cent."""
 
     curve: Curve
@@ -333,10 +333,10 @@ class _Point(NamedTuple):
     told: str
 
 
-def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_Point]:
+def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_PlotPoint]:
     """Return the results that have something to draw, from slow to fast."""
     points = [
-        _Point(
+        _PlotPoint(
             look(result),
             result.tokens_per_step,
             100 * result.accuracy,
@@ -359,7 +359,7 @@ def _told(result: Result) -> str:
     )
 
 
-def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -> str:
+def _counted(points: Sequence[_PlotPoint], panels: Mapping[str, Sequence[Result]]) -> str:
     if not points and any(r.count for results in panels.values() for r in results):
         return "no point: a server shows no steps"
     if not points:
@@ -369,7 +369,7 @@ def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -
     return f"{decodes} decodes per point; bars: 95 % intervals"
 
 
-class _Layout(NamedTuple):
+class _FigureLayout(NamedTuple):
     """Where everything stands, found by counting lines of text.
 
     A trial drawing would find it too, and take as long as the figure itself.
@@ -442,11 +442,13 @@ class _Layout(NamedTuple):
         )
 
 
-def _layout(panels: Sequence[str], title: str, subtitle: str, curves: Iterable[Curve]) -> _Layout:
+def _layout(
+    panels: Sequence[str], title: str, subtitle: str, curves: Iterable[Curve]
+) -> _FigureLayout:
     panel = _LARGE_PANEL if len(panels) == 1 else _SMALL_PANEL
     columns = math.ceil(len(panels) / math.ceil(len(panels) / 4))
-    width = _Layout(panel, columns, panels, "", "", []).width - _BETWEEN
-    return _Layout(
+    width = _FigureLayout(panel, columns, panels, "", "", []).width - _BETWEEN
+    return _FigureLayout(
         panel=panel,
         columns=columns,
         panels=[_fold(label, panel[0], _PLAIN) for label in panels],
@@ -464,7 +466,7 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list[Axes]]:
+def _frame(layout: _FigureLayout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list[Axes]]:
     """Return a figure with its texts, its legend and empty panels."""
     figure = MarkedFigure(figsize=(layout.width, layout.height))
     left, top = _BETWEEN / 2 / layout.width, 1 - _LINE / 2 / layout.height
@@ -480,7 +482,7 @@ def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list
     return figure, grid
 
 
-def _add_axis_labels(figure: Figure, layout: _Layout) -> None:
+def _add_axis_labels(figure: Figure, layout: _FigureLayout) -> None:
     """Write each axis label once, in the middle of the panels that share it."""
     x, y, _, height = layout.bounds(0)
     bottom = layout.bounds(len(layout.panels) - 1)[1]
@@ -499,7 +501,7 @@ def _add_axis_labels(figure: Figure, layout: _Layout) -> None:
     )
 
 
-def _add_legend(figure: Figure, layout: _Layout, curves: Iterable[Curve]) -> None:
+def _add_legend(figure: Figure, layout: _FigureLayout, curves: Iterable[Curve]) -> None:
     figure.legend(
         [Line2D([], [], **_strokes(curve)) for curve in curves],
         layout.legend,
@@ -527,7 +529,7 @@ def _strokes(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _draw(axes: Axes, points: Sequence[_Point], curves: Iterable[Curve]) -> None:
+def _draw(axes: Axes, points: Sequence[_PlotPoint], curves: Iterable[Curve]) -> None:
     for curve in curves:
         family = [point for point in points if point.curve == curve]
         if not family:
@@ -546,7 +548,7 @@ def _draw(axes: Axes, points: Sequence[_Point], curves: Iterable[Curve]) -> None
         )
 
 
-def _draw_behind(axes: Axes, points: Sequence[_Point]) -> None:
+def _draw_behind(axes: Axes, points: Sequence[_PlotPoint]) -> None:
     for curve in dict.fromkeys(point.curve for point in points):
         family = [point for point in points if point.curve == curve]
         axes.plot(

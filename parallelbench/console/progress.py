@@ -33,7 +33,7 @@ _MOST_UNITS = 50
 _POINT_SECONDS = 0.5
 
 
-class _Point(NamedTuple):
+class _Reading(NamedTuple):
     """How much of a stage was done at a time."""
 
     seconds: float
@@ -63,7 +63,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._began = clock()
-        self._points: deque[_Point] = deque([_Point(self._began, 0)])
+        self._points: deque[_Reading] = deque([_Reading(self._began, 0)])
 
     def begin(self, doing: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
         """Begin a stage.
@@ -77,7 +77,7 @@ class Progress:
         with self._lock:
             self.doing, self.total, self.unit, self.done = doing, total, unit, done
             self._began = self._clock()
-            self._points = deque([_Point(self._began, done)])
+            self._points = deque([_Reading(self._began, done)])
 
     def reach(self, done: int) -> None:
         """Note that ``done`` units of the stage are done by now."""
@@ -88,7 +88,7 @@ class Progress:
             now = self._clock()
             if len(self._points) > 1 and now - self._points[-2].seconds < _POINT_SECONDS:
                 self._points.pop()
-            self._points.append(_Point(now, done))
+            self._points.append(_Reading(now, done))
             self._forget()
 
     def advance(self, count: int = 1) -> None:

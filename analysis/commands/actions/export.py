@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from parallelbench.analysis.exports.export import Publisher
 from parallelbench.analysis.exports.export import export as write_export
 from parallelbench.cli.options import refuse_idle
 from parallelbench.console.progress import shown
 from parallelbench.console.terminal import tell, warn
+from parallelbench.errors import RequestError
 from parallelbench.run.rundir import RunDirectory
 
 #: Modules of the forms, and whether a form holds errors and oracles too.
@@ -42,6 +44,18 @@ class ExportOptions:
     relationship: str
 
 
+def _module_of(form: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"parallelbench.analysis.exports.{name}")
+    except ImportError as error:
+        if form != "parquet":
+            raise
+        raise RequestError(
+            "--to parquet needs the package datasets: "
+            f"pip install 'parallelbench[datasets]' ({error})"
+        ) from error
+
+
 def export(options: ExportOptions) -> None:
     """Write a run in another form, and print the files."""
     for option, forms in _USED_BY.items():
@@ -49,8 +63,7 @@ def export(options: ExportOptions) -> None:
             because = f"it is for --to {' and --to '.join(forms)}, and not for {options.form}"
             refuse_idle(because, option)
     name, everything = _FORMS[options.form]
-    # One form needs the optional package datasets.
-    module = importlib.import_module(f"parallelbench.analysis.exports.{name}")
+    module = _module_of(options.form, name)
     publisher = Publisher(
         options.organization, options.relationship, options.dataset, options.source
     )

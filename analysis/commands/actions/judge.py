@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from parallelbench.analysis.commands.actions.pictures import write_rows
-from parallelbench.analysis.figures.coverage import coverage_figure, simulated
+from parallelbench.analysis.figures.coverage import coverage_figure, simulate_judges
 from parallelbench.analysis.judging.calibration_set import SHIPPED, write_shipped
 from parallelbench.analysis.judging.judges import (
     JudgedSystem,
@@ -64,7 +64,7 @@ def judge(options: JudgeOptions) -> None:
     if options.figure is not None:
         because = f"--figure {options.figure} draws, and judges nothing"
         refuse_idle(because, *_OF_JUDGING, "sentences")
-        rows = simulated()
+        rows = simulate_judges()
         write_rows("judges", rows, coverage_figure(rows), options.figure, as_json=options.as_json)
     elif options.sentences is not None:
         because = f"--sentences {options.sentences} writes, and judges nothing"

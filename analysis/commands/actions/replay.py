@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from parallelbench.analysis.replay import terminal
-from parallelbench.analysis.replay.choice import Wanted, choose
+from parallelbench.analysis.replay.choice import ReplayRequest, choose
 from parallelbench.analysis.replay.gallery import what_was_lost
 from parallelbench.analysis.replay.gif import letters, to_gif
 from parallelbench.analysis.replay.scene import Scene, scene_of
@@ -50,7 +50,7 @@ def replay(options: ReplayOptions) -> None:
     _refuse_contradictions(options)
     directory = RunDirectory.open(options.run)
     labels = tuple(label for each in options.decoders for label in split_settings(each))
-    chosen = choose(directory, Wanted(options.sample, labels, options.model))
+    chosen = choose(directory, ReplayRequest(options.sample, labels, options.model))
     replayer = Replayer(directory.runfile)
     replays = [replayer.replay(record) for record in chosen]
     if options.as_json:
