@@ -1,8 +1,8 @@
 """As Parquet: ``records.parquet``, a row per decode, and ``results.parquet``, a row per result.
 
 Nothing is left out: decodes that ended in an error have no marks, and those of oracles say so in
-the column ``oracle``.  What varies by task or decoder is JSON in a column of text; steps are lists.  The optional package
-``datasets`` writes the files.
+the column ``oracle``.  Fields that vary by task or decoder are JSON in a column of text; steps
+are lists.  The optional package ``datasets`` writes the files.
 """
 
 from __future__ import annotations

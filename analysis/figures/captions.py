@@ -1,4 +1,4 @@
-"""What stands under a figure, on the page and in a paper: enough to read its numbers rightly."""
+"""Captions of figures, for the page and for papers: all that is needed to read the numbers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def sample_facts(records: Iterable[AnyRecord], seed: int) -> SampleFacts:
 
 
 def common_sentences(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return the sentences that need not stand under every figure of a page.
+    """Return the sentences that a page states once for all its figures.
 
     Args:
-        captions: Of all figures, as :func:`sentences` returns them.
+        captions: Captions of all figures, as :func:`sentences` returns them.
 
     Returns:
         Of each kind the sentence that more than half of the captions with such a sentence
@@ -79,14 +79,14 @@ def sentences(
         results: One per point, the ideal model's behind them left out.
         tasks: The labels of the tasks; several where the points or the panels are of several.
         samples: Facts about the samples.
-        ideal: Whether the ideal model is drawn behind them.
+        ideal: True if the ideal model is drawn behind them.
     """
     average = any(result.task == "average" for result in results)
     models = list(dict.fromkeys(result.model for result in results))
     settings = list(dict.fromkeys(result.decoder_label for result in results))
     told = {
         "what": "Accuracy against tokens per step"
-        + (f" on average over {len(tasks)} tasks, all of which weigh alike" if average else ""),
+        + (f" on average over {len(tasks)} tasks, weighted equally" if average else ""),
         "tasks": f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, samples)}",
         "models": f"Model{'s' * (len(models) > 1)}: {', '.join(models)}",
         "settings": f"Decoder settings: {_listed(settings)}",
@@ -94,13 +94,13 @@ def sentences(
         "accuracy": "Accuracy is the share of right answers, in the lenient reading, and its bars "
         "are 95 % "
         + ("intervals of the tasks combined" if average else "Wilson intervals")
-        + (", in which repeats of a sample count for less" * _repeated(results)),
+        + (", in which repeats of a sample count less" * _repeated(results)),
         "speed": "Tokens per step are canvas tokens per model call, mean over samples",
     }
     if ideal:
         told["ideal"] = "Dotted: the ideal model with the same decoder settings"
     if any(result.oracle for result in results):
-        told["oracles"] = "Hollow: oracles, which are told the right answers"
+        told["oracles"] = "Hollow: oracles, which know the right answers"
     return told
 
 
@@ -139,4 +139,4 @@ def _listed(labels: Sequence[str]) -> str:
     if len(labels) <= _LISTED:
         return ", ".join(labels)
     rest = len(labels) - _LISTED
-    return f"{', '.join(labels[:_LISTED])} and {rest:,} more, which its data name"
+    return f"{', '.join(labels[:_LISTED])} and {rest:,} more, listed in its data"

@@ -1,8 +1,8 @@
-"""A picture of what judges do to pass rates: how often intervals hold a known truth.
+"""A picture of the errors of judges: how often the intervals of pass rates contain the truth.
 
 Each panel is a judge with known error rates.  In every repetition it judges 200 replies, of
-which a known share is good, and 200 calibration examples, half of them good; an interval at
-95 % should hold the truth in 95 of 100 repetitions.
+which a known share is good, and 200 calibration examples, half of them good; a 95 %
+interval should contain the truth in 95 of 100 repetitions.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _RAW, _CORRECTED = "#D55E00", "#0072B2"
 
 @dataclass(frozen=True, slots=True)
 class SimulatedJudge:
-    """What one judge did at one true rate.
+    """Simulated verdicts of one judge at one true rate.
 
     Attributes:
-        sensitivity: Of the judge.
-        specificity: Of the judge.
+        sensitivity: The judge's sensitivity.
+        specificity: The judge's specificity.
         rate: True share of good replies.
-        raw: Share of the repetitions whose interval of the raw pass rate holds it.
-        corrected: The same of the corrected rate's.
+        raw: Share of the repetitions whose interval of the raw pass rate contains it.
+        corrected: Share of the repetitions whose interval of the corrected rate contains it.
         raw_mean: Mean raw pass rate.
         corrected_mean: Mean corrected rate.
-        repetitions: How many.
+        repetitions: Number of repetitions.
     """
 
     sensitivity: float
@@ -56,7 +56,7 @@ class SimulatedJudge:
 
 
 def simulate_judges() -> list[SimulatedJudge]:
-    """Return what every judge does at every rate; always the same."""
+    """Return the simulation of every judge at every rate; the random seed is fixed."""
     return [
         SimulatedJudge(
             sensitivity,
@@ -83,8 +83,8 @@ def coverage_figure(rows: Sequence[SimulatedJudge]) -> Figure:
                 fontsize=7,
             )
             grid[1, column].set_xlabel("true share of good replies")
-        grid[0, 0].set_ylabel("mean of what is told")
-        grid[1, 0].set_ylabel("intervals that hold the truth")
+        grid[0, 0].set_ylabel("mean estimate")
+        grid[1, 0].set_ylabel("coverage of intervals")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

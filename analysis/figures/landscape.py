@@ -1,4 +1,4 @@
-"""Two pictures of what the tasks ask of a decoder, computed from their laws.
+"""Two pictures of the demands of the tasks, computed from their answer distributions.
 
 *The map* places every task by the entropy of its answer and by its dependence, the total
 correlation C(Y|X), with the fewest expected steps without error as colour.  The two axes are
@@ -40,7 +40,7 @@ from parallelbench.task import TASKS
 
 #: The map's tasks: lists of letters stand where the queues of people do.
 MAPPED = ("choices/*", "waiting_line/*:length=6", "puzzles/*")
-#: Pairs of a state and a set that are looked at for a task's fewest steps.
+#: Most pairs of a state and a set that are examined for a task's fewest steps.
 _CHOICES = 3_000
 
 #: Operation, its fewest expected steps, and the items that a right answer has more than n.
@@ -53,7 +53,7 @@ LIMITED: Mapping[str, tuple[Callable[[int], float], int]] = {
 }
 _LENGTHS = (2, 3, 4, 5, 6, 8, 11, 16, 23, 32, 45, 64)
 _MEASURED_LENGTHS = (3, 4, 5, 6)
-#: At temperature 1 the paths are those of the law, over which the limit is an average.
+#: At temperature 1 answers are drawn from the distribution that the limit is averaged over.
 _DECODERS = (
     "confidence_threshold:threshold=0.9,temperature=1",
     "entropy_bound:bound=0,temperature=1",
@@ -64,12 +64,12 @@ _QUIET = "#5d6675"
 
 @dataclass(frozen=True, slots=True)
 class MapPoint:
-    """Where a task stands on the map; for its first sample, item by item.
+    """A task on the map, by its first sample, item by item.
 
     Attributes:
         task: Label.
-        entropy_bits: Of the answer.
-        total_correlation_bits: What writing it in one step must cost.
+        entropy_bits: Entropy of the answer distribution.
+        total_correlation_bits: Least cost of writing the answer in one step.
         steps: The fewest expected steps without error.
         method: ``exact``, or ``greedy``: some policy needs no more.
     """
@@ -83,7 +83,7 @@ class MapPoint:
 
 @dataclass(frozen=True, slots=True)
 class StepsNeeded:
-    """Steps that a list operation needs.
+    """Number of steps that a list operation needs.
 
     Attributes:
         task: Its name without the family.
@@ -105,7 +105,7 @@ class StepsNeeded:
 
 
 def dependence_map() -> list[MapPoint]:
-    """Return where the tasks stand, by entropy, dependence and fewest steps."""
+    """Return the points of the tasks: entropy, dependence and fewest steps."""
     load_plugins()
     settings = [setting for text in MAPPED for setting in parse_settings(text, TASKS)]
     places = []

@@ -1,4 +1,4 @@
-"""Table 1 and Figure 2 of the paper, computed anew: what parallel decoding must cost.
+"""Table 1 and Figure 2 of the paper, computed again: the least cost of parallel decoding.
 
 Table 1 is the total correlation of each task for several sizes, with its limit; Figure 2
 the least cost against the positions written per step.  Where the paper has no figure for a
@@ -61,10 +61,10 @@ class PaperFigure:
     """One number of the paper.
 
     Attributes:
-        task: Which.
-        n: Items of the list, or symbols of the square; None for the limit of many.
-        steps: In how many steps the answer is written.
-        positions_per_step: On average; None for the limit.
+        task: Name of the task.
+        n: Number of items of the list, or of symbols of the square; None for the limit of large n.
+        steps: Number of steps in which the answer is written.
+        positions_per_step: Mean over the steps; None for the limit.
         bits: The least cost; None if it grows without end.
     """
 

@@ -120,8 +120,9 @@ def task_figure(
 
     Args:
         results: One per decoder setting, at least one.
-        curves: Of the whole run, see :func:`~parallelbench.analysis.measures.curves.curves_of`.
-        ideal: What the ideal model reached on the same task, drawn dotted behind them: no
+        curves: Curves of the whole run, see
+            :func:`~parallelbench.analysis.measures.curves.curves_of`.
+        ideal: Results of the ideal model on the same task, drawn dotted behind them: no
             model does better with the same decoder by being better trained.
     """
     look = _by_decoder(curves)
@@ -135,8 +136,8 @@ def average_figure(
 
     Args:
         averages: One per decoder setting, at least one.
-        curves: Of the whole run.
-        tasks: How many tasks the mean is over.
+        curves: Curves of the whole run.
+        tasks: Number of tasks in the mean.
     """
     return _figure({"": averages}, _by_decoder(curves), f"average over {tasks} tasks")
 
@@ -145,8 +146,8 @@ def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> M
     """Return small multiples on shared axes, one per task of one model, a page wide.
 
     Args:
-        results: Of the chosen tasks, in the order in which they are to be shown.
-        curves: Of the whole run.
+        results: Results of the chosen tasks, in the order of the panels.
+        curves: Curves of the whole run.
     """
     panels: dict[str, list[Result]] = {}
     for result in results:
@@ -166,9 +167,9 @@ def overlay_figure(
 
     Args:
         results: One per model and decoder setting, of at least two models.
-        curves: Of the whole run.
+        curves: Curves of the whole run.
         title: The task, or what else they have in common.
-        ideal: What the ideal model reached, drawn dotted behind them.
+        ideal: Results of the ideal model, drawn dotted behind them.
     """
     overlay = overlay_of(results, curves)
     panels: dict[str, list[Result]] = {}
@@ -192,12 +193,12 @@ def _by_decoder(curves: Mapping[str, Curve]) -> Callable[[Result], Curve]:
 
 
 class StrategySpeed(NamedTuple):
-    """How fast one strategy is at an accuracy.
+    """The speed of one strategy at an accuracy.
 
     Attributes:
         label: Its name.
         speed: Tokens per step.
-        oracle: Whether it was told the right answers: drawn hollow.
+        oracle: True for an oracle, which is drawn hollow.
     """
 
     label: str
@@ -210,8 +211,8 @@ def speeds_figure(standings: Sequence[StrategySpeed], title: str, subtitle: str)
 
     Args:
         standings: At least one; those that do not reach the accuracy come last, and say so.
-        title: In bold.
-        subtitle: What was run, below it.
+        title: Title, in bold.
+        subtitle: Description of the run, below the title.
     """
     ranked = sorted(standings, key=lambda each: each.speed.value or 0.0)
     with _look():
@@ -285,10 +286,10 @@ def _figure(
 
     Args:
         panels: Results by the label of their panel.
-        look: How a result is drawn.
-        title: In bold.
-        ideal: What is drawn dotted behind the panels of the same labels.
-        legend: What is explained; None for every curve that is drawn.
+        look: Function that returns the curve of a result.
+        title: Title, in bold.
+        ideal: Results drawn dotted, by the label of their panel.
+        legend: Curves of the legend; None for every curve that is drawn.
     """
     points = {label: _points(results, look) for label, results in panels.items()}
     every = [point for on_panel in points.values() for point in on_panel]
@@ -370,16 +371,16 @@ def _counted(points: Sequence[_PlotPoint], panels: Mapping[str, Sequence[Result]
 
 
 class _FigureLayout(NamedTuple):
-    """Where everything stands, found by counting lines of text.
+    """The layout of a figure, computed from the number of lines of its texts.
 
-    A trial drawing would find it too, and take as long as the figure itself.
+    A trial drawing would take as long as the figure itself.
 
     Attributes:
         panel: Width and height of one panel, in inches.
         columns: Panels side by side.
         panels: The label of each panel, folded; empty for a panel that stands alone.
-        title: Folded to the width of the figure.
-        subtitle: Likewise.
+        title: Title, folded to the width of the figure.
+        subtitle: Subtitle, folded to the same width.
         legend: The label of each curve, folded.
     """
 
@@ -392,7 +393,7 @@ class _FigureLayout(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many panels stand above each other."""
+        """Number of panels above each other."""
         return math.ceil(len(self.panels) / self.columns)
 
     @property
@@ -424,7 +425,7 @@ class _FigureLayout(NamedTuple):
 
     @property
     def legend_columns(self) -> int:
-        """How many curves the legend names side by side."""
+        """Number of curves side by side in the legend."""
         longest = max((len(line) for label in self.legend for line in label.split("\n")), default=1)
         return max(1, int((self.width - _BETWEEN) / (_HANDLE + longest * _LETTER * _SMALL)))
 

@@ -1,4 +1,4 @@
-"""Which decodes of a run are shown, where not everything is said: the clearest failure."""
+"""The choice of the decodes to replay: by default the clearest failure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from parallelbench.registry import unknown
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 
-#: Side by side.
+#: Most decodes shown side by side.
 MOST = 2
 
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """What somebody asked to see; what is left open is chosen.
+    """The decodes that a user asks to see; fields that are left open are chosen.
 
     Attributes:
         sample: ``TASK/NUMBER``, or a number where the run has one task.

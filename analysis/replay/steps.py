@@ -1,12 +1,12 @@
-"""A decode, step by step: what each step wrote, and what it could not know.
+"""A decode, step by step: the tokens of each step, and the bits that it could not know.
 
 Tokens that are written in the same step do not see each other.  What a step *could not know*
 is the conditional total correlation of the positions it wrote, given the canvas before it, in
-bits: 0 for a single token, or for tokens that do not depend on each other.  The step behind
-which no right answer fits the canvas any more is the step in which a wrong answer was lost.
+bits: 0 for a single token, or for tokens that do not depend on each other.  The step after
+which no right answer fits the canvas any more is the step in which the answer was lost.
 
-Both need the law of the right answers and the tokenizer; where one is not to be had, they are
-absent, and the replay says why.
+Both need the distribution of the right answers and the tokenizer; without them they are absent,
+and the replay says why.
 
 Source: equation 1 of Kang et al., ParallelBench (arXiv:2510.04767), for one context.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from parallelbench.answers import Answers
 from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec, build_prompt
-from parallelbench.record import Record
+from parallelbench.record import Decoding, Record
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import draw
 from parallelbench.sample import Sample
@@ -41,12 +41,12 @@ class Step(NamedTuple):
     """One step of a decode.
 
     Attributes:
-        positions: Where it wrote, ascending.
-        ids: What it wrote there; the mask id opens a position again.
-        bits: What it could not know; None where the law is not known, where no right answer
+        positions: Positions that it wrote, ascending.
+        ids: Token ids that it wrote there; the mask id masks a position again.
+        bits: Bits that it could not know; None where the law is not known, where no right answer
             fitted the canvas before it, or where the model was not asked.
         answers: Right answers that fit the canvas behind it; None where they cannot be listed.
-        probabilities: Of each id, that it stands there in a right answer that fits the other
+        probabilities: Probability of each id at its position, in a right answer that fits the other
             positions: the confidence of the ideal model.  None for a position that is opened
             again, and where no right answer fits; empty where the law is not known or the model was
             not asked.
@@ -60,10 +60,10 @@ class Step(NamedTuple):
 
 
 class RightAnswer(NamedTuple):
-    """What a wrong reply could have been.
+    """A right answer in place of a wrong reply.
 
     Attributes:
-        text: It reads so.
+        text: Text of the answer.
         differences: Position and id of each token that the reply has otherwise; None where
             the right answers cannot be listed, and this is the task's own.
     """
@@ -77,12 +77,12 @@ class Replay:
     """One decode, ready to be shown.
 
     Attributes:
-        record: What was written down of it.
-        sample: What was asked; None where it cannot be drawn again.
-        steps: What was done, in order.
-        codec: How its model reads and writes text; None where that is not to be had.
+        record: Record of the decode.
+        sample: The sample; None if it cannot be drawn again.
+        steps: Steps in order.
+        codec: Codec of its model; None if it cannot be loaded.
         answers: Right answers that fit the canvas at the start; None where they cannot be listed.
-        missing: Why there are no bits; None if there are.
+        missing: Reason why there are no bits; None if there are.
         right: The right answer that a wrong reply is nearest to, or else the task's own; None
             for a reply that is right, and where the sample cannot be drawn again.
     """
@@ -136,7 +136,7 @@ class Replay:
         return [step.bits for step, sent in zip(self.steps, rows, strict=True) if sent]
 
     def text(self, token: int) -> str:
-        """Return how one token reads, with the white space that it brings."""
+        """Return the text of one token, with its white space."""
         return token_text(self.codec, token)
 
 
@@ -144,7 +144,7 @@ class Replayer:
     """Turns records of one run into replays.
 
     Args:
-        runfile: Of the run.
+        runfile: Run file of the run.
         limit: Most right answers that are listed for one sample.
     """
 
@@ -164,13 +164,14 @@ class Replayer:
         Raises:
             RecordsError: The model decoded by itself, so there are no steps.
         """
+        decoding = record.decoding
         ground = self._ground(record)
         remaining = None if ground.law is None else RemainingAnswers.of(record, ground.law)
         answers = None if remaining is None else int(remaining.consistent(record.canvas).sum())
         return Replay(
             record,
             ground.sample,
-            tuple(_steps(record, remaining)),
+            tuple(_steps(record.canvas, decoding, remaining)),
             ground.codec,
             answers,
             ground.missing,
@@ -218,7 +219,7 @@ class Replayer:
 
 
 class _Ground(NamedTuple):
-    """What stands behind the replays of one sample with one model; see :class:`Replay`."""
+    """Data shared by the replays of one sample with one model; see :class:`Replay`."""
 
     sample: Sample | None = None
     codec: Codec | None = None
@@ -226,9 +227,10 @@ class _Ground(NamedTuple):
     missing: str | None = None
 
 
-def _steps(record: Record, remaining: RemainingAnswers | None) -> Iterator[Step]:
-    trace, mask_id = record.decoding.trace, record.decoding.mask_id
-    canvas = list(record.canvas)
+def _steps(
+    start: Sequence[int], decoding: Decoding, remaining: RemainingAnswers | None
+) -> Iterator[Step]:
+    canvas, trace, mask_id = list(start), decoding.trace, decoding.mask_id
     for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
         bits = None
         probabilities: tuple[float | None, ...] = ()
@@ -254,9 +256,9 @@ def _right_answer(
 
 
 def token_text(codec: Codec | None, token: int) -> str:
-    """Return how one token reads, with the white space that it brings.
+    """Return the text of one token, with its white space.
 
-    Without a codec, or for an id that its tokenizer has not, it is shown by its number.
+    Without a codec, and for ids outside its tokenizer, it is the number of the id.
     """
     if codec is None or token >= codec.size:
         return f"#{token}"

@@ -29,9 +29,9 @@ class Column(NamedTuple):
         explanation: Definition in plain text, shown where the heading is pointed at.
         cell: Text of a cell.
         interval: Text of the 95 % interval below it; None for a column without intervals.
-        text: Whether its cells are words and not numbers.
-        fixed: Whether a reader cannot hide it.
-        optional: Whether it is hidden until a reader asks for it.
+        text: True if its cells are words, not numbers.
+        fixed: True if a reader cannot hide it.
+        optional: True if it is hidden until a reader asks for it.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""One page per run: what parallel decoding cost, on average and task by task.
+"""One page per run: the cost of parallel decoding, on average and task by task.
 
 The page stands alone: its style, its script, its figures and the replays are inside it, nothing
 is fetched, and all text that comes from a run is escaped.  The figures also lie beside it as
@@ -79,7 +79,7 @@ from parallelbench.run.rundir import RecordPlace, RunDirectory
 
 #: Bytes of a page without its tables and script, so that all of it stays below 10 MB.
 _FIGURES_AND_REPLAYS = 8_500_000
-#: Kinds of errors that are told one by one.
+#: Kinds of errors that are listed one by one.
 _ERRORS = 5
 
 
@@ -306,7 +306,7 @@ def cut_off(results: Sequence[Result]) -> str | None:
 
 
 def _commands(run: RunDirectory) -> list[str]:
-    """Return what finishes ``run``, which may be several."""
+    """Return the commands that finish ``run``, which may be several runs."""
     runs = run.runs if isinstance(run, JoinedRuns) else (run,)
     commands = []
     for each in runs:
@@ -316,7 +316,7 @@ def _commands(run: RunDirectory) -> list[str]:
 
 
 def _errors(records: Iterable[RecordSummary]) -> list[str]:
-    """Return what went wrong in decodes that ended in an error, most frequent first."""
+    """Return a sentence per kind of error, most frequent first."""
     latest = {record.key: record for record in records}
     counts = Counter(record.error or "" for record in latest.values() if record.status == "error")
     told = [f"{count} decodes: {error}" for error, count in counts.most_common(_ERRORS)]
@@ -371,11 +371,11 @@ class _Block(NamedTuple):
     Attributes:
         section: A task's label, or a key of ``_HEADINGS``.
         model: The model's setting; None where all are in one figure.
-        figure: Not yet drawn.
-        results: What is drawn.
+        figure: Figure that is not yet rendered.
+        results: Results that are drawn.
         tasks: The labels of their tasks.
-        behind: What the ideal model reached, drawn behind them.
-        tabled: Whether there is a table under it.
+        behind: Results of the ideal model, drawn behind them.
+        tabled: True if a table stands below it.
     """
 
     section: str
@@ -392,7 +392,7 @@ class _Shown(NamedTuple):
 
     Attributes:
         caption: Sentences by their kind.
-        name: Of its files.
+        name: Name of its files.
     """
 
     model: str | None
@@ -564,8 +564,8 @@ def page_template(package: str, name: str) -> Template:
     """Return the template of a page whose text is escaped; it may extend the report's.
 
     Args:
-        package: Where its source is.
-        name: Of the file.
+        package: Package that holds its source.
+        name: Name of the file.
     """
     environment = Environment(
         autoescape=True,
@@ -591,7 +591,7 @@ def page_script(package: str, name: str) -> str:
 
 
 def content_digest(script: str) -> str:
-    """Return what a content security policy calls ``script``; no other is run then."""
+    """Return the hash source of ``script`` for a content security policy that allows no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

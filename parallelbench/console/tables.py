@@ -59,8 +59,8 @@ def blocks(table: Table, console: Console) -> Iterator[Table]:
     """Yield ``table`` in blocks that ``console`` shows whole: itself, if it fits.
 
     Args:
-        table: Its first column says what each row is.
-        console: Where it is to be printed.
+        table: Table whose first column names its rows.
+        console: Console that prints it.
     """
     key, *others = [_width(column, console) for column in table.columns]
     if _total(table, [each.most for each in (key, *others)]) <= console.width:

@@ -1,7 +1,7 @@
-"""The one place that prints: nothing that somebody wrote commands or colours a terminal.
+"""Printing: control characters in text never reach the terminal.
 
-Names, replies and settings may come from strangers, and so may be any characters: those that a
-terminal would obey are shown as symbols.
+Names, replies and settings may come from others and hold any characters; those that a terminal
+would interpret are printed as symbols.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final
 
 import click
 
-#: Characters that a terminal would obey: controls but tabs and ends of lines, what turns the
-#: direction of text, separators of lines, and halves of pairs.
+#: Characters that a terminal would interpret: controls other than tabs and ends of lines, marks of
+#: direction, line separators and surrogates.
 _OBEYED: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -21,7 +21,7 @@ _SYMBOLS, _SYMBOL_OF_DELETE = 0x2400, "\N{SYMBOL FOR DELETE}"
 
 
 def plain(text: str) -> str:
-    r"""Return ``text`` with a symbol for every character that a terminal would obey.
+    r"""Return ``text`` with a symbol for every character that a terminal would interpret.
 
     Ends of lines and tabs stay, and so does its length.
 
@@ -36,10 +36,10 @@ def tell(text: str = "", *, err: bool = False, nl: bool = True, bold: bool = Fal
     """Print ``text`` on stdout, or on stderr.
 
     Args:
-        text: Whatever it holds, the terminal only shows it.
-        err: Whether it goes to stderr.
-        nl: Whether a line ends behind it.
-        bold: Whether it is bold, where the terminal can.
+        text: Text; its control characters are printed as symbols.
+        err: True for stderr.
+        nl: True to end the line.
+        bold: True for bold text, where the terminal supports it.
     """
     shown = plain(text)
     click.echo(click.style(shown, bold=True) if bold else shown, err=err, nl=nl)

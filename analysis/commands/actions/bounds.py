@@ -61,7 +61,7 @@ class BoundsOptions:
 
     @property
     def caps(self) -> Caps:
-        """How much is computed at most."""
+        """The limits of the computation."""
         given = {
             "answers": self.max_answers,
             "positions": self.max_positions,

@@ -24,7 +24,7 @@ def write_rows(
         rows: Numbers that the figure shows; dataclass instances of one class.
         figure: The picture; None for the numbers alone.
         folder: Folder of the files.
-        as_json: Whether the rows are printed on stdout and the files on stderr.
+        as_json: True to print the rows on stdout, and the files on stderr.
     """
     files = write_picture(name, rows, figure, folder)
     if as_json:

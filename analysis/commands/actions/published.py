@@ -6,7 +6,7 @@ It is called ``<model>_<strategy>.csv``, or ``<strategy>.csv`` in a folder with 
 name.  The averages are taken as they stand: the lines of the single tasks are sorted by
 speed, so the k-th line of one task need not be the setting of the k-th line of another.
 
-``tps`` is there what is called tokens per step here: canvas tokens per model call.
+``tps`` there is tokens per step here: canvas tokens per model call.
 
 Source: the ParallelBench leaderboard's published files.
 """
@@ -41,7 +41,7 @@ from parallelbench.registry import unknown
 from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.run.rundir import RunDirectory
 
-#: Strategies whose curve counts between its points, and those of which only points do.
+#: Strategies whose curve is interpolated between its points, and those of which only points count.
 ADAPTIVE = (
     "confidence-threshold",
     "confidence-factor",
@@ -51,7 +51,7 @@ ADAPTIVE = (
     "wino",
 )
 FIXED = ("random", "l2r", "confidence-topk", "entropy-topk", "topk-margin")
-#: Accuracies, in percent, at which the board tells speeds.
+#: Accuracies, in percent, at which the board reports speeds.
 ACCURACIES = (80, 75, 70)
 _AVERAGE = "avg"
 _COLUMNS = ("task", "tps", "accuracy")
@@ -63,11 +63,11 @@ class PublishedError(RequestError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PublishedCurve:
-    """What the board holds of one model with one strategy.
+    """The points of one model with one strategy on the public board.
 
     Attributes:
-        model: By the board's name.
-        strategy: By the board's name.
+        model: The board's name of the model.
+        strategy: The board's name of the strategy.
         points: Means over its tasks, accuracies as shares, in the order of the file.
     """
 
@@ -94,7 +94,7 @@ class DrawnPoint:
 
     Attributes:
         source: ``published`` or ``run``.
-        model: Whose it is.
+        model: Name of the model.
         strategy: The board's name, or the decoder's.
         tokens_per_step: Mean.
         accuracy: Mean, a share.

@@ -147,7 +147,7 @@ def _decoders(cost: ModelCost) -> Table:
 
 
 def _sentences(cost: ModelCost) -> list[str]:
-    """Return what is to be said below the tables."""
+    """Return the sentences below the tables."""
     if cost.requests is not None:
         asked = f"{cost.requests:,} requests: a server decodes by itself, so calls and time are"
         return [f"{asked} unknown; nothing was sent to it"]

@@ -1,7 +1,6 @@
-"""What there is to say of every task and strategy: ``parallelbench list``.
+"""The work of the verb ``list``: tasks, decoders and models with their facts.
 
-Nothing in it is written by hand: a strategy declares what it needs, a family of models what it
-gives, and who can serve whom follows.
+Everything is derived: decoders declare what they need, families of models what they provide.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def entry(name: str, kind: type[Any]) -> dict[str, Any]:
 
 
 def task_entries() -> list[dict[str, Any]]:
-    """Return what there is to say of every task at its defaults, as JSON values."""
+    """Return the facts about every task at its defaults, as JSON values."""
     return [{**entry(name, kind), **_facts_of(kind)} for name, kind in TASKS.items()]
 
 
@@ -87,7 +86,7 @@ def model_entries() -> list[dict[str, Any]]:
 
 
 def task_sentence(facts: Mapping[str, Any]) -> str:
-    """Return one of :func:`task_entries` in a line, but for its name and fields."""
+    """Return the facts of one of :func:`task_entries` in a line, without its name and fields."""
     samples = "any number of" if facts["samples"] is None else facts["samples"]
     law = "known" if facts["law_known"] else "not known"
     return (
@@ -97,7 +96,7 @@ def task_sentence(facts: Mapping[str, Any]) -> str:
 
 
 def decoder_entries() -> list[dict[str, Any]]:
-    """Return all there is to say of every strategy at its defaults, as JSON values."""
+    """Return the facts about every decoder at its defaults, as JSON values."""
     families = _families()
     return [_decoder_entry(name, kind, families) for name, kind in DECODERS.items()]
 
@@ -118,9 +117,9 @@ def decoder_table(
     """Return ``entries`` as a table.
 
     Args:
-        entries: As :func:`decoder_entries` makes them.
-        width: Of the terminal, in characters.
-        sentences: Whether the last column says what each strategy does.
+        entries: Entries of :func:`decoder_entries`.
+        width: Width of the terminal, in characters.
+        sentences: True for a last column with what each decoder does.
     """
     wide = width >= _WIDE
     names = [
@@ -201,7 +200,7 @@ def _decoder_entry(
 
 
 def _families() -> dict[str, frozenset[str]]:
-    """Return what every family of models provides, by its name."""
+    """Return the capabilities of every family of models, by its name."""
     return {
         family: given for source in MODELS.values() for family, given in source.families().items()
     }

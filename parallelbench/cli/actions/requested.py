@@ -45,7 +45,7 @@ def runfile_of(request: RunRequest, extend: Path | None = None) -> RunFile:
 
 
 def is_first_look(request: RunRequest, extend: Path | None) -> bool:
-    """Return whether the user asked for no run in particular: the embedded default is run."""
+    """Return True if the user named no run in particular, so that the embedded default is run."""
     return request.runfile is None and extend is None and not _given(request)
 
 

@@ -1,4 +1,4 @@
-"""The verb ``runs``: the run directories below a folder, each with what is done of it."""
+"""The work of the verb ``runs``: the run directories below a folder with their states."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list of runs says of one.
+    """One line of a list of runs.
 
     Attributes:
         folder: The run directory.
@@ -40,9 +40,9 @@ class RunSummary:
         decodes: Number of decodes that it asks for.
         done: Number of decodes that are recorded without an error.
         errors: Number of decodes that ended in an error.
-        shard: Which part of a run it is, such as ``2/4``; None for the whole.
-        extended: How often the run was extended.
-        problem: Why it cannot be read; None if it can.
+        shard: Shard of a run, such as ``2/4``; None for the whole.
+        extended: Number of times the run was extended.
+        problem: Reason why it cannot be read; None if it can.
     """
 
     folder: str
@@ -70,9 +70,9 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def summary_of(folder: Path) -> RunSummary:
-    """Return what there is to say of the run in ``folder``, also if it cannot be read."""
+    """Return the summary of the run in ``folder``, also if it cannot be read."""
     try:
-        # Tasks may have changed since: the list is of what was run.
+        # Tasks may have changed since.
         directory = RunDirectory.open(folder, any_version=True)
         done, errors = directory.count()
         starts = directory.environments()
@@ -80,7 +80,7 @@ def summary_of(folder: Path) -> RunSummary:
         going_on = directory.is_going_on()
     except RequestError as error:
         return RunSummary(str(folder), "unreadable", problem=str(error))
-    # Imported replies were asked for by nobody here.
+    # Imported replies are in no run file.
     decodes = max(directory.decodes, done)
     missing = decodes - done
     ended: Literal["errors", "interrupted"] = "errors" if errors == missing else "interrupted"
