@@ -131,7 +131,9 @@ def _results(exported: Exported, result: Result) -> Iterator[dict[str, Any]]:
     records = exported.of(result)
     accuracy = _Kind("accuracy", "proportion", 1.0, "wilson")
     speed = _Kind("tokens_per_step", "tokens per model call", "Infinity", "bootstrap")
-    metrics: list[tuple[str, float | None, _Kind, Interval | None, Callable[[Record], float]]] = [
+    metrics: list[
+        tuple[str, float | None, _Kind, Interval | None, Callable[[Record], float | None]]
+    ] = [
         ("accuracy", result.accuracy, accuracy, result.interval, lenient),
         ("accuracy_strict", result.accuracy_strict, accuracy, result.interval_strict, strict),
         (

@@ -53,7 +53,7 @@ def test_repeats_oracles_and_unequal_counts_are_told(make_result):
     told = caption(results, ["choices/city"], SampleFacts())
     assert "Samples per point: 90 to 100, decodes per point: 90 to 300. " in told
     assert "repeats of a sample count for less" in told
-    assert told.endswith("Hollow: oracles, which are told the right answers.")
+    assert told.endswith("Hollow: oracles, which know the right answers.")
 
 
 @pytest.mark.parametrize("count", [8, 9, 40])
