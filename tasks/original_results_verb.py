@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.console.terminal import show, tell
+from parallelbench.console.terminal import tell
 
 if TYPE_CHECKING:
     from parallelbench.console.progress import Progress
@@ -216,6 +216,8 @@ def _count(counts: Counter[str], record: Record) -> None:
 def _show(told: Sequence[Mapping[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
+
+    from parallelbench.console.tables import show
 
     drawn = Table(title="published, rescored", title_justify="left", box=box.SIMPLE)
     drawn.add_column("task")

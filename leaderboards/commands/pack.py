@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.cli.asked import refuse_idle
+from parallelbench.cli.options import refuse_idle
 from parallelbench.console.terminal import tell
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
 

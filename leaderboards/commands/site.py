@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.console.terminal import show, tell, tell_line
+from parallelbench.console.terminal import tell, tell_line
 from parallelbench.leaderboards.commands.pack import limited
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
     """Make the pages and print who leads; return whether an entry was refused, and so left out."""
     from parallelbench.console.progress import shown
+    from parallelbench.console.tables import show
     from parallelbench.leaderboards.board.board import read_board
     from parallelbench.leaderboards.board.pages import build_site
     from parallelbench.leaderboards.verify.cache import VerificationCache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import click
 
-from parallelbench.cli.asked import SEED
+from parallelbench.cli.options import SEED
 from parallelbench.console.progress import duration
 from parallelbench.console.terminal import tell
 from parallelbench.ranges import MOST_AT_A_TIME
