@@ -18,7 +18,7 @@ from mini import table, write
 from smoke import add_smoke_option, workplace
 
 from parallelbench import evaluate
-from parallelbench.analysis.figures.plots import Standing, images, speeds_figure
+from parallelbench.analysis.figures.plots import StrategySpeed, images, speeds_figure
 from parallelbench.analysis.measures.cells import number, range_if_reached
 from parallelbench.analysis.measures.speed import speed_at
 from parallelbench.analysis.measures.sweep import sweep_of
@@ -31,13 +31,13 @@ TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
 ACCURACY = 0.99
 
 
-def standings(records: Iterable[Record]) -> list[Standing]:
+def standings(records: Iterable[Record]) -> list[StrategySpeed]:
     """Return every strategy's speed, the fastest first; what does not reach the accuracy last."""
     strategies: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         strategies[record.decoder].append(record)
     found = [
-        Standing(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
+        StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
         for name, own in strategies.items()
     ]
     return sorted(found, key=lambda each: -(each.speed.value or 0.0))

@@ -14,8 +14,10 @@ import click
 from rich import box
 from rich.table import Table
 
+from parallelbench.cli.groups import Verb
 from parallelbench.console.progress import Progress, shown
-from parallelbench.console.terminal import show, tell
+from parallelbench.console.tables import show
+from parallelbench.console.terminal import tell
 from parallelbench.errors import StorageError
 from parallelbench.model import MODELS
 from parallelbench.record import Record
@@ -32,7 +34,9 @@ from parallelbench.tasks.original_results import PublishedResults, read_results
 from parallelbench.tasks.original_rules import TEXT_METRICS
 
 
-@click.command(short_help="Score the original's published replies by our rules, as a run.")
+@click.command(
+    cls=Verb, short_help="Score the original's published replies by our rules, as a run."
+)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--out",
@@ -57,7 +61,6 @@ def results(folder: Path, out: Path, grammar: str, *, without_text: bool, as_jso
     leaderboard.  The command prints how often our scores agree with theirs.  Nothing is written
     if a line is faulty.
 
-    \b
     Examples:
       parallelbench import results results/GSAI-ML__LLaDA-1.5 --out runs/published
       parallelbench report runs/published

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import yaml
 
+from parallelbench.cli.groups import Verb
 from parallelbench.console.terminal import tell
 from parallelbench.tasks.original_bundle import OriginalSample, bundle_of, digest_of, write_bundle
 from parallelbench.tasks.original_files import read_checkout
@@ -21,7 +22,7 @@ _GRAMMAR = "lingotweaker"
 _MOST_NAMES = 5
 
 
-@click.command(short_help="Bundle the original benchmark's task files.")
+@click.command(cls=Verb, short_help="Bundle the original benchmark's task files.")
 @click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--out",
@@ -37,7 +38,6 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
     <group>/<task>.jsonl: dataset/parallel_bench/data/output/test.  Every line is checked;
     nothing is written if one is faulty.
 
-    \b
     Example:
       parallelbench import original ParallelBench --out original.jsonl
       parallelbench run original.yaml --model hf:GSAI-ML/LLaDA-8B-Instruct

@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,7 +119,7 @@ def _model_details(setting: Setting, record: Record) -> dict[str, str]:
 
 
 class _Kind(NamedTuple):
-    """What a metric measures, in the words of the schema; ``interval`` is how that was computed."""
+    """A metric in the words of the schema; ``interval`` names the method of its interval."""
 
     name: str
     unit: str
@@ -131,38 +131,30 @@ def _results(exported: Exported, result: Result) -> Iterator[dict[str, Any]]:
     records = exported.of(result)
     accuracy = _Kind("accuracy", "proportion", 1.0, "wilson")
     speed = _Kind("tokens_per_step", "tokens per model call", "Infinity", "bootstrap")
-    for name, score, interval, values, about in (
-        ("accuracy", result.accuracy, result.interval, by_sample(records, lenient), accuracy),
-        (
-            "accuracy_strict",
-            result.accuracy_strict,
-            result.interval_strict,
-            by_sample(records, strict),
-            accuracy,
-        ),
+    metrics: list[
+        tuple[str, float | None, _Kind, Interval | None, Callable[[Record], float | None]]
+    ] = [
+        ("accuracy", result.accuracy, accuracy, result.interval, lenient),
+        ("accuracy_strict", result.accuracy_strict, accuracy, result.interval_strict, strict),
         (
             "tokens_per_step",
             result.tokens_per_step,
-            result.tokens_per_step_interval,
-            by_sample(records, tokens_per_step),
             speed,
+            result.tokens_per_step_interval,
+            tokens_per_step,
         ),
-    ):
+    ]
+    for name, score, kind, interval, value in metrics:
         if score is not None:
+            uncertainty = _uncertainty(interval, by_sample(records, value), kind)
             yield {
                 "evaluation_result_id": _result_id(result, name),
                 "evaluation_name": result.task_label,
-                "source_data": {
-                    "dataset_name": result.task,
-                    "source_type": "other",
-                    "additional_details": {
-                        "task_fields": json.dumps(dict(result.task_fields), sort_keys=True)
-                    },
-                },
-                "metric_config": _metric(name, about),
+                "source_data": _source_data(result),
+                "metric_config": _metric(name, kind),
                 "score_details": {
                     "score": score,
-                    "uncertainty": _uncertainty(interval, values, about),
+                    "uncertainty": uncertainty,
                     "details": exported.provenance(result),
                 },
                 "generation_config": {
@@ -172,6 +164,15 @@ def _results(exported: Exported, result: Result) -> Iterator[dict[str, Any]]:
                     }
                 },
             }
+
+
+def _source_data(result: Result) -> dict[str, Any]:
+    fields = json.dumps(dict(result.task_fields), sort_keys=True)
+    return {
+        "dataset_name": result.task,
+        "source_type": "other",
+        "additional_details": {"task_fields": fields},
+    }
 
 
 def _metric(name: str, about: _Kind) -> dict[str, Any]:

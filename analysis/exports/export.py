@@ -1,8 +1,8 @@
-"""What a run holds, as other tools want it: the contract that every form of export fills.
+"""A run in the form of another tool: the contract that every form of export fills.
 
-A decode that ended in an error is no wrong answer, so it counts nowhere; oracles, which are told
-the right answers, are in no file that ranks models.  Every number goes with its count, its interval
-and the digest of the run that it came from.
+A decode that ended in an error is no wrong answer, so it counts nowhere; oracles, which know the
+right answers, are in no file that ranks models.  Every number comes with its count, its interval
+and the digest of its run.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from parallelbench.task import TASKS, Sample, Task
 
 @dataclass(frozen=True)
 class Publisher:
-    """What a run does not know of itself, and some forms ask for.
+    """Facts about the publication of a run that its directory does not hold.
 
     Attributes:
-        organization: Who made the run.
-        relationship: Of whoever made the run to the models: ``first_party``, ``third_party``,
+        organization: Name of the person or group that made the run.
+        relationship: Their relationship to the models: ``first_party``, ``third_party``,
             ``collaborative`` or ``other``.
         dataset: The hub's id of the benchmark's data set; None if there is none.
         source: A page that holds the run or tells of it; None if there is none.
@@ -53,9 +53,9 @@ class Exported:
     """A run that is written in another form.
 
     Attributes:
-        run: Where it is.
+        run: Run directory.
         records: Its decodes, one each, in the order of the run file; oracles among them.
-        publisher: What the run does not know of itself.
+        publisher: Facts about the publication.
     """
 
     run: RunDirectory
@@ -74,7 +74,7 @@ class Exported:
 
     @cached_property
     def questions(self) -> Questions:
-        """What the samples asked."""
+        """The samples of the run."""
         return Questions(self.run.runfile)
 
     @cached_property
@@ -92,13 +92,13 @@ class Exported:
 
     @property
     def began(self) -> datetime | None:
-        """When the run was first started; None if that was not noted."""
+        """Time of the first start of the run; None if it was not recorded."""
         starts = [each["started"] for each in self.run.environments() if "started" in each]
         return datetime.fromisoformat(starts[0]) if starts else None
 
     @property
     def shortfall(self) -> str | None:
-        """What the run lacks yet, in a line; None if it is whole."""
+        """Sentence about the decodes that the run still lacks; None if it is complete."""
         marked = sum(result.count for result in self.results)
         if marked == self.run.decodes and self.run.shard is None:
             return None
@@ -106,7 +106,7 @@ class Exported:
         return f"{part}{marked} of {self.run.decodes} decodes are marked"
 
     def provenance(self, result: Result) -> dict[str, str]:
-        """Return where a result came from, and how sure it is, as texts by name."""
+        """Return the origin and the uncertainty of a result, as texts by name."""
         first = self.of(result)[0]
         told = {
             "run_digest": self.run.runfile.digest,
@@ -132,38 +132,38 @@ class Exported:
 
 
 class Questions:
-    """Draws again what the samples of a run asked.
+    """The samples of a run, drawn again.
 
     Args:
-        runfile: Of the run.
+        runfile: Run file of the run.
     """
 
     def __init__(self, runfile: RunFile) -> None:
         self._seed = runfile.seed
         self._settings = {setting.label: setting for setting in runfile.tasks}
         self._tasks: dict[str, Task] = {}
+        self._drawn = functools.cache(self._draw)
 
     def of(self, record: Record) -> Sample | None:
-        """Return what ``record`` was asked; None where it cannot be drawn again."""
+        """Return the sample of ``record``; None if it cannot be drawn again."""
         try:
             sample = self._drawn(record.task_label, record.index)
         except RequestError:
-            return None  # texts of somebody else, which are not here
+            return None  # the texts are not on this machine
         return sample if sample.digest == record.sample_digest else None
 
-    @functools.cache  # noqa: B019  it lives as long as one export
-    def _drawn(self, label: str, index: int) -> Sample:
+    def _draw(self, label: str, index: int) -> Sample:
         if label not in self._tasks:
             self._tasks[label] = build(self._settings[label], TASKS)
         return draw(self._tasks[label], self._seed, index)
 
 
 class Written(NamedTuple):
-    """What an export left behind.
+    """The outcome of an export.
 
     Attributes:
-        files: In the order in which they were written.
-        remarks: What is not in them, and why, in sentences.
+        files: Paths of the files, in the order of writing.
+        remarks: Sentences about what is left out of the files, and why.
     """
 
     files: list[Path]
@@ -183,8 +183,8 @@ def export(
         run: Finished or not; what is not is told in the files.
         form: Such as ``parallelbench.analysis.exports.lm_eval.write``.
         folder: New or empty.
-        publisher: What the run does not know of itself.
-        everything: Whether the form takes errors and oracles too, and says what they are.
+        publisher: Facts about the publication.
+        everything: True for a form that holds errors and oracles too, and labels them.
 
     Raises:
         RecordsError: A record is torn or was altered.

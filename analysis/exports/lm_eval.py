@@ -67,7 +67,6 @@ def _content(
 ) -> dict[str, Any]:
     runfile = exported.run.runfile
     first = results[0]
-    arguments = {"pretrained": first.model, "decoder": first.decoder_label}
     environments = exported.run.environments()
     packages = environments[0].get("packages", {}) if environments else {}
     began = exported.began
@@ -83,21 +82,7 @@ def _content(
             result.task_label: {"original": runfile.samples, "effective": result.samples}
             for result in results
         },
-        "config": {
-            "model": "parallelbench",
-            "model_args": arguments,
-            "model_sha": exported.of(first)[0].weights_digest or "",
-            "batch_size": str(environments[0].get("batch_size", "")) if environments else None,
-            "device": None,
-            "use_cache": None,
-            "limit": runfile.samples,
-            "bootstrap_iters": 0,
-            "gen_kwargs": dict(first.fields),
-            "random_seed": runfile.seed,
-            "numpy_seed": runfile.seed,
-            "torch_seed": runfile.seed,
-            "fewshot_seed": runfile.seed,
-        },
+        "config": _run_config(exported, first),
         "git_hash": None,
         **({} if began is None else {"date": began.timestamp()}),
         "pretty_env_info": json.dumps(environments, indent=1),
@@ -112,13 +97,37 @@ def _content(
         "fewshot_as_multiturn": True,
         "chat_template": None,
         "chat_template_sha": None,
-        "parallelbench": {
-            "version": exported.of(first)[0].library_version,
-            "run_digest": runfile.digest,
-            "run": runfile.frozen(),
-            "throughput": [each.as_dict() for each in exported.run.throughput()],
-            **({"unfinished_run": exported.shortfall} if exported.shortfall else {}),
-        },
+        "parallelbench": _provenance(exported, first),
+    }
+
+
+def _run_config(exported: Exported, first: Result) -> dict[str, Any]:
+    runfile, environments = exported.run.runfile, exported.run.environments()
+    return {
+        "model": "parallelbench",
+        "model_args": {"pretrained": first.model, "decoder": first.decoder_label},
+        "model_sha": exported.of(first)[0].weights_digest or "",
+        "batch_size": str(environments[0].get("batch_size", "")) if environments else None,
+        "device": None,
+        "use_cache": None,
+        "limit": runfile.samples,
+        "bootstrap_iters": 0,
+        "gen_kwargs": dict(first.fields),
+        "random_seed": runfile.seed,
+        "numpy_seed": runfile.seed,
+        "torch_seed": runfile.seed,
+        "fewshot_seed": runfile.seed,
+    }
+
+
+def _provenance(exported: Exported, first: Result) -> dict[str, Any]:
+    runfile = exported.run.runfile
+    return {
+        "version": exported.of(first)[0].library_version,
+        "run_digest": runfile.digest,
+        "run": runfile.frozen(),
+        "throughput": [each.as_dict() for each in exported.run.throughput()],
+        **({"unfinished_run": exported.shortfall} if exported.shortfall else {}),
     }
 
 

@@ -1,7 +1,8 @@
-"""As Parquet, through ``datasets``: ``records.parquet``, a row per decode, and ``results.parquet``.
+"""As Parquet: ``records.parquet``, a row per decode, and ``results.parquet``, a row per result.
 
 Nothing is left out: decodes that ended in an error have no marks, and those of oracles say so in
-the column ``oracle``.  What varies by task or decoder is JSON in a column of text; steps are lists.
+the column ``oracle``.  Fields that vary by task or decoder are JSON in a column of text; steps
+are lists.  The optional package ``datasets`` writes the files.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import datasets
+from datasets import Dataset, Features, Value, concatenate_datasets
 
 from parallelbench.analysis.exports.export import Exported
 from parallelbench.errors import RequestError
@@ -42,7 +46,7 @@ def write(exported: Exported, folder: Path) -> list[Path]:
     """Write ``records.parquet`` and ``results.parquet``.
 
     Raises:
-        RequestError: The package datasets is not installed, or the seed has more than 63 bits.
+        RequestError: The seed has more than 63 bits.
     """
     seed = exported.run.runfile.seed
     if seed > _MOST_INTEGER:
@@ -50,13 +54,6 @@ def write(exported: Exported, folder: Path) -> list[Path]:
             f"--to parquet: the run's seed {seed} does not fit a column of 64-bit integers; "
             "export it to another form"
         )
-    try:
-        import datasets
-    except ImportError as error:
-        raise RequestError(
-            "--to parquet needs the package datasets: "
-            f"pip install 'parallelbench[datasets]' ({error})"
-        ) from error
     digest = exported.run.runfile.digest
     records = (_record(exported, record, digest) for record in exported.records)
     results = (_result(exported, result, digest) for result in exported.results)
@@ -74,15 +71,11 @@ def write(exported: Exported, folder: Path) -> list[Path]:
 
 def _table(rows: Iterator[dict[str, Any]], features: Any) -> Any:
     """Return ``rows`` as a data set; few of them at a time are Python objects, which are large."""
-    from datasets import Dataset, concatenate_datasets
-
     parts = iter(lambda: list(itertools.islice(rows, _AT_A_TIME)), [])
     return concatenate_datasets([Dataset.from_list(part, features=features) for part in parts])
 
 
 def _record_features() -> Any:
-    from datasets import Features, Value
-
     text, number, share = Value("string"), Value("int64"), Value("float64")
     counts = {name: share if name in _SHARES else number for name in Counts.model_fields}
     return Features(
@@ -157,8 +150,6 @@ _INTERVALS = {
 
 
 def _result_features() -> Any:
-    from datasets import Features, Value
-
     ends = [f"{name}_{end}" for name in _INTERVALS for end in ("low", "high")]
     texts = ("run_digest", *_RESULT_TEXTS, *_RESULT_MAPPINGS, "unfinished_run")
     return Features(

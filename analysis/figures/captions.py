@@ -1,4 +1,4 @@
-"""What stands under a figure, on the page and in a paper: enough to read its numbers rightly."""
+"""Captions of figures, for the page and for papers: all that is needed to read the numbers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the results of a page were asked, as far as the results do not say it.
+class SampleFacts:
+    """The samples of a page's results, as far as the results do not describe them.
 
     Attributes:
-        versions: Of each task, by its label.
-        seed: Of the samples; None if it is not known.
+        versions: Version of each task, by its label.
+        seed: Random seed of the samples; None if it is not known.
     """
 
     versions: Mapping[str, int] = field(default_factory=dict)
     seed: int | None = None
 
 
-def asked_by(records: Iterable[AnyRecord], seed: int) -> Asked:
-    """Return what ``records`` were asked, of runs with one ``seed``."""
-    return Asked({record.task_label: record.task_version for record in records}, seed)
+def sample_facts(records: Iterable[AnyRecord], seed: int) -> SampleFacts:
+    """Return the facts about the samples of ``records``, of runs with one ``seed``."""
+    return SampleFacts({record.task_label: record.task_version for record in records}, seed)
 
 
-def told_once(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return the sentences that need not stand under every figure of a page.
+def common_sentences(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the sentences that a page states once for all its figures.
 
     Args:
-        captions: Of all figures, as :func:`sentences` returns them.
+        captions: Captions of all figures, as :func:`sentences` returns them.
 
     Returns:
         Of each kind the sentence that more than half of the captions with such a sentence
@@ -53,12 +53,12 @@ def told_once(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def caption(
     results: Sequence[Result],
     tasks: Sequence[str],
-    asked: Asked,
+    samples: SampleFacts,
     *,
     ideal: bool = False,
 ) -> str:
     """Return the caption of a figure of accuracy against tokens per step; see :func:`sentences`."""
-    return joined(sentences(results, tasks, asked, ideal=ideal).values())
+    return joined(sentences(results, tasks, samples, ideal=ideal).values())
 
 
 def joined(told: Iterable[str]) -> str:
@@ -69,7 +69,7 @@ def joined(told: Iterable[str]) -> str:
 def sentences(
     results: Sequence[Result],
     tasks: Sequence[str],
-    asked: Asked,
+    samples: SampleFacts,
     *,
     ideal: bool = False,
 ) -> dict[str, str]:
@@ -78,50 +78,50 @@ def sentences(
     Args:
         results: One per point, the ideal model's behind them left out.
         tasks: The labels of the tasks; several where the points or the panels are of several.
-        asked: What the results were asked.
-        ideal: Whether the ideal model is drawn behind them.
+        samples: Facts about the samples.
+        ideal: True if the ideal model is drawn behind them.
     """
     average = any(result.task == "average" for result in results)
     models = list(dict.fromkeys(result.model for result in results))
     settings = list(dict.fromkeys(result.decoder_label for result in results))
     told = {
         "what": "Accuracy against tokens per step"
-        + (f" on average over {len(tasks)} tasks, all of which weigh alike" if average else ""),
-        "tasks": f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, asked)}",
+        + (f" on average over {len(tasks)} tasks, weighted equally" if average else ""),
+        "tasks": f"Task{'s' * (len(tasks) > 1)}: {_tasks(tasks, samples)}",
         "models": f"Model{'s' * (len(models) > 1)}: {', '.join(models)}",
         "settings": f"Decoder settings: {_listed(settings)}",
-        "counts": _counts(results, asked),
+        "counts": _counts(results, samples),
         "accuracy": "Accuracy is the share of right answers, in the lenient reading, and its bars "
         "are 95 % "
         + ("intervals of the tasks combined" if average else "Wilson intervals")
-        + (", in which repeats of a sample count for less" * _repeated(results)),
+        + (", in which repeats of a sample count less" * _repeated(results)),
         "speed": "Tokens per step are canvas tokens per model call, mean over samples",
     }
     if ideal:
         told["ideal"] = "Dotted: the ideal model with the same decoder settings"
     if any(result.oracle for result in results):
-        told["oracles"] = "Hollow: oracles, which are told the right answers"
+        told["oracles"] = "Hollow: oracles, which know the right answers"
     return told
 
 
-def _tasks(tasks: Sequence[str], asked: Asked) -> str:
-    versions = {asked.versions.get(task) for task in tasks}
+def _tasks(tasks: Sequence[str], samples: SampleFacts) -> str:
+    versions = {samples.versions.get(task) for task in tasks}
     if len(versions) == 1:
         (version,) = versions
         every = ", all of" if len(tasks) > 1 else ","
         return _listed(tasks) + (f"{every} version {version}" if version is not None else "")
     return ", ".join(
-        f"{task} (version {asked.versions[task]})" if task in asked.versions else task
+        f"{task} (version {samples.versions[task]})" if task in samples.versions else task
         for task in tasks
     )
 
 
-def _counts(results: Sequence[Result], asked: Asked) -> str:
-    samples, decodes = (
+def _counts(results: Sequence[Result], samples: SampleFacts) -> str:
+    counts, decodes = (
         _range(getattr(result, name) for result in results) for name in ("samples", "count")
     )
-    seed = "" if asked.seed is None else f", seed {asked.seed}"
-    return f"Samples per point: {samples}, decodes per point: {decodes}{seed}"
+    seed = "" if samples.seed is None else f", seed {samples.seed}"
+    return f"Samples per point: {counts}, decodes per point: {decodes}{seed}"
 
 
 def _repeated(results: Sequence[Result]) -> bool:
@@ -139,4 +139,4 @@ def _listed(labels: Sequence[str]) -> str:
     if len(labels) <= _LISTED:
         return ", ".join(labels)
     rest = len(labels) - _LISTED
-    return f"{', '.join(labels[:_LISTED])} and {rest:,} more, which its data name"
+    return f"{', '.join(labels[:_LISTED])} and {rest:,} more, listed in its data"

@@ -1,15 +1,14 @@
-"""A picture of what judges do to pass rates: how often intervals hold a known truth.
+"""A picture of the errors of judges: how often the intervals of pass rates contain the truth.
 
 Each panel is a judge with known error rates.  In every repetition it judges 200 replies, of
-which a known share is good, and 200 calibration examples, half of them good; an interval at
-95 % should hold the truth in 95 of 100 repetitions.
+which a known share is good, and 200 calibration examples, half of them good; a 95 %
+interval should contain the truth in 95 of 100 repetitions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -32,18 +31,18 @@ _RAW, _CORRECTED = "#D55E00", "#0072B2"
 
 
 @dataclass(frozen=True, slots=True)
-class Simulated:
-    """What one judge did at one true rate.
+class SimulatedJudge:
+    """Simulated verdicts of one judge at one true rate.
 
     Attributes:
-        sensitivity: Of the judge.
-        specificity: Of the judge.
+        sensitivity: The judge's sensitivity.
+        specificity: The judge's specificity.
         rate: True share of good replies.
-        raw: Share of the repetitions whose interval of the raw pass rate holds it.
-        corrected: The same of the corrected rate's.
+        raw: Share of the repetitions whose interval of the raw pass rate contains it.
+        corrected: Share of the repetitions whose interval of the corrected rate contains it.
         raw_mean: Mean raw pass rate.
         corrected_mean: Mean corrected rate.
-        repetitions: How many.
+        repetitions: Number of repetitions.
     """
 
     sensitivity: float
@@ -55,15 +54,11 @@ class Simulated:
     corrected_mean: float
     repetitions: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
-
-def simulated() -> list[Simulated]:
-    """Return what every judge does at every rate; always the same."""
+def simulate_judges() -> list[SimulatedJudge]:
+    """Return the simulation of every judge at every rate; the random seed is fixed."""
     return [
-        Simulated(
+        SimulatedJudge(
             sensitivity,
             specificity,
             **coverage(rate, (sensitivity, specificity), COUNTS, repetitions=REPETITIONS)._asdict(),
@@ -73,7 +68,7 @@ def simulated() -> list[Simulated]:
     ]
 
 
-def coverage_figure(rows: Sequence[Simulated]) -> Figure:
+def coverage_figure(rows: Sequence[SimulatedJudge]) -> Figure:
     """Return the picture: mean rates above, coverage below, a column per judge."""
     with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
@@ -88,14 +83,14 @@ def coverage_figure(rows: Sequence[Simulated]) -> Figure:
                 fontsize=7,
             )
             grid[1, column].set_xlabel("true share of good replies")
-        grid[0, 0].set_ylabel("mean of what is told")
-        grid[1, 0].set_ylabel("intervals that hold the truth")
+        grid[0, 0].set_ylabel("mean estimate")
+        grid[1, 0].set_ylabel("coverage of intervals")
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _draw_means(axes: Axes, rows: Sequence[Simulated]) -> None:
+def _draw_means(axes: Axes, rows: Sequence[SimulatedJudge]) -> None:
     rates = [row.rate for row in rows]
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.6, linestyle=":", label="truth; below: 95 %")
     _lines(axes, rates, [row.raw_mean for row in rows], [row.corrected_mean for row in rows])
@@ -103,7 +98,7 @@ def _draw_means(axes: Axes, rows: Sequence[Simulated]) -> None:
     axes.set_ylim(0, 1)
 
 
-def _draw_coverage(axes: Axes, rows: Sequence[Simulated]) -> None:
+def _draw_coverage(axes: Axes, rows: Sequence[SimulatedJudge]) -> None:
     rates = [row.rate for row in rows]
     axes.axhline(0.95, color=INK, linewidth=0.6, linestyle=":")
     _lines(axes, rates, [row.raw for row in rows], [row.corrected for row in rows])

@@ -1,4 +1,4 @@
-"""Two pictures of what the tasks ask of a decoder, computed from their laws.
+"""Two pictures of the demands of the tasks, computed from their answer distributions.
 
 *The map* places every task by the entropy of its answer and by its dependence, the total
 correlation C(Y|X), with the fewest expected steps without error as colour.  The two axes are
@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,7 +40,7 @@ from parallelbench.task import TASKS
 
 #: The map's tasks: lists of letters stand where the queues of people do.
 MAPPED = ("choices/*", "waiting_line/*:length=6", "puzzles/*")
-#: Pairs of a state and a set that are looked at for a task's fewest steps.
+#: Most pairs of a state and a set that are examined for a task's fewest steps.
 _CHOICES = 3_000
 
 #: Operation, its fewest expected steps, and the items that a right answer has more than n.
@@ -54,7 +53,7 @@ LIMITED: Mapping[str, tuple[Callable[[int], float], int]] = {
 }
 _LENGTHS = (2, 3, 4, 5, 6, 8, 11, 16, 23, 32, 45, 64)
 _MEASURED_LENGTHS = (3, 4, 5, 6)
-#: At temperature 1 the paths are those of the law, over which the limit is an average.
+#: At temperature 1 answers are drawn from the distribution that the limit is averaged over.
 _DECODERS = (
     "confidence_threshold:threshold=0.9,temperature=1",
     "entropy_bound:bound=0,temperature=1",
@@ -64,13 +63,13 @@ _QUIET = "#5d6675"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a task stands on the map; for its first sample, item by item.
+class MapPoint:
+    """A task on the map, by its first sample, item by item.
 
     Attributes:
         task: Label.
-        entropy_bits: Of the answer.
-        total_correlation_bits: What writing it in one step must cost.
+        entropy_bits: Entropy of the answer distribution.
+        total_correlation_bits: Least cost of writing the answer in one step.
         steps: The fewest expected steps without error.
         method: ``exact``, or ``greedy``: some policy needs no more.
     """
@@ -81,14 +80,10 @@ class Place:
     steps: float
     method: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """Steps that a list operation needs.
+class StepsNeeded:
+    """Number of steps that a list operation needs.
 
     Attributes:
         task: Its name without the family.
@@ -108,13 +103,9 @@ class Needed:
     high: float | None = None
     count: int | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
-
-def dependence_map() -> list[Place]:
-    """Return where the tasks stand, by entropy, dependence and fewest steps."""
+def dependence_map() -> list[MapPoint]:
+    """Return the points of the tasks: entropy, dependence and fewest steps."""
     load_plugins()
     settings = [setting for text in MAPPED for setting in parse_settings(text, TASKS)]
     places = []
@@ -123,7 +114,7 @@ def dependence_map() -> list[Place]:
         law = law_of_sample(task, draw(task, 0, 0), "item")
         least = zero_error_steps(law, _CHOICES)
         places.append(
-            Place(
+            MapPoint(
                 setting.label,
                 entropy(law),
                 total_correlation(law),
@@ -134,18 +125,18 @@ def dependence_map() -> list[Place]:
     return places
 
 
-def speed_limits() -> list[Needed]:
+def speed_limits() -> list[StepsNeeded]:
     """Return the fewest steps of the random list operations, and what decoders needed."""
     found = []
     for task, (fewest, grown) in LIMITED.items():
         for n in _LENGTHS:
-            found.append(Needed(task, n, "best policy", fewest(n)))
-            found.append(Needed(task, n, "one by one", float(n + grown)))
+            found.append(StepsNeeded(task, n, "best policy", fewest(n)))
+            found.append(StepsNeeded(task, n, "one by one", float(n + grown)))
         found += _measured(task)
     return found
 
 
-def map_figure(places: Sequence[Place]) -> Figure:
+def map_figure(places: Sequence[MapPoint]) -> Figure:
     """Return the map; tasks at one place share a label."""
     with look():
         figure = Figure(figsize=(6.2, 3.6), layout="constrained")
@@ -172,7 +163,7 @@ def map_figure(places: Sequence[Place]) -> Figure:
     return figure
 
 
-def limits_figure(rows: Sequence[Needed]) -> Figure:
+def limits_figure(rows: Sequence[StepsNeeded]) -> Figure:
     """Return the speed limits: a panel per operation."""
     with look():
         figure = Figure(figsize=(7, 2.5), layout="constrained")
@@ -188,7 +179,7 @@ def limits_figure(rows: Sequence[Needed]) -> Figure:
     return figure
 
 
-def _measured(task: str) -> Iterator[Needed]:
+def _measured(task: str) -> Iterator[StepsNeeded]:
     for n in _MEASURED_LENGTHS:
         identity = ",allow_identity=true" if task == "shuffle" else ""
         evaluation = evaluate(
@@ -204,10 +195,12 @@ def _measured(task: str) -> Iterator[Needed]:
             ]
             half = 1.96 * float(np.std(steps, ddof=1)) / math.sqrt(len(steps))
             mean = float(np.mean(steps))
-            yield Needed(task, n, result.decoder_label, mean, mean - half, mean + half, len(steps))
+            yield StepsNeeded(
+                task, n, result.decoder_label, mean, mean - half, mean + half, len(steps)
+            )
 
 
-def _draw_limits(axes: Axes, task: str, rows: Sequence[Needed]) -> None:
+def _draw_limits(axes: Axes, task: str, rows: Sequence[StepsNeeded]) -> None:
     def line(kind: str) -> tuple[list[int], list[float]]:
         own = [row for row in rows if row.kind == kind]
         return [row.n for row in own], [row.steps for row in own]
@@ -241,7 +234,7 @@ def _draw_limits(axes: Axes, task: str, rows: Sequence[Needed]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _label_places(figure: Figure, axes: Axes, places: Sequence[Place]) -> None:
+def _label_places(figure: Figure, axes: Axes, places: Sequence[MapPoint]) -> None:
     """Write the tasks' names beside their marks, each where it covers nothing yet."""
     figure.draw_without_rendering()  # fixes where the axes stand
     figure.set_layout_engine("none")
@@ -280,13 +273,13 @@ _BESIDE_A_MARK = (
 )
 
 
-def _mark_box(axes: Axes, place: Place) -> Bbox:
+def _mark_box(axes: Axes, place: MapPoint) -> Bbox:
     x, y = axes.transData.transform((place.entropy_bits, place.total_correlation_bits))
     half = 3 * axes.figure.dpi / 72
     return Bbox.from_extents(x - half, y - half, x + half, y + half)
 
 
-def _labels(places: Sequence[Place]) -> list[tuple[str, Place]]:
+def _labels(places: Sequence[MapPoint]) -> list[tuple[str, MapPoint]]:
     certain = [place for place in places if place.entropy_bits == 0]
     labels = [
         (place.task.partition("/")[2].partition(":")[0], place)

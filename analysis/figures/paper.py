@@ -1,4 +1,4 @@
-"""Table 1 and Figure 2 of the paper, computed anew: what parallel decoding must cost.
+"""Table 1 and Figure 2 of the paper, computed again: the least cost of parallel decoding.
 
 Table 1 is the total correlation of each task for several sizes, with its limit; Figure 2
 the least cost against the positions written per step.  Where the paper has no figure for a
@@ -11,8 +11,7 @@ the shuffle that must change the order are this project's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -58,14 +57,14 @@ _FORMULAS: Mapping[str, tuple[Callable[[int], float], float | None]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PaperFigure:
     """One number of the paper.
 
     Attributes:
-        task: Which.
-        n: Items of the list, or symbols of the square; None for the limit of many.
-        steps: In how many steps the answer is written.
-        positions_per_step: On average; None for the limit.
+        task: Name of the task.
+        n: Number of items of the list, or of symbols of the square; None for the limit of large n.
+        steps: Number of steps in which the answer is written.
+        positions_per_step: Mean over the steps; None for the limit.
         bits: The least cost; None if it grows without end.
     """
 
@@ -75,25 +74,23 @@ class Line:
     positions_per_step: float | None
     bits: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all attributes, as JSON values."""
-        return asdict(self)
 
-
-def table_1() -> list[Line]:
+def table_1() -> list[PaperFigure]:
     """Return the total correlation of each task, in bits, for several sizes and their limit."""
     lines = []
     for task, (formula, limit) in _FORMULAS.items():
         grown = {"insert_random": 1, "remove_random": -1}.get(task, 0)
-        lines += [Line(task, n, 1, float(n + grown), formula(n)) for n in TABLE_SIZES]
-        lines.append(Line(task, None, 1, None, limit))
-    squares = [Line("latin_square", n, 1, float(n**2), latin_square_bits(n)) for n in (3, 4, 6)]
-    return [*lines, *squares, Line("latin_square", None, 1, None, None)]
+        lines += [PaperFigure(task, n, 1, float(n + grown), formula(n)) for n in TABLE_SIZES]
+        lines.append(PaperFigure(task, None, 1, None, limit))
+    squares = [
+        PaperFigure("latin_square", n, 1, float(n**2), latin_square_bits(n)) for n in (3, 4, 6)
+    ]
+    return [*lines, *squares, PaperFigure("latin_square", None, 1, None, None)]
 
 
-def figure_2() -> list[Line]:
+def figure_2() -> list[PaperFigure]:
     """Return the least cost of each task, in bits, for every number of steps."""
-    lines: list[Line] = []
+    lines: list[PaperFigure] = []
     for n in FIGURE_SIZES:
         shuffled = shuffle_entropies(n, allow_identity=False)
         lines += _by_steps("copy", n, [0.0] * n)
@@ -107,7 +104,7 @@ def figure_2() -> list[Line]:
     return sorted(lines, key=lambda line: list(_panels(lines)).index(line.task))
 
 
-def drawn_table(lines: Sequence[Line]) -> Table:
+def drawn_table(lines: Sequence[PaperFigure]) -> Table:
     """Return Table 1 for the terminal."""
     drawn = Table(box=box.SIMPLE, padding=0, title="total correlation (bits)", title_justify="left")
     drawn.add_column("task", min_width=18, overflow="fold")
@@ -122,7 +119,7 @@ def drawn_table(lines: Sequence[Line]) -> Table:
     return drawn
 
 
-def drawn_figure(lines: Sequence[Line]) -> Figure:
+def drawn_figure(lines: Sequence[PaperFigure]) -> Figure:
     """Return Figure 2: a panel per task, a curve per size."""
     panels = _panels(lines)
     # In our own ink, which turns light on a dark page; matplotlib's black would not.
@@ -150,19 +147,19 @@ def _listed(setting: str) -> list[float]:
     return [bound.bits for bound in best_partitions(law.only(law.varying))]
 
 
-def _by_steps(task: str, n: int, bits: Sequence[float]) -> Iterator[Line]:
+def _by_steps(task: str, n: int, bits: Sequence[float]) -> Iterator[PaperFigure]:
     for steps, cost in enumerate(bits, start=1):
-        yield Line(task, n, steps, len(bits) / steps, cost)
+        yield PaperFigure(task, n, steps, len(bits) / steps, cost)
 
 
-def _panels(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    panels: dict[str, list[Line]] = {}
+def _panels(lines: Sequence[PaperFigure]) -> dict[str, list[PaperFigure]]:
+    panels: dict[str, list[PaperFigure]] = {}
     for line in lines:
         panels.setdefault(line.task, []).append(line)
     return panels
 
 
-def _draw(axes: Axes, task: str, lines: Sequence[Line]) -> None:
+def _draw(axes: Axes, task: str, lines: Sequence[PaperFigure]) -> None:
     sizes = sorted({line.n for line in lines if line.n is not None})
     for colour, size in zip(_COLOURS[-len(sizes) :], sizes, strict=True):
         points = [line for line in lines if line.n == size]

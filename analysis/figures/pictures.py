@@ -32,10 +32,10 @@ def write_picture(
     """Write the data of a picture, and the picture itself; return the files.
 
     Args:
-        name: Of the files, without their endings.
+        name: Name of the files without their endings.
         rows: Dataclass instances of one kind, at least one: a line of CSV each.
-        figure: What is drawn of them; None for the data alone.
-        folder: Made if it is not there.
+        figure: The picture; None for the data alone.
+        folder: Folder of the files; created if necessary.
 
     Raises:
         StorageError: A file cannot be written.

@@ -120,8 +120,9 @@ def task_figure(
 
     Args:
         results: One per decoder setting, at least one.
-        curves: Of the whole run, see :func:`~parallelbench.analysis.measures.curves.curves_of`.
-        ideal: What the ideal model reached on the same task, drawn dotted behind them: no
+        curves: Curves of the whole run, see
+            :func:`~parallelbench.analysis.measures.curves.curves_of`.
+        ideal: Results of the ideal model on the same task, drawn dotted behind them: no
             model does better with the same decoder by being better trained.
     """
     look = _by_decoder(curves)
@@ -135,8 +136,8 @@ def average_figure(
 
     Args:
         averages: One per decoder setting, at least one.
-        curves: Of the whole run.
-        tasks: How many tasks the mean is over.
+        curves: Curves of the whole run.
+        tasks: Number of tasks in the mean.
     """
     return _figure({"": averages}, _by_decoder(curves), f"average over {tasks} tasks")
 
@@ -145,8 +146,8 @@ def overview_figure(results: Sequence[Result], curves: Mapping[str, Curve]) -> M
     """Return small multiples on shared axes, one per task of one model, a page wide.
 
     Args:
-        results: Of the chosen tasks, in the order in which they are to be shown.
-        curves: Of the whole run.
+        results: Results of the chosen tasks, in the order of the panels.
+        curves: Curves of the whole run.
     """
     panels: dict[str, list[Result]] = {}
     for result in results:
@@ -166,9 +167,9 @@ def overlay_figure(
 
     Args:
         results: One per model and decoder setting, of at least two models.
-        curves: Of the whole run.
+        curves: Curves of the whole run.
         title: The task, or what else they have in common.
-        ideal: What the ideal model reached, drawn dotted behind them.
+        ideal: Results of the ideal model, drawn dotted behind them.
     """
     overlay = overlay_of(results, curves)
     panels: dict[str, list[Result]] = {}
@@ -191,13 +192,13 @@ def _by_decoder(curves: Mapping[str, Curve]) -> Callable[[Result], Curve]:
     return lambda result: curves[result.decoder_label]
 
 
-class Standing(NamedTuple):
-    """How fast one strategy is at an accuracy.
+class StrategySpeed(NamedTuple):
+    """The speed of one strategy at an accuracy.
 
     Attributes:
         label: Its name.
         speed: Tokens per step.
-        oracle: Whether it was told the right answers: drawn hollow.
+        oracle: True for an oracle, which is drawn hollow.
     """
 
     label: str
@@ -205,13 +206,13 @@ class Standing(NamedTuple):
     oracle: bool
 
 
-def speeds_figure(standings: Sequence[Standing], title: str, subtitle: str) -> Figure:
+def speeds_figure(standings: Sequence[StrategySpeed], title: str, subtitle: str) -> Figure:
     """Return strategies side by side: tokens per step, the fastest on top, a page wide.
 
     Args:
         standings: At least one; those that do not reach the accuracy come last, and say so.
-        title: In bold.
-        subtitle: What was run, below it.
+        title: Title, in bold.
+        subtitle: Description of the run, below the title.
     """
     ranked = sorted(standings, key=lambda each: each.speed.value or 0.0)
     with _look():
@@ -234,7 +235,7 @@ def speeds_figure(standings: Sequence[Standing], title: str, subtitle: str) -> F
     return figure
 
 
-def _draw_standing(axes: Axes, place: int, each: Standing) -> None:
+def _draw_standing(axes: Axes, place: int, each: StrategySpeed) -> None:
     value, interval = each.speed.value, each.speed.interval
     if value is None:
         axes.text(0, place, " not reached", va="center", color=_QUIET, size=_SMALL)
@@ -285,10 +286,10 @@ def _figure(
 
     Args:
         panels: Results by the label of their panel.
-        look: How a result is drawn.
-        title: In bold.
-        ideal: What is drawn dotted behind the panels of the same labels.
-        legend: What is explained; None for every curve that is drawn.
+        look: Function that returns the curve of a result.
+        title: Title, in bold.
+        ideal: Results drawn dotted, by the label of their panel.
+        legend: Curves of the legend; None for every curve that is drawn.
     """
     points = {label: _points(results, look) for label, results in panels.items()}
     every = [point for on_panel in points.values() for point in on_panel]
@@ -316,13 +317,13 @@ def _figure(
     return figure
 
 
-def _mark(figure: Figure, axes: Axes, point: _Point) -> Mark:
+def _mark(figure: Figure, axes: Axes, point: _PlotPoint) -> Mark:
     place = axes.transData.transform((point.tokens_per_step, point.accuracy))
     x, y = figure.transFigure.inverted().transform(place)
     return Mark(round(float(x), 4), round(1 - float(y), 4), point.told)
 
 
-class _Point(NamedTuple):
+class _PlotPoint(NamedTuple):
     """A result that was measured; shares are per cent."""
 
     curve: Curve
@@ -333,10 +334,10 @@ class _Point(NamedTuple):
     told: str
 
 
-def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_Point]:
+def _points(results: Iterable[Result], look: Callable[[Result], Curve]) -> list[_PlotPoint]:
     """Return the results that have something to draw, from slow to fast."""
     points = [
-        _Point(
+        _PlotPoint(
             look(result),
             result.tokens_per_step,
             100 * result.accuracy,
@@ -359,7 +360,7 @@ def _told(result: Result) -> str:
     )
 
 
-def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -> str:
+def _counted(points: Sequence[_PlotPoint], panels: Mapping[str, Sequence[Result]]) -> str:
     if not points and any(r.count for results in panels.values() for r in results):
         return "no point: a server shows no steps"
     if not points:
@@ -369,17 +370,17 @@ def _counted(points: Sequence[_Point], panels: Mapping[str, Sequence[Result]]) -
     return f"{decodes} decodes per point; bars: 95 % intervals"
 
 
-class _Layout(NamedTuple):
-    """Where everything stands, found by counting lines of text.
+class _FigureLayout(NamedTuple):
+    """The layout of a figure, computed from the number of lines of its texts.
 
-    A trial drawing would find it too, and take as long as the figure itself.
+    A trial drawing would take as long as the figure itself.
 
     Attributes:
         panel: Width and height of one panel, in inches.
         columns: Panels side by side.
         panels: The label of each panel, folded; empty for a panel that stands alone.
-        title: Folded to the width of the figure.
-        subtitle: Likewise.
+        title: Title, folded to the width of the figure.
+        subtitle: Subtitle, folded to the same width.
         legend: The label of each curve, folded.
     """
 
@@ -392,7 +393,7 @@ class _Layout(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many panels stand above each other."""
+        """Number of panels above each other."""
         return math.ceil(len(self.panels) / self.columns)
 
     @property
@@ -424,7 +425,7 @@ class _Layout(NamedTuple):
 
     @property
     def legend_columns(self) -> int:
-        """How many curves the legend names side by side."""
+        """Number of curves side by side in the legend."""
         longest = max((len(line) for label in self.legend for line in label.split("\n")), default=1)
         return max(1, int((self.width - _BETWEEN) / (_HANDLE + longest * _LETTER * _SMALL)))
 
@@ -442,11 +443,13 @@ class _Layout(NamedTuple):
         )
 
 
-def _layout(panels: Sequence[str], title: str, subtitle: str, curves: Iterable[Curve]) -> _Layout:
+def _layout(
+    panels: Sequence[str], title: str, subtitle: str, curves: Iterable[Curve]
+) -> _FigureLayout:
     panel = _LARGE_PANEL if len(panels) == 1 else _SMALL_PANEL
     columns = math.ceil(len(panels) / math.ceil(len(panels) / 4))
-    width = _Layout(panel, columns, panels, "", "", []).width - _BETWEEN
-    return _Layout(
+    width = _FigureLayout(panel, columns, panels, "", "", []).width - _BETWEEN
+    return _FigureLayout(
         panel=panel,
         columns=columns,
         panels=[_fold(label, panel[0], _PLAIN) for label in panels],
@@ -464,7 +467,7 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list[Axes]]:
+def _frame(layout: _FigureLayout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list[Axes]]:
     """Return a figure with its texts, its legend and empty panels."""
     figure = MarkedFigure(figsize=(layout.width, layout.height))
     left, top = _BETWEEN / 2 / layout.width, 1 - _LINE / 2 / layout.height
@@ -480,7 +483,7 @@ def _frame(layout: _Layout, curves: Iterable[Curve]) -> tuple[MarkedFigure, list
     return figure, grid
 
 
-def _add_axis_labels(figure: Figure, layout: _Layout) -> None:
+def _add_axis_labels(figure: Figure, layout: _FigureLayout) -> None:
     """Write each axis label once, in the middle of the panels that share it."""
     x, y, _, height = layout.bounds(0)
     bottom = layout.bounds(len(layout.panels) - 1)[1]
@@ -499,7 +502,7 @@ def _add_axis_labels(figure: Figure, layout: _Layout) -> None:
     )
 
 
-def _add_legend(figure: Figure, layout: _Layout, curves: Iterable[Curve]) -> None:
+def _add_legend(figure: Figure, layout: _FigureLayout, curves: Iterable[Curve]) -> None:
     figure.legend(
         [Line2D([], [], **_strokes(curve)) for curve in curves],
         layout.legend,
@@ -527,7 +530,7 @@ def _strokes(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _draw(axes: Axes, points: Sequence[_Point], curves: Iterable[Curve]) -> None:
+def _draw(axes: Axes, points: Sequence[_PlotPoint], curves: Iterable[Curve]) -> None:
     for curve in curves:
         family = [point for point in points if point.curve == curve]
         if not family:
@@ -546,7 +549,7 @@ def _draw(axes: Axes, points: Sequence[_Point], curves: Iterable[Curve]) -> None
         )
 
 
-def _draw_behind(axes: Axes, points: Sequence[_Point]) -> None:
+def _draw_behind(axes: Axes, points: Sequence[_PlotPoint]) -> None:
     for curve in dict.fromkeys(point.curve for point in points):
         family = [point for point in points if point.curve == curve]
         axes.plot(

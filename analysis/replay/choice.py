@@ -1,4 +1,4 @@
-"""Which decodes of a run are shown, where not everything is said: the clearest failure."""
+"""The choice of the decodes to replay: by default the clearest failure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from parallelbench.registry import unknown
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 
-#: Side by side.
+#: Most decodes shown side by side.
 MOST = 2
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What somebody asked to see; what is left open is chosen.
+class ReplayRequest:
+    """The decodes that a user asks to see; fields that are left open are chosen.
 
     Attributes:
         sample: ``TASK/NUMBER``, or a number where the run has one task.
@@ -32,8 +32,8 @@ class Wanted:
     model: str | None = None
 
 
-def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
-    """Return the decodes that ``wanted`` asks for: of one sample by one model, one or two.
+def choose(run: RunDirectory, request: ReplayRequest) -> list[Record]:
+    """Return the decodes that ``request`` asks for: of one sample by one model, one or two.
 
     Where no sample is named, it is the clearest failure, as a report has it first: of a network
     rather than of the ideal model.  Where no decoder is named, a failure has beside it, on the
@@ -45,12 +45,12 @@ def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
         RecordsError: What is asked for is not recorded, or has no steps.
         RequestError: The sample's number, or how many decoders are asked for.
     """
-    wanted = _looked_up(run.runfile, wanted)
-    place = None if wanted.sample is None else _place(run, wanted.sample)
-    records = latest_records(each for each in run.records() if _asked(each, wanted, place))
+    request = _looked_up(run.runfile, request)
+    place = None if request.sample is None else _place(run, request.sample)
+    records = latest_records(each for each in run.records() if _asked(each, request, place))
     if not records:
         raise RecordsError(
-            f"{run.path} holds no decode {_described(wanted)} yet; "
+            f"{run.path} holds no decode {_described(request)} yet; "
             "parallelbench run, with the same --out, goes on with it"
         )
     steered = [record for record in records if record.trace is not None]
@@ -62,22 +62,22 @@ def choose(run: RunDirectory, wanted: Wanted) -> list[Record]:
         )
     lead = _lead(run.runfile, steered)
     same = [r for r in steered if r.key[:3] == lead.key[:3] and r.repeat == lead.repeat]
-    if wanted.decoders:
-        return _named(same, wanted.decoders, lead)
+    if request.decoders:
+        return _named(same, request.decoders, lead)
     return _with_companion(run.runfile, same, lead)
 
 
-def _looked_up(runfile: RunFile, wanted: Wanted) -> Wanted:
-    """Return ``wanted`` with labels of the run."""
+def _looked_up(runfile: RunFile, request: ReplayRequest) -> ReplayRequest:
+    """Return ``request`` with labels of the run."""
     places = runfile.places
-    if wanted.model is not None and wanted.model not in places["model"]:
-        raise UnknownNameError(f"in this run {unknown('model', wanted.model, places['model'])}")
-    labels = tuple(_decoder(runfile, asked) for asked in wanted.decoders)
+    if request.model is not None and request.model not in places["model"]:
+        raise UnknownNameError(f"in this run {unknown('model', request.model, places['model'])}")
+    labels = tuple(_decoder(runfile, asked) for asked in request.decoders)
     if len(set(labels)) != len(labels) or len(labels) > MOST:
         raise RequestError(
             f"--decoder {','.join(labels)}: one setting or two different ones are shown"
         )
-    return replace(wanted, decoders=labels)
+    return replace(request, decoders=labels)
 
 
 def _decoder(runfile: RunFile, asked: str) -> str:
@@ -116,19 +116,19 @@ def _place(run: RunDirectory, asked: str) -> tuple[str, int]:
     return named[0], int(digits)
 
 
-def _asked(record: Record, wanted: Wanted, place: tuple[str, int] | None) -> bool:
+def _asked(record: Record, request: ReplayRequest, place: tuple[str, int] | None) -> bool:
     return (
         (place is None or place == (record.task_label, record.index))
-        and wanted.model in (None, record.model)
-        and (not wanted.decoders or record.decoder_label in wanted.decoders)
+        and request.model in (None, record.model)
+        and (not request.decoders or record.decoder_label in request.decoders)
     )
 
 
-def _described(wanted: Wanted) -> str:
+def _described(request: ReplayRequest) -> str:
     parts = [
-        f"of sample {wanted.sample}" if wanted.sample is not None else "",
-        f"by {' or '.join(wanted.decoders)}" if wanted.decoders else "",
-        f"with {wanted.model}" if wanted.model is not None else "",
+        f"of sample {request.sample}" if request.sample is not None else "",
+        f"by {' or '.join(request.decoders)}" if request.decoders else "",
+        f"with {request.model}" if request.model is not None else "",
     ]
     return " ".join(filter(None, parts)) or "at all"
 

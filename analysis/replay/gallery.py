@@ -1,4 +1,4 @@
-"""Which decodes a report shows step by step: failures first, as many as fit on the page.
+"""The decodes that a report shows step by step: failures first, as many as fit on the page.
 
 The page holds every sample in a piece of its own, which is read when somebody opens it.  All
 decodes of a sample are in one piece, so that any two of them can be looked at side by side.
@@ -22,7 +22,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from parallelbench.analysis.measures.losses import is_ideal
-from parallelbench.analysis.replay.steps import Replay, Replayer
+from parallelbench.analysis.replay.steps import Replay, Replayer, RightAnswer, Step
 from parallelbench.record import Record
 from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.run.runfile import RunFile
@@ -43,12 +43,12 @@ class Kind(NamedTuple):
     Attributes:
         problem: Its name, as the task's marks have it.
         task_label: The task's setting.
-        decodes: How many decodes failed so, of all that were made.
-        place: Where one of them is on the page, as ``chunk/decode``; None if none is there.
-        text: What it replied, up to 1,000 characters.
+        decodes: Number of decodes of the run that failed like this.
+        place: Position of one of them on the page, as ``chunk/decode``; None if none is there.
+        text: Its reply, up to 1,000 characters.
         model: The model's setting; empty if none is there.
         decoder_label: The decoder's setting; likewise.
-        told: What happened, in a sentence; None where that is not known.
+        told: Sentence about how the answer was lost; None if that is not known.
         right: A right answer, the nearest where they can be listed; None where none is known.
     """
 
@@ -65,13 +65,13 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What a report shows step by step.
+    """The decodes that a report shows step by step.
 
     Attributes:
-        index: What the page reads first: labels, and where each failure is.
+        index: Labels and the places of all failures, which the page reads first.
         chunks: One JSON text per sample.
         kinds: The kinds of failures, most frequent first.
-        told: How many decodes of how many are shown, and why others are not.
+        told: Sentences about the number of decodes shown, and why others are not.
         orders: Per (model, task label) the mean place of each position in the order of writing:
             a row per decoder setting, per cent of a decode's steps; None where never written.
     """
@@ -99,13 +99,13 @@ _Where = TypeVar("_Where")
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[_Where]):
-    """What is kept of a marked record.
+    """The part of a marked record that is kept.
 
     Attributes:
         summary: Its marks.
         first_commits: The number of the step, from 1, in which each position was first written;
             0 where never.  None for a server, which shows no steps.
-        where: Where the record can be read again.
+        where: Place from which the record can be read again.
     """
 
     summary: RecordSummary
@@ -117,7 +117,7 @@ class GalleryBuilder(Generic[_Where]):
     """Makes the gallery of records that are shown to it one by one.
 
     Args:
-        runfile: Of their run.
+        runfile: Run file of their run.
     """
 
     def __init__(self, runfile: RunFile) -> None:
@@ -128,8 +128,8 @@ class GalleryBuilder(Generic[_Where]):
         """Take one record into account; of several of the same decode the last counts.
 
         Args:
-            record: Of the run.
-            summary: Of this record.
+            record: Record of the run.
+            summary: Summary of this record.
             where: Says to :meth:`build` which record to read again.
         """
         if summary.marks is None:
@@ -138,7 +138,7 @@ class GalleryBuilder(Generic[_Where]):
             self._entries[summary.key] = _Entry(summary, _first_commits(record), where)
 
     def build(self, read: Callable[[_Where], Record], most_bytes: int = DEFAULT_BYTES) -> Gallery:
-        """Return what a report of the records shows step by step.
+        """Return the gallery of the records that were added.
 
         Args:
             read: Returns the record that was added with this ``where``.
@@ -177,12 +177,12 @@ class GalleryBuilder(Generic[_Where]):
 def gallery_of(
     runfile: RunFile, records: Iterable[Record], most_bytes: int = DEFAULT_BYTES
 ) -> Gallery:
-    """Return what a report of ``records``, which are in memory, shows step by step.
+    """Return the gallery of ``records`` that are in memory.
 
     Args:
-        runfile: Of their run.
-        records: Of one run; of several of the same decode only the last counts.
-        most_bytes: As for :meth:`GalleryBuilder.build`.
+        runfile: Run file of their run.
+        records: Records of one run; of several of the same decode only the last counts.
+        most_bytes: Size limit, see :meth:`GalleryBuilder.build`.
     """
     summaries = RecordSummaries()
     builder: GalleryBuilder[Record] = GalleryBuilder(runfile)
@@ -329,24 +329,26 @@ class _Labels:
             "answers": replay.answers,
             "lost": replay.lost,
             "told": None if replay.lost is None else what_was_lost(replay),
+            "bits": replay.bits_sentence,
             "missing": None if replay.missing is None else _number(self._missing, replay.missing),
-            "right": None
-            if replay.right is None
-            else [
-                replay.right.text,
-                [[place, numbered(token)] for place, token in replay.right.differences or ()],
-            ],
-            "steps": [
-                [
-                    list(step.positions),
-                    [numbered(token) for token in step.ids],
-                    None if step.bits is None else round(step.bits, 3),
-                    step.answers,
-                    _shortened(step.probabilities),
-                ]
-                for step in replay.steps
-            ],
+            "right": None if replay.right is None else _right_answer(replay.right, numbered),
+            "steps": [_step(step, numbered) for step in replay.steps],
         }
+
+
+def _right_answer(right: RightAnswer, numbered: Callable[[int], int]) -> list[Any]:
+    differences = [[place, numbered(token)] for place, token in right.differences or ()]
+    return [right.text, differences]
+
+
+def _step(step: Step, numbered: Callable[[int], int]) -> list[Any]:
+    return [
+        list(step.positions),
+        [numbered(token) for token in step.ids],
+        None if step.bits is None else round(step.bits, 3),
+        step.answers,
+        _shortened(step.probabilities),
+    ]
 
 
 def _shortened(probabilities: Sequence[float | None]) -> list[float | None] | int:
@@ -415,7 +417,7 @@ def _kinds(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]])
 
 
 def _clarity(replay: Replay) -> tuple[bool, bool, int]:
-    """Return how well a decode shows what went wrong: few dependent tokens, several steps."""
+    """Return the sort key of a failure by clarity: few dependent tokens, several steps."""
     if replay.lost is None:
         return (False, False, 0)
     step = replay.steps[replay.lost]
@@ -446,7 +448,7 @@ def _cut(text: str) -> str:
 
 
 def _told(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) -> Iterator[str]:
-    """Yield what the page holds of the run, and what it does not."""
+    """Yield sentences about the decodes that the page holds, and those that it does not."""
     steered = [summary for summary in marked if summary.steered]
     if steered:
         samples = len({(summary.task_label, summary.index) for summary in steered})
@@ -484,7 +486,7 @@ def _orders(
 
 
 def _mean_places(rows: Sequence[array[int]]) -> list[int | None]:
-    """Return when each position was first written, on average: per cent of a decode's steps."""
+    """Return the mean step at which each position was first written, in percent of the steps."""
     width = max(map(len, rows))
     shares, counts = np.zeros(width), np.zeros(width, dtype=int)
     for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -39,7 +39,7 @@ def to_gif(scene: Scene, delay: float) -> bytes:
     """Return ``scene`` as a GIF that repeats for ever.
 
     Args:
-        scene: What is shown, with the :func:`letters` that can be drawn.
+        scene: Scene whose texts hold only :func:`letters`, which can be drawn.
         delay: Seconds between moments.
     """
     frames = [_frame(scene, tick) for tick in range(scene.ticks)]

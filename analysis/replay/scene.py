@@ -30,7 +30,7 @@ COLUMNS = 52
 #: How much longer than others the end of a picture that moves stays.
 PAUSE = 5
 #: Most lines that are said under a canvas of a picture.
-_SAID = 6
+_SAID = 8
 #: The longest text of one cell, in columns.
 _WIDEST = 32
 #: The most words that the sentence of one moment names.
@@ -38,11 +38,11 @@ _NAMED = 6
 
 
 class Cell(NamedTuple):
-    """What stands at one position.
+    """The content of one position.
 
     Attributes:
         kind: ``word``, ``end`` for an end-of-text, ``open``.
-        text: How it reads; an open position fills its cell with :data:`OPEN`.
+        text: Text of the token; a masked position fills its cell with :data:`OPEN`.
     """
 
     kind: Literal["word", "end", "open"]
@@ -58,11 +58,11 @@ class Moment(NamedTuple):
         cells: One per position that is shown.
         new: Positions that were written or opened again.
         opened: Those of them that were opened again.
-        words: What was written there, as far as it is shown.
-        written: How many positions were written, with those that are not shown.
-        bits: What the steps could not know, together; None where that is not known.
+        words: Texts that were written there, as far as they are shown.
+        written: Number of positions written, including those that are not shown.
+        bits: Sum of the bits that the steps could not know; None if that is not known.
         answers: Right answers that fit the canvas; None where they cannot be listed.
-        lost: Whether a wrong answer was lost here.
+        lost: True if the last right answer became impossible here.
     """
 
     first: int
@@ -77,10 +77,10 @@ class Moment(NamedTuple):
     lost: bool
 
     def told(self, steps: int) -> str:
-        """Return what happened, in a line.
+        """Return a line about the step.
 
         Args:
-            steps: Of the whole decode.
+            steps: Number of steps of the whole decode.
         """
         if not self.last:
             return f"before the first of {steps} steps{self._left()}"
@@ -96,7 +96,7 @@ class Moment(NamedTuple):
 
     @property
     def numbers(self) -> str:
-        """Which steps these are."""
+        """The numbers of the steps, in words."""
         if self.first == self.last:
             return f"step {self.last}"
         return f"steps {self.first}\N{EN DASH}{self.last}"
@@ -115,14 +115,15 @@ class Panel:
 
     Attributes:
         title: Model and decoder.
-        moments: From the canvas at the start to the one at the end.
-        widths: Of each cell, in columns of a terminal.
-        hidden: How many positions are not shown.
-        steps: How many there are.
-        verdict: What the reply is worth.
-        right: Whether it was marked right.
-        told: How a wrong answer came about; None where that is not known.
-        missing: Why there are no bits; None if there are.
+        moments: Moments from the first canvas to the last.
+        widths: Width of each cell, in columns of a terminal.
+        hidden: Number of positions that are not shown.
+        steps: Number of steps.
+        verdict: Verdict on the reply.
+        right: True if the reply was marked right.
+        told: Sentence about how the answer was lost; None if that is not known.
+        bits: Sentence about the bits that the decode ignored; None if none are known.
+        missing: Reason why there are no bits; None if there are.
     """
 
     title: str
@@ -133,6 +134,7 @@ class Panel:
     verdict: str
     right: bool
     told: str | None
+    bits: str | None
     missing: str | None
 
     def at(self, tick: int) -> Moment:
@@ -140,16 +142,18 @@ class Panel:
         return self.moments[min(tick, len(self.moments) - 1)]
 
     def tick_of(self, step: int) -> int:
-        """Return when the canvas behind ``step``, from 0, is shown."""
+        """Return the tick at which the canvas after ``step``, from 0, is shown."""
         ticks = (tick for tick, moment in enumerate(self.moments) if step <= moment.last)
         return next(ticks, len(self.moments) - 1)
 
     def lines(self, tick: int) -> Iterator[tuple[str, Literal["step", "lost", "right", "wrong"]]]:
-        """Yield what is said under the canvas at ``tick``, and what kind of line each is."""
+        """Yield the lines below the canvas at ``tick``, each with its kind."""
         moment = self.at(tick)
         yield moment.told(self.steps), "lost" if moment.lost else "step"
         if tick >= len(self.moments) - 1:
             yield self.verdict, "right" if self.right else "wrong"
+            if self.bits is not None:
+                yield self.bits, "step"
             if self.told is not None:
                 yield self.told, "wrong"
 
@@ -160,7 +164,7 @@ class Scene:
 
     Attributes:
         title: Task and sample.
-        question: What was asked; None where that cannot be drawn again.
+        question: The question of the sample; None if it cannot be drawn again.
         panels: One per decode, at least one.
     """
 
@@ -170,12 +174,12 @@ class Scene:
 
     @property
     def ticks(self) -> int:
-        """How many moments the longest decode has."""
+        """Number of moments of the longest decode."""
         return max(len(panel.moments) for panel in self.panels)
 
 
 def scene_of(replays: Sequence[Replay], letters: Container[int] | None = None) -> Scene:
-    """Return what is drawn of ``replays``.
+    """Return the scene of ``replays``.
 
     Args:
         replays: Decodes of one sample, at least one.
@@ -213,7 +217,7 @@ def drawable(text: str, letters: Container[int] | None) -> str:
     """Return ``text`` with every letter that cannot be drawn shown by its number.
 
     Args:
-        text: As :func:`readable` returns it.
+        text: Text returned by :func:`readable`.
         letters: Code points that can be drawn; None for all.
     """
     if letters is None:
@@ -222,7 +226,7 @@ def drawable(text: str, letters: Container[int] | None) -> str:
 
 
 def said(panel: Panel, tick: int) -> list[tuple[str, str]]:
-    """Return what is said under a canvas of a picture, line by line, with its kind."""
+    """Return the lines below a canvas of a picture, each with its kind."""
     lines: list[tuple[str, str]] = [
         (part, kind) for line, kind in panel.lines(tick) for part in textwrap.wrap(line, COLUMNS)
     ]
@@ -230,18 +234,18 @@ def said(panel: Panel, tick: int) -> list[tuple[str, str]]:
 
 
 def question_lines(scene: Scene) -> list[str]:
-    """Return what was asked, in the lines of a picture."""
+    """Return the question, folded to the lines of a picture."""
     columns = len(scene.panels) * (COLUMNS + 2) - 2
     asked = (scene.question or "").splitlines()
     return [part for line in asked for part in textwrap.wrap(line, columns)]
 
 
 def flowed(widths: Sequence[int], columns: int) -> list[list[int]]:
-    """Return which cells stand in each row, with a column in front of each.
+    """Return the numbers of the cells in each row; one column stands in front of each cell.
 
     Args:
-        widths: Of the cells.
-        columns: Of a row.
+        widths: Widths of the cells.
+        columns: Width of a row.
 
     Example:
         >>> flowed([3, 3, 3], 8)
@@ -295,6 +299,7 @@ def _panel(replay: Replay, letters: Container[int] | None) -> Panel:
         verdict=_verdict(record.status, problem, right=right),
         right=right,
         told=None if told is None else readable(told),
+        bits=replay.bits_sentence,
         missing=None if replay.missing is None else readable(replay.missing),
     )
 

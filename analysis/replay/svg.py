@@ -59,9 +59,9 @@ def to_svg(scene: Scene, delay: float, remark: str = "") -> str:
     """Return ``scene`` as an SVG that repeats for ever.
 
     Args:
-        scene: What is shown.
+        scene: Scene to draw.
         delay: Seconds between moments.
-        remark: Where it comes from; a comment in the file.
+        remark: Origin of the scene; a comment in the file.
     """
     ticks = scene.ticks + PAUSE
     top, head = _head(scene)
@@ -93,7 +93,7 @@ def to_svg(scene: Scene, delay: float, remark: str = "") -> str:
 
 
 def _head(scene: Scene) -> tuple[float, list[str]]:
-    """Return how high the head is, and its elements."""
+    """Return the height of the head, and its elements."""
     y = _MARGIN + _SIZE
     lines = [_text(_MARGIN, y, scene.title, "bold")]
     for line in question_lines(scene):
@@ -105,7 +105,7 @@ def _head(scene: Scene) -> tuple[float, list[str]]:
 def _panel(
     panel: Panel, left: float, top: float, ticks: int, whiles: dict[_While, str]
 ) -> tuple[list[str], float]:
-    """Return the elements of one decode, and how high they are together."""
+    """Return the elements of one decode, and their height."""
     y = top + _LINE
     elements = [_text(left, y, panel.title[:COLUMNS], "bold")]
     rows = flowed(panel.widths, COLUMNS)
@@ -141,7 +141,7 @@ def _cell(
     ticks: int,
     whiles: dict[_While, str],
 ) -> Iterator[str]:
-    """Yield what stands at one position, an element for each while."""
+    """Yield the content of one position, an element for each period."""
     states = []
     for tick in range(ticks):
         moment = panel.at(tick)

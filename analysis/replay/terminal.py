@@ -34,7 +34,7 @@ def play(console: Console, scene: Scene, delay: float) -> None:
 
     Args:
         console: A terminal.
-        scene: What is shown.
+        scene: Scene to play.
         delay: Seconds between moments.
     """
     _introduce(console, scene)

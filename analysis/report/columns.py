@@ -29,9 +29,9 @@ class Column(NamedTuple):
         explanation: Definition in plain text, shown where the heading is pointed at.
         cell: Text of a cell.
         interval: Text of the 95 % interval below it; None for a column without intervals.
-        text: Whether its cells are words and not numbers.
-        fixed: Whether a reader cannot hide it.
-        optional: Whether it is hidden until a reader asks for it.
+        text: True if its cells are words, not numbers.
+        fixed: True if a reader cannot hide it.
+        optional: True if it is hidden until a reader asks for it.
     """
 
     key: str
@@ -76,7 +76,7 @@ COLUMNS = (
     Column(
         "accuracy",
         "accuracy %",
-        "Share of right answers, where the answer is looked for inside the reply (the lenient "
+        "Share of right answers, where the answer may stand anywhere in the reply (the lenient "
         "reading): prose, quotes or numbering around it are forgiven, a wrong answer never. A "
         "sample's repeats are averaged first, then the samples.",
         lambda result, _: cells.percent(result.accuracy),
@@ -86,7 +86,7 @@ COLUMNS = (
     Column(
         "tokens",
         "tokens per step",
-        "Canvas tokens divided by model calls, mean over samples. One by one, it is 1.",
+        "Canvas tokens divided by model calls, mean over samples; 1 for one token per step.",
         lambda result, _: cells.number(result.tokens_per_step),
         lambda result, _: cells.number_range(result.tokens_per_step_interval),
         fixed=True,
@@ -101,8 +101,8 @@ COLUMNS = (
     Column(
         "pooled",
         "pooled tokens per step",
-        "Canvas tokens of all samples divided by their model calls, where each sample weighs as in "
-        "the accuracy: few samples decoded in no time buy nothing. Oracle efficiency and boards "
+        "Canvas tokens of all samples divided by their model calls, with the sample weights of "
+        "the accuracy: a few very fast samples raise it little. Oracle efficiency and boards "
         "compare these.",
         lambda result, _: cells.number(result.pooled_tokens_per_step),
         lambda result, _: cells.number_range(result.pooled_tokens_per_step_interval),
@@ -110,7 +110,7 @@ COLUMNS = (
     Column(
         "answer",
         "answer tokens per step",
-        "Tokens before the first end-of-text, divided by model calls: what a reader gets per call.",
+        "Tokens before the first end-of-text, divided by model calls: the useful tokens per call.",
         lambda result, _: cells.number(result.answer_tokens_per_step),
     ),
     Column(
@@ -125,22 +125,22 @@ COLUMNS = (
     Column(
         "law",
         "lost to law %",
-        "First part of the lost accuracy: what the ideal model loses with the same decoder, so "
-        "that no training regains it. Needs the ideal model in the run.",
+        "First part of the lost accuracy: the loss of the ideal model with the same decoder, which "
+        "no training regains. Needs the ideal model in the run.",
         _loss_cell(lambda loss: loss.law),
     ),
     Column(
         "scheduler",
         "lost to scheduler %",
-        "Second part of the lost accuracy: what of the rest the label oracle regains from the "
-        "same model by a better choice of positions. Needs the decoder label in the run.",
+        "Second part of the lost accuracy: the part of the rest that the label oracle regains from "
+        "the same model by a better choice of positions. Needs the decoder label in the run.",
         _loss_cell(lambda loss: loss.scheduler),
     ),
     Column(
         "model",
         "lost to model %",
-        "Third part of the lost accuracy: what remains when the parts of law and scheduler are "
-        "taken away. Needs the decoder label in the run.",
+        "Third part of the lost accuracy: the remainder after the parts of law and scheduler. "
+        "Needs the decoder label in the run.",
         _loss_cell(lambda loss: loss.model),
     ),
     Column(
@@ -169,9 +169,8 @@ COLUMNS = (
     Column(
         "off-law",
         "off-law calls %",
-        "Share of the model calls that were made when no right answer fitted the canvas any more: "
-        "what was lost was lost before. Only a model that knows the law of the right answers "
-        "can tell.",
+        "Share of the model calls that were made after no right answer fitted the canvas any more, "
+        "so that the answer was lost before. Needs a model that knows the answer distribution.",
         lambda result, _: cells.percent(result.off_law_share),
         optional=True,
     ),

@@ -351,6 +351,7 @@
       side.part("right").replaceChildren(...(decode.right ? rightAnswer(decode.right) : []));
       const told = decode.told ?? "";
       side.part("told").textContent = told && `${told[0].toUpperCase()}${told.slice(1)}.`;
+      side.part("ignored").textContent = decode.bits === null ? "" : `The decode ${decode.bits}.`;
       const missing = decode.missing === null ? "" : `No bits here: ${INDEX.missing[decode.missing]}.`;
       side.part("missing").textContent = missing;
       drawLog(decode, tokens, side.part("log"));

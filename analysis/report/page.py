@@ -1,4 +1,4 @@
-"""One page per run: what parallel decoding cost, on average and task by task.
+"""One page per run: the cost of parallel decoding, on average and task by task.
 
 The page stands alone: its style, its script, its figures and the replays are inside it, nothing
 is fetched, and all text that comes from a run is escaped.  The figures also lie beside it as
@@ -21,7 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,13 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from parallelbench.analysis.figures.captions import Asked, asked_by, joined, sentences, told_once
+from parallelbench.analysis.figures.captions import (
+    SampleFacts,
+    common_sentences,
+    joined,
+    sample_facts,
+    sentences,
+)
 from parallelbench.analysis.figures.plots import (
     Images,
     Mark,
@@ -47,12 +53,15 @@ from parallelbench.analysis.judging.engine_calibration import (
 from parallelbench.analysis.measures import cells
 from parallelbench.analysis.measures.board_speeds import MEANING, PERCENTS, agreements, board_speeds
 from parallelbench.analysis.measures.curves import Curve, curves_of
+from parallelbench.analysis.measures.decoding_order import OrderStatistics
 from parallelbench.analysis.measures.derived_figures import DerivedFigures, derive
 from parallelbench.analysis.measures.joined_runs import JoinedRuns
 from parallelbench.analysis.measures.losses import is_ideal
+from parallelbench.analysis.measures.task_traits import task_traits
 from parallelbench.analysis.measures.text_dependence import read_estimates
 from parallelbench.analysis.replay.gallery import DEFAULT_BYTES, Gallery, GalleryBuilder
 from parallelbench.analysis.report.columns import COLUMNS
+from parallelbench.analysis.report.decoding import DecodingReport, decoding_report
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, text_report
 from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import StorageError
@@ -69,15 +78,35 @@ from parallelbench.results.result import (
 )
 from parallelbench.run.rundir import RecordPlace, RunDirectory
 
-#: Nothing to watch, and no free text.
-_NOTHING = Gallery()
 #: Bytes of a page without its tables and script, so that all of it stays below 10 MB.
 _FIGURES_AND_REPLAYS = 8_500_000
-#: Kinds of errors that are told one by one.
+#: Kinds of errors that are listed one by one.
 _ERRORS = 5
-#: Nothing to say of the tasks.
-_UNKNOWN = Asked()
-_NO_TEXT = TextReport()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageContent:
+    """The content of a page.
+
+    Attributes:
+        results: One per (model, task, decoder setting).
+        facts: Provenance of the results, by name, shown in this order; ``"state"`` is shown at
+            the top as well.
+        derived: Figures that are computed from several results.
+        replays: Function that returns the decodes that can be watched; its argument is the number
+            of bytes that the figures leave for them.
+        samples: Seed of the samples and versions of the tasks, for the captions.
+        texts: Scores and dependence of free text.
+        decoding: Decoding order and traits of the tasks.
+    """
+
+    results: Sequence[Result]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    derived: DerivedFigures = field(default_factory=DerivedFigures)
+    replays: Callable[[int], Gallery] = lambda _: Gallery()
+    samples: SampleFacts = field(default_factory=SampleFacts)
+    texts: TextReport = field(default_factory=TextReport)
+    decoding: DecodingReport = field(default_factory=DecodingReport)
 
 
 def make_report(
@@ -86,108 +115,145 @@ def make_report(
     most_bytes: int | None = None,
     progress: Progress = SILENT,
 ) -> tuple[list[Result], Path]:
-    """Write the results, what stands beside them, figures and the page into ``run``.
+    """Write the results, derived figures, pictures and the page into ``run``.
 
-    The files are ``results.json``, ``results.csv``, ``oracles.json``, ``figures/`` and
-    ``report.html``; where decoding was measured, also ``throughput.json``; where grammar engines
-    judged, ``judges.json``.
+    The files are ``results.json``, ``results.csv``, ``oracles.json``, ``orders.json``, ``figures/``
+    and ``report.html``; if decoders ran with several numbers of tokens per step,
+    ``task_traits.json``; if speed was measured, ``throughput.json``; if grammar engines judged,
+    ``judges.json``.
 
     Args:
-        run: Finished or not.
-        calibrations: What is known of grammar engines beside what is shipped, by engine and
-            release; it goes before that.
-        most_bytes: Of the decodes that can be watched; None for what keeps the page below
-            10 MB, and for 4 MB at most.
-        progress: Shows how far it is.
+        run: Run directory, finished or not.
+        calibrations: Error rates of grammar engines, by engine and release; they replace the
+            shipped ones.
+        most_bytes: Size limit of the replays in the page; None for 4 MB, or less where the page
+            would exceed 10 MB.
+        progress: Shows the stage.
 
     Returns:
         One result per (model, task, decoder setting), in the order of the run file, and
-        where the page is.
+        the path of the page.
 
     Raises:
         RecordsError: A record is torn or was altered.
         StorageError: A file cannot be written.
     """
-    with _read(run, progress) as (records, watched):
+    with _read(run, progress) as records:
         progress.begin(f"making the report of {run.path}")
         known = {**shipped_calibrations(), **(calibrations or {})}
-        return _made(run, records, watched, known, most_bytes)
+        results = with_throughput(_in_order(run, summarize(records.summaries)), run.environments())
+        content = _content(run, records, results, known, most_bytes)
+        return results, write_report(run.path, content)
 
 
-def _made(
+class _Records(NamedTuple):
+    """The records of a run, as far as a page needs them.
+
+    Attributes:
+        summaries: One summary per record.
+        gallery: Collects the decodes that can be watched.
+        orders: Collects the decoding orders.
+    """
+
+    summaries: list[RecordSummary]
+    gallery: GalleryBuilder[RecordPlace]
+    orders: OrderStatistics
+
+
+def _content(
     run: RunDirectory,
-    records: Sequence[RecordSummary],
-    watched: GalleryBuilder[RecordPlace],
+    records: _Records,
+    results: Sequence[Result],
     calibrations: Mapping[str, EngineCalibration],
     most_bytes: int | None,
-) -> tuple[list[Result], Path]:
-    results = with_throughput(_in_order(run, summarize(records)), run.environments())
-    run.write_text("results.json", to_json(results))
-    run.write_text("results.csv", to_csv(results))
+) -> PageContent:
+    """Compute the content of the page of ``run``, and write the files that hold it."""
     averages = average_over_tasks(results)
-    aside = replace(
-        derive(records, [*results, *averages]),
+    derived = replace(
+        derive(records.summaries, [*results, *averages]),
         board=board_speeds(results, averages),
         agreements=agreements(results),
     )
-    run.write_text("oracles.json", to_json(aside.oracles))
+    digests = {record.model: record.model_digest for record in records.summaries}
+    texts = text_report(results, calibrations, read_estimates(run), digests)
+    _write_data(run, results, derived, texts)
+    decoding = decoding_report(
+        run,
+        safe_names(_grouped(results, "model")),
+        records.orders.summaries(),
+        task_traits(records.summaries),
+    )
+    return PageContent(
+        results=results,
+        facts=_facts(run, records.summaries, results, derived, texts),
+        derived=derived,
+        replays=lambda room: records.gallery.build(
+            RecordPlace.read, room if most_bytes is None else most_bytes
+        ),
+        samples=sample_facts(records.summaries, run.runfile.seed),
+        texts=texts,
+        decoding=decoding,
+    )
+
+
+def _write_data(
+    run: RunDirectory, results: Sequence[Result], derived: DerivedFigures, texts: TextReport
+) -> None:
+    run.write_text("results.json", to_json(results))
+    run.write_text("results.csv", to_csv(results))
+    run.write_text("oracles.json", to_json(derived.oracles))
     measured = run.throughput()
     if measured:
         run.write_text("throughput.json", throughput.to_json(measured))
-    missing, errors = shortfall(run, results), _errors(records)
-    facts = {
-        **({"published": imported} if (imported := _imported(run)) else {}),
-        **({"state": missing} if missing else {}),
-        **({"cut_off": cut} if (cut := cut_off(results)) else {}),
-        **({"errors": errors} if errors else {}),
-        **({"oracles": aside.missing} if aside.missing else {}),
-        **({"throughput": [str(each) for each in measured]} if measured else {}),
-        **run.facts(),
-    }
-    digests = {record.model: record.model_digest for record in records}
-    texts = text_report(results, calibrations, read_estimates(run), digests)
     if texts.scores:
         run.write_text("judges.json", json.dumps(judged_rates(texts.scores), indent=1) + "\n")
-    if texts.missing:
-        facts["dependence"] = texts.missing
-    asked = asked_by(records, run.runfile.seed)
-    page = write_report(
-        run.path,
-        results,
-        facts,
-        aside,
-        lambda room: watched.build(RecordPlace.read, room if most_bytes is None else most_bytes),
-        asked=asked,
-        texts=texts,
-    )
-    return results, page
+
+
+def _facts(
+    run: RunDirectory,
+    records: Sequence[RecordSummary],
+    results: Sequence[Result],
+    derived: DerivedFigures,
+    texts: TextReport,
+) -> dict[str, Any]:
+    """Return the provenance of the results by name, without entries that are empty."""
+    facts = {
+        "published": _imported(run),
+        "state": shortfall(run, results),
+        "cut_off": cut_off(results),
+        "errors": _errors(records),
+        "oracles": derived.missing,
+        "throughput": [str(each) for each in run.throughput()],
+    }
+    known = {name: value for name, value in facts.items() if value}
+    missing = {"dependence": texts.missing} if texts.missing else {}
+    return {**known, **run.facts(), **missing}
 
 
 @contextmanager
-def _read(
-    run: RunDirectory, progress: Progress
-) -> Iterator[tuple[list[RecordSummary], GalleryBuilder[RecordPlace]]]:
+def _read(run: RunDirectory, progress: Progress) -> Iterator[_Records]:
     """Hold what the page needs of every record of ``run``.
 
-    All of it stays to the end and none is part of a cycle, so looking through it for
-    garbage again and again would take longer than reading it.
+    All of it stays to the end and none is part of a cycle, so collecting garbage again and again
+    would take longer than reading.
     """
-    summaries, records = RecordSummaries(), list[RecordSummary]()
-    watched: GalleryBuilder[RecordPlace] = GalleryBuilder(run.runfile)
+    summaries = RecordSummaries()
+    records = _Records([], GalleryBuilder(run.runfile), OrderStatistics())
     collects = gc.isenabled()
     gc.disable()
     try:
         progress.begin(f"reading {run.path}", run.decodes, "records")
         for record, place in progress.count(run.located_records()):
             summary = summaries.of(record)
-            records.append(summary)
-            watched.add(record, summary, place)
+            records.summaries.append(summary)
+            records.gallery.add(record, summary, place)
+            records.orders.add(record)
         gc.freeze()
     finally:
         if collects:
             gc.enable()
     try:
-        yield records, watched
+        yield records
     finally:
         gc.unfreeze()
 
@@ -241,7 +307,7 @@ def cut_off(results: Sequence[Result]) -> str | None:
 
 
 def _commands(run: RunDirectory) -> list[str]:
-    """Return what finishes ``run``, which may be several."""
+    """Return the commands that finish ``run``, which may be several runs."""
     runs = run.runs if isinstance(run, JoinedRuns) else (run,)
     commands = []
     for each in runs:
@@ -251,7 +317,7 @@ def _commands(run: RunDirectory) -> list[str]:
 
 
 def _errors(records: Iterable[RecordSummary]) -> list[str]:
-    """Return what went wrong in decodes that ended in an error, most frequent first."""
+    """Return a sentence per kind of error, most frequent first."""
     latest = latest_records(records)
     counts = Counter(record.error or "" for record in latest if record.status == "error")
     told = [f"{count} decodes: {error}" for error, count in counts.most_common(_ERRORS)]
@@ -264,39 +330,24 @@ def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:
     return sorted(results, key=run.runfile.setting_order)
 
 
-def write_report(  # noqa: PLR0913  each is a part of the page
-    folder: Path,
-    results: Sequence[Result],
-    facts: Mapping[str, Any],
-    aside: DerivedFigures,
-    watched: Callable[[int], Gallery] = lambda _: _NOTHING,
-    *,
-    asked: Asked = _UNKNOWN,
-    texts: TextReport = _NO_TEXT,
-) -> Path:
+def write_report(folder: Path, content: PageContent) -> Path:
     """Write ``figures/`` and ``report.html`` into ``folder``; return the page's path.
 
     Args:
-        folder: Exists.  Files of an earlier report are replaced.
-        results: Of every (model, task, decoder setting).
-        facts: Where the results come from, by name, shown in this order; ``"state"`` is
-            shown at the top as well.
-        aside: What stands beside the results.
-        watched: Returns the decodes that can be watched, in as many bytes as it is told that
-            the figures leave.
-        asked: What the captions of the figures say of the tasks.
-        texts: What is said of free text.
+        folder: Existing folder; files of an earlier report are replaced.
+        content: Content of the page.
 
     Raises:
         StorageError: A file cannot be written.
     """
     page = folder / "report.html"
-    shown = [*results, *aside.oracles]
+    shown = [*content.results, *content.derived.oracles]
     try:
-        sections = _sections(folder / "figures", shown, average_over_tasks(shown), asked)
+        sections = _sections(folder / "figures", shown, content.samples)
         drawn = sum(len(block.image) for section in sections for block in section.blocks)
+        drawn += sum(len(figure.image) for figure in content.decoding.figures)
         room = max(0, min(DEFAULT_BYTES, _FIGURES_AND_REPLAYS - drawn))
-        text = _render(results, sections, facts, aside, watched(room), texts)
+        text = _render(content, sections, content.replays(room))
         page.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise StorageError(f"the report cannot be written into {folder}: {error}") from error
@@ -313,11 +364,11 @@ class _Block(NamedTuple):
     Attributes:
         section: A task's label, or a key of ``_HEADINGS``.
         model: The model's setting; None where all are in one figure.
-        figure: Not yet drawn.
-        results: What is drawn.
+        figure: Figure that is not yet rendered.
+        results: Results that are drawn.
         tasks: The labels of their tasks.
-        behind: What the ideal model reached, drawn behind them.
-        tabled: Whether there is a table under it.
+        behind: Results of the ideal model, drawn behind them.
+        tabled: True if a table stands below it.
     """
 
     section: str
@@ -334,7 +385,7 @@ class _Shown(NamedTuple):
 
     Attributes:
         caption: Sentences by their kind.
-        name: Of its files.
+        name: Name of its files.
     """
 
     model: str | None
@@ -354,28 +405,26 @@ class _Section(NamedTuple):
     blocks: list[_Shown]
 
 
-def _sections(
-    folder: Path, results: Sequence[Result], averages: Sequence[Result], asked: Asked
-) -> list[_Section]:
-    """Draw every figure, write it into ``folder``, and return what the page shows."""
+def _sections(folder: Path, results: Sequence[Result], samples: SampleFacts) -> list[_Section]:
+    """Draw every figure, write it into ``folder``, and return the page's sections."""
     folder.mkdir(exist_ok=True)
     names = safe_names([*_HEADINGS, *_grouped(results, "task_label")])
     models = safe_names(_grouped(results, "model"))
     sections: dict[str, _Section] = {}
-    for block in _blocks(results, averages):
+    for block in _blocks(results, average_over_tasks(results)):
         name = names[block.section]
         several = len(models) > 1 and block.model is not None
         stem = f"{name}--{models[str(block.model)]}" if several else name
         drawn = images(block.figure)
-        told = sentences(block.results, block.tasks, asked, ideal=bool(block.behind))
-        _write_figure(folder / stem, drawn, joined(told.values()), block)
+        caption = sentences(block.results, block.tasks, samples, ideal=bool(block.behind))
+        _write_figure(folder / stem, drawn, joined(caption.values()), block)
         image = "data:image/svg+xml;base64," + base64.b64encode(drawn.either).decode()
         heading = _HEADINGS.get(block.section, block.section)
         section = sections.setdefault(name, _Section(name, heading, []))
         wide = len(block.figure.axes) > 1
         table = block.results if block.tabled else []
         marks = block.figure.marks
-        section.blocks.append(_Shown(block.model, image, wide, told, table, marks, stem))
+        section.blocks.append(_Shown(block.model, image, wide, caption, table, marks, stem))
     return list(sections.values())
 
 
@@ -469,19 +518,13 @@ def safe_names(labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _render(  # noqa: PLR0913, PLR0917  what stands on the page
-    results: Sequence[Result],
-    sections: Sequence[_Section],
-    facts: Mapping[str, Any],
-    aside: DerivedFigures,
-    gallery: Gallery,
-    texts: TextReport,
-) -> str:
+def _render(content: PageContent, sections: Sequence[_Section], gallery: Gallery) -> str:
+    results = content.results
     template = page_template("parallelbench.analysis.report", "page.html.jinja")
     script = page_script("parallelbench.analysis.report", "page.js")
     lead = gallery.lead
     blocks = [block for section in sections for block in section.blocks]
-    common = told_once([block.caption for block in blocks])
+    common = common_sentences([block.caption for block in blocks])
     return template.render(
         models=list(_grouped(results, "model")),
         tasks=len(_grouped(results, "task_label")),
@@ -498,10 +541,11 @@ def _render(  # noqa: PLR0913, PLR0917  what stands on the page
         columns=COLUMNS,
         percents=PERCENTS,
         board_meaning=MEANING,
-        facts=facts,
-        aside=aside,
+        facts=content.facts,
+        aside=content.derived,
         gallery=gallery,
-        texts=texts,
+        texts=content.texts,
+        decoding=content.decoding,
         lead=lead if lead is not None and lead.told is not None else None,
         orders={key: number for number, key in enumerate(gallery.orders)},
         script=Markup(script),  # noqa: S704  our own
@@ -513,8 +557,8 @@ def page_template(package: str, name: str) -> Template:
     """Return the template of a page whose text is escaped; it may extend the report's.
 
     Args:
-        package: Where its source is.
-        name: Of the file.
+        package: Package that holds its source.
+        name: Name of the file.
     """
     environment = Environment(
         autoescape=True,
@@ -540,7 +584,7 @@ def page_script(package: str, name: str) -> str:
 
 
 def content_digest(script: str) -> str:
-    """Return what a content security policy calls ``script``; no other is run then."""
+    """Return the hash source of ``script`` for a content security policy that allows no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 

@@ -1,4 +1,4 @@
-"""What a run found, in two sentences for each model: its best setting, and its fastest good one."""
+"""The result of a run in two sentences per model: the best setting, and the fastest good one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def result_sentences(
 
     Args:
         model: Label of the model that they are about.
-        results: Of every (model, task, decoder setting).
-        averages: As :func:`~parallelbench.results.result.average_over_tasks` makes them.
+        results: One result per (model, task, decoder setting).
+        averages: Averages over tasks, see :func:`~parallelbench.results.result.average_over_tasks`.
     """
     own = [result for result in results if result.model == model and not result.oracle]
     if not own:

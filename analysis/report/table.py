@@ -27,8 +27,8 @@ def table(results: Sequence[Result], averages: Sequence[Result]) -> Group:
     """Return one table per model: a section per task, then the average over tasks.
 
     Args:
-        results: Of every (model, task, decoder setting).
-        averages: Of every (model, decoder setting), as
+        results: One result per (model, task, decoder setting).
+        averages: One average per (model, decoder setting), as
             :func:`~parallelbench.results.result.average_over_tasks` makes them.  They are left
             out for a model with a single task, which would only be repeated.
     """

@@ -85,7 +85,7 @@ const page = (() => {
     const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.classList.contains("section"));
     const heads = table.tHead ? [...table.tHead.rows[table.tHead.rows.length - 1].cells]
       : [...(rows[0]?.cells ?? [])].map((cell, place) => make("th", {}, place ? `position ${place}` : "decoder"));
-    const ends = (cell) => cell?.querySelector("small.range")?.textContent.split(ABSENT) ?? ["", ""];
+    const ends = (cell) => cell?.querySelector("small.range")?.textContent.split(/\u2013| to /) ?? ["", ""];
     const ranged = heads.map((_, place) => rows.some((row) => row.cells[place]?.querySelector("small.range")));
     const spread = (texts, extra) => texts.flatMap((text, place) => (ranged[place] ? [text, ...extra(place, text)] : [text]));
     return [

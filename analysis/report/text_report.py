@@ -1,4 +1,4 @@
-"""What a report says of free text: score by score, and what a pass rate is worth.
+"""Free text in a report: every score, and pass rates corrected for the errors of their judges.
 
 Tasks whose replies are marked by engines, or by the original benchmark's rules, have a table of
 the parts of their marks.  Where one is the verdict of a grammar engine whose error rates are
@@ -30,7 +30,7 @@ class ScoreRow(NamedTuple):
     """One decoder setting.
 
     Attributes:
-        result: With the parts.
+        result: Result with its parts.
         corrected: Its grammar, corrected for the errors of the engine; None if that cannot be.
     """
 
@@ -43,10 +43,10 @@ class ScoreTable:
     """The parts of the marks of one task by one model.
 
     Attributes:
-        engines: What marked them beside our own rules: its version, by score.
-        names: Of the parts, the headline first.
+        engines: Version of the engine of each score that is not marked by our own rules.
+        names: Names of the parts, the headline first.
         grammar: The one of them that is a grammar engine's verdict; None if there is none.
-        known: What is known of that engine; None if nothing is, or nothing that helps.
+        known: Error rates of that engine; None if they are not known, or cannot correct.
         told: Sentences about what is corrected, or why nothing is.
         rows: One for each decoder setting.
     """
@@ -66,7 +66,7 @@ class ScoreTable:
 
 @dataclass(frozen=True, slots=True)
 class TextReport:
-    """What a page shows of free text, by model and task.
+    """Scores and dependence of free text, by model and task.
 
     Attributes:
         scores: The parts of the marks.
@@ -85,13 +85,13 @@ def text_report(
     estimates: Sequence[TaskDependence],
     digests: Mapping[str, str],
 ) -> TextReport:
-    """Return what a page shows of free text.
+    """Return scores and dependence of free text.
 
     Args:
-        results: Of every (model, task, decoder setting), marked or not.
+        results: One result per (model, task, decoder setting), marked or not.
         known: Calibrations, by engine and release.
-        estimates: Of dependence, by any model.
-        digests: Of each model that made the run's records, by its label.
+        estimates: Estimates of dependence, by any model.
+        digests: Digest of each model that made the run's records, by its label.
     """
     own, missing = estimates_of_models(estimates, digests)
     dependence: dict[Place, list[TaskDependence]] = {}
@@ -106,7 +106,7 @@ def score_tables(
     """Return the tables of all tasks that have one.
 
     Args:
-        results: Of every (model, task, decoder setting), marked or not.
+        results: One result per (model, task, decoder setting), marked or not.
         known: Calibrations, by engine and release.
     """
     groups: dict[Place, list[Result]] = {}

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import click
 
-from parallelbench.cli.groups import InstalledCommands
+from parallelbench.cli.groups import PluginGroup
 
 
-class _Actions(InstalledCommands):
-    """Everything that an installed package can do with a board, loaded when it is used."""
-
-    entry_point_group = "parallelbench.leaderboard"
-    noun = "leaderboard action"
-
-
-@click.group(cls=_Actions, short_help="Pack, verify and rank runs on a board.")
+@click.group(
+    cls=PluginGroup,
+    entry_point_group="parallelbench.leaderboard",
+    noun="leaderboard action",
+    short_help="Pack, verify and rank runs on a board.",
+)
 def leaderboard() -> None:
     """Enter a run on a board whose every figure is computed again.
 
-    \b
     Examples:
       parallelbench leaderboard pack runs/mine --submitter NAME --out entry
       parallelbench leaderboard verify entry

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from parallelbench.cli.asked import refuse_idle
+from parallelbench.cli.groups import Verb
+from parallelbench.cli.options import refuse_idle
 from parallelbench.console.terminal import tell
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
 
@@ -25,7 +26,7 @@ limited = click.option(
 )
 
 
-@click.command(name="run-file", short_help="Write the run file of a season.")
+@click.command(cls=Verb, name="run-file", short_help="Write the run file of a season.")
 @click.argument("season")
 @click.option("--model", "models", multiple=True, required=True, help="Model, such as hf:PATH.")
 @click.option(
@@ -39,7 +40,6 @@ limited = click.option(
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
     """Write the run file of a season: its tasks, samples and seed, your model and decoders.
 
-    \b
     Examples:
       parallelbench leaderboard run-file 2026-1 --model hf:PATH > run.yaml
       parallelbench run run.yaml --out runs/mine
@@ -52,7 +52,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
     tell(runfile.to_yaml(), nl=False)
 
 
-@click.command(short_help="Make an entry of a finished run.")
+@click.command(cls=Verb, short_help="Make an entry of a finished run.")
 @click.argument("run", type=_PATH)
 @click.option("--submitter", required=True, help="Person or group responsible for the entry.")
 @click.option("--out", required=True, type=_PATH, help="The entry's folder, new or empty.")
@@ -82,14 +82,13 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 )
 @limited
 def pack(run: Path, out: Path, seconds: int, **statement: Any) -> None:
-    """Make an entry of a finished run: everything needed to compute its figures again.
+    r"""Make an entry of a finished run: everything needed to compute its figures again.
 
     The entry is verified before it is written, so `verify` accepts every packed entry.
 
-    \b
     Examples:
       parallelbench leaderboard pack runs/mine --submitter 'A. Person' --out entry
-      parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \\
+      parallelbench leaderboard pack runs/mine --submitter 'A. Group' --out entry \
                                      --division closed --trained-on-suite no --licence MIT
     """
     from parallelbench.leaderboards.commands.actions import pack_run
@@ -103,7 +102,7 @@ def pack(run: Path, out: Path, seconds: int, **statement: Any) -> None:
     )
 
 
-@click.command(short_help="Compute every figure of an entry again.")
+@click.command(cls=Verb, short_help="Compute every figure of an entry again.")
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
@@ -139,7 +138,6 @@ def verify(
     and 200 of mini; those of other models if --spot-check or --reproduce asks for it.  The exit
     status is 2 if an entry is refused, with a sentence for each fault.
 
-    \b
     Examples:
       parallelbench leaderboard verify entry
       parallelbench leaderboard verify entry --spot-check 20 --weights hf:checkpoints/mine
@@ -163,7 +161,7 @@ def verify(
     click.get_current_context().exit(2 if any(each["faults"] for each in results) else 0)
 
 
-@click.command(short_help="Verify an entry and copy it to a board.")
+@click.command(cls=Verb, short_help="Verify an entry and copy it to a board.")
 @click.argument("entry", type=_PATH)
 @click.option(
     "--board",
@@ -182,7 +180,6 @@ def add(entry: Path, board: Path, name: str | None, seconds: int, *, fresh: bool
 
     Records that are already on the board, under any name, are refused.
 
-    \b
     Example:
       parallelbench leaderboard add entry --name my-model
     """

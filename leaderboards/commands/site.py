@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parallelbench.console.terminal import show, tell, tell_line
+from parallelbench.cli.groups import Verb
+from parallelbench.console.tables import show
+from parallelbench.console.terminal import tell, tell_line
 from parallelbench.leaderboards.commands.pack import limited
 
 if TYPE_CHECKING:
@@ -46,14 +48,13 @@ def _with_folder_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(short_help="Make the board's pages and print the leaders.")
+@click.command(cls=Verb, short_help="Make the board's pages and print the leaders.")
 @_with_folder_options
 def build(board: Path, out: Path, seconds: int, *, fresh: bool) -> None:
     """Make the pages of the board, which open from disk, and print the leaders.
 
     A refused entry is left out and named, and the exit status is 2.
 
-    \b
     Example:
       parallelbench leaderboard build
     """
@@ -61,7 +62,7 @@ def build(board: Path, out: Path, seconds: int, *, fresh: bool) -> None:
     click.get_current_context().exit(2 if refused else 0)
 
 
-@click.command(short_help="Make the board's pages and serve them here.")
+@click.command(cls=Verb, short_help="Make the board's pages and serve them here.")
 @_with_folder_options
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
@@ -71,7 +72,6 @@ def serve(board: Path, out: Path, seconds: int, port: int, *, fresh: bool) -> No
 
     A refused entry is left out and named.
 
-    \b
     Example:
       parallelbench leaderboard serve --port 8000
     """

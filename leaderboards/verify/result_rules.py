@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from parallelbench.leaderboards.entry.folder import RESULTS, shown
-from parallelbench.record import Record
+from parallelbench.record import Record, latest_records
 from parallelbench.results.result import summarize
 
 
@@ -43,7 +43,7 @@ def result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
 def _total_seconds(records: Sequence[Record]) -> list[float]:
     """Return the total seconds of the decodes of each result, in the order of the results."""
     totals: dict[tuple[str, str, str], float] = {}
-    for record in {record.key: record for record in records}.values():
+    for record in latest_records(records):
         setting = (record.model, record.task_label, record.decoder_label)
         totals[setting] = totals.get(setting, 0.0) + record.seconds
     return list(totals.values())

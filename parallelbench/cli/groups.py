@@ -1,23 +1,49 @@
-"""Groups of commands that installed packages extend: every verb, import and leaderboard action."""
+"""Groups of commands that installed packages extend, and the form of a verb's help."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar
+from typing import Any, Final
 
 import click
 
+from parallelbench.errors import UnknownNameError
+from parallelbench.registry import unknown
 
-class InstalledCommands(click.Group):
-    """Commands that installed packages declare as entry points, loaded when they are used.
+#: The line that begins the examples of a help text.
+_EXAMPLES: Final = re.compile(r"^(?=Examples?:$)", re.MULTILINE)
 
-    Attributes:
-        entry_point_group: Name of the entry point group that holds them.
-        noun: What one of them is called in an error.
+
+class Verb(click.Command):
+    """A command whose help keeps the lines of its examples.
+
+    The examples are the paragraph of the docstring that begins with ``Example:`` or ``Examples:``.
     """
 
-    entry_point_group: ClassVar[str]
-    noun: ClassVar[str]
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.help = _with_examples(self.help)
+
+
+class PluginGroup(click.Group):
+    """A group of commands that installed packages extend.
+
+    They declare their commands as entry points; a command is loaded when it is used.
+
+    Args:
+        entry_point_group: Name of the entry point group.
+        noun: Word for one of the commands in an error, such as ``verb``.
+    """
+
+    command_class = Verb
+
+    def __init__(self, *arguments: Any, entry_point_group: str, noun: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.entry_point_group = entry_point_group
+        self.noun = noun
+        self.help = _with_examples(self.help)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the group's own and of all installed commands, in order."""
@@ -36,9 +62,6 @@ class InstalledCommands(click.Group):
         if entry is None:
             if ctx.resilient_parsing:
                 return None
-            from parallelbench.errors import UnknownNameError
-            from parallelbench.registry import unknown
-
             raise UnknownNameError(unknown(self.noun, cmd_name, self.list_commands(ctx)))
         command: click.Command = entry.load()
         return command
@@ -56,3 +79,8 @@ class InstalledCommands(click.Group):
 
     def _installed(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=self.entry_point_group)}
+
+
+def _with_examples(text: str | None) -> str | None:
+    # click rewraps a paragraph unless its first line is a backspace.
+    return None if text is None else _EXAMPLES.sub("\b\n", inspect.cleandoc(text))

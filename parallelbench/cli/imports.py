@@ -1,28 +1,24 @@
-"""The verb ``import``: what others have published -> files of ours; wings bring the kinds."""
+"""The verb ``import``: published data and results -> files of this package."""
 
 from __future__ import annotations
 
 import click
 
-from parallelbench.cli.groups import InstalledCommands
-
-
-class _Kinds(InstalledCommands):
-    """Every kind that an installed package can import, loaded when it is used."""
-
-    entry_point_group = "parallelbench.imports"
-    noun = "kind of import"
+from parallelbench.cli.groups import PluginGroup
 
 
 @click.group(
-    name="import", cls=_Kinds, short_help="Import the original benchmark's data or its results."
+    name="import",
+    cls=PluginGroup,
+    entry_point_group="parallelbench.imports",
+    noun="kind of import",
+    short_help="Import the original benchmark's data or its results.",
 )
 def import_() -> None:
-    """Bring in the original benchmark's data, or what is published of it.
+    """Import the original benchmark's data, or published results of it.
 
-    \b
     Examples:
       parallelbench import original CHECKOUT --out original.jsonl
       parallelbench import results results/GSAI-ML__LLaDA-1.5 --out runs/published
       parallelbench import published board --beside runs/mine --out figures
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
+    """

@@ -1,1 +1,1 @@
-"""The one place that prints, and how far long work is."""
+"""Printing, tables and progress."""

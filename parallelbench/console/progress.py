@@ -1,9 +1,8 @@
-"""How far long work is, and when it will be done.
+"""Progress of long work, with an estimate of the time left.
 
-Work that may take more than seconds is given a :class:`Progress`, and says in which stage it is
-and how much of that is done.  Whoever asked for the work decides with :func:`shown` whether
-anybody sees it: on a terminal as a bar that goes at the end, elsewhere as a line every half
-minute, always on stderr.
+Work that may take more than seconds gets a :class:`Progress` and reports its stage and the number
+of finished units.  The caller shows it with :func:`shown`: as a bar on a terminal, elsewhere as a
+line every half minute, always on stderr.
 """
 
 from __future__ import annotations
@@ -14,12 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from parallelbench.console.terminal import new_console, plain
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from parallelbench.console.terminal import plain
 
 T = TypeVar("T")
 
@@ -34,18 +30,17 @@ WINDOW_SECONDS: Final = 60.0
 _MOST_UNITS = 50
 #: Seconds between two points of the past that are kept.
 _POINT_SECONDS = 0.5
-_BAR_WIDTH = 30
 
 
-class _Point(NamedTuple):
-    """How much of a stage was done at a time."""
+class _Reading(NamedTuple):
+    """The number of finished units at a time."""
 
     seconds: float
     done: int
 
 
 class Progress:
-    """How far one piece of work is: a stage after another, each counted where it can be.
+    """The progress of one piece of work: one stage after another, with counts where possible.
 
     Nothing is shown unless :func:`shown` made it.  It may be read while another thread works.
 
@@ -54,9 +49,9 @@ class Progress:
 
     Attributes:
         doing: The stage, as a noun phrase or participle; empty before the first.
-        unit: What is counted.
-        total: How many there are; None if that is unknown.
-        done: How many are done.
+        unit: Plural of the units that are counted.
+        total: Number of units; None if it is unknown.
+        done: Number of finished units.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -67,21 +62,21 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._began = clock()
-        self._points: deque[_Point] = deque([_Point(self._began, 0)])
+        self._points: deque[_Reading] = deque([_Reading(self._began, 0)])
 
     def begin(self, doing: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
         """Begin a stage.
 
         Args:
-            doing: What is done in it, such as ``verifying mini``.
-            total: How many units it has, with those that were done before; None if unknown.
-            unit: What is counted, such as ``records``.
-            done: How many were done before: they say nothing of the speed.
+            doing: Name of the stage, such as ``verifying mini``.
+            total: Number of units, including those finished before; None if unknown.
+            unit: Plural of the units, such as ``records``.
+            done: Number of units finished before, which do not count for the speed.
         """
         with self._lock:
             self.doing, self.total, self.unit, self.done = doing, total, unit, done
             self._began = self._clock()
-            self._points = deque([_Point(self._began, done)])
+            self._points = deque([_Reading(self._began, done)])
 
     def reach(self, done: int) -> None:
         """Note that ``done`` units of the stage are done by now."""
@@ -92,7 +87,7 @@ class Progress:
             now = self._clock()
             if len(self._points) > 1 and now - self._points[-2].seconds < _POINT_SECONDS:
                 self._points.pop()
-            self._points.append(_Point(now, done))
+            self._points.append(_Reading(now, done))
             self._forget()
 
     def advance(self, count: int = 1) -> None:
@@ -106,11 +101,11 @@ class Progress:
             self.advance()
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest of the stage takes at the speed of the last minute.
+        """Return the time left in the stage, at the speed of the last minute, in seconds.
 
-        It ends with what was finished last, and the time since then counts too.  Where it holds
-        next to nothing, as behind a long step, more of the past counts.  None if nothing was
-        finished yet, or the number of units is unknown.
+        The minute ends with the latest finished unit, and the time since then counts too.  If few
+        units were finished in it, as after a long step, more of the past counts.  None if nothing
+        is finished yet, or the number of units is unknown.
         """
         with self._lock:
             seconds, done = self._points[0]
@@ -120,7 +115,7 @@ class Progress:
             return max(0, self.total - self.done) * passed / (self.done - done)
 
     def sentence(self) -> str:
-        """Return in words how far the stage is, such as ``decoding: 3 of 9 decodes, 5 s left``."""
+        """Return the progress in words, such as ``decoding: 3 of 9 decodes, 5 s left``."""
         left = self.seconds_left()
         time_told = (
             f"{duration(self._clock() - self._began)} so far"
@@ -144,7 +139,7 @@ class Progress:
             self._points.popleft()
 
 
-#: For work that nobody follows.
+#: Progress that is not shown.
 SILENT: Final = Progress()
 
 
@@ -164,45 +159,22 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def shown(doing: str) -> Iterator[Progress]:
-    """Show on stderr how far the work inside is, until it ends.
+    """Show the progress of the work inside on stderr until it ends.
 
     Args:
-        doing: Its first stage.
+        doing: Name of its first stage.
     """
     progress = Progress()
     progress.begin(doing)
-    with _bar(progress) if sys.stderr.isatty() else _lines(progress):
+    if sys.stderr.isatty():
+        # Rich takes as long to load as everything else that help needs.
+        from parallelbench.console.bar import bar
+
+        display = bar(progress)
+    else:
+        display = _lines(progress)
+    with display:
         yield progress
-
-
-@contextmanager
-def _bar(progress: Progress) -> Iterator[None]:
-    from rich.live import Live
-
-    with Live(
-        get_renderable=lambda: _drawn(progress),
-        console=new_console(stderr=True),
-        transient=True,
-        # What is printed for another program must not go where the bar is.
-        redirect_stdout=False,
-    ):
-        yield
-
-
-def _drawn(progress: Progress) -> Table:
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    row = Table.grid(padding=(0, 1))
-    bar = ProgressBar(
-        total=progress.total,
-        completed=progress.done,
-        width=_BAR_WIDTH,
-        pulse=progress.total is None,
-    )
-    row.add_row(bar, Text(progress.sentence(), overflow="ellipsis", no_wrap=True))
-    return row
 
 
 @contextmanager

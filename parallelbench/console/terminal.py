@@ -1,47 +1,27 @@
-"""The one place that prints: nothing that somebody wrote commands or colours a terminal.
+"""Printing: control characters in text never reach the terminal.
 
-Names, replies and settings may come from strangers, and so may be any characters: those that a
-terminal would obey are shown as symbols.
-
-A table that is too wide for the terminal is printed in several blocks.  No column is cut off or
-left out: each block repeats the first column, and has as many of the others as fit beside it.
+Names, replies and settings may come from others and hold any characters; those that a terminal
+would interpret are printed as symbols.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final
 
 import click
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text, TextType
-
-#: Characters that a terminal would obey: controls but tabs and ends of lines, what turns the
-#: direction of text, separators of lines, and halves of pairs.
+#: Characters that a terminal would interpret: controls other than tabs and ends of lines, marks of
+#: direction, line separators and surrogates.
 _OBEYED: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 #: The symbols of the first 32 controls begin there, and that of delete.
 _SYMBOLS, _SYMBOL_OF_DELETE = 0x2400, "\N{SYMBOL FOR DELETE}"
-#: Least width in characters of the first column where a table is divided.
-_LEAST_KEY = 8
-#: More characters than any cell has.
-_ENDLESS = 100_000
-
-
-class _Width(NamedTuple):
-    """Characters that a column needs: so that no word is broken, and so that no line is."""
-
-    least: int
-    most: int
 
 
 def plain(text: str) -> str:
-    r"""Return ``text`` with a symbol for every character that a terminal would obey.
+    r"""Return ``text`` with a symbol for every character that a terminal would interpret.
 
     Ends of lines and tabs stay, and so does its length.
 
@@ -56,10 +36,10 @@ def tell(text: str = "", *, err: bool = False, nl: bool = True, bold: bool = Fal
     """Print ``text`` on stdout, or on stderr.
 
     Args:
-        text: Whatever it holds, the terminal only shows it.
-        err: Whether it goes to stderr.
-        nl: Whether a line ends behind it.
-        bold: Whether it is bold, where the terminal can.
+        text: Text; its control characters are printed as symbols.
+        err: True for stderr.
+        nl: True to end the line.
+        bold: True for bold text, where the terminal supports it.
     """
     shown = plain(text)
     click.echo(click.style(shown, bold=True) if bold else shown, err=err, nl=nl)
@@ -70,102 +50,9 @@ def tell_line(text: str, *, err: bool = False) -> None:
     tell(" ".join(text.split()), err=err)
 
 
-def new_console(**options: Any) -> Console:
-    """Return a console of rich that only shows what it is given, with the ``options`` of rich."""
-    from rich.console import Console
-    from rich.segment import Segment
-
-    class Plain(Console):
-        def render_str(self, text: str, **how: Any) -> Text:
-            # Before its width is measured.
-            return super().render_str(plain(text), **how)
-
-        def render(self, *asked: Any, **how: Any) -> Iterator[Segment]:
-            for segment in super().render(*asked, **how):
-                # What rich itself tells the terminal is no text.
-                yield segment if segment.control else segment._replace(text=plain(segment.text))
-
-    return Plain(**{"markup": False, "emoji": False, **options})
-
-
-def show(table: Table, on: Console | None = None) -> None:
-    """Print ``table``, in blocks if ``on`` (the terminal by default) is too narrow for it."""
-    on = on or new_console()
-    for block in blocks(table, on):
-        on.print(block)
-
-
-def blocks(table: Table, console: Console) -> Iterator[Table]:
-    """Yield ``table`` in blocks that ``console`` shows whole: itself, if it fits.
-
-    Args:
-        table: Its first column says what each row is.
-        console: Where it is to be printed.
-    """
-    key, *others = [_width(column, console) for column in table.columns]
-    if _total(table, [each.most for each in (key, *others)]) <= console.width:
-        yield table
-        return
-    if _total(table, [each.least for each in (key, *others)]) > console.width:
-        key = _Width(min(key.least, max(_LEAST_KEY, console.width // 3)), key.most)
-    title = table.title
-    places: list[int] = []
-    for place, width in enumerate(others):
-        taken = [others[each].least for each in places]
-        if places and _total(table, [key.least, *taken, width.least]) > console.width:
-            yield _block(table, {0: key, **{p + 1: others[p] for p in places}}, console, title)
-            places, title = [], None
-        places.append(place)
-    yield _block(table, {0: key, **{p + 1: others[p] for p in places}}, console, title)
-
-
-def _width(column: Column, console: Console) -> _Width:
-    from rich.measure import Measurement
-
-    options = console.options.update_width(_ENDLESS)
-    cells = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
-    most = max(*(cell.maximum for cell in cells), column.min_width or 1)
-    least = most if column.no_wrap else max(cell.minimum for cell in cells)
-    limit = column.max_width or most
-    return _Width(max(1, min(least, limit)), max(1, min(most, limit)))
-
-
-def _total(table: Table, widths: Sequence[int]) -> int:
-    """Return the width in characters of a table whose columns have ``widths``."""
-    _, right, _, left = table.padding
-    lines = 0 if table.box is None else len(widths) - 1 + 2 * table.show_edge
-    return sum(widths) + len(widths) * (left + right) + lines
-
-
-def _block(
-    table: Table, widths: dict[int, _Width], console: Console, title: TextType | None
-) -> Table:
-    """Return some of the columns of ``table``, by place, as wide as there is room for."""
-    from rich.table import Table
-
-    block = Table(
-        title=title,
-        title_justify=table.title_justify,
-        caption=table.caption if len(table.columns) - 1 in widths else None,
-        box=table.box,
-        padding=table.padding,
-        show_edge=table.show_edge,
-    )
-    room = console.width - _total(table, [width.least for width in widths.values()])
-    for place, width in widths.items():
-        column = table.columns[place]
-        more = max(0, min(room, width.most - width.least))
-        room -= more
-        block.add_column(
-            column.header,
-            justify=column.justify,
-            width=width.least + more,
-            overflow="fold",  # not an ellipsis in the place of the end of a word
-        )
-    kept = [table.columns[place].cells for place in widths]
-    for row, *cells in zip(table.rows, *kept, strict=True):
-        block.add_row(*cells, style=row.style, end_section=row.end_section)
-    return block
+def warn(sentence: str) -> None:
+    """Print ``sentence`` on stderr as a remark of the program."""
+    tell(f"parallelbench: {sentence}", err=True)
 
 
 def _symbol(found: re.Match[str]) -> str:

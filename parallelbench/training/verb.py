@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from parallelbench.cli.asked import SEED
+from parallelbench.cli.groups import Verb
+from parallelbench.cli.options import SEED
 from parallelbench.ranges import MOST_AT_A_TIME
 
 _POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
 _STEPS = click.IntRange(1, 1_000_000_000)
 
 
-@click.command(short_help="Train a masked diffusion model on tasks.")
+@click.command(cls=Verb, short_help="Train a masked diffusion model on tasks.")
 @click.option(
     "--out",
     required=True,
@@ -95,21 +96,20 @@ _STEPS = click.IntRange(1, 1_000_000_000)
     "--save-every", type=_STEPS, default=500, show_default=True, help="Steps between checkpoints."
 )
 def train(**options: Any) -> None:
-    """Train a masked diffusion model on tasks, or continue an interrupted training.
+    r"""Train a masked diffusion model on tasks, or continue an interrupted training.
 
     Every step draws new samples, never with a seed of an evaluation.  Without --from, a small
     network of LLaDA's architecture is trained from scratch.  OUT becomes a checkpoint (with
     --lora an adapter) with a log and a figure of the loss.  Under accelerate launch, several
     devices share each batch.
 
-    \b
     Examples:
       parallelbench train --out checkpoints/mine --tasks 'waiting_line/*,choices/*'
       parallelbench run --model hf:checkpoints/mine --tasks 'waiting_line/*'
-      parallelbench train --out checkpoints/shuffle --from hf:checkpoints/mine --lora 8 \\
+      parallelbench train --out checkpoints/shuffle --from hf:checkpoints/mine --lora 8 \
                           --tasks waiting_line/shuffle --steps 500
       parallelbench run --model hf:checkpoints/mine:peft=checkpoints/shuffle
-      accelerate launch --num_processes 4 -m parallelbench train --out checkpoints/large \\
+      accelerate launch --num_processes 4 -m parallelbench train --out checkpoints/large \
                           --tasks 'waiting_line/*' --hidden 512
     """
     from parallelbench.training.command import carry_out

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parallelbench.analysis.commands import published
+from parallelbench.analysis.commands.actions import published
 from parallelbench.analysis.figures import coverage, landscape, paper, plots
 from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
@@ -31,7 +31,7 @@ def of_speeds():
     reached = SpeedEstimate(4.0, Interval(3.0, 5.0), reached=1.0, samples=9)
     never = SpeedEstimate(None, None, reached=0.0, samples=9)
     standings = [
-        plots.Standing(name, speed, oracle=False)
+        plots.StrategySpeed(name, speed, oracle=False)
         for name, speed in (("fast", reached), ("never", never))
     ]
     points = [
@@ -47,12 +47,12 @@ def of_speeds():
 
 def of_theory():
     judged = [
-        coverage.Simulated(sensitivity, specificity, rate, 0.9, 0.95, rate, rate, 9)
+        coverage.SimulatedJudge(sensitivity, specificity, rate, 0.9, 0.95, rate, rate, 9)
         for sensitivity, specificity, _ in coverage.JUDGES
         for rate in (0.2, 0.8)
     ]
     needed = [
-        landscape.Needed(task, n, kind, float(n), *interval)
+        landscape.StepsNeeded(task, n, kind, float(n), *interval)
         for task in landscape.LIMITED
         for n in (4, 8)
         for kinds, interval in (
@@ -62,8 +62,8 @@ def of_theory():
         for kind in kinds
     ]
     places = [
-        landscape.Place("choices/city", 2.0, 1.0, 2.0, "exact"),
-        landscape.Place("waiting_line/copy", 0.0, 0.0, 1.0, "exact"),
+        landscape.MapPoint("choices/city", 2.0, 1.0, 2.0, "exact"),
+        landscape.MapPoint("waiting_line/copy", 0.0, 0.0, 1.0, "exact"),
     ]
     lines = [
         paper.Line(f"task {number}", n, steps, n / steps, 2.0 / steps)

@@ -12,9 +12,9 @@ from parallelbench.analysis.figures.coverage import (
     JUDGES,
     RATES,
     REPETITIONS,
-    Simulated,
+    SimulatedJudge,
     coverage_figure,
-    simulated,
+    simulate_judges,
 )
 from parallelbench.analysis.judging.judges import (
     Calibration,
@@ -33,7 +33,7 @@ FAIR = Calibration(good_passed=90, good_count=100, bad_failed=80, bad_count=100)
 
 @pytest.fixture(scope="module")
 def rows():
-    return simulated()
+    return simulate_judges()
 
 
 # Coverage
@@ -288,7 +288,7 @@ def test_the_picture_is_made_by_a_command_with_its_data(rows, tmp_path, capsys):
 
 def test_the_picture_has_a_column_for_every_judge_and_the_lines_hold_the_numbers():
     rows = [
-        Simulated(se, sp, rate, 0.5, 0.95, 0.4, rate, 2000)
+        SimulatedJudge(se, sp, rate, 0.5, 0.95, 0.4, rate, 2000)
         for se, sp, _ in JUDGES
         for rate in RATES
     ]

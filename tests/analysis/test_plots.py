@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from parallelbench.analysis.figures.plots import (
     COLUMN,
-    Standing,
+    StrategySpeed,
     average_figure,
     images,
     overlay_figure,
@@ -262,9 +262,9 @@ def test_the_fastest_strategy_stands_on_top_and_one_that_is_not_fast_enough_says
     faster = SpeedEstimate(8.0, None, reached=1.0, samples=9)
     never = SpeedEstimate(None, None, reached=0.0, samples=9)
     standings = [
-        Standing("slow", reached, oracle=False),
-        Standing("never", never, oracle=False),
-        Standing("told", faster, oracle=True),
+        StrategySpeed("slow", reached, oracle=False),
+        StrategySpeed("never", never, oracle=False),
+        StrategySpeed("told", faster, oracle=True),
     ]
     (axes,) = speeds_figure(standings, "speed", "of three").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["never", "slow", "told"]

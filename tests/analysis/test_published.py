@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from parallelbench.analysis.commands.published import (
+from parallelbench.analysis.commands.actions.published import (
     ADAPTIVE,
     FIXED,
     DrawnPoint,

@@ -1,76 +1,12 @@
 """Replays: what each step could not know, and in which step a wrong answer was lost."""
 
-import math
-
-import numpy as np
 import pytest
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import what_was_lost
-from parallelbench.analysis.replay.steps import Left, Replayer, token_text
-from parallelbench.analysis.theory.dependence import Law
+from parallelbench.analysis.replay.steps import Replay, Replayer, Step, token_text
 from parallelbench.errors import RecordsError
-from support.fabricated import END, MASK, traced_record
-
-
-@pytest.fixture(scope="module")
-def city():
-    """Two places: New York is 3 4, Mexico City 5 6; then end-of-text."""
-    law = Law.counted([[3, 4, END], [5, 6, END]])
-    return Left(law, MASK, frozenset({END, 9}), END)
-
-
-def test_dependent_tokens_that_are_written_at_once_cost_a_bit(city):
-    assert city.unknowable([MASK, MASK, MASK], [0, 1]) == pytest.approx(1)
-    assert city.unknowable([MASK, MASK, MASK], [0, 1, 2]) == pytest.approx(1)
-
-
-def test_what_stands_on_the_canvas_is_known(city):
-    assert city.unknowable([3, MASK, MASK], [1, 2]) == 0
-    assert city.unknowable([MASK, MASK, MASK], [1]) == 0
-
-
-def test_a_position_that_is_written_again_does_not_know_what_stood_there(city):
-    assert city.unknowable([3, 6, MASK], [0, 1]) == pytest.approx(1)
-
-
-def test_a_canvas_that_no_answer_fits_has_no_bits(city):
-    assert city.unknowable([3, 6, MASK], [2]) is None
-    assert not city.fits([3, 6, MASK]).any()
-
-
-def test_what_stands_behind_the_end_rules_nothing_out():
-    law = Law.counted([[3, END, END], [5, END, END]])
-    left = Left(law, MASK, frozenset({END, 9}), END)
-    assert left.fits([3, 9, 7]).tolist() == [True, False]
-    assert left.fits([3, 7, END]).tolist() == [False, False]
-
-
-def test_a_token_has_the_probability_that_it_has_among_the_answers_that_fit(city):
-    assert city.probabilities([MASK] * 3, [0, 1, 2], [3, 6, 9]) == (0.5, 0.5, 1)
-    assert city.probabilities([3, MASK, MASK], [1], [4]) == (1,)
-    assert city.probabilities([3, MASK, MASK], [1, 2], [6, MASK]) == (0, None)
-    assert city.probabilities([3, 6, MASK], [2], [END]) == (None,)
-
-
-def test_the_nearest_right_answer_differs_in_the_fewest_tokens():
-    law = Law.counted([[3, 4, END], [5, 6, END], [5, 6, END], [3, 7, 8]])
-    left = Left(law, MASK, frozenset({END, 9}), END)
-    assert left.nearest([3, 8, 9]) == ([3, 4, END], ((1, 4),))
-    # What stands behind the end counts for nothing; of equally near ones the likeliest stands.
-    assert left.nearest([9, 7, 8]) == ([5, 6, END], ((0, 5), (1, 6)))
-    assert left.nearest([3, MASK, 8]) == ([3, 7, 8], ((1, 7),))
-
-
-def test_a_uniform_order_of_names_costs_the_closed_form():
-    import itertools
-
-    for n in (2, 3, 4):
-        law = Law.counted(np.array(list(itertools.permutations(range(3, 3 + n)))))
-        left = Left(law, MASK, frozenset({END}), END)
-        # ParallelBench, equation 4.
-        expected = n * math.log2(n) - math.log2(math.factorial(n))
-        assert left.unknowable([MASK] * n, list(range(n))) == pytest.approx(expected)
+from support.fabricated import traced_record
 
 
 @pytest.fixture(scope="module")
@@ -169,4 +105,23 @@ def test_a_codec_is_had_without_weights(tmp_path):
             shutil.copy(file, tmp_path)
     assert (
         HuggingFace(path=str(tmp_path)).open_codec(fetch=False).digest == Mini().open().codec.digest
+    )
+
+
+def test_the_bits_of_a_decode_are_the_sum_over_its_steps(done):
+    replayer = Replayer(done.runfile)
+    slow = next(r for r in done.records if r.decoder == "one_by_one")
+    assert replayer.replay(slow).total_bits == 0.0
+    assert replayer.replay(slow).bits_sentence == "ignored 0.00 bits in 32 model calls"
+    fast = next(r for r in done.records if r.decoder == "random")
+    assert replayer.replay(fast).bits_sentence == "ignored 1.00 bits in 1 model call"
+
+
+def test_steps_after_the_last_right_answer_have_no_bits(done):
+    step = Step((0,), (3,), 1.0, 0, (0.5,))
+    record = traced_record([[0], [1]])
+    replay = Replay(record, None, (step, step._replace(bits=None)), None, 4, None)
+    assert replay.total_bits is None
+    assert replay.bits_sentence == (
+        "ignored 1.00 bits in 1 of 2 model calls; before the others no right answer was left"
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay import terminal
-from parallelbench.analysis.replay.choice import Wanted, choose
+from parallelbench.analysis.replay.choice import ReplayRequest, choose
 from parallelbench.analysis.replay.gif import letters, to_gif
 from parallelbench.analysis.replay.scene import flowed, readable, scene_of
 from parallelbench.analysis.replay.steps import Replay, Replayer, Step
@@ -42,7 +42,9 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scene(run):
-    return scene_of([Replayer(run.runfile).replay(record) for record in choose(run, Wanted())])
+    return scene_of(
+        [Replayer(run.runfile).replay(record) for record in choose(run, ReplayRequest())]
+    )
 
 
 def made_up(steps, words, bits=None, **changes):
@@ -67,7 +69,7 @@ def printed(draw, **looks):
 
 
 def test_unasked_the_clearest_failure_is_shown_beside_a_setting_that_got_it_right(run):
-    right, wrong = choose(run, Wanted())
+    right, wrong = choose(run, ReplayRequest())
     assert wrong.marks.lenient == 0
     assert right.marks.lenient == 1
     # Of the same strategy, though another stands before it in the run file.
@@ -76,7 +78,7 @@ def test_unasked_the_clearest_failure_is_shown_beside_a_setting_that_got_it_righ
 
 
 def test_what_is_named_is_shown_in_that_order(run):
-    wanted = Wanted("choices/city/4", ("random:k=32", "one_by_one"), "ideal")
+    wanted = ReplayRequest("choices/city/4", ("random:k=32", "one_by_one"), "ideal")
     found = choose(run, wanted)
     assert [r.decoder_label for r in found] == ["random:k=32", "one_by_one"]
     assert {(r.task_label, r.index) for r in found} == {("choices/city", 4)}
@@ -85,12 +87,12 @@ def test_what_is_named_is_shown_in_that_order(run):
 def test_a_sample_that_nobody_failed_is_shown_alone(tmp_path):
     decoders = "one_by_one,random:k=1"
     evaluate(tasks="choices/dice", decoders=decoders, samples=1, out=tmp_path / "run")
-    (record,) = choose(RunDirectory.open(tmp_path / "run"), Wanted())
+    (record,) = choose(RunDirectory.open(tmp_path / "run"), ReplayRequest())
     assert record.marks.lenient == 1
 
 
 def test_a_task_may_be_named_without_its_fields_as_in_the_name_of_a_sample(run):
-    (record, *_) = choose(run, Wanted("waiting_line/shuffle/00002"))
+    (record, *_) = choose(run, ReplayRequest("waiting_line/shuffle/00002"))
     assert (record.task_label, record.index) == ("waiting_line/shuffle:length=3", 2)
     assert record.sample == "waiting_line/shuffle/00002"
 
@@ -99,22 +101,30 @@ def test_a_decoder_may_be_named_without_its_fields_where_it_has_one_setting(tmp_
     decoders = "random:k=1|2,confidence:k=4"
     evaluate(tasks="choices/city", decoders=decoders, samples=1, out=tmp_path / "run")
     run = RunDirectory.open(tmp_path / "run")
-    (record,) = choose(run, Wanted(decoders=("confidence",)))
+    (record,) = choose(run, ReplayRequest(decoders=("confidence",)))
     assert record.decoder_label == "confidence:k=4"
     with pytest.raises(UnknownNameError, match="did you mean 'random:k="):
-        choose(run, Wanted(decoders=("random",)))
+        choose(run, ReplayRequest(decoders=("random",)))
 
 
 @pytest.mark.parametrize(
     ("wanted", "error", "told"),
     [
-        (Wanted("choices/cty/1"), UnknownNameError, "did you mean 'choices/city'"),
-        (Wanted("choices/city/6"), RequestError, "the samples here are 0 to 5"),
-        (Wanted("3"), RequestError, r"2 tasks, so say which, such as --sample choices/city/3"),
-        (Wanted("choices/city"), RequestError, "does not end in a number; .* choices/city/0"),
-        (Wanted(decoders=("random:k=3",)), UnknownNameError, "did you mean 'random:k="),
-        (Wanted(decoders=("one_by_one",) * 2), RequestError, "two different ones"),
-        (Wanted(model="idea"), UnknownNameError, "did you mean 'ideal'"),
+        (ReplayRequest("choices/cty/1"), UnknownNameError, "did you mean 'choices/city'"),
+        (ReplayRequest("choices/city/6"), RequestError, "the samples here are 0 to 5"),
+        (
+            ReplayRequest("3"),
+            RequestError,
+            r"2 tasks, so say which, such as --sample choices/city/3",
+        ),
+        (
+            ReplayRequest("choices/city"),
+            RequestError,
+            "does not end in a number; .* choices/city/0",
+        ),
+        (ReplayRequest(decoders=("random:k=3",)), UnknownNameError, "did you mean 'random:k="),
+        (ReplayRequest(decoders=("one_by_one",) * 2), RequestError, "two different ones"),
+        (ReplayRequest(model="idea"), UnknownNameError, "did you mean 'ideal'"),
     ],
 )
 def test_what_the_run_has_not_is_refused_with_the_nearest(run, wanted, error, told):
@@ -126,16 +136,16 @@ def test_a_server_shows_no_steps_and_the_refusal_says_so(run, monkeypatch):
     served = [r.model_copy(update={"trace": None}) for r in run.records()]
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter(served))
     with pytest.raises(RecordsError, match=r"no steps of ideal: a server decoded by itself"):
-        choose(run, Wanted())
+        choose(run, ReplayRequest())
 
 
 def test_what_is_not_recorded_yet_is_refused_with_the_way_on(run, monkeypatch):
     one = [r for r in run.records() if r.index == 0 and r.decoder_label == "random:k=32"]
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter(one))
     with pytest.raises(RecordsError, match=r"no decode of sample choices/city/1 yet; parallelbenc"):
-        choose(run, Wanted("choices/city/1"))
+        choose(run, ReplayRequest("choices/city/1"))
     with pytest.raises(RecordsError, match="by one_by_one with ideal is not recorded"):
-        choose(run, Wanted("choices/city/0", ("one_by_one", "random:k=32")))
+        choose(run, ReplayRequest("choices/city/0", ("one_by_one", "random:k=32")))
 
 
 def test_a_decode_that_ended_in_an_error_is_shown_and_not_called_wrong(run, monkeypatch):
@@ -143,7 +153,7 @@ def test_a_decode_that_ended_in_an_error_is_shown_and_not_called_wrong(run, monk
         update={"status": "error", "error": "it broke", "marks": None}
     )
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter([broken]))
-    (record,) = choose(run, Wanted())
+    (record,) = choose(run, ReplayRequest())
     (panel,) = scene_of([Replayer(run.runfile).replay(record)]).panels
     assert panel.verdict == "ended in an error, and is not counted"
 
@@ -159,7 +169,7 @@ def test_the_last_moment_is_the_reply(scene):
 
 
 def test_a_moment_marks_what_its_steps_wrote_and_adds_up_their_bits(scene, run):
-    right, wrong = (Replayer(run.runfile).replay(r) for r in choose(run, Wanted()))
+    right, wrong = (Replayer(run.runfile).replay(r) for r in choose(run, ReplayRequest()))
     fast = scene.panels[1]
     assert fast.moments[1].lost
     assert fast.moments[1].bits == pytest.approx(wrong.steps[0].bits)

@@ -19,7 +19,7 @@ from parallelbench.analysis.measures.oracle_efficiency import DEFINITION
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.analysis.replay.gallery import Gallery
 from parallelbench.analysis.report import page as report
-from parallelbench.analysis.report.page import write_report
+from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
 from parallelbench.record import from_line, to_line
@@ -54,7 +54,8 @@ class Page(HTMLParser):
 
 def written(folder, results, facts=None, aside=None):
     folder.mkdir(exist_ok=True)
-    return write_report(folder, results, facts or {}, aside or DerivedFigures())
+    derived = aside or DerivedFigures()
+    return write_report(folder, PageContent(results=results, facts=facts or {}, derived=derived))
 
 
 def test_every_task_has_a_heading_an_anchor_a_figure_and_a_table(tmp_path, sweep):
@@ -83,7 +84,7 @@ def test_replays_fill_what_figures_leave_of_ten_megabytes(tmp_path, sweep, monke
     for name, limit in [("few", report._FIGURES_AND_REPLAYS), ("many", 1_000_000), ("all", 1)]:
         monkeypatch.setattr(report, "_FIGURES_AND_REPLAYS", limit)
         (tmp_path / name).mkdir()
-        page = write_report(tmp_path / name, sweep, {}, DerivedFigures(), watched)
+        page = write_report(tmp_path / name, PageContent(results=sweep, replays=watched))
     drawn = sum(map(len, Page(page.read_text(encoding="utf-8")).sources))
     assert asked == [4_000_000, 1_000_000 - drawn, 0]
 

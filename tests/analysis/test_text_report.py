@@ -16,7 +16,6 @@ from parallelbench.analysis.judging.engine_calibration import (
 )
 from parallelbench.analysis.judging.judges import Calibration, JudgeError, corrected_rate
 from parallelbench.analysis.judging.verdicts import read_items
-from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.measures.text_dependence import (
     KINDS,
     Effort,
@@ -26,7 +25,7 @@ from parallelbench.analysis.measures.text_dependence import (
     read_estimates,
     write_estimates,
 )
-from parallelbench.analysis.report.page import write_report
+from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, score_tables
 from parallelbench.analysis.theory.estimate import ORDERS
 from parallelbench.cli.program import main
@@ -134,7 +133,7 @@ def test_names_of_scores_and_engines_and_reasons_are_never_markup(tmp_path, make
     place = (result.model, result.task_label)
     found = TaskDependence(result.model, evil, result.task_label, "model", "random", missing=evil)
     texts = TextReport(score_tables([result], {}), {place: [found]})
-    page = write_report(tmp_path, [result], {}, DerivedFigures(), texts=texts).read_text(
+    page = write_report(tmp_path, PageContent(results=[result], texts=texts)).read_text(
         encoding="utf-8"
     )
     assert page.count("<script") == 2  # the page's own, and the values of its marks
@@ -146,7 +145,7 @@ def test_what_was_not_corrected_has_no_column_of_zeros(tmp_path, make_text):
     for known in ({}, {ENGINE: FAIR}):
         result = make_text(70)
         texts = TextReport(score_tables([result], known))
-        page = write_report(tmp_path, [result], {}, DerivedFigures(), texts=texts)
+        page = write_report(tmp_path, PageContent(results=[result], texts=texts))
         pages.append(page.read_text(encoding="utf-8").partition("Score by score")[2])
     without, corrected = pages
     assert "grammar<br>corrected %" not in without

@@ -15,11 +15,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from parallelbench.cli import listing
-from parallelbench.cli.groups import InstalledCommands
+from parallelbench.cli.actions import listing
+from parallelbench.cli.actions.runs import summary_of
+from parallelbench.cli.groups import PluginGroup
 from parallelbench.cli.program import cli
-from parallelbench.cli.runs import summary_of
-from parallelbench.console import terminal
+from parallelbench.console import tables
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError
 from parallelbench.model import MODELS
@@ -196,7 +196,7 @@ def test_a_template_without_a_model_is_refused(refused, tmp_path):
 @pytest.fixture
 def unreported(monkeypatch):
     """Runs without the report at their end, which takes seconds."""
-    monkeypatch.setattr("parallelbench.cli.program._report", lambda *_, **__: None)
+    monkeypatch.setattr("parallelbench.cli.actions.run.report_run", lambda *_, **__: None)
 
 
 def test_a_named_run_grows_by_what_is_asked_for(call, refused, unreported, tmp_path):
@@ -307,12 +307,13 @@ def test_the_help_of_a_group_cuts_no_sentence(call, monkeypatch, group, width):
 
 
 def test_a_sentence_of_another_package_is_wrapped_and_not_cut():
-    class Empty(InstalledCommands):
-        entry_point_group = "parallelbench.nothing"
-        noun = "verb"
-
     sentence = f"Say {'a great many words, ' * 12}and stop."
-    group = Empty("group", commands=[click.Command("long", help=sentence)])
+    group = PluginGroup(
+        "group",
+        commands=[click.Command("long", help=sentence)],
+        entry_point_group="parallelbench.nothing",
+        noun="verb",
+    )
     shown = group.get_help(click.Context(group, terminal_width=80))
     assert sentence in " ".join(shown.split())
 
@@ -322,7 +323,7 @@ def test_a_sentence_of_another_package_is_wrapped_and_not_cut():
 
 def printed(table, width):
     stream = io.StringIO()
-    terminal.show(table, Console(file=stream, width=width))
+    tables.show(table, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -353,9 +354,9 @@ def test_a_table_is_whole_in_a_terminal_of_any_width(width):
 
 def test_a_table_that_fits_is_printed_as_it_is():
     table = sample_table()
-    assert list(terminal.blocks(table, Console(width=200))) == [table]
-    assert len(list(terminal.blocks(table, Console(width=120)))) == 1
-    assert len(list(terminal.blocks(table, Console(width=60)))) > 1
+    assert list(tables.blocks(table, Console(width=200))) == [table]
+    assert len(list(tables.blocks(table, Console(width=120)))) == 1
+    assert len(list(tables.blocks(table, Console(width=60)))) > 1
 
 
 def test_every_table_is_printed_by_what_divides_it():
@@ -363,7 +364,7 @@ def test_every_table_is_printed_by_what_divides_it():
     for folder in ("parallelbench", "analysis", "leaderboards", "decoders", "tasks"):
         for path in (root / folder).rglob("*.py"):
             # A replay's panels wrap by themselves.
-            if path.name != "terminal.py" and "rich.table" in path.read_text():
+            if path.name not in ("tables.py", "terminal.py") and "rich.table" in path.read_text():
                 assert ".print(" not in path.read_text(), f"{path} prints a table by itself"
 
 

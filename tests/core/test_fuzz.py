@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from parallelbench.analysis.commands.published import read_published
+from parallelbench.analysis.commands.actions.published import read_published
 from parallelbench.analysis.judging.verdicts import calibration_of, read_items
 from parallelbench.decoder import DECODERS
 from parallelbench.evaluation import load_run

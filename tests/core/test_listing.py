@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from parallelbench.cli.listing import decoder_entries
+from parallelbench.cli.actions.listing import decoder_entries
 from parallelbench.decoder import DECODERS, STATISTICS
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.models.families import FAMILIES

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from parallelbench.analysis.measures.derived_figures import DerivedFigures
 from parallelbench.analysis.replay.gallery import gallery_of
-from parallelbench.analysis.report.page import write_report
+from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.evaluation import evaluate
 from support import browser as chromium
 from support.browser import EVIL
@@ -36,7 +35,10 @@ def gallery(done):
 @pytest.fixture(scope="module")
 def report(done, gallery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    return write_report(folder, done.results, {"seed": 0}, DerivedFigures(), lambda _: gallery)
+    return write_report(
+        folder,
+        PageContent(results=done.results, facts={"seed": 0}, replays=lambda _: gallery),
+    )
 
 
 @pytest.fixture
@@ -373,7 +375,8 @@ def test_what_a_model_writes_is_shown_and_never_obeyed(browser, done, tmp_path):
     ]
     gallery = gallery_of(done.runfile, evil)
     path = write_report(
-        tmp_path, done.results, {"state": EVIL}, DerivedFigures(), lambda _: gallery
+        tmp_path,
+        PageContent(results=done.results, facts={"state": EVIL}, replays=lambda _: gallery),
     )
     with chromium.opened(browser, path, "#replay/0/0") as shown:
         assert shown.locator(".side .reply").first.inner_text().strip() == EVIL.strip()
@@ -390,7 +393,7 @@ def test_an_address_that_leads_nowhere_opens_another_decode(browser, report):
 def test_a_page_without_replays_says_why(browser, done, tmp_path):
     served = [record.model_copy(update={"trace": None, "counts": None}) for record in done.records]
     gallery = gallery_of(done.runfile, served)
-    path = write_report(tmp_path, done.results, {}, DerivedFigures(), lambda _: gallery)
+    path = write_report(tmp_path, PageContent(results=done.results, replays=lambda _: gallery))
     with chromium.opened(browser, path) as shown:
         assert "a server decoded them" in shown.locator("#-replay").inner_text()
         assert shown.locator("[name=play]").count() == 0

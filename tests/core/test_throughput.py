@@ -218,7 +218,7 @@ def test_every_form_of_results_shows_it_once_and_ranks_nothing(tmp_path, capsys)
     assert "seconds" not in result
     assert "decodes_per_second" in (tmp_path / "run" / "results.csv").read_text()
     page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count("Measured speed, which ranks nothing.") == 1
+    assert page.count("Measured speed, which is never ranked.") == 1
     # A run of an earlier release was not measured: that is absent, not zero.
     directory = RunDirectory.open(tmp_path / "run")
     starts = directory.environments()

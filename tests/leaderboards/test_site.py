@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import parallelbench.leaderboards
-from parallelbench.console.terminal import new_console
+from parallelbench.console.tables import new_console
 from parallelbench.errors import StorageError
 from parallelbench.leaderboards.board import standings as of_standings
 from parallelbench.leaderboards.board.pages import LEVELS, build_site, season_data

@@ -1,4 +1,4 @@
-"""The verb ``runs``: the run directories below a folder, each with what is done of it."""
+"""The work of the verb ``runs``: the run directories below a folder with their states."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-from parallelbench.console.terminal import show, tell
+from parallelbench.console.tables import show
+from parallelbench.console.terminal import tell
+from parallelbench.errors import RequestError
+from parallelbench.run.rundir import RunDirectory
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-#: Where runs go that are not told another folder.
-FOLDER = Path("runs")
+#: Folder of the runs whose directory the user did not name.
+RUNS = Path("runs")
 #: Names that a cell of the table shows.
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list of runs says of one.
+    """One line of a list of runs.
 
     Attributes:
         folder: The run directory.
@@ -38,9 +40,9 @@ class RunSummary:
         decodes: Number of decodes that it asks for.
         done: Number of decodes that are recorded without an error.
         errors: Number of decodes that ended in an error.
-        shard: Which part of a run it is, such as ``2/4``; None for the whole.
-        extended: How often the run was extended.
-        problem: Why it cannot be read; None if it can.
+        shard: Shard of a run, such as ``2/4``; None for the whole.
+        extended: Number of times the run was extended.
+        problem: Reason why it cannot be read; None if it can.
     """
 
     folder: str
@@ -68,12 +70,9 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def summary_of(folder: Path) -> RunSummary:
-    """Return what there is to say of the run in ``folder``, also if it cannot be read."""
-    from parallelbench.errors import RequestError
-    from parallelbench.run.rundir import RunDirectory
-
+    """Return the summary of the run in ``folder``, also if it cannot be read."""
     try:
-        # Tasks may have changed since: the list is of what was run.
+        # Tasks may have changed since.
         directory = RunDirectory.open(folder, any_version=True)
         done, errors = directory.count()
         starts = directory.environments()
@@ -81,7 +80,7 @@ def summary_of(folder: Path) -> RunSummary:
         going_on = directory.is_going_on()
     except RequestError as error:
         return RunSummary(str(folder), "unreadable", problem=str(error))
-    # Imported replies were asked for by nobody here.
+    # Imported replies are in no run file.
     decodes = max(directory.decodes, done)
     missing = decodes - done
     ended: Literal["errors", "interrupted"] = "errors" if errors == missing else "interrupted"
@@ -101,27 +100,9 @@ def summary_of(folder: Path) -> RunSummary:
     )
 
 
-@click.command(short_help="List the runs below a folder with their states.")
-@click.argument(
-    "folders",
-    nargs=-1,
-    metavar="[FOLDER]...",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def runs(folders: Sequence[Path], *, as_json: bool) -> None:
-    """List the runs in FOLDER or below it (default: runs), the oldest first.
-
-    Each with its name, when it was started, its state, how many of its decodes are done, its
-    models and its tasks.  The state is complete, running, interrupted, errors (the same command
-    tries those decodes again) or unreadable.
-
-    \b
-    Examples:
-      parallelbench runs
-      parallelbench runs runs/old experiments --json
-    """  # noqa: D301  click's \\b keeps the lines of an example apart
-    found = {path.resolve(): path for folder in folders or (FOLDER,) for path in find_runs(folder)}
+def list_runs(folders: Sequence[Path], *, as_json: bool) -> None:
+    """Print the runs in ``folders`` or below them, the oldest first."""
+    found = {path.resolve(): path for folder in folders or (RUNS,) for path in find_runs(folder)}
     summaries = sorted(
         (summary_of(path) for path in found.values()),
         key=lambda each: (each.started or "", each.folder),
@@ -130,7 +111,7 @@ def runs(folders: Sequence[Path], *, as_json: bool) -> None:
         tell(json.dumps([asdict(each) for each in summaries], indent=1))
         return
     if not summaries:
-        where = ", ".join(str(folder) for folder in folders or (FOLDER,))
+        where = ", ".join(str(folder) for folder in folders or (RUNS,))
         tell(f"no run in {where}; parallelbench run makes one, --name NAME in runs/NAME")
         return
 
@@ -141,10 +122,6 @@ def runs(folders: Sequence[Path], *, as_json: bool) -> None:
 
 
 def _table(summaries: Iterable[RunSummary]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     drawn = Table(box=box.SIMPLE, padding=0)
     drawn.add_column("run", overflow="fold")
     for heading in ("started", "state", "done"):

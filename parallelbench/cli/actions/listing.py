@@ -1,29 +1,70 @@
-"""What there is to say of every task and strategy: ``parallelbench list``.
+"""The work of the verb ``list``: tasks, decoders and models with their facts.
 
-Nothing in it is written by hand: a strategy declares what it needs, a family of models what it
-gives, and who can serve whom follows.
+Everything is derived: decoders declare what they need, families of models what they provide.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from parallelbench.console.tables import new_console
+from parallelbench.console.tables import show as show_table
+from parallelbench.console.terminal import tell
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.model import MODELS
 from parallelbench.ranges import ranges_of
+from parallelbench.registry import load_plugins
 from parallelbench.task import TASKS, Task
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 #: What is computed at every position for nearly every strategy, and too small to mention.
 _PLAIN = frozenset({"token", "confidence", "margin", "logit_margin", "entropy", "uniform"})
 #: Below this width, in characters, presets stand under the name of their strategy.
 _WIDE = 110
+#: Wide enough for any table, in characters, where there is no terminal that would cut it off.
+_PIPED = 500
+
+
+def list_registered(what: str | None, *, as_json: bool) -> None:
+    """Print the tasks, decoders and models, or only those that ``what`` names."""
+    load_plugins()
+    makers = {"tasks": task_entries, "decoders": decoder_entries, "models": model_entries}
+    entries = {kind: make() for kind, make in makers.items() if what in (None, kind)}
+    if as_json:
+        tell(json.dumps(entries[what] if what else entries, indent=1))
+    elif what == "decoders":
+        _show_decoders(entries[what])
+    else:
+        for kind, listed in entries.items():
+            tell(f"{kind}:")
+            for each in listed:
+                _tell_entry(kind, each)
+
+
+def _tell_entry(kind: str, each: Mapping[str, Any]) -> None:
+    fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
+    tell(f"  {each['name']}\n      {each['summary']}\n      {fields}")
+    if kind == "tasks":
+        tell(f"      {task_sentence(each)}")
+
+
+def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
+    # What is piped goes to another program, which wants a decoder on a line.
+    console = new_console(width=None if sys.stdout.isatty() else _PIPED)
+    if console.width < _PIPED:
+        show_table(decoder_sentences(entries), console)
+    show_table(decoder_table(entries, console.width, sentences=console.width >= _PIPED), console)
+    for sentence in below_table(entries):
+        tell(sentence)
 
 
 def entry(name: str, kind: type[Any]) -> dict[str, Any]:
@@ -47,12 +88,17 @@ def fields_with_ranges(facts: Mapping[str, Any], *, without: AbstractSet[str] = 
 
 
 def task_entries() -> list[dict[str, Any]]:
-    """Return what there is to say of every task at its defaults, as JSON values."""
+    """Return the facts about every task at its defaults, as JSON values."""
     return [{**entry(name, kind), **_facts_of(kind)} for name, kind in TASKS.items()]
 
 
-def told_of_task(facts: Mapping[str, Any]) -> str:
-    """Return one of :func:`task_entries` in a line, but for its name and fields."""
+def model_entries() -> list[dict[str, Any]]:
+    """Return the name, summary and fields of every model, as JSON values."""
+    return [entry(name, kind) for name, kind in MODELS.items()]
+
+
+def task_sentence(facts: Mapping[str, Any]) -> str:
+    """Return the facts of one of :func:`task_entries` in a line, without its name and fields."""
     samples = "any number of" if facts["samples"] is None else facts["samples"]
     law = "known" if facts["law_known"] else "not known"
     return (
@@ -62,17 +108,13 @@ def told_of_task(facts: Mapping[str, Any]) -> str:
 
 
 def decoder_entries() -> list[dict[str, Any]]:
-    """Return all there is to say of every strategy at its defaults, as JSON values."""
+    """Return the facts about every decoder at its defaults, as JSON values."""
     families = _families()
     return [_decoder_entry(name, kind, families) for name, kind in DECODERS.items()]
 
 
 def decoder_sentences(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of what each strategy does, in a sentence."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     drawn.add_column("strategy", no_wrap=True)
     drawn.add_column("what it does", overflow="fold")
@@ -87,14 +129,10 @@ def decoder_table(
     """Return ``entries`` as a table.
 
     Args:
-        entries: As :func:`decoder_entries` makes them.
-        width: Of the terminal, in characters.
-        sentences: Whether the last column says what each strategy does.
+        entries: Entries of :func:`decoder_entries`.
+        width: Width of the terminal, in characters.
+        sentences: True for a last column with what each decoder does.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     wide = width >= _WIDE
     names = [
         each["name"] if wide else "\n  ".join((each["name"], *each["presets"])) for each in entries
@@ -110,7 +148,7 @@ def decoder_table(
     if sentences:
         drawn.add_column("what it does", overflow="fold")
     for name, each in zip(names, entries, strict=True):
-        flags = [_yes(each[fact]) for fact in ("adaptive", "remasks", "deterministic")]
+        flags = ["yes" if each[fact] else "no" for fact in ("adaptive", "remasks", "deterministic")]
         needs = ", ".join(need for need in each["needs"] if need not in _PLAIN)
         served = f"{len(each['families'])}/{len(each['families']) + len(each['not_served_by'])}"
         cells = [name, *flags, each["calls"], each["rows"], needs, served]
@@ -182,7 +220,7 @@ def _decoder_entry(
 
 
 def _families() -> dict[str, frozenset[str]]:
-    """Return what every family of models provides, by its name."""
+    """Return the capabilities of every family of models, by its name."""
     return {
         family: given for source in MODELS.values() for family, given in source.families().items()
     }

@@ -1,0 +1,1 @@
+"""The work of the core's verbs, a module each, imported when the verb runs."""
