@@ -21,7 +21,6 @@ and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5af
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -44,9 +43,8 @@ class ASS(BatchDecoder):
         ValueError: ``floor`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("floor",)
+    needs = frozenset({"token", "confidence"})
+    labelled = ("floor",)
 
     floor: float = fraction(0.01)
 

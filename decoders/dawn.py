@@ -36,9 +36,9 @@ for the constants of Dream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +48,6 @@ from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, Vi
 from parallelbench.decoders.memory import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    computed,
     given,
     independent,
     top,
@@ -73,15 +72,15 @@ class Dawn(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention_last_four"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "induce", "low", "edge", "sink")
-    hints: ClassVar[Mapping[str, str]] = {"attention_last_four": ATTENTION_HINT}
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "attention_last_four"})
+    adaptive = True
+    labelled = ("threshold", "induce", "low", "edge", "sink")
+    hints = {"attention_last_four": ATTENTION_HINT}
+    presets = {
         "dawn-llada": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
         "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.8,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
+    grid = "threshold=0.6|0.7|0.8|0.9"
 
     block_length: int | None = 32
     threshold: float = probability(0.9)
@@ -96,7 +95,7 @@ class Dawn(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the three sets, or the surest position."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         edges = self._edges(given(batch.statistics, "attention_last_four", square=True))
         is_written = canvases(batch) != batch.views[0].mask_id
         anchors = is_written & (confidence >= self.threshold)

@@ -37,9 +37,8 @@ the sampler of its code, block after block as in the code of Kang et al., "Paral
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -54,7 +53,7 @@ from parallelbench.decoders.schedule import (
     published_counts,
     published_shares,
 )
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import choice, nonnegative, whole
 
 Algorithm = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
@@ -78,15 +77,14 @@ class Dream(BatchDecoder):
         ValueError: A field is not one of these.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("algorithm", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("algorithm", "steps")
+    presets = {
         "dream-origin": "algorithm=origin,eps=0.001,alg_temp=0",
         "dream-maskgit-plus": "algorithm=maskgit_plus,eps=0.001,alg_temp=0",
         "dream-topk-margin": "algorithm=topk_margin,eps=0.001,alg_temp=0",
         "dream-entropy": "algorithm=entropy,eps=0.001,alg_temp=0",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     algorithm: Algorithm = choice("origin", "maskgit_plus", "topk_margin", "entropy")
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -120,7 +118,7 @@ class Dream(BatchDecoder):
     def _drawn(self, batch: StepBatch, step: Tensor) -> Bool[Tensor, "samples length"]:
         shares = published_shares if self.schedule == "published" else exact_shares
         share = shares(self.steps, self.eps, batch.open.device)[step]
-        return computed(batch.statistics.uniform) < share[:, None]
+        return batch.statistics.uniform < share[:, None]
 
     def _best(self, batch: StepBatch, step: Tensor) -> Bool[Tensor, "samples length"]:
         counts = published_counts if self.schedule == "published" else exact_counts
@@ -130,13 +128,13 @@ class Dream(BatchDecoder):
 
     def _score(self, said: Statistics) -> Float[Tensor, "samples length"]:
         score = {
-            "maskgit_plus": lambda: computed(said.confidence),
-            "topk_margin": lambda: computed(said.margin),
-            "entropy": lambda: -computed(said.entropy),
+            "maskgit_plus": lambda: said.confidence,
+            "topk_margin": lambda: said.margin,
+            "entropy": lambda: -said.entropy,
         }[self.algorithm]()
         if self.alg_temp == 0:
             return score
-        return perturbed(score.double() / self.alg_temp, computed(said.uniform))
+        return perturbed(score.double() / self.alg_temp, said.uniform)
 
 
 def perturbed(

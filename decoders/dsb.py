@@ -16,16 +16,14 @@ Source: "DSB: Dynamic Sliding Block Scheduling for Diffusion LLMs" (2026, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, Step, StepBatch, Updates
 from parallelbench.decoders.inner import Inner, read_inner
 from parallelbench.decoders.memory import bounds
 from parallelbench.ranges import whole
@@ -47,12 +45,12 @@ class DSB(BatchDecoder):
         ValueError: ``strategy`` is no chooser, or a length is out of range.
     """
 
-    labelled: ClassVar[tuple[str, ...]] = ("strategy", "length", "longest")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("strategy", "length", "longest")
+    presets = {
         "dsb-const": "length=32,longest=32",
         "dsb-greedy": "length=32,longest=none",
     }
-    grid: ClassVar[str] = "strategy=" + "|".join(
+    grid = "strategy=" + "|".join(
         f"confidence_threshold(threshold={threshold})"
         for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     )
@@ -87,7 +85,7 @@ class DSB(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what the strategy inside chooses of each sample's window."""
         eligible = batch.open & self._window(batch)
-        chosen = self._inner.chooser.choose(batch.statistics, eligible, batch.progress)
+        chosen = self._inner.chooser.choose(Step(batch.statistics, eligible, batch.progress))
         return Updates(write=chosen, tokens=batch.statistics.token)
 
     def _window(self, batch: StepBatch) -> Bool[Tensor, "samples length"]:

@@ -28,7 +28,6 @@ github.com/omerlux/DUS, commit abd7723, read 2026-11-30.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -36,7 +35,6 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
 from parallelbench.decoders.memory import bounds, first_open
-from parallelbench.decoders.selection import computed
 from parallelbench.ranges import fraction, whole
 
 
@@ -54,9 +52,9 @@ class DUS(BatchDecoder):
         ValueError: ``base`` or ``skip_below`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    labelled: ClassVar[tuple[str, ...]] = ("base",)
-    grid: ClassVar[str] = "block_length=1|2|4|8|16|32,skip_below=0.3"
+    needs = frozenset({"token", "confidence"})
+    labelled = ("base",)
+    grid = "block_length=1|2|4|8|16|32,skip_below=0.3"
 
     base: int = whole(2, 2)
     skip_below: float = fraction(0.0)
@@ -82,7 +80,7 @@ class DUS(BatchDecoder):
         step = batch.progress.step[:, None]
         due = batch.open & (turn <= step)
         last = ~(batch.open & (turn > step)).any(dim=1, keepdim=True)
-        sure = computed(batch.statistics.confidence) >= self.skip_below
+        sure = batch.statistics.confidence >= self.skip_below
         return Updates(write=due & (sure | last), tokens=batch.statistics.token)
 
 
@@ -118,8 +116,8 @@ def dilated_groups(
 
 def _turns(
     group: Int[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002
+    is_open: Bool[Tensor, "samples length"],
 ) -> Int[Tensor, "samples length"]:
     """Return the step of every position: its group's rank among those that have an open one."""
-    present = torch.zeros_like(group).scatter_reduce(1, group, open.to(group.dtype), "amax")
+    present = torch.zeros_like(group).scatter_reduce(1, group, is_open.to(group.dtype), "amax")
     return (present.cumsum(dim=1) - 1).gather(1, group)

@@ -23,7 +23,7 @@ and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5af
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import fraction, whole
 
 
@@ -50,10 +50,9 @@ class EOSER(BatchDecoder):
         ValueError: ``floor`` or ``steps`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("floor", "steps")
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    needs = frozenset({"token", "confidence"})
+    labelled = ("floor", "steps")
+    grid = "steps=1|2|4|8|16|32"
 
     floor: float = fraction(0.4)
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -82,7 +81,7 @@ def held_back(
         floor: The scale at the start of the way; it is 1 at its end.
         way: How far each sample is, in [0, 1].
     """
-    confidence, token = computed(batch.statistics.confidence).double(), batch.statistics.token
+    confidence, token = batch.statistics.confidence.double(), batch.statistics.token
     codec = batch.views[0].prompt.codec
     ends = torch.isin(token, torch.tensor(sorted(codec.ends), device=token.device))
     scale = (floor + (1 - floor) * way)[:, None]

@@ -30,16 +30,16 @@ next call.  Their variant that drafts the steps of a threshold is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import whole
 
@@ -69,17 +69,17 @@ class FreeDave(Decoder):
         ValueError: ``drafts`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 to 4"
-    labelled: ClassVar[tuple[str, ...]] = ("drafts",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    rows = "1 to 4"
+    labelled = ("drafts",)
+    presets = {
         "freedave-paper": "drafts=4",
         "freedave-dream": "drafts=8",
         "freedave-trado": "drafts=8",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"freedave": "freedave-paper"}
-    grid: ClassVar[str] = "drafts=2|4|8"
+    former_presets = {"freedave": "freedave-paper"}
+    grid = "drafts=2|4|8"
 
     drafts: int = whole(1, 4, "row")
 
@@ -99,7 +99,7 @@ class FreeDave(Decoder):
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Write what each row says that was reached, and keep what the last of them predicts."""
-        confidence = computed(statistics.confidence)
+        confidence = statistics.confidence
         order = ranking(confidence, confidence >= 0)
         surest = order[:, :1]
         said = statistics.token.gather(1, surest).squeeze(1)

@@ -24,9 +24,9 @@ where a block still changes in the last call that may overwrite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -39,7 +39,7 @@ from parallelbench.decoders.memory import (
     in_window,
     writable,
 )
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.model import Row
 from parallelbench.ranges import fraction, probability, whole
 
@@ -73,15 +73,15 @@ class JointThreshold(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "edit")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    remasks = True
+    labelled = ("threshold", "edit")
+    presets = {
         "llada-2.1-quality": "threshold=0.7,edit=0.5,after=16,block_length=32",
         "llada-2.1-speed": "threshold=0.5,edit=0.0,after=16,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = probability(0.5)
     edit: float = fraction(0.0)
@@ -105,7 +105,7 @@ class JointThreshold(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill and overwrite."""
-        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        token, confidence = batch.statistics.token, batch.statistics.confidence
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
         # Where nothing was asked, confidence is -inf.
         edited = ~batch.open & (token != canvases(batch)) & (confidence > self.edit)

@@ -28,9 +28,9 @@ arXiv:2511.05664), and its code for both models.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoders.selection import top
 from parallelbench.model import Row
 from parallelbench.ranges import choice, positive, probability, whole
 
@@ -75,13 +75,13 @@ class Klass(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "divergence")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    labelled = ("threshold", "divergence")
+    presets = {
         "klass-llada": "threshold=0.9,divergence=0.01,history=2,block_length=64",
     }
-    grid: ClassVar[str] = "threshold=0.7|0.8|0.9|0.95"
+    grid = "threshold=0.7|0.8|0.9|0.95"
 
     threshold: float = probability(0.9)
     divergence: float = positive(0.01, "nats", most=_MOST)
@@ -99,7 +99,7 @@ class Klass(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure and calm, and remember what was predicted."""
-        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        token, confidence = batch.statistics.token, batch.statistics.confidence
         calm = self._calm(batch, confidence)
         ready = batch.open & (calm >= self.history) & self._sure(confidence)
         ready &= self._may_be_calm(batch)[:, None]
@@ -119,7 +119,7 @@ class Klass(BatchDecoder):
 
         Positions that cannot be committed in the next ``history`` calls are left at 0.
         """
-        now = computed(batch.statistics.distribution)
+        now = batch.statistics.distribution
         compared = self._near(confidence)
         # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
         before = torch.cat(
@@ -158,10 +158,10 @@ class Klass(BatchDecoder):
 class KlassDream(Klass):
     """Commit sure and stable positions as KLASS does for Dream, where no block waits."""
 
-    presets: ClassVar[Mapping[str, str]] = {
+    presets = {
         "klass-dream-paper": "threshold=0.9,divergence=0.001,history=2",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"klass-dream": "klass-dream-paper"}
+    former_presets = {"klass-dream": "klass-dream-paper"}
 
     divergence: float = 0.001
 

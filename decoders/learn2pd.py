@@ -22,15 +22,10 @@ December 2026.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, given, top
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import given, top
 from parallelbench.ranges import fraction
 
 
@@ -46,26 +41,21 @@ class Learn2pd(Chooser):
         ValueError: ``threshold`` is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "head:learn2pd"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    hints: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "head:learn2pd"})
+    adaptive = True
+    labelled = ("threshold",)
+    hints = {
         "head:learn2pd": "it is the filter that Learn2PD (arXiv:2509.25188) trains for one "
         "checkpoint and block length, which says how likely each position's token is final; "
         "a model of a plugin that has it names 'head:learn2pd' in provides and gives [length] "
         "of each row in Prediction.extras (docs/models.md)"
     }
-    grid: ClassVar[str] = "threshold=0.8|0.9|0.96|0.99"
+    grid = "threshold=0.8|0.9|0.96|0.99"
 
     block_length: int | None = 32
     threshold: float = fraction(0.96)
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions that are held for final, and the surest."""
-        surest = top(computed(statistics.confidence), open, 1)
-        return surest | (open & (given(statistics, "head:learn2pd", square=False) > self.threshold))
+        surest = top(step.confidence, step.open, 1)
+        return surest | (step.open & (given(step, "head:learn2pd", square=False) > self.threshold))

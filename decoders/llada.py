@@ -20,13 +20,12 @@ arXiv:2510.04767).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import choice, whole
 
 Score = Literal["confidence", "random", "margin", "entropy"]
@@ -46,13 +45,12 @@ class LLaDA(BatchDecoder):
         ValueError: ``score`` or ``steps`` is not one of these.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("score", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("score", "steps")
+    presets = {
         "llada-low-confidence": "score=confidence",
         "llada-random": "score=random",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     score: Score = choice("confidence", "random", "margin", "entropy")
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -66,10 +64,10 @@ class LLaDA(BatchDecoder):
         """Commit the best positions of every sample, as many as the schedule says."""
         said = batch.statistics
         score = {
-            "confidence": lambda: computed(said.confidence),
-            "random": lambda: computed(said.uniform),
-            "margin": lambda: computed(said.margin),
-            "entropy": lambda: -computed(said.entropy),
+            "confidence": lambda: said.confidence,
+            "random": lambda: said.uniform,
+            "margin": lambda: said.margin,
+            "entropy": lambda: -said.entropy,
         }[self.score]()
         count = even_count(batch.progress, self.steps)
         chosen = leading(ranking(score, batch.open), count, batch.open)

@@ -27,16 +27,16 @@ one at least.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, passing_or_best, ranking
+from parallelbench.decoders.selection import passing_or_best, ranking
 from parallelbench.model import Row
 from parallelbench.ranges import choice, probability, whole
 
@@ -65,14 +65,12 @@ class Lopa(Decoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy"})
-    adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 to 4"
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "branches")
-    presets: ClassVar[Mapping[str, str]] = {
-        "lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"
-    }
-    grid: ClassVar[str] = "threshold=0.9,branches=1|2|3"
+    needs = frozenset({"token", "confidence", "entropy"})
+    adaptive = True
+    rows = "1 to 4"
+    labelled = ("threshold", "branches")
+    presets = {"lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"}
+    grid = "threshold=0.9,branches=1|2|3"
 
     threshold: float = probability(0.9)
     branches: int = whole(1, 3, "row")
@@ -98,7 +96,7 @@ class Lopa(Decoder):
         scores = self._scores(statistics)
         best = scores.index(max(scores))
         branched = state.positions[best - 1 : best] if best else []
-        confidence = computed(statistics.confidence)[best : best + 1]
+        confidence = statistics.confidence[best : best + 1]
         open_ = confidence >= 0
         chosen = passing_or_best(confidence, confidence >= self.threshold, open_)
         left = open_ & ~chosen
@@ -111,8 +109,8 @@ class Lopa(Decoder):
 
     def _scores(self, statistics: Statistics) -> list[float]:
         """Return how little doubt each row leaves."""
-        confidence = computed(statistics.confidence)
-        sure = confidence if self.score == "confidence" else -computed(statistics.entropy)
+        confidence = statistics.confidence
+        sure = confidence if self.score == "confidence" else -statistics.entropy
         scores = []
         for line, open_ in zip(sure.double(), confidence >= 0, strict=True):
             doubtful = line[open_].sort().values

@@ -21,17 +21,15 @@ Diffusion Models" (2025, arXiv:2508.13021), ``generate`` of its code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import FixedCount, computed, top
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import FixedCount, top
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.models.unigram_table import UnigramTable, read_table
 from parallelbench.prompt import Codec
@@ -60,15 +58,14 @@ class PCSampler(FixedCount):
         ValueError: A number is out of range, or the table is not there, malformed or another.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("table", "k", "decay")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("table", "k", "decay")
+    presets = {
         "pc-sampler-paper": "k=1,decay=0.25,ceiling=10.0",
         "pc-sampler-sudoku": "k=1,decay=0.0,ceiling=10.0",
         "pc-sampler-countdown": "k=1,decay=0.5,ceiling=10.0",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"pc-sampler": "pc-sampler-paper"}
-    grid: ClassVar[str] = "k=1|2|4|8|16"
+    former_presets = {"pc-sampler": "pc-sampler-paper"}
+    grid = "k=1|2|4|8|16"
 
     table: str | None = None
     digest: str | None = None
@@ -109,23 +106,18 @@ class PCSampler(FixedCount):
                 " make one with `parallelbench decoder-table FILE... --model MODEL --out TABLE`"
             )
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the ``k`` best open positions of each sample."""
-        confidence = computed(statistics.confidence).double()
+        confidence = step.confidence.double()
         # The last entry is that of all tokens that were not counted.
         known = self._surprise.to(confidence.device)
-        surprise = known[statistics.token.clamp(max=len(known) - 1)]
-        # Counted from the first open position, not from the start of the block: that is one
+        surprise = known[step.token.clamp(max=len(known) - 1)]
+        # Counted from the first step.open position, not from the start of the block: that is one
         # factor for all of a sample's scores, and ranks them alike.
-        first = open.long().argmax(dim=1, keepdim=True)
-        place = torch.arange(open.shape[1], device=open.device) - first
+        first = step.open.long().argmax(dim=1, keepdim=True)
+        place = torch.arange(step.open.shape[1], device=step.open.device) - first
         weight = torch.exp(-self.decay * place.clamp(min=0))
-        return top(weight * (confidence * surprise).clamp(max=self.ceiling), open, self.k)
+        return top(weight * (confidence * surprise).clamp(max=self.ceiling), step.open, self.k)
 
     @cached_property
     def _counted(self) -> UnigramTable | None:

@@ -15,7 +15,6 @@ this one compares the predicted tokens alone, and is the code of neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Int
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.ranges import probability, whole
 
 
@@ -49,10 +48,10 @@ class Persistence(BatchDecoder):
         ValueError: ``history`` or ``threshold`` is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("history", "threshold")
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("history", "threshold")
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     history: int = whole(1, 2, "call")
     threshold: float = probability(0.9)
@@ -64,7 +63,7 @@ class Persistence(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure enough and has stayed the same for long enough."""
-        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        token, confidence = batch.statistics.token, batch.statistics.confidence
         same = token == gathered(batch.states, "token")
         calls = torch.where(same, gathered(batch.states, "calls"), 0) + 1
         handed_back(batch.states, token=token, calls=calls)

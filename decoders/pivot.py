@@ -22,13 +22,13 @@ Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Selection, Statistics, Step
+from parallelbench.decoders.selection import top
 from parallelbench.ranges import fraction, nonnegative, probability
 
 
@@ -65,9 +65,9 @@ class Certainty(Decoder):
         ValueError: One of them is out of range.
     """
 
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("certain",)
-    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
+    adaptive = True
+    labelled = ("certain",)
+    grid = "certain=0.02|0.05|0.1|0.2|0.5"
 
     certain: float = nonnegative(0.05, "nats")
     confidence: float | None = probability(None)
@@ -82,30 +82,30 @@ class Certainty(Decoder):
     def sort(
         self,
         statistics: Statistics,
-        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "rows length"],
     ) -> Sorted:
         """Return which open positions are certain, and which wait."""
-        entropy, plausible = computed(statistics.entropy), open
+        entropy, plausible = statistics.entropy, is_open
         if self.confidence is None:
             certain = entropy <= self.certain
         else:
-            certain = computed(statistics.confidence) >= self.confidence
+            certain = statistics.confidence >= self.confidence
         if self.plausible > 0:
             least = self.plausible * (-entropy).exp()
-            plausible = open & (computed(statistics.confidence) >= least)
+            plausible = is_open & (statistics.confidence >= least)
         return Sorted(plausible & certain, plausible & ~certain, entropy)
 
     def or_surest(
         self,
         chosen: Bool[Tensor, "rows length"],
         statistics: Statistics,
-        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "rows length"],
     ) -> Bool[Tensor, "rows length"]:
         """Return what is chosen, or the surest position in rows that hold no plausible token."""
         if self.plausible == 0:
             return chosen
         none = ~chosen.any(dim=1, keepdim=True)
-        return chosen | (none & top(computed(statistics.confidence), open, 1))
+        return chosen | (none & top(statistics.confidence, is_open, 1))
 
 
 @DECODERS.register("pivot")
@@ -113,12 +113,7 @@ class Certainty(Decoder):
 class Pivot(Certainty, Chooser):
     """Commit every certain position, and the least certain one of the others."""
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the certain positions and the pivot; one at least."""
-        found = self.sort(statistics, open)
-        return self.or_surest(found.certain | found.highest(1), statistics, open)
+        found = self.sort(step, step.open)
+        return self.or_surest(found.certain | found.highest(1), step, step.open)

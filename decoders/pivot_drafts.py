@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, whole
 
@@ -76,8 +76,8 @@ class PivotDrafts(Certainty):
         ValueError: One of them is out of range.
     """
 
-    rows: ClassVar[str] = "1 to 8"
-    labelled: ClassVar[tuple[str, ...]] = ("certain", "drafts")
+    rows = "1 to 8"
+    labelled = ("certain", "drafts")
 
     drafts: int = whole(1, 7)
     tolerance: float = nonnegative(0.1, below=1.0)
@@ -129,7 +129,7 @@ class PivotDrafts(Certainty):
     ) -> tuple[int, tuple[int, int] | None]:
         """Return how many drafts are confirmed, and what is written where the chain ends."""
         for place, (position, token) in enumerate(zip(state.positions, state.tokens, strict=True)):
-            said = computed(statistics.distribution)[place, position]
+            said = statistics.distribution[place, position]
             if state.drawn_from is None:
                 if said[token] < (1 - self.tolerance) * said.max():
                     return place, None
@@ -138,7 +138,7 @@ class PivotDrafts(Certainty):
                 self._tempered(said),
                 state.drawn_from[place],
                 token,
-                float(computed(statistics.uniform)[0, position]),
+                float(statistics.uniform[0, position]),
             )
             if again is not None:
                 return place, (position, again)
@@ -160,7 +160,7 @@ class PivotDrafts(Certainty):
         ]
         state.positions, state.tokens = order.tolist(), said.token[0, order].tolist()
         if self.temperature > 0:
-            state.drawn_from = self._tempered(computed(said.distribution)[0, order])
+            state.drawn_from = self._tempered(said.distribution[0, order])
 
     def _tempered(
         self, distribution: Float[Tensor, "*positions vocabulary"]

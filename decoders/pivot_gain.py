@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,7 +36,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, whole
 
@@ -74,8 +74,8 @@ class PivotGain(Certainty):
         ValueError: One of them is out of range.
     """
 
-    rows: ClassVar[str] = "1 to 8"
-    labelled: ClassVar[tuple[str, ...]] = ("certain", "candidates")
+    rows = "1 to 8"
+    labelled = ("certain", "candidates")
 
     candidates: int = whole(2, 8)
     moved: float | None = nonnegative(0.01, "nats")
@@ -125,21 +125,21 @@ class PivotGain(Certainty):
     def _gain(
         self,
         state: Candidates,
-        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, " length"],
         statistics: Statistics,
     ) -> Float[Tensor, " candidates"]:
         """Return what each candidate takes from the entropy of all other positions, in nats."""
         if state.entropy is None:
             return torch.empty(0, dtype=torch.float64)
-        others = open.repeat(len(state.positions), 1)
+        others = is_open.repeat(len(state.positions), 1)
         others[torch.arange(len(others)), state.positions] = False
-        fall = state.entropy - computed(statistics.entropy).double()
+        fall = state.entropy - statistics.entropy.double()
         return fall.where(others, 0.0).sum(dim=1)
 
     def _together(
         self,
         state: Candidates,
-        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, " length"],
         statistics: Statistics,
         gain: Float[Tensor, " candidates"],
     ) -> list[int]:
@@ -149,10 +149,7 @@ class PivotGain(Certainty):
         order = gain.argsort(descending=True, stable=True).tolist()
         if self.moved is None:
             return order[:1]
-        change = (
-            computed(statistics.entropy).double()[:, state.positions]
-            - (state.entropy[state.positions])
-        )
+        change = statistics.entropy.double()[:, state.positions] - (state.entropy[state.positions])
         apart = change.abs() <= self.moved
         apart = apart & apart.T
         together: list[int] = []
@@ -160,7 +157,7 @@ class PivotGain(Certainty):
             if apart[place, together].all():
                 together.append(place)
         best = statistics.of(0, slice(order[0], order[0] + 1))
-        left = open & ~self.sort(best, open[None]).certain[0]
+        left = is_open & ~self.sort(best, is_open[None]).certain[0]
         left[[state.positions[place] for place in together]] = False
         return together if len(together) > 2 or not left.any() else order[:1]
 

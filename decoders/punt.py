@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -38,7 +38,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import fraction
 
@@ -77,11 +77,11 @@ class Punt(Decoder):
         ValueError: ``threshold`` is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    calls: ClassVar[str] = "1 + log2 n"
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    grid: ClassVar[str] = "threshold=0.01|0.05|0.1|0.2"
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    calls = "1 + log2 n"
+    labelled = ("threshold",)
+    grid = "threshold=0.01|0.05|0.1|0.2"
 
     threshold: float = fraction(0.05)
 
@@ -104,24 +104,26 @@ class Punt(Decoder):
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Drop what moved; commit what is left once every pair was told apart."""
-        if state.groups:
-            moved = self._moved(state, view, statistics)
+        if state.before is not None:
+            moved = self._moved(state.before, view, statistics)
             kept = [(a, [each for each in b if each not in moved]) for a, b in state.halves]
             state.groups = [half for halves in kept for half in halves if half]
         else:
-            order = ranking(computed(statistics.confidence), view.open[None])
+            order = ranking(statistics.confidence, view.open[None])
             state.token = statistics.token[0]
-            state.before = computed(statistics.distribution)[0, slice(*view.window)].clone()
+            state.before = statistics.distribution[0, slice(*view.window)].clone()
             state.groups = [order[0, : view.remaining].tolist()]
         if any(len(group) > 1 for group in state.groups):
             return writing(view, state.token, [])
         told_apart = [position for group in state.groups for position in group]
-        state.groups = []
+        state.groups, state.before = [], None
         return writing(view, state.token, told_apart)
 
-    def _moved(self, state: Trial, view: View, statistics: Statistics) -> set[int]:
+    def _moved(
+        self, before: Float[Tensor, "block vocabulary"], view: View, statistics: Statistics
+    ) -> set[int]:
         """Return the positions whose prediction is no longer that of the first call."""
-        now = computed(statistics.distribution)[0, slice(*view.window)]
-        moved = (now.double() - computed(state.before)).abs().sum(dim=1) / 2 > self.threshold
+        now = statistics.distribution[0, slice(*view.window)]
+        moved = (now.double() - before).abs().sum(dim=1) / 2 > self.threshold
         low = view.window[0]
         return {low + offset for offset in moved.nonzero().flatten().tolist()}

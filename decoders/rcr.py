@@ -19,7 +19,6 @@ That code remembers the confidence of the last commit, not the highest so far; s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -34,7 +33,7 @@ from parallelbench.decoders.memory import (
     revised,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import whole
 
 
@@ -58,11 +57,10 @@ class Rcr(BatchDecoder):
         ValueError: ``k`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("k",)
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    needs = frozenset({"token", "confidence"})
+    remasks = True
+    labelled = ("k",)
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
 
@@ -74,7 +72,7 @@ class Rcr(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         running = confidence.where(batch.open, gathered(batch.states, "confidence"))
         handed_back(batch.states, confidence=running)
         total, step = batch.progress.initial, batch.progress.step + 1

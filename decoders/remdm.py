@@ -30,9 +30,8 @@ nothing changed since the last, which here is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +47,6 @@ from parallelbench.decoder import (
 )
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
 from parallelbench.decoders.schedule import MOST_STEPS, steps_allowed
-from parallelbench.decoders.selection import computed
 from parallelbench.ranges import choice, fraction, whole
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
@@ -90,16 +88,16 @@ class Remdm(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "uniform"})
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("schedule", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "uniform"})
+    remasks = True
+    labelled = ("schedule", "steps")
+    presets = {
         "remdm-cap": "schedule=cap,eta=0.008",
         "remdm-rescale": "schedule=rescale,eta=0.015",
         "remdm-conf": "schedule=conf",
         "remdm-loop": "schedule=loop,eta=0.02",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     temperature: float = 1.0
     steps: int | None = whole(1, None, most=MOST_STEPS)
@@ -132,7 +130,7 @@ class Remdm(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Write open positions and open written ones, each by its own chance."""
-        uniform = computed(batch.statistics.uniform)
+        uniform = batch.statistics.uniform
         before = gathered(batch.states, "confidence")
         written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
         rates = self._rates(batch)
@@ -143,7 +141,7 @@ class Remdm(BatchDecoder):
         kept = 1 if self.schedule == "conf" else 1 - rates.sigma
         writing = (rates.after - kept * rates.before) / (1 - rates.before)
         chosen = batch.open & (uniform < writing)
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         handed_back(batch.states, confidence=confidence.float().where(chosen, before))
         return revised(batch, chosen, written & (uniform < falling))
 

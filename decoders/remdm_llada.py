@@ -16,9 +16,7 @@ eighths in tokens where calls are meant: the same at k = 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,7 +31,7 @@ from parallelbench.decoder import (
     View,
 )
 from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import whole
 
 #: Of a block, per open position: with the calls that write it, no more than the loop allows.
@@ -62,15 +60,14 @@ class RemdmLlada(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("k", "revisions")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    remasks = True
+    labelled = ("k", "revisions")
+    presets = {
         "remdm-llada-paper": "k=1,reopened=1,revisions=1",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"remdm-llada": "remdm-llada-paper"}
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    former_presets = {"remdm-llada": "remdm-llada-paper"}
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
     reopened: int = whole(1, 1, "token")
@@ -89,7 +86,7 @@ class RemdmLlada(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest open positions, and open the least sure again if it is time."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         # Steps from the first revision on; the step before it opens what it revises.
         calls = (batch.progress.initial + self.k - 1) // self.k
         since = batch.progress.step - (calls * 7 // 8).clamp(min=1)

@@ -27,9 +27,8 @@ Source: ``EntropyBoundSampler`` and ``StableAndConfidentStoppingCriteria`` in tr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,7 +38,6 @@ from parallelbench.decode.statistics import Drawing, draw, entropy_of
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.entropy_bound import within
 from parallelbench.decoders.schedule import MOST_STEPS
-from parallelbench.decoders.selection import computed
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, positive, whole
 
@@ -80,18 +78,16 @@ class Renoise(Decoder):
         ValueError: One of them is out of range, or ``temperature`` is not 0.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset(
-        {"token", "distribution", "uniform", "noise", "self_conditioning"}
-    )
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("entropy_bound", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "distribution", "uniform", "noise", "self_conditioning"})
+    adaptive = True
+    remasks = True
+    labelled = ("entropy_bound", "steps")
+    presets = {
         "diffusion-gemma": (
             "entropy_bound=0.1,steps=48,t_min=0.4,t_max=0.8,stability=1,confidence=0.005"
         ),
     }
-    grid: ClassVar[str] = "entropy_bound=0.01|0.03|0.1|0.3|1.0"
+    grid = "entropy_bound=0.01|0.03|0.1|0.3|1.0"
 
     entropy_bound: float = nonnegative(0.1, "nats")
     steps: int = whole(1, 48, "per block", most=MOST_STEPS)
@@ -130,13 +126,13 @@ class Renoise(Decoder):
             state.results.clear()
         result = statistics.token[0]
         left = self.steps - view.step
-        said = computed(statistics.distribution)[0, state.own].log()
+        said = statistics.distribution[0, state.own].log()
         temperature = self.t_min + (self.t_max - self.t_min) * left / self.steps
         predicted = torch.softmax(said / temperature, dim=-1)
         entropy = entropy_of(said / temperature, predicted)
         state.settled = left == 1 or self._settled(state, result[state.own], entropy)
         if not state.settled:
-            numbers = computed(statistics.uniform)[0, state.own].double()
+            numbers = statistics.uniform[0, state.own].double()
             accepted = within(self.entropy_bound, entropy[None], torch.ones_like(entropy[None]) > 0)
             # A position is either drawn or made noise, so one number does for both.
             shown = (numbers * view.mask_id).long().clamp(max=view.mask_id - 1)

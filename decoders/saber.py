@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,7 +47,7 @@ from parallelbench.decoders.memory import (
     revised,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking, top
+from parallelbench.decoders.selection import leading, ranking, top
 from parallelbench.model import Row
 from parallelbench.ranges import whole
 
@@ -78,11 +78,11 @@ class Saber(BatchDecoder):
         ValueError: ``least`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("least",)
-    grid: ClassVar[str] = "least=1|2|4|8|16"
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    remasks = True
+    labelled = ("least",)
+    grid = "least=1|2|4|8|16"
 
     least: int = whole(1, 2, "token per step")
 
@@ -99,7 +99,7 @@ class Saber(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what passes the bar, and open again what lost most confidence."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         commit, before = gathered(batch.states, "commit"), gathered(batch.states, "before")
         sure = batch.open & (confidence > _mean(commit))
         few = sure.sum(dim=1, keepdim=True) < self.least

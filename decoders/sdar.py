@@ -25,16 +25,14 @@ decodes alike with a threshold of 0.9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
 from parallelbench.decoders.memory import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import probability, whole
 
 
@@ -52,14 +50,14 @@ class SDAR(BatchDecoder):
         ValueError: ``threshold`` or ``steps`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "steps", "block_length")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("threshold", "steps", "block_length")
+    presets = {
         "sdar-dynamic": "threshold=0.85,steps=4,block_length=4,temperature=1.0",
         "trado": "threshold=0.9,steps=4,block_length=4,temperature=1.0",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 4
     threshold: float = probability(0.85)
@@ -67,7 +65,7 @@ class SDAR(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in every sample, or as many as its schedule asks for."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         asked = self._asked(batch)
         sure = batch.open & (confidence > self.threshold)
         surest = leading(ranking(confidence, batch.open), asked, batch.open)

@@ -10,7 +10,7 @@ their order however near to 1 they are: rank by them as they are, not by a copy 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -26,19 +26,6 @@ ATTENTION_HINT = (
 )
 #: How far a sum of rounded shares may lie outside of [0, 1].
 _SLACK = 1e-4
-
-
-def computed(
-    statistic: Float[Tensor, "samples length *vocabulary"] | None,
-) -> Float[Tensor, "samples length *vocabulary"]:
-    """Return a statistic that is there because the decoder's ``needs`` name it.
-
-    Raises:
-        DecoderError: It is not there.
-    """
-    if statistic is None:
-        raise DecoderError("a decoder reads a statistic that its needs do not name")
-    return statistic
 
 
 def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
@@ -76,43 +63,43 @@ def as_wide(
 
 def ranking(
     score: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Int[Tensor, "samples length"]:
     """Return the positions of each row from best to worst; the closed ones come last."""
-    return score.masked_fill(~open, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return score.masked_fill(~is_open, -torch.inf).argsort(dim=1, descending=True, stable=True)
 
 
 def leading(
     order: Int[Tensor, "samples length"],
     count: int | Int[Tensor, "samples 1"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Bool[Tensor, "samples length"]:
     """Return the first ``count`` positions of a :func:`ranking`; no more than are open."""
     place = order.argsort(dim=1)
-    return open & (place < count)
+    return is_open & (place < count)
 
 
 def top(
     score: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
     k: int,
 ) -> Bool[Tensor, "samples length"]:
     """Return the ``k`` open positions of highest score, or all where fewer are open."""
     # A Python number may exceed what a tensor of integers can be compared with.
-    return leading(ranking(score, open), min(k, open.shape[1]), open)
+    return leading(ranking(score, is_open), min(k, is_open.shape[1]), is_open)
 
 
 def passing_or_best(
     score: Float[Tensor, "samples length"],
     passing: Bool[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Bool[Tensor, "samples length"]:
     """Return the open positions that pass, and always the one of highest score.
 
     Committing the best one regardless is what makes a decode end: every step commits at
     least one position, so a window of n takes at most n steps.
     """
-    return (open & passing) | top(score, open, 1)
+    return (is_open & passing) | top(score, is_open, 1)
 
 
 def independent(
@@ -192,8 +179,8 @@ class FixedCount(Chooser):
         ValueError: ``k`` is below 1.
     """
 
-    labelled: ClassVar[tuple[str, ...]] = ("k",)
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    labelled = ("k",)
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
 
@@ -214,7 +201,7 @@ class ProbabilityThreshold(Chooser):
         ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
 
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
+    labelled = ("threshold",)
 
     threshold: float = probability(0.9)
     comparison: Literal["ge", "gt"] = choice("ge", "gt")

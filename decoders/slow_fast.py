@@ -24,9 +24,9 @@ Source: Wei et al., "Accelerating Diffusion Large Language Models with SlowFast 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +34,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.memory import gathered, handed_back
-from parallelbench.decoders.selection import as_wide, computed, top
+from parallelbench.decoders.selection import as_wide, top
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, probability, whole
 
@@ -93,14 +93,14 @@ class SlowFast(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "shorter_rows"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "shorter_rows"})
+    adaptive = True
+    labelled = ("threshold",)
+    presets = {
         "slow-fast-paper": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"slow-fast": "slow-fast-paper"}
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    former_presets = {"slow-fast": "slow-fast-paper"}
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     exploration: int = whole(1, 6, most=_MOST_STEPS)
     reach: float = probability(0.3)
@@ -130,7 +130,7 @@ class SlowFast(BatchDecoder):
         """Commit by the phase that each sample is in, and move its cycle on."""
         width = batch.open.shape[1]
         token = as_wide(batch.statistics.token, width, 0.0)
-        confidence = as_wide(computed(batch.statistics.confidence), width, -math.inf)
+        confidence = as_wide(batch.statistics.confidence, width, -math.inf)
         cycles = self._cycles(batch)
         behind = torch.where(cycles.fast, cycles.end, cycles.length)
         eligible = batch.open & (cycles.offset >= cycles.start) & (cycles.offset < behind)

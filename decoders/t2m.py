@@ -31,9 +31,9 @@ code, ``remask/modeling_remask.py`` of github.com/synsis/remasked_DLM, commit 1f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,7 +50,7 @@ from parallelbench.decoders.memory import (
     revised,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, passing_or_best, ranking
+from parallelbench.decoders.selection import leading, passing_or_best, ranking
 from parallelbench.model import Row
 from parallelbench.ranges import choice, fraction, probability
 
@@ -102,16 +102,16 @@ class T2m(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "trigger")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    remasks = True
+    labelled = ("threshold", "trigger")
+    presets = {
         "t2m-low-prob": "trigger=low_prob,limit=0.5,threshold=0.5,block_length=32",
         "t2m-other": "trigger=other,limit=0.9,threshold=0.5,block_length=32",
         "t2m-drop": "trigger=drop,limit=0.3,threshold=0.5,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = probability(0.5)
     trigger: Trigger = choice("low_prob", "other", "drop")
@@ -139,9 +139,9 @@ class T2m(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill, and open again."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
-        held = of_written(batch, computed(batch.statistics.distribution))
+        held = of_written(batch, batch.statistics.distribution)
         written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
         full = ~batch.open.any(dim=1)
         opened = self._opened(batch, held, written)
@@ -175,6 +175,6 @@ class T2m(BatchDecoder):
         if self.trigger == "drop":
             fall = gathered(batch.states, "held") - held
             return _Verdict(fall > limit, fall)
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         other = batch.statistics.token != canvases(batch)
         return _Verdict(other & (confidence > limit), confidence)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,7 +43,7 @@ from parallelbench.decoders.memory import (
     revised,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking, top
+from parallelbench.decoders.selection import leading, ranking, top
 from parallelbench.model import Row
 from parallelbench.ranges import fraction, probability
 
@@ -74,13 +74,13 @@ class Wino(BatchDecoder):
         ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset(
+    needs = frozenset(
         {"token", "confidence", "distribution", "attention_mask", "positions", "unshifted"}
     )
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("draft", "verify")
-    grid: ClassVar[str] = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
+    adaptive = True
+    remasks = True
+    labelled = ("draft", "verify")
+    grid = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 128
     draft: float = probability(0.6)
@@ -111,7 +111,7 @@ class Wino(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the draft, and open again what its shadow finds unlikely."""
-        confidence = computed(batch.statistics.confidence)[:, : batch.open.shape[1]]
+        confidence = batch.statistics.confidence[:, : batch.open.shape[1]]
         accepted = gathered(batch.states, "accepted").where(batch.progress.step > 0, _AT_FIRST)
         chosen = self._drafted(confidence, batch.open)
         count = chosen.sum(dim=1)
@@ -126,13 +126,13 @@ class Wino(BatchDecoder):
     def _drafted(
         self,
         confidence: Float[Tensor, "samples length"],
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "samples length"],
     ) -> Bool[Tensor, "samples length"]:
-        passing = open & (confidence > self.draft)
-        most = (open.sum(dim=1, keepdim=True) * 7 // 10).clamp(5, 20)
+        passing = is_open & (confidence > self.draft)
+        most = (is_open.sum(dim=1, keepdim=True) * 7 // 10).clamp(5, 20)
         none = ~passing.any(dim=1, keepdim=True)
         return leading(ranking(confidence, passing), most, passing) | (
-            top(confidence, open, 1) & none
+            top(confidence, is_open, 1) & none
         )
 
 
@@ -148,7 +148,7 @@ def _attention(view: View) -> Bool[Tensor, "shown shown"]:
 
 def _left_out(batch: StepBatch) -> Float[Tensor, "samples length"]:
     """Return the probability of each written token, given everything but itself."""
-    said = computed(batch.statistics.distribution)
+    said = batch.statistics.distribution
     length = batch.open.shape[1]
     place = (length + offsets(batch)).clamp(0, said.shape[1] - 1)
     return of_written(batch, said, place)

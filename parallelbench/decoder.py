@@ -14,10 +14,14 @@ progress, and many settings of one sample, share one batch.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
+from parallelbench.errors import DecoderError
 from parallelbench.model import Row as Row  # noqa: PLC0414  outsiders import it from here
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.ranges import check_ranges, nonnegative, whole
@@ -64,6 +69,9 @@ ABILITIES = frozenset(
 )
 
 
+#: True at the selected positions of the canvas of each sample.
+Selection = Bool[Tensor, "samples length"]
+
 #: Steps per open position after which a decode is stalled, unless its strategy needs more.
 STEPS_PER_TOKEN = 4
 
@@ -100,61 +108,100 @@ class View:
         return self.prompt.answers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What the model's predictions say of each wanted position, one row per model row.
+    """Statistics of the model's predictions at each wanted position, one row per model row.
 
-    A field is None unless a decoder of the batch needs it.  At positions that were not
-    wanted the token is the mask id, confidence and both margins are -inf and entropy is +inf.
+    A decoder may read what its ``needs`` name, and ``token``; reading anything else raises
+    :class:`~parallelbench.errors.DecoderError`.  At positions that were not wanted the token is
+    the mask id, confidence and both margins are -inf, entropy is +inf and the distribution is 0.
+
+    Args:
+        token: see the property of that name.
+        extras: see the attribute.
+        computed: the statistics, by the names of the other properties; None for one that is not
+            there.
 
     Attributes:
-        token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
-            temperature, a draw.
-        confidence: Probability of ``token`` at temperature 1, in [0, 1], in float64: 1 only where
-            float64 gives 1, and to be ranked by however near to 1 it is; see
-            :mod:`parallelbench.decode.statistics`.
-        margin: Gap between the two highest probabilities, in [0, 1], likewise.
-        logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
-            one token is possible.
-        entropy: Entropy of the prediction at temperature 1, in nats.
-        uniform: Numbers in [0, 1) from each sample's own generator, fresh in every step, also
-            in one without a call: one line per *sample*, and one number per position of its
-            canvas unless ``draws`` of the decoder says otherwise.
-        distribution: Probabilities over the whole vocabulary; 0 where not wanted.
-        extras: What the model itself provides, by name; the first axis is the row.
-            ``"attention"``, [rows, length, length] in float32, is how much the canvas position
-            of that row attends to that of that column, averaged over all heads and layers;
+        token: [rows, length], predicted ids: the likeliest (the lowest of several) or, at a
+            positive temperature, a drawn one.
+        computed: the statistics that are there, by name.
+        extras: what the model itself provides, by name; the first axis is the row.
+            ``"attention"``, [rows, length, length] in float32, is the attention that the canvas
+            position of that row pays to that of that column, averaged over all heads and layers;
             ``"attention_late"`` over all heads and the last 30 % of the layers, at least one;
             ``"attention_last_four"`` over all heads and the last four layers, or all of fewer.
-            What is attended to in the prompt is left out and the rest not scaled up for it,
-            so that a row sums to at most 1; positions that a model did not compute in this
-            call, because they stand outside of its block, have a row of 0.
+            Attention to the prompt is left out and the rest not rescaled, so that a row sums to
+            at most 1; positions that a model did not compute in this call, because they lie
+            outside its block, have a row of 0.
     """
 
-    token: Int[Tensor, "rows length"]
-    confidence: Float[Tensor, "rows length"] | None = None
-    margin: Float[Tensor, "rows length"] | None = None
-    logit_margin: Float[Tensor, "rows length"] | None = None
-    entropy: Float[Tensor, "rows length"] | None = None
-    uniform: Float[Tensor, "samples draws"] | None = None
-    distribution: Float[Tensor, "rows length vocabulary"] | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    __slots__ = ("computed", "extras", "token")
+
+    def __init__(
+        self,
+        token: Int[Tensor, "rows length"],
+        *,
+        extras: Mapping[str, Tensor] = MappingProxyType({}),
+        **computed: Tensor | None,
+    ) -> None:
+        self.token = token
+        self.extras = extras
+        self.computed = {name: value for name, value in computed.items() if value is not None}
+
+    @property
+    def confidence(self) -> Float[Tensor, "rows length"]:
+        """Probability of ``token`` at temperature 1, in [0, 1], in float64.
+
+        It is 1 only where float64 gives 1; positions are ranked by it however near to 1 they
+        are.  See :mod:`parallelbench.decode.statistics`.
+        """
+        return self._read("confidence")
+
+    @property
+    def margin(self) -> Float[Tensor, "rows length"]:
+        """Gap between the two highest probabilities, in [0, 1], in float64."""
+        return self._read("margin")
+
+    @property
+    def logit_margin(self) -> Float[Tensor, "rows length"]:
+        """Gap between the two highest logits, in nats, 0 or more; +inf if one token is possible."""
+        return self._read("logit_margin")
+
+    @property
+    def entropy(self) -> Float[Tensor, "rows length"]:
+        """Entropy of the prediction at temperature 1, in nats."""
+        return self._read("entropy")
+
+    @property
+    def uniform(self) -> Float[Tensor, "samples draws"]:
+        """Random numbers in [0, 1) from each sample's own generator, one line per *sample*.
+
+        They are fresh in every step, also in one without a call.  A line has one number per
+        position of the canvas unless ``draws`` of the decoder says otherwise.
+        """
+        return self._read("uniform")
+
+    @property
+    def distribution(self) -> Float[Tensor, "rows length vocabulary"]:
+        """Probabilities over the whole vocabulary."""
+        return self._read("distribution")
+
+    def _read(self, name: str) -> Tensor:
+        try:
+            return self.computed[name]
+        except KeyError:
+            raise DecoderError(
+                f"a decoder reads {name!r}, a statistic that its needs do not name: "
+                f"add {name!r} to needs"
+            ) from None
 
     def of(self, sample: int, rows: slice) -> Statistics:
         """Return the statistics of one sample, to which ``rows`` belong."""
-
-        def part(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[rows]
-
+        own = {"uniform": slice(sample, sample + 1)}
         return Statistics(
-            token=self.token[rows],
-            confidence=part(self.confidence),
-            margin=part(self.margin),
-            logit_margin=part(self.logit_margin),
-            entropy=part(self.entropy),
-            uniform=None if self.uniform is None else self.uniform[sample : sample + 1],
-            distribution=part(self.distribution),
+            self.token[rows],
             extras={name: tensor[rows] for name, tensor in self.extras.items()},
+            **{name: value[own.get(name, rows)] for name, value in self.computed.items()},
         )
 
 
@@ -169,6 +216,34 @@ class Progress:
 
     step: Int[Tensor, " samples"]
     initial: Int[Tensor, " samples"]
+
+
+class Step(Statistics):
+    """The statistics of a step, one row per sample, and the positions to choose from.
+
+    Args:
+        statistics: one row per sample.
+        is_open: see ``open``.
+        progress: see the attribute.
+
+    Attributes:
+        open: [samples, length], True at the positions that may be committed; at least one per
+            sample.
+        progress: how far each sample is in its window.
+    """
+
+    __slots__ = ("open", "progress")
+
+    def __init__(
+        self, statistics: Statistics, is_open: Bool[Tensor, "samples length"], progress: Progress
+    ) -> None:
+        super().__init__(statistics.token, extras=statistics.extras, **statistics.computed)
+        self.open = is_open
+        self.progress = progress
+
+    def among(self, is_open: Bool[Tensor, "samples length"]) -> Step:
+        """Return the same step with other positions to choose from."""
+        return Step(self, is_open, self.progress)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -385,28 +460,60 @@ class Chooser(BatchDecoder):
     It commits the predicted tokens at the positions it chooses.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "choose" in cls.__dict__:
+            cls.choose = _with_former_call(cls.choose, cls)  # type: ignore[method-assign]
+
     @abstractmethod
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the field's word
-        progress: Progress,
-    ) -> Bool[Tensor, "samples length"]:
-        """Return which positions to commit in this step.
+    def choose(self, step: Step) -> Selection:
+        """Return the positions to commit in this step.
 
         Args:
-            statistics: One row per sample.
-            open: The positions that may be committed; at least one per sample.
-            progress: How far each sample is in its window.
+            step: the statistics that ``needs`` name, with ``step.open``, the positions that may
+                be committed, and ``step.progress``.
 
         Returns:
-            True where a position is committed: a non-empty subset of ``open``.
+            True where a position is committed: a non-empty subset of ``step.open``.
         """
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the predicted tokens at the chosen positions of every sample."""
-        chosen = self.choose(batch.statistics, batch.open, batch.progress)
-        return Updates(write=chosen, tokens=batch.statistics.token)
+        step = Step(batch.statistics, batch.open, batch.progress)
+        return Updates(write=self.choose(step), tokens=step.token)
+
+
+def _with_former_call(choose: Callable[..., Tensor], owner: type[Chooser]) -> Callable[..., Tensor]:
+    """Return ``choose`` such that it takes a step, and also the three arguments of before.
+
+    Strategies written for ``choose(statistics, open, progress)`` work for one more release, and
+    so do their calls of another strategy's ``choose``.
+    """
+    former = len(inspect.signature(choose).parameters) == 4
+    if former:
+        warnings.warn(
+            f"decoder {owner.__name__}: choose(self, statistics, open, progress) is deprecated and "
+            "will not work in the next release; write choose(self, step), and read "
+            "step.confidence, step.open and step.progress",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+
+    @functools.wraps(choose)
+    def wrapper(
+        self: Chooser,
+        step: Statistics,
+        is_open: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        if is_open is not None and progress is not None:
+            step = Step(step, is_open, progress)
+        if not former:
+            return choose(self, step)
+        assert isinstance(step, Step)  # noqa: S101
+        return choose(self, step, step.open, step.progress)
+
+    return wrapper
 
 
 DECODERS: Registry[type[Decoder]] = Registry("decoder")

@@ -18,7 +18,6 @@ what anybody runs, and far below what would overflow or fill the memory.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -178,7 +177,6 @@ def choice(*options: T, unit: str = "") -> T:
     return _ranged(options[0], Choice(options, unit))
 
 
-@functools.cache
 def ranges_of(kind: type[Any]) -> Mapping[str, Range]:
     """Return the declared ranges of a dataclass's fields, by the name of the field."""
     ranges: dict[str, Range] = {}

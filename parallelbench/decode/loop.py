@@ -239,7 +239,7 @@ class _Asker:
     def tell(self, cohort: Cohort, call: Call) -> None:
         """Put what was said of the rows of ``call`` into it."""
         if not call.rows:
-            call.statistics = replace(call.statistics, uniform=call.uniform)
+            call.statistics = Statistics(call.statistics.token, uniform=call.uniform)
             return
         said = [self._said[row] for row in call.rows]
         extras = {
@@ -247,7 +247,9 @@ class _Asker:
             for name in sorted(cohort.decoder.extras)
             if all(name in each.extras for each in said)
         }
-        call.statistics = _in_rows(call, together(said), extras, self._model.codec.mask_id)
+        call.statistics = _in_rows(
+            call, together(said), extras, cohort.decoder.needs, self._model.codec.mask_id
+        )
         off_law = [each.off_law for each in said if each.off_law is not None]
         call.off_law = off_law or None
 
@@ -386,28 +388,37 @@ def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
     return Drawing(torch.cat(temperature), torch.cat(uniform))
 
 
+#: Values of the statistics at positions that were not wanted.
+_NOT_WANTED = {
+    "confidence": -torch.inf,
+    "margin": -torch.inf,
+    "logit_margin": -torch.inf,
+    "entropy": torch.inf,
+    "distribution": 0.0,
+}
+
+
 def _in_rows(
-    call: Call, flat: FlatStatistics, extras: Mapping[str, Tensor], mask_id: int
+    call: Call,
+    flat: FlatStatistics,
+    extras: Mapping[str, Tensor],
+    needs: AbstractSet[str],
+    mask_id: int,
 ) -> Statistics:
     """Put the statistics of one cohort's wanted positions back in the shape of its rows."""
 
-    def placed(values: Tensor | None, missing: float) -> Tensor | None:
-        if values is None:
-            return None
+    def placed(values: Tensor, missing: float) -> Tensor:
         shape = (*call.wanted.shape, *values.shape[1:])
         full = torch.full(shape, missing, dtype=values.dtype, device=values.device)
         full[call.wanted] = values
         return full
 
+    # Other decoders of the step may need more: each reads what it declares.
+    computed = {
+        name: placed(getattr(flat, name), missing)
+        for name, missing in _NOT_WANTED.items()
+        if name in needs
+    }
     token = torch.full(call.wanted.shape, mask_id, device=flat.token.device)
     token[call.wanted] = flat.token
-    return Statistics(
-        token=token,
-        confidence=placed(flat.confidence, -torch.inf),
-        margin=placed(flat.margin, -torch.inf),
-        logit_margin=placed(flat.logit_margin, -torch.inf),
-        entropy=placed(flat.entropy, torch.inf),
-        uniform=call.uniform,
-        distribution=placed(flat.distribution, 0.0),
-        extras=extras,
-    )
+    return Statistics(token, extras=extras, uniform=call.uniform, **computed)
