@@ -22,7 +22,7 @@ Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -66,7 +66,7 @@ class Certainty(Decoder):
     """
 
     adaptive = True
-    labelled = ("certain",)
+    labelled: ClassVar[tuple[str, ...]] = ("certain",)
     grid = "certain=0.02|0.05|0.1|0.2|0.5"
 
     certain: float = nonnegative(0.05, "nats")

@@ -10,7 +10,7 @@ their order however near to 1 they are: rank by them as they are, not by a copy 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -179,7 +179,7 @@ class FixedCount(Chooser):
         ValueError: ``k`` is below 1.
     """
 
-    labelled = ("k",)
+    labelled: ClassVar[tuple[str, ...]] = ("k",)
     grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
@@ -201,7 +201,7 @@ class ProbabilityThreshold(Chooser):
         ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
 
-    labelled = ("threshold",)
+    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
 
     threshold: float = probability(0.9)
     comparison: Literal["ge", "gt"] = choice("ge", "gt")
