@@ -55,7 +55,7 @@ def test_a_step_has_only_what_the_decoder_needs_whatever_others_of_the_batch_nee
         Progress(step=torch.tensor([0]), initial=torch.tensor([2])),
     )
     assert ConfidenceThreshold().choose(step).tolist() == [[False, True]]
-    with pytest.raises(DecoderError, match="a decoder reads 'margin', .* add 'margin' to needs"):
+    with pytest.raises(DecoderError, match=r"a decoder reads 'margin', .* add 'margin' to needs"):
         _ = step.margin
 
 
