@@ -188,7 +188,9 @@ def chosen(names: Sequence[str]) -> dict[str, Decoder]:
     return {
         name: decoder
         for name, decoder in every.items()
-        if decoder.rows == "1" and not decoder.lacks(HEEDED) and "answers" not in decoder.needs
+        if decoder.rows == "1"
+        and not decoder.missing_capabilities(HEEDED)
+        and "answers" not in decoder.needs
     }
 
 

@@ -45,7 +45,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import canvases
+from parallelbench.decoders.batched import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
     given,

@@ -24,8 +24,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Step, StepBatch, Updates
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.inner import Inner, read_inner
-from parallelbench.decoders.memory import bounds
 from parallelbench.ranges import whole
 
 

@@ -34,7 +34,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
-from parallelbench.decoders.memory import bounds, first_open
+from parallelbench.decoders.batched import bounds, first_open
 from parallelbench.ranges import fraction, whole
 
 

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import bounds
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
 from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import fraction, whole

@@ -38,7 +38,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.batched import row_with, writing
 from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import whole
@@ -95,7 +95,7 @@ class FreeDave(Decoder):
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the canvas, and what it would be after each of the next tokens."""
         drafted = range(min(self.drafts, len(state.order) or 1))
-        return [supposing(view, view.open, state.token, state.order[:count]) for count in drafted]
+        return [row_with(view, view.open, state.token, state.order[:count]) for count in drafted]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Write what each row says that was reached, and keep what the last of them predicts."""

@@ -36,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.batched import row_with, writing
 from parallelbench.model import Row
 from parallelbench.ranges import choice, positive, probability, whole
 
@@ -113,7 +113,7 @@ class InfoGain(Decoder):
         anywhere = view.canvas == view.mask_id
         if view.step == 0:
             return [Row(view.prompt, view.canvas, anywhere)]
-        return [supposing(view, anywhere, state.token, [each]) for each in state.candidates]
+        return [row_with(view, anywhere, state.token, [each]) for each in state.candidates]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Write the best candidate, or the whole block, and choose what to try next."""

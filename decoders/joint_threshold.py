@@ -32,11 +32,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     canvases,
-    gathered,
-    handed_back,
     in_window,
+    scatter_field,
+    stack_field,
     writable,
 )
 from parallelbench.decoders.selection import passing_or_best
@@ -110,8 +110,8 @@ class JointThreshold(BatchDecoder):
         # Where nothing was asked, confidence is -inf.
         edited = ~batch.open & (token != canvases(batch)) & (confidence > self.edit)
         full = ~batch.open.any(dim=1)
-        after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
-        handed_back(batch.states, after=after)
+        after = stack_field(batch.states, "after") * (batch.progress.step > 0) + full
+        scatter_field(batch.states, after=after)
         finished = full & ((after >= self.after) | ~edited.any(dim=1))
         for state, over in zip(batch.states, finished.tolist(), strict=True):
             state.finished = over

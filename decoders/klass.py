@@ -37,7 +37,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.batched import scatter_field, stack_field
 from parallelbench.decoders.selection import top
 from parallelbench.model import Row
 from parallelbench.ranges import choice, positive, probability, whole
@@ -45,17 +45,17 @@ from parallelbench.ranges import choice, positive, probability, whole
 #: Added to probabilities before the logarithm, as in the authors' code.
 _FLOOR = 1e-12
 #: Any prediction over fewer than e^17 tokens diverges from zeros by more nats than this.
-_MOST = 10.0
+INITIAL_KL_FLOOR = 10.0
 #: More than the floor and float32 can change of a probability's greatest move.
 _SLACK = 0.01
 
 
 @dataclass(slots=True, eq=False)
 class Past:
-    """The prediction one call earlier, and for how many calls each position was calm."""
+    """The prediction of the previous call, and each position's number of stable calls."""
 
     distribution: Float[Tensor, "length vocabulary"] | None
-    calm: Int[Tensor, " length"]
+    stable_calls: Int[Tensor, " length"]
 
 
 @DECODERS.register("klass")
@@ -84,13 +84,13 @@ class Klass(BatchDecoder):
     grid = "threshold=0.7|0.8|0.9|0.95"
 
     threshold: float = probability(0.9)
-    divergence: float = positive(0.01, "nats", most=_MOST)
+    divergence: float = positive(0.01, "nats", most=INITIAL_KL_FLOOR)
     history: int = whole(1, 2, "call")
     memory: Literal["canvas", "block"] = choice("canvas", "block")
 
     def start(self, view: View) -> Past:
         """Return that nothing was predicted yet."""
-        return Past(distribution=None, calm=torch.zeros_like(view.canvas))
+        return Past(distribution=None, stable_calls=torch.zeros_like(view.canvas))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
         """Ask for all open positions that are remembered."""
@@ -98,29 +98,29 @@ class Klass(BatchDecoder):
         return [Row(view.prompt, view.canvas, view.open if self.memory == "block" else everywhere)]
 
     def step_batch(self, batch: StepBatch) -> Updates:
-        """Commit what is sure and calm, and remember what was predicted."""
+        """Commit the sure and stable positions, and keep the prediction."""
         token, confidence = batch.statistics.token, batch.statistics.confidence
-        calm = self._calm(batch, confidence)
-        ready = batch.open & (calm >= self.history) & self._sure(confidence)
-        ready &= self._may_be_calm(batch)[:, None]
+        stable_calls = self._count_stable_calls(batch, confidence)
+        ready = batch.open & (stable_calls >= self.history) & self._sure(confidence)
+        ready &= self._may_be_stable(batch)[:, None]
         none = ~ready.any(dim=1, keepdim=True)
         return Updates(write=ready | (top(confidence, batch.open, 1) & none), tokens=token)
 
     def _sure(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
         return confidence > self.threshold
 
-    def _may_be_calm(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
+    def _may_be_stable(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
         return batch.progress.step >= self.history - 1
 
-    def _calm(
+    def _count_stable_calls(
         self, batch: StepBatch, confidence: Float[Tensor, "samples length"]
     ) -> Int[Tensor, "samples length"]:
-        """Return for how many calls each position was calm, the present one included.
+        """Return the number of calls for which each position was stable, with the present one.
 
         Positions that cannot be committed in the next ``history`` calls are left at 0.
         """
         now = batch.statistics.distribution
-        compared = self._near(confidence)
+        compared = self._may_become_confident(confidence)
         # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
         before = torch.cat(
             [
@@ -134,16 +134,18 @@ class Klass(BatchDecoder):
         # In the room that is there: as much again for each step of the formula would take longer
         # to be had than to be filled.
         moved = (present + _FLOOR).log_().sub_(before.add_(_FLOOR).log_()).mul_(present).sum(dim=1)
-        calm = gathered(batch.states, "calm") + 1
-        calm[compared] = calm[compared].where(moved < self.divergence, 0)
-        calm = calm.where(compared, 0)
-        handed_back(batch.states, distribution=now, calm=calm)
-        return calm
+        stable_calls = stack_field(batch.states, "stable_calls") + 1
+        stable_calls[compared] = stable_calls[compared].where(moved < self.divergence, 0)
+        stable_calls = stable_calls.where(compared, 0)
+        scatter_field(batch.states, distribution=now, stable_calls=stable_calls)
+        return stable_calls
 
-    def _near(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
-        """Return which positions may be sure by the time that they have been calm long enough.
+    def _may_become_confident(
+        self, confidence: Float[Tensor, "samples length"]
+    ) -> Bool[Tensor, "samples length"]:
+        """Return the positions that may be sure once they have been stable for long enough.
 
-        A calm call moves no probability by more than sqrt(divergence / 2), says Pinsker's
+        A stable call moves no probability by more than sqrt(divergence / 2), says Pinsker's
         inequality, so what is far from sure now cannot be both then.  Only a surest token's
         probability is bounded so: at temperatures above 0 another one may be drawn.
         """
@@ -168,5 +170,5 @@ class KlassDream(Klass):
     def _sure(self, confidence: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
         return confidence >= self.threshold
 
-    def _may_be_calm(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
+    def _may_be_stable(self, batch: StepBatch) -> Bool[Tensor, " samples"]:
         return torch.ones_like(batch.progress.step, dtype=torch.bool)

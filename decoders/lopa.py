@@ -35,7 +35,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.batched import row_with, writing
 from parallelbench.decoders.selection import passing_or_best, ranking
 from parallelbench.model import Row
 from parallelbench.ranges import choice, probability, whole
@@ -89,7 +89,7 @@ class Lopa(Decoder):
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the anchor and its branches."""
         supposed = [[], *([position] for position in state.positions)]
-        return [supposing(view, view.open, state.token, positions) for positions in supposed]
+        return [row_with(view, view.open, state.token, positions) for positions in supposed]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Commit by threshold in the best row, and choose the next branches from the rest."""

@@ -43,7 +43,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
-from parallelbench.decoders.memory import first_open, in_windows, offsets
+from parallelbench.decoders.batched import first_open, in_windows, offsets
 from parallelbench.decoders.selection import top
 from parallelbench.ranges import positive, probability, whole
 

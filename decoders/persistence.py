@@ -21,7 +21,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.batched import scatter_field, stack_field
 from parallelbench.decoders.selection import passing_or_best
 from parallelbench.ranges import probability, whole
 
@@ -64,8 +64,8 @@ class Persistence(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure enough and has stayed the same for long enough."""
         token, confidence = batch.statistics.token, batch.statistics.confidence
-        same = token == gathered(batch.states, "token")
-        calls = torch.where(same, gathered(batch.states, "calls"), 0) + 1
-        handed_back(batch.states, token=token, calls=calls)
+        same = token == stack_field(batch.states, "token")
+        calls = torch.where(same, stack_field(batch.states, "calls"), 0) + 1
+        scatter_field(batch.states, token=token, calls=calls)
         passing = (calls >= self.history) & (confidence >= self.threshold)
         return Updates(write=passing_or_best(confidence, passing, batch.open), tokens=token)

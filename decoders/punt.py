@@ -37,7 +37,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
+from parallelbench.decoders.batched import row_with, writing
 from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import fraction
@@ -100,7 +100,7 @@ class Punt(Decoder):
         tested = torch.zeros_like(view.open)
         tested[[position for _, second in state.halves for position in second]] = True
         revealed = [position for first, _ in state.halves for position in first]
-        return [supposing(view, tested, state.token, revealed)]
+        return [row_with(view, tested, state.token, revealed)]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Drop what moved; commit what is left once every pair was told apart."""

@@ -25,12 +25,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     bounds,
-    gathered,
-    handed_back,
     reaching_back,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
 from parallelbench.decoders.selection import leading, ranking
@@ -73,13 +73,13 @@ class Rcr(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""
         confidence = batch.statistics.confidence
-        running = confidence.where(batch.open, gathered(batch.states, "confidence"))
-        handed_back(batch.states, confidence=running)
+        running = confidence.where(batch.open, stack_field(batch.states, "confidence"))
+        scatter_field(batch.states, confidence=running)
         total, step = batch.progress.initial, batch.progress.step + 1
         calls = (total + self.k - 1) // self.k
         left = total - (total * step + calls - 1) // calls
         _, end = bounds(batch)
         position = torch.arange(batch.open.shape[1], device=batch.open.device)
-        written = gathered(batch.states, "writable") & (position < end)
+        written = stack_field(batch.states, "writable") & (position < end)
         opened = leading(ranking(-running, written), left[:, None], written)
         return replace(revised(batch, batch.open, opened), windows=reaching_back(batch, opened))

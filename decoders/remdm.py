@@ -45,7 +45,7 @@ from parallelbench.decoder import (
     Updates,
     View,
 )
-from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.batched import in_windows, revised, scatter_field, stack_field, writable
 from parallelbench.decoders.schedule import MOST_STEPS, steps_allowed
 from parallelbench.ranges import choice, fraction, whole
 
@@ -131,8 +131,8 @@ class Remdm(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Write open positions and open written ones, each by its own chance."""
         uniform = batch.statistics.uniform
-        before = gathered(batch.states, "confidence")
-        written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
+        before = stack_field(batch.states, "confidence")
+        written = in_windows(batch, stack_field(batch.states, "writable")) & ~batch.open
         rates = self._rates(batch)
         falling = rates.sigma.expand(uniform.shape)
         if self.schedule == "conf":
@@ -142,7 +142,7 @@ class Remdm(BatchDecoder):
         writing = (rates.after - kept * rates.before) / (1 - rates.before)
         chosen = batch.open & (uniform < writing)
         confidence = batch.statistics.confidence
-        handed_back(batch.states, confidence=confidence.float().where(chosen, before))
+        scatter_field(batch.states, confidence=confidence.float().where(chosen, before))
         return revised(batch, chosen, written & (uniform < falling))
 
     def _rates(self, batch: StepBatch) -> _Rates:

@@ -30,7 +30,7 @@ from parallelbench.decoder import (
     Updates,
     View,
 )
-from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.batched import in_windows, revised, scatter_field, stack_field, writable
 from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import whole
 
@@ -95,8 +95,8 @@ class RemdmLlada(BatchDecoder):
         opening = (since >= -1) & (since < revisions - 1)
         count = torch.where(revising, self.reopened, self.k)[:, None]
         chosen = leading(ranking(confidence, batch.open), count, batch.open)
-        running = confidence.where(chosen, gathered(batch.states, "confidence"))
-        handed_back(batch.states, confidence=running)
-        held = in_windows(batch, gathered(batch.states, "writable")) & (chosen | ~batch.open)
+        running = confidence.where(chosen, stack_field(batch.states, "confidence"))
+        scatter_field(batch.states, confidence=running)
+        held = in_windows(batch, stack_field(batch.states, "writable")) & (chosen | ~batch.open)
         held &= opening[:, None]
         return revised(batch, chosen, leading(ranking(-running, held), self.reopened, held))

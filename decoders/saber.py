@@ -40,11 +40,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
-    gathered,
-    handed_back,
+from parallelbench.decoders.batched import (
     reaching_back,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
 from parallelbench.decoders.selection import leading, ranking, top
@@ -100,11 +100,11 @@ class Saber(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what passes the bar, and open again what lost most confidence."""
         confidence = batch.statistics.confidence
-        commit, before = gathered(batch.states, "commit"), gathered(batch.states, "before")
+        commit, before = stack_field(batch.states, "commit"), stack_field(batch.states, "before")
         sure = batch.open & (confidence > _mean(commit))
         few = sure.sum(dim=1, keepdim=True) < self.least
         chosen = torch.where(few, top(confidence, batch.open, self.least), sure)
-        handed_back(batch.states, commit=confidence.where(chosen, commit), before=confidence)
+        scatter_field(batch.states, commit=confidence.where(chosen, commit), before=confidence)
         left = batch.open & ~chosen
         asked = confidence > -torch.inf
         # Finite, for a closed position ranks behind any number.

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
-from parallelbench.decoders.memory import bounds
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count
 from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import probability, whole

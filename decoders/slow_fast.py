@@ -33,7 +33,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import gathered, handed_back
+from parallelbench.decoders.batched import scatter_field, stack_field
 from parallelbench.decoders.selection import as_wide, top
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, probability, whole
@@ -148,13 +148,13 @@ class SlowFast(BatchDecoder):
         low, high = windows[:, :1], windows[:, 1:]
         begun = (batch.progress.step > 0)[:, None]
         start, slow, end = (
-            gathered(batch.states, name)[:, None] * begun for name in ("start", "slow", "end")
+            stack_field(batch.states, name)[:, None] * begun for name in ("start", "slow", "end")
         )
         return _Cycles(
             start=start,
             slow=slow,
             end=end,
-            estimates=gathered(batch.states, "estimates"),
+            estimates=stack_field(batch.states, "estimates"),
             low=low,
             length=high - low,
             offset=torch.arange(batch.open.shape[1], device=device) - low,
@@ -186,7 +186,7 @@ class SlowFast(BatchDecoder):
         filled = over & ~inside.any(dim=1, keepdim=True)
         start = torch.where(filled, cycles.end, cycles.start)
         end = torch.where(filled, 0, cycles.end)
-        handed_back(
+        scatter_field(
             batch.states,
             start=start[:, 0],
             slow=cycles.slow[:, 0],

@@ -40,14 +40,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     canvases,
-    gathered,
-    handed_back,
     in_window,
     in_windows,
     of_written,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
 from parallelbench.decoders.selection import leading, passing_or_best, ranking
@@ -142,15 +142,15 @@ class T2m(BatchDecoder):
         confidence = batch.statistics.confidence
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
         held = of_written(batch, batch.statistics.distribution)
-        written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
+        written = in_windows(batch, stack_field(batch.states, "writable")) & ~batch.open
         full = ~batch.open.any(dim=1)
         opened = self._opened(batch, held, written)
         remembered = written.any(dim=1, keepdim=True)
-        handed_back(
+        scatter_field(
             batch.states,
-            times=(gathered(batch.states, "times") + opened) * remembered,
+            times=(stack_field(batch.states, "times") + opened) * remembered,
             held=held.where(written, confidence).where(remembered, -torch.inf),
-            after=gathered(batch.states, "after") * (batch.progress.step > 0) + full,
+            after=stack_field(batch.states, "after") * (batch.progress.step > 0) + full,
             settled=full & ~opened.any(dim=1),
         )
         return revised(batch, filled, opened)
@@ -163,7 +163,7 @@ class T2m(BatchDecoder):
     ) -> Bool[Tensor, "samples length"]:
         """Return the most doubtful of the written positions."""
         verdict = self._verdict(batch, held)
-        often = gathered(batch.states, "times") >= _MOST_TIMES
+        often = stack_field(batch.states, "times") >= _MOST_TIMES
         doubtful = written & verdict.doubtful & ~often
         most = (written.sum(dim=1, keepdim=True) // 4).clamp(min=1)
         return leading(ranking(verdict.badness, doubtful), most, doubtful)
@@ -173,7 +173,7 @@ class T2m(BatchDecoder):
         if self.trigger == "low_prob":
             return _Verdict(held < limit, -held)
         if self.trigger == "drop":
-            fall = gathered(batch.states, "held") - held
+            fall = stack_field(batch.states, "held") - held
             return _Verdict(fall > limit, fall)
         confidence = batch.statistics.confidence
         other = batch.statistics.token != canvases(batch)

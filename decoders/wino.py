@@ -34,13 +34,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
-    gathered,
-    handed_back,
+from parallelbench.decoders.batched import (
     in_windows,
     of_written,
     offsets,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
 from parallelbench.decoders.selection import leading, ranking, top
@@ -112,12 +112,12 @@ class Wino(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the draft, and open again what its shadow finds unlikely."""
         confidence = batch.statistics.confidence[:, : batch.open.shape[1]]
-        accepted = gathered(batch.states, "accepted").where(batch.progress.step > 0, _AT_FIRST)
+        accepted = stack_field(batch.states, "accepted").where(batch.progress.step > 0, _AT_FIRST)
         chosen = self._drafted(confidence, batch.open)
         count = chosen.sum(dim=1)
-        handed_back(batch.states, accepted=count)
+        scatter_field(batch.states, accepted=count)
         left_out = _left_out(batch)
-        own = in_windows(batch, gathered(batch.states, "writable"))
+        own = in_windows(batch, stack_field(batch.states, "writable"))
         doubted = own & ~batch.open & (left_out < self.verify)
         most = torch.where(count > 1, accepted - 1, 0)
         opened = leading(ranking(-left_out, doubted), most[:, None], doubted)

@@ -367,7 +367,7 @@ class Decoder(ABC):
         """How many rows one call may have; None where the strategy does not say."""
         return 1 if self.rows == "1" else None
 
-    def lacks(self, provided: AbstractSet[str]) -> list[str]:
+    def missing_capabilities(self, provided: AbstractSet[str]) -> list[str]:
         """Return what it needs beside what the loop computes and a model that gives these."""
         return sorted(self.needs - STATISTICS - provided)
 

@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.answers import Answers
-from parallelbench.decode.loop import look
+from parallelbench.decode.loop import predict_log_probs
 from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt, lay_out
 
@@ -298,7 +298,7 @@ class _Asked:
             sent = [rows[numbers[0]] for numbers in batch]
             self.calls, self.rows = self.calls + 1, self.rows + len(sent)
             counts = [int(row.wanted.sum()) for row in sent]
-            parts = torch.split(look(sent, self._model), counts)
+            parts = torch.split(predict_log_probs(sent, self._model), counts)
             for numbers, part in zip(batch, parts, strict=True):
                 yield from ((number, part) for number in numbers)
 

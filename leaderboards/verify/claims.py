@@ -163,7 +163,7 @@ def serving_faults(runfile: RunFile, models: Mapping[str, Known]) -> Iterator[st
         for setting, decoder in decoders:
             if setting.label in asked:
                 yield from _unserved(setting, decoder, model, known, known.codec)
-            elif not decoder.lacks(known.provides or frozenset()):
+            elif not decoder.missing_capabilities(known.provides or frozenset()):
                 yield (
                     f"{RUN}: left_out leaves {setting.label!r:.80} out of {model.label!r:.80}, "
                     "which gives all that it needs; enter every decoder that the run names"

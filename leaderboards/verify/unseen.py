@@ -110,7 +110,11 @@ def course_of(prompt: Prompt, decoder: Decoder, key: str, blocks: Blocks | None)
     Returns:
         None where that depends on the model, or the strategy needs more than it says.
     """
-    if not decoder.scheduled or decoder.lacks(Unseen.provides) or "answers" in decoder.needs:
+    if (
+        not decoder.scheduled
+        or decoder.missing_capabilities(Unseen.provides)
+        or "answers" in decoder.needs
+    ):
         return None
     (outcome,) = decode([Job(prompt, decoder, key)], Unseen(prompt.codec, blocks))
     if outcome.status == "error":

@@ -103,9 +103,13 @@ def check_decoder(decoder: str) -> Conformance:
     (setting,) = settings
     make = functools.partial(build, setting, DECODERS)
     models = {"ideal": _ideal(), "a random transformer": _transformer()}
-    able = {name: model for name, model in models.items() if not make().lacks(model.provides)}
+    able = {
+        name: model
+        for name, model in models.items()
+        if not make().missing_capabilities(model.provides)
+    }
     if not able:
-        needs = ", ".join(make().lacks(_transformer().provides))
+        needs = ", ".join(make().missing_capabilities(_transformer().provides))
         raise RequestError(
             f"decoder {setting.label!r} needs {needs}, which neither the ideal model nor a network "
             "without training gives: it cannot be checked without a model that does"
@@ -113,7 +117,8 @@ def check_decoder(decoder: str) -> Conformance:
     trials = [_Trial(name, model, make) for name, model in able.items()]
     trials += _in_short_blocks(trials[-1])
     left = [
-        f"not checked with {name}, which does not give {', '.join(make().lacks(model.provides))}"
+        f"not checked with {name}, which does not give "
+        + ", ".join(make().missing_capabilities(model.provides))
         for name, model in models.items()
         if name not in able
     ]

@@ -134,7 +134,9 @@ def _of_server(trial: _Trial) -> dict[str, Any]:
 
 def _decoders(model: Model) -> dict[str, str]:
     """Return for every decoder whether this model can serve it, or what it lacks."""
-    lacking = {name: decoder().lacks(model.provides) for name, decoder in DECODERS.items()}
+    lacking = {
+        name: decoder().missing_capabilities(model.provides) for name, decoder in DECODERS.items()
+    }
     return {
         name: f"no: needs {', '.join(lacks)}" if lacks else "yes" for name, lacks in lacking.items()
     }

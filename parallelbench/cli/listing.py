@@ -158,7 +158,9 @@ def _decoder_entry(
     name: str, kind: type[Decoder], families: Mapping[str, frozenset[str]]
 ) -> dict[str, Any]:
     decoder = kind()
-    served = [family for family, given in families.items() if not decoder.lacks(given)]
+    served = [
+        family for family, given in families.items() if not decoder.missing_capabilities(given)
+    ]
     return {
         **entry(name, kind),
         "adaptive": decoder.adaptive,
@@ -167,7 +169,7 @@ def _decoder_entry(
         "calls": decoder.calls,
         "rows": decoder.rows,
         "needs": sorted(decoder.needs),
-        "model_needs": decoder.lacks(frozenset()),
+        "model_needs": decoder.missing_capabilities(frozenset()),
         "families": served,
         "not_served_by": [family for family in families if family not in served],
         "presets": {

@@ -23,7 +23,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.decode.lanes import Call, Cohort, Job, Outcome
-from parallelbench.decode.sharing import Memory, Said, keys_of, ranges, reads, together
+from parallelbench.decode.sharing import (
+    PredictionCache,
+    RowPrediction,
+    cache_keys,
+    concatenate,
+    index_ranges,
+    is_cacheable,
+)
 from parallelbench.decode.statistics import (
     Drawing,
     FlatStatistics,
@@ -98,21 +105,21 @@ def decode(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     queue = iter(jobs)
-    asker = _Asker(model, Memory() if share else None, tally or Tally())
+    batcher = PredictionBatcher(model, PredictionCache() if share else None, tally or Tally())
     cohorts: dict[tuple[int, int], Cohort] = {}
     while True:
-        free = batch_size - sum(len(cohort.lanes) for cohort in cohorts.values())
+        free = batch_size - sum(len(cohort.slots) for cohort in cohorts.values())
         fresh = list(itertools.islice(queue, free))
         with torch.inference_mode():
             outcomes = _admit(fresh, model, cohorts)
-            outcomes += _advance(cohorts.values(), asker)
+            outcomes += _advance(cohorts.values(), batcher)
         yield from outcomes
-        cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.lanes}
+        cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.slots}
         if not cohorts and len(fresh) < free:  # the queue is empty too
             return
 
 
-def look(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
+def predict_log_probs(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
     """Return what ``model`` says of the wanted positions of ``rows``, in exactly one call.
 
     For measurements of a model, which decode nothing and count these calls themselves.
@@ -152,8 +159,8 @@ def _admit(
     return outcomes
 
 
-def _advance(cohorts: Iterable[Cohort], asker: _Asker) -> list[Outcome]:
-    """Take one step in every lane; return those that it finished."""
+def _advance(cohorts: Iterable[Cohort], batcher: PredictionBatcher) -> list[Outcome]:
+    """Take one step in every slot; return those that it finished."""
     outcomes: list[Outcome] = []
     asked: list[tuple[Cohort, Call]] = []
     for cohort in cohorts:
@@ -162,30 +169,30 @@ def _advance(cohorts: Iterable[Cohort], asker: _Asker) -> list[Outcome]:
             asked.append((cohort, planned))
         else:
             outcomes += planned
-    failed = asker.ask(asked)
+    failed = batcher.predict(asked)
     outcomes += [outcome for cohort, call in asked for outcome in cohort.drop(call, failed)]
     for cohort, call in asked:
-        asker.tell(cohort, call)
+        batcher.scatter(cohort, call)
         outcomes += cohort.step(call)
     return outcomes
 
 
-class _Asker:
+class PredictionBatcher:
     """Asks the model what the cohorts want to know in one step, and tells each its part.
 
     Args:
         model: Is asked.
-        memory: What it said before; None asks for every row anew.
+        cache: What it said before; None asks for every row anew.
         tally: Is told how many rows were sent.
     """
 
-    def __init__(self, model: Model, memory: Memory | None, tally: Tally) -> None:
+    def __init__(self, model: Model, cache: PredictionCache | None, tally: Tally) -> None:
         self._model = model
-        self._memory = memory
+        self._cache = cache
         self._tally = tally
-        self._said: dict[Row, Said] = {}
+        self._said: dict[Row, RowPrediction] = {}
 
-    def ask(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
+    def predict(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
         """Make the one model call of this step.
 
         Returns:
@@ -194,13 +201,13 @@ class _Asker:
         self._said = {}
         rows = [row for _, call in asked for row in call.rows]
         decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
-        keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
+        keys = [None] * len(rows) if self._cache is None or not rows else cache_keys(rows)
         askers = self._askers(rows, keys, decoders)
         sent = [_asking_for_all([rows[index] for index in alike]) for alike in askers]
         self._tally.add(rows, sent)
         if not sent:
             return {}
-        asking = _Asking(
+        batched = BatchedCall(
             model=self._model,
             rows=sent,
             askers=askers,
@@ -209,11 +216,15 @@ class _Asker:
             wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
             tally=self._tally,
         )
-        told, failed = asking.ask()
+        told, failed = batched.predict()
         for index, said in told.items():
             self._said[rows[index]] = said
-            if self._memory is not None and keys[index] is not None and reads(decoders[index]):
-                self._memory.keep(rows[index], keys[index], said, asking.needs)
+            if (
+                self._cache is not None
+                and keys[index] is not None
+                and is_cacheable(decoders[index])
+            ):
+                self._cache.store(rows[index], keys[index], said, batched.needs)
         return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
 
     def _askers(
@@ -236,7 +247,7 @@ class _Asker:
                 alike[row.prompt, key] = found[-1]
         return found
 
-    def tell(self, cohort: Cohort, call: Call) -> None:
+    def scatter(self, cohort: Cohort, call: Call) -> None:
         """Put what was said of the rows of ``call`` into it."""
         if not call.rows:
             call.statistics = Statistics(call.statistics.token, uniform=call.uniform)
@@ -248,15 +259,15 @@ class _Asker:
             if all(name in each.extras for each in said)
         }
         call.statistics = _in_rows(
-            call, together(said), extras, cohort.decoder.needs, self._model.codec.mask_id
+            call, concatenate(said), extras, cohort.decoder.needs, self._model.codec.mask_id
         )
-        off_law = [each.off_law for each in said if each.off_law is not None]
-        call.off_law = off_law or None
+        off_support = [each.off_support for each in said if each.off_support is not None]
+        call.off_support = off_support or None
 
-    def _remembered(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
-        if self._memory is None or key is None or not reads(decoder):
+    def _remembered(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
+        if self._cache is None or key is None or not is_cacheable(decoder):
             return None
-        return self._memory.find(row, key, decoder)
+        return self._cache.find(row, key, decoder)
 
 
 class _Part(NamedTuple):
@@ -264,11 +275,11 @@ class _Part(NamedTuple):
 
     flat: FlatStatistics
     askers: list[int]
-    off_law: list[bool | None]
+    off_support: list[bool | None]
     extras: list[Mapping[str, Tensor]]
 
 
-class _Asking(NamedTuple):
+class BatchedCall(NamedTuple):
     """One model call, in as many batches as memory asks for.
 
     Attributes:
@@ -289,7 +300,7 @@ class _Asking(NamedTuple):
     wanted: np.ndarray
     tally: Tally
 
-    def ask(self) -> tuple[dict[int, Said], dict[int, str]]:
+    def predict(self) -> tuple[dict[int, RowPrediction], dict[int, str]]:
         """Return what the model said, and why it said nothing of the rows that are missing.
 
         Returns:
@@ -320,7 +331,9 @@ class _Asking(NamedTuple):
         prediction = self.model.predict([self.rows[index] for index in batch])
         forbid_unwritable(prediction, self.model.codec)
         device = prediction.logits.device
-        mine = ranges((self.wanted.cumsum() - self.wanted)[askers], self.wanted[askers]).to(device)
+        mine = index_ranges((self.wanted.cumsum() - self.wanted)[askers], self.wanted[askers]).to(
+            device
+        )
         flat = statistics_of(
             prediction,
             self.needs,
@@ -329,29 +342,33 @@ class _Asking(NamedTuple):
             lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
         )
         self.tally.add_call(time.perf_counter() - began)
-        off_law: list[bool | None] = [None] * len(batch)
+        off_support: list[bool | None] = [None] * len(batch)
         if prediction.off_law is not None:
-            off_law = prediction.off_law.tolist()
+            off_support = prediction.off_law.tolist()
         extras = [
             {name: given[row] for name, given in prediction.extras.items() if name in asked}
             for row, asked in enumerate(self.rows[index].extras for index in batch)
         ]
-        return _Part(flat, askers, [off_law[row] for row in rows], [extras[row] for row in rows])
+        return _Part(
+            flat, askers, [off_support[row] for row in rows], [extras[row] for row in rows]
+        )
 
     def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
         """Return which line of a prediction each asker's positions read."""
         counts = self.wanted[[self.askers[index][0] for index in batch]]
-        return ranges((counts.cumsum() - counts)[rows], counts[rows])
+        return index_ranges((counts.cumsum() - counts)[rows], counts[rows])
 
-    def _joined(self, parts: Sequence[_Part]) -> dict[int, Said]:
+    def _joined(self, parts: Sequence[_Part]) -> dict[int, RowPrediction]:
         """Say of each asker where its part of what was said in several batches is."""
         flat = FlatStatistics.joined([part.flat for part in parts])
-        said: dict[int, Said] = {}
+        said: dict[int, RowPrediction] = {}
         line = 0
         for part in parts:
-            for asker, off_law, extras in zip(part.askers, part.off_law, part.extras, strict=True):
+            for asker, off_support, extras in zip(
+                part.askers, part.off_support, part.extras, strict=True
+            ):
                 count = int(self.wanted[asker])
-                said[asker] = Said(flat, line, count, off_law, extras)
+                said[asker] = RowPrediction(flat, line, count, off_support, extras)
                 line += count
         return said
 

@@ -34,37 +34,39 @@ _MOST_CANVASES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
+class RowPrediction:
     """What the model said of one row.
 
     Attributes:
         flat: Statistics of many rows.
         first: Its first line of them.
         count: How many lines it has.
-        off_law: Whether no right answer fits it; None if the model does not know.
+        off_support: Whether no right answer fits it; None if the model does not know.
         extras: What the model itself provides of it, by name.
     """
 
     flat: FlatStatistics
     first: int
     count: int
-    off_law: bool | None
+    off_support: bool | None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Memory:
+class PredictionCache:
     """What was said of the canvases of each sample, as long as somebody holds its prompt."""
 
     def __init__(self) -> None:
-        self._said: WeakKeyDictionary[Prompt, dict[Hashable, tuple[AbstractSet[str], Said]]]
+        self._said: WeakKeyDictionary[
+            Prompt, dict[Hashable, tuple[AbstractSet[str], RowPrediction]]
+        ]
         self._said = WeakKeyDictionary()
 
-    def find(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
+    def find(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
         """Return what was said of ``row`` before, if ``decoder`` needs no more than is kept."""
         needs, said = self._said.get(row.prompt, {}).get(key, (frozenset(), None))
         return said if decoder.needs & _KEPT <= needs else None
 
-    def keep(self, row: Row, key: Hashable, said: Said, needs: AbstractSet[str]) -> None:
+    def store(self, row: Row, key: Hashable, said: RowPrediction, needs: AbstractSet[str]) -> None:
         """Keep what was said of ``row``: the statistics named in ``needs``."""
         kept = self._said.setdefault(row.prompt, {})
         if key not in kept and len(kept) >= _MOST_CANVASES:
@@ -72,12 +74,12 @@ class Memory:
         kept[key] = (needs, replace(said, flat=said.flat.without_distribution(), extras={}))
 
 
-def reads(decoder: Decoder) -> bool:
+def is_cacheable(decoder: Decoder) -> bool:
     """Return whether all that ``decoder`` is told of a row can be kept for others."""
     return decoder.temperature == 0 and decoder.needs - _ELSEWHERE <= _KEPT
 
 
-def keys_of(rows: Sequence[Row]) -> list[Hashable]:
+def cache_keys(rows: Sequence[Row]) -> list[Hashable]:
     """Return what decides the prediction of each row beside its prompt; None if no key does.
 
     A row that brings its own positions, attention or conditioning is like no other.  What is
@@ -94,7 +96,7 @@ def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     ]
 
 
-def together(said: Sequence[Said]) -> FlatStatistics:
+def concatenate(said: Sequence[RowPrediction]) -> FlatStatistics:
     """Return what was said of some rows, at different times, one after the other."""
     members: dict[int, list[int]] = defaultdict(list)
     for place, each in enumerate(said):
@@ -104,7 +106,7 @@ def together(said: Sequence[Said]) -> FlatStatistics:
         flat = said[places[0]].flat
         first = [said[place].first for place in places]
         counts = [said[place].count for place in places]
-        parts.append(flat.at(ranges(first, counts).to(flat.token.device)))
+        parts.append(flat.at(index_ranges(first, counts).to(flat.token.device)))
     joined = FlatStatistics.joined(parts)
     order = [place for places in members.values() for place in places]
     if order == sorted(order):
@@ -112,10 +114,10 @@ def together(said: Sequence[Said]) -> FlatStatistics:
     lengths = np.array([said[place].count for place in order])
     starts = lengths.cumsum() - lengths
     back = np.argsort(order)
-    return joined.at(ranges(starts[back], lengths[back]).to(joined.token.device))
+    return joined.at(index_ranges(starts[back], lengths[back]).to(joined.token.device))
 
 
-def ranges(
+def index_ranges(
     first: Sequence[int] | np.ndarray, counts: Sequence[int] | np.ndarray
 ) -> Int[Tensor, " lines"]:
     """Return ``counts`` numbers from each of ``first`` on, one range after the other."""

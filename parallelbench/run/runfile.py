@@ -404,14 +404,18 @@ def _unserved(
         by_name += [entry] if isinstance(entry, _Named) else []
     kept = {setting.key for setting in _expanded(by_name, DECODERS)}
     built = {each.label: build(each, DECODERS) for each in decoders if each.key not in kept}
-    demanding = {label: decoder for label, decoder in built.items() if decoder.lacks(frozenset())}
+    demanding = {
+        label: decoder
+        for label, decoder in built.items()
+        if decoder.missing_capabilities(frozenset())
+    }
     unserved: dict[str, dict[str, list[str]]] = {}
     for model in models:
         if MODELS[model.name].serves:
             continue
         # A model that nothing is asked of need not be looked at, which may take a download.
         given = build(model, MODELS).gives() if demanding else frozenset()
-        lacks = {label: decoder.lacks(given) for label, decoder in demanding.items()}
+        lacks = {label: decoder.missing_capabilities(given) for label, decoder in demanding.items()}
         unserved[model.label] = {label: needs for label, needs in lacks.items() if needs}
     return unserved
 

@@ -957,7 +957,7 @@ def told_lack(
         model: The model's setting.
         provided: What it gives beside logits.
     """
-    missing = decoder.lacks(provided)
+    missing = decoder.missing_capabilities(provided)
     if not missing:
         return None
     hints = [decoder.hints[need] for need in missing if need in decoder.hints]

@@ -18,19 +18,19 @@ from parallelbench.decoder import StepBatch, Update, Updates, View
 from parallelbench.model import Row
 
 
-def gathered(states: Sequence[Any], name: str) -> Tensor:
+def stack_field(states: Sequence[Any], name: str) -> Tensor:
     """Return one field of every state, stacked."""
     return torch.stack([getattr(state, name) for state in states])
 
 
-def handed_back(states: Sequence[Any], **values: Tensor) -> None:
+def scatter_field(states: Sequence[Any], **values: Tensor) -> None:
     """Set fields of every state, each to its own line of a tensor."""
     for name, lines in values.items():
         for state, line in zip(states, lines.unbind(), strict=True):
             setattr(state, name, line)
 
 
-def supposing(
+def row_with(
     view: View,
     wanted: Bool[Tensor, " length"],
     token: Int[Tensor, " length"],
