@@ -36,7 +36,7 @@ class ASS(BatchDecoder):
     """Commit the surest positions, twice as many in every step.
 
     Attributes:
-        floor: What the confidence in end-of-text is multiplied by in a block's first step,
+        floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1].
 
     Raises:

@@ -39,7 +39,7 @@ class ConfidenceFactor(Chooser):
     """Commit as many of the surest positions as their confidence allows, at least one.
 
     Attributes:
-        factor: How much doubt a group may hold, positive; 1 is the bound of the theorem.
+        factor: Doubt that a group may hold, positive; 1 is the bound of the theorem.
         rule: ``paper`` as written there, ``published`` as its code decides.
 
     Raises:

@@ -55,10 +55,10 @@ class Credit(BatchDecoder):
     """Commit all positions whose confidence with earned credit reaches ``threshold``.
 
     Attributes:
-        strength: By how much the logarithm of credit raises a logit, 0 or more.
-        exponent: To which power a confidence is credited, 0 or more.
-        decay: What is left of credit after a call, in [0, 1].
-        threshold: What a confidence must reach, in (0, 1]; the surest position always passes.
+        strength: Weight of the logarithm of credit in a logit, 0 or more.
+        exponent: Power of the confidence that is added as credit, 0 or more.
+        decay: Share of credit that remains after a call, in [0, 1].
+        threshold: Least confidence of a committed position, in (0, 1]; the surest always passes.
 
     Raises:
         ValueError: One of them is out of range, or ``temperature`` is not 0: the likeliest
@@ -137,5 +137,5 @@ def _padded(ledgers: Sequence[Tensor]) -> Tensor:
 
 
 def _earlier(calls: int, device: torch.device) -> Bool[Tensor, "calls calls 1"]:
-    """Return which call, in the second place, comes before which, in the first."""
+    """Return True where the call of the second index precedes that of the first."""
     return torch.ones((calls, calls), dtype=torch.bool, device=device).tril(-1)[:, :, None]

@@ -48,10 +48,10 @@ class Dapd(Chooser):
     """Commit positions that attend little to each other; near the end, all that are sure.
 
     Attributes:
-        edge: What two positions' mean attention to each other must exceed to join them, in
+        edge: Mean mutual attention above which two positions are joined, in
             [0, 1].
-        tail: What a confidence must exceed near the end, in (0, 1].
-        tail_below: Below which open share of the block the end is near, in [0, 1].
+        tail: Confidence that a position must exceed near the end, in (0, 1].
+        tail_below: Open share of the block below which the end is near, in [0, 1].
 
     Raises:
         ValueError: One of them is out of range.
@@ -93,7 +93,7 @@ def _mutual(
     statistics: Statistics,
     is_open: Bool[Tensor, "samples length"],
 ) -> Float[Tensor, "samples length length"]:
-    """Return how much every two open positions attend to each other on average; 0 elsewhere."""
+    """Return the mean mutual attention of every two open positions; 0 elsewhere."""
     attention = given(statistics, "attention_late", square=True)
     both = is_open[:, :, None] & is_open[:, None]
     both = both & ~torch.eye(is_open.shape[1], dtype=torch.bool, device=is_open.device)

@@ -62,11 +62,11 @@ class Dawn(BatchDecoder):
     """Commit sure positions, those that a sure one supports, and others not linked to them.
 
     Attributes:
-        threshold: What makes a position sure and a written one an anchor, in (0, 1].
-        induce: What a confidence must reach beside an anchor, in (0, 1].
-        low: What a confidence must reach elsewhere, in (0, 1].
-        edge: What attention must reach to be an edge, in (0, 1].
-        sink: What a position is attended to by at most, on average, in [0, 1].
+        threshold: Confidence of a sure position, and of a written one that is an anchor, in (0, 1].
+        induce: Least confidence of a position that an anchor supports, in (0, 1].
+        low: Least confidence of any other position, in (0, 1].
+        edge: Least attention that makes an edge, in (0, 1].
+        sink: Mean attention above which a position is a sink, in [0, 1].
 
     Raises:
         ValueError: One of them is out of range.
@@ -111,7 +111,7 @@ class Dawn(BatchDecoder):
     def _edges(
         self, attention: Float[Tensor, "samples length length"]
     ) -> Bool[Tensor, "samples length length"]:
-        """Return where the position of a row attends to that of a column, and it is no sink."""
+        """Return True where the row's position attends to the column's, which is no sink."""
         count = (attention.sum(dim=2) > 0).sum(dim=1).clamp(min=1)
         incoming = attention.sum(dim=1) / count[:, None]
         itself = torch.eye(attention.shape[1], dtype=torch.bool, device=attention.device)
@@ -122,5 +122,5 @@ class Dawn(BatchDecoder):
 def _touches(
     edges: Bool[Tensor, "samples length length"], marked: Bool[Tensor, "samples length"]
 ) -> Bool[Tensor, "samples length"]:
-    """Return which positions have an edge from a marked one."""
+    """Return the positions with an edge from a marked one."""
     return (edges & marked[:, None]).any(dim=2)

@@ -37,7 +37,7 @@ class Demask(Chooser):
     """Commit the surest positions within a budget of predicted dependency.
 
     Attributes:
-        budget: What the predicted dependencies of all committed pairs may sum to, in
+        budget: Upper bound of the sum of predicted dependencies over the committed pairs, in
             [0, inf).
 
     Raises:

@@ -58,10 +58,10 @@ class Dilated(Chooser):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
-        """What the strategy inside needs, and the confidence."""
+        """The needs of the inner decoder, and the confidence."""
         return self._inner.chooser.needs | {"confidence"}
 
     def choose(self, step: Step) -> Selection:
-        """Return what the strategy inside chooses, thinned out; its surest at least."""
+        """Return the choice of the inner decoder, thinned out; its surest at least."""
         chosen = self._inner.chooser.choose(step)
         return apart(step.confidence, chosen, self.distance)

@@ -66,12 +66,12 @@ class Dream(BatchDecoder):
     """Commit the share of the open positions that Dream's time schedule asks for.
 
     Attributes:
-        algorithm: How positions are picked: at random, or by confidence, margin or entropy.
+        algorithm: Selection of positions: at random, or by confidence, margin or entropy.
         steps: Calls per block, at least 1; fewer where ``origin`` fills it before.
         eps: The time at the end, in [0, 1): what is open then is left to the last step.
-        alg_temp: How random the ranking is, 0 or more; not for ``origin``, which ranks
+        alg_temp: Temperature of the ranking, 0 or more; not for ``origin``, which ranks
             nothing.
-        schedule: How the number per step is rounded.
+        schedule: Rounding of the number of tokens per step.
 
     Raises:
         ValueError: A field is not one of these.

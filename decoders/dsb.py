@@ -37,8 +37,8 @@ class DSB(BatchDecoder):
     Attributes:
         strategy: The strategy inside, such as ``confidence_threshold(threshold=0.8)``; several
             fields have ``;`` between them.
-        length: How many open positions the window has at first, at least 1.
-        longest: How far the window may reach from its first open position on, at least
+        length: Number of open positions of the window at first, at least 1.
+        longest: Greatest length of the window from its first open position, at least
             ``length``; None lets it grow as far as what is written.
 
     Raises:
@@ -74,12 +74,12 @@ class DSB(BatchDecoder):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
-        """What the strategy inside needs."""
+        """The needs of the inner decoder."""
         return self._inner.chooser.needs
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # likewise
-        """Whether the strategy inside adapts, or where it writes moves the window's end."""
+        """True if the inner decoder is adaptive or its writes move the end of the window."""
         return self._inner.chooser.adaptive or self.longest is not None
 
     def step_batch(self, batch: StepBatch) -> Updates:

@@ -44,9 +44,9 @@ class DUS(BatchDecoder):
     """Commit evenly spaced positions: every ``B / base``-th, then every ``B / base**2``-th ...
 
     Attributes:
-        base: How much finer each group is than the one before, 2 or more.
+        base: Ratio of the spacings of successive groups, 2 or more.
         skip_below: Members whose confidence is below this wait for the next group, in
-            [0, 1]; at 0 nobody waits.
+            [0, 1]; at 0 none waits.
 
     Raises:
         ValueError: ``base`` or ``skip_below`` is not one of these.
@@ -61,7 +61,7 @@ class DUS(BatchDecoder):
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # follows the threshold
-        """Whether predictions tell who waits; nobody does at 0."""
+        """True if predictions decide which positions wait; at 0 none does."""
         return self.skip_below > 0
 
     @property
@@ -95,7 +95,7 @@ def dilated_groups(
     Args:
         offset: Within the window of each sample; those outside it get some group as well.
         size: Positions of each window.
-        base: How much finer each group is than the one before.
+        base: Ratio of the spacings of successive groups.
         longest: The largest of ``size``.
     """
     group = torch.full_like(offset, -1)

@@ -24,7 +24,7 @@ class EntropyThreshold(Chooser):
     """Commit all positions whose entropy is within ``threshold``; the lowest if none is.
 
     Attributes:
-        threshold: What an entropy may reach, in nats, positive.  Unlike a probability it
+        threshold: Greatest entropy that passes, in nats, positive.  Unlike a probability it
             has no upper end at 1: V equally likely tokens have entropy ln V, about 11.7
             nats in a vocabulary of 126 thousand.
         comparison: ``le`` lets an entropy equal to the threshold pass; ``lt`` does not.

@@ -42,7 +42,7 @@ class EOSER(BatchDecoder):
     """Commit the surest positions on LLaDA's schedule, with end-of-text held back at first.
 
     Attributes:
-        floor: What the confidence in end-of-text is multiplied by in a block's first step,
+        floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1]; at 1 this is ``llada``.
         steps: Calls per block, at least 1.
 
@@ -67,7 +67,7 @@ class EOSER(BatchDecoder):
         return Updates(write=leading(order, count, batch.open), tokens=batch.statistics.token)
 
     def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is full and all its calls are made."""
+        """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)
 
 
@@ -79,7 +79,7 @@ def held_back(
     Args:
         batch: One step.
         floor: The scale at the start of the way; it is 1 at its end.
-        way: How far each sample is, in [0, 1].
+        way: Progress of each sample, in [0, 1].
     """
     confidence, token = batch.statistics.confidence.double(), batch.statistics.token
     codec = batch.views[0].prompt.codec

@@ -46,11 +46,11 @@ from parallelbench.ranges import whole
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """What is predicted for the canvas as it stands.
+    """The prediction for the present canvas.
 
     Attributes:
         order: The open positions of the block, the surest first; none before its first call.
-        token: What is predicted there.
+        token: Predicted ids.
     """
 
     order: list[int]

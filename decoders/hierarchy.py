@@ -33,9 +33,9 @@ class Hierarchy(Chooser):
     """Commit the surest position of every gap, and all that exceed ``threshold``.
 
     Attributes:
-        low: What the surest position of a gap must exceed, in [0, ``threshold``].
-        threshold: What a confidence must exceed to be committed whatever else stands in
-            its gap, in (0, 1]; at 1 none does.
+        low: Confidence that the surest position of a gap must exceed, in [0, ``threshold``].
+        threshold: Confidence above which a position is committed whatever the others of
+            its gap, in (0, 1]; none exceeds 1.
 
     Raises:
         ValueError: ``low`` or ``threshold`` is not one of these.

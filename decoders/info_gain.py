@@ -43,11 +43,11 @@ from parallelbench.ranges import choice, positive, probability, whole
 
 @dataclass(slots=True, eq=False)
 class Outlook:
-    """What is predicted for the canvas as it stands, and what is tried next.
+    """The prediction for the present canvas, and the candidates of the next call.
 
     Attributes:
-        token: What is predicted at each open position.
-        entropy: How uncertain that is, in nats.
+        token: Predicted id at each open position.
+        entropy: Entropy of that prediction, in nats.
         candidates: Positions, the surest first; none where the block is filled without a call.
     """
 
@@ -67,9 +67,9 @@ class InfoGain(Decoder):
 
     Attributes:
         candidates: Most rows of a call, at least 2.
-        threshold: From which confidence of all its open positions on a block is filled at
+        threshold: Least confidence of all open positions of a block at which it is filled at
             once, in (0, 1].
-        position_temperature: How little confidence counts when candidates are drawn, above 0.
+        position_temperature: Temperature at which candidates are drawn by confidence, above 0.
         objective: ``info_gain`` also charges a candidate its own entropy, ``lookum`` does not.
 
     Raises:
@@ -134,7 +134,7 @@ class InfoGain(Decoder):
         return writing(view, token, written)
 
     def _gains(self, state: Outlook, statistics: Statistics) -> list[float]:
-        """Return how little each candidate leaves uncertain."""
+        """Return the score of each candidate: higher leaves less uncertainty."""
         after = statistics.entropy.double()
         open_ = statistics.confidence >= 0
         mean = after.where(open_, 0).sum(dim=1) / open_.sum(dim=1).clamp(min=1)

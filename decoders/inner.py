@@ -18,10 +18,10 @@ _OUTER = frozenset(Decoder.__dataclass_fields__)
 
 
 class Inner(NamedTuple):
-    """A chooser that another strategy asks.
+    """A chooser inside another decoder.
 
     Attributes:
-        text: How it is written, with all of its own fields.
+        text: Its setting as text, with all of its own fields.
         chooser: The strategy.
     """
 

@@ -46,12 +46,12 @@ from parallelbench.ranges import fraction, probability, whole
 
 @dataclass(slots=True, eq=False)
 class Looks:
-    """What a sample has behind it in its block.
+    """State of a sample in its block.
 
     Attributes:
-        writable: Where the sample may be written.
+        writable: Positions that may be written.
         after: Calls so far in which the block was full.
-        finished: Whether such a call changed nothing, or was the last.
+        finished: True if such a call changed nothing, or was the last.
     """
 
     writable: Bool[Tensor, " length"]
@@ -65,8 +65,8 @@ class JointThreshold(BatchDecoder):
     """Commit sure positions, and overwrite tokens that the model now predicts otherwise.
 
     Attributes:
-        threshold: What a confidence must exceed to fill an open position, in (0, 1].
-        edit: What it must exceed to overwrite another token, in [0, 1]; 1 never overwrites.
+        threshold: Confidence above which an open position is filled, in (0, 1].
+        edit: Confidence above which another token is overwritten, in [0, 1]; 1 never overwrites.
         after: Most calls on a full block, 0 or more; 0 ends the block as soon as it is full.
 
     Raises:
@@ -100,7 +100,7 @@ class JointThreshold(BatchDecoder):
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full and no further call may change it."""
+        """Return True once the block is full and no further call may change it."""
         return view.remaining == 0 and (self.after == 0 or state.finished)
 
     def step_batch(self, batch: StepBatch) -> Updates:

@@ -64,10 +64,10 @@ class Klass(BatchDecoder):
     """Commit all sure positions that are stable over calls; the surest if there is none.
 
     Attributes:
-        threshold: What a confidence must exceed, in (0, 1].
-        divergence: What the divergence from the prediction before must stay below, in
+        threshold: Confidence that a committed position must exceed, in (0, 1].
+        divergence: Bound of the divergence from the previous prediction, exclusive, in
             nats, in (0, 10].
-        history: In how many calls in a row it must, at least 1.
+        history: Number of successive calls that must stay below it, at least 1.
         memory: ``canvas`` remembers predictions for all open positions, as the authors do;
             ``block`` for those of the active block.
 

@@ -35,7 +35,7 @@ class Learn2pd(Chooser):
     """Commit positions that a trained filter accepts as final, and the surest.
 
     Attributes:
-        threshold: What the filter's probability must exceed, in [0, 1].
+        threshold: Probability of the filter above which a position is final, in [0, 1].
 
     Raises:
         ValueError: ``threshold`` is out of range.

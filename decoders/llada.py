@@ -37,7 +37,7 @@ class LLaDA(BatchDecoder):
     """Spread the open positions of a block evenly over ``steps`` steps, best scores first.
 
     Attributes:
-        score: What ranks the positions: the probability of the predicted token, a fresh
+        score: Rank of the positions: the probability of the predicted token, a fresh
             random number, the gap between the two highest probabilities, or low entropy.
         steps: Calls per block, at least 1.
 
@@ -74,5 +74,5 @@ class LLaDA(BatchDecoder):
         return Updates(write=chosen, tokens=said.token)
 
     def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is full and all its calls are made."""
+        """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)

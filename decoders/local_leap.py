@@ -32,8 +32,8 @@ class LocalLeap(ProbabilityThreshold):
     """Commit positions that reach ``threshold``, and near those, what reaches ``relaxed``.
 
     Attributes:
-        relaxed: What a confidence must reach near an anchor, in (0, ``threshold``].
-        radius: How far an anchor reaches to either side, in positions, 0 or more; at 0
+        relaxed: Least confidence of a position near an anchor, in (0, ``threshold``].
+        radius: Reach of an anchor to either side, in positions, 0 or more; at 0
             this is the plain threshold.
 
     Raises:

@@ -43,7 +43,7 @@ from parallelbench.ranges import choice, probability, whole
 
 @dataclass(slots=True, eq=False)
 class Branches:
-    """Where the branches have one more token, none before a block's first call; and the tokens."""
+    """Positions of the branches' additional tokens (none before a block's first call), and ids."""
 
     positions: list[int]
     token: Int[Tensor, " length"]
@@ -55,9 +55,9 @@ class Lopa(Decoder):
     """Look ahead in several branches, and commit by threshold in the surest of them.
 
     Attributes:
-        threshold: From which confidence on positions are committed, in (0, 1].
+        threshold: Least confidence of a committed position, in (0, 1].
         branches: Rows of a call beside the anchor, at least 1.
-        score: What a row is judged by: ``confidence`` or ``entropy``.
+        score: Criterion of the best row: ``confidence`` or ``entropy``.
         lowest: The share of its open positions that is looked at, the most doubtful ones, in
             (0, 1].
 
@@ -108,7 +108,7 @@ class Lopa(Decoder):
         return writing(view, token, [*branched, *chosen[0].nonzero().flatten().tolist()])
 
     def _scores(self, statistics: Statistics) -> list[float]:
-        """Return how little doubt each row leaves."""
+        """Return the score of each row: higher leaves less doubt."""
         confidence = statistics.confidence
         sure = confidence if self.score == "confidence" else -statistics.entropy
         scores = []

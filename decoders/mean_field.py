@@ -42,8 +42,8 @@ class MeanField(Chooser):
     """Commit positions that stay sure against all open ones with similar predictions.
 
     Attributes:
-        threshold: What q must exceed to be committed, in [0, 1].
-        rounds: Of inhibition, 0 to 1,000.
+        threshold: Value of q above which a position is committed, in [0, 1].
+        rounds: Rounds of inhibition, 0 to 1,000.
         candidates: Tokens of each open position that are told apart, at least 1.
 
     Raises:

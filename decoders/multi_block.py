@@ -52,9 +52,9 @@ class _Survey(NamedTuple):
     """The blocks of every sample's window.
 
     Attributes:
-        block: In which block each position lies; what lies before the window is in none.
-        filled: To what share each block is filled; no number where nothing was open in it.
-        active: Which open positions lie in an active block.
+        block: Index of the block of each position; negative before the window.
+        filled: Filled share of each block; NaN where nothing was open in it.
+        active: True at the open positions of active blocks.
     """
 
     block: Int[Tensor, "samples length"]
@@ -67,8 +67,8 @@ class _Blocks(BatchDecoder):
     """Several active blocks, whatever is committed in them.
 
     Attributes:
-        length: Of a block, at least 1 token.
-        joins: To what share a block must be filled for the next one to be active, in (0, 1].
+        length: Length of a block, at least 1 token.
+        joins: Filled share of a block at which the next one becomes active, in (0, 1].
 
     Raises:
         ValueError: One of them is out of range.
@@ -108,9 +108,9 @@ class MultiBlock(_Blocks):
     """Decode several blocks at once, and commit by confidence in each.
 
     Attributes:
-        forces: To what share a block must be filled for the next one to commit in every step,
+        forces: Filled share of a block at which the next one commits in every step,
             in (0, 1].
-        threshold: What a confidence must exceed, in (0, 1].
+        threshold: Confidence that a committed position must exceed, in (0, 1].
 
     Raises:
         ValueError: One of the fields is out of range.
@@ -147,7 +147,7 @@ class MultiBlockEntropy(_Blocks):
     """Decode several blocks at once, and commit by entropy in all of them together.
 
     Attributes:
-        threshold: What an entropy may reach, in nats, in (0, inf).
+        threshold: Greatest entropy that passes, in nats, in (0, inf).
 
     Raises:
         ValueError: One of the fields is out of range.

@@ -48,11 +48,11 @@ class PCSampler(FixedCount):
 
     Attributes:
         table: File of token counts; without one, no model is served.
-        digest: Of the table, its first digits; filled in from the table, and refused if
+        digest: First digits of the table's digest; filled in from the table, and refused if
             the table has another.
-        decay: By what the logarithm of a score falls from one position to the next, in
+        decay: Decrease of a score's logarithm from one position to the next, in
             [0, inf).
-        ceiling: What confidence times surprise counts at most, in nats, in (0, inf).
+        ceiling: Upper bound of confidence times surprise, in nats, in (0, inf).
 
     Raises:
         ValueError: A number is out of range, or the table is not there, malformed or another.
@@ -125,7 +125,7 @@ class PCSampler(FixedCount):
 
     @cached_property
     def _surprise(self) -> Float[Tensor, " ids"]:
-        """What each token tells where it stands, in nats, by id; at the end, any other token."""
+        """Surprise of each token, in nats, by id; the last entry is that of any other token."""
         if self._counted is None:
             raise DecoderError("pc_sampler chooses without a table, which check refuses")
         counts, total = self._counted.counts, self._counted.total

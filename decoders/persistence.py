@@ -28,7 +28,7 @@ from parallelbench.ranges import probability, whole
 
 @dataclass(slots=True, eq=False)
 class Streaks:
-    """What was predicted last at each position, and in how many calls in a row."""
+    """The last predicted id of each position, and its number of successive calls."""
 
     token: Int[Tensor, " length"]
     calls: Int[Tensor, " length"]
@@ -40,9 +40,9 @@ class Persistence(BatchDecoder):
     """Commit all sure and unchanged positions; the surest if there is none.
 
     Attributes:
-        history: For how many calls a prediction must have been the same, the present one
+        history: Successive calls with the same prediction before a commit, the present one
             included; at least 1.
-        threshold: What a confidence must reach, in (0, 1].
+        threshold: Least confidence of a committed position, in (0, 1].
 
     Raises:
         ValueError: ``history`` or ``threshold`` is out of range.

@@ -36,9 +36,9 @@ class Sorted(NamedTuple):
     """The open positions of some rows, by what may be written there.
 
     Attributes:
-        certain: What is committed at once.
-        waiting: What is left, but for positions whose token is not plausible.
-        entropy: Of every position, in nats.
+        certain: Positions that are committed at once.
+        waiting: The other open positions whose token is plausible.
+        entropy: Entropy at every position, in nats.
     """
 
     certain: Bool[Tensor, "rows length"]
@@ -52,7 +52,7 @@ class Sorted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Certainty(Decoder):
-    """What every pivot strategy takes for certain.
+    """Common base of the pivot decoders: the test for certain positions.
 
     Attributes:
         certain: Greatest entropy of a position that counts as certain, in nats, 0 or more.
@@ -84,7 +84,7 @@ class Certainty(Decoder):
         statistics: Statistics,
         is_open: Bool[Tensor, "rows length"],
     ) -> Sorted:
-        """Return which open positions are certain, and which wait."""
+        """Return the certain and the waiting open positions."""
         entropy, plausible = statistics.entropy, is_open
         if self.confidence is None:
             certain = entropy <= self.certain
@@ -101,7 +101,7 @@ class Certainty(Decoder):
         statistics: Statistics,
         is_open: Bool[Tensor, "rows length"],
     ) -> Bool[Tensor, "rows length"]:
-        """Return what is chosen, or the surest position in rows that hold no plausible token."""
+        """Return the choice, or the surest position in rows without a plausible token."""
         if self.plausible == 0:
             return chosen
         none = ~chosen.any(dim=1, keepdim=True)

@@ -45,11 +45,11 @@ from parallelbench.ranges import nonnegative, whole
 
 @dataclass(slots=True, eq=False)
 class Drafts:
-    """What is to be verified in the next call, the most uncertain first.
+    """The drafts that the next call verifies, the most uncertain first.
 
     Attributes:
-        positions: Where.
-        tokens: What.
+        positions: Positions of the drafts.
+        tokens: Ids of the drafts.
         drawn_from: The predictions that they were drawn from; None at temperature 0.
     """
 
@@ -69,8 +69,8 @@ class PivotDrafts(Certainty):
 
     Attributes:
         drafts: Most positions that are drafted at a time, 1 or more: extra rows of a call.
-        tolerance: How much less likely than the likeliest token a draft may be, as a share in
-            [0, 1), and still be confirmed; at a positive temperature it means nothing.
+        tolerance: Greatest shortfall of a confirmed draft's probability against the likeliest
+            token's, as a share in [0, 1); ignored at a positive temperature.
 
     Raises:
         ValueError: One of them is out of range.
@@ -89,7 +89,7 @@ class PivotDrafts(Certainty):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # they follow the temperature
-        """What decides and what verifies; chance has a say above temperature 0 only."""
+        """The statistics of the rule; above temperature 0 those of the draws too."""
         chance = {"uniform"} if self.temperature > 0 else set()
         return super().needs | {"distribution"} | chance
 
@@ -127,7 +127,7 @@ class PivotDrafts(Certainty):
     def _verified(
         self, state: Drafts, statistics: Statistics
     ) -> tuple[int, tuple[int, int] | None]:
-        """Return how many drafts are confirmed, and what is written where the chain ends."""
+        """Return the number of confirmed drafts, and the id to write where the chain ends."""
         for place, (position, token) in enumerate(zip(state.positions, state.tokens, strict=True)):
             said = statistics.distribution[place, position]
             if state.drawn_from is None:
@@ -147,7 +147,7 @@ class PivotDrafts(Certainty):
     def _chosen(
         self, said: Statistics, left: Bool[Tensor, " length"], *, pivots: int
     ) -> Bool[Tensor, " length"]:
-        """Return what is certain among the positions left, and the pivot if there is to be one."""
+        """Return the certain positions among those left, and ``pivots`` pivots."""
         found = self.sort(said, left[None])
         chosen = found.certain | found.highest(pivots)
         return (self.or_surest(chosen, said, left[None]) if pivots else chosen)[0]
@@ -165,7 +165,7 @@ class PivotDrafts(Certainty):
     def _tempered(
         self, distribution: Float[Tensor, "*positions vocabulary"]
     ) -> Float[Tensor, "*positions vocabulary"]:
-        """Return what tokens are drawn from at this strategy's temperature."""
+        """Return the distribution at this decoder's temperature, from which tokens are drawn."""
         powers = distribution.double() ** (1 / self.temperature)
         return powers / powers.sum(dim=-1, keepdim=True)
 

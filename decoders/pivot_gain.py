@@ -43,12 +43,12 @@ from parallelbench.ranges import nonnegative, whole
 
 @dataclass(slots=True, eq=False)
 class Candidates:
-    """What the next call tries, the most uncertain first; empty before the first call.
+    """The candidates of the next call, the most uncertain first; none before the first call.
 
     Attributes:
-        positions: Where.
-        tokens: What.
-        entropy: Of every position in the prediction that they were taken from, in nats.
+        positions: Positions of the candidates.
+        tokens: Ids of the candidates.
+        entropy: Entropies of the prediction that they were taken from, in nats.
     """
 
     positions: list[int] = field(default_factory=list)
@@ -128,7 +128,7 @@ class PivotGain(Certainty):
         is_open: Bool[Tensor, " length"],
         statistics: Statistics,
     ) -> Float[Tensor, " candidates"]:
-        """Return what each candidate takes from the entropy of all other positions, in nats."""
+        """Return the decrease of all other positions' entropy by each candidate, in nats."""
         if state.entropy is None:
             return torch.empty(0, dtype=torch.float64)
         others = is_open.repeat(len(state.positions), 1)
@@ -143,7 +143,7 @@ class PivotGain(Certainty):
         statistics: Statistics,
         gain: Float[Tensor, " candidates"],
     ) -> list[int]:
-        """Return which candidates are committed, the best first."""
+        """Return the candidates to commit, the best first."""
         if state.entropy is None:
             return []
         order = gain.argsort(descending=True, stable=True).tolist()

@@ -42,8 +42,8 @@ class ProphetWholeCanvas(BatchDecoder):
     Attributes:
         early: Mean gap between the two highest logits that ends the block in its first
             third, in nats, 0 or more.
-        middle: The same in the second third.
-        late: The same in the last third.
+        middle: Mean gap that ends the block in its second third.
+        late: Mean gap that ends the block in its last third.
         steps: Calls per block, at least 1, if it does not end before.
 
     Raises:

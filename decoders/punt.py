@@ -48,8 +48,8 @@ class Trial:
     """A step under way.
 
     Attributes:
-        token: What the first call predicts.
-        before: How likely it finds every token, for the positions of the block.
+        token: Ids that the first call predicts.
+        before: Its distributions at the positions of the block; None while no step is under way.
         groups: Positions that are still to be told apart, the surest first; none at all
             between two steps.
     """
@@ -70,8 +70,8 @@ class Punt(Decoder):
     """Commit every position whose prediction no other open position changes.
 
     Attributes:
-        threshold: By how much a prediction may move and count as unmoved, in total
-            variation, in [0, 1].
+        threshold: Greatest total variation distance of a prediction that counts as
+            unmoved, in [0, 1].
 
     Raises:
         ValueError: ``threshold`` is out of range.

@@ -39,7 +39,7 @@ from parallelbench.ranges import whole
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]

@@ -58,14 +58,14 @@ _LOOP_ON, _LOOP_OFF, _LOOP_ALPHA = 0.55, 0.05, 0.9
 
 @dataclass(slots=True, eq=False)
 class Drawn:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]
 
 
 class _Rates(NamedTuple):
-    """How much is written before and after a call, and the chance to fall open."""
+    """Written shares before and after a call, and the probability to be opened again."""
 
     before: Float[Tensor, "samples 1"]
     after: Float[Tensor, "samples 1"]
@@ -80,7 +80,7 @@ class Remdm(BatchDecoder):
     Attributes:
         steps: Calls for each block, 1 to 100,000, of which a block takes as many as four per
             open position; None makes as many as positions are open.
-        schedule: How likely a written token falls open.
+        schedule: Probability that a written token is opened again.
         eta: The schedule's own strength, in [0, 1]; None takes the published one.
             ``conf`` has none.
 
@@ -111,7 +111,7 @@ class Remdm(BatchDecoder):
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # follows the schedule
-        """Whether predictions tell how many tokens fall open: their confidences, for ``conf``."""
+        """True for ``conf``, where confidences decide the number of tokens opened again."""
         return self.schedule == "conf"
 
     @property
@@ -125,7 +125,7 @@ class Remdm(BatchDecoder):
         return Drawn(writable=places, confidence=torch.zeros(places.shape, device=places.device))
 
     def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether all steps were taken."""
+        """Return True once all steps were taken."""
         return view.step >= steps_allowed(self.steps or view.initial, view.initial)
 
     def step_batch(self, batch: StepBatch) -> Updates:

@@ -40,7 +40,7 @@ _MOST_REVISIONS = STEPS_PER_TOKEN - 1
 
 @dataclass(slots=True, eq=False)
 class Commits:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]
@@ -80,7 +80,7 @@ class RemdmLlada(BatchDecoder):
         return Commits(writable=places, confidence=never)
 
     def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
-        """Return whether all calls of the schedule were made."""
+        """Return True once all calls of the schedule were made."""
         revisions = min(self.revisions, _MOST_REVISIONS * view.initial)
         return view.step >= -(-view.initial // self.k) + revisions
 

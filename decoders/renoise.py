@@ -44,14 +44,14 @@ from parallelbench.ranges import nonnegative, positive, whole
 
 @dataclass(slots=True, eq=False)
 class Noisy:
-    """What one sample shows, in the active block.
+    """The noisy block of one sample.
 
     Attributes:
         own: The positions that the block had to fill.
         shown: The canvas with what was accepted, and noise.
-        predicted: What the model is told that it predicted, one line per own position.
+        predicted: Previous prediction for self-conditioning, one line per own position.
         results: The last ones, at most as many as must be the same.
-        settled: Whether the block is done.
+        settled: True once the block is done.
     """
 
     own: Bool[Tensor, " length"]
@@ -67,12 +67,12 @@ class Renoise(Decoder):
     """Keep what an entropy bound accepts and put noise elsewhere, until the canvas is settled.
 
     Attributes:
-        entropy_bound: What the entropies before an accepted one may sum to, in nats, 0 or more.
+        entropy_bound: Greatest sum of the entropies before an accepted one, in nats, 0 or more.
         steps: Calls per block at most, at least 1.
         t_min: Temperature that the schedule falls to, in [0, ``t_max``].
         t_max: Temperature that it falls from, in (0, inf).
-        stability: How many results before must be the same, 0 or more.
-        confidence: What the mean entropy must be below, in nats, in (0, inf).
+        stability: Number of previous results that must be the same, 0 or more.
+        confidence: Mean entropy below which a block may settle, in nats, in (0, inf).
 
     Raises:
         ValueError: One of them is out of range, or ``temperature`` is not 0.
@@ -144,7 +144,7 @@ class Renoise(Decoder):
         return Update(write=state.own & (result != view.canvas), tokens=result)
 
     def block_done(self, state: Noisy, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is settled or all its calls are made."""
+        """Return True once the block is settled or all its calls are made."""
         return state.settled
 
     def _settled(

@@ -42,9 +42,9 @@ class SDAR(BatchDecoder):
     """Commit what exceeds ``threshold``, or the surest where the schedule asks for more.
 
     Attributes:
-        threshold: What a confidence must exceed, in (0, 1]; at 1 none does.
-        steps: In how many steps a block is full at the latest, at least 1.
-        block_length: As for every strategy; None makes the whole canvas one block.
+        threshold: Confidence that a position must exceed, in (0, 1]; none exceeds 1.
+        steps: Greatest number of steps of a block, at least 1.
+        block_length: Length of the blocks; None makes the whole canvas one block.
 
     Raises:
         ValueError: ``threshold`` or ``steps`` is not one of these.

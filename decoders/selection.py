@@ -1,4 +1,4 @@
-"""What strategies share: ranking the open positions by a score, and how many to commit.
+"""Helpers of decoders that rank open positions by a score and commit the best.
 
 A strategy that looks only at the present predictions is a *score* (confidence, margin,
 entropy ...) and a *count rule* (a fixed number, a threshold ...), applied to the open
@@ -33,8 +33,8 @@ def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "
 
     Args:
         statistics: One row per sample.
-        name: Of what is given.
-        square: Whether it is of pairs.
+        name: Name of the share, as in ``needs``.
+        square: True for a share of each pair of positions.
 
     Raises:
         DecoderError: It is not there, has another shape, or is no share.
@@ -107,7 +107,7 @@ def independent(
     among: Bool[Tensor, "samples length"],
     joined: Bool[Tensor, "samples length length"],
 ) -> Bool[Tensor, "samples length"]:
-    """Return what stays of ``among``, the best first, if none may be joined to one that stays.
+    """Return an independent set of ``among``, built from the best score down.
 
     Args:
         score: Best is highest.
@@ -137,7 +137,7 @@ def apart(
     chosen: Bool[Tensor, "samples length"],
     distance: int,
 ) -> Bool[Tensor, "samples length"]:
-    """Return what stays of ``chosen``, the best first, if none may be near one that stays.
+    """Return a subset of ``chosen`` without two near each other, built from the best score down.
 
     Two positions are near each other if they are at most ``distance`` apart.
     """
@@ -190,7 +190,7 @@ class ProbabilityThreshold(Chooser):
     """Commit every position whose score, a number in [0, 1], reaches a threshold.
 
     Attributes:
-        threshold: What a score must reach, in (0, 1].
+        threshold: Least score that passes, in (0, 1].
         comparison: ``ge`` lets a score equal to the threshold pass, as Fast-dLLM does;
             ``gt`` does not, as in SDAR, LLaDA2 and WINO.  It matters at a threshold of 1,
             which nothing exceeds, and which a probability reaches where it is 1 in float64:
@@ -207,11 +207,11 @@ class ProbabilityThreshold(Chooser):
     comparison: Literal["ge", "gt"] = choice("ge", "gt")
 
     def passing(self, score: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
-        """Return where ``score`` reaches the threshold."""
+        """Return True where ``score`` reaches the threshold."""
         return self.reaching(score, self.threshold)
 
     def reaching(
         self, score: Float[Tensor, "samples length"], level: float
     ) -> Bool[Tensor, "samples length"]:
-        """Return where ``score`` reaches ``level``, compared as with the threshold."""
+        """Return True where ``score`` reaches ``level``, compared as with the threshold."""
         return score >= level if self.comparison == "ge" else score > level

@@ -41,15 +41,15 @@ from parallelbench.ranges import nonnegative, probability, whole
 
 @dataclass(slots=True, eq=False)
 class Cycle:
-    """Where a block's present cycle stands; positions are counted from the block's start.
+    """The present cycle of a block; positions are counted from the block's start.
 
     Attributes:
-        start: Where the cycle begins: everything before is written.
+        start: First position of the cycle: everything before is written.
         slow: Slow calls made; 0 again once the phase is over.
-        end: Where it ends; 0 as long as that is not known.
+        end: End of the cycle; 0 as long as that is not known.
         estimates: The newest last.
-        shown: How much of the canvas the next call shows; None for all of it.
-        exploring: Whether the slow phase has begun and is not over.
+        shown: Length of the canvas in the next call; None for all of it.
+        exploring: True while a slow phase is under way.
     """
 
     start: Int[Tensor, ""]
@@ -84,10 +84,10 @@ class SlowFast(BatchDecoder):
 
     Attributes:
         exploration: Calls of a slow phase, 1 to 10,000.
-        reach: From which confidence on a position counts as taking shape, in (0, 1].
-        window: How many estimates must agree, 1 to 10,000.
-        spread: What their standard deviation must stay below, in tokens, 0 or more.
-        threshold: From which confidence on positions are committed together, in (0, 1].
+        reach: Least confidence of a position that counts towards the end estimate, in (0, 1].
+        window: Number of estimates that must agree, 1 to 10,000.
+        spread: Bound of their standard deviation, exclusive, in tokens, 0 or more.
+        threshold: Least confidence of positions that are committed together, in (0, 1].
 
     Raises:
         ValueError: One of them is out of range.
@@ -123,7 +123,7 @@ class SlowFast(BatchDecoder):
         return [Row(view.prompt, view.canvas[shown], view.open[shown])]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether nothing is open and no slow phase is under way."""
+        """Return True if nothing is open and no slow phase is under way."""
         return view.remaining == 0 and not state.exploring
 
     def step_batch(self, batch: StepBatch) -> Updates:
@@ -142,7 +142,7 @@ class SlowFast(BatchDecoder):
         return Updates(write=chosen, tokens=token)
 
     def _cycles(self, batch: StepBatch) -> _Cycles:
-        """Return where every cycle stands before this call."""
+        """Return the cycles of all samples before this call."""
         device = batch.open.device
         windows = torch.tensor([view.window for view in batch.views], device=device)
         low, high = windows[:, :1], windows[:, 1:]

@@ -63,15 +63,15 @@ _MOST_LOOKS = 16
 
 @dataclass(slots=True, eq=False)
 class Doubts:
-    """What is known of each position of a sample.
+    """State of each position of a sample.
 
     Attributes:
-        writable: Where the sample may be written.
-        times: How often each position was opened again.
+        writable: Positions that may be written.
+        times: Number of times that each position was opened again.
         held: The probability of what is written there, one call earlier; -inf where that
             call is not remembered.
-        after: How often the full block was seen.
-        settled: Whether the last look at the full block opened nothing.
+        after: Number of calls on the full block.
+        settled: True if the last call on the full block opened nothing.
     """
 
     writable: Bool[Tensor, " length"]
@@ -82,7 +82,7 @@ class Doubts:
 
 
 class _Verdict(NamedTuple):
-    """Which positions are doubtful, and how much: higher is worse."""
+    """The doubtful positions, and their badness: higher is worse."""
 
     doubtful: Bool[Tensor, "samples length"]
     badness: Float[Tensor, "samples length"]
@@ -94,8 +94,8 @@ class T2m(BatchDecoder):
     """Commit sure positions, and open positions again that have become doubtful.
 
     Attributes:
-        threshold: What a confidence must exceed to fill an open position, in (0, 1].
-        trigger: What makes a token doubtful.
+        threshold: Confidence above which an open position is filled, in (0, 1].
+        trigger: Criterion of a doubtful token.
         limit: The trigger's own limit, in [0, 1]; None takes the published one.
 
     Raises:
@@ -134,7 +134,7 @@ class T2m(BatchDecoder):
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full, and settled or looked at often enough."""
+        """Return True once the block is full, and settled or called on often enough."""
         return view.remaining == 0 and bool(state.settled | (state.after >= _MOST_LOOKS))
 
     def step_batch(self, batch: StepBatch) -> Updates:

@@ -53,7 +53,7 @@ _AT_FIRST = 30
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """Where a sample may be written, how many were committed last, and who sees whom."""
+    """The writable positions, the number of the last commits, and the attention mask."""
 
     writable: Bool[Tensor, " length"]
     accepted: Int[Tensor, ""]
@@ -67,8 +67,8 @@ class Wino(BatchDecoder):
     """Commit all likely tokens, and open those again that a second look finds unlikely.
 
     Attributes:
-        draft: What a confidence must exceed to be committed, in (0, 1].
-        verify: Below which shadow probability a token is taken back, in [0, 1].
+        draft: Confidence above which a position is committed, in (0, 1].
+        verify: Shadow probability below which a token is taken back, in [0, 1].
 
     Raises:
         ValueError: One of them is out of range.
@@ -137,7 +137,7 @@ class Wino(BatchDecoder):
 
 
 def _attention(view: View) -> Bool[Tensor, "shown shown"]:
-    """Return who sees whom: nobody but the shadow sees it, and it does not see its original."""
+    """Return the attention mask: only the shadow sees itself, and it does not see its original."""
     low, high = view.window
     length, shown = len(view.canvas), len(view.canvas) + high - low
     sees = torch.ones((shown, shown), dtype=torch.bool, device=view.canvas.device)
