@@ -89,7 +89,7 @@ class Dawn(BatchDecoder):
     edge: float = probability(0.07)
     sink: float = fraction(0.01)
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for what is open, and for what is written: how sure is the model of it now?"""
         return [Row(view.prompt, view.canvas, view.open | (view.canvas != view.mask_id))]
 

@@ -8,7 +8,7 @@ Rule: of what the strategy inside chooses, the surest first, keep a position unl
 was kept is at most ``distance`` positions away.
 Defaults: strategy = confidence_threshold, distance = 1: no two neighbours in one step.
 
-The source of this reading does not say in which order candidates are looked at.  The surest
+The source of this reading does not give the order of the candidates.  The surest
 first keeps the best of all, so that every step still commits something.
 
 Source: Luxembourg et al., "Plan for Speed: Dilated Scheduling for Masked Diffusion Language

@@ -110,7 +110,7 @@ class Dream(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is due in every sample; in its last step, everything."""
         last = final(batch.progress, self.steps) > 0
-        # A step behind the last is not taken; the table needs no line for it.
+        # No step follows the last; the table needs no line for it.
         step = batch.progress.step.clamp(max=self.steps - 1)
         due = self._drawn(batch, step) if self.algorithm == "origin" else self._best(batch, step)
         return Updates(write=batch.open & (due | last), tokens=batch.statistics.token)

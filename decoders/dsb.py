@@ -4,8 +4,8 @@ Fixed blocks stall at their ends: the last, hardest position of a block holds up
 comes after.  Here every position that is written lets one more in at the far end.
 
 Rule: the strategy inside chooses among the open positions of ``[first open, end)``, where
-``end = length +`` the positions already filled, at most ``longest`` behind the first open one
-and never behind the end of the canvas.
+``end = length +`` the positions already filled, at most ``longest`` after the first open one
+and never beyond the end of the canvas.
 Defaults: strategy = confidence_threshold, length = 32, longest = none.  The authors' constant
 variant is ``longest = length``, their greedy one ``longest = none``.
 

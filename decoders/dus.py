@@ -2,14 +2,14 @@
 
 The first group stands as far apart as the window allows, so its members depend on each other
 little; each later one fills the gaps between those before it.  A window of B positions takes
-about log B calls, whatever the model says.
+about log B calls, independent of the predictions.
 
 Rule: in a window of B positions, with ``R = ceil(log_base B)`` and the strides
 ``s_r = max(1, floor(B / base^r))``, group r of 1 ... R holds the offsets that are multiples of
 ``s_r`` and in no group before.  If the last group is smaller than the one before, the two are
 one.  Step r commits group r.  A member less sure than ``skip_below`` waits for the next
 group; the last group takes all that wait.
-Defaults: base = 2, skip_below = 0 (nobody waits), one window.  The published settings vary
+Defaults: base = 2, skip_below = 0 (no position waits), one window.  The published settings vary
 ``block_length``: 2, 4, 8, 16, 32 tokens in 1, 2, 3, 4, 5 calls.
 
 The authors' code, and that of the public board with its threshold of 0.3, never comes back to a

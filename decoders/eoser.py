@@ -17,7 +17,7 @@ Defaults: floor = 0.4, steps = 32 per block.
 Source: Yang et al., "Taming Masked Diffusion Language Models via Consistency Trajectory
 Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), EOS early rejection,
 and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5affb4e, read
-2026-11-30: ``eoser_generate``, which is told the steps of all blocks together.
+2026-11-30: ``eoser_generate``, which takes the total number of steps of all blocks.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class EOSER(BatchDecoder):
         count = even_count(batch.progress, self.steps)
         return Updates(write=leading(order, count, batch.open), tokens=batch.statistics.token)
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+    def block_done(self, state: Any, view: View) -> bool:
         """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)
 

@@ -3,7 +3,7 @@
 What one-by-one decoding would write next can be guessed from the present predictions: the
 surest position, then the second surest, and so on.  Each of these canvases is a row of one
 call.  Where the call says that a guess is what one-by-one decoding writes, the predictions
-for the canvas behind it are already there.  Nothing is lost: the tokens are those of
+for the canvas after it are already there.  Nothing is lost: the tokens are those of
 ``one_by_one``, up to the rounding of a batch, in no more calls.
 
 Rule, with the predictions for the canvas from the call before:

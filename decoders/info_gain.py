@@ -100,7 +100,7 @@ class InfoGain(Decoder):
         """One for each candidate."""
         return self.candidates
 
-    def draws(self, positions: int) -> int:  # noqa: ARG002  a candidate is one number
+    def draws(self, positions: int) -> int:
         """Return one number for each candidate that is drawn."""
         return self.candidates - 1
 

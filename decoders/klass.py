@@ -92,7 +92,7 @@ class Klass(BatchDecoder):
         """Return that nothing was predicted yet."""
         return Past(distribution=None, stable_calls=torch.zeros_like(view.canvas))
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for all open positions that are remembered."""
         everywhere = view.canvas == view.mask_id
         return [Row(view.prompt, view.canvas, view.open if self.memory == "block" else everywhere)]
@@ -121,7 +121,7 @@ class Klass(BatchDecoder):
         """
         now = batch.statistics.distribution
         compared = self._may_become_confident(confidence)
-        # Also what was not asked for is zeros: with ``memory=block``, that is a new block's past.
+        # Positions that were not requested are zeros too: with ``memory=block``, that is a new block's past.
         before = torch.cat(
             [
                 here.new_zeros((int(which.sum()), here.shape[1]))

@@ -4,12 +4,12 @@ A small network looks at the confidences of a block and says of each open positi
 its present token is the one that the model would end with.
 
 Rule: with ``f_i`` that probability, ``S`` is the union of ``{i open : f_i > threshold}`` and
-``argmax c``: the surest is written in every call, whatever the filter says of it.
+``argmax c``: the surest is written in every call, with or without the filter's approval.
 Defaults: threshold = 0.96, blocks of 32, for which the published filters were trained.
 
 The filter belongs to a model and a block length, and none comes with this package: a model
 gives ``f`` as ``"head:learn2pd"``, one number in [0, 1] for each canvas position.  The
-method's second part, which cuts the canvas behind the first end-of-text that is predicted, is
+method's second part, which cuts the canvas after the first end-of-text that is predicted, is
 not here: a canvas keeps its length.
 
 Where the authors write the surest, a schedule of steps says how many; ours is theirs with as

@@ -1,13 +1,13 @@
 """LLaDA: commit the best positions by some score, in a given number of steps.
 
-As ``confidence``, ``random``, ``margin`` and ``entropy`` do, but told the steps of a block
+As ``confidence``, ``random``, ``margin`` and ``entropy``, but with a number of steps per block
 instead of the tokens of a step; where the number of steps divides that of the open
 positions, the two are the same.
 
 Rule: with n open positions at the block's start and T steps, step i of 0 ... T - 1 commits
 ``top(score, open, K_i)``, where ``K_i = floor(n / T)``, and one more if ``i < n mod T``.
 The score is c, u, m or -H.  A block takes T calls even where it is full before: with
-T > n the calls behind the n-th commit nothing.  (No block takes more than four calls per
+T > n the calls after the n-th commit nothing.  (No block takes more than four calls per
 open position: the loop allows no more.)
 Defaults: score = confidence, steps = 32 per block.  The authors' script takes as many steps
 as tokens.
@@ -73,6 +73,6 @@ class LLaDA(BatchDecoder):
         chosen = leading(ranking(score, batch.open), count, batch.open)
         return Updates(write=chosen, tokens=said.token)
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+    def block_done(self, state: Any, view: View) -> bool:
         """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)

@@ -56,9 +56,9 @@ class Lopa(Decoder):
 
     Attributes:
         threshold: Least confidence of a committed position, in (0, 1].
-        branches: Rows of a call beside the anchor, at least 1.
+        branches: Rows of a call in addition to the anchor, at least 1.
         score: Criterion of the best row: ``confidence`` or ``entropy``.
-        lowest: The share of its open positions that is looked at, the most doubtful ones, in
+        lowest: Share of its open positions that is scored, the most doubtful ones, in
             (0, 1].
 
     Raises:

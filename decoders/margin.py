@@ -1,7 +1,7 @@
 """Margin: commit where the best token is furthest ahead of the second, a fixed number.
 
 Two tokens at 0.45 each and one token at 0.45 against many small ones are equally
-confident; the margin tells the first, a real choice, from the second.
+confident; the margin separates the first, a real choice, from the second.
 
 Rule: ``S = top(m, open, k)``, m the gap between the two highest probabilities.
 Defaults: k = 1.

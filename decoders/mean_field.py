@@ -44,7 +44,7 @@ class MeanField(Chooser):
     Attributes:
         threshold: Value of q above which a position is committed, in [0, 1].
         rounds: Rounds of inhibition, 0 to 1,000.
-        candidates: Tokens of each open position that are told apart, at least 1.
+        candidates: Likeliest tokens of each open position that are compared, at least 1.
 
     Raises:
         ValueError: One of them is out of range.
@@ -81,7 +81,7 @@ def _alike(
     alike = is_open.new_zeros((*is_open.shape, is_open.shape[1]), dtype=distribution.dtype)
     places = is_open.any(dim=0).nonzero().flatten()
     own = is_open[:, places]
-    # Nobody wants anything where it is not open.
+    # Closed positions have no candidates.
     said = _of_some(distribution[:, places] * own[:, :, None], candidates)
     surprise = _surprise(said)
     # One position against all others at a time: all pairs at once would take too much room.

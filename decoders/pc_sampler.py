@@ -9,7 +9,7 @@ Rule: ``S = top(s, open, k)`` with
 start of the block and q_i is the share of the predicted token in the table, or one token's
 share if it is not in there.
 Defaults: decay = 0.25, ceiling = 10 nats, k = 1; one block.  The authors set decay = 0 for
-Sudoku and 0.5 for Countdown.  They are told a number of steps instead of k; where that
+Sudoku and 0.5 for Countdown.  They take a number of steps instead of k; where that
 divides the open positions, the two are the same.
 
 The table is a file of ``parallelbench decoder-table``; the authors ship one for LLaDA's
@@ -77,7 +77,7 @@ class PCSampler(FixedCount):
         found = None if self._counted is None else self._counted.digest[:_SHOWN]
         if self.digest not in (None, found):
             raise ValueError(
-                f"table {self.table!r} is another one than was asked for: its digest begins with "
+                f"table {self.table!r} is not the requested one: its digest begins with "
                 f"{found}, not {self.digest}; leave digest out to take the table as it is"
             )
         object.__setattr__(self, "digest", found)

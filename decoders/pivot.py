@@ -16,7 +16,7 @@ each uncertain are never written together, so independent choices take a step ea
 :mod:`~parallelbench.decoders.pivot_drafts` writes several.
 
 Source: ours.  Its nearest published relatives are ETE (2025, arXiv:2511.21103) and the
-Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
+Info-Gain sampler (2026, arXiv:2602.18176), which also prefer the most informative positions.
 """
 
 from __future__ import annotations

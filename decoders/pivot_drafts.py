@@ -93,7 +93,7 @@ class PivotDrafts(Certainty):
         chance = {"uniform"} if self.temperature > 0 else set()
         return super().needs | {"distribution"} | chance
 
-    def start(self, view: View) -> Drafts:  # noqa: ARG002
+    def start(self, view: View) -> Drafts:
         """Return that nothing is drafted."""
         return Drafts()
 
@@ -104,7 +104,7 @@ class PivotDrafts(Certainty):
         for position, token in zip(state.positions, state.tokens, strict=True):
             canvas, open_ = canvas.clone(), open_.clone()
             canvas[position], open_[position] = token, False
-            if open_.any():  # behind the last draft there may be nothing to ask
+            if open_.any():  # after the last draft nothing may be left to predict
                 rows.append(Row(view.prompt, canvas, open_))
         return rows
 

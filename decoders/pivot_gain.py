@@ -63,7 +63,7 @@ class Candidates:
 @DECODERS.register("pivot_gain")
 @dataclass(frozen=True, kw_only=True)
 class PivotGain(Certainty):
-    """Commit certain positions, and the candidate that tells most about the rest.
+    """Commit certain positions, and the candidate that is most informative about the rest.
 
     Attributes:
         candidates: Most positions that are tried at a time, 2 or more: rows of a call.
@@ -85,7 +85,7 @@ class PivotGain(Certainty):
         """One for each candidate."""
         return self.candidates
 
-    def start(self, view: View) -> Candidates:  # noqa: ARG002
+    def start(self, view: View) -> Candidates:
         """Return that nothing is to be tried."""
         return Candidates()
 
@@ -112,7 +112,7 @@ class PivotGain(Certainty):
         certain = self.sort(said, left[None]).certain[0]
         write, left = write | certain, left & ~certain
         state.clear()
-        # No row shows several candidates together, so after them the canvas is looked at.
+        # No row shows several candidates together, so the next call predicts the canvas with them.
         if len(tried) < 2:
             if left.sum() == 1:  # there is nothing to compare it with
                 write = write | left

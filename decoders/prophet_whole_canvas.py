@@ -10,7 +10,7 @@ at least ``early`` while ``(i + 1) / T < 0.33``, ``middle`` while ``(i + 1) / T 
 Defaults: early = 7.5, middle = 5.0, late = 2.5 nats, steps = 32 per block,
 which ends as soon as it is full.
 
-The authors average over five positions behind a marker of the answer that is given beforehand.
+The authors average over five positions after a marker of the answer that is given beforehand.
 The tasks here have no such marker, so this variant averages over all that is open: it is
 another rule, and named so.  With blocks, each is decided for itself: theirs counts the steps
 of all blocks together, and fills all that are left.

@@ -50,7 +50,7 @@ class Trial:
     Attributes:
         token: Ids that the first call predicts.
         before: Its distributions at the positions of the block; None while no step is under way.
-        groups: Positions that are still to be told apart, the surest first; none at all
+        groups: Positions that are still to be separated, the surest first; none at all
             between two steps.
     """
 
@@ -103,7 +103,7 @@ class Punt(Decoder):
         return [row_with(view, tested, state.token, revealed)]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Drop what moved; commit what is left once every pair was told apart."""
+        """Drop what moved; commit the rest once every pair was tested."""
         if state.before is not None:
             moved = self._moved(state.before, view, statistics)
             kept = [(a, [each for each in b if each not in moved]) for a, b in state.halves]
@@ -115,9 +115,9 @@ class Punt(Decoder):
             state.groups = [order[0, : view.remaining].tolist()]
         if any(len(group) > 1 for group in state.groups):
             return writing(view, state.token, [])
-        told_apart = [position for group in state.groups for position in group]
+        independent = [position for group in state.groups for position in group]
         state.groups, state.before = [], None
-        return writing(view, state.token, told_apart)
+        return writing(view, state.token, independent)
 
     def _moved(
         self, before: Float[Tensor, "block vocabulary"], view: View, statistics: Statistics

@@ -116,7 +116,7 @@ class Remdm(BatchDecoder):
 
     @property
     def scheduled(self) -> bool:
-        """Every block takes its steps, whatever falls open."""
+        """True: every block takes its steps, however many tokens are opened again."""
         return True
 
     def start(self, view: View) -> Drawn:
@@ -124,7 +124,7 @@ class Remdm(BatchDecoder):
         places = writable(view)
         return Drawn(writable=places, confidence=torch.zeros(places.shape, device=places.device))
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
+    def block_done(self, state: Any, view: View) -> bool:
         """Return True once all steps were taken."""
         return view.step >= steps_allowed(self.steps or view.initial, view.initial)
 

@@ -79,7 +79,7 @@ class RemdmLlada(BatchDecoder):
         never = torch.zeros(places.shape, dtype=torch.float64, device=places.device)
         return Commits(writable=places, confidence=never)
 
-    def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
+    def block_done(self, state: object, view: View) -> bool:
         """Return True once all calls of the schedule were made."""
         revisions = min(self.revisions, _MOST_REVISIONS * view.initial)
         return view.step >= -(-view.initial // self.k) + revisions

@@ -143,7 +143,7 @@ class Renoise(Decoder):
             state.predicted = predicted
         return Update(write=state.own & (result != view.canvas), tokens=result)
 
-    def block_done(self, state: Noisy, view: View) -> bool:  # noqa: ARG002
+    def block_done(self, state: Noisy, view: View) -> bool:
         """Return True once the block is settled or all its calls are made."""
         return state.settled
 

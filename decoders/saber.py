@@ -91,7 +91,7 @@ class Saber(BatchDecoder):
         never = torch.full(view.canvas.shape, -1.0, device=view.canvas.device)
         return Confidences(commit=never, before=torch.zeros_like(never))
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for all positions up to the end of the block, written or not."""
         wanted = writable(view).clone()
         wanted[view.window[1] :] = False
@@ -107,7 +107,7 @@ class Saber(BatchDecoder):
         scatter_field(batch.states, commit=confidence.where(chosen, commit), before=confidence)
         left = batch.open & ~chosen
         asked = confidence > -torch.inf
-        # Finite, for a closed position ranks behind any number.
+        # Finite: a closed position ranks below any number.
         gain = (confidence - before).clamp(max=torch.finfo(confidence.dtype).max)
         held = asked & ~left
         opened = leading(ranking(-gain, held), self._doubted(chosen, left), held)

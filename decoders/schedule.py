@@ -1,7 +1,7 @@
 """Schedules: the number of positions that each of a given number of steps commits.
 
 The loop ends a decode after :data:`~parallelbench.decoder.STEPS_PER_TOKEN` steps per open
-position, so no schedule takes more than that, whatever it is told.
+position, so no schedule takes more than that.
 """
 
 from __future__ import annotations

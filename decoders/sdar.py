@@ -16,7 +16,7 @@ so with T of B or more every step asks for one token, and the rule is that of
 This is the authors' ``low_confidence_dynamic``.  Their ``low_confidence_static`` is this with
 ``threshold=1``, which nothing exceeds: with a T that divides B ``confidence:k=B/T``.  Their
 ``sequential`` is ``left_to_right:k=B/T``.  Their calls that store a finished block are
-counted by the loop, as auxiliary ones, but for that behind the last block, which nothing reads.
+counted by the loop, as auxiliary ones, but for that after the last block, which nothing reads.
 
 Source: Cheng et al., "SDAR: A Synergistic Diffusion-AutoRegression Paradigm" (2025,
 arXiv:2510.06303), ``generate`` of its code; TraDo (Wang et al., 2025, arXiv:2509.06949)

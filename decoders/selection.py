@@ -3,7 +3,7 @@
 A strategy that looks only at the present predictions is a *score* (confidence, margin,
 entropy ...) and a *count rule* (a fixed number, a threshold ...), applied to the open
 positions of each row.  Ties go to the lower index, on every device: ``torch.topk`` and an
-unstable sort leave their order open.  Confidences and margins are told in float64 and keep
+unstable sort leave their order open.  Confidences and margins are in float64 and keep
 their order however near to 1 they are: rank by them as they are, not by a copy in float32.
 """
 
@@ -57,7 +57,7 @@ def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "
 def as_wide(
     statistic: Shaped[Tensor, "samples shown"], width: int, missing: float
 ) -> Shaped[Tensor, "samples length"]:
-    """Return a statistic of rows that end before the canvas, with ``missing`` behind them."""
+    """Return a statistic of rows that end before the canvas, with ``missing`` after them."""
     return torch.nn.functional.pad(statistic, (0, width - statistic.shape[1]), value=missing)
 
 
@@ -168,7 +168,7 @@ def _highest_within(
 class FixedCount(Chooser):
     """Commit the same number of positions in every step.
 
-    n positions take ceil(n / k) steps.  LLaDA's own sampler is told the number of steps
+    n positions take ceil(n / k) steps.  LLaDA's own sampler takes the number of steps
     instead and spreads the positions over them; where that number divides n, the two are
     the same.
 

@@ -118,7 +118,7 @@ class SlowFast(BatchDecoder):
         return Cycle(zero, zero, zero, view.canvas.new_zeros(self.window))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
-        """Show the canvas, but from the second fast call on nothing behind the cycle's end."""
+        """Show the canvas, but from the second fast call on nothing after the cycle's end."""
         shown = slice(state.shown if view.step else None)
         return [Row(view.prompt, view.canvas[shown], view.open[shown])]
 
@@ -194,8 +194,8 @@ class SlowFast(BatchDecoder):
             estimates=cycles.estimates,
         )
         short = torch.where(cycles.fast & ~filled, cycles.low + end, -1)
-        told = torch.cat([short, cycles.slow], dim=1).tolist()
-        for state, (shown, slow) in zip(batch.states, told, strict=True):
+        values = torch.cat([short, cycles.slow], dim=1).tolist()
+        for state, (shown, slow) in zip(batch.states, values, strict=True):
             state.shown = None if shown < 0 else shown
             state.exploring = slow > 0
 

@@ -15,7 +15,7 @@ Rule, in each call:
 * but no more than a quarter of them (one at least), the worst first, and none more than 5
   times.
 
-A full block is looked at again until a look opens nothing, or until it is full after 16 looks.
+A full block is predicted again until a call opens nothing, or until it is full after 16 calls.
 Nothing is remembered of a call in which nothing of the block was written before.  So ``drop``
 compares the second call of a block with nothing and opens nothing in it, and a block that its
 first call fills has no third; and in a block of one position the 5 times are counted anew after

@@ -2,7 +2,7 @@
 
 A second copy of the block, all masks, stands behind the canvas: the *shadow*.  Each of its
 positions stands where its original does and sees all of the canvas except that original, so
-it tells how likely the written token is given everything else.
+it predicts the written token given everything else.
 
 Rule, in each call, with n open positions:
 
@@ -52,7 +52,7 @@ _AT_FIRST = 30
 
 
 @dataclass(slots=True, eq=False)
-class Draft:
+class WinoState:
     """The writable positions, the number of the last commits, and the attention mask."""
 
     writable: Bool[Tensor, " length"]
@@ -86,9 +86,9 @@ class Wino(BatchDecoder):
     draft: float = probability(0.6)
     verify: float = fraction(0.9)
 
-    def start(self, view: View) -> Draft:
+    def start(self, view: View) -> WinoState:
         """Return that nothing was committed yet."""
-        return Draft(writable=writable(view), accepted=view.canvas.new_zeros(()))
+        return WinoState(writable=writable(view), accepted=view.canvas.new_zeros(()))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the canvas and the shadow of its block."""

@@ -1,12 +1,11 @@
-"""What a decoding strategy is: it plans rows and chooses what to write.  It never runs a model.
+"""Base classes of decoders, which plan model rows and select the tokens to write.
 
-Three shapes, one road.  A strategy that needs only statistics of each open position is a
-:class:`Chooser`: a frozen dataclass with one batched method ``choose``.  Whatever needs
-more (history, re-masking, attention, several rows or several calls) is a full
-:class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``, or a
-:class:`BatchDecoder`, whose rule is written once for many samples: ``step_batch``.  A
-chooser *is* one of these whose ``step_batch`` is written in terms of ``choose``, so the
-loop in :mod:`parallelbench.decode.loop` knows a single kind.
+A decoder never runs a model: the loop in :mod:`parallelbench.decode.loop` does.  There are three
+base classes.  A rule that needs only statistics of each open position is a :class:`Chooser`, a
+frozen dataclass with one method, ``choose``.  A rule that needs more (history, re-masking,
+attention, several rows or several calls) is a :class:`Decoder` with ``start``, ``plan``, ``step``
+and ``block_done``, or a :class:`BatchDecoder`, which steps many samples at once: ``step_batch``.
+A chooser is a batch decoder whose ``step_batch`` calls ``choose``, so the loop knows one kind.
 
 State belongs to a sample and never to the decoder object: many samples at different
 progress, and many settings of one sample, share one batch.
@@ -35,7 +34,7 @@ from parallelbench.prompt import Codec, Prompt
 from parallelbench.ranges import check_ranges, nonnegative, whole
 from parallelbench.registry import Registry
 
-#: What the loop itself can compute from logits.  Anything else that a decoder needs
+#: Statistics that the loop computes from logits.  Anything else that a decoder needs
 #: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
@@ -51,7 +50,7 @@ STATISTICS = frozenset(
     }
 )
 
-#: What a model can do rather than give: obey a row's own ``"positions"`` and
+#: Abilities of a model, which return nothing: obey a row's own ``"positions"`` and
 #: ``"attention_mask"``, understand ``"shorter_rows"``, which end before the sample's canvas
 #: does, and compute that which predicts a position at that position: ``"unshifted"``.
 #: ``"noise"`` is a network for which any token at an open position is noise, and which was
@@ -78,15 +77,15 @@ STEPS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What a decoder may see of one sample: read-only.
+    """Read-only view of one sample, for decoders.
 
     Attributes:
         prompt: The sample's prompt.
         canvas: Token ids as they stand, with the mask id at open positions.
         open: True at the masked positions of the active window.
         window: First position of the active window, and the one after its last.
-        remaining: How many positions of the window are open.
-        initial: How many were open when the window became active.
+        remaining: Number of open positions of the window.
+        initial: Number of positions that were open when the window became active.
         step: Steps taken in this window so far.
         nfe: Model calls made for this sample so far.
         mask_id: The id that marks an open position.
@@ -116,16 +115,15 @@ class Statistics:
     the mask id, confidence and both margins are -inf, entropy is +inf and the distribution is 0.
 
     Args:
-        token: see the property of that name.
-        extras: see the attribute.
-        computed: the statistics, by the names of the other properties; None for one that is not
-            there.
+        token: See the attribute.
+        extras: See the attribute.
+        computed: The statistics, by the names of the properties; None for a missing one.
 
     Attributes:
         token: [rows, length], predicted ids: the likeliest (the lowest of several) or, at a
             positive temperature, a drawn one.
-        computed: the statistics that are there, by name.
-        extras: what the model itself provides, by name; the first axis is the row.
+        computed: The computed statistics, by name.
+        extras: Statistics that the model provides, by name; the first axis is the row.
             ``"attention"``, [rows, length, length] in float32, is the attention that the canvas
             position of that row pays to that of that column, averaged over all heads and layers;
             ``"attention_late"`` over all heads and the last 30 % of the layers, at least one;
@@ -207,11 +205,11 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """How far each sample of a batch is.
+    """Progress of each sample of a batch in its window.
 
     Attributes:
         step: Steps taken in the active window so far.
-        initial: How many positions of the window were open at its start.
+        initial: Number of open positions of the window at its start.
     """
 
     step: Int[Tensor, " samples"]
@@ -222,14 +220,14 @@ class Step(Statistics):
     """The statistics of a step, one row per sample, and the positions to choose from.
 
     Args:
-        statistics: one row per sample.
-        is_open: see ``open``.
-        progress: see the attribute.
+        statistics: One row per sample.
+        is_open: See ``open``.
+        progress: See the attribute.
 
     Attributes:
         open: [samples, length], True at the positions that may be committed; at least one per
             sample.
-        progress: how far each sample is in its window.
+        progress: Steps taken by each sample, and its open positions at the start.
     """
 
     __slots__ = ("open", "progress")
@@ -248,7 +246,7 @@ class Step(Statistics):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Update:
-    """What one step does to one sample.
+    """The writes of one step in one sample.
 
     Attributes:
         write: True where an id is written.  Only positions that are not pre-filled may be
@@ -270,11 +268,11 @@ class StepBatch:
 
     Attributes:
         views: One per sample, as they stood before the call.
-        states: What ``start`` returned for each sample.
+        states: State of each sample, from ``start``.
         open: The open positions of each sample's window.
-        progress: How far each sample is.
+        progress: Progress of each sample in its window.
         statistics: One row per model row, in the order of ``rows``.
-        rows: Which of those rows belong to each sample.
+        rows: Slice of those rows that belongs to each sample.
     """
 
     views: Sequence[View]
@@ -287,7 +285,7 @@ class StepBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Updates:
-    """What one step does to every sample of a batch: :class:`Update`, stacked.
+    """The writes of one step in every sample of a batch: :class:`Update`, stacked.
 
     Attributes:
         write: True where an id is written.
@@ -304,23 +302,23 @@ class Updates:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder(ABC):
-    """A strategy: which rows to send, and what to write when their predictions are back.
+    """A decoding strategy with its settings: it plans rows and writes tokens.
 
     Attributes:
-        needs: What it wants to know of each position; the loop computes only that.
-        adaptive: Whether the number of tokens per step depends on the predictions.
-        remasks: Whether a written position may be opened again or overwritten.
+        needs: Names of the statistics and abilities that it reads or requires.
+        adaptive: True if the number of tokens per step depends on the predictions.
+        remasks: True if a written position may be opened again or overwritten.
         calls: Model calls in one step, in words where it is not 1: "0 or 1" for a strategy that
             makes steps without a call.
         rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
-        hints: By what it needs, what to say where a model does not give that.
-        presets: Its settings with the constants of a paper, by the name under which people ask
-            for them: ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
-        former_presets: Earlier names of presets, which are still understood, with the names of
-            today.
-        grid: The settings that a sweep covers where nobody says which, in the form that is
-            typed: ``"threshold=0.5|0.7|0.9"``; empty where there is but one.
+        hints: Advice for the error where a model does not provide a need, by need.
+        presets: Settings with the constants of a paper, by the name that is typed:
+            ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
+        former_presets: Earlier names of presets, which are still accepted, with the present
+            names.
+        grid: Settings that ``name:*`` stands for, as they are typed:
+            ``"threshold=0.5|0.7|0.9"``; empty for the defaults alone.
         block_length: Length in tokens of the semi-autoregressive blocks, decoded from
             left to right; None makes the whole canvas one block.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn from the
@@ -349,61 +347,61 @@ class Decoder(ABC):
 
     @property
     def extras(self) -> frozenset[str]:
-        """What it needs that the model must give beside logits."""
+        """The needs that the model must provide in addition to logits."""
         return frozenset(self.needs - STATISTICS - ABILITIES)
 
     @property
     def deterministic(self) -> bool:
-        """Whether it draws nothing: the same predictions make it write the same."""
+        """True if it draws no random numbers: equal predictions lead to equal writes."""
         return self.temperature == 0 and "uniform" not in self.needs
 
     @property
     def scheduled(self) -> bool:
-        """Whether it makes the same calls whatever is predicted, if no model ends it earlier."""
+        """True if its calls do not depend on the predictions, unless the model ends a decode."""
         return not self.adaptive
 
     @property
     def most_rows(self) -> int | None:
-        """How many rows one call may have; None where the strategy does not say."""
+        """Greatest number of rows in one call; None if unknown."""
         return 1 if self.rows == "1" else None
 
     def missing_capabilities(self, provided: AbstractSet[str]) -> list[str]:
-        """Return what it needs beside what the loop computes and a model that gives these."""
+        """Return its needs that neither the loop computes nor ``provided`` names, sorted."""
         return sorted(self.needs - STATISTICS - provided)
 
     def check(self, codec: Codec) -> None:  # noqa: B027  most go with any tokenizer
-        """Refuse a tokenizer that this strategy cannot go with; asked before a run starts.
+        """Refuse an incompatible tokenizer; called before a run starts.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: The tokenizer is incompatible.
         """
 
     def draws(self, positions: int) -> int:
-        """Return how many uniform numbers each step of a sample takes, if ``needs`` name them."""
+        """Return the number of uniform numbers per step of a sample, if ``needs`` name them."""
         return positions
 
     def most_steps(self, positions: int) -> int:
-        """Return after how many steps a decode of ``positions`` open positions is stalled."""
+        """Return the number of steps after which a decode of so many open positions is stalled."""
         return STEPS_PER_TOKEN * positions
 
-    def start(self, view: View) -> Any:  # noqa: ARG002  a strategy with a state overrides this
+    def start(self, view: View) -> Any:
         """Return a fresh state for one sample; None if the strategy needs none."""
         return None
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Return the rows of the next model call; none at all makes a step without a call."""
         return [Row(view.prompt, view.canvas, view.open)]
 
     @abstractmethod
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Return what to write, given the predictions for this sample's planned rows."""
+        """Return the writes of one sample, given the predictions for its planned rows."""
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the active window is finished; asked after every step."""
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return True once the active window is finished; called after every step."""
         return view.remaining == 0
 
-    def note(self, state: Any) -> str | None:  # noqa: ARG002
-        """Return what the record should say of how this sample was decoded, if anything."""
+    def note(self, state: Any) -> str | None:
+        """Return a note for the record on how this sample was decoded, or None."""
         return None
 
     def step_batch(self, batch: StepBatch) -> Updates:
@@ -424,14 +422,14 @@ class Decoder(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchDecoder(Decoder):
-    """A strategy whose rule is written for many samples at a time."""
+    """A decoder whose rule is written for many samples at a time."""
 
     @abstractmethod
     def step_batch(self, batch: StepBatch) -> Updates:
-        """Return what to write in every sample of ``batch``."""
+        """Return the writes of every sample of ``batch``."""
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Return what to write in one sample: a batch of its own."""
+        """Return the writes of one sample, stepped as a batch of its own."""
         device = view.open.device
         alone = StepBatch(
             views=[view],
@@ -455,7 +453,7 @@ class BatchDecoder(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class Chooser(BatchDecoder):
-    """A strategy that needs only statistics of the open positions and never revises.
+    """A decoder that needs only statistics of the open positions and never revises.
 
     It commits the predicted tokens at the positions it chooses.
     """
@@ -470,7 +468,7 @@ class Chooser(BatchDecoder):
         """Return the positions to commit in this step.
 
         Args:
-            step: the statistics that ``needs`` name, with ``step.open``, the positions that may
+            step: The statistics that ``needs`` name, with ``step.open``, the positions that may
                 be committed, and ``step.progress``.
 
         Returns:

@@ -53,11 +53,11 @@ class Outcome:
     """One decode, done.
 
     Attributes:
-        job: What was asked for.
+        job: The requested decode.
         output_ids: The canvas at the end.
-        status: How it ended, as in :class:`~parallelbench.record.Record`.
-        error: What went wrong, for status ``error``.
-        note: What the decoder says of how it went; None for nothing.
+        status: Status, as in :class:`~parallelbench.record.Record`.
+        error: Message, for status ``error``.
+        note: Note of the decoder for the record; None for none.
         trace: Every step.
         off_law_calls: Calls on a canvas that no right answer fits; None if unknown.
         seconds: Wall-clock time while the slot was live.
@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def counts(self) -> Counts:
-        """What the decode cost and produced."""
+        """Costs and products of the decode."""
         codec = self.job.prompt.codec
         open_ids = [
             token
@@ -107,14 +107,14 @@ class Call:
     """The rows that one cohort sends in one step, and what comes back for them.
 
     Attributes:
-        rows: In the order of the slots.
-        slices: Which rows belong to each slot.
-        wanted: Where predictions are asked for, one line per row, padded to the longest.
+        rows: Rows, in the order of the slots.
+        slices: Slice of the rows that belongs to each slot.
+        wanted: True at the wanted positions, one line per row, padded to the longest.
         draws: Uniform numbers in [0, 1) that draw the tokens; None at temperature 0.
         uniform: Uniform numbers in [0, 1) for the decoder, one line per slot; None if it needs
             none.
-        statistics: What the decoder is told.
-        off_support: Per row, whether no right answer fits it; None if the model does not know.
+        statistics: Statistics for the decoder.
+        off_support: True for each row that no right answer fits; None if the model cannot tell.
     """
 
     rows: list[Row]
@@ -138,18 +138,18 @@ class Call:
 
 
 class _CohortView(NamedTuple):
-    """The open positions of every slot's window, and what the decoder may see of each slot."""
+    """The open positions of every slot's window, and the decoder's view of each slot."""
 
     open: Tensor
     views: list[View]
 
 
 class Termination(NamedTuple):
-    """How a decode ended.
+    """Status and error of a decode that ended.
 
     Attributes:
-        status: as in :class:`~parallelbench.record.Record`.
-        error: message, for status ``error``.
+        status: Status, as in :class:`~parallelbench.record.Record`.
+        error: Message, for status ``error``.
     """
 
     status: Status
@@ -178,7 +178,7 @@ class Slot:
 
 
 def block_ends(prompt: Prompt, blocks: Blocks | None) -> list[int]:
-    """Return where the blocks of a model's grid end in the canvas of ``prompt``."""
+    """Return the ends of the blocks of a model's grid in the canvas of ``prompt``."""
     length = len(prompt.canvas)
     if blocks is None:
         return [length]
@@ -186,7 +186,7 @@ def block_ends(prompt: Prompt, blocks: Blocks | None) -> list[int]:
 
 
 def window_ends(prompt: Prompt, blocks: Blocks | None, decoder: Decoder) -> list[int]:
-    """Return where the windows of a decode end, ascending, if its strategy moves none.
+    """Return the ends of a decode's windows, ascending, if its decoder moves none.
 
     The blocks of a strategy lie within those of the model's grid.
     """
@@ -199,7 +199,7 @@ def window_ends(prompt: Prompt, blocks: Blocks | None, decoder: Decoder) -> list
 
 
 def _start(prompt: Prompt, blocks: Blocks | None) -> int:
-    """Return where the block of the canvas's first token begins; in the prompt that is below 0."""
+    """Return the start of the block of the canvas's first token; negative in the prompt."""
     return -(len(prompt.ids) % blocks.length) if blocks and blocks.from_prompt else 0
 
 
@@ -208,10 +208,10 @@ class Cohort:
 
     Args:
         decoder: The strategy of every slot.
-        model: For its codec and device.
+        model: Model whose codec and device are used.
 
     Attributes:
-        slots: The live ones.
+        slots: Live slots.
     """
 
     def __init__(self, decoder: Decoder, model: Model) -> None:
@@ -245,7 +245,7 @@ class Cohort:
         return []
 
     def plan(self) -> Call | list[Outcome]:
-        """Return the rows that the decoder wants to send, or the slots if it failed."""
+        """Return the call that the decoder plans, or the outcomes if it failed."""
         rows: list[Row] = []
         slices: list[slice] = []
         try:
@@ -270,13 +270,11 @@ class Cohort:
         """Take out the slots, and their rows of ``call``, for which there is no prediction.
 
         Args:
-            call: As planned.
-            failed: Why there is none, for each row without one.
+            call: The planned call.
+            failed: Reason for each row without a prediction.
         """
         reasons = ([failed[row] for row in call.rows[own] if row in failed] for own in call.slices)
-        endings = {
-            index: Termination("error", told[0]) for index, told in enumerate(reasons) if told
-        }
+        endings = {index: Termination("error", own[0]) for index, own in enumerate(reasons) if own}
         if endings:
             call.keep([index for index in range(len(self.slots)) if index not in endings])
         return self._finish(endings)
@@ -340,7 +338,7 @@ class Cohort:
         return None
 
     def _stop(self, index: int, slot: Slot) -> bool:
-        """Fill what is left with end-of-text, if the model stops behind the finished block."""
+        """Fill what is left with end-of-text, if the model stops after the finished block."""
         canvas, end = self._canvas[index], slot.window[1]
         if end not in slot.stops:
             return False
@@ -366,12 +364,12 @@ class Cohort:
         unknown = (updates.write & ~known).any(dim=1)
         faults: dict[int, Termination] = {}
         for index in (outside | unknown).nonzero().flatten().tolist():
-            told = (
+            fault = (
                 f"{WROTE} outside the open positions of its window"
                 if outside[index]
                 else f"{WROTE} an id that is no token"
             )
-            faults[index] = Termination("error", f"decoder {type(self.decoder).__name__} {told}")
+            faults[index] = Termination("error", f"decoder {type(self.decoder).__name__} {fault}")
         return faults
 
     def _count(self, call: Call, updates: Updates) -> None:
@@ -428,7 +426,7 @@ class Cohort:
 
     @property
     def _view(self) -> _CohortView:
-        """What is open and what the decoder may see; looked up again after any change."""
+        """Open positions and views of the slots; rebuilt after any change."""
         if self._cached_view is None:
             self._cached_view = self._build_view()
         return self._cached_view
@@ -468,7 +466,7 @@ class Cohort:
         return _padded(numbers, none).to(self._device)
 
     def _uniform(self) -> Tensor:
-        """Return the numbers that the decoder is told, for every slot, with or without a row."""
+        """Return the uniform numbers for the decoder, for every slot, with or without a row."""
         none = torch.empty((0, self.decoder.draws(self._canvas.shape[1])), dtype=torch.float64)
         numbers = [self._random(slot, none.shape[1]) for slot in self.slots]
         return _padded(numbers, none).to(self._device)

@@ -1,4 +1,4 @@
-"""The one loop: plan, predict, step, apply, count.  Nobody else runs a model.
+"""The decode loop: plan, predict, step, apply, count.  No other code runs a model.
 
 Many decodes go on together and share each model call, whatever their decoders, canvases
 and progress; one that is finished leaves at once and the next takes its place.  Nothing
@@ -45,10 +45,10 @@ from parallelbench.prompt import Prompt
 
 @dataclass(slots=True)
 class Tally:
-    """What sharing saves, and how long model calls take.
+    """Counts of shared rows and time of model calls.
 
     Attributes:
-        asked: Rows that decodes asked for.
+        asked: Rows that decodes requested.
         sent: Rows that went through the model.
         calls: Batches that went through the model; of a server, replies.
         seconds: Sum of the times of these calls.  A call lasts until the most likely token of
@@ -61,7 +61,7 @@ class Tally:
     seconds: float = 0.0
 
     def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
-        """Count the rows of one step: those asked for, and those of them that are sent."""
+        """Count the rows of one step: those requested, and those of them that are sent."""
         self.asked += len(asked)
         self.sent += len(sent)
 
@@ -76,7 +76,7 @@ class Tally:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def less(self, before: Tally) -> Tally:
-        """Return what was counted since this tally was equal to ``before``."""
+        """Return the counts since this tally was equal to ``before``."""
         names = [each.name for each in fields(Tally)]
         return Tally(**{name: getattr(self, name) - getattr(before, name) for name in names})
 
@@ -96,8 +96,8 @@ def decode(
             object, one after the other, ask the model only once what they ask alike.
         model: Predicts for all of them.
         batch_size: Most decodes at a time.
-        share: Whether equal rows are sent once; changes no token and no count.
-        tally: Is told what sharing saved.
+        share: True to send equal rows once; changes no token and no count.
+        tally: Counts rows and calls, if given.
 
     Raises:
         ValueError: ``batch_size`` is below 1.
@@ -120,7 +120,7 @@ def decode(
 
 
 def predict_log_probs(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
-    """Return what ``model`` says of the wanted positions of ``rows``, in exactly one call.
+    """Return log-probabilities at the wanted positions of ``rows``, from exactly one call.
 
     For measurements of a model, which decode nothing and count these calls themselves.
 
@@ -178,12 +178,12 @@ def _advance(cohorts: Iterable[Cohort], batcher: PredictionBatcher) -> list[Outc
 
 
 class PredictionBatcher:
-    """Asks the model what the cohorts want to know in one step, and tells each its part.
+    """Predicts the rows of all cohorts in one step and scatters the results.
 
     Args:
-        model: Is asked.
-        cache: What it said before; None asks for every row anew.
-        tally: Is told how many rows were sent.
+        model: The model.
+        cache: Earlier predictions; None predicts every row anew.
+        tally: Counts the rows.
     """
 
     def __init__(self, model: Model, cache: PredictionCache | None, tally: Tally) -> None:
@@ -196,7 +196,7 @@ class PredictionBatcher:
         """Make the one model call of this step.
 
         Returns:
-            Why the model said nothing, for the rows of which it said nothing.
+            The reason for each row without a prediction.
         """
         self._said = {}
         rows = [row for _, call in asked for row in call.rows]
@@ -216,8 +216,8 @@ class PredictionBatcher:
             wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
             tally=self._tally,
         )
-        told, failed = batched.predict()
-        for index, said in told.items():
+        predictions, failed = batched.predict()
+        for index, said in predictions.items():
             self._said[rows[index]] = said
             if (
                 self._cache is not None
@@ -230,9 +230,9 @@ class PredictionBatcher:
     def _askers(
         self, rows: Sequence[Row], keys: Sequence[Hashable], decoders: Sequence[Decoder]
     ) -> list[list[int]]:
-        """Return, for each row that must be sent, the places of those who ask for it, in order.
+        """Return, for each row to send, the indices of the requests for it, in order.
 
-        What was said before is looked up here.
+        Requests that the cache can answer are answered here.
         """
         found: list[list[int]] = []
         alike: dict[tuple[Prompt, Hashable], list[int]] = {}
@@ -248,7 +248,7 @@ class PredictionBatcher:
         return found
 
     def scatter(self, cohort: Cohort, call: Call) -> None:
-        """Put what was said of the rows of ``call`` into it."""
+        """Put the predictions of the rows of ``call`` into it."""
         if not call.rows:
             call.statistics = Statistics(call.statistics.token, uniform=call.uniform)
             return
@@ -271,7 +271,7 @@ class PredictionBatcher:
 
 
 class _Part(NamedTuple):
-    """What the model said in one batch, the rows of each asker one after the other."""
+    """Statistics of one batch, request after request."""
 
     flat: FlatStatistics
     askers: list[int]
@@ -283,13 +283,13 @@ class BatchedCall(NamedTuple):
     """One model call, in as many batches as memory asks for.
 
     Attributes:
-        model: Is asked.
-        rows: Each once.
-        askers: The places of those who ask for each row, among all who ask.
-        needs: What their decoders want to know.
-        drawing: How tokens are drawn at the positions that somebody wants, asker after asker.
-        wanted: How many positions each asker wants.
-        tally: Is told how long each batch takes.
+        model: The model.
+        rows: Distinct rows.
+        askers: Indices of the requests for each row.
+        needs: Statistics that their decoders need.
+        drawing: Random draws at the wanted positions, request after request.
+        wanted: Number of wanted positions of each request.
+        tally: Counts the batches and their time.
     """
 
     model: Model
@@ -301,11 +301,11 @@ class BatchedCall(NamedTuple):
     tally: Tally
 
     def predict(self) -> tuple[dict[int, RowPrediction], dict[int, str]]:
-        """Return what the model said, and why it said nothing of the rows that are missing.
+        """Return the predictions, and the reasons for missing ones.
 
         Returns:
-            What each asker is told, by its place; and by the place of a row among those sent,
-            why there is nothing.
+            The prediction for each request, by its index; and the reason for each row without
+            one, by its index among ``rows``.
         """
         waiting = deque(self.model.batches(self.rows))
         parts: list[_Part] = []
@@ -354,12 +354,12 @@ class BatchedCall(NamedTuple):
         )
 
     def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
-        """Return which line of a prediction each asker's positions read."""
+        """Return the line of the prediction that each request's positions read."""
         counts = self.wanted[[self.askers[index][0] for index in batch]]
         return index_ranges((counts.cumsum() - counts)[rows], counts[rows])
 
     def _joined(self, parts: Sequence[_Part]) -> dict[int, RowPrediction]:
-        """Say of each asker where its part of what was said in several batches is."""
+        """Join several batches and return the part of each request."""
         flat = FlatStatistics.joined([part.flat for part in parts])
         said: dict[int, RowPrediction] = {}
         line = 0
@@ -380,7 +380,7 @@ def _asking_for_all(rows: Sequence[Row]) -> Row:
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Return one tensor of what was given of some rows, with 0 behind those that are shorter."""
+    """Return one tensor of the rows' tensors, with 0 after shorter ones."""
     shape = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     full = parts[0].new_zeros((len(parts), *shape))
     for row, part in zip(full, parts, strict=True):
@@ -389,7 +389,7 @@ def _stacked(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
-    """Return how the tokens of all wanted positions are drawn, if any is."""
+    """Return the random draws at all wanted positions; None if there are none."""
     if all(call.draws is None for _, call in asked):
         return None
     uniform = [

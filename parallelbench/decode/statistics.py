@@ -1,4 +1,4 @@
-"""Logits -> what decoders are told of each position; also where tokens are drawn.
+"""Statistics of each position from logits, and draws of tokens.
 
 All of it is computed once per model call for the rows of every decoder in the batch, in
 float32, and only what some decoder needs; probabilities over the whole vocabulary are held for
@@ -89,7 +89,7 @@ class FlatStatistics:
 
 
 class Drawing(NamedTuple):
-    """How the tokens of some positions are drawn.
+    """Temperatures and random numbers with which the tokens of some positions are drawn.
 
     Attributes:
         temperature: 0 takes the likeliest token.
@@ -105,7 +105,7 @@ class Drawing(NamedTuple):
         return self.temperature.nonzero().flatten()
 
     def at(self, lines: Int[Tensor, " lines"]) -> Drawing:
-        """Return how it is done at some positions only."""
+        """Return the draws of some positions only."""
         return Drawing(self.temperature[lines], self.uniform[lines])
 
 
@@ -133,11 +133,11 @@ def statistics_of(
     """Return the statistics named in ``needs``, and the predicted or drawn tokens.
 
     Args:
-        prediction: With unwritable tokens already forbidden.
+        prediction: Prediction with unwritable tokens already forbidden.
         needs: Names of statistics.
-        drawing: How tokens are drawn; None takes the likeliest everywhere.
-        vocabulary_size: Of ``distribution``.
-        lines: Which line of the prediction each position reads; None if each has its own.
+        drawing: Random draws; None takes the likeliest token everywhere.
+        vocabulary_size: Number of ids in ``distribution``.
+        lines: Line of the prediction that each position reads; None if each has its own.
 
     Raises:
         ModelError: The model gave no admissible token at some position, or not a number.
@@ -176,7 +176,7 @@ def _read(
 
 
 class _Said(NamedTuple):
-    """What a prediction says of some positions, whoever reads it; None for what nobody needs."""
+    """Statistics of the lines of a prediction; None for those that no decoder needs."""
 
     column: Int[Tensor, " wanted"]
     confidence: Float[Tensor, " wanted"] | None
