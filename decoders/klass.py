@@ -121,7 +121,8 @@ class Klass(BatchDecoder):
         """
         now = batch.statistics.distribution
         compared = self._may_become_confident(confidence)
-        # Positions that were not requested are zeros too: with ``memory=block``, that is a new block's past.
+        # Positions that were not requested are zeros too: with ``memory=block``, those of a new
+        # block.
         before = torch.cat(
             [
                 here.new_zeros((int(which.sum()), here.shape[1]))
