@@ -162,16 +162,16 @@ def _admit(
 def _advance(cohorts: Iterable[Cohort], batcher: PredictionBatcher) -> list[Outcome]:
     """Take one step in every slot; return those that it finished."""
     outcomes: list[Outcome] = []
-    asked: list[tuple[Cohort, Call]] = []
+    calls: list[tuple[Cohort, Call]] = []
     for cohort in cohorts:
         planned = cohort.plan()
         if isinstance(planned, Call):
-            asked.append((cohort, planned))
+            calls.append((cohort, planned))
         else:
             outcomes += planned
-    failed = batcher.predict(asked)
-    outcomes += [outcome for cohort, call in asked for outcome in cohort.drop(call, failed)]
-    for cohort, call in asked:
+    failed = batcher.predict(calls)
+    outcomes += [outcome for cohort, call in calls for outcome in cohort.drop(call, failed)]
+    for cohort, call in calls:
         batcher.scatter(cohort, call)
         outcomes += cohort.step(call)
     return outcomes
@@ -190,81 +190,83 @@ class PredictionBatcher:
         self._model = model
         self._cache = cache
         self._tally = tally
-        self._said: dict[Row, RowPrediction] = {}
+        self._predictions: dict[Row, RowPrediction] = {}
 
-    def predict(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
+    def predict(self, calls: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
         """Make the one model call of this step.
 
         Returns:
             The reason for each row without a prediction.
         """
-        self._said = {}
-        rows = [row for _, call in asked for row in call.rows]
-        decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
+        self._predictions = {}
+        rows = [row for _, call in calls for row in call.rows]
+        decoders = [cohort.decoder for cohort, call in calls for _ in call.rows]
         keys = [None] * len(rows) if self._cache is None or not rows else cache_keys(rows)
-        askers = self._askers(rows, keys, decoders)
-        sent = [_asking_for_all([rows[index] for index in alike]) for alike in askers]
+        requests = self._requests(rows, keys, decoders)
+        sent = [_requesting_all([rows[index] for index in alike]) for alike in requests]
         self._tally.add(rows, sent)
         if not sent:
             return {}
         batched = BatchedCall(
             model=self._model,
             rows=sent,
-            askers=askers,
-            needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
-            drawing=_drawing(asked),
-            wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
+            requests=requests,
+            needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in calls)),
+            drawing=_drawing(calls),
+            wanted=torch.cat([call.wanted.sum(dim=1) for _, call in calls]).cpu().numpy(),
             tally=self._tally,
         )
         predictions, failed = batched.predict()
-        for index, said in predictions.items():
-            self._said[rows[index]] = said
+        for index, prediction in predictions.items():
+            self._predictions[rows[index]] = prediction
             if (
                 self._cache is not None
                 and keys[index] is not None
                 and is_cacheable(decoders[index])
             ):
-                self._cache.store(rows[index], keys[index], said, batched.needs)
-        return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
+                self._cache.store(rows[index], keys[index], prediction, batched.needs)
+        return {
+            rows[index]: reason for place, reason in failed.items() for index in requests[place]
+        }
 
-    def _askers(
+    def _requests(
         self, rows: Sequence[Row], keys: Sequence[Hashable], decoders: Sequence[Decoder]
     ) -> list[list[int]]:
         """Return, for each row to send, the indices of the requests for it, in order.
 
         Requests that the cache can answer are answered here.
         """
-        found: list[list[int]] = []
+        requests: list[list[int]] = []
         alike: dict[tuple[Prompt, Hashable], list[int]] = {}
         for index, (row, key, decoder) in enumerate(zip(rows, keys, decoders, strict=True)):
-            said = self._remembered(row, key, decoder)
-            if said is not None:
-                self._said[row] = said
+            prediction = self._cached(row, key, decoder)
+            if prediction is not None:
+                self._predictions[row] = prediction
             elif key is not None and (row.prompt, key) in alike:
                 alike[row.prompt, key].append(index)
             else:
-                found.append([index])
-                alike[row.prompt, key] = found[-1]
-        return found
+                requests.append([index])
+                alike[row.prompt, key] = requests[-1]
+        return requests
 
     def scatter(self, cohort: Cohort, call: Call) -> None:
         """Put the predictions of the rows of ``call`` into it."""
         if not call.rows:
             call.statistics = Statistics(call.statistics.token, uniform=call.uniform)
             return
-        said = [self._said[row] for row in call.rows]
+        predictions = [self._predictions[row] for row in call.rows]
         extras = {
-            name: _stacked([each.extras[name] for each in said])
+            name: _stacked([each.extras[name] for each in predictions])
             for name in sorted(cohort.decoder.extras)
-            if all(name in each.extras for each in said)
+            if all(name in each.extras for each in predictions)
         }
         call.statistics = _in_rows(
-            call, concatenate(said), extras, cohort.decoder.needs, self._model.codec.mask_id
+            call, concatenate(predictions), extras, cohort.decoder.needs, self._model.codec.mask_id
         )
-        off_support = [each.off_support for each in said if each.off_support is not None]
+        off_support = [each.off_support for each in predictions if each.off_support is not None]
         call.off_support = off_support or None
 
-    def _remembered(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
+    def _cached(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
         if self._cache is None or key is None or not is_cacheable(decoder):
             return None
         return self._cache.find(row, key, decoder)
@@ -274,7 +276,7 @@ class _Part(NamedTuple):
     """Statistics of one batch, request after request."""
 
     flat: FlatStatistics
-    askers: list[int]
+    requests: list[int]
     off_support: list[bool | None]
     extras: list[Mapping[str, Tensor]]
 
@@ -285,7 +287,7 @@ class BatchedCall(NamedTuple):
     Attributes:
         model: The model.
         rows: Distinct rows.
-        askers: Indices of the requests for each row.
+        requests: Indices of the requests for each row.
         needs: Statistics that their decoders need.
         drawing: Random draws at the wanted positions, request after request.
         wanted: Number of wanted positions of each request.
@@ -294,7 +296,7 @@ class BatchedCall(NamedTuple):
 
     model: Model
     rows: Sequence[Row]
-    askers: Sequence[list[int]]
+    requests: Sequence[list[int]]
     needs: AbstractSet[str]
     drawing: Drawing | None
     wanted: np.ndarray
@@ -325,55 +327,55 @@ class BatchedCall(NamedTuple):
         return (self._joined(parts) if parts else {}), failed
 
     def _about(self, batch: list[int]) -> _Part:
-        askers = [asker for index in batch for asker in self.askers[index]]
-        rows = [row for row, index in enumerate(batch) for _ in self.askers[index]]
+        requests = [request for index in batch for request in self.requests[index]]
+        rows = [row for row, index in enumerate(batch) for _ in self.requests[index]]
         began = time.perf_counter()
         prediction = self.model.predict([self.rows[index] for index in batch])
         forbid_unwritable(prediction, self.model.codec)
         device = prediction.logits.device
-        mine = index_ranges((self.wanted.cumsum() - self.wanted)[askers], self.wanted[askers]).to(
-            device
-        )
+        mine = index_ranges(
+            (self.wanted.cumsum() - self.wanted)[requests], self.wanted[requests]
+        ).to(device)
         flat = statistics_of(
             prediction,
             self.needs,
             None if self.drawing is None else self.drawing.at(mine),
             self.model.codec.size,
-            lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
+            lines=None if len(requests) == len(batch) else self._lines(batch, rows).to(device),
         )
         self.tally.add_call(time.perf_counter() - began)
         off_support: list[bool | None] = [None] * len(batch)
         if prediction.off_law is not None:
             off_support = prediction.off_law.tolist()
         extras = [
-            {name: given[row] for name, given in prediction.extras.items() if name in asked}
-            for row, asked in enumerate(self.rows[index].extras for index in batch)
+            {name: given[row] for name, given in prediction.extras.items() if name in requested}
+            for row, requested in enumerate(self.rows[index].extras for index in batch)
         ]
         return _Part(
-            flat, askers, [off_support[row] for row in rows], [extras[row] for row in rows]
+            flat, requests, [off_support[row] for row in rows], [extras[row] for row in rows]
         )
 
     def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
         """Return the line of the prediction that each request's positions read."""
-        counts = self.wanted[[self.askers[index][0] for index in batch]]
+        counts = self.wanted[[self.requests[index][0] for index in batch]]
         return index_ranges((counts.cumsum() - counts)[rows], counts[rows])
 
     def _joined(self, parts: Sequence[_Part]) -> dict[int, RowPrediction]:
         """Join several batches and return the part of each request."""
         flat = FlatStatistics.joined([part.flat for part in parts])
-        said: dict[int, RowPrediction] = {}
+        predictions: dict[int, RowPrediction] = {}
         line = 0
         for part in parts:
-            for asker, off_support, extras in zip(
-                part.askers, part.off_support, part.extras, strict=True
+            for request, off_support, extras in zip(
+                part.requests, part.off_support, part.extras, strict=True
             ):
-                count = int(self.wanted[asker])
-                said[asker] = RowPrediction(flat, line, count, off_support, extras)
+                count = int(self.wanted[request])
+                predictions[request] = RowPrediction(flat, line, count, off_support, extras)
                 line += count
-        return said
+        return predictions
 
 
-def _asking_for_all(rows: Sequence[Row]) -> Row:
+def _requesting_all(rows: Sequence[Row]) -> Row:
     """Return the first of some equal rows, asking for what any of them asks for."""
     extras = frozenset[str]().union(*(row.extras for row in rows))
     return rows[0] if extras == rows[0].extras else replace(rows[0], extras=extras)
@@ -388,19 +390,19 @@ def _stacked(parts: Sequence[Tensor]) -> Tensor:
     return full
 
 
-def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
+def _drawing(calls: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
     """Return the random draws at all wanted positions; None if there are none."""
-    if all(call.draws is None for _, call in asked):
+    if all(call.draws is None for _, call in calls):
         return None
     uniform = [
         (torch.zeros_like(call.wanted, dtype=torch.float64) if call.draws is None else call.draws)[
             call.wanted
         ]
-        for _, call in asked
+        for _, call in calls
     ]
     temperature = [
         torch.full_like(drawn, cohort.decoder.temperature)
-        for (cohort, _), drawn in zip(asked, uniform, strict=True)
+        for (cohort, _), drawn in zip(calls, uniform, strict=True)
     ]
     return Drawing(torch.cat(temperature), torch.cat(uniform))
 

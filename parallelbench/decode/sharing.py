@@ -55,22 +55,27 @@ class PredictionCache:
     """Predictions for the canvases of each sample, kept as long as its prompt is referenced."""
 
     def __init__(self) -> None:
-        self._said: WeakKeyDictionary[
+        self._predictions: WeakKeyDictionary[
             Prompt, dict[Hashable, tuple[AbstractSet[str], RowPrediction]]
         ]
-        self._said = WeakKeyDictionary()
+        self._predictions = WeakKeyDictionary()
 
     def find(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
         """Return the cached prediction of ``row`` if it has all that ``decoder`` needs."""
-        needs, said = self._said.get(row.prompt, {}).get(key, (frozenset(), None))
-        return said if decoder.needs & _KEPT <= needs else None
+        needs, prediction = self._predictions.get(row.prompt, {}).get(key, (frozenset(), None))
+        return prediction if decoder.needs & _KEPT <= needs else None
 
-    def store(self, row: Row, key: Hashable, said: RowPrediction, needs: AbstractSet[str]) -> None:
+    def store(
+        self, row: Row, key: Hashable, prediction: RowPrediction, needs: AbstractSet[str]
+    ) -> None:
         """Store the prediction of ``row``: the statistics named in ``needs``."""
-        kept = self._said.setdefault(row.prompt, {})
+        kept = self._predictions.setdefault(row.prompt, {})
         if key not in kept and len(kept) >= _MOST_CANVASES:
             del kept[next(iter(kept))]
-        kept[key] = (needs, replace(said, flat=said.flat.without_distribution(), extras={}))
+        kept[key] = (
+            needs,
+            replace(prediction, flat=prediction.flat.without_distribution(), extras={}),
+        )
 
 
 def is_cacheable(decoder: Decoder) -> bool:
@@ -95,22 +100,22 @@ def cache_keys(rows: Sequence[Row]) -> list[Hashable]:
     ]
 
 
-def concatenate(said: Sequence[RowPrediction]) -> FlatStatistics:
+def concatenate(predictions: Sequence[RowPrediction]) -> FlatStatistics:
     """Return the statistics of some rows, of different times, one after the other."""
     members: dict[int, list[int]] = defaultdict(list)
-    for place, each in enumerate(said):
+    for place, each in enumerate(predictions):
         members[id(each.flat)].append(place)
     parts: list[FlatStatistics] = []
     for places in members.values():
-        flat = said[places[0]].flat
-        first = [said[place].first for place in places]
-        counts = [said[place].count for place in places]
+        flat = predictions[places[0]].flat
+        first = [predictions[place].first for place in places]
+        counts = [predictions[place].count for place in places]
         parts.append(flat.at(index_ranges(first, counts).to(flat.token.device)))
     joined = FlatStatistics.joined(parts)
     order = [place for places in members.values() for place in places]
     if order == sorted(order):
         return joined
-    lengths = np.array([said[place].count for place in order])
+    lengths = np.array([predictions[place].count for place in order])
     starts = lengths.cumsum() - lengths
     back = np.argsort(order)
     return joined.at(index_ranges(starts[back], lengths[back]).to(joined.token.device))

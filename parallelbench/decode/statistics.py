@@ -144,26 +144,28 @@ def statistics_of(
     """
     logits = prediction.logits
     step = _lines_at_a_time(logits)
-    said = _Said.joined([_of_some(part.float(), needs) for part in logits.split(step)])
+    computed = _LineStatistics.joined(
+        [_of_some(part.float(), needs) for part in logits.split(step)]
+    )
     read = torch.arange(len(logits), device=logits.device) if lines is None else lines
-    column = said.column[read]
-    confidence = None if said.confidence is None else said.confidence[read]
+    column = computed.column[read]
+    confidence = None if computed.confidence is None else computed.confidence[read]
     if drawing is not None:
         for some in drawing.hot.split(step):
             column[some], chance = draw(logits[read[some]], drawing.at(some))
             if confidence is not None:
-                likeliest = column[some] == said.column[read[some]]
+                likeliest = column[some] == computed.column[read[some]]
                 confidence[some] = confidence[some].where(likeliest, _as_given(chance))
     return FlatStatistics(
         token=column if prediction.token_ids is None else prediction.token_ids[read, column],
         confidence=confidence,
-        margin=None if said.margin is None else said.margin[read],
-        logit_margin=None if said.logit_margin is None else said.logit_margin[read],
-        entropy=None if said.entropy is None else said.entropy[read],
+        margin=None if computed.margin is None else computed.margin[read],
+        logit_margin=None if computed.logit_margin is None else computed.logit_margin[read],
+        entropy=None if computed.entropy is None else computed.entropy[read],
         distribution=(
             None
-            if said.probabilities is None
-            else _read(_spread(prediction, said.probabilities, vocabulary_size), lines)
+            if computed.probabilities is None
+            else _read(_spread(prediction, computed.probabilities, vocabulary_size), lines)
         ),
     )
 
@@ -175,7 +177,7 @@ def _read(
     return distribution if lines is None else distribution[lines]
 
 
-class _Said(NamedTuple):
+class _LineStatistics(NamedTuple):
     """Statistics of the lines of a prediction; None for those that no decoder needs."""
 
     column: Int[Tensor, " wanted"]
@@ -186,7 +188,7 @@ class _Said(NamedTuple):
     probabilities: Float[Tensor, "wanted columns"] | None
 
     @classmethod
-    def joined(cls, parts: Sequence[_Said]) -> _Said:
+    def joined(cls, parts: Sequence[_LineStatistics]) -> _LineStatistics:
         """Return ``parts``, one after the other."""
         joined: dict[str, Any] = {}
         for name in cls._fields:
@@ -204,7 +206,7 @@ def _lines_at_a_time(logits: Float[Tensor, "wanted columns"]) -> int:
     return max(2, most // max(1, logits.shape[1]))
 
 
-def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _Said:
+def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _LineStatistics:
     # Of equal ones, the first is the greatest.  One that is no number, or nothing but -inf,
     # makes the greatest no number.
     highest, column = logits.max(dim=-1, keepdim=True)
@@ -215,7 +217,7 @@ def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -
     probabilities = torch.softmax(logits, dim=-1)
     confidence = probabilities.gather(1, column).squeeze(1)
     others = _others(probabilities, column) if needs & {"confidence", "margin"} else None
-    return _Said(
+    return _LineStatistics(
         column=column.squeeze(1),
         confidence=_ordered(confidence, others) if "confidence" in needs else None,
         margin=_margin(probabilities, column, others) if "margin" in needs else None,
