@@ -35,8 +35,8 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, Chooser, Selection, Statistics, Step
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    given,
     independent,
+    model_share,
     passing_or_best,
 )
 from parallelbench.ranges import fraction, probability
@@ -94,7 +94,7 @@ def _mutual(
     is_open: Bool[Tensor, "samples length"],
 ) -> Float[Tensor, "samples length length"]:
     """Return the mean mutual attention of every two open positions; 0 elsewhere."""
-    attention = given(statistics, "attention_late", square=True)
+    attention = model_share(statistics, "attention_late", square=True)
     both = is_open[:, :, None] & is_open[:, None]
     both = both & ~torch.eye(is_open.shape[1], dtype=torch.bool, device=is_open.device)
     return ((attention + attention.mT) / 2).masked_fill(~both, 0)

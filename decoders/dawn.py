@@ -48,8 +48,8 @@ from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, Vi
 from parallelbench.decoders.batched import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    given,
     independent,
+    model_share,
     top,
 )
 from parallelbench.model import Row
@@ -96,7 +96,7 @@ class Dawn(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the three sets, or the surest position."""
         confidence = batch.statistics.confidence
-        edges = self._edges(given(batch.statistics, "attention_last_four", square=True))
+        edges = self._edges(model_share(batch.statistics, "attention_last_four", square=True))
         is_written = canvases(batch) != batch.views[0].mask_id
         anchors = is_written & (confidence >= self.threshold)
         sure = batch.open & (confidence >= self.threshold)

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 
 from parallelbench.decoder import DECODERS, Chooser, Selection, Step
-from parallelbench.decoders.selection import given, ranking
+from parallelbench.decoders.selection import model_share, ranking
 from parallelbench.ranges import nonnegative
 
 
@@ -60,7 +60,7 @@ class Demask(Chooser):
     def choose(self, step: Step) -> Selection:
         """Return the surest open positions that the budget allows together."""
         order = ranking(step.confidence, step.open)
-        dependency = given(step, "head:demask", square=True)
+        dependency = model_share(step, "head:demask", square=True)
         taken = torch.zeros_like(step.open)
         spent = dependency.new_zeros((len(step.open), 1))
         for rank in range(int(step.open.sum(dim=1).max())):

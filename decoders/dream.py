@@ -126,15 +126,15 @@ class Dream(BatchDecoder):
         count = table[step, batch.open.sum(dim=1)][:, None]
         return leading(ranking(self._score(batch.statistics), batch.open), count, batch.open)
 
-    def _score(self, said: Statistics) -> Float[Tensor, "samples length"]:
+    def _score(self, statistics: Statistics) -> Float[Tensor, "samples length"]:
         score = {
-            "maskgit_plus": lambda: said.confidence,
-            "topk_margin": lambda: said.margin,
-            "entropy": lambda: -said.entropy,
+            "maskgit_plus": lambda: statistics.confidence,
+            "topk_margin": lambda: statistics.margin,
+            "entropy": lambda: -statistics.entropy,
         }[self.algorithm]()
         if self.alg_temp == 0:
             return score
-        return perturbed(score.double() / self.alg_temp, said.uniform)
+        return perturbed(score.double() / self.alg_temp, statistics.uniform)
 
 
 def perturbed(

@@ -102,13 +102,13 @@ class FreeDave(Decoder):
         confidence = statistics.confidence
         order = ranking(confidence, confidence >= 0)
         surest = order[:, :1]
-        said = statistics.token.gather(1, surest).squeeze(1)
+        predicted = statistics.token.gather(1, surest).squeeze(1)
         supposed = surest.new_tensor(state.order[: len(order) - 1])
-        agree = (surest[:-1, 0] == supposed) & (said[:-1] == state.token[supposed])
+        agree = (surest[:-1, 0] == supposed) & (predicted[:-1] == state.token[supposed])
         reached = [*agree.tolist(), False].index(False)
         written = surest[: reached + 1, 0]
         token = statistics.token[reached].clone()
         state.order = order[reached, 1 : view.remaining - reached].tolist()
         state.token = statistics.token[reached]
-        token[written] = said[: reached + 1]
+        token[written] = predicted[: reached + 1]
         return writing(view, token, written.tolist())

@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parallelbench.decoder import DECODERS, Chooser, Selection, Step
-from parallelbench.decoders.selection import given, top
+from parallelbench.decoders.selection import model_share, top
 from parallelbench.ranges import fraction
 
 
@@ -58,4 +58,6 @@ class Learn2pd(Chooser):
     def choose(self, step: Step) -> Selection:
         """Return the open positions that are held for final, and the surest."""
         surest = top(step.confidence, step.open, 1)
-        return surest | (step.open & (given(step, "head:learn2pd", square=False) > self.threshold))
+        return surest | (
+            step.open & (model_share(step, "head:learn2pd", square=False) > self.threshold)
+        )

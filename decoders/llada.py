@@ -62,16 +62,16 @@ class LLaDA(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the best positions of every sample, as many as the schedule says."""
-        said = batch.statistics
+        statistics = batch.statistics
         score = {
-            "confidence": lambda: said.confidence,
-            "random": lambda: said.uniform,
-            "margin": lambda: said.margin,
-            "entropy": lambda: -said.entropy,
+            "confidence": lambda: statistics.confidence,
+            "random": lambda: statistics.uniform,
+            "margin": lambda: statistics.margin,
+            "entropy": lambda: -statistics.entropy,
         }[self.score]()
         count = even_count(batch.progress, self.steps)
         chosen = leading(ranking(score, batch.open), count, batch.open)
-        return Updates(write=chosen, tokens=said.token)
+        return Updates(write=chosen, tokens=statistics.token)
 
     def block_done(self, state: Any, view: View) -> bool:
         """Return True once the block is full and all its calls are made."""

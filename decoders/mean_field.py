@@ -82,11 +82,11 @@ def _alike(
     places = is_open.any(dim=0).nonzero().flatten()
     own = is_open[:, places]
     # Closed positions have no candidates.
-    said = _of_some(distribution[:, places] * own[:, :, None], candidates)
-    surprise = _surprise(said)
+    shares = _of_some(distribution[:, places] * own[:, :, None], candidates)
+    surprise = _surprise(shares)
     # One position against all others at a time: all pairs at once would take too much room.
     for row, place in enumerate(places.tolist()):
-        middle = _surprise((said[:, row : row + 1] + said) / 2)
+        middle = _surprise((shares[:, row : row + 1] + shares) / 2)
         divergence = middle - (surprise[:, row : row + 1] + surprise) / 2
         both = own[:, row : row + 1] & own
         both[:, row] = False

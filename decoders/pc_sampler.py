@@ -1,8 +1,8 @@
 """PC-Sampler: commit what is sure and rare, from left to right.
 
-Models are surest of what stands everywhere: commas, articles, end-of-text.  Written first, it
-fixes the rest before anything is said.  Here confidence is weighed by how much a token tells,
-which is its surprise in ordinary text, and by how near it is to the beginning.
+Models are surest of frequent tokens: commas, articles, end-of-text.  Written first, these fix the
+rest too early.  Here confidence is weighted by the token's surprise in ordinary text and by its
+distance from the beginning.
 
 Rule: ``S = top(s, open, k)`` with
 ``s_i = exp(-decay * j) min(ceiling, -c_i ln(q_i + 1e-9))``, where j counts positions from the
@@ -74,13 +74,13 @@ class PCSampler(FixedCount):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = None if self._counted is None else self._counted.digest[:_SHOWN]
-        if self.digest not in (None, found):
+        digest = None if self._counted is None else self._counted.digest[:_SHOWN]
+        if self.digest not in (None, digest):
             raise ValueError(
                 f"table {self.table!r} is not the requested one: its digest begins with "
-                f"{found}, not {self.digest}; leave digest out to take the table as it is"
+                f"{digest}, not {self.digest}; leave digest out to take the table as it is"
             )
-        object.__setattr__(self, "digest", found)
+        object.__setattr__(self, "digest", digest)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # without a table it lacks one

@@ -115,5 +115,5 @@ class Pivot(Certainty, Chooser):
 
     def choose(self, step: Step) -> Selection:
         """Return the certain positions and the pivot; one at least."""
-        found = self.sort(step, step.open)
-        return self.or_surest(found.certain | found.highest(1), step, step.open)
+        split = self.sort(step, step.open)
+        return self.or_surest(split.certain | split.highest(1), step, step.open)

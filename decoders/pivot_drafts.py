@@ -118,10 +118,10 @@ class PivotDrafts(Certainty):
         left = view.open & ~write
         state.clear()
         if left.any():
-            said = statistics.of(0, slice(confirmed, confirmed + 1))
-            chosen = self._chosen(said, left, pivots=int(redrawn is None))
-            self._draft(state, said, left & ~chosen)
-            write, tokens = write | chosen, said.token[0].where(chosen, tokens)
+            own = statistics.of(0, slice(confirmed, confirmed + 1))
+            chosen = self._chosen(own, left, pivots=int(redrawn is None))
+            self._draft(state, own, left & ~chosen)
+            write, tokens = write | chosen, own.token[0].where(chosen, tokens)
         return Update(write=write, tokens=tokens)
 
     def _verified(
@@ -129,13 +129,13 @@ class PivotDrafts(Certainty):
     ) -> tuple[int, tuple[int, int] | None]:
         """Return the number of confirmed drafts, and the id to write where the chain ends."""
         for place, (position, token) in enumerate(zip(state.positions, state.tokens, strict=True)):
-            said = statistics.distribution[place, position]
+            distribution = statistics.distribution[place, position]
             if state.drawn_from is None:
-                if said[token] < (1 - self.tolerance) * said.max():
+                if distribution[token] < (1 - self.tolerance) * distribution.max():
                     return place, None
                 continue
             again = _redrawn(
-                self._tempered(said),
+                self._tempered(distribution),
                 state.drawn_from[place],
                 token,
                 float(statistics.uniform[0, position]),
@@ -145,22 +145,22 @@ class PivotDrafts(Certainty):
         return len(state.positions), None
 
     def _chosen(
-        self, said: Statistics, left: Bool[Tensor, " length"], *, pivots: int
+        self, own: Statistics, left: Bool[Tensor, " length"], *, pivots: int
     ) -> Bool[Tensor, " length"]:
         """Return the certain positions among those left, and ``pivots`` pivots."""
-        found = self.sort(said, left[None])
-        chosen = found.certain | found.highest(pivots)
-        return (self.or_surest(chosen, said, left[None]) if pivots else chosen)[0]
+        split = self.sort(own, left[None])
+        chosen = split.certain | split.highest(pivots)
+        return (self.or_surest(chosen, own, left[None]) if pivots else chosen)[0]
 
-    def _draft(self, state: Drafts, said: Statistics, left: Bool[Tensor, " length"]) -> None:
+    def _draft(self, state: Drafts, own: Statistics, left: Bool[Tensor, " length"]) -> None:
         """Take the tokens of the most uncertain positions left as the next drafts."""
-        found = self.sort(said, left[None])
-        order = ranking(found.entropy, found.waiting)[
-            0, : min(self.drafts, int(found.waiting.sum()))
+        split = self.sort(own, left[None])
+        order = ranking(split.entropy, split.waiting)[
+            0, : min(self.drafts, int(split.waiting.sum()))
         ]
-        state.positions, state.tokens = order.tolist(), said.token[0, order].tolist()
+        state.positions, state.tokens = order.tolist(), own.token[0, order].tolist()
         if self.temperature > 0:
-            state.drawn_from = self._tempered(said.distribution[0, order])
+            state.drawn_from = self._tempered(own.distribution[0, order])
 
     def _tempered(
         self, distribution: Float[Tensor, "*positions vocabulary"]
@@ -171,16 +171,16 @@ class PivotDrafts(Certainty):
 
 
 def _redrawn(
-    said: Float[Tensor, " vocabulary"],
+    distribution: Float[Tensor, " vocabulary"],
     drawn_from: Float[Tensor, " vocabulary"],
     token: int,
     uniform: float,
 ) -> int | None:
     """Return the token that is written instead of a draft; None if the draft is confirmed."""
-    chance = float(said[token] / drawn_from[token])
+    chance = float(distribution[token] / drawn_from[token])
     if uniform < chance:
         return None
-    rest = (said - drawn_from).clamp(min=0).cumsum(dim=0)
+    rest = (distribution - drawn_from).clamp(min=0).cumsum(dim=0)
     # Given that the draft was rejected, this is even on [0, 1) again.
     again = (uniform - chance) / (1 - chance) * rest[-1]
     return min(int(torch.searchsorted(rest, again, right=True)), len(rest) - 1)

@@ -102,14 +102,14 @@ class PivotGain(Certainty):
         """Commit the best candidates, and what is certain once the best of them stands."""
         gain = self._gain(state, view.open, statistics)
         best = int(gain.argmax()) if len(gain) else 0
-        said = statistics.of(0, slice(best, best + 1))
+        own = statistics.of(0, slice(best, best + 1))
         tried = self._together(state, view.open, statistics, gain)
-        write, tokens = torch.zeros_like(view.open), said.token[0].clone()
+        write, tokens = torch.zeros_like(view.open), own.token[0].clone()
         for place in tried:
             write[state.positions[place]] = True
             tokens[state.positions[place]] = state.tokens[place]
         left = view.open & ~write
-        certain = self.sort(said, left[None]).certain[0]
+        certain = self.sort(own, left[None]).certain[0]
         write, left = write | certain, left & ~certain
         state.clear()
         # No row shows several candidates together, so the next call predicts the canvas with them.
@@ -117,9 +117,9 @@ class PivotGain(Certainty):
             if left.sum() == 1:  # there is nothing to compare it with
                 write = write | left
             else:
-                self._try_next(state, said, left)
+                self._try_next(state, own, left)
                 if not state.positions:
-                    write = self.or_surest(write[None], said, left[None])[0]
+                    write = self.or_surest(write[None], own, left[None])[0]
         return Update(write=write, tokens=tokens)
 
     def _gain(
@@ -161,11 +161,11 @@ class PivotGain(Certainty):
         left[[state.positions[place] for place in together]] = False
         return together if len(together) > 2 or not left.any() else order[:1]
 
-    def _try_next(self, state: Candidates, said: Statistics, left: Bool[Tensor, " length"]) -> None:
+    def _try_next(self, state: Candidates, own: Statistics, left: Bool[Tensor, " length"]) -> None:
         """Let the next call try the most uncertain of the positions left."""
-        found = self.sort(said, left[None])
-        count = min(self.candidates, int(found.waiting.sum()))
-        order = ranking(found.entropy, found.waiting)[0, :count]
+        split = self.sort(own, left[None])
+        count = min(self.candidates, int(split.waiting.sum()))
+        order = ranking(split.entropy, split.waiting)[0, :count]
         if count:
-            state.positions, state.tokens = order.tolist(), said.token[0, order].tolist()
-            state.entropy = found.entropy[0].double()
+            state.positions, state.tokens = order.tolist(), own.token[0, order].tolist()
+            state.entropy = split.entropy[0].double()

@@ -126,10 +126,10 @@ class Renoise(Decoder):
             state.results.clear()
         result = statistics.token[0]
         left = self.steps - view.step
-        said = statistics.distribution[0, state.own].log()
+        logits = statistics.distribution[0, state.own].log()
         temperature = self.t_min + (self.t_max - self.t_min) * left / self.steps
-        predicted = torch.softmax(said / temperature, dim=-1)
-        entropy = entropy_of(said / temperature, predicted)
+        predicted = torch.softmax(logits / temperature, dim=-1)
+        entropy = entropy_of(logits / temperature, predicted)
         state.settled = left == 1 or self._settled(state, result[state.own], entropy)
         if not state.settled:
             numbers = statistics.uniform[0, state.own].double()
@@ -138,7 +138,7 @@ class Renoise(Decoder):
             shown = (numbers * view.mask_id).long().clamp(max=view.mask_id - 1)
             hot = torch.full_like(numbers[accepted[0]], temperature)
             drawing = Drawing(hot, numbers[accepted[0]])
-            shown[accepted[0]] = draw(said[accepted[0]], drawing)[0]
+            shown[accepted[0]] = draw(logits[accepted[0]], drawing)[0]
             state.shown = view.canvas.masked_scatter(state.own, shown)
             state.predicted = predicted
         return Update(write=state.own & (result != view.canvas), tokens=result)

@@ -106,10 +106,10 @@ class Saber(BatchDecoder):
         chosen = torch.where(few, top(confidence, batch.open, self.least), sure)
         scatter_field(batch.states, commit=confidence.where(chosen, commit), before=confidence)
         left = batch.open & ~chosen
-        asked = confidence > -torch.inf
+        requested = confidence > -torch.inf
         # Finite: a closed position ranks below any number.
         gain = (confidence - before).clamp(max=torch.finfo(confidence.dtype).max)
-        held = asked & ~left
+        held = requested & ~left
         opened = leading(ranking(-gain, held), self._doubted(chosen, left), held)
         return replace(revised(batch, chosen, opened), windows=reaching_back(batch, opened))
 

@@ -66,13 +66,13 @@ class SDAR(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in every sample, or as many as its schedule asks for."""
         confidence = batch.statistics.confidence
-        asked = self._asked(batch)
+        due = self._due(batch)
         sure = batch.open & (confidence > self.threshold)
-        surest = leading(ranking(confidence, batch.open), asked, batch.open)
-        enough = sure.sum(dim=1, keepdim=True) >= asked
+        surest = leading(ranking(confidence, batch.open), due, batch.open)
+        enough = sure.sum(dim=1, keepdim=True) >= due
         return Updates(write=torch.where(enough, sure, surest), tokens=batch.statistics.token)
 
-    def _asked(self, batch: StepBatch) -> torch.Tensor:
+    def _due(self, batch: StepBatch) -> torch.Tensor:
         low, high = bounds(batch)
         size = (high - low).squeeze(1)
         if self.block_length is not None:

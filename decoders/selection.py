@@ -28,7 +28,7 @@ ATTENTION_HINT = (
 _SLACK = 1e-4
 
 
-def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
+def model_share(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
     """Return a share that the model itself gives of each position, or of each pair of them.
 
     Args:

@@ -148,7 +148,7 @@ def _attention(view: View) -> Bool[Tensor, "shown shown"]:
 
 def _left_out(batch: StepBatch) -> Float[Tensor, "samples length"]:
     """Return the probability of each written token, given everything but itself."""
-    said = batch.statistics.distribution
+    distribution = batch.statistics.distribution
     length = batch.open.shape[1]
-    place = (length + offsets(batch)).clamp(0, said.shape[1] - 1)
-    return of_written(batch, said, place)
+    place = (length + offsets(batch)).clamp(0, distribution.shape[1] - 1)
+    return of_written(batch, distribution, place)
