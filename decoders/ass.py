@@ -38,9 +38,6 @@ class ASS(BatchDecoder):
     Attributes:
         floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1].
-
-    Raises:
-        ValueError: ``floor`` is not one of these.
     """
 
     needs = frozenset({"token", "confidence"})

@@ -41,9 +41,6 @@ class ConfidenceFactor(Chooser):
     Attributes:
         factor: Doubt that a group may hold, positive; 1 is the bound of the theorem.
         rule: ``paper`` as written there, ``published`` as its code decides.
-
-    Raises:
-        ValueError: ``factor`` or ``rule`` is not one of these.
     """
 
     needs = frozenset({"token", "confidence"})

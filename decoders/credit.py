@@ -61,7 +61,7 @@ class Credit(BatchDecoder):
         threshold: Least confidence of a committed position, in (0, 1]; the surest always passes.
 
     Raises:
-        ValueError: One of them is out of range, or ``temperature`` is not 0: the likeliest
+        ValueError: A field is out of range, or ``temperature`` is not 0: the likeliest
             token after credit is not one that can be drawn before.
     """
 

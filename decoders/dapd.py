@@ -52,9 +52,6 @@ class Dapd(Chooser):
             [0, 1].
         tail: Confidence that a position must exceed near the end, in (0, 1].
         tail_below: Open share of the block below which the end is near, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "attention_late"})

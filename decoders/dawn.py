@@ -67,9 +67,6 @@ class Dawn(BatchDecoder):
         low: Least confidence of any other position, in (0, 1].
         edge: Least attention that makes an edge, in (0, 1].
         sink: Mean attention above which a position is a sink, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "attention_last_four"})

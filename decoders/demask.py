@@ -39,9 +39,6 @@ class Demask(Chooser):
     Attributes:
         budget: Upper bound of the sum of predicted dependencies over the committed pairs, in
             [0, inf).
-
-    Raises:
-        ValueError: ``budget`` is out of range.
     """
 
     needs = frozenset({"token", "confidence", "head:demask"})

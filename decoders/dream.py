@@ -74,7 +74,7 @@ class Dream(BatchDecoder):
         schedule: Rounding of the number of tokens per step.
 
     Raises:
-        ValueError: A field is not one of these.
+        ValueError: A field is out of range, or ``alg_temp`` is above 0 with ``origin``.
     """
 
     labelled = ("algorithm", "steps")

@@ -47,9 +47,6 @@ class DUS(BatchDecoder):
         base: Ratio of the spacings of successive groups, 2 or more.
         skip_below: Members whose confidence is below this wait for the next group, in
             [0, 1]; at 0 none waits.
-
-    Raises:
-        ValueError: ``base`` or ``skip_below`` is not one of these.
     """
 
     needs = frozenset({"token", "confidence"})

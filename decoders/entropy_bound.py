@@ -34,9 +34,6 @@ class EntropyBound(Chooser):
 
     Attributes:
         bound: Nats, 0 or more.  At 0 every certain position is committed, and one more.
-
-    Raises:
-        ValueError: ``bound`` is negative or not finite.
     """
 
     needs = frozenset({"token", "entropy"})

@@ -28,9 +28,6 @@ class EntropyThreshold(Chooser):
             has no upper end at 1: V equally likely tokens have entropy ln V, about 11.7
             nats in a vocabulary of 126 thousand.
         comparison: ``le`` lets an entropy equal to the threshold pass; ``lt`` does not.
-
-    Raises:
-        ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
 
     needs = frozenset({"token", "entropy"})

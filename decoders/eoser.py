@@ -45,9 +45,6 @@ class EOSER(BatchDecoder):
         floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1]; at 1 this is ``llada``.
         steps: Calls per block, at least 1.
-
-    Raises:
-        ValueError: ``floor`` or ``steps`` is not one of these.
     """
 
     needs = frozenset({"token", "confidence"})

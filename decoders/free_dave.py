@@ -64,9 +64,6 @@ class FreeDave(Decoder):
 
     Attributes:
         drafts: Most rows of a call, and most tokens of a step, at least 1.
-
-    Raises:
-        ValueError: ``drafts`` is below 1.
     """
 
     needs = frozenset({"token", "confidence"})

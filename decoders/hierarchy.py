@@ -38,7 +38,7 @@ class Hierarchy(Chooser):
             its gap, in (0, 1]; none exceeds 1.
 
     Raises:
-        ValueError: ``low`` or ``threshold`` is not one of these.
+        ValueError: A field is out of range.
     """
 
     needs = frozenset({"token", "confidence"})

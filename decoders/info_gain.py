@@ -71,9 +71,6 @@ class InfoGain(Decoder):
             once, in (0, 1].
         position_temperature: Temperature at which candidates are drawn by confidence, above 0.
         objective: ``info_gain`` also charges a candidate its own entropy, ``lookum`` does not.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "entropy", "uniform"})

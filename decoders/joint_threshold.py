@@ -68,9 +68,6 @@ class JointThreshold(BatchDecoder):
         threshold: Confidence above which an open position is filled, in (0, 1].
         edit: Confidence above which another token is overwritten, in [0, 1]; 1 never overwrites.
         after: Most calls on a full block, 0 or more; 0 ends the block as soon as it is full.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence"})

@@ -70,9 +70,6 @@ class Klass(BatchDecoder):
         history: Number of successive calls that must stay below it, at least 1.
         memory: ``canvas`` remembers predictions for all open positions, as the authors do;
             ``block`` for those of the active block.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "distribution"})

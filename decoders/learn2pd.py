@@ -36,9 +36,6 @@ class Learn2pd(Chooser):
 
     Attributes:
         threshold: Probability of the filter above which a position is final, in [0, 1].
-
-    Raises:
-        ValueError: ``threshold`` is out of range.
     """
 
     needs = frozenset({"token", "confidence", "head:learn2pd"})

@@ -40,9 +40,6 @@ class LLaDA(BatchDecoder):
         score: Rank of the positions: the probability of the predicted token, a fresh
             random number, the gap between the two highest probabilities, or low entropy.
         steps: Calls per block, at least 1.
-
-    Raises:
-        ValueError: ``score`` or ``steps`` is not one of these.
     """
 
     labelled = ("score", "steps")

@@ -37,8 +37,7 @@ class LocalLeap(ProbabilityThreshold):
             this is the plain threshold.
 
     Raises:
-        ValueError: ``threshold``, ``comparison``, ``relaxed`` or ``radius`` is not one of
-            these.
+        ValueError: A field is out of range.
     """
 
     needs = frozenset({"token", "confidence"})

@@ -60,9 +60,6 @@ class Lopa(Decoder):
         score: Criterion of the best row: ``confidence`` or ``entropy``.
         lowest: Share of its open positions that is scored, the most doubtful ones, in
             (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "entropy"})

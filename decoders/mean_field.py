@@ -45,9 +45,6 @@ class MeanField(Chooser):
         threshold: Value of q above which a position is committed, in [0, 1].
         rounds: Rounds of inhibition, 0 to 1,000.
         candidates: Likeliest tokens of each open position that are compared, at least 1.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "distribution", "logit_margin"})

@@ -69,9 +69,6 @@ class _Blocks(BatchDecoder):
     Attributes:
         length: Length of a block, at least 1 token.
         joins: Filled share of a block at which the next one becomes active, in (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     adaptive = True
@@ -111,9 +108,6 @@ class MultiBlock(_Blocks):
         forces: Filled share of a block at which the next one commits in every step,
             in (0, 1].
         threshold: Confidence that a committed position must exceed, in (0, 1].
-
-    Raises:
-        ValueError: One of the fields is out of range.
     """
 
     needs = frozenset({"token", "confidence"})
@@ -148,9 +142,6 @@ class MultiBlockEntropy(_Blocks):
 
     Attributes:
         threshold: Greatest entropy that passes, in nats, in (0, inf).
-
-    Raises:
-        ValueError: One of the fields is out of range.
     """
 
     needs = frozenset({"token", "entropy"})

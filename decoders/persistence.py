@@ -43,9 +43,6 @@ class Persistence(BatchDecoder):
         history: Successive calls with the same prediction before a commit, the present one
             included; at least 1.
         threshold: Least confidence of a committed position, in (0, 1].
-
-    Raises:
-        ValueError: ``history`` or ``threshold`` is out of range.
     """
 
     needs = frozenset({"token", "confidence"})

@@ -60,9 +60,6 @@ class Certainty(Decoder):
             that; None goes by the entropy.
         plausible: Least probability of a drawn token that is written, as a multiple of
             exp(-entropy), in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     adaptive = True

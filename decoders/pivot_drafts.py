@@ -71,9 +71,6 @@ class PivotDrafts(Certainty):
         drafts: Most positions that are drafted at a time, 1 or more: extra rows of a call.
         tolerance: Greatest shortfall of a confirmed draft's probability against the likeliest
             token's, as a share in [0, 1); ignored at a positive temperature.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     rows = "1 to 8"

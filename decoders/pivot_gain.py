@@ -69,9 +69,6 @@ class PivotGain(Certainty):
         candidates: Most positions that are tried at a time, 2 or more: rows of a call.
         moved: Greatest change of an entropy, in nats, 0 or more, that still counts as none;
             None commits one candidate a step.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     rows = "1 to 8"

@@ -45,9 +45,6 @@ class ProphetWholeCanvas(BatchDecoder):
         middle: Mean gap that ends the block in its second third.
         late: Mean gap that ends the block in its last third.
         steps: Calls per block, at least 1, if it does not end before.
-
-    Raises:
-        ValueError: ``steps`` is below 1, or a threshold is negative or not finite.
     """
 
     needs = frozenset({"token", "confidence", "logit_margin"})

@@ -72,9 +72,6 @@ class Punt(Decoder):
     Attributes:
         threshold: Greatest total variation distance of a prediction that counts as
             unmoved, in [0, 1].
-
-    Raises:
-        ValueError: ``threshold`` is out of range.
     """
 
     needs = frozenset({"token", "confidence", "distribution"})

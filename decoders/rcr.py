@@ -52,9 +52,6 @@ class Rcr(BatchDecoder):
 
     Attributes:
         k: Tokens that each call adds on average, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
     """
 
     needs = frozenset({"token", "confidence"})

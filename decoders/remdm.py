@@ -85,7 +85,7 @@ class Remdm(BatchDecoder):
             ``conf`` has none.
 
     Raises:
-        ValueError: One of them is out of range.
+        ValueError: A field is out of range.
     """
 
     needs = frozenset({"token", "confidence", "uniform"})

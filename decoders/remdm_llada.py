@@ -55,9 +55,6 @@ class RemdmLlada(BatchDecoder):
         k: Tokens per call, at least 1.
         reopened: Positions that a revision opens again, at least 1.
         revisions: Calls that revise, 0 or more; a block takes three per open position at most.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence"})

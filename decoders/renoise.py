@@ -75,7 +75,7 @@ class Renoise(Decoder):
         confidence: Mean entropy below which a block may settle, in nats, in (0, inf).
 
     Raises:
-        ValueError: One of them is out of range, or ``temperature`` is not 0.
+        ValueError: A field is out of range, or ``temperature`` is not 0.
     """
 
     needs = frozenset({"token", "distribution", "uniform", "noise", "self_conditioning"})

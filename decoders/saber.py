@@ -73,9 +73,6 @@ class Saber(BatchDecoder):
 
     Attributes:
         least: Tokens that each call commits at least, if so many are open; at least 1.
-
-    Raises:
-        ValueError: ``least`` is below 1.
     """
 
     needs = frozenset({"token", "confidence"})

@@ -45,9 +45,6 @@ class SDAR(BatchDecoder):
         threshold: Confidence that a position must exceed, in (0, 1]; none exceeds 1.
         steps: Greatest number of steps of a block, at least 1.
         block_length: Length of the blocks; None makes the whole canvas one block.
-
-    Raises:
-        ValueError: ``threshold`` or ``steps`` is not one of these.
     """
 
     needs = frozenset({"token", "confidence"})

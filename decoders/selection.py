@@ -174,9 +174,6 @@ class FixedCount(Chooser):
 
     Attributes:
         k: Tokens per step; the last step commits what is left.
-
-    Raises:
-        ValueError: ``k`` is below 1.
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("k",)
@@ -196,9 +193,6 @@ class ProbabilityThreshold(Chooser):
             which nothing exceeds, and which a probability reaches where it is 1 in float64:
             with ``ge``, as in Fast-dLLM, which computes it so, from about 37 nats over all
             other tokens together on; code that computes it in bfloat16 lets far more pass.
-
-    Raises:
-        ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)

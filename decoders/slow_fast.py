@@ -88,9 +88,6 @@ class SlowFast(BatchDecoder):
         window: Number of estimates that must agree, 1 to 10,000.
         spread: Bound of their standard deviation, exclusive, in tokens, 0 or more.
         threshold: Least confidence of positions that are committed together, in (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "shorter_rows"})

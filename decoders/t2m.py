@@ -97,9 +97,6 @@ class T2m(BatchDecoder):
         threshold: Confidence above which an open position is filled, in (0, 1].
         trigger: Criterion of a doubtful token.
         limit: The trigger's own limit, in [0, 1]; None takes the published one.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset({"token", "confidence", "distribution"})

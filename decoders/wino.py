@@ -69,9 +69,6 @@ class Wino(BatchDecoder):
     Attributes:
         draft: Confidence above which a position is committed, in (0, 1].
         verify: Shadow probability below which a token is taken back, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
     needs = frozenset(
