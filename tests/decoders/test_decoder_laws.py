@@ -1,4 +1,4 @@
-"""What holds for every strategy, or for one strategy under two settings, on any canvas."""
+"""Laws of every decoder, or of one decoder under two settings, on any canvas."""
 
 import math
 

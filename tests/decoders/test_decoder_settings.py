@@ -1,4 +1,4 @@
-"""How the strategies are asked for, what they declare, and what they refuse."""
+"""Settings of the decoders: names, declarations, ranges and refusals."""
 
 import math
 import re
