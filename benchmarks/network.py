@@ -20,7 +20,7 @@ import torch
 from smoke import add_smoke_option
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from parallelbench.decode.loop import look
+from parallelbench.decode.loop import predict_log_probs
 from parallelbench.model import Row
 from parallelbench.models.checkpoint import Checkpoint
 from parallelbench.models.families import FAMILIES
@@ -139,7 +139,7 @@ def main() -> int:
             Row(prompt, prompt.canvas.to(device), prompt.open.to(device))
             for prompt in prompts(model.codec, batch)
         ]
-        taken = seconds(lambda rows=rows: look(rows, model), device)
+        taken = seconds(lambda rows=rows: predict_log_probs(rows, model), device)
         tokens = sum(len(row.prompt.ids) + len(row.canvas) for row in rows)
         least = floor(made, tokens, device)
         memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None

@@ -39,7 +39,7 @@ from torch.profiler import ProfilerActivity, profile
 import reference
 from parallelbench.decode import loop
 from parallelbench.decode.lanes import Cohort, Job
-from parallelbench.decode.loop import decode, look
+from parallelbench.decode.loop import decode, predict_log_probs
 from parallelbench.decode.statistics import FlatStatistics
 from parallelbench.decoder import DECODERS
 from parallelbench.model import Model, Prediction, Row
@@ -400,8 +400,8 @@ def watch(clock: Clock, model: MaskedModel) -> None:
     clock.watch_module(model.network.lm_head, "head")
     clock.watch(reference, "statistics", "forbid", "scores")
     clock.watch(loop, "statistics", "forbid_unwritable", "statistics_of")
-    clock.watch(loop, "sharing", "keys_of", "together")
-    clock.watch(loop._Asker, "sharing", "ask", "tell")  # noqa: SLF001  it has no other name
+    clock.watch(loop, "sharing", "cache_keys", "concatenate")
+    clock.watch(loop.PredictionBatcher, "sharing", "predict", "scatter")
     clock.watch(type(model), "rows", "predict", "batches")
     clock.watch(Cohort, "lanes", "plan", "step", "drop", "admit")
     for each in {type(build(setting, DECODERS)) for setting in settings_of(sweep())}:
@@ -500,7 +500,9 @@ def warm_up(work: Work, model: MaskedModel) -> None:
     """Call the network twice, because torch is slower the first time."""
     _, _, prompt = next(prompts(work, model))
     for _ in range(2):
-        look([Row(prompt, prompt.canvas.to(model.device), prompt.open.to(model.device))], model)
+        predict_log_probs(
+            [Row(prompt, prompt.canvas.to(model.device), prompt.open.to(model.device))], model
+        )
 
 
 def memory(device: torch.device, *, at_most: bool) -> float:

@@ -21,7 +21,6 @@ and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5af
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -37,16 +36,12 @@ class ASS(BatchDecoder):
     """Commit the surest positions, twice as many in every step.
 
     Attributes:
-        floor: What the confidence in end-of-text is multiplied by in a block's first step,
+        floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1].
-
-    Raises:
-        ValueError: ``floor`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("floor",)
+    needs = frozenset({"token", "confidence"})
+    labelled = ("floor",)
 
     floor: float = fraction(0.01)
 

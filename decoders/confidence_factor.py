@@ -21,16 +21,15 @@ theorem 1; its code, ``get_transfer_index_dynamic``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import choice, positive
 
 
@@ -40,37 +39,29 @@ class ConfidenceFactor(Chooser):
     """Commit as many of the surest positions as their confidence allows, at least one.
 
     Attributes:
-        factor: How much doubt a group may hold, positive; 1 is the bound of the theorem.
+        factor: Doubt that a group may hold, positive; 1 is the bound of the theorem.
         rule: ``paper`` as written there, ``published`` as its code decides.
-
-    Raises:
-        ValueError: ``factor`` or ``rule`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("factor",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("factor",)
+    presets = {
         "fast-dllm-factor": "factor=1.0,rule=published,block_length=32",
     }
-    grid: ClassVar[str] = "factor=0.7|1.0|1.3|1.6|1.9,rule=published"
+    grid = "factor=0.7|1.0|1.3|1.6|1.9,rule=published"
 
     factor: float = positive(1.0)
     rule: Literal["paper", "published"] = choice("paper", "published")
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions that are jointly sure enough, one at least."""
-        confidence = computed(statistics.confidence)
-        order = ranking(confidence, open)
+        confidence = step.confidence
+        order = ranking(confidence, step.open)
         count = _paper_count if self.rule == "paper" else _published_count
         descending = confidence.gather(1, order).float()
-        k = count(descending, open.sum(dim=1, keepdim=True), self.factor)
-        return leading(order, k, open)
+        k = count(descending, step.open.sum(dim=1, keepdim=True), self.factor)
+        return leading(order, k, step.open)
 
 
 def _paper_count(

@@ -11,15 +11,10 @@ Source: Wu et al., "Fast-dLLM" (2025, arXiv:2505.22618), confidence-aware parall
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import ProbabilityThreshold, computed, passing_or_best
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import ProbabilityThreshold, passing_or_best
 
 
 @DECODERS.register("confidence_threshold")
@@ -27,20 +22,15 @@ from parallelbench.decoders.selection import ProbabilityThreshold, computed, pas
 class ConfidenceThreshold(ProbabilityThreshold):
     """Commit all positions whose confidence reaches ``threshold``; the surest if none does."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    presets = {
         "fast-dllm": "threshold=0.9,block_length=32",
         "llada2": "threshold=0.95,comparison=gt,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions that are sure enough, one at least."""
-        confidence = computed(statistics.confidence)
-        return passing_or_best(confidence, self.passing(confidence), open)
+        confidence = step.confidence
+        return passing_or_best(confidence, self.passing(confidence), step.open)

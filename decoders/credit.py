@@ -20,9 +20,9 @@ best; here the best alone is, the lower index on ties.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.ranges import fraction, nonnegative, probability
 
 
@@ -55,23 +55,23 @@ class Credit(BatchDecoder):
     """Commit all positions whose confidence with earned credit reaches ``threshold``.
 
     Attributes:
-        strength: By how much the logarithm of credit raises a logit, 0 or more.
-        exponent: To which power a confidence is credited, 0 or more.
-        decay: What is left of credit after a call, in [0, 1].
-        threshold: What a confidence must reach, in (0, 1]; the surest position always passes.
+        strength: Weight of the logarithm of credit in a logit, 0 or more.
+        exponent: Power of the confidence that is added as credit, 0 or more.
+        decay: Share of credit that remains after a call, in [0, 1].
+        threshold: Least confidence of a committed position, in (0, 1]; the surest always passes.
 
     Raises:
-        ValueError: One of them is out of range, or ``temperature`` is not 0: the likeliest
+        ValueError: A field is out of range, or ``temperature`` is not 0: the likeliest
             token after credit is not one that can be drawn before.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    labelled = ("threshold",)
+    presets = {
         "credit-decoding": "strength=0.7,exponent=0.2,decay=0.8,threshold=0.9",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     strength: float = nonnegative(0.7)
     exponent: float = nonnegative(0.2)
@@ -93,7 +93,7 @@ class Credit(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Give credit, and commit what is sure enough with it."""
         token, credit = self._credited(batch)
-        fused = self._fused(computed(batch.statistics.distribution), token, credit)
+        fused = self._fused(batch.statistics.distribution, token, credit)
         passing = fused.confidence >= self.threshold
         chosen = passing_or_best(fused.confidence, passing, batch.open)
         return Updates(write=chosen, tokens=fused.token)
@@ -107,7 +107,7 @@ class Credit(BatchDecoder):
         # On the left, so that every ledger ends with this call.
         token = _padded([state.token[:step] for state, step in pairs])
         credit = _padded([state.credit[:step] for state, step in pairs]) * self.decay
-        gained = computed(batch.statistics.confidence).float().clamp(min=0) ** self.exponent
+        gained = batch.statistics.confidence.float().clamp(min=0) ** self.exponent
         token = torch.cat([token, batch.statistics.token.where(batch.open, 0)[:, None]], dim=1)
         credit = torch.cat([credit, gained.where(batch.open, 0)[:, None]], dim=1)
         for index, (state, step) in enumerate(pairs):
@@ -137,5 +137,5 @@ def _padded(ledgers: Sequence[Tensor]) -> Tensor:
 
 
 def _earlier(calls: int, device: torch.device) -> Bool[Tensor, "calls calls 1"]:
-    """Return which call, in the second place, comes before which, in the first."""
+    """Return True where the call of the second index precedes that of the first."""
     return torch.ones((calls, calls), dtype=torch.bool, device=device).tril(-1)[:, :, None]

@@ -26,20 +26,17 @@ not seen, and the value of ``edge`` is about that of the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Selection, Statistics, Step
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    computed,
-    given,
     independent,
+    model_share,
     passing_or_best,
 )
 from parallelbench.ranges import fraction, probability
@@ -51,58 +48,50 @@ class Dapd(Chooser):
     """Commit positions that attend little to each other; near the end, all that are sure.
 
     Attributes:
-        edge: What two positions' mean attention to each other must exceed to join them, in
+        edge: Mean mutual attention above which two positions are joined, in
             [0, 1].
-        tail: What a confidence must exceed near the end, in (0, 1].
-        tail_below: Below which open share of the block the end is near, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
+        tail: Confidence that a position must exceed near the end, in (0, 1].
+        tail_below: Open share of the block below which the end is near, in [0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention_late"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("edge", "tail")
-    hints: ClassVar[Mapping[str, str]] = {"attention_late": ATTENTION_HINT}
-    grid: ClassVar[str] = "edge=0.002|0.005|0.01|0.02|0.05"
+    needs = frozenset({"token", "confidence", "attention_late"})
+    adaptive = True
+    labelled = ("edge", "tail")
+    hints = {"attention_late": ATTENTION_HINT}
+    grid = "edge=0.002|0.005|0.01|0.02|0.05"
 
     edge: float = fraction(0.01)
     tail: float = probability(0.9)
     tail_below: float = fraction(0.5)
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return an independent set of the open positions, or near the end the sure ones."""
-        confidence = computed(statistics.confidence)
-        near_end = open.sum(dim=1) < self.tail_below * progress.initial
+        confidence = step.confidence
+        near_end = step.open.sum(dim=1) < self.tail_below * step.progress.initial
         return torch.where(
             near_end[:, None],
-            passing_or_best(confidence, confidence > self.tail, open),
-            self._apart(confidence, _mutual(statistics, open), open),
+            passing_or_best(confidence, confidence > self.tail, step.open),
+            self._apart(confidence, _mutual(step, step.open), step.open),
         )
 
     def _apart(
         self,
         confidence: Float[Tensor, "samples length"],
         mutual: Float[Tensor, "samples length length"],
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "samples length"],
     ) -> Bool[Tensor, "samples length"]:
-        weight = mutual.sum(dim=2) * confidence.masked_fill(~open, 0)
+        weight = mutual.sum(dim=2) * confidence.masked_fill(~is_open, 0)
         # Nothing keeps away what is certain.
         joined = (mutual > self.edge) & (confidence.float() != 1)[:, :, None]
-        return independent(weight, open, joined)
+        return independent(weight, is_open, joined)
 
 
 def _mutual(
     statistics: Statistics,
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Float[Tensor, "samples length length"]:
-    """Return how much every two open positions attend to each other on average; 0 elsewhere."""
-    attention = given(statistics, "attention_late", square=True)
-    both = open[:, :, None] & open[:, None]
-    both = both & ~torch.eye(open.shape[1], dtype=torch.bool, device=open.device)
+    """Return the mean mutual attention of every two open positions; 0 elsewhere."""
+    attention = model_share(statistics, "attention_late", square=True)
+    both = is_open[:, :, None] & is_open[:, None]
+    both = both & ~torch.eye(is_open.shape[1], dtype=torch.bool, device=is_open.device)
     return ((attention + attention.mT) / 2).masked_fill(~both, 0)

@@ -36,21 +36,20 @@ for the constants of Dream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import canvases
+from parallelbench.decoders.batched import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    computed,
-    given,
     independent,
+    model_share,
     top,
 )
 from parallelbench.model import Row
@@ -63,25 +62,22 @@ class Dawn(BatchDecoder):
     """Commit sure positions, those that a sure one supports, and others not linked to them.
 
     Attributes:
-        threshold: What makes a position sure and a written one an anchor, in (0, 1].
-        induce: What a confidence must reach beside an anchor, in (0, 1].
-        low: What a confidence must reach elsewhere, in (0, 1].
-        edge: What attention must reach to be an edge, in (0, 1].
-        sink: What a position is attended to by at most, on average, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
+        threshold: Confidence of a sure position, and of a written one that is an anchor, in (0, 1].
+        induce: Least confidence of a position that an anchor supports, in (0, 1].
+        low: Least confidence of any other position, in (0, 1].
+        edge: Least attention that makes an edge, in (0, 1].
+        sink: Mean attention above which a position is a sink, in [0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "attention_last_four"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "induce", "low", "edge", "sink")
-    hints: ClassVar[Mapping[str, str]] = {"attention_last_four": ATTENTION_HINT}
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "attention_last_four"})
+    adaptive = True
+    labelled = ("threshold", "induce", "low", "edge", "sink")
+    hints = {"attention_last_four": ATTENTION_HINT}
+    presets = {
         "dawn-llada": "sink=0.01,edge=0.07,induce=0.7,low=0.75,block_length=32",
         "dawn-dream": "sink=0.03,edge=0.1,induce=0.75,low=0.8,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.6|0.7|0.8|0.9"
+    grid = "threshold=0.6|0.7|0.8|0.9"
 
     block_length: int | None = 32
     threshold: float = probability(0.9)
@@ -90,14 +86,14 @@ class Dawn(BatchDecoder):
     edge: float = probability(0.07)
     sink: float = fraction(0.01)
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for what is open, and for what is written: how sure is the model of it now?"""
         return [Row(view.prompt, view.canvas, view.open | (view.canvas != view.mask_id))]
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the three sets, or the surest position."""
-        confidence = computed(batch.statistics.confidence)
-        edges = self._edges(given(batch.statistics, "attention_last_four", square=True))
+        confidence = batch.statistics.confidence
+        edges = self._edges(model_share(batch.statistics, "attention_last_four", square=True))
         is_written = canvases(batch) != batch.views[0].mask_id
         anchors = is_written & (confidence >= self.threshold)
         sure = batch.open & (confidence >= self.threshold)
@@ -112,7 +108,7 @@ class Dawn(BatchDecoder):
     def _edges(
         self, attention: Float[Tensor, "samples length length"]
     ) -> Bool[Tensor, "samples length length"]:
-        """Return where the position of a row attends to that of a column, and it is no sink."""
+        """Return True where the row's position attends to the column's, which is no sink."""
         count = (attention.sum(dim=2) > 0).sum(dim=1).clamp(min=1)
         incoming = attention.sum(dim=1) / count[:, None]
         itself = torch.eye(attention.shape[1], dtype=torch.bool, device=attention.device)
@@ -123,5 +119,5 @@ class Dawn(BatchDecoder):
 def _touches(
     edges: Bool[Tensor, "samples length length"], marked: Bool[Tensor, "samples length"]
 ) -> Bool[Tensor, "samples length"]:
-    """Return which positions have an edge from a marked one."""
+    """Return the positions with an edge from a marked one."""
     return (edges & marked[:, None]).any(dim=2)

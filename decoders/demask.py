@@ -22,16 +22,12 @@ Source: DEMASK (2026, arXiv:2604.02560), from notes on the paper; its code was n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, given, ranking
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import model_share, ranking
 from parallelbench.ranges import nonnegative
 
 
@@ -41,17 +37,14 @@ class Demask(Chooser):
     """Commit the surest positions within a budget of predicted dependency.
 
     Attributes:
-        budget: What the predicted dependencies of all committed pairs may sum to, in
+        budget: Upper bound of the sum of predicted dependencies over the committed pairs, in
             [0, inf).
-
-    Raises:
-        ValueError: ``budget`` is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "head:demask"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("budget",)
-    hints: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "head:demask"})
+    adaptive = True
+    labelled = ("budget",)
+    hints = {
         "head:demask": "it is the head that DEMASK (arXiv:2604.02560) trains for one checkpoint, "
         "published for Dream 7B Instruct as liranringel/Dream-v0-Instruct-7B-Demask, which says "
         "how much each position's prediction hangs on each other; a model of a plugin that has "
@@ -61,22 +54,17 @@ class Demask(Chooser):
 
     budget: float = nonnegative(0.0)
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the surest open positions that the budget allows together."""
-        order = ranking(computed(statistics.confidence), open)
-        dependency = given(statistics, "head:demask", square=True)
-        taken = torch.zeros_like(open)
-        spent = dependency.new_zeros((len(open), 1))
-        for rank in range(int(open.sum(dim=1).max())):
+        order = ranking(step.confidence, step.open)
+        dependency = model_share(step, "head:demask", square=True)
+        taken = torch.zeros_like(step.open)
+        spent = dependency.new_zeros((len(step.open), 1))
+        for rank in range(int(step.open.sum(dim=1).max())):
             place = order[:, rank : rank + 1]
             on_it = dependency.take_along_dim(place[:, None], dim=2).squeeze(2)
             total = spent + (on_it * taken).sum(dim=1, keepdim=True)
-            fits = open.gather(1, place) & (total <= self.budget)
+            fits = step.open.gather(1, place) & (total <= self.budget)
             spent = total.where(fits, spent)
             taken = taken.scatter(1, place, fits)
         return taken

@@ -8,7 +8,7 @@ Rule: of what the strategy inside chooses, the surest first, keep a position unl
 was kept is at most ``distance`` positions away.
 Defaults: strategy = confidence_threshold, distance = 1: no two neighbours in one step.
 
-The source of this reading does not say in which order candidates are looked at.  The surest
+The source of this reading does not give the order of the candidates.  The surest
 first keeps the best of all, so that every step still commits something.
 
 Source: Luxembourg et al., "Plan for Speed: Dilated Scheduling for Masked Diffusion Language
@@ -19,14 +19,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
 from parallelbench.decoders.inner import Inner, read_inner
-from parallelbench.decoders.selection import apart, computed
+from parallelbench.decoders.selection import apart
 from parallelbench.ranges import whole
 
 
@@ -44,9 +40,9 @@ class Dilated(Chooser):
         ValueError: ``strategy`` is no chooser, or ``distance`` is below 1.
     """
 
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("strategy", "distance")
-    grid: ClassVar[str] = "distance=1|2|4|8"
+    adaptive = True
+    labelled = ("strategy", "distance")
+    grid = "distance=1|2|4|8"
 
     strategy: str = "confidence_threshold"
     distance: int = whole(1, 1, "position")
@@ -62,15 +58,10 @@ class Dilated(Chooser):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
-        """What the strategy inside needs, and the confidence."""
+        """The needs of the inner decoder, and the confidence."""
         return self._inner.chooser.needs | {"confidence"}
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,
-    ) -> Bool[Tensor, "samples length"]:
-        """Return what the strategy inside chooses, thinned out; its surest at least."""
-        chosen = self._inner.chooser.choose(statistics, open, progress)
-        return apart(computed(statistics.confidence), chosen, self.distance)
+    def choose(self, step: Step) -> Selection:
+        """Return the choice of the inner decoder, thinned out; its surest at least."""
+        chosen = self._inner.chooser.choose(step)
+        return apart(step.confidence, chosen, self.distance)

@@ -37,9 +37,8 @@ the sampler of its code, block after block as in the code of Kang et al., "Paral
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -54,7 +53,7 @@ from parallelbench.decoders.schedule import (
     published_counts,
     published_shares,
 )
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import choice, nonnegative, whole
 
 Algorithm = Literal["origin", "maskgit_plus", "topk_margin", "entropy"]
@@ -67,26 +66,25 @@ class Dream(BatchDecoder):
     """Commit the share of the open positions that Dream's time schedule asks for.
 
     Attributes:
-        algorithm: How positions are picked: at random, or by confidence, margin or entropy.
+        algorithm: Selection of positions: at random, or by confidence, margin or entropy.
         steps: Calls per block, at least 1; fewer where ``origin`` fills it before.
         eps: The time at the end, in [0, 1): what is open then is left to the last step.
-        alg_temp: How random the ranking is, 0 or more; not for ``origin``, which ranks
+        alg_temp: Temperature of the ranking, 0 or more; not for ``origin``, which ranks
             nothing.
-        schedule: How the number per step is rounded.
+        schedule: Rounding of the number of tokens per step.
 
     Raises:
-        ValueError: A field is not one of these.
+        ValueError: A field is out of range, or ``alg_temp`` is above 0 with ``origin``.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("algorithm", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("algorithm", "steps")
+    presets = {
         "dream-origin": "algorithm=origin,eps=0.001,alg_temp=0",
         "dream-maskgit-plus": "algorithm=maskgit_plus,eps=0.001,alg_temp=0",
         "dream-topk-margin": "algorithm=topk_margin,eps=0.001,alg_temp=0",
         "dream-entropy": "algorithm=entropy,eps=0.001,alg_temp=0",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     algorithm: Algorithm = choice("origin", "maskgit_plus", "topk_margin", "entropy")
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -112,7 +110,7 @@ class Dream(BatchDecoder):
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is due in every sample; in its last step, everything."""
         last = final(batch.progress, self.steps) > 0
-        # A step behind the last is not taken; the table needs no line for it.
+        # No step follows the last; the table needs no line for it.
         step = batch.progress.step.clamp(max=self.steps - 1)
         due = self._drawn(batch, step) if self.algorithm == "origin" else self._best(batch, step)
         return Updates(write=batch.open & (due | last), tokens=batch.statistics.token)
@@ -120,7 +118,7 @@ class Dream(BatchDecoder):
     def _drawn(self, batch: StepBatch, step: Tensor) -> Bool[Tensor, "samples length"]:
         shares = published_shares if self.schedule == "published" else exact_shares
         share = shares(self.steps, self.eps, batch.open.device)[step]
-        return computed(batch.statistics.uniform) < share[:, None]
+        return batch.statistics.uniform < share[:, None]
 
     def _best(self, batch: StepBatch, step: Tensor) -> Bool[Tensor, "samples length"]:
         counts = published_counts if self.schedule == "published" else exact_counts
@@ -128,15 +126,15 @@ class Dream(BatchDecoder):
         count = table[step, batch.open.sum(dim=1)][:, None]
         return leading(ranking(self._score(batch.statistics), batch.open), count, batch.open)
 
-    def _score(self, said: Statistics) -> Float[Tensor, "samples length"]:
+    def _score(self, statistics: Statistics) -> Float[Tensor, "samples length"]:
         score = {
-            "maskgit_plus": lambda: computed(said.confidence),
-            "topk_margin": lambda: computed(said.margin),
-            "entropy": lambda: -computed(said.entropy),
+            "maskgit_plus": lambda: statistics.confidence,
+            "topk_margin": lambda: statistics.margin,
+            "entropy": lambda: -statistics.entropy,
         }[self.algorithm]()
         if self.alg_temp == 0:
             return score
-        return perturbed(score.double() / self.alg_temp, computed(said.uniform))
+        return perturbed(score.double() / self.alg_temp, statistics.uniform)
 
 
 def perturbed(

@@ -4,8 +4,8 @@ Fixed blocks stall at their ends: the last, hardest position of a block holds up
 comes after.  Here every position that is written lets one more in at the far end.
 
 Rule: the strategy inside chooses among the open positions of ``[first open, end)``, where
-``end = length +`` the positions already filled, at most ``longest`` behind the first open one
-and never behind the end of the canvas.
+``end = length +`` the positions already filled, at most ``longest`` after the first open one
+and never beyond the end of the canvas.
 Defaults: strategy = confidence_threshold, length = 32, longest = none.  The authors' constant
 variant is ``longest = length``, their greedy one ``longest = none``.
 
@@ -16,18 +16,16 @@ Source: "DSB: Dynamic Sliding Block Scheduling for Diffusion LLMs" (2026, arXiv:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
+from parallelbench.decoder import DECODERS, BatchDecoder, Step, StepBatch, Updates
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.inner import Inner, read_inner
-from parallelbench.decoders.memory import bounds
 from parallelbench.ranges import whole
 
 
@@ -39,20 +37,20 @@ class DSB(BatchDecoder):
     Attributes:
         strategy: The strategy inside, such as ``confidence_threshold(threshold=0.8)``; several
             fields have ``;`` between them.
-        length: How many open positions the window has at first, at least 1.
-        longest: How far the window may reach from its first open position on, at least
+        length: Number of open positions of the window at first, at least 1.
+        longest: Greatest length of the window from its first open position, at least
             ``length``; None lets it grow as far as what is written.
 
     Raises:
         ValueError: ``strategy`` is no chooser, or a length is out of range.
     """
 
-    labelled: ClassVar[tuple[str, ...]] = ("strategy", "length", "longest")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("strategy", "length", "longest")
+    presets = {
         "dsb-const": "length=32,longest=32",
         "dsb-greedy": "length=32,longest=none",
     }
-    grid: ClassVar[str] = "strategy=" + "|".join(
+    grid = "strategy=" + "|".join(
         f"confidence_threshold(threshold={threshold})"
         for threshold in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     )
@@ -76,18 +74,18 @@ class DSB(BatchDecoder):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # of the strategy inside
-        """What the strategy inside needs."""
+        """The needs of the inner decoder."""
         return self._inner.chooser.needs
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # likewise
-        """Whether the strategy inside adapts, or where it writes moves the window's end."""
+        """True if the inner decoder is adaptive or its writes move the end of the window."""
         return self._inner.chooser.adaptive or self.longest is not None
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what the strategy inside chooses of each sample's window."""
         eligible = batch.open & self._window(batch)
-        chosen = self._inner.chooser.choose(batch.statistics, eligible, batch.progress)
+        chosen = self._inner.chooser.choose(Step(batch.statistics, eligible, batch.progress))
         return Updates(write=chosen, tokens=batch.statistics.token)
 
     def _window(self, batch: StepBatch) -> Bool[Tensor, "samples length"]:

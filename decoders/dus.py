@@ -2,14 +2,14 @@
 
 The first group stands as far apart as the window allows, so its members depend on each other
 little; each later one fills the gaps between those before it.  A window of B positions takes
-about log B calls, whatever the model says.
+about log B calls, independent of the predictions.
 
 Rule: in a window of B positions, with ``R = ceil(log_base B)`` and the strides
 ``s_r = max(1, floor(B / base^r))``, group r of 1 ... R holds the offsets that are multiples of
 ``s_r`` and in no group before.  If the last group is smaller than the one before, the two are
 one.  Step r commits group r.  A member less sure than ``skip_below`` waits for the next
 group; the last group takes all that wait.
-Defaults: base = 2, skip_below = 0 (nobody waits), one window.  The published settings vary
+Defaults: base = 2, skip_below = 0 (no position waits), one window.  The published settings vary
 ``block_length``: 2, 4, 8, 16, 32 tokens in 1, 2, 3, 4, 5 calls.
 
 The authors' code, and that of the public board with its threshold of 0.3, never comes back to a
@@ -28,15 +28,13 @@ github.com/omerlux/DUS, commit abd7723, read 2026-11-30.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
-from parallelbench.decoders.memory import bounds, first_open
-from parallelbench.decoders.selection import computed
+from parallelbench.decoders.batched import bounds, first_open
 from parallelbench.ranges import fraction, whole
 
 
@@ -46,24 +44,21 @@ class DUS(BatchDecoder):
     """Commit evenly spaced positions: every ``B / base``-th, then every ``B / base**2``-th ...
 
     Attributes:
-        base: How much finer each group is than the one before, 2 or more.
+        base: Ratio of the spacings of successive groups, 2 or more.
         skip_below: Members whose confidence is below this wait for the next group, in
-            [0, 1]; at 0 nobody waits.
-
-    Raises:
-        ValueError: ``base`` or ``skip_below`` is not one of these.
+            [0, 1]; at 0 none waits.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    labelled: ClassVar[tuple[str, ...]] = ("base",)
-    grid: ClassVar[str] = "block_length=1|2|4|8|16|32,skip_below=0.3"
+    needs = frozenset({"token", "confidence"})
+    labelled = ("base",)
+    grid = "block_length=1|2|4|8|16|32,skip_below=0.3"
 
     base: int = whole(2, 2)
     skip_below: float = fraction(0.0)
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # follows the threshold
-        """Whether predictions tell who waits; nobody does at 0."""
+        """True if predictions decide which positions wait; at 0 none does."""
         return self.skip_below > 0
 
     @property
@@ -82,7 +77,7 @@ class DUS(BatchDecoder):
         step = batch.progress.step[:, None]
         due = batch.open & (turn <= step)
         last = ~(batch.open & (turn > step)).any(dim=1, keepdim=True)
-        sure = computed(batch.statistics.confidence) >= self.skip_below
+        sure = batch.statistics.confidence >= self.skip_below
         return Updates(write=due & (sure | last), tokens=batch.statistics.token)
 
 
@@ -97,7 +92,7 @@ def dilated_groups(
     Args:
         offset: Within the window of each sample; those outside it get some group as well.
         size: Positions of each window.
-        base: How much finer each group is than the one before.
+        base: Ratio of the spacings of successive groups.
         longest: The largest of ``size``.
     """
     group = torch.full_like(offset, -1)
@@ -118,8 +113,8 @@ def dilated_groups(
 
 def _turns(
     group: Int[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002
+    is_open: Bool[Tensor, "samples length"],
 ) -> Int[Tensor, "samples length"]:
     """Return the step of every position: its group's rank among those that have an open one."""
-    present = torch.zeros_like(group).scatter_reduce(1, group, open.to(group.dtype), "amax")
+    present = torch.zeros_like(group).scatter_reduce(1, group, is_open.to(group.dtype), "amax")
     return (present.cumsum(dim=1) - 1).gather(1, group)

@@ -10,13 +10,9 @@ algorithm ``entropy`` of its sampler.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import FixedCount, computed, top
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import FixedCount, top
 
 
 @DECODERS.register("entropy")
@@ -24,14 +20,8 @@ from parallelbench.decoders.selection import FixedCount, computed, top
 class Entropy(FixedCount):
     """Commit the ``k`` positions of lowest entropy in each step."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
-    adaptive: ClassVar[bool] = False
+    needs = frozenset({"token", "entropy"})
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the ``k`` open positions of lowest entropy."""
-        return top(-computed(statistics.entropy), open, self.k)
+        return top(-step.entropy, step.open, self.k)

@@ -14,16 +14,14 @@ Bounded Unmasking" (2025, arXiv:2505.24857), with entropy as the error proxy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import nonnegative
 
 
@@ -36,40 +34,32 @@ class EntropyBound(Chooser):
 
     Attributes:
         bound: Nats, 0 or more.  At 0 every certain position is committed, and one more.
-
-    Raises:
-        ValueError: ``bound`` is negative or not finite.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("bound",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "entropy"})
+    adaptive = True
+    labelled = ("bound",)
+    presets = {
         "eb-sampler": "bound=0.01",
     }
-    grid: ClassVar[str] = "bound=0.001|0.01|0.1|0.15|0.5|1.0"
+    grid = "bound=0.001|0.01|0.1|0.15|0.5|1.0"
 
     bound: float = nonnegative(0.1, "nats")
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions whose entropies fit within the bound, one at least."""
-        return within(self.bound, computed(statistics.entropy), open)
+        return within(self.bound, step.entropy, step.open)
 
 
 def within(
     bound: float,
     entropy: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Bool[Tensor, "samples length"]:
     """Return the open positions of lowest entropy, in nats, that fit within a bound."""
-    order = ranking(-entropy, open)
+    order = ranking(-entropy, is_open)
     ascending = entropy.gather(1, order).double()
     # Shifted, not "the sum up to here less this one": a closed position holds +inf, and
     # inf - inf is no number.  The closed ones come last, so no open one has them before it.
     before = torch.nn.functional.pad(ascending.cumsum(dim=1)[:, :-1], (1, 0))
-    return leading(order, (before <= bound).sum(dim=1, keepdim=True), open)
+    return leading(order, (before <= bound).sum(dim=1, keepdim=True), is_open)

@@ -17,22 +17,22 @@ Defaults: floor = 0.4, steps = 32 per block.
 Source: Yang et al., "Taming Masked Diffusion Language Models via Consistency Trajectory
 Reinforcement Learning with Fewer Decoding Step" (2025, arXiv:2509.23924), EOS early rejection,
 and its code, ``eval/generate.py`` of github.com/yjyddq/EOSER-ASS-RL, commit 5affb4e, read
-2026-11-30: ``eoser_generate``, which is told the steps of all blocks together.
+2026-11-30: ``eoser_generate``, which takes the total number of steps of all blocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import bounds
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import fraction, whole
 
 
@@ -42,18 +42,14 @@ class EOSER(BatchDecoder):
     """Commit the surest positions on LLaDA's schedule, with end-of-text held back at first.
 
     Attributes:
-        floor: What the confidence in end-of-text is multiplied by in a block's first step,
+        floor: Factor on the confidence of end-of-text tokens in the first step of a block,
             in [0, 1]; at 1 this is ``llada``.
         steps: Calls per block, at least 1.
-
-    Raises:
-        ValueError: ``floor`` or ``steps`` is not one of these.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("floor", "steps")
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    needs = frozenset({"token", "confidence"})
+    labelled = ("floor", "steps")
+    grid = "steps=1|2|4|8|16|32"
 
     floor: float = fraction(0.4)
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -67,8 +63,8 @@ class EOSER(BatchDecoder):
         count = even_count(batch.progress, self.steps)
         return Updates(write=leading(order, count, batch.open), tokens=batch.statistics.token)
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is full and all its calls are made."""
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)
 
 
@@ -80,9 +76,9 @@ def held_back(
     Args:
         batch: One step.
         floor: The scale at the start of the way; it is 1 at its end.
-        way: How far each sample is, in [0, 1].
+        way: Progress of each sample, in [0, 1].
     """
-    confidence, token = computed(batch.statistics.confidence).double(), batch.statistics.token
+    confidence, token = batch.statistics.confidence.double(), batch.statistics.token
     codec = batch.views[0].prompt.codec
     ends = torch.isin(token, torch.tensor(sorted(codec.ends), device=token.device))
     scale = (floor + (1 - floor) * way)[:, None]

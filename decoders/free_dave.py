@@ -3,7 +3,7 @@
 What one-by-one decoding would write next can be guessed from the present predictions: the
 surest position, then the second surest, and so on.  Each of these canvases is a row of one
 call.  Where the call says that a guess is what one-by-one decoding writes, the predictions
-for the canvas behind it are already there.  Nothing is lost: the tokens are those of
+for the canvas after it are already there.  Nothing is lost: the tokens are those of
 ``one_by_one``, up to the rounding of a batch, in no more calls.
 
 Rule, with the predictions for the canvas from the call before:
@@ -30,27 +30,27 @@ next call.  Their variant that drafts the steps of a threshold is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.batched import row_with, writing
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import whole
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """What is predicted for the canvas as it stands.
+    """The prediction for the present canvas.
 
     Attributes:
         order: The open positions of the block, the surest first; none before its first call.
-        token: What is predicted there.
+        token: Predicted ids.
     """
 
     order: list[int]
@@ -64,22 +64,19 @@ class FreeDave(Decoder):
 
     Attributes:
         drafts: Most rows of a call, and most tokens of a step, at least 1.
-
-    Raises:
-        ValueError: ``drafts`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 to 4"
-    labelled: ClassVar[tuple[str, ...]] = ("drafts",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    rows = "1 to 4"
+    labelled = ("drafts",)
+    presets = {
         "freedave-paper": "drafts=4",
         "freedave-dream": "drafts=8",
         "freedave-trado": "drafts=8",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"freedave": "freedave-paper"}
-    grid: ClassVar[str] = "drafts=2|4|8"
+    former_presets = {"freedave": "freedave-paper"}
+    grid = "drafts=2|4|8"
 
     drafts: int = whole(1, 4, "row")
 
@@ -95,20 +92,20 @@ class FreeDave(Decoder):
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the canvas, and what it would be after each of the next tokens."""
         drafted = range(min(self.drafts, len(state.order) or 1))
-        return [supposing(view, view.open, state.token, state.order[:count]) for count in drafted]
+        return [row_with(view, view.open, state.token, state.order[:count]) for count in drafted]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Write what each row says that was reached, and keep what the last of them predicts."""
-        confidence = computed(statistics.confidence)
+        confidence = statistics.confidence
         order = ranking(confidence, confidence >= 0)
         surest = order[:, :1]
-        said = statistics.token.gather(1, surest).squeeze(1)
+        predicted = statistics.token.gather(1, surest).squeeze(1)
         supposed = surest.new_tensor(state.order[: len(order) - 1])
-        agree = (surest[:-1, 0] == supposed) & (said[:-1] == state.token[supposed])
+        agree = (surest[:-1, 0] == supposed) & (predicted[:-1] == state.token[supposed])
         reached = [*agree.tolist(), False].index(False)
         written = surest[: reached + 1, 0]
         token = statistics.token[reached].clone()
         state.order = order[reached, 1 : view.remaining - reached].tolist()
         state.token = statistics.token[reached]
-        token[written] = said[: reached + 1]
+        token[written] = predicted[: reached + 1]
         return writing(view, token, written.tolist())

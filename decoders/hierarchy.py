@@ -16,16 +16,14 @@ Source: Ma et al., "dInfer: An Efficient Inference Framework for Diffusion Langu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.ranges import probability
 
 
@@ -35,21 +33,21 @@ class Hierarchy(Chooser):
     """Commit the surest position of every gap, and all that exceed ``threshold``.
 
     Attributes:
-        low: What the surest position of a gap must exceed, in [0, ``threshold``].
-        threshold: What a confidence must exceed to be committed whatever else stands in
-            its gap, in (0, 1]; at 1 none does.
+        low: Confidence that the surest position of a gap must exceed, in [0, ``threshold``].
+        threshold: Confidence above which a position is committed whatever the others of
+            its gap, in (0, 1]; none exceeds 1.
 
     Raises:
-        ValueError: ``low`` or ``threshold`` is not one of these.
+        ValueError: A field is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("low", "threshold")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("low", "threshold")
+    presets = {
         "dinfer-hierarchy": "low=0.4,threshold=0.9,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     low: float = 0.4
     threshold: float = probability(0.9)
@@ -59,25 +57,20 @@ class Hierarchy(Chooser):
         if not 0 <= self.low <= self.threshold:
             raise ValueError(f"low must lie in [0, threshold={self.threshold}], got {self.low}")
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the surest open position of every gap and all that are very sure."""
-        confidence = computed(statistics.confidence)
-        heads = (confidence == _surest_of_run(confidence, open)) & (confidence > self.low)
-        return passing_or_best(confidence, heads | (confidence > self.threshold), open)
+        confidence = step.confidence
+        heads = (confidence == _surest_of_run(confidence, step.open)) & (confidence > self.low)
+        return passing_or_best(confidence, heads | (confidence > self.threshold), step.open)
 
 
 def _surest_of_run(
     confidence: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Float[Tensor, "samples length"]:
     """Return, at every open position, the highest confidence of the run that it is in."""
-    begins = open & ~torch.nn.functional.pad(open[:, :-1], (1, 0))
+    begins = is_open & ~torch.nn.functional.pad(is_open[:, :-1], (1, 0))
     run = begins.cumsum(dim=1)
-    surest = confidence.new_full((open.shape[0], open.shape[1] + 1), -torch.inf)
-    surest = surest.scatter_reduce(1, run, confidence.masked_fill(~open, -torch.inf), "amax")
+    surest = confidence.new_full((is_open.shape[0], is_open.shape[1] + 1), -torch.inf)
+    surest = surest.scatter_reduce(1, run, confidence.masked_fill(~is_open, -torch.inf), "amax")
     return surest.gather(1, run)

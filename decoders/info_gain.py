@@ -27,28 +27,27 @@ block is tried like every other, which the authors' count of calls implies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed
+from parallelbench.decoders.batched import row_with, writing
 from parallelbench.model import Row
 from parallelbench.ranges import choice, positive, probability, whole
 
 
 @dataclass(slots=True, eq=False)
 class Outlook:
-    """What is predicted for the canvas as it stands, and what is tried next.
+    """The prediction for the present canvas, and the candidates of the next call.
 
     Attributes:
-        token: What is predicted at each open position.
-        entropy: How uncertain that is, in nats.
+        token: Predicted id at each open position.
+        entropy: Entropy of that prediction, in nats.
         candidates: Positions, the surest first; none where the block is filled without a call.
     """
 
@@ -68,28 +67,25 @@ class InfoGain(Decoder):
 
     Attributes:
         candidates: Most rows of a call, at least 2.
-        threshold: From which confidence of all its open positions on a block is filled at
+        threshold: Least confidence of all open positions of a block at which it is filled at
             once, in (0, 1].
-        position_temperature: How little confidence counts when candidates are drawn, above 0.
+        position_temperature: Temperature at which candidates are drawn by confidence, above 0.
         objective: ``info_gain`` also charges a candidate its own entropy, ``lookum`` does not.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy", "uniform"})
-    adaptive: ClassVar[bool] = True
-    calls: ClassVar[str] = "0 or 1"
-    rows: ClassVar[str] = "1 to 8"
-    labelled: ClassVar[tuple[str, ...]] = ("candidates",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "entropy", "uniform"})
+    adaptive = True
+    calls = "0 or 1"
+    rows = "1 to 8"
+    labelled = ("candidates",)
+    presets = {
         "info-gain-paper": (
             "candidates=8,threshold=0.8,position_temperature=0.2,objective=info_gain"
         ),
         "lookum": "candidates=8,threshold=0.8,position_temperature=0.2,objective=lookum",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"info-gain": "info-gain-paper"}
-    grid: ClassVar[str] = "candidates=2|4|8"
+    former_presets = {"info-gain": "info-gain-paper"}
+    grid = "candidates=2|4|8"
 
     candidates: int = whole(2, 8, "rows", most=_MOST_CANDIDATES)
     threshold: float = probability(0.8)
@@ -101,7 +97,7 @@ class InfoGain(Decoder):
         """One for each candidate."""
         return self.candidates
 
-    def draws(self, positions: int) -> int:  # noqa: ARG002  a candidate is one number
+    def draws(self, positions: int) -> int:
         """Return one number for each candidate that is drawn."""
         return self.candidates - 1
 
@@ -114,7 +110,7 @@ class InfoGain(Decoder):
         anywhere = view.canvas == view.mask_id
         if view.step == 0:
             return [Row(view.prompt, view.canvas, anywhere)]
-        return [supposing(view, anywhere, state.token, [each]) for each in state.candidates]
+        return [row_with(view, anywhere, state.token, [each]) for each in state.candidates]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Write the best candidate, or the whole block, and choose what to try next."""
@@ -129,15 +125,15 @@ class InfoGain(Decoder):
             left = left.clone()
             left[written] = False
         state.token = statistics.token[best]
-        state.entropy = computed(statistics.entropy)[best]
-        confidence = computed(statistics.confidence)[best]
-        state.candidates = self._candidates(confidence, left, computed(statistics.uniform)[0])
+        state.entropy = statistics.entropy[best]
+        confidence = statistics.confidence[best]
+        state.candidates = self._candidates(confidence, left, statistics.uniform[0])
         return writing(view, token, written)
 
     def _gains(self, state: Outlook, statistics: Statistics) -> list[float]:
-        """Return how little each candidate leaves uncertain."""
-        after = computed(statistics.entropy).double()
-        open_ = computed(statistics.confidence) >= 0
+        """Return the score of each candidate: higher leaves less uncertainty."""
+        after = statistics.entropy.double()
+        open_ = statistics.confidence >= 0
         mean = after.where(open_, 0).sum(dim=1) / open_.sum(dim=1).clamp(min=1)
         own = state.entropy[state.candidates].double() if self.objective == "info_gain" else 0
         gains: list[float] = (-own - mean).tolist()
@@ -146,11 +142,11 @@ class InfoGain(Decoder):
     def _candidates(
         self,
         confidence: Float[Tensor, " length"],
-        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, " length"],
         uniform: Float[Tensor, " draws"],
     ) -> list[int]:
         """Return the surest position and the drawn ones, each once; none if all are sure."""
-        positions = open.nonzero().flatten()
+        positions = is_open.nonzero().flatten()
         sure = confidence[positions].double()
         if (sure >= self.threshold).all():
             return []

@@ -18,10 +18,10 @@ _OUTER = frozenset(Decoder.__dataclass_fields__)
 
 
 class Inner(NamedTuple):
-    """A chooser that another strategy asks.
+    """A chooser inside another decoder.
 
     Attributes:
-        text: How it is written, with all of its own fields.
+        text: Its setting as text, with all of its own fields.
         chooser: The strategy.
     """
 
@@ -55,13 +55,13 @@ def read_inner(text: str) -> Inner:
             "which also moves windows, spends calls or revises"
         )
     own = {field: value for field, value in setting.fields.items() if field not in _OUTER}
-    told = ";".join(f"{field}={value}" for field, value in own.items())
-    return Inner(f"{setting.name}({told})" if told else setting.name, made)
+    fields_text = ";".join(f"{field}={value}" for field, value in own.items())
+    return Inner(f"{setting.name}({fields_text})" if fields_text else setting.name, made)
 
 
 def _check_own(text: str, fields: dict[str, Any]) -> None:
     for field in fields.keys() & _OUTER:
         raise ValueError(
-            f"strategy {text!r}: {field} belongs to the strategy around; write it behind the "
+            f"strategy {text!r}: {field} belongs to the strategy around; write it after the "
             "parentheses"
         )

@@ -24,34 +24,34 @@ where a block still changes in the last call that may overwrite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     canvases,
-    gathered,
-    handed_back,
     in_window,
+    scatter_field,
+    stack_field,
     writable,
 )
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.model import Row
 from parallelbench.ranges import fraction, probability, whole
 
 
 @dataclass(slots=True, eq=False)
 class Looks:
-    """What a sample has behind it in its block.
+    """State of a sample in its block.
 
     Attributes:
-        writable: Where the sample may be written.
+        writable: Positions that may be written.
         after: Calls so far in which the block was full.
-        finished: Whether such a call changed nothing, or was the last.
+        finished: True if such a call changed nothing, or was the last.
     """
 
     writable: Bool[Tensor, " length"]
@@ -65,23 +65,20 @@ class JointThreshold(BatchDecoder):
     """Commit sure positions, and overwrite tokens that the model now predicts otherwise.
 
     Attributes:
-        threshold: What a confidence must exceed to fill an open position, in (0, 1].
-        edit: What it must exceed to overwrite another token, in [0, 1]; 1 never overwrites.
+        threshold: Confidence above which an open position is filled, in (0, 1].
+        edit: Confidence above which another token is overwritten, in [0, 1]; 1 never overwrites.
         after: Most calls on a full block, 0 or more; 0 ends the block as soon as it is full.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "edit")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    remasks = True
+    labelled = ("threshold", "edit")
+    presets = {
         "llada-2.1-quality": "threshold=0.7,edit=0.5,after=16,block_length=32",
         "llada-2.1-speed": "threshold=0.5,edit=0.0,after=16,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = probability(0.5)
     edit: float = fraction(0.0)
@@ -100,18 +97,18 @@ class JointThreshold(BatchDecoder):
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full and no further call may change it."""
+        """Return True once the block is full and no further call may change it."""
         return view.remaining == 0 and (self.after == 0 or state.finished)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill and overwrite."""
-        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
+        token, confidence = batch.statistics.token, batch.statistics.confidence
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
         # Where nothing was asked, confidence is -inf.
         edited = ~batch.open & (token != canvases(batch)) & (confidence > self.edit)
         full = ~batch.open.any(dim=1)
-        after = gathered(batch.states, "after") * (batch.progress.step > 0) + full
-        handed_back(batch.states, after=after)
+        after = stack_field(batch.states, "after") * (batch.progress.step > 0) + full
+        scatter_field(batch.states, after=after)
         finished = full & ((after >= self.after) | ~edited.any(dim=1))
         for state, over in zip(batch.states, finished.tolist(), strict=True):
             state.finished = over

@@ -12,14 +12,9 @@ order with blocks of k tokens, each written in one step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
+from parallelbench.decoder import DECODERS, Selection, Step
 from parallelbench.decoders.selection import FixedCount
 
 
@@ -28,17 +23,11 @@ from parallelbench.decoders.selection import FixedCount
 class LeftToRight(FixedCount):
     """Commit the first ``k`` open positions in each step, pre-filled ones not counted."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token"})
-    adaptive: ClassVar[bool] = False
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token"})
+    presets = {
         "sdar-sequential": "k=1,block_length=4,temperature=1.0",
     }
 
-    def choose(
-        self,
-        statistics: Statistics,  # noqa: ARG002
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the first ``k`` open positions of each sample."""
-        return open & (open.cumsum(dim=1) <= self.k)
+        return step.open & (step.open.cumsum(dim=1) <= self.k)

@@ -1,13 +1,13 @@
 """LLaDA: commit the best positions by some score, in a given number of steps.
 
-As ``confidence``, ``random``, ``margin`` and ``entropy`` do, but told the steps of a block
+As ``confidence``, ``random``, ``margin`` and ``entropy``, but with a number of steps per block
 instead of the tokens of a step; where the number of steps divides that of the open
 positions, the two are the same.
 
 Rule: with n open positions at the block's start and T steps, step i of 0 ... T - 1 commits
 ``top(score, open, K_i)``, where ``K_i = floor(n / T)``, and one more if ``i < n mod T``.
 The score is c, u, m or -H.  A block takes T calls even where it is full before: with
-T > n the calls behind the n-th commit nothing.  (No block takes more than four calls per
+T > n the calls after the n-th commit nothing.  (No block takes more than four calls per
 open position: the loop allows no more.)
 Defaults: score = confidence, steps = 32 per block.  The authors' script takes as many steps
 as tokens.
@@ -20,13 +20,12 @@ arXiv:2510.04767).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import choice, whole
 
 Score = Literal["confidence", "random", "margin", "entropy"]
@@ -38,21 +37,17 @@ class LLaDA(BatchDecoder):
     """Spread the open positions of a block evenly over ``steps`` steps, best scores first.
 
     Attributes:
-        score: What ranks the positions: the probability of the predicted token, a fresh
+        score: Rank of the positions: the probability of the predicted token, a fresh
             random number, the gap between the two highest probabilities, or low entropy.
         steps: Calls per block, at least 1.
-
-    Raises:
-        ValueError: ``score`` or ``steps`` is not one of these.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("score", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("score", "steps")
+    presets = {
         "llada-low-confidence": "score=confidence",
         "llada-random": "score=random",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     score: Score = choice("confidence", "random", "margin", "entropy")
     steps: int = whole(1, 32, "per block", most=MOST_STEPS)
@@ -64,17 +59,17 @@ class LLaDA(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the best positions of every sample, as many as the schedule says."""
-        said = batch.statistics
+        statistics = batch.statistics
         score = {
-            "confidence": lambda: computed(said.confidence),
-            "random": lambda: computed(said.uniform),
-            "margin": lambda: computed(said.margin),
-            "entropy": lambda: -computed(said.entropy),
+            "confidence": lambda: statistics.confidence,
+            "random": lambda: statistics.uniform,
+            "margin": lambda: statistics.margin,
+            "entropy": lambda: -statistics.entropy,
         }[self.score]()
         count = even_count(batch.progress, self.steps)
         chosen = leading(ranking(score, batch.open), count, batch.open)
-        return Updates(write=chosen, tokens=said.token)
+        return Updates(write=chosen, tokens=statistics.token)
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is full and all its calls are made."""
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return True once the block is full and all its calls are made."""
         return view.remaining == 0 and view.step >= steps_allowed(self.steps, view.initial)

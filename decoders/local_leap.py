@@ -15,17 +15,11 @@ Propagation" (LocalLeap, 2025, arXiv:2510.07081).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
+from parallelbench.decoder import DECODERS, Selection, Step
 from parallelbench.decoders.selection import (
     ProbabilityThreshold,
-    computed,
     near,
     passing_or_best,
 )
@@ -38,23 +32,22 @@ class LocalLeap(ProbabilityThreshold):
     """Commit positions that reach ``threshold``, and near those, what reaches ``relaxed``.
 
     Attributes:
-        relaxed: What a confidence must reach near an anchor, in (0, ``threshold``].
-        radius: How far an anchor reaches to either side, in positions, 0 or more; at 0
+        relaxed: Least confidence of a position near an anchor, in (0, ``threshold``].
+        radius: Reach of an anchor to either side, in positions, 0 or more; at 0
             this is the plain threshold.
 
     Raises:
-        ValueError: ``threshold``, ``comparison``, ``relaxed`` or ``radius`` is not one of
-            these.
+        ValueError: A field is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "relaxed", "radius")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("threshold", "relaxed", "radius")
+    presets = {
         "local-leap-paper": "threshold=0.9,relaxed=0.75,radius=4,block_length=32",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"local-leap": "local-leap-paper"}
-    grid: ClassVar[str] = "relaxed=0.5|0.6|0.7|0.75|0.8|0.9"
+    former_presets = {"local-leap": "local-leap-paper"}
+    grid = "relaxed=0.5|0.6|0.7|0.75|0.8|0.9"
 
     relaxed: float = 0.75
     radius: int = whole(0, 4, "positions")
@@ -66,14 +59,9 @@ class LocalLeap(ProbabilityThreshold):
                 f"relaxed must lie in (0, threshold={self.threshold}], got {self.relaxed}"
             )
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions that are sure enough for where they stand, one at least."""
-        confidence = computed(statistics.confidence)
-        anchors = open & self.passing(confidence)
+        confidence = step.confidence
+        anchors = step.open & self.passing(confidence)
         relaxed = near(anchors, self.radius) & self.reaching(confidence, self.relaxed)
-        return passing_or_best(confidence, anchors | relaxed, open)
+        return passing_or_best(confidence, anchors | relaxed, step.open)

@@ -27,23 +27,23 @@ one at least.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, passing_or_best, ranking
+from parallelbench.decoders.batched import row_with, writing
+from parallelbench.decoders.selection import passing_or_best, ranking
 from parallelbench.model import Row
 from parallelbench.ranges import choice, probability, whole
 
 
 @dataclass(slots=True, eq=False)
 class Branches:
-    """Where the branches have one more token, none before a block's first call; and the tokens."""
+    """Positions of the branches' additional tokens (none before a block's first call), and ids."""
 
     positions: list[int]
     token: Int[Tensor, " length"]
@@ -55,24 +55,19 @@ class Lopa(Decoder):
     """Look ahead in several branches, and commit by threshold in the surest of them.
 
     Attributes:
-        threshold: From which confidence on positions are committed, in (0, 1].
-        branches: Rows of a call beside the anchor, at least 1.
-        score: What a row is judged by: ``confidence`` or ``entropy``.
-        lowest: The share of its open positions that is looked at, the most doubtful ones, in
+        threshold: Least confidence of a committed position, in (0, 1].
+        branches: Rows of a call in addition to the anchor, at least 1.
+        score: Criterion of the best row: ``confidence`` or ``entropy``.
+        lowest: Share of its open positions that is scored, the most doubtful ones, in
             (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "entropy"})
-    adaptive: ClassVar[bool] = True
-    rows: ClassVar[str] = "1 to 4"
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "branches")
-    presets: ClassVar[Mapping[str, str]] = {
-        "lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"
-    }
-    grid: ClassVar[str] = "threshold=0.9,branches=1|2|3"
+    needs = frozenset({"token", "confidence", "entropy"})
+    adaptive = True
+    rows = "1 to 4"
+    labelled = ("threshold", "branches")
+    presets = {"lopa-entropy": "threshold=0.9,branches=3,score=entropy,lowest=1.0"}
+    grid = "threshold=0.9,branches=1|2|3"
 
     threshold: float = probability(0.9)
     branches: int = whole(1, 3, "row")
@@ -91,14 +86,14 @@ class Lopa(Decoder):
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the anchor and its branches."""
         supposed = [[], *([position] for position in state.positions)]
-        return [supposing(view, view.open, state.token, positions) for positions in supposed]
+        return [row_with(view, view.open, state.token, positions) for positions in supposed]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
         """Commit by threshold in the best row, and choose the next branches from the rest."""
         scores = self._scores(statistics)
         best = scores.index(max(scores))
         branched = state.positions[best - 1 : best] if best else []
-        confidence = computed(statistics.confidence)[best : best + 1]
+        confidence = statistics.confidence[best : best + 1]
         open_ = confidence >= 0
         chosen = passing_or_best(confidence, confidence >= self.threshold, open_)
         left = open_ & ~chosen
@@ -110,9 +105,9 @@ class Lopa(Decoder):
         return writing(view, token, [*branched, *chosen[0].nonzero().flatten().tolist()])
 
     def _scores(self, statistics: Statistics) -> list[float]:
-        """Return how little doubt each row leaves."""
-        confidence = computed(statistics.confidence)
-        sure = confidence if self.score == "confidence" else -computed(statistics.entropy)
+        """Return the score of each row: higher leaves less doubt."""
+        confidence = statistics.confidence
+        sure = confidence if self.score == "confidence" else -statistics.entropy
         scores = []
         for line, open_ in zip(sure.double(), confidence >= 0, strict=True):
             doubtful = line[open_].sort().values

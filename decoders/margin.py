@@ -1,7 +1,7 @@
 """Margin: commit where the best token is furthest ahead of the second, a fixed number.
 
 Two tokens at 0.45 each and one token at 0.45 against many small ones are equally
-confident; the margin tells the first, a real choice, from the second.
+confident; the margin separates the first, a real choice, from the second.
 
 Rule: ``S = top(m, open, k)``, m the gap between the two highest probabilities.
 Defaults: k = 1.
@@ -13,13 +13,9 @@ in Masked Diffusions" (2025, arXiv:2502.06768).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import FixedCount, computed, top
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import FixedCount, top
 
 
 @DECODERS.register("margin")
@@ -27,14 +23,8 @@ from parallelbench.decoders.selection import FixedCount, computed, top
 class Margin(FixedCount):
     """Commit the ``k`` positions of highest margin in each step."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "margin"})
-    adaptive: ClassVar[bool] = False
+    needs = frozenset({"token", "margin"})
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the ``k`` open positions of highest margin."""
-        return top(computed(statistics.margin), open, self.k)
+        return top(step.margin, step.open, self.k)

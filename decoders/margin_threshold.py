@@ -12,13 +12,9 @@ Source: Kang et al., "ParallelBench" (2025, arXiv:2510.04767), the rule of Wu et
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import ProbabilityThreshold, computed, passing_or_best
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import ProbabilityThreshold, passing_or_best
 
 
 @DECODERS.register("margin_threshold")
@@ -26,16 +22,11 @@ from parallelbench.decoders.selection import ProbabilityThreshold, computed, pas
 class MarginThreshold(ProbabilityThreshold):
     """Commit all positions whose margin reaches ``threshold``; the widest if none does."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "margin"})
-    adaptive: ClassVar[bool] = True
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    needs = frozenset({"token", "margin"})
+    adaptive = True
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions of wide enough margin, one at least."""
-        margin = computed(statistics.margin)
-        return passing_or_best(margin, self.passing(margin), open)
+        margin = step.margin
+        return passing_or_best(margin, self.passing(margin), step.open)

@@ -21,17 +21,15 @@ Source: "Mean-field parallel decoding" (2026, arXiv:2606.15805), from its abstra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import top
 from parallelbench.ranges import fraction, whole
 
 #: Of inhibition; each is computed at every step.
@@ -44,56 +42,48 @@ class MeanField(Chooser):
     """Commit positions that stay sure against all open ones with similar predictions.
 
     Attributes:
-        threshold: What q must exceed to be committed, in [0, 1].
-        rounds: Of inhibition, 0 to 1,000.
-        candidates: Tokens of each open position that are told apart, at least 1.
-
-    Raises:
-        ValueError: One of them is out of range.
+        threshold: Value of q above which a position is committed, in [0, 1].
+        rounds: Rounds of inhibition, 0 to 1,000.
+        candidates: Likeliest tokens of each open position that are compared, at least 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "distribution", "logit_margin"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {"mean-field-paper": "rounds=2"}
-    former_presets: ClassVar[Mapping[str, str]] = {"mean-field": "mean-field-paper"}
-    grid: ClassVar[str] = "threshold=0.3|0.5|0.7|0.9"
+    needs = frozenset({"token", "distribution", "logit_margin"})
+    adaptive = True
+    labelled = ("threshold",)
+    presets = {"mean-field-paper": "rounds=2"}
+    former_presets = {"mean-field": "mean-field-paper"}
+    grid = "threshold=0.3|0.5|0.7|0.9"
 
     threshold: float = fraction(0.5)
     rounds: int = whole(0, 2, most=_MOST_ROUNDS)
     candidates: int = whole(1, 8, "token")
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the open positions that are still likely to be written, one at least."""
-        margin = computed(statistics.logit_margin).masked_fill(~open, -torch.inf)
-        alike = _alike(computed(statistics.distribution), open, self.candidates)
+        margin = step.logit_margin.masked_fill(~step.open, -torch.inf)
+        alike = _alike(step.distribution, step.open, self.candidates)
         chance = margin.sigmoid()
         for _ in range(self.rounds):
             chance = (margin - torch.einsum("sij,sj->si", alike, chance)).sigmoid()
-        passing = open & (chance > self.threshold)
-        return passing | (top(chance, open, 1) & ~passing.any(dim=1, keepdim=True))
+        passing = step.open & (chance > self.threshold)
+        return passing | (top(chance, step.open, 1) & ~passing.any(dim=1, keepdim=True))
 
 
 def _alike(
     distribution: Float[Tensor, "samples length vocabulary"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
     candidates: int,
 ) -> Float[Tensor, "samples length length"]:
     """Return ``D_ij`` for every two open positions; 0 elsewhere."""
-    alike = open.new_zeros((*open.shape, open.shape[1]), dtype=distribution.dtype)
-    places = open.any(dim=0).nonzero().flatten()
-    own = open[:, places]
-    # Nobody wants anything where it is not open.
-    said = _of_some(distribution[:, places] * own[:, :, None], candidates)
-    surprise = _surprise(said)
+    alike = is_open.new_zeros((*is_open.shape, is_open.shape[1]), dtype=distribution.dtype)
+    places = is_open.any(dim=0).nonzero().flatten()
+    own = is_open[:, places]
+    # Closed positions have no candidates.
+    shares = _of_some(distribution[:, places] * own[:, :, None], candidates)
+    surprise = _surprise(shares)
     # One position against all others at a time: all pairs at once would take too much room.
     for row, place in enumerate(places.tolist()):
-        middle = _surprise((said[:, row : row + 1] + said) / 2)
+        middle = _surprise((shares[:, row : row + 1] + shares) / 2)
         divergence = middle - (surprise[:, row : row + 1] + surprise) / 2
         both = own[:, row : row + 1] & own
         both[:, row] = False

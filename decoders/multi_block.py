@@ -35,17 +35,16 @@ e5bfcac, read 2026-11-30: ``generate_multi_block`` and ``get_transfer_index_entr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
-from parallelbench.decoders.memory import first_open, in_windows, offsets
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoders.batched import first_open, in_windows, offsets
+from parallelbench.decoders.selection import top
 from parallelbench.ranges import positive, probability, whole
 
 
@@ -53,9 +52,9 @@ class _Survey(NamedTuple):
     """The blocks of every sample's window.
 
     Attributes:
-        block: In which block each position lies; what lies before the window is in none.
-        filled: To what share each block is filled; no number where nothing was open in it.
-        active: Which open positions lie in an active block.
+        block: Index of the block of each position; negative before the window.
+        filled: Filled share of each block; NaN where nothing was open in it.
+        active: True at the open positions of active blocks.
     """
 
     block: Int[Tensor, "samples length"]
@@ -68,14 +67,11 @@ class _Blocks(BatchDecoder):
     """Several active blocks, whatever is committed in them.
 
     Attributes:
-        length: Of a block, at least 1 token.
-        joins: To what share a block must be filled for the next one to be active, in (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
+        length: Length of a block, at least 1 token.
+        joins: Filled share of a block at which the next one becomes active, in (0, 1].
     """
 
-    adaptive: ClassVar[bool] = True
+    adaptive = True
 
     length: int = whole(1, 32, "token")
     joins: float = probability(0.1)
@@ -109,27 +105,24 @@ class MultiBlock(_Blocks):
     """Decode several blocks at once, and commit by confidence in each.
 
     Attributes:
-        forces: To what share a block must be filled for the next one to commit in every step,
+        forces: Filled share of a block at which the next one commits in every step,
             in (0, 1].
-        threshold: What a confidence must exceed, in (0, 1].
-
-    Raises:
-        ValueError: One of the fields is out of range.
+        threshold: Confidence that a committed position must exceed, in (0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    labelled: ClassVar[tuple[str, ...]] = ("length", "joins", "forces", "threshold")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    labelled = ("length", "joins", "forces", "threshold")
+    presets = {
         "d2f": "length=32,joins=0.1,forces=0.95,threshold=0.9",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     forces: float = probability(0.95)
     threshold: float = probability(0.9)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in the active blocks, and one position where it must."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         block, filled, active = self.survey(batch)
         full = torch.ones_like(filled[:, :1], dtype=torch.bool)
         write = torch.zeros_like(batch.open)
@@ -148,22 +141,19 @@ class MultiBlockEntropy(_Blocks):
     """Decode several blocks at once, and commit by entropy in all of them together.
 
     Attributes:
-        threshold: What an entropy may reach, in nats, in (0, inf).
-
-    Raises:
-        ValueError: One of the fields is out of range.
+        threshold: Greatest entropy that passes, in nats, in (0, inf).
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "entropy"})
-    labelled: ClassVar[tuple[str, ...]] = ("length", "joins", "threshold")
-    presets: ClassVar[Mapping[str, str]] = {"d3llm": "length=32,joins=0.1,threshold=0.5"}
-    grid: ClassVar[str] = "threshold=0.1|0.2|0.3|0.4|0.5|0.7"
+    needs = frozenset({"token", "entropy"})
+    labelled = ("length", "joins", "threshold")
+    presets = {"d3llm": "length=32,joins=0.1,threshold=0.5"}
+    grid = "threshold=0.1|0.2|0.3|0.4|0.5|0.7"
 
     threshold: float = positive(0.5, "nats")
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is settled, the most settled in any case, and one in the first block."""
-        entropy = computed(batch.statistics.entropy)
+        entropy = batch.statistics.entropy
         block, _, active = self.survey(batch)
         write = (active & (entropy <= self.threshold)) | top(-entropy, active, 1)
         # Blocks are numbered from left to right: the first open position is in the first of them.

@@ -13,13 +13,9 @@ low-confidence remasking with as many steps as tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Chooser, Progress, Statistics
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoder import DECODERS, Chooser, Selection, Step
+from parallelbench.decoders.selection import top
 
 
 @DECODERS.register("one_by_one")
@@ -27,14 +23,8 @@ from parallelbench.decoders.selection import computed, top
 class OneByOne(Chooser):
     """Commit the one position of highest confidence in each step."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
+    needs = frozenset({"token", "confidence"})
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the surest open position of each sample."""
-        return top(computed(statistics.confidence), open, 1)
+        return top(step.confidence, step.open, 1)

@@ -1,15 +1,15 @@
 """PC-Sampler: commit what is sure and rare, from left to right.
 
-Models are surest of what stands everywhere: commas, articles, end-of-text.  Written first, it
-fixes the rest before anything is said.  Here confidence is weighed by how much a token tells,
-which is its surprise in ordinary text, and by how near it is to the beginning.
+Models are surest of frequent tokens: commas, articles, end-of-text.  Written first, these fix the
+rest too early.  Here confidence is weighted by the token's surprise in ordinary text and by its
+distance from the beginning.
 
 Rule: ``S = top(s, open, k)`` with
 ``s_i = exp(-decay * j) min(ceiling, -c_i ln(q_i + 1e-9))``, where j counts positions from the
 start of the block and q_i is the share of the predicted token in the table, or one token's
 share if it is not in there.
 Defaults: decay = 0.25, ceiling = 10 nats, k = 1; one block.  The authors set decay = 0 for
-Sudoku and 0.5 for Countdown.  They are told a number of steps instead of k; where that
+Sudoku and 0.5 for Countdown.  They take a number of steps instead of k; where that
 divides the open positions, the two are the same.
 
 The table is a file of ``parallelbench decoder-table``; the authors ship one for LLaDA's
@@ -21,17 +21,15 @@ Diffusion Models" (2025, arXiv:2508.13021), ``generate`` of its code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import FixedCount, computed, top
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import FixedCount, top
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.models.unigram_table import UnigramTable, read_table
 from parallelbench.prompt import Codec
@@ -50,25 +48,24 @@ class PCSampler(FixedCount):
 
     Attributes:
         table: File of token counts; without one, no model is served.
-        digest: Of the table, its first digits; filled in from the table, and refused if
+        digest: First digits of the table's digest; filled in from the table, and refused if
             the table has another.
-        decay: By what the logarithm of a score falls from one position to the next, in
+        decay: Decrease of a score's logarithm from one position to the next, in
             [0, inf).
-        ceiling: What confidence times surprise counts at most, in nats, in (0, inf).
+        ceiling: Upper bound of confidence times surprise, in nats, in (0, inf).
 
     Raises:
         ValueError: A number is out of range, or the table is not there, malformed or another.
     """
 
-    adaptive: ClassVar[bool] = False
-    labelled: ClassVar[tuple[str, ...]] = ("table", "k", "decay")
-    presets: ClassVar[Mapping[str, str]] = {
+    labelled = ("table", "k", "decay")
+    presets = {
         "pc-sampler-paper": "k=1,decay=0.25,ceiling=10.0",
         "pc-sampler-sudoku": "k=1,decay=0.0,ceiling=10.0",
         "pc-sampler-countdown": "k=1,decay=0.5,ceiling=10.0",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"pc-sampler": "pc-sampler-paper"}
-    grid: ClassVar[str] = "k=1|2|4|8|16"
+    former_presets = {"pc-sampler": "pc-sampler-paper"}
+    grid = "k=1|2|4|8|16"
 
     table: str | None = None
     digest: str | None = None
@@ -77,13 +74,13 @@ class PCSampler(FixedCount):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        found = None if self._counted is None else self._counted.digest[:_SHOWN]
-        if self.digest not in (None, found):
+        digest = None if self._counted is None else self._counted.digest[:_SHOWN]
+        if self.digest not in (None, digest):
             raise ValueError(
-                f"table {self.table!r} is another one than was asked for: its digest begins with "
-                f"{found}, not {self.digest}; leave digest out to take the table as it is"
+                f"table {self.table!r} is not the requested one: its digest begins with "
+                f"{digest}, not {self.digest}; leave digest out to take the table as it is"
             )
-        object.__setattr__(self, "digest", found)
+        object.__setattr__(self, "digest", digest)
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # without a table it lacks one
@@ -109,23 +106,18 @@ class PCSampler(FixedCount):
                 " make one with `parallelbench decoder-table FILE... --model MODEL --out TABLE`"
             )
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the ``k`` best open positions of each sample."""
-        confidence = computed(statistics.confidence).double()
+        confidence = step.confidence.double()
         # The last entry is that of all tokens that were not counted.
         known = self._surprise.to(confidence.device)
-        surprise = known[statistics.token.clamp(max=len(known) - 1)]
-        # Counted from the first open position, not from the start of the block: that is one
+        surprise = known[step.token.clamp(max=len(known) - 1)]
+        # Counted from the first step.open position, not from the start of the block: that is one
         # factor for all of a sample's scores, and ranks them alike.
-        first = open.long().argmax(dim=1, keepdim=True)
-        place = torch.arange(open.shape[1], device=open.device) - first
+        first = step.open.long().argmax(dim=1, keepdim=True)
+        place = torch.arange(step.open.shape[1], device=step.open.device) - first
         weight = torch.exp(-self.decay * place.clamp(min=0))
-        return top(weight * (confidence * surprise).clamp(max=self.ceiling), open, self.k)
+        return top(weight * (confidence * surprise).clamp(max=self.ceiling), step.open, self.k)
 
     @cached_property
     def _counted(self) -> UnigramTable | None:
@@ -133,7 +125,7 @@ class PCSampler(FixedCount):
 
     @cached_property
     def _surprise(self) -> Float[Tensor, " ids"]:
-        """What each token tells where it stands, in nats, by id; at the end, any other token."""
+        """Surprise of each token, in nats, by id; the last entry is that of any other token."""
         if self._counted is None:
             raise DecoderError("pc_sampler chooses without a table, which check refuses")
         counts, total = self._counted.counts, self._counted.total

@@ -15,21 +15,20 @@ this one compares the predicted tokens alone, and is the code of neither.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import gathered, handed_back
-from parallelbench.decoders.selection import computed, passing_or_best
+from parallelbench.decoders.batched import scatter_field, stack_field
+from parallelbench.decoders.selection import passing_or_best
 from parallelbench.ranges import probability, whole
 
 
 @dataclass(slots=True, eq=False)
 class Streaks:
-    """What was predicted last at each position, and in how many calls in a row."""
+    """The last predicted id of each position, and its number of successive calls."""
 
     token: Int[Tensor, " length"]
     calls: Int[Tensor, " length"]
@@ -41,18 +40,15 @@ class Persistence(BatchDecoder):
     """Commit all sure and unchanged positions; the surest if there is none.
 
     Attributes:
-        history: For how many calls a prediction must have been the same, the present one
+        history: Successive calls with the same prediction before a commit, the present one
             included; at least 1.
-        threshold: What a confidence must reach, in (0, 1].
-
-    Raises:
-        ValueError: ``history`` or ``threshold`` is out of range.
+        threshold: Least confidence of a committed position, in (0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("history", "threshold")
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("history", "threshold")
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     history: int = whole(1, 2, "call")
     threshold: float = probability(0.9)
@@ -64,9 +60,9 @@ class Persistence(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure enough and has stayed the same for long enough."""
-        token, confidence = batch.statistics.token, computed(batch.statistics.confidence)
-        same = token == gathered(batch.states, "token")
-        calls = torch.where(same, gathered(batch.states, "calls"), 0) + 1
-        handed_back(batch.states, token=token, calls=calls)
+        token, confidence = batch.statistics.token, batch.statistics.confidence
+        same = token == stack_field(batch.states, "token")
+        calls = torch.where(same, stack_field(batch.states, "calls"), 0) + 1
+        scatter_field(batch.states, token=token, calls=calls)
         passing = (calls >= self.history) & (confidence >= self.threshold)
         return Updates(write=passing_or_best(confidence, passing, batch.open), tokens=token)

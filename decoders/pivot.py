@@ -16,7 +16,7 @@ each uncertain are never written together, so independent choices take a step ea
 :mod:`~parallelbench.decoders.pivot_drafts` writes several.
 
 Source: ours.  Its nearest published relatives are ETE (2025, arXiv:2511.21103) and the
-Info-Gain sampler (2026, arXiv:2602.18176), which also prefer what tells most.
+Info-Gain sampler (2026, arXiv:2602.18176), which also prefer the most informative positions.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import ClassVar, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from parallelbench.decoder import DECODERS, Chooser, Decoder, Progress, Statistics
-from parallelbench.decoders.selection import computed, top
+from parallelbench.decoder import DECODERS, Chooser, Decoder, Selection, Statistics, Step
+from parallelbench.decoders.selection import top
 from parallelbench.ranges import fraction, nonnegative, probability
 
 
@@ -36,9 +36,9 @@ class Sorted(NamedTuple):
     """The open positions of some rows, by what may be written there.
 
     Attributes:
-        certain: What is committed at once.
-        waiting: What is left, but for positions whose token is not plausible.
-        entropy: Of every position, in nats.
+        certain: Positions that are committed at once.
+        waiting: The other open positions whose token is plausible.
+        entropy: Entropy at every position, in nats.
     """
 
     certain: Bool[Tensor, "rows length"]
@@ -52,7 +52,7 @@ class Sorted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Certainty(Decoder):
-    """What every pivot strategy takes for certain.
+    """Common base of the pivot decoders: the test for certain positions.
 
     Attributes:
         certain: Greatest entropy of a position that counts as certain, in nats, 0 or more.
@@ -60,14 +60,11 @@ class Certainty(Decoder):
             that; None goes by the entropy.
         plausible: Least probability of a drawn token that is written, as a multiple of
             exp(-entropy), in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    adaptive: ClassVar[bool] = True
+    adaptive = True
     labelled: ClassVar[tuple[str, ...]] = ("certain",)
-    grid: ClassVar[str] = "certain=0.02|0.05|0.1|0.2|0.5"
+    grid = "certain=0.02|0.05|0.1|0.2|0.5"
 
     certain: float = nonnegative(0.05, "nats")
     confidence: float | None = probability(None)
@@ -82,30 +79,30 @@ class Certainty(Decoder):
     def sort(
         self,
         statistics: Statistics,
-        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "rows length"],
     ) -> Sorted:
-        """Return which open positions are certain, and which wait."""
-        entropy, plausible = computed(statistics.entropy), open
+        """Return the certain and the waiting open positions."""
+        entropy, plausible = statistics.entropy, is_open
         if self.confidence is None:
             certain = entropy <= self.certain
         else:
-            certain = computed(statistics.confidence) >= self.confidence
+            certain = statistics.confidence >= self.confidence
         if self.plausible > 0:
             least = self.plausible * (-entropy).exp()
-            plausible = open & (computed(statistics.confidence) >= least)
+            plausible = is_open & (statistics.confidence >= least)
         return Sorted(plausible & certain, plausible & ~certain, entropy)
 
     def or_surest(
         self,
         chosen: Bool[Tensor, "rows length"],
         statistics: Statistics,
-        open: Bool[Tensor, "rows length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "rows length"],
     ) -> Bool[Tensor, "rows length"]:
-        """Return what is chosen, or the surest position in rows that hold no plausible token."""
+        """Return the choice, or the surest position in rows without a plausible token."""
         if self.plausible == 0:
             return chosen
         none = ~chosen.any(dim=1, keepdim=True)
-        return chosen | (none & top(computed(statistics.confidence), open, 1))
+        return chosen | (none & top(statistics.confidence, is_open, 1))
 
 
 @DECODERS.register("pivot")
@@ -113,12 +110,7 @@ class Certainty(Decoder):
 class Pivot(Certainty, Chooser):
     """Commit every certain position, and the least certain one of the others."""
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the certain positions and the pivot; one at least."""
-        found = self.sort(statistics, open)
-        return self.or_surest(found.certain | found.highest(1), statistics, open)
+        split = self.sort(step, step.open)
+        return self.or_surest(split.certain | split.highest(1), step, step.open)

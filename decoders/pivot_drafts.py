@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -38,18 +38,18 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, whole
 
 
 @dataclass(slots=True, eq=False)
 class Drafts:
-    """What is to be verified in the next call, the most uncertain first.
+    """The drafts that the next call verifies, the most uncertain first.
 
     Attributes:
-        positions: Where.
-        tokens: What.
+        positions: Positions of the drafts.
+        tokens: Ids of the drafts.
         drawn_from: The predictions that they were drawn from; None at temperature 0.
     """
 
@@ -69,15 +69,12 @@ class PivotDrafts(Certainty):
 
     Attributes:
         drafts: Most positions that are drafted at a time, 1 or more: extra rows of a call.
-        tolerance: How much less likely than the likeliest token a draft may be, as a share in
-            [0, 1), and still be confirmed; at a positive temperature it means nothing.
-
-    Raises:
-        ValueError: One of them is out of range.
+        tolerance: Greatest shortfall of a confirmed draft's probability against the likeliest
+            token's, as a share in [0, 1); ignored at a positive temperature.
     """
 
-    rows: ClassVar[str] = "1 to 8"
-    labelled: ClassVar[tuple[str, ...]] = ("certain", "drafts")
+    rows = "1 to 8"
+    labelled = ("certain", "drafts")
 
     drafts: int = whole(1, 7)
     tolerance: float = nonnegative(0.1, below=1.0)
@@ -89,11 +86,11 @@ class PivotDrafts(Certainty):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # they follow the temperature
-        """What decides and what verifies; chance has a say above temperature 0 only."""
+        """The statistics of the rule; above temperature 0 those of the draws too."""
         chance = {"uniform"} if self.temperature > 0 else set()
         return super().needs | {"distribution"} | chance
 
-    def start(self, view: View) -> Drafts:  # noqa: ARG002
+    def start(self, view: View) -> Drafts:
         """Return that nothing is drafted."""
         return Drafts()
 
@@ -104,7 +101,7 @@ class PivotDrafts(Certainty):
         for position, token in zip(state.positions, state.tokens, strict=True):
             canvas, open_ = canvas.clone(), open_.clone()
             canvas[position], open_[position] = token, False
-            if open_.any():  # behind the last draft there may be nothing to ask
+            if open_.any():  # after the last draft nothing may be left to predict
                 rows.append(Row(view.prompt, canvas, open_))
         return rows
 
@@ -118,69 +115,69 @@ class PivotDrafts(Certainty):
         left = view.open & ~write
         state.clear()
         if left.any():
-            said = statistics.of(0, slice(confirmed, confirmed + 1))
-            chosen = self._chosen(said, left, pivots=int(redrawn is None))
-            self._draft(state, said, left & ~chosen)
-            write, tokens = write | chosen, said.token[0].where(chosen, tokens)
+            own = statistics.of(0, slice(confirmed, confirmed + 1))
+            chosen = self._chosen(own, left, pivots=int(redrawn is None))
+            self._draft(state, own, left & ~chosen)
+            write, tokens = write | chosen, own.token[0].where(chosen, tokens)
         return Update(write=write, tokens=tokens)
 
     def _verified(
         self, state: Drafts, statistics: Statistics
     ) -> tuple[int, tuple[int, int] | None]:
-        """Return how many drafts are confirmed, and what is written where the chain ends."""
+        """Return the number of confirmed drafts, and the id to write where the chain ends."""
         for place, (position, token) in enumerate(zip(state.positions, state.tokens, strict=True)):
-            said = computed(statistics.distribution)[place, position]
+            distribution = statistics.distribution[place, position]
             if state.drawn_from is None:
-                if said[token] < (1 - self.tolerance) * said.max():
+                if distribution[token] < (1 - self.tolerance) * distribution.max():
                     return place, None
                 continue
             again = _redrawn(
-                self._tempered(said),
+                self._tempered(distribution),
                 state.drawn_from[place],
                 token,
-                float(computed(statistics.uniform)[0, position]),
+                float(statistics.uniform[0, position]),
             )
             if again is not None:
                 return place, (position, again)
         return len(state.positions), None
 
     def _chosen(
-        self, said: Statistics, left: Bool[Tensor, " length"], *, pivots: int
+        self, own: Statistics, left: Bool[Tensor, " length"], *, pivots: int
     ) -> Bool[Tensor, " length"]:
-        """Return what is certain among the positions left, and the pivot if there is to be one."""
-        found = self.sort(said, left[None])
-        chosen = found.certain | found.highest(pivots)
-        return (self.or_surest(chosen, said, left[None]) if pivots else chosen)[0]
+        """Return the certain positions among those left, and ``pivots`` pivots."""
+        split = self.sort(own, left[None])
+        chosen = split.certain | split.highest(pivots)
+        return (self.or_surest(chosen, own, left[None]) if pivots else chosen)[0]
 
-    def _draft(self, state: Drafts, said: Statistics, left: Bool[Tensor, " length"]) -> None:
+    def _draft(self, state: Drafts, own: Statistics, left: Bool[Tensor, " length"]) -> None:
         """Take the tokens of the most uncertain positions left as the next drafts."""
-        found = self.sort(said, left[None])
-        order = ranking(found.entropy, found.waiting)[
-            0, : min(self.drafts, int(found.waiting.sum()))
+        split = self.sort(own, left[None])
+        order = ranking(split.entropy, split.waiting)[
+            0, : min(self.drafts, int(split.waiting.sum()))
         ]
-        state.positions, state.tokens = order.tolist(), said.token[0, order].tolist()
+        state.positions, state.tokens = order.tolist(), own.token[0, order].tolist()
         if self.temperature > 0:
-            state.drawn_from = self._tempered(computed(said.distribution)[0, order])
+            state.drawn_from = self._tempered(own.distribution[0, order])
 
     def _tempered(
         self, distribution: Float[Tensor, "*positions vocabulary"]
     ) -> Float[Tensor, "*positions vocabulary"]:
-        """Return what tokens are drawn from at this strategy's temperature."""
+        """Return the distribution at this decoder's temperature, from which tokens are drawn."""
         powers = distribution.double() ** (1 / self.temperature)
         return powers / powers.sum(dim=-1, keepdim=True)
 
 
 def _redrawn(
-    said: Float[Tensor, " vocabulary"],
+    distribution: Float[Tensor, " vocabulary"],
     drawn_from: Float[Tensor, " vocabulary"],
     token: int,
     uniform: float,
 ) -> int | None:
     """Return the token that is written instead of a draft; None if the draft is confirmed."""
-    chance = float(said[token] / drawn_from[token])
+    chance = float(distribution[token] / drawn_from[token])
     if uniform < chance:
         return None
-    rest = (said - drawn_from).clamp(min=0).cumsum(dim=0)
+    rest = (distribution - drawn_from).clamp(min=0).cumsum(dim=0)
     # Given that the draft was rejected, this is even on [0, 1) again.
     again = (uniform - chance) / (1 - chance) * rest[-1]
     return min(int(torch.searchsorted(rest, again, right=True)), len(rest) - 1)

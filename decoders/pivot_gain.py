@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,19 +36,19 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Statistics, Update, View
 from parallelbench.decoders.pivot import Certainty
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, whole
 
 
 @dataclass(slots=True, eq=False)
 class Candidates:
-    """What the next call tries, the most uncertain first; empty before the first call.
+    """The candidates of the next call, the most uncertain first; none before the first call.
 
     Attributes:
-        positions: Where.
-        tokens: What.
-        entropy: Of every position in the prediction that they were taken from, in nats.
+        positions: Positions of the candidates.
+        tokens: Ids of the candidates.
+        entropy: Entropies of the prediction that they were taken from, in nats.
     """
 
     positions: list[int] = field(default_factory=list)
@@ -63,19 +63,16 @@ class Candidates:
 @DECODERS.register("pivot_gain")
 @dataclass(frozen=True, kw_only=True)
 class PivotGain(Certainty):
-    """Commit certain positions, and the candidate that tells most about the rest.
+    """Commit certain positions, and the candidate that is most informative about the rest.
 
     Attributes:
         candidates: Most positions that are tried at a time, 2 or more: rows of a call.
         moved: Greatest change of an entropy, in nats, 0 or more, that still counts as none;
             None commits one candidate a step.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    rows: ClassVar[str] = "1 to 8"
-    labelled: ClassVar[tuple[str, ...]] = ("certain", "candidates")
+    rows = "1 to 8"
+    labelled = ("certain", "candidates")
 
     candidates: int = whole(2, 8)
     moved: float | None = nonnegative(0.01, "nats")
@@ -85,7 +82,7 @@ class PivotGain(Certainty):
         """One for each candidate."""
         return self.candidates
 
-    def start(self, view: View) -> Candidates:  # noqa: ARG002
+    def start(self, view: View) -> Candidates:
         """Return that nothing is to be tried."""
         return Candidates()
 
@@ -102,57 +99,54 @@ class PivotGain(Certainty):
         """Commit the best candidates, and what is certain once the best of them stands."""
         gain = self._gain(state, view.open, statistics)
         best = int(gain.argmax()) if len(gain) else 0
-        said = statistics.of(0, slice(best, best + 1))
+        own = statistics.of(0, slice(best, best + 1))
         tried = self._together(state, view.open, statistics, gain)
-        write, tokens = torch.zeros_like(view.open), said.token[0].clone()
+        write, tokens = torch.zeros_like(view.open), own.token[0].clone()
         for place in tried:
             write[state.positions[place]] = True
             tokens[state.positions[place]] = state.tokens[place]
         left = view.open & ~write
-        certain = self.sort(said, left[None]).certain[0]
+        certain = self.sort(own, left[None]).certain[0]
         write, left = write | certain, left & ~certain
         state.clear()
-        # No row shows several candidates together, so after them the canvas is looked at.
+        # No row shows several candidates together, so the next call predicts the canvas with them.
         if len(tried) < 2:
             if left.sum() == 1:  # there is nothing to compare it with
                 write = write | left
             else:
-                self._try_next(state, said, left)
+                self._try_next(state, own, left)
                 if not state.positions:
-                    write = self.or_surest(write[None], said, left[None])[0]
+                    write = self.or_surest(write[None], own, left[None])[0]
         return Update(write=write, tokens=tokens)
 
     def _gain(
         self,
         state: Candidates,
-        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, " length"],
         statistics: Statistics,
     ) -> Float[Tensor, " candidates"]:
-        """Return what each candidate takes from the entropy of all other positions, in nats."""
+        """Return the decrease of all other positions' entropy by each candidate, in nats."""
         if state.entropy is None:
             return torch.empty(0, dtype=torch.float64)
-        others = open.repeat(len(state.positions), 1)
+        others = is_open.repeat(len(state.positions), 1)
         others[torch.arange(len(others)), state.positions] = False
-        fall = state.entropy - computed(statistics.entropy).double()
+        fall = state.entropy - statistics.entropy.double()
         return fall.where(others, 0.0).sum(dim=1)
 
     def _together(
         self,
         state: Candidates,
-        open: Bool[Tensor, " length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, " length"],
         statistics: Statistics,
         gain: Float[Tensor, " candidates"],
     ) -> list[int]:
-        """Return which candidates are committed, the best first."""
+        """Return the candidates to commit, the best first."""
         if state.entropy is None:
             return []
         order = gain.argsort(descending=True, stable=True).tolist()
         if self.moved is None:
             return order[:1]
-        change = (
-            computed(statistics.entropy).double()[:, state.positions]
-            - (state.entropy[state.positions])
-        )
+        change = statistics.entropy.double()[:, state.positions] - (state.entropy[state.positions])
         apart = change.abs() <= self.moved
         apart = apart & apart.T
         together: list[int] = []
@@ -160,15 +154,15 @@ class PivotGain(Certainty):
             if apart[place, together].all():
                 together.append(place)
         best = statistics.of(0, slice(order[0], order[0] + 1))
-        left = open & ~self.sort(best, open[None]).certain[0]
+        left = is_open & ~self.sort(best, is_open[None]).certain[0]
         left[[state.positions[place] for place in together]] = False
         return together if len(together) > 2 or not left.any() else order[:1]
 
-    def _try_next(self, state: Candidates, said: Statistics, left: Bool[Tensor, " length"]) -> None:
+    def _try_next(self, state: Candidates, own: Statistics, left: Bool[Tensor, " length"]) -> None:
         """Let the next call try the most uncertain of the positions left."""
-        found = self.sort(said, left[None])
-        count = min(self.candidates, int(found.waiting.sum()))
-        order = ranking(found.entropy, found.waiting)[0, :count]
+        split = self.sort(own, left[None])
+        count = min(self.candidates, int(split.waiting.sum()))
+        order = ranking(split.entropy, split.waiting)[0, :count]
         if count:
-            state.positions, state.tokens = order.tolist(), said.token[0, order].tolist()
-            state.entropy = found.entropy[0].double()
+            state.positions, state.tokens = order.tolist(), own.token[0, order].tolist()
+            state.entropy = split.entropy[0].double()

@@ -10,7 +10,7 @@ at least ``early`` while ``(i + 1) / T < 0.33``, ``middle`` while ``(i + 1) / T 
 Defaults: early = 7.5, middle = 5.0, late = 2.5 nats, steps = 32 per block,
 which ends as soon as it is full.
 
-The authors average over five positions behind a marker of the answer that is given beforehand.
+The authors average over five positions after a marker of the answer that is given beforehand.
 The tasks here have no such marker, so this variant averages over all that is open: it is
 another rule, and named so.  With blocks, each is decided for itself: theirs counts the steps
 of all blocks together, and fills all that are left.
@@ -22,9 +22,7 @@ arXiv:2508.19982), and its code, ``generate_earlyexit.py`` of pixeli99/Prophet a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -32,7 +30,7 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
 from parallelbench.decoders.schedule import MOST_STEPS, even_count
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import nonnegative, whole
 
 
@@ -44,21 +42,18 @@ class ProphetWholeCanvas(BatchDecoder):
     Attributes:
         early: Mean gap between the two highest logits that ends the block in its first
             third, in nats, 0 or more.
-        middle: The same in the second third.
-        late: The same in the last third.
+        middle: Mean gap that ends the block in its second third.
+        late: Mean gap that ends the block in its last third.
         steps: Calls per block, at least 1, if it does not end before.
-
-    Raises:
-        ValueError: ``steps`` is below 1, or a threshold is negative or not finite.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "logit_margin"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("steps",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "logit_margin"})
+    adaptive = True
+    labelled = ("steps",)
+    presets = {
         "prophet": "early=7.5,middle=5.0,late=2.5",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     early: float = nonnegative(7.5, "nats")
     middle: float = nonnegative(5.0, "nats")
@@ -67,10 +62,10 @@ class ProphetWholeCanvas(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all that is open in settled samples, what the schedule says in the others."""
-        gap = computed(batch.statistics.logit_margin).double().masked_fill(~batch.open, 0.0)
+        gap = batch.statistics.logit_margin.double().masked_fill(~batch.open, 0.0)
         mean = gap.sum(dim=1) / batch.open.sum(dim=1)
         settled = (mean >= self._threshold(batch.progress))[:, None]
-        order = ranking(computed(batch.statistics.confidence), batch.open)
+        order = ranking(batch.statistics.confidence, batch.open)
         due = leading(order, even_count(batch.progress, self.steps), batch.open)
         return Updates(write=due | (batch.open & settled), tokens=batch.statistics.token)
 

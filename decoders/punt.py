@@ -30,15 +30,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
-from parallelbench.decoders.memory import supposing, writing
-from parallelbench.decoders.selection import computed, ranking
+from parallelbench.decoders.batched import row_with, writing
+from parallelbench.decoders.selection import ranking
 from parallelbench.model import Row
 from parallelbench.ranges import fraction
 
@@ -48,9 +48,9 @@ class Trial:
     """A step under way.
 
     Attributes:
-        token: What the first call predicts.
-        before: How likely it finds every token, for the positions of the block.
-        groups: Positions that are still to be told apart, the surest first; none at all
+        token: Ids that the first call predicts.
+        before: Its distributions at the positions of the block; None while no step is under way.
+        groups: Positions that are still to be separated, the surest first; none at all
             between two steps.
     """
 
@@ -70,18 +70,15 @@ class Punt(Decoder):
     """Commit every position whose prediction no other open position changes.
 
     Attributes:
-        threshold: By how much a prediction may move and count as unmoved, in total
-            variation, in [0, 1].
-
-    Raises:
-        ValueError: ``threshold`` is out of range.
+        threshold: Greatest total variation distance of a prediction that counts as
+            unmoved, in [0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    calls: ClassVar[str] = "1 + log2 n"
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    grid: ClassVar[str] = "threshold=0.01|0.05|0.1|0.2"
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    calls = "1 + log2 n"
+    labelled = ("threshold",)
+    grid = "threshold=0.01|0.05|0.1|0.2"
 
     threshold: float = fraction(0.05)
 
@@ -100,28 +97,30 @@ class Punt(Decoder):
         tested = torch.zeros_like(view.open)
         tested[[position for _, second in state.halves for position in second]] = True
         revealed = [position for first, _ in state.halves for position in first]
-        return [supposing(view, tested, state.token, revealed)]
+        return [row_with(view, tested, state.token, revealed)]
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Drop what moved; commit what is left once every pair was told apart."""
-        if state.groups:
-            moved = self._moved(state, view, statistics)
+        """Drop what moved; commit the rest once every pair was tested."""
+        if state.before is not None:
+            moved = self._moved(state.before, view, statistics)
             kept = [(a, [each for each in b if each not in moved]) for a, b in state.halves]
             state.groups = [half for halves in kept for half in halves if half]
         else:
-            order = ranking(computed(statistics.confidence), view.open[None])
+            order = ranking(statistics.confidence, view.open[None])
             state.token = statistics.token[0]
-            state.before = computed(statistics.distribution)[0, slice(*view.window)].clone()
+            state.before = statistics.distribution[0, slice(*view.window)].clone()
             state.groups = [order[0, : view.remaining].tolist()]
         if any(len(group) > 1 for group in state.groups):
             return writing(view, state.token, [])
-        told_apart = [position for group in state.groups for position in group]
-        state.groups = []
-        return writing(view, state.token, told_apart)
+        independent = [position for group in state.groups for position in group]
+        state.groups, state.before = [], None
+        return writing(view, state.token, independent)
 
-    def _moved(self, state: Trial, view: View, statistics: Statistics) -> set[int]:
+    def _moved(
+        self, before: Float[Tensor, "block vocabulary"], view: View, statistics: Statistics
+    ) -> set[int]:
         """Return the positions whose prediction is no longer that of the first call."""
-        now = computed(statistics.distribution)[0, slice(*view.window)]
-        moved = (now.double() - computed(state.before)).abs().sum(dim=1) / 2 > self.threshold
+        now = statistics.distribution[0, slice(*view.window)]
+        moved = (now.double() - before).abs().sum(dim=1) / 2 > self.threshold
         low = view.window[0]
         return {low + offset for offset in moved.nonzero().flatten().tolist()}

@@ -13,13 +13,9 @@ random remasking.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from jaxtyping import Bool
-from torch import Tensor
-
-from parallelbench.decoder import DECODERS, Progress, Statistics
-from parallelbench.decoders.selection import FixedCount, computed, top
+from parallelbench.decoder import DECODERS, Selection, Step
+from parallelbench.decoders.selection import FixedCount, top
 
 
 @DECODERS.register("random")
@@ -30,14 +26,8 @@ class Random(FixedCount):
     The numbers come from the sample's own generator, so a run can be repeated.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "uniform"})
-    adaptive: ClassVar[bool] = False
+    needs = frozenset({"token", "uniform"})
 
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
-        progress: Progress,  # noqa: ARG002
-    ) -> Bool[Tensor, "samples length"]:
+    def choose(self, step: Step) -> Selection:
         """Return the ``k`` open positions that drew the highest numbers."""
-        return top(computed(statistics.uniform), open, self.k)
+        return top(step.uniform, step.open, self.k)

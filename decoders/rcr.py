@@ -19,28 +19,27 @@ That code remembers the confidence of the last commit, not the highest so far; s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     bounds,
-    gathered,
-    handed_back,
     reaching_back,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import whole
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]
@@ -53,16 +52,12 @@ class Rcr(BatchDecoder):
 
     Attributes:
         k: Tokens that each call adds on average, at least 1.
-
-    Raises:
-        ValueError: ``k`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("k",)
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    needs = frozenset({"token", "confidence"})
+    remasks = True
+    labelled = ("k",)
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
 
@@ -74,14 +69,14 @@ class Rcr(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit all open positions and open the least sure of the block again."""
-        confidence = computed(batch.statistics.confidence)
-        running = confidence.where(batch.open, gathered(batch.states, "confidence"))
-        handed_back(batch.states, confidence=running)
+        confidence = batch.statistics.confidence
+        running = confidence.where(batch.open, stack_field(batch.states, "confidence"))
+        scatter_field(batch.states, confidence=running)
         total, step = batch.progress.initial, batch.progress.step + 1
         calls = (total + self.k - 1) // self.k
         left = total - (total * step + calls - 1) // calls
         _, end = bounds(batch)
         position = torch.arange(batch.open.shape[1], device=batch.open.device)
-        written = gathered(batch.states, "writable") & (position < end)
+        written = stack_field(batch.states, "writable") & (position < end)
         opened = leading(ranking(-running, written), left[:, None], written)
         return replace(revised(batch, batch.open, opened), windows=reaching_back(batch, opened))

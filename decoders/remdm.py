@@ -30,9 +30,8 @@ nothing changed since the last, which here is made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -46,9 +45,8 @@ from parallelbench.decoder import (
     Updates,
     View,
 )
-from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
+from parallelbench.decoders.batched import in_windows, revised, scatter_field, stack_field, writable
 from parallelbench.decoders.schedule import MOST_STEPS, steps_allowed
-from parallelbench.decoders.selection import computed
 from parallelbench.ranges import choice, fraction, whole
 
 Schedule = Literal["cap", "rescale", "conf", "loop"]
@@ -60,14 +58,14 @@ _LOOP_ON, _LOOP_OFF, _LOOP_ALPHA = 0.55, 0.05, 0.9
 
 @dataclass(slots=True, eq=False)
 class Drawn:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]
 
 
 class _Rates(NamedTuple):
-    """How much is written before and after a call, and the chance to fall open."""
+    """Written shares before and after a call, and the probability to be opened again."""
 
     before: Float[Tensor, "samples 1"]
     after: Float[Tensor, "samples 1"]
@@ -82,24 +80,24 @@ class Remdm(BatchDecoder):
     Attributes:
         steps: Calls for each block, 1 to 100,000, of which a block takes as many as four per
             open position; None makes as many as positions are open.
-        schedule: How likely a written token falls open.
+        schedule: Probability that a written token is opened again.
         eta: The schedule's own strength, in [0, 1]; None takes the published one.
             ``conf`` has none.
 
     Raises:
-        ValueError: One of them is out of range.
+        ValueError: A field is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "uniform"})
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("schedule", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "uniform"})
+    remasks = True
+    labelled = ("schedule", "steps")
+    presets = {
         "remdm-cap": "schedule=cap,eta=0.008",
         "remdm-rescale": "schedule=rescale,eta=0.015",
         "remdm-conf": "schedule=conf",
         "remdm-loop": "schedule=loop,eta=0.02",
     }
-    grid: ClassVar[str] = "steps=1|2|4|8|16|32"
+    grid = "steps=1|2|4|8|16|32"
 
     temperature: float = 1.0
     steps: int | None = whole(1, None, most=MOST_STEPS)
@@ -113,12 +111,12 @@ class Remdm(BatchDecoder):
 
     @property
     def adaptive(self) -> bool:  # type: ignore[override]  # follows the schedule
-        """Whether predictions tell how many tokens fall open: their confidences, for ``conf``."""
+        """True for ``conf``, where confidences decide the number of tokens opened again."""
         return self.schedule == "conf"
 
     @property
     def scheduled(self) -> bool:
-        """Every block takes its steps, whatever falls open."""
+        """True: every block takes its steps, however many tokens are opened again."""
         return True
 
     def start(self, view: View) -> Drawn:
@@ -126,15 +124,15 @@ class Remdm(BatchDecoder):
         places = writable(view)
         return Drawn(writable=places, confidence=torch.zeros(places.shape, device=places.device))
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether all steps were taken."""
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return True once all steps were taken."""
         return view.step >= steps_allowed(self.steps or view.initial, view.initial)
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Write open positions and open written ones, each by its own chance."""
-        uniform = computed(batch.statistics.uniform)
-        before = gathered(batch.states, "confidence")
-        written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
+        uniform = batch.statistics.uniform
+        before = stack_field(batch.states, "confidence")
+        written = in_windows(batch, stack_field(batch.states, "writable")) & ~batch.open
         rates = self._rates(batch)
         falling = rates.sigma.expand(uniform.shape)
         if self.schedule == "conf":
@@ -143,8 +141,8 @@ class Remdm(BatchDecoder):
         kept = 1 if self.schedule == "conf" else 1 - rates.sigma
         writing = (rates.after - kept * rates.before) / (1 - rates.before)
         chosen = batch.open & (uniform < writing)
-        confidence = computed(batch.statistics.confidence)
-        handed_back(batch.states, confidence=confidence.float().where(chosen, before))
+        confidence = batch.statistics.confidence
+        scatter_field(batch.states, confidence=confidence.float().where(chosen, before))
         return revised(batch, chosen, written & (uniform < falling))
 
     def _rates(self, batch: StepBatch) -> _Rates:

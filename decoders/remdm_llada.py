@@ -16,9 +16,7 @@ eighths in tokens where calls are meant: the same at k = 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,8 +30,8 @@ from parallelbench.decoder import (
     Updates,
     View,
 )
-from parallelbench.decoders.memory import gathered, handed_back, in_windows, revised, writable
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.batched import in_windows, revised, scatter_field, stack_field, writable
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import whole
 
 #: Of a block, per open position: with the calls that write it, no more than the loop allows.
@@ -42,7 +40,7 @@ _MOST_REVISIONS = STEPS_PER_TOKEN - 1
 
 @dataclass(slots=True, eq=False)
 class Commits:
-    """Where a sample may be written, and how sure each position was when it last was."""
+    """The writable positions of a sample, and the confidence of each when it was last written."""
 
     writable: Bool[Tensor, " length"]
     confidence: Float[Tensor, " length"]
@@ -57,20 +55,16 @@ class RemdmLlada(BatchDecoder):
         k: Tokens per call, at least 1.
         reopened: Positions that a revision opens again, at least 1.
         revisions: Calls that revise, 0 or more; a block takes three per open position at most.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = False
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("k", "revisions")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    remasks = True
+    labelled = ("k", "revisions")
+    presets = {
         "remdm-llada-paper": "k=1,reopened=1,revisions=1",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"remdm-llada": "remdm-llada-paper"}
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    former_presets = {"remdm-llada": "remdm-llada-paper"}
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
     reopened: int = whole(1, 1, "token")
@@ -82,14 +76,14 @@ class RemdmLlada(BatchDecoder):
         never = torch.zeros(places.shape, dtype=torch.float64, device=places.device)
         return Commits(writable=places, confidence=never)
 
-    def block_done(self, state: object, view: View) -> bool:  # noqa: ARG002
-        """Return whether all calls of the schedule were made."""
+    def block_done(self, state: object, view: View) -> bool:
+        """Return True once all calls of the schedule were made."""
         revisions = min(self.revisions, _MOST_REVISIONS * view.initial)
         return view.step >= -(-view.initial // self.k) + revisions
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest open positions, and open the least sure again if it is time."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         # Steps from the first revision on; the step before it opens what it revises.
         calls = (batch.progress.initial + self.k - 1) // self.k
         since = batch.progress.step - (calls * 7 // 8).clamp(min=1)
@@ -98,8 +92,8 @@ class RemdmLlada(BatchDecoder):
         opening = (since >= -1) & (since < revisions - 1)
         count = torch.where(revising, self.reopened, self.k)[:, None]
         chosen = leading(ranking(confidence, batch.open), count, batch.open)
-        running = confidence.where(chosen, gathered(batch.states, "confidence"))
-        handed_back(batch.states, confidence=running)
-        held = in_windows(batch, gathered(batch.states, "writable")) & (chosen | ~batch.open)
+        running = confidence.where(chosen, stack_field(batch.states, "confidence"))
+        scatter_field(batch.states, confidence=running)
+        held = in_windows(batch, stack_field(batch.states, "writable")) & (chosen | ~batch.open)
         held &= opening[:, None]
         return revised(batch, chosen, leading(ranking(-running, held), self.reopened, held))

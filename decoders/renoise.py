@@ -27,9 +27,8 @@ Source: ``EntropyBoundSampler`` and ``StableAndConfidentStoppingCriteria`` in tr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,21 +38,20 @@ from parallelbench.decode.statistics import Drawing, draw, entropy_of
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.decoders.entropy_bound import within
 from parallelbench.decoders.schedule import MOST_STEPS
-from parallelbench.decoders.selection import computed
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, positive, whole
 
 
 @dataclass(slots=True, eq=False)
 class Noisy:
-    """What one sample shows, in the active block.
+    """The noisy block of one sample.
 
     Attributes:
         own: The positions that the block had to fill.
         shown: The canvas with what was accepted, and noise.
-        predicted: What the model is told that it predicted, one line per own position.
+        predicted: Previous prediction for self-conditioning, one line per own position.
         results: The last ones, at most as many as must be the same.
-        settled: Whether the block is done.
+        settled: True once the block is done.
     """
 
     own: Bool[Tensor, " length"]
@@ -69,29 +67,27 @@ class Renoise(Decoder):
     """Keep what an entropy bound accepts and put noise elsewhere, until the canvas is settled.
 
     Attributes:
-        entropy_bound: What the entropies before an accepted one may sum to, in nats, 0 or more.
+        entropy_bound: Greatest sum of the entropies before an accepted one, in nats, 0 or more.
         steps: Calls per block at most, at least 1.
         t_min: Temperature that the schedule falls to, in [0, ``t_max``].
         t_max: Temperature that it falls from, in (0, inf).
-        stability: How many results before must be the same, 0 or more.
-        confidence: What the mean entropy must be below, in nats, in (0, inf).
+        stability: Number of previous results that must be the same, 0 or more.
+        confidence: Mean entropy below which a block may settle, in nats, in (0, inf).
 
     Raises:
-        ValueError: One of them is out of range, or ``temperature`` is not 0.
+        ValueError: A field is out of range, or ``temperature`` is not 0.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset(
-        {"token", "distribution", "uniform", "noise", "self_conditioning"}
-    )
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("entropy_bound", "steps")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "distribution", "uniform", "noise", "self_conditioning"})
+    adaptive = True
+    remasks = True
+    labelled = ("entropy_bound", "steps")
+    presets = {
         "diffusion-gemma": (
             "entropy_bound=0.1,steps=48,t_min=0.4,t_max=0.8,stability=1,confidence=0.005"
         ),
     }
-    grid: ClassVar[str] = "entropy_bound=0.01|0.03|0.1|0.3|1.0"
+    grid = "entropy_bound=0.01|0.03|0.1|0.3|1.0"
 
     entropy_bound: float = nonnegative(0.1, "nats")
     steps: int = whole(1, 48, "per block", most=MOST_STEPS)
@@ -130,25 +126,25 @@ class Renoise(Decoder):
             state.results.clear()
         result = statistics.token[0]
         left = self.steps - view.step
-        said = computed(statistics.distribution)[0, state.own].log()
+        logits = statistics.distribution[0, state.own].log()
         temperature = self.t_min + (self.t_max - self.t_min) * left / self.steps
-        predicted = torch.softmax(said / temperature, dim=-1)
-        entropy = entropy_of(said / temperature, predicted)
+        predicted = torch.softmax(logits / temperature, dim=-1)
+        entropy = entropy_of(logits / temperature, predicted)
         state.settled = left == 1 or self._settled(state, result[state.own], entropy)
         if not state.settled:
-            numbers = computed(statistics.uniform)[0, state.own].double()
+            numbers = statistics.uniform[0, state.own].double()
             accepted = within(self.entropy_bound, entropy[None], torch.ones_like(entropy[None]) > 0)
             # A position is either drawn or made noise, so one number does for both.
             shown = (numbers * view.mask_id).long().clamp(max=view.mask_id - 1)
             hot = torch.full_like(numbers[accepted[0]], temperature)
             drawing = Drawing(hot, numbers[accepted[0]])
-            shown[accepted[0]] = draw(said[accepted[0]], drawing)[0]
+            shown[accepted[0]] = draw(logits[accepted[0]], drawing)[0]
             state.shown = view.canvas.masked_scatter(state.own, shown)
             state.predicted = predicted
         return Update(write=state.own & (result != view.canvas), tokens=result)
 
-    def block_done(self, state: Noisy, view: View) -> bool:  # noqa: ARG002
-        """Return whether the block is settled or all its calls are made."""
+    def block_done(self, state: Noisy, view: View) -> bool:
+        """Return True once the block is settled or all its calls are made."""
         return state.settled
 
     def _settled(

@@ -33,21 +33,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
-    gathered,
-    handed_back,
+from parallelbench.decoders.batched import (
     reaching_back,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking, top
+from parallelbench.decoders.selection import leading, ranking, top
 from parallelbench.model import Row
 from parallelbench.ranges import whole
 
@@ -73,16 +73,13 @@ class Saber(BatchDecoder):
 
     Attributes:
         least: Tokens that each call commits at least, if so many are open; at least 1.
-
-    Raises:
-        ValueError: ``least`` is below 1.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("least",)
-    grid: ClassVar[str] = "least=1|2|4|8|16"
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    remasks = True
+    labelled = ("least",)
+    grid = "least=1|2|4|8|16"
 
     least: int = whole(1, 2, "token per step")
 
@@ -91,7 +88,7 @@ class Saber(BatchDecoder):
         never = torch.full(view.canvas.shape, -1.0, device=view.canvas.device)
         return Confidences(commit=never, before=torch.zeros_like(never))
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Ask for all positions up to the end of the block, written or not."""
         wanted = writable(view).clone()
         wanted[view.window[1] :] = False
@@ -99,17 +96,17 @@ class Saber(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what passes the bar, and open again what lost most confidence."""
-        confidence = computed(batch.statistics.confidence)
-        commit, before = gathered(batch.states, "commit"), gathered(batch.states, "before")
+        confidence = batch.statistics.confidence
+        commit, before = stack_field(batch.states, "commit"), stack_field(batch.states, "before")
         sure = batch.open & (confidence > _mean(commit))
         few = sure.sum(dim=1, keepdim=True) < self.least
         chosen = torch.where(few, top(confidence, batch.open, self.least), sure)
-        handed_back(batch.states, commit=confidence.where(chosen, commit), before=confidence)
+        scatter_field(batch.states, commit=confidence.where(chosen, commit), before=confidence)
         left = batch.open & ~chosen
-        asked = confidence > -torch.inf
-        # Finite, for a closed position ranks behind any number.
+        requested = confidence > -torch.inf
+        # Finite: a closed position ranks below any number.
         gain = (confidence - before).clamp(max=torch.finfo(confidence.dtype).max)
-        held = asked & ~left
+        held = requested & ~left
         opened = leading(ranking(-gain, held), self._doubted(chosen, left), held)
         return replace(revised(batch, chosen, opened), windows=reaching_back(batch, opened))
 

@@ -1,7 +1,7 @@
-"""How many positions each step commits, where a strategy is told the number of steps.
+"""Schedules: the number of positions that each of a given number of steps commits.
 
 The loop ends a decode after :data:`~parallelbench.decoder.STEPS_PER_TOKEN` steps per open
-position, so no schedule takes more than that, whatever it is told.
+position, so no schedule takes more than that.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MOST_STEPS = 100_000
 
 
 def steps_allowed(steps: int, initial: int) -> int:
-    """Return how many of ``steps`` a block of ``initial`` open positions may take."""
+    """Return the number of ``steps`` that a block of ``initial`` open positions may take."""
     return min(steps, STEPS_PER_TOKEN * initial)
 
 
 def even_count(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
-    """Return how many positions each sample commits now, all steps alike.
+    """Return the number of positions that each sample commits now on an even schedule.
 
     n positions over T steps make ``floor(n / T)`` a step, and one more in each of the first
     ``n mod T``.
@@ -40,7 +40,7 @@ def even_count(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
 
 
 def final(progress: Progress, steps: int) -> Int[Tensor, "samples 1"]:
-    """Return which samples take their block's last step now: 1 where so, else 0."""
+    """Return 1 for samples that take the last step of their block now, else 0."""
     allowed = (STEPS_PER_TOKEN * progress.initial).clamp(max=steps)
     return (progress.step >= allowed - 1).long()[:, None]
 
@@ -68,15 +68,15 @@ def exact_shares(steps: int, eps: float, device: torch.device) -> Float[Tensor, 
 def published_counts(
     steps: int, eps: float, longest: int, device: torch.device
 ) -> Int[Tensor, "taken remaining"]:
-    """Return how many of n open positions each step commits, rounded as published.
+    """Return the number of n open positions that each step commits, rounded as published.
 
     The last row is not used: the last step commits whatever is left.
 
     Args:
-        steps: Of the block; the table has those of them that a block may take.
+        steps: Steps of the block; the table has those of them that a block may take.
         eps: The time at the end.
         longest: The largest n.
-        device: Where the table is wanted.
+        device: Device of the table.
     """
     taken = steps_allowed(steps, longest)
     shares = published_shares(steps, eps, torch.device("cpu"))[:taken]

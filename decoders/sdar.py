@@ -16,7 +16,7 @@ so with T of B or more every step asks for one token, and the rule is that of
 This is the authors' ``low_confidence_dynamic``.  Their ``low_confidence_static`` is this with
 ``threshold=1``, which nothing exceeds: with a T that divides B ``confidence:k=B/T``.  Their
 ``sequential`` is ``left_to_right:k=B/T``.  Their calls that store a finished block are
-counted by the loop, as auxiliary ones, but for that behind the last block, which nothing reads.
+counted by the loop, as auxiliary ones, but for that after the last block, which nothing reads.
 
 Source: Cheng et al., "SDAR: A Synergistic Diffusion-AutoRegression Paradigm" (2025,
 arXiv:2510.06303), ``generate`` of its code; TraDo (Wang et al., 2025, arXiv:2509.06949)
@@ -25,16 +25,14 @@ decodes alike with a threshold of 0.9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
-from parallelbench.decoders.memory import bounds
+from parallelbench.decoders.batched import bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count
-from parallelbench.decoders.selection import computed, leading, ranking
+from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import probability, whole
 
 
@@ -44,22 +42,19 @@ class SDAR(BatchDecoder):
     """Commit what exceeds ``threshold``, or the surest where the schedule asks for more.
 
     Attributes:
-        threshold: What a confidence must exceed, in (0, 1]; at 1 none does.
-        steps: In how many steps a block is full at the latest, at least 1.
-        block_length: As for every strategy; None makes the whole canvas one block.
-
-    Raises:
-        ValueError: ``threshold`` or ``steps`` is not one of these.
+        threshold: Confidence that a position must exceed, in (0, 1]; none exceeds 1.
+        steps: Greatest number of steps of a block, at least 1.
+        block_length: Length of the blocks; None makes the whole canvas one block.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "steps", "block_length")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence"})
+    adaptive = True
+    labelled = ("threshold", "steps", "block_length")
+    presets = {
         "sdar-dynamic": "threshold=0.85,steps=4,block_length=4,temperature=1.0",
         "trado": "threshold=0.9,steps=4,block_length=4,temperature=1.0",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 4
     threshold: float = probability(0.85)
@@ -67,14 +62,14 @@ class SDAR(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit what is sure in every sample, or as many as its schedule asks for."""
-        confidence = computed(batch.statistics.confidence)
-        asked = self._asked(batch)
+        confidence = batch.statistics.confidence
+        due = self._due(batch)
         sure = batch.open & (confidence > self.threshold)
-        surest = leading(ranking(confidence, batch.open), asked, batch.open)
-        enough = sure.sum(dim=1, keepdim=True) >= asked
+        surest = leading(ranking(confidence, batch.open), due, batch.open)
+        enough = sure.sum(dim=1, keepdim=True) >= due
         return Updates(write=torch.where(enough, sure, surest), tokens=batch.statistics.token)
 
-    def _asked(self, batch: StepBatch) -> torch.Tensor:
+    def _due(self, batch: StepBatch) -> torch.Tensor:
         low, high = bounds(batch)
         size = (high - low).squeeze(1)
         if self.block_length is not None:

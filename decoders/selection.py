@@ -1,9 +1,9 @@
-"""What strategies share: ranking the open positions by a score, and how many to commit.
+"""Helpers of decoders that rank open positions by a score and commit the best.
 
 A strategy that looks only at the present predictions is a *score* (confidence, margin,
 entropy ...) and a *count rule* (a fixed number, a threshold ...), applied to the open
 positions of each row.  Ties go to the lower index, on every device: ``torch.topk`` and an
-unstable sort leave their order open.  Confidences and margins are told in float64 and keep
+unstable sort leave their order open.  Confidences and margins are in float64 and keep
 their order however near to 1 they are: rank by them as they are, not by a copy in float32.
 """
 
@@ -28,26 +28,13 @@ ATTENTION_HINT = (
 _SLACK = 1e-4
 
 
-def computed(
-    statistic: Float[Tensor, "samples length *vocabulary"] | None,
-) -> Float[Tensor, "samples length *vocabulary"]:
-    """Return a statistic that is there because the decoder's ``needs`` name it.
-
-    Raises:
-        DecoderError: It is not there.
-    """
-    if statistic is None:
-        raise DecoderError("a decoder reads a statistic that its needs do not name")
-    return statistic
-
-
-def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
+def model_share(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "samples ..."]:
     """Return a share that the model itself gives of each position, or of each pair of them.
 
     Args:
         statistics: One row per sample.
-        name: Of what is given.
-        square: Whether it is of pairs.
+        name: Name of the share, as in ``needs``.
+        square: True for a share of each pair of positions.
 
     Raises:
         DecoderError: It is not there, has another shape, or is no share.
@@ -70,49 +57,49 @@ def given(statistics: Statistics, name: str, *, square: bool) -> Float[Tensor, "
 def as_wide(
     statistic: Shaped[Tensor, "samples shown"], width: int, missing: float
 ) -> Shaped[Tensor, "samples length"]:
-    """Return a statistic of rows that end before the canvas, with ``missing`` behind them."""
+    """Return a statistic of rows that end before the canvas, with ``missing`` after them."""
     return torch.nn.functional.pad(statistic, (0, width - statistic.shape[1]), value=missing)
 
 
 def ranking(
     score: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Int[Tensor, "samples length"]:
     """Return the positions of each row from best to worst; the closed ones come last."""
-    return score.masked_fill(~open, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return score.masked_fill(~is_open, -torch.inf).argsort(dim=1, descending=True, stable=True)
 
 
 def leading(
     order: Int[Tensor, "samples length"],
     count: int | Int[Tensor, "samples 1"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Bool[Tensor, "samples length"]:
     """Return the first ``count`` positions of a :func:`ranking`; no more than are open."""
     place = order.argsort(dim=1)
-    return open & (place < count)
+    return is_open & (place < count)
 
 
 def top(
     score: Float[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
     k: int,
 ) -> Bool[Tensor, "samples length"]:
     """Return the ``k`` open positions of highest score, or all where fewer are open."""
     # A Python number may exceed what a tensor of integers can be compared with.
-    return leading(ranking(score, open), min(k, open.shape[1]), open)
+    return leading(ranking(score, is_open), min(k, is_open.shape[1]), is_open)
 
 
 def passing_or_best(
     score: Float[Tensor, "samples length"],
     passing: Bool[Tensor, "samples length"],
-    open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+    is_open: Bool[Tensor, "samples length"],
 ) -> Bool[Tensor, "samples length"]:
     """Return the open positions that pass, and always the one of highest score.
 
     Committing the best one regardless is what makes a decode end: every step commits at
     least one position, so a window of n takes at most n steps.
     """
-    return (open & passing) | top(score, open, 1)
+    return (is_open & passing) | top(score, is_open, 1)
 
 
 def independent(
@@ -120,7 +107,7 @@ def independent(
     among: Bool[Tensor, "samples length"],
     joined: Bool[Tensor, "samples length length"],
 ) -> Bool[Tensor, "samples length"]:
-    """Return what stays of ``among``, the best first, if none may be joined to one that stays.
+    """Return an independent set of ``among``, built from the best score down.
 
     Args:
         score: Best is highest.
@@ -150,7 +137,7 @@ def apart(
     chosen: Bool[Tensor, "samples length"],
     distance: int,
 ) -> Bool[Tensor, "samples length"]:
-    """Return what stays of ``chosen``, the best first, if none may be near one that stays.
+    """Return a subset of ``chosen`` without two near each other, built from the best score down.
 
     Two positions are near each other if they are at most ``distance`` apart.
     """
@@ -181,19 +168,16 @@ def _highest_within(
 class FixedCount(Chooser):
     """Commit the same number of positions in every step.
 
-    n positions take ceil(n / k) steps.  LLaDA's own sampler is told the number of steps
+    n positions take ceil(n / k) steps.  LLaDA's own sampler takes the number of steps
     instead and spreads the positions over them; where that number divides n, the two are
     the same.
 
     Attributes:
         k: Tokens per step; the last step commits what is left.
-
-    Raises:
-        ValueError: ``k`` is below 1.
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("k",)
-    grid: ClassVar[str] = "k=1|2|4|8|16|32"
+    grid = "k=1|2|4|8|16|32"
 
     k: int = whole(1, 1, "token per step")
 
@@ -203,15 +187,12 @@ class ProbabilityThreshold(Chooser):
     """Commit every position whose score, a number in [0, 1], reaches a threshold.
 
     Attributes:
-        threshold: What a score must reach, in (0, 1].
+        threshold: Least score that passes, in (0, 1].
         comparison: ``ge`` lets a score equal to the threshold pass, as Fast-dLLM does;
             ``gt`` does not, as in SDAR, LLaDA2 and WINO.  It matters at a threshold of 1,
             which nothing exceeds, and which a probability reaches where it is 1 in float64:
             with ``ge``, as in Fast-dLLM, which computes it so, from about 37 nats over all
             other tokens together on; code that computes it in bfloat16 lets far more pass.
-
-    Raises:
-        ValueError: ``threshold`` or ``comparison`` is not one of these.
     """
 
     labelled: ClassVar[tuple[str, ...]] = ("threshold",)
@@ -220,11 +201,11 @@ class ProbabilityThreshold(Chooser):
     comparison: Literal["ge", "gt"] = choice("ge", "gt")
 
     def passing(self, score: Float[Tensor, "samples length"]) -> Bool[Tensor, "samples length"]:
-        """Return where ``score`` reaches the threshold."""
+        """Return True where ``score`` reaches the threshold."""
         return self.reaching(score, self.threshold)
 
     def reaching(
         self, score: Float[Tensor, "samples length"], level: float
     ) -> Bool[Tensor, "samples length"]:
-        """Return where ``score`` reaches ``level``, compared as with the threshold."""
+        """Return True where ``score`` reaches ``level``, compared as with the threshold."""
         return score >= level if self.comparison == "ge" else score > level

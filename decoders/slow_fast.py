@@ -24,32 +24,32 @@ Source: Wei et al., "Accelerating Diffusion Large Language Models with SlowFast 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import gathered, handed_back
-from parallelbench.decoders.selection import as_wide, computed, top
+from parallelbench.decoders.batched import scatter_field, stack_field
+from parallelbench.decoders.selection import as_wide, top
 from parallelbench.model import Row
 from parallelbench.ranges import nonnegative, probability, whole
 
 
 @dataclass(slots=True, eq=False)
 class Cycle:
-    """Where a block's present cycle stands; positions are counted from the block's start.
+    """The present cycle of a block; positions are counted from the block's start.
 
     Attributes:
-        start: Where the cycle begins: everything before is written.
+        start: First position of the cycle: everything before is written.
         slow: Slow calls made; 0 again once the phase is over.
-        end: Where it ends; 0 as long as that is not known.
+        end: End of the cycle; 0 as long as that is not known.
         estimates: The newest last.
-        shown: How much of the canvas the next call shows; None for all of it.
-        exploring: Whether the slow phase has begun and is not over.
+        shown: Length of the canvas in the next call; None for all of it.
+        exploring: True while a slow phase is under way.
     """
 
     start: Int[Tensor, ""]
@@ -84,23 +84,20 @@ class SlowFast(BatchDecoder):
 
     Attributes:
         exploration: Calls of a slow phase, 1 to 10,000.
-        reach: From which confidence on a position counts as taking shape, in (0, 1].
-        window: How many estimates must agree, 1 to 10,000.
-        spread: What their standard deviation must stay below, in tokens, 0 or more.
-        threshold: From which confidence on positions are committed together, in (0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
+        reach: Least confidence of a position that counts towards the end estimate, in (0, 1].
+        window: Number of estimates that must agree, 1 to 10,000.
+        spread: Bound of their standard deviation, exclusive, in tokens, 0 or more.
+        threshold: Least confidence of positions that are committed together, in (0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "shorter_rows"})
-    adaptive: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold",)
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "shorter_rows"})
+    adaptive = True
+    labelled = ("threshold",)
+    presets = {
         "slow-fast-paper": "exploration=6,reach=0.3,window=2,spread=1.0,threshold=0.9",
     }
-    former_presets: ClassVar[Mapping[str, str]] = {"slow-fast": "slow-fast-paper"}
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    former_presets = {"slow-fast": "slow-fast-paper"}
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     exploration: int = whole(1, 6, most=_MOST_STEPS)
     reach: float = probability(0.3)
@@ -118,19 +115,19 @@ class SlowFast(BatchDecoder):
         return Cycle(zero, zero, zero, view.canvas.new_zeros(self.window))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
-        """Show the canvas, but from the second fast call on nothing behind the cycle's end."""
+        """Show the canvas, but from the second fast call on nothing after the cycle's end."""
         shown = slice(state.shown if view.step else None)
         return [Row(view.prompt, view.canvas[shown], view.open[shown])]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether nothing is open and no slow phase is under way."""
+        """Return True if nothing is open and no slow phase is under way."""
         return view.remaining == 0 and not state.exploring
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit by the phase that each sample is in, and move its cycle on."""
         width = batch.open.shape[1]
         token = as_wide(batch.statistics.token, width, 0.0)
-        confidence = as_wide(computed(batch.statistics.confidence), width, -math.inf)
+        confidence = as_wide(batch.statistics.confidence, width, -math.inf)
         cycles = self._cycles(batch)
         behind = torch.where(cycles.fast, cycles.end, cycles.length)
         eligible = batch.open & (cycles.offset >= cycles.start) & (cycles.offset < behind)
@@ -142,19 +139,19 @@ class SlowFast(BatchDecoder):
         return Updates(write=chosen, tokens=token)
 
     def _cycles(self, batch: StepBatch) -> _Cycles:
-        """Return where every cycle stands before this call."""
+        """Return the cycles of all samples before this call."""
         device = batch.open.device
         windows = torch.tensor([view.window for view in batch.views], device=device)
         low, high = windows[:, :1], windows[:, 1:]
         begun = (batch.progress.step > 0)[:, None]
         start, slow, end = (
-            gathered(batch.states, name)[:, None] * begun for name in ("start", "slow", "end")
+            stack_field(batch.states, name)[:, None] * begun for name in ("start", "slow", "end")
         )
         return _Cycles(
             start=start,
             slow=slow,
             end=end,
-            estimates=gathered(batch.states, "estimates"),
+            estimates=stack_field(batch.states, "estimates"),
             low=low,
             length=high - low,
             offset=torch.arange(batch.open.shape[1], device=device) - low,
@@ -186,7 +183,7 @@ class SlowFast(BatchDecoder):
         filled = over & ~inside.any(dim=1, keepdim=True)
         start = torch.where(filled, cycles.end, cycles.start)
         end = torch.where(filled, 0, cycles.end)
-        handed_back(
+        scatter_field(
             batch.states,
             start=start[:, 0],
             slow=cycles.slow[:, 0],
@@ -194,8 +191,8 @@ class SlowFast(BatchDecoder):
             estimates=cycles.estimates,
         )
         short = torch.where(cycles.fast & ~filled, cycles.low + end, -1)
-        told = torch.cat([short, cycles.slow], dim=1).tolist()
-        for state, (shown, slow) in zip(batch.states, told, strict=True):
+        values = torch.cat([short, cycles.slow], dim=1).tolist()
+        for state, (shown, slow) in zip(batch.states, values, strict=True):
             state.shown = None if shown < 0 else shown
             state.exploring = slow > 0
 

@@ -15,7 +15,7 @@ Rule, in each call:
 * but no more than a quarter of them (one at least), the worst first, and none more than 5
   times.
 
-A full block is looked at again until a look opens nothing, or until it is full after 16 looks.
+A full block is predicted again until a call opens nothing, or until it is full after 16 calls.
 Nothing is remembered of a call in which nothing of the block was written before.  So ``drop``
 compares the second call of a block with nothing and opens nothing in it, and a block that its
 first call fills has no third; and in a block of one position the 5 times are counted anew after
@@ -31,26 +31,26 @@ code, ``remask/modeling_remask.py`` of github.com/synsis/remasked_DLM, commit 1f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
+from parallelbench.decoders.batched import (
     canvases,
-    gathered,
-    handed_back,
     in_window,
     in_windows,
     of_written,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, passing_or_best, ranking
+from parallelbench.decoders.selection import leading, passing_or_best, ranking
 from parallelbench.model import Row
 from parallelbench.ranges import choice, fraction, probability
 
@@ -63,15 +63,15 @@ _MOST_LOOKS = 16
 
 @dataclass(slots=True, eq=False)
 class Doubts:
-    """What is known of each position of a sample.
+    """State of each position of a sample.
 
     Attributes:
-        writable: Where the sample may be written.
-        times: How often each position was opened again.
+        writable: Positions that may be written.
+        times: Number of times that each position was opened again.
         held: The probability of what is written there, one call earlier; -inf where that
             call is not remembered.
-        after: How often the full block was seen.
-        settled: Whether the last look at the full block opened nothing.
+        after: Number of calls on the full block.
+        settled: True if the last call on the full block opened nothing.
     """
 
     writable: Bool[Tensor, " length"]
@@ -82,7 +82,7 @@ class Doubts:
 
 
 class _Verdict(NamedTuple):
-    """Which positions are doubtful, and how much: higher is worse."""
+    """The doubtful positions, and their badness: higher is worse."""
 
     doubtful: Bool[Tensor, "samples length"]
     badness: Float[Tensor, "samples length"]
@@ -94,24 +94,21 @@ class T2m(BatchDecoder):
     """Commit sure positions, and open positions again that have become doubtful.
 
     Attributes:
-        threshold: What a confidence must exceed to fill an open position, in (0, 1].
-        trigger: What makes a token doubtful.
+        threshold: Confidence above which an open position is filled, in (0, 1].
+        trigger: Criterion of a doubtful token.
         limit: The trigger's own limit, in [0, 1]; None takes the published one.
-
-    Raises:
-        ValueError: One of them is out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "confidence", "distribution"})
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("threshold", "trigger")
-    presets: ClassVar[Mapping[str, str]] = {
+    needs = frozenset({"token", "confidence", "distribution"})
+    adaptive = True
+    remasks = True
+    labelled = ("threshold", "trigger")
+    presets = {
         "t2m-low-prob": "trigger=low_prob,limit=0.5,threshold=0.5,block_length=32",
         "t2m-other": "trigger=other,limit=0.9,threshold=0.5,block_length=32",
         "t2m-drop": "trigger=drop,limit=0.3,threshold=0.5,block_length=32",
     }
-    grid: ClassVar[str] = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
+    grid = "threshold=0.5|0.6|0.7|0.8|0.9|1.0"
 
     threshold: float = probability(0.5)
     trigger: Trigger = choice("low_prob", "other", "drop")
@@ -134,23 +131,23 @@ class T2m(BatchDecoder):
         return [Row(view.prompt, view.canvas, in_window(view, state.writable))]
 
     def block_done(self, state: Any, view: View) -> bool:
-        """Return whether the block is full, and settled or looked at often enough."""
+        """Return True once the block is full, and settled or called on often enough."""
         return view.remaining == 0 and bool(state.settled | (state.after >= _MOST_LOOKS))
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Fill, and open again."""
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         filled = passing_or_best(confidence, confidence > self.threshold, batch.open)
-        held = of_written(batch, computed(batch.statistics.distribution))
-        written = in_windows(batch, gathered(batch.states, "writable")) & ~batch.open
+        held = of_written(batch, batch.statistics.distribution)
+        written = in_windows(batch, stack_field(batch.states, "writable")) & ~batch.open
         full = ~batch.open.any(dim=1)
         opened = self._opened(batch, held, written)
         remembered = written.any(dim=1, keepdim=True)
-        handed_back(
+        scatter_field(
             batch.states,
-            times=(gathered(batch.states, "times") + opened) * remembered,
+            times=(stack_field(batch.states, "times") + opened) * remembered,
             held=held.where(written, confidence).where(remembered, -torch.inf),
-            after=gathered(batch.states, "after") * (batch.progress.step > 0) + full,
+            after=stack_field(batch.states, "after") * (batch.progress.step > 0) + full,
             settled=full & ~opened.any(dim=1),
         )
         return revised(batch, filled, opened)
@@ -163,7 +160,7 @@ class T2m(BatchDecoder):
     ) -> Bool[Tensor, "samples length"]:
         """Return the most doubtful of the written positions."""
         verdict = self._verdict(batch, held)
-        often = gathered(batch.states, "times") >= _MOST_TIMES
+        often = stack_field(batch.states, "times") >= _MOST_TIMES
         doubtful = written & verdict.doubtful & ~often
         most = (written.sum(dim=1, keepdim=True) // 4).clamp(min=1)
         return leading(ranking(verdict.badness, doubtful), most, doubtful)
@@ -173,8 +170,8 @@ class T2m(BatchDecoder):
         if self.trigger == "low_prob":
             return _Verdict(held < limit, -held)
         if self.trigger == "drop":
-            fall = gathered(batch.states, "held") - held
+            fall = stack_field(batch.states, "held") - held
             return _Verdict(fall > limit, fall)
-        confidence = computed(batch.statistics.confidence)
+        confidence = batch.statistics.confidence
         other = batch.statistics.token != canvases(batch)
         return _Verdict(other & (confidence > limit), confidence)

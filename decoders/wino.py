@@ -2,7 +2,7 @@
 
 A second copy of the block, all masks, stands behind the canvas: the *shadow*.  Each of its
 positions stands where its original does and sees all of the canvas except that original, so
-it tells how likely the written token is given everything else.
+it predicts the written token given everything else.
 
 Rule, in each call, with n open positions:
 
@@ -27,23 +27,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.memory import (
-    gathered,
-    handed_back,
+from parallelbench.decoders.batched import (
     in_windows,
     of_written,
     offsets,
     revised,
+    scatter_field,
+    stack_field,
     writable,
 )
-from parallelbench.decoders.selection import computed, leading, ranking, top
+from parallelbench.decoders.selection import leading, ranking, top
 from parallelbench.model import Row
 from parallelbench.ranges import fraction, probability
 
@@ -52,8 +52,8 @@ _AT_FIRST = 30
 
 
 @dataclass(slots=True, eq=False)
-class Draft:
-    """Where a sample may be written, how many were committed last, and who sees whom."""
+class WinoState:
+    """The writable positions, the number of the last commits, and the attention mask."""
 
     writable: Bool[Tensor, " length"]
     accepted: Int[Tensor, ""]
@@ -67,28 +67,25 @@ class Wino(BatchDecoder):
     """Commit all likely tokens, and open those again that a second look finds unlikely.
 
     Attributes:
-        draft: What a confidence must exceed to be committed, in (0, 1].
-        verify: Below which shadow probability a token is taken back, in [0, 1].
-
-    Raises:
-        ValueError: One of them is out of range.
+        draft: Confidence above which a position is committed, in (0, 1].
+        verify: Shadow probability below which a token is taken back, in [0, 1].
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset(
+    needs = frozenset(
         {"token", "confidence", "distribution", "attention_mask", "positions", "unshifted"}
     )
-    adaptive: ClassVar[bool] = True
-    remasks: ClassVar[bool] = True
-    labelled: ClassVar[tuple[str, ...]] = ("draft", "verify")
-    grid: ClassVar[str] = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
+    adaptive = True
+    remasks = True
+    labelled = ("draft", "verify")
+    grid = "draft=0.5|0.6|0.7|0.8|0.9|1.0"
 
     block_length: int | None = 128
     draft: float = probability(0.6)
     verify: float = fraction(0.9)
 
-    def start(self, view: View) -> Draft:
+    def start(self, view: View) -> WinoState:
         """Return that nothing was committed yet."""
-        return Draft(writable=writable(view), accepted=view.canvas.new_zeros(()))
+        return WinoState(writable=writable(view), accepted=view.canvas.new_zeros(()))
 
     def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Show the canvas and the shadow of its block."""
@@ -111,13 +108,13 @@ class Wino(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the draft, and open again what its shadow finds unlikely."""
-        confidence = computed(batch.statistics.confidence)[:, : batch.open.shape[1]]
-        accepted = gathered(batch.states, "accepted").where(batch.progress.step > 0, _AT_FIRST)
+        confidence = batch.statistics.confidence[:, : batch.open.shape[1]]
+        accepted = stack_field(batch.states, "accepted").where(batch.progress.step > 0, _AT_FIRST)
         chosen = self._drafted(confidence, batch.open)
         count = chosen.sum(dim=1)
-        handed_back(batch.states, accepted=count)
+        scatter_field(batch.states, accepted=count)
         left_out = _left_out(batch)
-        own = in_windows(batch, gathered(batch.states, "writable"))
+        own = in_windows(batch, stack_field(batch.states, "writable"))
         doubted = own & ~batch.open & (left_out < self.verify)
         most = torch.where(count > 1, accepted - 1, 0)
         opened = leading(ranking(-left_out, doubted), most[:, None], doubted)
@@ -126,18 +123,18 @@ class Wino(BatchDecoder):
     def _drafted(
         self,
         confidence: Float[Tensor, "samples length"],
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the contract's word
+        is_open: Bool[Tensor, "samples length"],
     ) -> Bool[Tensor, "samples length"]:
-        passing = open & (confidence > self.draft)
-        most = (open.sum(dim=1, keepdim=True) * 7 // 10).clamp(5, 20)
+        passing = is_open & (confidence > self.draft)
+        most = (is_open.sum(dim=1, keepdim=True) * 7 // 10).clamp(5, 20)
         none = ~passing.any(dim=1, keepdim=True)
         return leading(ranking(confidence, passing), most, passing) | (
-            top(confidence, open, 1) & none
+            top(confidence, is_open, 1) & none
         )
 
 
 def _attention(view: View) -> Bool[Tensor, "shown shown"]:
-    """Return who sees whom: nobody but the shadow sees it, and it does not see its original."""
+    """Return the attention mask: only the shadow sees itself, and it does not see its original."""
     low, high = view.window
     length, shown = len(view.canvas), len(view.canvas) + high - low
     sees = torch.ones((shown, shown), dtype=torch.bool, device=view.canvas.device)
@@ -148,7 +145,7 @@ def _attention(view: View) -> Bool[Tensor, "shown shown"]:
 
 def _left_out(batch: StepBatch) -> Float[Tensor, "samples length"]:
     """Return the probability of each written token, given everything but itself."""
-    said = computed(batch.statistics.distribution)
+    distribution = batch.statistics.distribution
     length = batch.open.shape[1]
-    place = (length + offsets(batch)).clamp(0, said.shape[1] - 1)
-    return of_written(batch, said, place)
+    place = (length + offsets(batch)).clamp(0, distribution.shape[1] - 1)
+    return of_written(batch, distribution, place)

@@ -1,12 +1,11 @@
-"""What a decoding strategy is: it plans rows and chooses what to write.  It never runs a model.
+"""Base classes of decoders, which plan model rows and select the tokens to write.
 
-Three shapes, one road.  A strategy that needs only statistics of each open position is a
-:class:`Chooser`: a frozen dataclass with one batched method ``choose``.  Whatever needs
-more (history, re-masking, attention, several rows or several calls) is a full
-:class:`Decoder` with ``start``, ``plan``, ``step`` and ``block_done``, or a
-:class:`BatchDecoder`, whose rule is written once for many samples: ``step_batch``.  A
-chooser *is* one of these whose ``step_batch`` is written in terms of ``choose``, so the
-loop in :mod:`parallelbench.decode.loop` knows a single kind.
+A decoder never runs a model: the loop in :mod:`parallelbench.decode.loop` does.  There are three
+base classes.  A rule that needs only statistics of each open position is a :class:`Chooser`, a
+frozen dataclass with one method, ``choose``.  A rule that needs more (history, re-masking,
+attention, several rows or several calls) is a :class:`Decoder` with ``start``, ``plan``, ``step``
+and ``block_done``, or a :class:`BatchDecoder`, which steps many samples at once: ``step_batch``.
+A chooser is a batch decoder whose ``step_batch`` calls ``choose``, so the loop knows one kind.
 
 State belongs to a sample and never to the decoder object: many samples at different
 progress, and many settings of one sample, share one batch.
@@ -14,23 +13,28 @@ progress, and many settings of one sample, share one batch.
 
 from __future__ import annotations
 
+import functools
+import inspect
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from parallelbench.errors import DecoderError
 from parallelbench.model import Row as Row  # noqa: PLC0414  outsiders import it from here
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.ranges import check_ranges, nonnegative, whole
 from parallelbench.registry import Registry
 from parallelbench.task import Answers
 
-#: What the loop itself can compute from logits.  Anything else that a decoder needs
+#: Statistics that the loop computes from logits.  Anything else that a decoder needs
 #: (``"attention"``, ``"hidden"``, a trained head ...) must be provided by the model.
 #: ``"answers"`` is the sample's law of right answers: it makes a decoder an oracle.
 STATISTICS = frozenset(
@@ -46,7 +50,7 @@ STATISTICS = frozenset(
     }
 )
 
-#: What a model can do rather than give: obey a row's own ``"positions"`` and
+#: Abilities of a model, which return nothing: obey a row's own ``"positions"`` and
 #: ``"attention_mask"``, understand ``"shorter_rows"``, which end before the sample's canvas
 #: does, and compute that which predicts a position at that position: ``"unshifted"``.
 #: ``"noise"`` is a network for which any token at an open position is noise, and which was
@@ -64,21 +68,24 @@ ABILITIES = frozenset(
 )
 
 
+#: True at the selected positions of the canvas of each sample.
+Selection = Bool[Tensor, "samples length"]
+
 #: Steps per open position after which a decode is stalled, unless its strategy needs more.
 STEPS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What a decoder may see of one sample: read-only.
+    """Read-only view of one sample, for decoders.
 
     Attributes:
         prompt: The sample's prompt.
         canvas: Token ids as they stand, with the mask id at open positions.
         open: True at the masked positions of the active window.
         window: First position of the active window, and the one after its last.
-        remaining: How many positions of the window are open.
-        initial: How many were open when the window became active.
+        remaining: Number of open positions of the window.
+        initial: Number of positions that were open when the window became active.
         step: Steps taken in this window so far.
         nfe: Model calls made for this sample so far.
         mask_id: The id that marks an open position.
@@ -100,80 +107,146 @@ class View:
         return self.prompt.answers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What the model's predictions say of each wanted position, one row per model row.
+    """Statistics of the model's predictions at each wanted position, one row per model row.
 
-    A field is None unless a decoder of the batch needs it.  At positions that were not
-    wanted the token is the mask id, confidence and both margins are -inf and entropy is +inf.
+    A decoder may read what its ``needs`` name, and ``token``; reading anything else raises
+    :class:`~parallelbench.errors.DecoderError`.  At positions that were not wanted the token is
+    the mask id, confidence and both margins are -inf, entropy is +inf and the distribution is 0.
+
+    Args:
+        token: See the attribute.
+        extras: See the attribute.
+        computed: The statistics, by the names of the properties; None for a missing one.
 
     Attributes:
-        token: The predicted id: the likeliest one (lowest id on ties), or, at a positive
-            temperature, a draw.
-        confidence: Probability of ``token`` at temperature 1, in [0, 1], in float64: 1 only where
-            float64 gives 1, and to be ranked by however near to 1 it is; see
-            :mod:`parallelbench.decode.statistics`.
-        margin: Gap between the two highest probabilities, in [0, 1], likewise.
-        logit_margin: Gap between the two highest logits, in nats, 0 or more; +inf where only
-            one token is possible.
-        entropy: Entropy of the prediction at temperature 1, in nats.
-        uniform: Numbers in [0, 1) from each sample's own generator, fresh in every step, also
-            in one without a call: one line per *sample*, and one number per position of its
-            canvas unless ``draws`` of the decoder says otherwise.
-        distribution: Probabilities over the whole vocabulary; 0 where not wanted.
-        extras: What the model itself provides, by name; the first axis is the row.
-            ``"attention"``, [rows, length, length] in float32, is how much the canvas position
-            of that row attends to that of that column, averaged over all heads and layers;
+        token: [rows, length], predicted ids: the likeliest (the lowest of several) or, at a
+            positive temperature, a drawn one.
+        computed: The computed statistics, by name.
+        extras: Statistics that the model provides, by name; the first axis is the row.
+            ``"attention"``, [rows, length, length] in float32, is the attention that the canvas
+            position of that row pays to that of that column, averaged over all heads and layers;
             ``"attention_late"`` over all heads and the last 30 % of the layers, at least one;
             ``"attention_last_four"`` over all heads and the last four layers, or all of fewer.
-            What is attended to in the prompt is left out and the rest not scaled up for it,
-            so that a row sums to at most 1; positions that a model did not compute in this
-            call, because they stand outside of its block, have a row of 0.
+            Attention to the prompt is left out and the rest not rescaled, so that a row sums to
+            at most 1; positions that a model did not compute in this call, because they lie
+            outside its block, have a row of 0.
     """
 
-    token: Int[Tensor, "rows length"]
-    confidence: Float[Tensor, "rows length"] | None = None
-    margin: Float[Tensor, "rows length"] | None = None
-    logit_margin: Float[Tensor, "rows length"] | None = None
-    entropy: Float[Tensor, "rows length"] | None = None
-    uniform: Float[Tensor, "samples draws"] | None = None
-    distribution: Float[Tensor, "rows length vocabulary"] | None = None
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    __slots__ = ("computed", "extras", "token")
+
+    def __init__(
+        self,
+        token: Int[Tensor, "rows length"],
+        *,
+        extras: Mapping[str, Tensor] = MappingProxyType({}),
+        **computed: Tensor | None,
+    ) -> None:
+        self.token = token
+        self.extras = extras
+        self.computed = {name: value for name, value in computed.items() if value is not None}
+
+    @property
+    def confidence(self) -> Float[Tensor, "rows length"]:
+        """Probability of ``token`` at temperature 1, in [0, 1], in float64.
+
+        It is 1 only where float64 gives 1; positions are ranked by it however near to 1 they
+        are.  See :mod:`parallelbench.decode.statistics`.
+        """
+        return self._read("confidence")
+
+    @property
+    def margin(self) -> Float[Tensor, "rows length"]:
+        """Gap between the two highest probabilities, in [0, 1], in float64."""
+        return self._read("margin")
+
+    @property
+    def logit_margin(self) -> Float[Tensor, "rows length"]:
+        """Gap between the two highest logits, in nats, 0 or more; +inf if one token is possible."""
+        return self._read("logit_margin")
+
+    @property
+    def entropy(self) -> Float[Tensor, "rows length"]:
+        """Entropy of the prediction at temperature 1, in nats."""
+        return self._read("entropy")
+
+    @property
+    def uniform(self) -> Float[Tensor, "samples draws"]:
+        """Random numbers in [0, 1) from each sample's own generator, one line per *sample*.
+
+        They are fresh in every step, also in one without a call.  A line has one number per
+        position of the canvas unless ``draws`` of the decoder says otherwise.
+        """
+        return self._read("uniform")
+
+    @property
+    def distribution(self) -> Float[Tensor, "rows length vocabulary"]:
+        """Probabilities over the whole vocabulary."""
+        return self._read("distribution")
+
+    def _read(self, name: str) -> Tensor:
+        try:
+            return self.computed[name]
+        except KeyError:
+            raise DecoderError(
+                f"a decoder reads {name!r}, a statistic that its needs do not name: "
+                f"add {name!r} to needs"
+            ) from None
 
     def of(self, sample: int, rows: slice) -> Statistics:
         """Return the statistics of one sample, to which ``rows`` belong."""
-
-        def part(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[rows]
-
+        own = {"uniform": slice(sample, sample + 1)}
         return Statistics(
-            token=self.token[rows],
-            confidence=part(self.confidence),
-            margin=part(self.margin),
-            logit_margin=part(self.logit_margin),
-            entropy=part(self.entropy),
-            uniform=None if self.uniform is None else self.uniform[sample : sample + 1],
-            distribution=part(self.distribution),
+            self.token[rows],
             extras={name: tensor[rows] for name, tensor in self.extras.items()},
+            **{name: value[own.get(name, rows)] for name, value in self.computed.items()},
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Progress:
-    """How far each sample of a batch is.
+    """Progress of each sample of a batch in its window.
 
     Attributes:
         step: Steps taken in the active window so far.
-        initial: How many positions of the window were open at its start.
+        initial: Number of open positions of the window at its start.
     """
 
     step: Int[Tensor, " samples"]
     initial: Int[Tensor, " samples"]
 
 
+class Step(Statistics):
+    """The statistics of a step, one row per sample, and the positions to choose from.
+
+    Args:
+        statistics: One row per sample.
+        is_open: See ``open``.
+        progress: See the attribute.
+
+    Attributes:
+        open: [samples, length], True at the positions that may be committed; at least one per
+            sample.
+        progress: Steps taken by each sample, and its open positions at the start.
+    """
+
+    __slots__ = ("open", "progress")
+
+    def __init__(
+        self, statistics: Statistics, is_open: Bool[Tensor, "samples length"], progress: Progress
+    ) -> None:
+        super().__init__(statistics.token, extras=statistics.extras, **statistics.computed)
+        self.open = is_open
+        self.progress = progress
+
+    def among(self, is_open: Bool[Tensor, "samples length"]) -> Step:
+        """Return the same step with other positions to choose from."""
+        return Step(self, is_open, self.progress)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Update:
-    """What one step does to one sample.
+    """The writes of one step in one sample.
 
     Attributes:
         write: True where an id is written.  Only positions that are not pre-filled may be
@@ -195,11 +268,11 @@ class StepBatch:
 
     Attributes:
         views: One per sample, as they stood before the call.
-        states: What ``start`` returned for each sample.
+        states: State of each sample, from ``start``.
         open: The open positions of each sample's window.
-        progress: How far each sample is.
+        progress: Progress of each sample in its window.
         statistics: One row per model row, in the order of ``rows``.
-        rows: Which of those rows belong to each sample.
+        rows: Slice of those rows that belongs to each sample.
     """
 
     views: Sequence[View]
@@ -212,7 +285,7 @@ class StepBatch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Updates:
-    """What one step does to every sample of a batch: :class:`Update`, stacked.
+    """The writes of one step in every sample of a batch: :class:`Update`, stacked.
 
     Attributes:
         write: True where an id is written.
@@ -229,23 +302,23 @@ class Updates:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder(ABC):
-    """A strategy: which rows to send, and what to write when their predictions are back.
+    """A decoding strategy with its settings: it plans rows and writes tokens.
 
     Attributes:
-        needs: What it wants to know of each position; the loop computes only that.
-        adaptive: Whether the number of tokens per step depends on the predictions.
-        remasks: Whether a written position may be opened again or overwritten.
+        needs: Names of the statistics and abilities that it reads or requires.
+        adaptive: True if the number of tokens per step depends on the predictions.
+        remasks: True if a written position may be opened again or overwritten.
         calls: Model calls in one step, in words where it is not 1: "0 or 1" for a strategy that
             makes steps without a call.
         rows: Rows in one call, likewise.
         labelled: Fields that its label always shows, even at their defaults.
-        hints: By what it needs, what to say where a model does not give that.
-        presets: Its settings with the constants of a paper, by the name under which people ask
-            for them: ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
-        former_presets: Earlier names of presets, which are still understood, with the names of
-            today.
-        grid: The settings that a sweep covers where nobody says which, in the form that is
-            typed: ``"threshold=0.5|0.7|0.9"``; empty where there is but one.
+        hints: Advice for the error where a model does not provide a need, by need.
+        presets: Settings with the constants of a paper, by the name that is typed:
+            ``{"fast-dllm": "threshold=0.9,block_length=32"}``.
+        former_presets: Earlier names of presets, which are still accepted, with the present
+            names.
+        grid: Settings that ``name:*`` stands for, as they are typed:
+            ``"threshold=0.5|0.7|0.9"``; empty for the defaults alone.
         block_length: Length in tokens of the semi-autoregressive blocks, decoded from
             left to right; None makes the whole canvas one block.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn from the
@@ -274,61 +347,61 @@ class Decoder(ABC):
 
     @property
     def extras(self) -> frozenset[str]:
-        """What it needs that the model must give beside logits."""
+        """The needs that the model must provide in addition to logits."""
         return frozenset(self.needs - STATISTICS - ABILITIES)
 
     @property
     def deterministic(self) -> bool:
-        """Whether it draws nothing: the same predictions make it write the same."""
+        """True if it draws no random numbers: equal predictions lead to equal writes."""
         return self.temperature == 0 and "uniform" not in self.needs
 
     @property
     def scheduled(self) -> bool:
-        """Whether it makes the same calls whatever is predicted, if no model ends it earlier."""
+        """True if its calls do not depend on the predictions, unless the model ends a decode."""
         return not self.adaptive
 
     @property
     def most_rows(self) -> int | None:
-        """How many rows one call may have; None where the strategy does not say."""
+        """Greatest number of rows in one call; None if unknown."""
         return 1 if self.rows == "1" else None
 
     def missing_capabilities(self, provided: AbstractSet[str]) -> list[str]:
-        """Return what it needs beside what the loop computes and a model that gives these."""
+        """Return its needs that neither the loop computes nor ``provided`` names, sorted."""
         return sorted(self.needs - STATISTICS - provided)
 
     def check(self, codec: Codec) -> None:  # noqa: B027  most go with any tokenizer
-        """Refuse a tokenizer that this strategy cannot go with; asked before a run starts.
+        """Refuse an incompatible tokenizer; called before a run starts.
 
         Raises:
-            RequestError: Why it cannot.
+            RequestError: The tokenizer is incompatible.
         """
 
     def draws(self, positions: int) -> int:
-        """Return how many uniform numbers each step of a sample takes, if ``needs`` name them."""
+        """Return the number of uniform numbers per step of a sample, if ``needs`` name them."""
         return positions
 
     def most_steps(self, positions: int) -> int:
-        """Return after how many steps a decode of ``positions`` open positions is stalled."""
+        """Return the number of steps after which a decode of so many open positions is stalled."""
         return STEPS_PER_TOKEN * positions
 
-    def start(self, view: View) -> Any:  # noqa: ARG002  a strategy with a state overrides this
+    def start(self, view: View) -> Any:
         """Return a fresh state for one sample; None if the strategy needs none."""
         return None
 
-    def plan(self, state: Any, view: View) -> Sequence[Row]:  # noqa: ARG002
+    def plan(self, state: Any, view: View) -> Sequence[Row]:
         """Return the rows of the next model call; none at all makes a step without a call."""
         return [Row(view.prompt, view.canvas, view.open)]
 
     @abstractmethod
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Return what to write, given the predictions for this sample's planned rows."""
+        """Return the writes of one sample, given the predictions for its planned rows."""
 
-    def block_done(self, state: Any, view: View) -> bool:  # noqa: ARG002
-        """Return whether the active window is finished; asked after every step."""
+    def block_done(self, state: Any, view: View) -> bool:
+        """Return True once the active window is finished; called after every step."""
         return view.remaining == 0
 
-    def note(self, state: Any) -> str | None:  # noqa: ARG002
-        """Return what the record should say of how this sample was decoded, if anything."""
+    def note(self, state: Any) -> str | None:
+        """Return a note for the record on how this sample was decoded, or None."""
         return None
 
     def step_batch(self, batch: StepBatch) -> Updates:
@@ -349,14 +422,14 @@ class Decoder(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchDecoder(Decoder):
-    """A strategy whose rule is written for many samples at a time."""
+    """A decoder whose rule is written for many samples at a time."""
 
     @abstractmethod
     def step_batch(self, batch: StepBatch) -> Updates:
-        """Return what to write in every sample of ``batch``."""
+        """Return the writes of every sample of ``batch``."""
 
     def step(self, state: Any, view: View, statistics: Statistics) -> Update:
-        """Return what to write in one sample: a batch of its own."""
+        """Return the writes of one sample, stepped as a batch of its own."""
         device = view.open.device
         alone = StepBatch(
             views=[view],
@@ -380,33 +453,65 @@ class BatchDecoder(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class Chooser(BatchDecoder):
-    """A strategy that needs only statistics of the open positions and never revises.
+    """A decoder that needs only statistics of the open positions and never revises.
 
     It commits the predicted tokens at the positions it chooses.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "choose" in cls.__dict__:
+            cls.choose = _with_former_call(cls.choose, cls)  # type: ignore[method-assign]
+
     @abstractmethod
-    def choose(
-        self,
-        statistics: Statistics,
-        open: Bool[Tensor, "samples length"],  # noqa: A002  the field's word
-        progress: Progress,
-    ) -> Bool[Tensor, "samples length"]:
-        """Return which positions to commit in this step.
+    def choose(self, step: Step) -> Selection:
+        """Return the positions to commit in this step.
 
         Args:
-            statistics: One row per sample.
-            open: The positions that may be committed; at least one per sample.
-            progress: How far each sample is in its window.
+            step: The statistics that ``needs`` name, with ``step.open``, the positions that may
+                be committed, and ``step.progress``.
 
         Returns:
-            True where a position is committed: a non-empty subset of ``open``.
+            True where a position is committed: a non-empty subset of ``step.open``.
         """
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the predicted tokens at the chosen positions of every sample."""
-        chosen = self.choose(batch.statistics, batch.open, batch.progress)
-        return Updates(write=chosen, tokens=batch.statistics.token)
+        step = Step(batch.statistics, batch.open, batch.progress)
+        return Updates(write=self.choose(step), tokens=step.token)
+
+
+def _with_former_call(choose: Callable[..., Tensor], owner: type[Chooser]) -> Callable[..., Tensor]:
+    """Return ``choose`` such that it takes a step, and also the three arguments of before.
+
+    Strategies written for ``choose(statistics, open, progress)`` work for one more release, and
+    so do their calls of another strategy's ``choose``.
+    """
+    former = len(inspect.signature(choose).parameters) == 4
+    if former:
+        warnings.warn(
+            f"decoder {owner.__name__}: choose(self, statistics, open, progress) is deprecated and "
+            "will not work in the next release; write choose(self, step), and read "
+            "step.confidence, step.open and step.progress",
+            DeprecationWarning,
+            stacklevel=4,
+        )
+
+    @functools.wraps(choose)
+    def wrapper(
+        self: Chooser,
+        step: Statistics,
+        is_open: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        if is_open is not None and progress is not None:
+            step = Step(step, is_open, progress)
+        if not former:
+            return choose(self, step)
+        assert isinstance(step, Step)  # noqa: S101
+        return choose(self, step, step.open, step.progress)
+
+    return wrapper
 
 
 DECODERS: Registry[type[Decoder]] = Registry("decoder")

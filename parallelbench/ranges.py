@@ -18,7 +18,6 @@ what anybody runs, and far below what would overflow or fill the memory.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,11 +56,11 @@ class Interval:
     """The real numbers between two bounds.
 
     Attributes:
-        low: lower bound.
-        high: upper bound; inf for none, but every value is finite.
-        low_included: whether ``low`` itself is allowed.
-        high_included: whether ``high`` itself is allowed.
-        unit: unit of the values, as it follows a number in a sentence; may be empty.
+        low: Lower bound.
+        high: Upper bound; inf for none, but every value is finite.
+        low_included: True if ``low`` itself is allowed.
+        high_included: True if ``high`` itself is allowed.
+        unit: Unit of the values, as it follows a number in a sentence; may be empty.
     """
 
     low: float
@@ -90,9 +89,9 @@ class WholeNumbers:
     """The whole numbers from a least one.
 
     Attributes:
-        least: lowest allowed number.
-        most: highest allowed number; None for no bound.
-        unit: unit of the numbers, as it follows the last number in a sentence; may be empty.
+        least: Lowest allowed number.
+        most: Highest allowed number; None for no bound.
+        unit: Unit of the numbers, as it follows the last number in a sentence; may be empty.
     """
 
     least: int
@@ -119,8 +118,8 @@ class Choice:
     """A few words or numbers.
 
     Attributes:
-        options: allowed values, in the order in which they are shown.
-        unit: unit of the values, as it follows the last one in a sentence; may be empty.
+        options: Allowed values, in the order in which they are shown.
+        unit: Unit of the values, as it follows the last one in a sentence; may be empty.
     """
 
     options: tuple[Any, ...]
@@ -178,7 +177,6 @@ def choice(*options: T, unit: str = "") -> T:
     return _ranged(options[0], Choice(options, unit))
 
 
-@functools.cache
 def ranges_of(kind: type[Any]) -> Mapping[str, Range]:
     """Return the declared ranges of a dataclass's fields, by the name of the field."""
     ranges: dict[str, Range] = {}
@@ -193,7 +191,7 @@ def check_ranges(instance: object) -> None:
     """Refuse an instance with a field out of its declared range.
 
     Raises:
-        ValueError: a field is out of range; the sentence names field, range and value.
+        ValueError: A field is out of range; the sentence names field, range and value.
     """
     for name, allowed in ranges_of(type(instance)).items():
         value = getattr(instance, name)

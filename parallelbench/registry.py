@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class Preset(NamedTuple):
-    """A registered name with some of its fields, which people ask for by a name of its own.
+    """A registered name with some of its fields, under a name of its own.
 
     Attributes:
-        name: As registered.
-        fields: As they are typed: ``threshold=0.9,block_length=32``.
+        name: Registered name.
+        fields: Fields as they are typed: ``threshold=0.9,block_length=32``.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Registry(Mapping[str, T]):
     former version: who runs a cell again means the new one.
 
     Args:
-        kind: What is kept here, in the singular, for error messages: ``"task"``.
+        kind: Kind of the objects, in the singular, for error messages: ``"task"``.
 
     Attributes:
-        presets: What the classes registered here call some of their settings, former names too.
+        presets: Named settings of the registered classes, former names included.
         former_presets: The name of today of each preset that had another name.
     """
 
@@ -134,7 +134,7 @@ class Registry(Mapping[str, T]):
 
 
 def _is_former_version(held: object, entry: object) -> bool:
-    """Return whether ``entry`` is ``held``, defined again in an interactive session."""
+    """Return True if ``entry`` is ``held``, defined again in an interactive session."""
     if not hasattr(sys, "ps1"):  # Python's prompt has it, and so have IPython and Jupyter
         return False
     module = getattr(entry, "__module__", None)

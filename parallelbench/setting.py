@@ -1,6 +1,6 @@
 """A named thing with its fields, as people write it: ``confidence:k=2,block_length=8``.
 
-Tasks, decoders and models are all asked for in this one form, on the command line, in
+Tasks, decoders and models are all written in this one form, on the command line, in
 Python and in run files.  ``|`` separates the values of a grid: ``confidence:k=1|2|4`` is
 three settings.  A class may name one of its fields :attr:`address`; that one is written
 without its name, and may hold colons: ``hf:checkpoints/mine:dtype=bfloat16``.
@@ -36,10 +36,10 @@ class Setting:
     """One registered name with every one of its fields, defaults included.
 
     Attributes:
-        name: As registered.
+        name: Registered name.
         fields: Every field of the named class, so that a later change of a default
             cannot change what an old run file means.
-        label: What people read: the name, the fields that differ from their defaults and
+        label: Short text for people: the name, the fields that differ from their defaults and
             those that the class wants to be seen, in the form that can be typed again.
     """
 
@@ -81,7 +81,7 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
             ``:*,field=value`` for that grid with other values; for a class with an address
             ``name:address``, followed by fields.  A glob leaves out such classes, unless it
             gives the address as a field.
-        registry: Where the names are looked up.
+        registry: Registry in which the names are looked up.
 
     Raises:
         UnknownNameError: No such name, or a name has no such field.
@@ -114,7 +114,7 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
 
 
 def is_glob(text: str, registry: Registry[type[T]]) -> bool:
-    """Return whether ``text``, as :func:`parse_settings` takes it, names nothing by its name."""
+    """Return True if ``text``, as :func:`parse_settings` takes it, is a pattern and no name."""
     pattern = text.partition(":")[0].strip()
     return pattern not in registry and pattern not in registry.presets
 
@@ -123,9 +123,9 @@ def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T
     """Return the setting of ``name`` with ``fields``, checked and made complete.
 
     Args:
-        name: As registered.
+        name: Registered name.
         fields: Some of its fields; values may be text.
-        registry: Where ``name`` is looked up.
+        registry: Registry in which ``name`` is looked up.
 
     Raises:
         UnknownNameError: No such name, or it has no such field.
@@ -157,7 +157,7 @@ def _asks_for_grid(tail: str) -> bool:
 
 _UNSET = object()
 
-#: Where an address ends: at the first colon with a field's name and "=" behind it.
+#: Where an address ends: at the first colon that a field's name and "=" follow.
 _FIELDS_BEGIN = re.compile(r"(?:^|:)(?=[a-z_]+=)")
 
 
@@ -169,16 +169,16 @@ def _label(name: str, kind: type[Any], fields: Mapping[str, FieldValue]) -> str:
     changed = [field for field in fields if fields[field] != default.get(field, _UNSET)]
     address = getattr(kind, "address", None)
     shown = [field for field in dict.fromkeys((*always, *changed)) if field != address]
-    told = ",".join(f"{field}={_written(fields[field])}" for field in shown)
+    values = ",".join(f"{field}={_written(fields[field])}" for field in shown)
     place = str(fields[address]) if address else ""
     if _FIELDS_BEGIN.search(place):  # it would be taken for a field
-        told, place = ",".join(part for part in (f"{address}={place}", told) if part), ""
-    return ":".join(part for part in (name, place, told) if part)
+        values, place = ",".join(part for part in (f"{address}={place}", values) if part), ""
+    return ":".join(part for part in (name, place, values) if part)
 
 
 def _grid_behind_address(tail: str, text: str, address: str) -> dict[str, list[str]]:
-    before, *behind = _FIELDS_BEGIN.split(tail, maxsplit=1)
-    grid = _grid(behind[0] if behind else "", text)
+    before, *after = _FIELDS_BEGIN.split(tail, maxsplit=1)
+    grid = _grid(after[0] if after else "", text)
     if before.strip():
         if address in grid:
             raise FieldError(f"{text!r}: field {address!r} is given twice")

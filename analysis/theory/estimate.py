@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from parallelbench.decode.loop import look
+from parallelbench.decode.loop import predict_log_probs
 from parallelbench.model import Model, Row
 from parallelbench.prompt import Prompt, lay_out
 from parallelbench.task import Answers
@@ -223,7 +223,7 @@ class _CallCounter:
             sent = [rows[numbers[0]] for numbers in batch]
             self.calls, self.rows = self.calls + 1, self.rows + len(sent)
             counts = [int(row.wanted.sum()) for row in sent]
-            parts = torch.split(look(sent, self._model), counts)
+            parts = torch.split(predict_log_probs(sent, self._model), counts)
             for numbers, part in zip(batch, parts, strict=True):
                 yield from ((number, part) for number in numbers)
 

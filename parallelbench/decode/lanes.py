@@ -1,8 +1,8 @@
-"""Lanes and cohorts: the decodes in progress, what is written in them, what it cost.
+"""Slots and cohorts: the decodes in progress, what is written in them, what it cost.
 
-A *lane* is one sample under one decoder.  Lanes of the same decoder and canvas length form
+A *slot* is one sample under one decoder.  Slots of the same decoder and canvas length form
 a *cohort*, whose canvases are one tensor.  A strategy that raises, or writes where it may
-not, ends its lanes with status ``error``; the other lanes go on.
+not, ends its slots with status ``error``; the other slots go on.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Outcome:
     """One decode, done.
 
     Attributes:
-        job: What was asked for.
+        job: The requested decode.
         output_ids: The canvas at the end.
-        status: How it ended, as in :class:`~parallelbench.record.Record`.
-        error: What went wrong, for status ``error``.
-        note: What the decoder says of how it went; None for nothing.
+        status: Status, as in :class:`~parallelbench.record.Record`.
+        error: Message, for status ``error``.
+        note: Note of the decoder for the record; None for none.
         trace: Every step.
         off_law_calls: Calls on a canvas that no right answer fits; None if unknown.
-        seconds: Wall-clock time while the lane was live.
+        seconds: Wall-clock time while the slot was live.
     """
 
     job: Job
@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def counts(self) -> Counts:
-        """What the decode cost and produced."""
+        """Costs and products of the decode."""
         codec = self.job.prompt.codec
         open_ids = [
             token
@@ -107,14 +107,14 @@ class Call:
     """The rows that one cohort sends in one step, and what comes back for them.
 
     Attributes:
-        rows: In the order of the lanes.
-        slices: Which rows belong to each lane.
-        wanted: Where predictions are asked for, one line per row, padded to the longest.
+        rows: Rows, in the order of the slots.
+        slices: Slice of the rows that belongs to each slot.
+        wanted: True at the wanted positions, one line per row, padded to the longest.
         draws: Uniform numbers in [0, 1) that draw the tokens; None at temperature 0.
-        uniform: Uniform numbers in [0, 1) for the decoder, one line per lane; None if it needs
+        uniform: Uniform numbers in [0, 1) for the decoder, one line per slot; None if it needs
             none.
-        statistics: What the decoder is told.
-        off_law: Per row, whether no right answer fits it; None if the model does not know.
+        statistics: Statistics for the decoder.
+        off_support: True for each row that no right answer fits; None if the model cannot tell.
     """
 
     rows: list[Row]
@@ -123,34 +123,41 @@ class Call:
     draws: Tensor | None
     uniform: Tensor | None
     statistics: Statistics
-    off_law: Sequence[bool] | None = None
+    off_support: Sequence[bool] | None = None
 
-    def keep(self, lanes: Sequence[int]) -> None:
-        """Forget the rows of all other lanes."""
-        kept = [index for lane in lanes for index in range(len(self.rows))[self.slices[lane]]]
-        lengths = [self.slices[lane].stop - self.slices[lane].start for lane in lanes]
+    def keep(self, slots: Sequence[int]) -> None:
+        """Forget the rows of all other slots."""
+        kept = [index for slot in slots for index in range(len(self.rows))[self.slices[slot]]]
+        lengths = [self.slices[slot].stop - self.slices[slot].start for slot in slots]
         stops = list(itertools.accumulate(lengths))
         self.rows = [self.rows[index] for index in kept]
         self.slices = [slice(stop - n, stop) for stop, n in zip(stops, lengths, strict=True)]
         self.wanted = self.wanted[kept]
         self.draws = None if self.draws is None else self.draws[kept]
-        self.uniform = None if self.uniform is None else self.uniform[list(lanes)]
+        self.uniform = None if self.uniform is None else self.uniform[list(slots)]
 
 
-class _Sight(NamedTuple):
-    """The open positions of every lane's window, and what the decoder may see of each lane."""
+class _CohortView(NamedTuple):
+    """The open positions of every slot's window, and the decoder's view of each slot."""
 
     open: Tensor
     views: list[View]
 
 
-class _Ending(NamedTuple):
+class Termination(NamedTuple):
+    """Status and error of a decode that ended.
+
+    Attributes:
+        status: Status, as in :class:`~parallelbench.record.Record`.
+        error: Message, for status ``error``.
+    """
+
     status: Status
     error: str | None = None
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class Slot:
     """One sample under one decoder, while it is being decoded."""
 
     job: Job
@@ -171,7 +178,7 @@ class _Lane:
 
 
 def block_ends(prompt: Prompt, blocks: Blocks | None) -> list[int]:
-    """Return where the blocks of a model's grid end in the canvas of ``prompt``."""
+    """Return the ends of the blocks of a model's grid in the canvas of ``prompt``."""
     length = len(prompt.canvas)
     if blocks is None:
         return [length]
@@ -179,7 +186,7 @@ def block_ends(prompt: Prompt, blocks: Blocks | None) -> list[int]:
 
 
 def window_ends(prompt: Prompt, blocks: Blocks | None, decoder: Decoder) -> list[int]:
-    """Return where the windows of a decode end, ascending, if its strategy moves none.
+    """Return the ends of a decode's windows, ascending, if its decoder moves none.
 
     The blocks of a strategy lie within those of the model's grid.
     """
@@ -192,106 +199,106 @@ def window_ends(prompt: Prompt, blocks: Blocks | None, decoder: Decoder) -> list
 
 
 def _start(prompt: Prompt, blocks: Blocks | None) -> int:
-    """Return where the block of the canvas's first token begins; in the prompt that is below 0."""
+    """Return the start of the block of the canvas's first token; negative in the prompt."""
     return -(len(prompt.ids) % blocks.length) if blocks and blocks.from_prompt else 0
 
 
 class Cohort:
-    """The lanes of one decoder and one canvas length.
+    """The slots of one decoder and one canvas length.
 
     Args:
-        decoder: The strategy of every lane.
-        model: For its codec and device.
+        decoder: The strategy of every slot.
+        model: Model whose codec and device are used.
 
     Attributes:
-        lanes: The live ones.
+        slots: Live slots.
     """
 
     def __init__(self, decoder: Decoder, model: Model) -> None:
         self.decoder = decoder
-        self.lanes: list[_Lane] = []
+        self.slots: list[Slot] = []
         self._model = model
         self._codec = model.codec
         self._device = model.device
         self._canvas = torch.empty((0, 0), dtype=torch.long)
         self._writable = torch.empty((0, 0), dtype=torch.bool)
-        self._last_sight: _Sight | None = None
+        self._cached_view: _CohortView | None = None
 
     def admit(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Let ``jobs`` join; return those that failed at once."""
-        fresh = range(len(self.lanes), len(self.lanes) + len(jobs))
+        fresh = range(len(self.slots), len(self.slots) + len(jobs))
         canvases = [job.prompt.canvas.to(self._device) for job in jobs]
         masked = [job.prompt.open.to(self._device) for job in jobs]
         self._canvas = torch.stack([*self._canvas, *canvases])
         self._writable = torch.stack([*self._writable, *masked])
-        self.lanes += [self._lane(job) for job in jobs]
+        self.slots += [self._slot(job) for job in jobs]
         for index in fresh:
-            self._enter_next_block(self.lanes[index], self._canvas[index])
-        self._last_sight = None
+            self._enter_next_block(self.slots[index], self._canvas[index])
+        self._cached_view = None
         try:
             for index in fresh:
-                self.lanes[index].state = self.decoder.start(self._sight.views[index])
+                self.slots[index].state = self.decoder.start(self._view.views[index])
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
-            return self._leave(dict.fromkeys(fresh, _fault(error)))
+            return self._finish(dict.fromkeys(fresh, _fault(error)))
         return []
 
     def plan(self) -> Call | list[Outcome]:
-        """Return the rows that the decoder wants to send, or the lanes if it failed."""
+        """Return the call that the decoder plans, or the outcomes if it failed."""
         rows: list[Row] = []
         slices: list[slice] = []
         try:
-            for lane, view in zip(self.lanes, self._sight.views, strict=True):
-                planned = self._told(lane, self.decoder.plan(lane.state, view))
+            for slot, view in zip(self.slots, self._view.views, strict=True):
+                planned = self._with_requests(slot, self.decoder.plan(slot.state, view))
                 slices.append(slice(len(rows), len(rows) + len(planned)))
                 rows.extend(planned)
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
-            return self._leave(dict.fromkeys(range(len(self.lanes)), _fault(error)))
+            return self._finish(dict.fromkeys(range(len(self.slots)), _fault(error)))
         return Call(
             rows=rows,
             slices=slices,
-            wanted=_padded([row.wanted for row in rows], self._sight.open),
+            wanted=_padded([row.wanted for row in rows], self._view.open),
             draws=self._draws(rows, slices) if self.decoder.temperature > 0 else None,
             uniform=self._uniform() if "uniform" in self.decoder.needs else None,
             statistics=Statistics(token=self._canvas[:0]),
         )
 
     def drop(self, call: Call, failed: Mapping[Row, str]) -> list[Outcome]:
-        """Take out the lanes, and their rows of ``call``, for which there is no prediction.
+        """Take out the slots, and their rows of ``call``, for which there is no prediction.
 
         Args:
-            call: As planned.
-            failed: Why there is none, for each row without one.
+            call: The planned call.
+            failed: Reason for each row without a prediction.
         """
         reasons = ([failed[row] for row in call.rows[own] if row in failed] for own in call.slices)
-        endings = {index: _Ending("error", told[0]) for index, told in enumerate(reasons) if told}
+        endings = {index: Termination("error", own[0]) for index, own in enumerate(reasons) if own}
         if endings:
-            call.keep([index for index in range(len(self.lanes)) if index not in endings])
-        return self._leave(endings)
+            call.keep([index for index in range(len(self.slots)) if index not in endings])
+        return self._finish(endings)
 
     def step(self, call: Call) -> list[Outcome]:
-        """Let the decoder choose, apply and count what it chose; return finished lanes."""
-        if not self.lanes:
+        """Let the decoder choose, apply and count what it chose; return finished slots."""
+        if not self.slots:
             return []
         try:
             endings = self._step(call)
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001  a strategy's fault must not end the run
-            endings = dict.fromkeys(range(len(self.lanes)), _fault(error))
-        return self._leave(endings)
+            endings = dict.fromkeys(range(len(self.slots)), _fault(error))
+        return self._finish(endings)
 
-    def _step(self, call: Call) -> dict[int, _Ending]:
+    def _step(self, call: Call) -> dict[int, Termination]:
         progress = torch.tensor(
-            [(lane.step, lane.initial) for lane in self.lanes], device=self._device
+            [(slot.step, slot.initial) for slot in self.slots], device=self._device
         )
         batch = StepBatch(
-            views=self._sight.views,
-            states=[lane.state for lane in self.lanes],
-            open=self._sight.open,
+            views=self._view.views,
+            states=[slot.state for slot in self.slots],
+            open=self._view.open,
             progress=Progress(step=progress[:, 0], initial=progress[:, 1]),
             statistics=call.statistics,
             rows=call.slices,
@@ -300,40 +307,40 @@ class Cohort:
         faults = self._faults(updates)
         self._count(call, updates)
         self._canvas = torch.where(updates.write, updates.tokens, self._canvas)
-        self._last_sight = None
-        done = updates.done or [False] * len(self.lanes)
-        windows = updates.windows or [None] * len(self.lanes)
-        before = [lane.window for lane in self.lanes]
-        endings: dict[int, _Ending] = {}
-        for index, lane in enumerate(self.lanes):
+        self._cached_view = None
+        done = updates.done or [False] * len(self.slots)
+        windows = updates.windows or [None] * len(self.slots)
+        before = [slot.window for slot in self.slots]
+        endings: dict[int, Termination] = {}
+        for index, slot in enumerate(self.slots):
             ending = faults.get(index) or self._next(
-                index, lane, done=done[index], window=windows[index]
+                index, slot, done=done[index], window=windows[index]
             )
             if ending:
                 endings[index] = ending
-        if [lane.window for lane in self.lanes] != before:
-            self._last_sight = None
+        if [slot.window for slot in self.slots] != before:
+            self._cached_view = None
         return endings
 
     def _next(
-        self, index: int, lane: _Lane, *, done: bool, window: tuple[int, int] | None
-    ) -> _Ending | None:
-        """Move one lane on; return how it ended, if it did."""
+        self, index: int, slot: Slot, *, done: bool, window: tuple[int, int] | None
+    ) -> Termination | None:
+        """Move one slot on; return how it ended, if it did."""
         if window is not None:
-            lane.window = window
-        elif not done and self.decoder.block_done(lane.state, self._sight.views[index]):
-            done = self._stop(index, lane) or not self._enter_next_block(lane, self._canvas[index])
+            slot.window = window
+        elif not done and self.decoder.block_done(slot.state, self._view.views[index]):
+            done = self._stop(index, slot) or not self._enter_next_block(slot, self._canvas[index])
         if done:
             left = (self._canvas[index] == self._codec.mask_id) & self._writable[index]
-            return _Ending("unfinished" if left.any() else "ok")
-        if len(lane.trace.rows) >= lane.budget:
-            return _Ending("stalled")
+            return Termination("unfinished" if left.any() else "ok")
+        if len(slot.trace.rows) >= slot.budget:
+            return Termination("stalled")
         return None
 
-    def _stop(self, index: int, lane: _Lane) -> bool:
-        """Fill what is left with end-of-text, if the model stops behind the finished block."""
-        canvas, end = self._canvas[index], lane.window[1]
-        if end not in lane.stops:
+    def _stop(self, index: int, slot: Slot) -> bool:
+        """Fill what is left with end-of-text, if the model stops after the finished block."""
+        canvas, end = self._canvas[index], slot.window[1]
+        if end not in slot.stops:
             return False
         written = canvas[:end][self._writable[index, :end]].tolist()
         if self._codec.ends.isdisjoint(written):
@@ -342,46 +349,46 @@ class Cohort:
         positions = left.nonzero().flatten().tolist()
         if positions:
             self._canvas[index, positions] = self._codec.end_id
-            self._last_sight = None
-            lane.trace.stop(positions, [self._codec.end_id] * len(positions))
+            self._cached_view = None
+            slot.trace.stop(positions, [self._codec.end_id] * len(positions))
         return True
 
-    def _faults(self, updates: Updates) -> dict[int, _Ending]:
-        """Return the lanes in which the decoder broke its contract."""
-        allowed = self._writable if self.decoder.remasks else self._sight.open
+    def _faults(self, updates: Updates) -> dict[int, Termination]:
+        """Return the slots in which the decoder broke its contract."""
+        allowed = self._writable if self.decoder.remasks else self._view.open
         outside = (updates.write & ~allowed).any(dim=1)
         masks = self._codec.mask_id == updates.tokens
         known = (updates.tokens >= 0) & (updates.tokens < self._codec.size) & ~masks
         if self.decoder.remasks:
             known = known | masks
         unknown = (updates.write & ~known).any(dim=1)
-        faults: dict[int, _Ending] = {}
+        faults: dict[int, Termination] = {}
         for index in (outside | unknown).nonzero().flatten().tolist():
-            told = (
+            fault = (
                 f"{WROTE} outside the open positions of its window"
                 if outside[index]
                 else f"{WROTE} an id that is no token"
             )
-            faults[index] = _Ending("error", f"decoder {type(self.decoder).__name__} {told}")
+            faults[index] = Termination("error", f"decoder {type(self.decoder).__name__} {fault}")
         return faults
 
     def _count(self, call: Call, updates: Updates) -> None:
-        positions: list[list[int]] = [[] for _ in self.lanes]
-        ids: list[list[int]] = [[] for _ in self.lanes]
+        positions: list[list[int]] = [[] for _ in self.slots]
+        ids: list[list[int]] = [[] for _ in self.slots]
         tokens = updates.tokens[updates.write].tolist()
         for (index, position), token in zip(updates.write.nonzero().tolist(), tokens, strict=True):
             positions[index].append(position)
             ids[index].append(token)
-        for index, (lane, own) in enumerate(zip(self.lanes, call.slices, strict=True)):
+        for index, (slot, own) in enumerate(zip(self.slots, call.slices, strict=True)):
             rows = call.rows[own]
-            lane.step += 1
-            lane.nfe += bool(rows)
-            if call.off_law is not None:
-                lane.off_law_calls = (lane.off_law_calls or 0) + any(call.off_law[own])
+            slot.step += 1
+            slot.nfe += bool(rows)
+            if call.off_support is not None:
+                slot.off_law_calls = (slot.off_law_calls or 0) + any(call.off_support[own])
             loads = [self._model.compute_cost(row) for row in rows]
-            stored = max((load.stored for load in loads), default=lane.stored)
-            grown, lane.stored = max(stored - lane.stored, 0), stored
-            lane.trace.add(
+            stored = max((load.stored for load in loads), default=slot.stored)
+            grown, slot.stored = max(stored - slot.stored, 0), stored
+            slot.trace.add(
                 positions[index],
                 ids[index],
                 rows=len(rows),
@@ -389,112 +396,112 @@ class Cohort:
                 auxiliary_calls=int(grown > 0),
             )
 
-    def _told(self, lane: _Lane, rows: Sequence[Row]) -> Sequence[Row]:
-        """Tell the model what it must know beside what the decoder planned."""
+    def _with_requests(self, slot: Slot, rows: Sequence[Row]) -> Sequence[Row]:
+        """Add to planned rows what the model must know and what the decoder needs of it."""
         extras = self.decoder.extras
         if self._model.uses_window_snapshot:
-            rows = [replace(row, window=lane.window, window_snapshot=lane.entered) for row in rows]
+            rows = [replace(row, window=slot.window, window_snapshot=slot.entered) for row in rows]
         return [replace(row, extras=extras) for row in rows] if extras else rows
 
-    def _lane(self, job: Job) -> _Lane:
+    def _slot(self, job: Job) -> Slot:
         own = block_ends(job.prompt, self._model.blocks)
         ends = window_ends(job.prompt, self._model.blocks, self.decoder)
-        return _Lane(
+        return Slot(
             job=job,
             blocks=list(itertools.pairwise([0, *ends])),
             stops=frozenset(own if self._model.stops else ()),
             budget=self.decoder.most_steps(int(job.prompt.open.sum())),
         )
 
-    def _enter_next_block(self, lane: _Lane, canvas: Tensor) -> bool:
+    def _enter_next_block(self, slot: Slot, canvas: Tensor) -> bool:
         """Make the next block with an open position the active window, if there is one."""
-        while lane.blocks:
-            low, high = lane.blocks.pop(0)
+        while slot.blocks:
+            low, high = slot.blocks.pop(0)
             count = int((canvas[low:high] == self._codec.mask_id).sum())
             if count:
-                lane.window, lane.initial, lane.step = (low, high), count, 0
-                lane.entered = canvas.clone() if self._model.uses_window_snapshot else None
+                slot.window, slot.initial, slot.step = (low, high), count, 0
+                slot.entered = canvas.clone() if self._model.uses_window_snapshot else None
                 return True
         return False
 
     @property
-    def _sight(self) -> _Sight:
-        """What is open and what the decoder may see; looked up again after any change."""
-        if self._last_sight is None:
-            self._last_sight = self._look()
-        return self._last_sight
+    def _view(self) -> _CohortView:
+        """Open positions and views of the slots; rebuilt after any change."""
+        if self._cached_view is None:
+            self._cached_view = self._build_view()
+        return self._cached_view
 
-    def _look(self) -> _Sight:
-        windows = [lane.window for lane in self.lanes]
+    def _build_view(self) -> _CohortView:
+        windows = [slot.window for slot in self.slots]
         bounds = torch.tensor(windows, dtype=torch.long, device=self._device).view(-1, 2, 1)
         position = torch.arange(self._canvas.shape[1], device=self._device)
         inside = (position >= bounds[:, 0]) & (position < bounds[:, 1])
         is_open = (self._canvas == self._codec.mask_id) & inside
         remaining = is_open.sum(dim=1).tolist()
-        columns = zip(self.lanes, self._canvas.unbind(), is_open.unbind(), remaining, strict=True)
+        columns = zip(self.slots, self._canvas.unbind(), is_open.unbind(), remaining, strict=True)
         views = [
             View(
-                prompt=lane.job.prompt,
+                prompt=slot.job.prompt,
                 canvas=canvas,
                 open=own_open,
-                window=lane.window,
+                window=slot.window,
                 remaining=left,
-                initial=lane.initial,
-                step=lane.step,
-                nfe=lane.nfe,
+                initial=slot.initial,
+                step=slot.step,
+                nfe=slot.nfe,
                 mask_id=self._codec.mask_id,
             )
-            for lane, canvas, own_open, left in columns
+            for slot, canvas, own_open, left in columns
         ]
-        return _Sight(is_open, views)
+        return _CohortView(is_open, views)
 
     def _draws(self, rows: Sequence[Row], slices: Sequence[slice]) -> Tensor:
         """Return the numbers that draw the tokens of each row."""
         numbers = [
-            self._random(lane, row.canvas.numel())
-            for lane, own in zip(self.lanes, slices, strict=True)
+            self._random(slot, row.canvas.numel())
+            for slot, own in zip(self.slots, slices, strict=True)
             for row in rows[own]
         ]
         none = torch.empty(self._canvas.shape, dtype=torch.float64)
         return _padded(numbers, none).to(self._device)
 
     def _uniform(self) -> Tensor:
-        """Return the numbers that the decoder is told, for every lane, with or without a row."""
+        """Return the uniform numbers for the decoder, for every slot, with or without a row."""
         none = torch.empty((0, self.decoder.draws(self._canvas.shape[1])), dtype=torch.float64)
-        numbers = [self._random(lane, none.shape[1]) for lane in self.lanes]
+        numbers = [self._random(slot, none.shape[1]) for slot in self.slots]
         return _padded(numbers, none).to(self._device)
 
-    def _random(self, lane: _Lane, count: int) -> Tensor:
+    def _random(self, slot: Slot, count: int) -> Tensor:
         # Made when first needed: most strategies at temperature 0 never draw.
-        lane.rng = lane.rng or _generator(lane.job.key)
-        return torch.from_numpy(lane.rng.random(count))
+        slot.rng = slot.rng or _generator(slot.job.key)
+        return torch.from_numpy(slot.rng.random(count))
 
-    def _note(self, lane: _Lane, ending: _Ending) -> str | None:
+    def _note(self, slot: Slot, ending: Termination) -> str | None:
         # A decoder that failed may have left a state that it cannot speak of.
-        return None if ending.status == "error" else self.decoder.note(lane.state)
+        return None if ending.status == "error" else self.decoder.note(slot.state)
 
-    def _leave(self, endings: dict[int, _Ending]) -> list[Outcome]:
-        """Take the finished lanes out of the batch."""
+    def _finish(self, endings: dict[int, Termination]) -> list[Outcome]:
+        """Take the finished slots out of the batch."""
         if not endings:
             return []
         outcomes = [
             Outcome(
-                job=self.lanes[index].job,
+                job=self.slots[index].job,
                 output_ids=self._canvas[index].tolist(),
                 status=ending.status,
                 error=ending.error,
-                note=self._note(self.lanes[index], ending),
-                trace=self.lanes[index].trace,
-                off_law_calls=self.lanes[index].off_law_calls,
-                seconds=time.perf_counter() - self.lanes[index].started,
+                note=self._note(self.slots[index], ending),
+                trace=self.slots[index].trace,
+                off_law_calls=self.slots[index].off_law_calls,
+                seconds=time.perf_counter() - self.slots[index].started,
             )
             for index, ending in endings.items()
         ]
-        staying = [index for index in range(len(self.lanes)) if index not in endings]
-        self.lanes = [self.lanes[index] for index in staying]
+        staying = [index for index in range(len(self.slots)) if index not in endings]
+        self.slots = [self.slots[index] for index in staying]
         self._canvas = self._canvas[staying]
         self._writable = self._writable[staying]
-        self._last_sight = None
+        self._cached_view = None
         return outcomes
 
 
@@ -507,7 +514,7 @@ def _padded(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     return pad_sequence(list(tensors), batch_first=True) if tensors else like[:0]
 
 
-def _fault(error: Exception) -> _Ending:
+def _fault(error: Exception) -> Termination:
     place = traceback.extract_tb(error.__traceback__)[-1]
     fault = DecoderError(f"{type(error).__name__}: {error} (in {place.name}, line {place.lineno})")
-    return _Ending("error", str(fault))
+    return Termination("error", str(fault))

@@ -1,4 +1,4 @@
-"""The one loop: plan, predict, step, apply, count.  Nobody else runs a model.
+"""The decode loop: plan, predict, step, apply, count.  No other code runs a model.
 
 Many decodes go on together and share each model call, whatever their decoders, canvases
 and progress; one that is finished leaves at once and the next takes its place.  Nothing
@@ -23,7 +23,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from parallelbench.decode.lanes import Call, Cohort, Job, Outcome
-from parallelbench.decode.sharing import Memory, Said, keys_of, ranges, reads, together
+from parallelbench.decode.sharing import (
+    PredictionCache,
+    RowPrediction,
+    cache_keys,
+    concatenate,
+    index_ranges,
+    is_cacheable,
+)
 from parallelbench.decode.statistics import (
     Drawing,
     FlatStatistics,
@@ -38,10 +45,10 @@ from parallelbench.prompt import Prompt
 
 @dataclass(slots=True)
 class Tally:
-    """What sharing saves, and how long model calls take.
+    """Counts of shared rows and time of model calls.
 
     Attributes:
-        asked: Rows that decodes asked for.
+        asked: Rows that decodes requested.
         sent: Rows that went through the model.
         calls: Batches that went through the model; of a server, replies.
         seconds: Sum of the times of these calls.  A call lasts until the most likely token of
@@ -54,7 +61,7 @@ class Tally:
     seconds: float = 0.0
 
     def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
-        """Count the rows of one step: those asked for, and those of them that are sent."""
+        """Count the rows of one step: those requested, and those of them that are sent."""
         self.asked += len(asked)
         self.sent += len(sent)
 
@@ -69,7 +76,7 @@ class Tally:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def less(self, before: Tally) -> Tally:
-        """Return what was counted since this tally was equal to ``before``."""
+        """Return the counts since this tally was equal to ``before``."""
         names = [each.name for each in fields(Tally)]
         return Tally(**{name: getattr(self, name) - getattr(before, name) for name in names})
 
@@ -89,8 +96,8 @@ def decode(
             object, one after the other, ask the model only once what they ask alike.
         model: Predicts for all of them.
         batch_size: Most decodes at a time.
-        share: Whether equal rows are sent once; changes no token and no count.
-        tally: Is told what sharing saved.
+        share: True to send equal rows once; changes no token and no count.
+        tally: Counts rows and calls, if given.
 
     Raises:
         ValueError: ``batch_size`` is below 1.
@@ -98,22 +105,22 @@ def decode(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     queue = iter(jobs)
-    asker = _Asker(model, Memory() if share else None, tally or Tally())
+    batcher = PredictionBatcher(model, PredictionCache() if share else None, tally or Tally())
     cohorts: dict[tuple[int, int], Cohort] = {}
     while True:
-        free = batch_size - sum(len(cohort.lanes) for cohort in cohorts.values())
+        free = batch_size - sum(len(cohort.slots) for cohort in cohorts.values())
         fresh = list(itertools.islice(queue, free))
         with torch.inference_mode():
             outcomes = _admit(fresh, model, cohorts)
-            outcomes += _advance(cohorts.values(), asker)
+            outcomes += _advance(cohorts.values(), batcher)
         yield from outcomes
-        cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.lanes}
+        cohorts = {key: cohort for key, cohort in cohorts.items() if cohort.slots}
         if not cohorts and len(fresh) < free:  # the queue is empty too
             return
 
 
-def look(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
-    """Return what ``model`` says of the wanted positions of ``rows``, in exactly one call.
+def predict_log_probs(rows: Sequence[Row], model: Model) -> Float[Tensor, "wanted vocabulary"]:
+    """Return log-probabilities at the wanted positions of ``rows``, from exactly one call.
 
     For measurements of a model, which decode nothing and count these calls themselves.
 
@@ -152,147 +159,155 @@ def _admit(
     return outcomes
 
 
-def _advance(cohorts: Iterable[Cohort], asker: _Asker) -> list[Outcome]:
-    """Take one step in every lane; return those that it finished."""
+def _advance(cohorts: Iterable[Cohort], batcher: PredictionBatcher) -> list[Outcome]:
+    """Take one step in every slot; return those that it finished."""
     outcomes: list[Outcome] = []
-    asked: list[tuple[Cohort, Call]] = []
+    calls: list[tuple[Cohort, Call]] = []
     for cohort in cohorts:
         planned = cohort.plan()
         if isinstance(planned, Call):
-            asked.append((cohort, planned))
+            calls.append((cohort, planned))
         else:
             outcomes += planned
-    failed = asker.ask(asked)
-    outcomes += [outcome for cohort, call in asked for outcome in cohort.drop(call, failed)]
-    for cohort, call in asked:
-        asker.tell(cohort, call)
+    failed = batcher.predict(calls)
+    outcomes += [outcome for cohort, call in calls for outcome in cohort.drop(call, failed)]
+    for cohort, call in calls:
+        batcher.scatter(cohort, call)
         outcomes += cohort.step(call)
     return outcomes
 
 
-class _Asker:
-    """Asks the model what the cohorts want to know in one step, and tells each its part.
+class PredictionBatcher:
+    """Predicts the rows of all cohorts in one step and scatters the results.
 
     Args:
-        model: Is asked.
-        memory: What it said before; None asks for every row anew.
-        tally: Is told how many rows were sent.
+        model: The model.
+        cache: Earlier predictions; None predicts every row anew.
+        tally: Counts the rows.
     """
 
-    def __init__(self, model: Model, memory: Memory | None, tally: Tally) -> None:
+    def __init__(self, model: Model, cache: PredictionCache | None, tally: Tally) -> None:
         self._model = model
-        self._memory = memory
+        self._cache = cache
         self._tally = tally
-        self._said: dict[Row, Said] = {}
+        self._predictions: dict[Row, RowPrediction] = {}
 
-    def ask(self, asked: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
+    def predict(self, calls: Sequence[tuple[Cohort, Call]]) -> dict[Row, str]:
         """Make the one model call of this step.
 
         Returns:
-            Why the model said nothing, for the rows of which it said nothing.
+            The reason for each row without a prediction.
         """
-        self._said = {}
-        rows = [row for _, call in asked for row in call.rows]
-        decoders = [cohort.decoder for cohort, call in asked for _ in call.rows]
-        keys = [None] * len(rows) if self._memory is None or not rows else keys_of(rows)
-        askers = self._askers(rows, keys, decoders)
-        sent = [_asking_for_all([rows[index] for index in alike]) for alike in askers]
+        self._predictions = {}
+        rows = [row for _, call in calls for row in call.rows]
+        decoders = [cohort.decoder for cohort, call in calls for _ in call.rows]
+        keys = [None] * len(rows) if self._cache is None or not rows else cache_keys(rows)
+        requests = self._requests(rows, keys, decoders)
+        sent = [_requesting_all([rows[index] for index in alike]) for alike in requests]
         self._tally.add(rows, sent)
         if not sent:
             return {}
-        asking = _Asking(
+        batched = BatchedCall(
             model=self._model,
             rows=sent,
-            askers=askers,
-            needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in asked)),
-            drawing=_drawing(asked),
-            wanted=torch.cat([call.wanted.sum(dim=1) for _, call in asked]).cpu().numpy(),
+            requests=requests,
+            needs=frozenset[str]().union(*(cohort.decoder.needs for cohort, _ in calls)),
+            drawing=_drawing(calls),
+            wanted=torch.cat([call.wanted.sum(dim=1) for _, call in calls]).cpu().numpy(),
             tally=self._tally,
         )
-        told, failed = asking.ask()
-        for index, said in told.items():
-            self._said[rows[index]] = said
-            if self._memory is not None and keys[index] is not None and reads(decoders[index]):
-                self._memory.keep(rows[index], keys[index], said, asking.needs)
-        return {rows[index]: reason for place, reason in failed.items() for index in askers[place]}
+        predictions, failed = batched.predict()
+        for index, prediction in predictions.items():
+            self._predictions[rows[index]] = prediction
+            if (
+                self._cache is not None
+                and keys[index] is not None
+                and is_cacheable(decoders[index])
+            ):
+                self._cache.store(rows[index], keys[index], prediction, batched.needs)
+        return {
+            rows[index]: reason for place, reason in failed.items() for index in requests[place]
+        }
 
-    def _askers(
+    def _requests(
         self, rows: Sequence[Row], keys: Sequence[Hashable], decoders: Sequence[Decoder]
     ) -> list[list[int]]:
-        """Return, for each row that must be sent, the places of those who ask for it, in order.
+        """Return, for each row to send, the indices of the requests for it, in order.
 
-        What was said before is looked up here.
+        Requests that the cache can answer are answered here.
         """
-        found: list[list[int]] = []
+        requests: list[list[int]] = []
         alike: dict[tuple[Prompt, Hashable], list[int]] = {}
         for index, (row, key, decoder) in enumerate(zip(rows, keys, decoders, strict=True)):
-            said = self._remembered(row, key, decoder)
-            if said is not None:
-                self._said[row] = said
+            prediction = self._cached(row, key, decoder)
+            if prediction is not None:
+                self._predictions[row] = prediction
             elif key is not None and (row.prompt, key) in alike:
                 alike[row.prompt, key].append(index)
             else:
-                found.append([index])
-                alike[row.prompt, key] = found[-1]
-        return found
+                requests.append([index])
+                alike[row.prompt, key] = requests[-1]
+        return requests
 
-    def tell(self, cohort: Cohort, call: Call) -> None:
-        """Put what was said of the rows of ``call`` into it."""
+    def scatter(self, cohort: Cohort, call: Call) -> None:
+        """Put the predictions of the rows of ``call`` into it."""
         if not call.rows:
-            call.statistics = replace(call.statistics, uniform=call.uniform)
+            call.statistics = Statistics(call.statistics.token, uniform=call.uniform)
             return
-        said = [self._said[row] for row in call.rows]
+        predictions = [self._predictions[row] for row in call.rows]
         extras = {
-            name: _stacked([each.extras[name] for each in said])
+            name: _stacked([each.extras[name] for each in predictions])
             for name in sorted(cohort.decoder.extras)
-            if all(name in each.extras for each in said)
+            if all(name in each.extras for each in predictions)
         }
-        call.statistics = _in_rows(call, together(said), extras, self._model.codec.mask_id)
-        off_law = [each.off_law for each in said if each.off_law is not None]
-        call.off_law = off_law or None
+        call.statistics = _in_rows(
+            call, concatenate(predictions), extras, cohort.decoder.needs, self._model.codec.mask_id
+        )
+        off_support = [each.off_support for each in predictions if each.off_support is not None]
+        call.off_support = off_support or None
 
-    def _remembered(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
-        if self._memory is None or key is None or not reads(decoder):
+    def _cached(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
+        if self._cache is None or key is None or not is_cacheable(decoder):
             return None
-        return self._memory.find(row, key, decoder)
+        return self._cache.find(row, key, decoder)
 
 
 class _Part(NamedTuple):
-    """What the model said in one batch, the rows of each asker one after the other."""
+    """Statistics of one batch, request after request."""
 
     flat: FlatStatistics
-    askers: list[int]
-    off_law: list[bool | None]
+    requests: list[int]
+    off_support: list[bool | None]
     extras: list[Mapping[str, Tensor]]
 
 
-class _Asking(NamedTuple):
+class BatchedCall(NamedTuple):
     """One model call, in as many batches as memory asks for.
 
     Attributes:
-        model: Is asked.
-        rows: Each once.
-        askers: The places of those who ask for each row, among all who ask.
-        needs: What their decoders want to know.
-        drawing: How tokens are drawn at the positions that somebody wants, asker after asker.
-        wanted: How many positions each asker wants.
-        tally: Is told how long each batch takes.
+        model: The model.
+        rows: Distinct rows.
+        requests: Indices of the requests for each row.
+        needs: Statistics that their decoders need.
+        drawing: Random draws at the wanted positions, request after request.
+        wanted: Number of wanted positions of each request.
+        tally: Counts the batches and their time.
     """
 
     model: Model
     rows: Sequence[Row]
-    askers: Sequence[list[int]]
+    requests: Sequence[list[int]]
     needs: AbstractSet[str]
     drawing: Drawing | None
     wanted: np.ndarray
     tally: Tally
 
-    def ask(self) -> tuple[dict[int, Said], dict[int, str]]:
-        """Return what the model said, and why it said nothing of the rows that are missing.
+    def predict(self) -> tuple[dict[int, RowPrediction], dict[int, str]]:
+        """Return the predictions, and the reasons for missing ones.
 
         Returns:
-            What each asker is told, by its place; and by the place of a row among those sent,
-            why there is nothing.
+            The prediction for each request, by its index; and the reason for each row without
+            one, by its index among ``rows``.
         """
         waiting = deque(self.model.batches(self.rows))
         parts: list[_Part] = []
@@ -312,56 +327,62 @@ class _Asking(NamedTuple):
         return (self._joined(parts) if parts else {}), failed
 
     def _about(self, batch: list[int]) -> _Part:
-        askers = [asker for index in batch for asker in self.askers[index]]
-        rows = [row for row, index in enumerate(batch) for _ in self.askers[index]]
+        requests = [request for index in batch for request in self.requests[index]]
+        rows = [row for row, index in enumerate(batch) for _ in self.requests[index]]
         began = time.perf_counter()
         prediction = self.model.predict([self.rows[index] for index in batch])
         forbid_unwritable(prediction, self.model.codec)
         device = prediction.logits.device
-        mine = ranges((self.wanted.cumsum() - self.wanted)[askers], self.wanted[askers]).to(device)
+        mine = index_ranges(
+            (self.wanted.cumsum() - self.wanted)[requests], self.wanted[requests]
+        ).to(device)
         flat = statistics_of(
             prediction,
             self.needs,
             None if self.drawing is None else self.drawing.at(mine),
             self.model.codec.size,
-            lines=None if len(askers) == len(batch) else self._lines(batch, rows).to(device),
+            lines=None if len(requests) == len(batch) else self._lines(batch, rows).to(device),
         )
         self.tally.add_call(time.perf_counter() - began)
-        off_law: list[bool | None] = [None] * len(batch)
+        off_support: list[bool | None] = [None] * len(batch)
         if prediction.off_support is not None:
-            off_law = prediction.off_support.tolist()
+            off_support = prediction.off_support.tolist()
         extras = [
-            {name: given[row] for name, given in prediction.extras.items() if name in asked}
-            for row, asked in enumerate(self.rows[index].extras for index in batch)
+            {name: given[row] for name, given in prediction.extras.items() if name in requested}
+            for row, requested in enumerate(self.rows[index].extras for index in batch)
         ]
-        return _Part(flat, askers, [off_law[row] for row in rows], [extras[row] for row in rows])
+        return _Part(
+            flat, requests, [off_support[row] for row in rows], [extras[row] for row in rows]
+        )
 
     def _lines(self, batch: Sequence[int], rows: Sequence[int]) -> Int[Tensor, " wanted"]:
-        """Return which line of a prediction each asker's positions read."""
-        counts = self.wanted[[self.askers[index][0] for index in batch]]
-        return ranges((counts.cumsum() - counts)[rows], counts[rows])
+        """Return the line of the prediction that each request's positions read."""
+        counts = self.wanted[[self.requests[index][0] for index in batch]]
+        return index_ranges((counts.cumsum() - counts)[rows], counts[rows])
 
-    def _joined(self, parts: Sequence[_Part]) -> dict[int, Said]:
-        """Say of each asker where its part of what was said in several batches is."""
+    def _joined(self, parts: Sequence[_Part]) -> dict[int, RowPrediction]:
+        """Join several batches and return the part of each request."""
         flat = FlatStatistics.joined([part.flat for part in parts])
-        said: dict[int, Said] = {}
+        predictions: dict[int, RowPrediction] = {}
         line = 0
         for part in parts:
-            for asker, off_law, extras in zip(part.askers, part.off_law, part.extras, strict=True):
-                count = int(self.wanted[asker])
-                said[asker] = Said(flat, line, count, off_law, extras)
+            for request, off_support, extras in zip(
+                part.requests, part.off_support, part.extras, strict=True
+            ):
+                count = int(self.wanted[request])
+                predictions[request] = RowPrediction(flat, line, count, off_support, extras)
                 line += count
-        return said
+        return predictions
 
 
-def _asking_for_all(rows: Sequence[Row]) -> Row:
+def _requesting_all(rows: Sequence[Row]) -> Row:
     """Return the first of some equal rows, asking for what any of them asks for."""
     extras = frozenset[str]().union(*(row.extras for row in rows))
     return rows[0] if extras == rows[0].extras else replace(rows[0], extras=extras)
 
 
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
-    """Return one tensor of what was given of some rows, with 0 behind those that are shorter."""
+    """Return one tensor of the rows' tensors, with 0 after shorter ones."""
     shape = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     full = parts[0].new_zeros((len(parts), *shape))
     for row, part in zip(full, parts, strict=True):
@@ -369,45 +390,54 @@ def _stacked(parts: Sequence[Tensor]) -> Tensor:
     return full
 
 
-def _drawing(asked: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
-    """Return how the tokens of all wanted positions are drawn, if any is."""
-    if all(call.draws is None for _, call in asked):
+def _drawing(calls: Sequence[tuple[Cohort, Call]]) -> Drawing | None:
+    """Return the random draws at all wanted positions; None if there are none."""
+    if all(call.draws is None for _, call in calls):
         return None
     uniform = [
         (torch.zeros_like(call.wanted, dtype=torch.float64) if call.draws is None else call.draws)[
             call.wanted
         ]
-        for _, call in asked
+        for _, call in calls
     ]
     temperature = [
         torch.full_like(drawn, cohort.decoder.temperature)
-        for (cohort, _), drawn in zip(asked, uniform, strict=True)
+        for (cohort, _), drawn in zip(calls, uniform, strict=True)
     ]
     return Drawing(torch.cat(temperature), torch.cat(uniform))
 
 
+#: Values of the statistics at positions that were not wanted.
+_NOT_WANTED = {
+    "confidence": -torch.inf,
+    "margin": -torch.inf,
+    "logit_margin": -torch.inf,
+    "entropy": torch.inf,
+    "distribution": 0.0,
+}
+
+
 def _in_rows(
-    call: Call, flat: FlatStatistics, extras: Mapping[str, Tensor], mask_id: int
+    call: Call,
+    flat: FlatStatistics,
+    extras: Mapping[str, Tensor],
+    needs: AbstractSet[str],
+    mask_id: int,
 ) -> Statistics:
     """Put the statistics of one cohort's wanted positions back in the shape of its rows."""
 
-    def placed(values: Tensor | None, missing: float) -> Tensor | None:
-        if values is None:
-            return None
+    def placed(values: Tensor, missing: float) -> Tensor:
         shape = (*call.wanted.shape, *values.shape[1:])
         full = torch.full(shape, missing, dtype=values.dtype, device=values.device)
         full[call.wanted] = values
         return full
 
+    # Other decoders of the step may need more: each reads what it declares.
+    computed = {
+        name: placed(getattr(flat, name), missing)
+        for name, missing in _NOT_WANTED.items()
+        if name in needs
+    }
     token = torch.full(call.wanted.shape, mask_id, device=flat.token.device)
     token[call.wanted] = flat.token
-    return Statistics(
-        token=token,
-        confidence=placed(flat.confidence, -torch.inf),
-        margin=placed(flat.margin, -torch.inf),
-        logit_margin=placed(flat.logit_margin, -torch.inf),
-        entropy=placed(flat.entropy, torch.inf),
-        uniform=call.uniform,
-        distribution=placed(flat.distribution, 0.0),
-        extras=extras,
-    )
+    return Statistics(token, extras=extras, uniform=call.uniform, **computed)

@@ -1,9 +1,8 @@
-"""What a model said, kept while another setting of the same sample may ask the same.
+"""Cache of predictions that several settings decode the same sample with.
 
-A prediction depends on its row alone, and without drawing tokens so does everything that a
-decoder is told of it.  The settings of a sweep pass through the same canvases, so each is
-sent once and what was said is read as often as it is asked for: no token and no count of
-any decode changes.
+A prediction depends on its row alone and, without drawn tokens, so do the statistics of it.  The
+settings of a sweep pass through the same canvases, so each is sent once and its statistics are
+read as often as they are requested: no token and no count of any decode changes.
 """
 
 from __future__ import annotations
@@ -25,63 +24,70 @@ from parallelbench.decoder import Decoder
 from parallelbench.model import Row
 from parallelbench.prompt import Prompt
 
-#: What is kept of each position; the rest is too large, or the model's own.
+#: Statistics that are cached of each position; the rest is too large, or the model's own.
 _KEPT = frozenset({"token", "confidence", "margin", "logit_margin", "entropy"})
-#: What a decoder is given without asking the model, or what only the row itself shows.
+#: Needs that take no prediction, or that only the row itself shows.
 _ELSEWHERE = frozenset({"uniform", "answers", "shorter_rows"})
 #: Canvases of one sample that are kept at most: 20 to 30 bytes for each open position.
 _MOST_CANVASES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """What the model said of one row.
+class RowPrediction:
+    """The statistics of one row.
 
     Attributes:
         flat: Statistics of many rows.
-        first: Its first line of them.
-        count: How many lines it has.
-        off_law: Whether no right answer fits it; None if the model does not know.
-        extras: What the model itself provides of it, by name.
+        first: First line of the row.
+        count: Number of lines of the row.
+        off_support: True if no right answer fits the row; None if the model cannot tell.
+        extras: Statistics that the model provides, by name.
     """
 
     flat: FlatStatistics
     first: int
     count: int
-    off_law: bool | None
+    off_support: bool | None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Memory:
-    """What was said of the canvases of each sample, as long as somebody holds its prompt."""
+class PredictionCache:
+    """Predictions for the canvases of each sample, kept as long as its prompt is referenced."""
 
     def __init__(self) -> None:
-        self._said: WeakKeyDictionary[Prompt, dict[Hashable, tuple[AbstractSet[str], Said]]]
-        self._said = WeakKeyDictionary()
+        self._predictions: WeakKeyDictionary[
+            Prompt, dict[Hashable, tuple[AbstractSet[str], RowPrediction]]
+        ]
+        self._predictions = WeakKeyDictionary()
 
-    def find(self, row: Row, key: Hashable, decoder: Decoder) -> Said | None:
-        """Return what was said of ``row`` before, if ``decoder`` needs no more than is kept."""
-        needs, said = self._said.get(row.prompt, {}).get(key, (frozenset(), None))
-        return said if decoder.needs & _KEPT <= needs else None
+    def find(self, row: Row, key: Hashable, decoder: Decoder) -> RowPrediction | None:
+        """Return the cached prediction of ``row`` if it has all that ``decoder`` needs."""
+        needs, prediction = self._predictions.get(row.prompt, {}).get(key, (frozenset(), None))
+        return prediction if decoder.needs & _KEPT <= needs else None
 
-    def keep(self, row: Row, key: Hashable, said: Said, needs: AbstractSet[str]) -> None:
-        """Keep what was said of ``row``: the statistics named in ``needs``."""
-        kept = self._said.setdefault(row.prompt, {})
+    def store(
+        self, row: Row, key: Hashable, prediction: RowPrediction, needs: AbstractSet[str]
+    ) -> None:
+        """Store the prediction of ``row``: the statistics named in ``needs``."""
+        kept = self._predictions.setdefault(row.prompt, {})
         if key not in kept and len(kept) >= _MOST_CANVASES:
             del kept[next(iter(kept))]
-        kept[key] = (needs, replace(said, flat=said.flat.without_distribution(), extras={}))
+        kept[key] = (
+            needs,
+            replace(prediction, flat=prediction.flat.without_distribution(), extras={}),
+        )
 
 
-def reads(decoder: Decoder) -> bool:
-    """Return whether all that ``decoder`` is told of a row can be kept for others."""
+def is_cacheable(decoder: Decoder) -> bool:
+    """Return True if all statistics that ``decoder`` reads can be cached for others."""
     return decoder.temperature == 0 and decoder.needs - _ELSEWHERE <= _KEPT
 
 
-def keys_of(rows: Sequence[Row]) -> list[Hashable]:
-    """Return what decides the prediction of each row beside its prompt; None if no key does.
+def cache_keys(rows: Sequence[Row]) -> list[Hashable]:
+    """Return a key that determines each row's prediction for its prompt; None if there is none.
 
-    A row that brings its own positions, attention or conditioning is like no other.  What is
-    asked for beside logits decides nothing: of equal rows, one is sent that asks for all of it.
+    A row that brings its own positions, attention or conditioning is like no other.  The requested
+    extras are no part of the key: of equal rows, one is sent that requests them all.
     """
     canvases = _bytes_of([row.canvas for row in rows])
     wanted = _bytes_of([row.wanted for row in rows])
@@ -96,28 +102,28 @@ def keys_of(rows: Sequence[Row]) -> list[Hashable]:
     ]
 
 
-def together(said: Sequence[Said]) -> FlatStatistics:
-    """Return what was said of some rows, at different times, one after the other."""
+def concatenate(predictions: Sequence[RowPrediction]) -> FlatStatistics:
+    """Return the statistics of some rows, of different times, one after the other."""
     members: dict[int, list[int]] = defaultdict(list)
-    for place, each in enumerate(said):
+    for place, each in enumerate(predictions):
         members[id(each.flat)].append(place)
     parts: list[FlatStatistics] = []
     for places in members.values():
-        flat = said[places[0]].flat
-        first = [said[place].first for place in places]
-        counts = [said[place].count for place in places]
-        parts.append(flat.at(ranges(first, counts).to(flat.token.device)))
+        flat = predictions[places[0]].flat
+        first = [predictions[place].first for place in places]
+        counts = [predictions[place].count for place in places]
+        parts.append(flat.at(index_ranges(first, counts).to(flat.token.device)))
     joined = FlatStatistics.joined(parts)
     order = [place for places in members.values() for place in places]
     if order == sorted(order):
         return joined
-    lengths = np.array([said[place].count for place in order])
+    lengths = np.array([predictions[place].count for place in order])
     starts = lengths.cumsum() - lengths
     back = np.argsort(order)
-    return joined.at(ranges(starts[back], lengths[back]).to(joined.token.device))
+    return joined.at(index_ranges(starts[back], lengths[back]).to(joined.token.device))
 
 
-def ranges(
+def index_ranges(
     first: Sequence[int] | np.ndarray, counts: Sequence[int] | np.ndarray
 ) -> Int[Tensor, " lines"]:
     """Return ``counts`` numbers from each of ``first`` on, one range after the other."""

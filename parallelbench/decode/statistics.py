@@ -1,4 +1,4 @@
-"""Logits -> what decoders are told of each position; also where tokens are drawn.
+"""Statistics of each position from logits, and draws of tokens.
 
 All of it is computed once per model call for the rows of every decoder in the batch, in
 float32, and only what some decoder needs; probabilities over the whole vocabulary are held for
@@ -89,7 +89,7 @@ class FlatStatistics:
 
 
 class Drawing(NamedTuple):
-    """How the tokens of some positions are drawn.
+    """Temperatures and random numbers with which the tokens of some positions are drawn.
 
     Attributes:
         temperature: 0 takes the likeliest token.
@@ -105,7 +105,7 @@ class Drawing(NamedTuple):
         return self.temperature.nonzero().flatten()
 
     def at(self, lines: Int[Tensor, " lines"]) -> Drawing:
-        """Return how it is done at some positions only."""
+        """Return the draws of some positions only."""
         return Drawing(self.temperature[lines], self.uniform[lines])
 
 
@@ -133,37 +133,39 @@ def statistics_of(
     """Return the statistics named in ``needs``, and the predicted or drawn tokens.
 
     Args:
-        prediction: With unwritable tokens already forbidden.
+        prediction: Prediction with unwritable tokens already forbidden.
         needs: Names of statistics.
-        drawing: How tokens are drawn; None takes the likeliest everywhere.
-        vocabulary_size: Of ``distribution``.
-        lines: Which line of the prediction each position reads; None if each has its own.
+        drawing: Random draws; None takes the likeliest token everywhere.
+        vocabulary_size: Number of ids in ``distribution``.
+        lines: Line of the prediction that each position reads; None if each has its own.
 
     Raises:
         ModelError: The model gave no admissible token at some position, or not a number.
     """
     logits = prediction.logits
     step = _lines_at_a_time(logits)
-    said = _Said.joined([_of_some(part.float(), needs) for part in logits.split(step)])
+    computed = _LineStatistics.joined(
+        [_of_some(part.float(), needs) for part in logits.split(step)]
+    )
     read = torch.arange(len(logits), device=logits.device) if lines is None else lines
-    column = said.column[read]
-    confidence = None if said.confidence is None else said.confidence[read]
+    column = computed.column[read]
+    confidence = None if computed.confidence is None else computed.confidence[read]
     if drawing is not None:
         for some in drawing.hot.split(step):
             column[some], chance = draw(logits[read[some]], drawing.at(some))
             if confidence is not None:
-                likeliest = column[some] == said.column[read[some]]
+                likeliest = column[some] == computed.column[read[some]]
                 confidence[some] = confidence[some].where(likeliest, _as_given(chance))
     return FlatStatistics(
         token=column if prediction.token_ids is None else prediction.token_ids[read, column],
         confidence=confidence,
-        margin=None if said.margin is None else said.margin[read],
-        logit_margin=None if said.logit_margin is None else said.logit_margin[read],
-        entropy=None if said.entropy is None else said.entropy[read],
+        margin=None if computed.margin is None else computed.margin[read],
+        logit_margin=None if computed.logit_margin is None else computed.logit_margin[read],
+        entropy=None if computed.entropy is None else computed.entropy[read],
         distribution=(
             None
-            if said.probabilities is None
-            else _read(_spread(prediction, said.probabilities, vocabulary_size), lines)
+            if computed.probabilities is None
+            else _read(_spread(prediction, computed.probabilities, vocabulary_size), lines)
         ),
     )
 
@@ -175,8 +177,8 @@ def _read(
     return distribution if lines is None else distribution[lines]
 
 
-class _Said(NamedTuple):
-    """What a prediction says of some positions, whoever reads it; None for what nobody needs."""
+class _LineStatistics(NamedTuple):
+    """Statistics of the lines of a prediction; None for those that no decoder needs."""
 
     column: Int[Tensor, " wanted"]
     confidence: Float[Tensor, " wanted"] | None
@@ -186,7 +188,7 @@ class _Said(NamedTuple):
     probabilities: Float[Tensor, "wanted columns"] | None
 
     @classmethod
-    def joined(cls, parts: Sequence[_Said]) -> _Said:
+    def joined(cls, parts: Sequence[_LineStatistics]) -> _LineStatistics:
         """Return ``parts``, one after the other."""
         joined: dict[str, Any] = {}
         for name in cls._fields:
@@ -204,7 +206,7 @@ def _lines_at_a_time(logits: Float[Tensor, "wanted columns"]) -> int:
     return max(2, most // max(1, logits.shape[1]))
 
 
-def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _Said:
+def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -> _LineStatistics:
     # Of equal ones, the first is the greatest.  One that is no number, or nothing but -inf,
     # makes the greatest no number.
     highest, column = logits.max(dim=-1, keepdim=True)
@@ -215,7 +217,7 @@ def _of_some(logits: Float[Tensor, "wanted columns"], needs: AbstractSet[str]) -
     probabilities = torch.softmax(logits, dim=-1)
     confidence = probabilities.gather(1, column).squeeze(1)
     others = _others(probabilities, column) if needs & {"confidence", "margin"} else None
-    return _Said(
+    return _LineStatistics(
         column=column.squeeze(1),
         confidence=_ordered(confidence, others) if "confidence" in needs else None,
         margin=_margin(probabilities, column, others) if "margin" in needs else None,

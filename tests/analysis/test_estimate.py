@@ -13,7 +13,7 @@ from parallelbench.analysis.theory.estimate import (
     dependence,
     reference_of,
 )
-from parallelbench.decode.loop import look
+from parallelbench.decode.loop import predict_log_probs
 from parallelbench.model import Prediction, Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt, lay_out
@@ -152,7 +152,7 @@ def test_the_same_numbers_come_at_any_batch_size_and_every_call_is_counted():
 def test_the_order_by_confidence_reveals_the_surest_position_first(rng):
     model = ToyNetwork(scale=1.0)
     (prompt,) = prompts(model.codec)
-    logs = look([Row(prompt, prompt.canvas, prompt.open)], model)
+    logs = predict_log_probs([Row(prompt, prompt.canvas, prompt.open)], model)
     model.calls.clear()
     dependence(model, prompt, rng, order="confidence", count=2)
     for canvas in model.calls[2]:  # after the one call and the first position
@@ -187,14 +187,14 @@ def test_look_gives_whole_distributions_without_the_unwritable():
     model = Mischievous()
     (prompt,) = prompts(model.codec)
     row = Row(prompt, prompt.canvas, prompt.open)
-    logs = look([row, row], model)
+    logs = predict_log_probs([row, row], model)
     assert logs.shape == (12, model.codec.size)
     first = logs[0].exp()
     assert first[0] == pytest.approx(1 / (1 + math.e))
     assert first[4] == pytest.approx(math.e / (1 + math.e))
     assert first.sum() == pytest.approx(1)
     plain = ToyNetwork()
-    logs = look([row], plain)
+    logs = predict_log_probs([row], plain)
     assert logs.shape == (6, plain.codec.size)
     assert (logs[:, plain.codec.mask_id] == -torch.inf).all()
     assert logs.exp().sum(dim=1) == pytest.approx(torch.ones(6))
@@ -210,7 +210,7 @@ def test_look_refuses_what_is_no_number():
     model = Broken()
     (prompt,) = prompts(model.codec)
     with pytest.raises(ValueError, match="not numbers"):
-        look([Row(prompt, prompt.canvas, prompt.open)], model)
+        predict_log_probs([Row(prompt, prompt.canvas, prompt.open)], model)
 
 
 def test_what_cannot_be_estimated_is_refused(ideal, rng):

@@ -92,16 +92,16 @@ def test_a_strategy_that_needs_what_ideal_lacks_is_checked_without_it_and_that_i
 class Idle(Chooser):
     """Commits nothing."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return torch.zeros_like(open)
+    def choose(self, step):
+        return torch.zeros_like(step.open)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trespassing(Chooser):
     """Writes everywhere."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return torch.ones_like(open)
+    def choose(self, step):
+        return torch.ones_like(step.open)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +116,8 @@ class Masking(Decoder):
 class Undeclared(Chooser):
     """Reads a statistic that it does not need."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return open & (statistics.entropy >= 0)
+    def choose(self, step):
+        return step.open & (step.entropy >= 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +127,9 @@ class Sociable(Chooser):
     needs: ClassVar = frozenset({"token", "confidence"})
     adaptive: ClassVar = True
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        confidence = statistics.confidence.masked_fill(~open, -torch.inf)
-        return first_of(open) | (open & (confidence >= confidence.max()))
+    def choose(self, step):
+        confidence = step.confidence.masked_fill(~step.open, -torch.inf)
+        return first_of(step.open) | (step.open & (confidence >= confidence.max()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +151,8 @@ class Remembering(Decoder):
 class Global(Chooser):
     """Draws from the generator of torch."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return first_of(open) | (open & (torch.rand(open.shape) < 0.5))
+    def choose(self, step):
+        return first_of(step.open) | (step.open & (torch.rand(step.open.shape) < 0.5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +163,8 @@ class Denying(Chooser):
     adaptive: ClassVar = True
     deterministic: ClassVar = True
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return first_of(open) | (open & (statistics.uniform < 0.5))
+    def choose(self, step):
+        return first_of(step.open) | (step.open & (step.uniform < 0.5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +186,8 @@ class Secretive(Surest):
 class Steady(Surest):
     """Follows the predictions, and says that its numbers are fixed."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return super().choose(statistics, open, progress) | (open & (statistics.confidence > 0.5))
+    def choose(self, step):
+        return super().choose(step) | (step.open & (step.confidence > 0.5))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,14 +160,14 @@ def test_state_is_kept_per_sample_and_not_on_the_decoder():
 
 @dataclass(frozen=True, kw_only=True)
 class Overwriting(Surest):
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return torch.ones_like(open)
+    def choose(self, step):
+        return torch.ones_like(step.open)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Idle(Surest):
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return torch.zeros_like(open)
+    def choose(self, step):
+        return torch.zeros_like(step.open)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class Quitting(Decoder):
 
 @dataclass(frozen=True, kw_only=True)
 class Failing(Surest):
-    def choose(self, statistics, open, progress):  # noqa: A002
+    def choose(self, step):
         raise ZeroDivisionError("no such luck")
 
 
@@ -264,9 +264,9 @@ class Peeking(Chooser):
     )
     seen: ClassVar = []
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        self.seen.append((statistics, open, progress))
-        return open
+    def choose(self, step):
+        self.seen.append((step, step.open, step.progress))
+        return step.open
 
 
 def test_the_statistics_are_those_of_the_distribution():

@@ -489,7 +489,7 @@ def test_decodes_that_end_in_an_error_are_told(call, monkeypatch):
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Broken(Surest):
-        def choose(self, statistics, open, progress):  # noqa: A002
+        def choose(self, step):
             raise ZeroDivisionError("no such luck")
 
     monkeypatch.setitem(DECODERS._entries, "broken", Broken)

@@ -261,18 +261,18 @@ class Moody(Surest):
 
     bad_mood: ClassVar[bool] = True
 
-    def choose(self, statistics, open, progress):  # noqa: A002
+    def choose(self, step):
         if Moody.bad_mood:
             raise ZeroDivisionError("half a pair: \ud800")
-        return super().choose(statistics, open, progress)
+        return super().choose(step)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Idle(Surest):
     """Never commits anything."""
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return torch.zeros_like(open)
+    def choose(self, step):
+        return torch.zeros_like(step.open)
 
 
 @dataclass(frozen=True, kw_only=True)

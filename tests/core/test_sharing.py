@@ -192,13 +192,13 @@ def test_what_a_model_promises_and_does_not_give_reaches_nobody():
 
 def test_what_was_said_is_forgotten_with_the_sample():
     model = ToyNetwork()
-    memory = sharing.Memory()
+    memory = sharing.PredictionCache()
     (held,) = prompts(model.codec, 1)
     row = Row(held, held.canvas, held.open)
-    (key,) = sharing.keys_of([row])
+    (key,) = sharing.cache_keys([row])
     (decoder,) = built("one_by_one")
-    said = sharing.Said(flat_of(row), 0, int(held.open.sum()), None)
-    memory.keep(row, key, said, frozenset({"token", "confidence"}))
+    said = sharing.RowPrediction(flat_of(row), 0, int(held.open.sum()), None)
+    memory.store(row, key, said, frozenset({"token", "confidence"}))
     assert memory.find(row, key, decoder).count == said.count
     assert memory.find(row, key, built("entropy:k=1")[0]) is None
     del row, held, said
@@ -209,7 +209,7 @@ def test_what_was_said_is_forgotten_with_the_sample():
 def test_what_is_kept_of_a_sample_is_bounded(monkeypatch):
     monkeypatch.setattr(sharing, "_MOST_CANVASES", 2)
     model = ToyNetwork()
-    memory = sharing.Memory()
+    memory = sharing.PredictionCache()
     (held,) = prompts(model.codec, 1)
     (decoder,) = built("random:k=1")
     rows = []
@@ -217,9 +217,11 @@ def test_what_is_kept_of_a_sample_is_bounded(monkeypatch):
         wanted = held.open.clone()
         wanted[place] = False
         rows.append(Row(held, held.canvas, wanted))
-    keys = sharing.keys_of(rows)
+    keys = sharing.cache_keys(rows)
     for row, key in zip(rows, keys, strict=True):
-        memory.keep(row, key, sharing.Said(flat_of(row), 0, 5, None), frozenset({"token"}))
+        memory.store(
+            row, key, sharing.RowPrediction(flat_of(row), 0, 5, None), frozenset({"token"})
+        )
     found = [memory.find(row, key, decoder) for row, key in zip(rows, keys, strict=True)]
     assert [each is None for each in found] == [True, True, False, False]
 
@@ -238,11 +240,11 @@ def test_rows_that_differ_in_anything_have_different_keys():
         replace(row, window=(0, 4), window_snapshot=held.canvas),
         replace(row, window=(0, 4), window_snapshot=other_canvas),
     ]
-    keys = sharing.keys_of([*rows, replace(row)])
+    keys = sharing.cache_keys([*rows, replace(row)])
     assert keys[0] == keys[-1]
     assert len(set(keys)) == len(rows)
     odd = [replace(row, positions=torch.arange(6)), replace(row, attention=torch.ones(6, 6) > 0)]
-    assert sharing.keys_of(odd) == [None, None]
+    assert sharing.cache_keys(odd) == [None, None]
 
 
 def flat_of(row):

@@ -19,7 +19,7 @@ def said(*confidences):
 
 
 def square(length, pairs):
-    """What is given of pairs of positions; 0 of those that are not named."""
+    """Values of pairs of positions; 0 for those that are not named."""
     given = torch.zeros(length, length)
     for (i, j), share in pairs.items():
         given[i, j] = share
@@ -27,7 +27,7 @@ def square(length, pairs):
 
 
 def places(decoder, calls, **given):
-    """Which places are written in each step; one call is said again and again."""
+    """The places written in each step; a single call repeats."""
     calls = calls if isinstance(calls[0], list) else [calls] * len(calls)
     outcome, _ = played(
         decoder, calls, given={name.replace("__", ":"): v for name, v in given.items()}

@@ -15,7 +15,7 @@ def said(*confidences):
 
 
 def places(decoder, *calls, canvas=None):
-    """Which places are written in each step; the last call is said again and again."""
+    """The places written in each step; the last call repeats."""
     outcome, _ = played(decoder, [*calls, *[calls[-1]] * 20], canvas)
     assert outcome.status == "ok", outcome.error
     return [sorted(step) for step in written(outcome)]

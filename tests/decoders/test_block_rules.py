@@ -7,7 +7,7 @@ from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.confidence_threshold import ConfidenceThreshold
 from parallelbench.decoders.multi_block import MultiBlock, MultiBlockEntropy
 from parallelbench.decoders.sdar import SDAR
-from support.landscapes import MASK, batches, decoded
+from support.landscapes import assert_agrees, batches, decoded
 from support.references import blocks as plain
 
 agreement = settings(max_examples=200, deadline=None)
@@ -15,21 +15,11 @@ blocks = st.sampled_from([None, 2, 3, 4, 5])
 probability = st.sampled_from([0.2, 0.4, 0.6, 0.8, 0.9, 1.0])
 
 
-def assert_agrees(rule, decoder, batch, **fields):
-    landscape, canvases = batch
-    expected = []
-    for canvas in canvases:
-        ids = [MASK if token is None else token for token in canvas]
-        expected.append((*rule(landscape.probabilities, ids, MASK, **fields), None))
-    # Fewer at a time than there are, so that they meet at different progress.
-    assert decoded(decoder, landscape, canvases, batch_size=2) == expected
-
-
 @agreement
 @given(probability, st.integers(1, 7), blocks, batches())
 def test_sdar_agrees_with_its_rule_in_plain_python(threshold, steps, length, batch):
     fields = {"threshold": threshold, "steps": steps, "block_length": length}
-    assert_agrees(plain.sdar, SDAR(**fields), batch, **fields)
+    assert_agrees(plain.sdar, SDAR(**fields), batch)
 
 
 shares = st.sampled_from([0.1, 0.34, 0.5, 0.67, 0.95, 1.0])
@@ -46,7 +36,7 @@ several = {
     batches(),
 )
 def test_several_active_blocks_agree_with_their_rule_in_plain_python(fields, batch):
-    assert_agrees(plain.multi_block, MultiBlock(**fields), batch, **fields)
+    assert_agrees(plain.multi_block, MultiBlock(**fields), batch)
 
 
 @agreement
@@ -55,7 +45,7 @@ def test_several_active_blocks_agree_with_their_rule_in_plain_python(fields, bat
     batches(),
 )
 def test_several_active_blocks_by_entropy_agree_likewise(fields, batch):
-    assert_agrees(plain.multi_block_entropy, MultiBlockEntropy(**fields), batch, **fields)
+    assert_agrees(plain.multi_block_entropy, MultiBlockEntropy(**fields), batch)
 
 
 # What is another strategy with other constants is that strategy.

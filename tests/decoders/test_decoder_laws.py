@@ -1,4 +1,4 @@
-"""What holds for every strategy, or for one strategy under two settings, on any canvas."""
+"""Laws of every decoder, or of one decoder under two settings, on any canvas."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn.functional import pad
 
-from parallelbench.decoder import Progress, Statistics
+from parallelbench.decoder import Progress, Statistics, Step
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.confidence_factor import ConfidenceFactor
 from parallelbench.decoders.confidence_threshold import ConfidenceThreshold
@@ -77,7 +77,7 @@ def statistics_of(decoder, scores, open_):
 def choose(decoder, scores, open_):
     zeros = torch.zeros(len(open_), dtype=torch.long, device=open_.device)
     progress = Progress(step=zeros, initial=open_.sum(dim=1))
-    return decoder.choose(statistics_of(decoder, scores, open_), open_, progress)
+    return decoder.choose(Step(statistics_of(decoder, scores, open_), open_, progress))
 
 
 @law
@@ -159,7 +159,7 @@ def test_what_is_said_of_closed_positions_is_not_read(decoder, batch, other):
     scores, open_ = batch
     zeros = torch.zeros(len(open_), dtype=torch.long)
     said = statistics_of(decoder, scores.where(open_, other), torch.ones_like(open_))
-    unread = decoder.choose(said, open_, Progress(step=zeros, initial=zeros))
+    unread = decoder.choose(Step(said, open_, Progress(step=zeros, initial=zeros)))
     assert torch.equal(unread, choose(decoder, scores, open_))
 
 

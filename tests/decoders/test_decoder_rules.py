@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelbench.decoder import Progress, Statistics
+from parallelbench.decoder import Progress, Statistics, Step
 from parallelbench.decoders.confidence import Confidence
 from parallelbench.decoders.confidence_factor import ConfidenceFactor
 from parallelbench.decoders.confidence_threshold import ConfidenceThreshold
@@ -37,7 +37,7 @@ def committed_rows(decoder, rows):
         given[name] = torch.tensor([[closed if s is __ else s for s in row] for row in rows])
     counts = torch.zeros(len(rows), dtype=torch.long)
     statistics = Statistics(token=torch.full(open_.shape, MASK), **given)
-    chosen = decoder.choose(statistics, open_, Progress(step=counts, initial=counts))
+    chosen = decoder.choose(Step(statistics, open_, Progress(step=counts, initial=counts)))
     return [row.nonzero().flatten().tolist() for row in chosen]
 
 

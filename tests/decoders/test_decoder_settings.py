@@ -1,4 +1,4 @@
-"""How the strategies are asked for, what they declare, and what they refuse."""
+"""Settings of the decoders: names, declarations, ranges and refusals."""
 
 import math
 import re
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parallelbench import decoders
-from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Decoder, Progress, Statistics
+from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Decoder, Progress, Statistics, Step
 from parallelbench.errors import DecoderError, FieldError
 from parallelbench.ranges import Choice, WholeNumbers, ranges_of
 from parallelbench.setting import build, parse_settings, split_settings
@@ -210,8 +210,8 @@ def test_a_statistic_that_a_strategy_reads_is_one_that_it_must_declare(name):
     open_ = torch.ones((1, 2), dtype=torch.bool)
     only_tokens = Statistics(token=torch.zeros((1, 2), dtype=torch.long))
     progress = Progress(step=torch.tensor([0]), initial=torch.tensor([2]))
-    with pytest.raises(DecoderError, match="reads a statistic that its needs do not name"):
-        DECODERS[name]().choose(only_tokens, open_, progress)
+    with pytest.raises(DecoderError, match="a statistic that its needs do not name"):
+        DECODERS[name]().choose(Step(only_tokens, open_, progress))
 
 
 def test_a_label_shows_the_strength_of_a_strategy_even_at_its_default():

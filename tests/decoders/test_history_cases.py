@@ -19,7 +19,7 @@ def said(*confidences):
 
 
 def places(outcome):
-    """Which places were written in each step."""
+    """The places written in each step."""
     return [sorted(step) for step in written(outcome)]
 
 

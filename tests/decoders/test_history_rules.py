@@ -151,7 +151,7 @@ def test_remdm_for_llada_agrees_with_its_rule_in_plain_python(decoder, batch):
     assert_agrees(plain.remdm_llada, decoder, batch)
 
 
-def uniform(canvas, key):
+def uniform(_, key):
     """The numbers that the loop gives this decode, in order."""
     return _generator(key).random
 

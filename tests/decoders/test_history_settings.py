@@ -1,4 +1,4 @@
-"""What the strategies that remember, revise or edit declare, and what they refuse."""
+"""Declarations and refusals of the decoders that keep a state, revise or edit."""
 
 import pytest
 

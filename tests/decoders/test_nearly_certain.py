@@ -7,7 +7,7 @@ from parallelbench.decode import statistics
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.decode.statistics import Drawing, statistics_of
-from parallelbench.decoder import DECODERS, Progress, Statistics
+from parallelbench.decoder import DECODERS, Progress, Statistics, Step
 from parallelbench.model import Model, Prediction
 from parallelbench.registry import load_plugins
 from parallelbench.setting import build, parse_settings
@@ -57,7 +57,7 @@ def steps_of(decoder, said):
     steps = []
     while open_.any():
         step = torch.tensor([len(steps)])
-        chosen = decoder.choose(given, open_, Progress(step=step, initial=step + 9)) & open_
+        chosen = decoder.choose(Step(given, open_, Progress(step=step, initial=step + 9))) & open_
         steps.append(chosen[0].nonzero().flatten().tolist())
         open_ &= ~chosen
     return steps

@@ -75,7 +75,7 @@ class Drafts:
 
 
 def generated(monkeypatch, model, job):
-    """What ``generate`` of the class in transformers has as its result in every step.
+    """The results of every step of ``generate`` of the class in transformers.
 
     It starts from our noise and draws from our numbers; what may not be written is forbidden.
     """

@@ -427,7 +427,7 @@ def test_remdm_for_llada_commits_in_a_revision_as_many_as_it_opened():
 
 
 def shares(decoder, samples=40, length=20):
-    """How much of the canvas is written after each call, on average."""
+    """The mean written share of the canvas after each call."""
     jobs = [Job(prompt_of([None] * length), decoder, str(index)) for index in range(samples)]
     held = [0.0] * decoder.steps
     for outcome in decode(jobs, Landscape(0, pull=0.0), share=False):

@@ -32,7 +32,7 @@ def told(decoder, empty, further=None, canvas=None):
 
 
 def places(outcome):
-    """Which places were written in each step."""
+    """The places written in each step."""
     return [sorted(step) for step in written(outcome)]
 
 

@@ -306,8 +306,8 @@ class Attentive(Chooser):
 
     needs: ClassVar = frozenset({"token", "confidence", "attention"})
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        return top(statistics.confidence, open, 32)
+    def choose(self, step):
+        return top(step.confidence, step.open, 32)
 
 
 @pytest.mark.attack("marked")

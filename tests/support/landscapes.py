@@ -194,17 +194,21 @@ def batches(draw, count=3):
     return landscape, [first, *others]
 
 
+def outcomes(decoder, landscape, canvases, batch_size=8):
+    """Decode the canvases; return what became of each, in order."""
+    jobs = [
+        Job(prompt_of(canvas), decoder, key=str(index)) for index, canvas in enumerate(canvases)
+    ]
+    done = decode(jobs, landscape, batch_size=batch_size, share=False)
+    return sorted(done, key=lambda outcome: int(outcome.job.key))
+
+
 def decoded(decoder, landscape, canvases, batch_size=8):
     """Decode the canvases; return ids, calls and error of each, in order."""
-    jobs = [
-        Job(prompt_of(canvas), decoder, key=str(index), tag=index)
-        for index, canvas in enumerate(canvases)
+    return [
+        (outcome.output_ids, outcome.counts.nfe, outcome.error)
+        for outcome in outcomes(decoder, landscape, canvases, batch_size)
     ]
-    outcomes = sorted(
-        decode(jobs, landscape, batch_size=batch_size, share=False),
-        key=lambda outcome: outcome.job.tag,
-    )
-    return [(outcome.output_ids, outcome.counts.nfe, outcome.error) for outcome in outcomes]
 
 
 def fields_of(decoder):
@@ -214,16 +218,17 @@ def fields_of(decoder):
 
 
 def assert_agrees(rule, decoder, batch, **each):
-    """Hold a strategy against its rule in plain Python.
+    """Compare a batched decoder with its rule in plain Python, canvas by canvas.
 
-    ``each`` makes further arguments of the rule from a canvas and its key.
+    The rule returns the ids and the number of calls, and that of rows if it sends several a
+    call.  ``each`` makes further arguments of the rule from the landscape and the key of a decode.
     """
     landscape, canvases = batch
-    expected = []
-    for index, canvas in enumerate(canvases):
-        ids = [MASK if token is None else token for token in canvas]
-        more = {name: made(canvas, str(index)) for name, made in each.items()}
-        found = rule(landscape.probabilities, ids, MASK, **fields_of(decoder), **more)
-        expected.append((*found, None))
     # Fewer at a time than there are, so that they meet at different progress.
-    assert decoded(decoder, landscape, canvases, batch_size=2) == expected
+    for outcome in outcomes(decoder, landscape, canvases, batch_size=2):
+        assert outcome.error is None
+        more = {name: made(landscape, outcome.job.key) for name, made in each.items()}
+        ids = outcome.job.prompt.canvas.tolist()
+        expected = rule(landscape.probabilities, ids, MASK, **fields_of(decoder), **more)
+        counts = outcome.counts
+        assert (outcome.output_ids, counts.nfe, counts.rows)[: len(expected)] == tuple(expected)

@@ -94,9 +94,9 @@ class Surest(Chooser):
 
     needs: ClassVar = frozenset({"token", "confidence"})
 
-    def choose(self, statistics, open, progress):  # noqa: A002
-        best = statistics.confidence.masked_fill(~open, -torch.inf).argmax(dim=1)
-        return torch.nn.functional.one_hot(best, open.shape[1]).bool()
+    def choose(self, step):
+        best = step.confidence.masked_fill(~step.open, -torch.inf).argmax(dim=1)
+        return torch.nn.functional.one_hot(best, step.open.shape[1]).bool()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from support.references.history import blocks_of, likeliest, surest
 
 @dataclass
 class Seen:
-    """What a rule may look at in one call: by place, and the open places of the block."""
+    """The inputs of a rule in one call: by place, and the open places of the block."""
 
     left: list
     initial: int

@@ -140,7 +140,7 @@ def slow_fast(says, canvas, mask, *, exploration, reach, window, spread, thresho
 
 
 def told(says, canvas, places):
-    """What is likeliest at some places, and how likely."""
+    """The likeliest token at some places, and its probability."""
     lines = says(canvas)
     return {i: likeliest(lines[i]) for i in places}
 

@@ -1,4 +1,4 @@
-"""What strategies share that remember, revise, edit, slide or suppose.
+"""Batched helpers of decoders that keep a state, revise, slide a window or test hypotheses.
 
 A state belongs to its sample, so that samples may come and go; most rules are written for all
 of them at once.  A step gathers, computes, and hands each sample its line back.  A rule that
@@ -18,25 +18,25 @@ from parallelbench.decoder import StepBatch, Update, Updates, View
 from parallelbench.model import Row
 
 
-def gathered(states: Sequence[Any], name: str) -> Tensor:
-    """Return one field of every state, stacked."""
+def stack_field(states: Sequence[Any], name: str) -> Tensor:
+    """Return one field of every state, stacked into a tensor."""
     return torch.stack([getattr(state, name) for state in states])
 
 
-def handed_back(states: Sequence[Any], **values: Tensor) -> None:
-    """Set fields of every state, each to its own line of a tensor."""
+def scatter_field(states: Sequence[Any], **values: Tensor) -> None:
+    """Set fields of every state, each to its own row of a tensor."""
     for name, lines in values.items():
         for state, line in zip(states, lines.unbind(), strict=True):
             setattr(state, name, line)
 
 
-def supposing(
+def row_with(
     view: View,
     wanted: Bool[Tensor, " length"],
     token: Int[Tensor, " length"],
     positions: Sequence[int],
 ) -> Row:
-    """Return the row of a sample as if ``token`` stood at ``positions``.
+    """Return the row of a sample with ``token`` written at ``positions``.
 
     It asks for the part of ``wanted`` that is then still open.
     """
@@ -55,7 +55,7 @@ def writing(view: View, token: Int[Tensor, " length"], positions: Sequence[int])
 
 
 def writable(view: View) -> Bool[Tensor, " length"]:
-    """Return where a sample may be written at all, on the device of its canvas."""
+    """Return the positions that were open in the prompt, on the device of the canvas."""
     return view.prompt.open.to(view.canvas.device)
 
 
@@ -83,7 +83,7 @@ def in_windows(
 
 
 def canvases(batch: StepBatch) -> Int[Tensor, "samples length"]:
-    """Return what is written in every sample."""
+    """Return the token ids of every canvas."""
     return torch.stack([view.canvas for view in batch.views])
 
 
@@ -96,8 +96,8 @@ def of_written(
 
     Args:
         batch: The samples.
-        distribution: Of every position that a row shows.
-        place: Which of these predicts each position; the same by default.
+        distribution: Prediction at every position that a row shows.
+        place: Column of ``distribution`` that predicts each position; the same index by default.
     """
     # The mask's id may lie beyond the tokenizer.
     token = canvases(batch).clamp(max=distribution.shape[2] - 1)
@@ -146,5 +146,5 @@ def reaching_back(
 def first_open(
     views: Sequence[View], like: Bool[Tensor, "samples length"]
 ) -> Bool[Tensor, "samples length"]:
-    """Return which positions of each canvas were open before anything was written."""
+    """Return the positions of each canvas that were open before anything was written."""
     return torch.stack([view.prompt.open for view in views]).to(like.device)
