@@ -331,52 +331,6 @@ def latest_records(records: Iterable[_D]) -> list[_D]:
     return list({record.key: record for record in records}.values())
 
 
-@runtime_checkable
-class _Sampled(Protocol):
-    """What :func:`refuse_other_samples` reads of a record."""
-
-    @property
-    def task_label(self) -> str: ...
-    @property
-    def index(self) -> int: ...
-    @property
-    def sample_digest(self) -> str: ...
-    @property
-    def sources(self) -> Mapping[str, str]: ...
-
-
-def refuse_other_samples(
-    record: _Sampled, run: str, seen: dict[Any, tuple[Any, str]], advice: str
-) -> None:
-    """Refuse a record of another sample than one of the same task and number before it.
-
-    Args:
-        record: The record to check.
-        run: Where it stands.
-        seen: Sources of each task and digests of each sample so far, with their run; those of
-            ``record`` are added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: The sample, or what the task's samples were drawn from, is another.
-    """
-    label = record.task_label
-    if record.sources:
-        sources, first = seen.setdefault(label, (record.sources, run))
-        if record.sources != sources:
-            raise RecordsError(
-                f"{run} has samples of task {label!r} from {shown_sources(record.sources)}, and "
-                f"{first} from {shown_sources(sources)}; {advice}"
-            )
-    digest, first = seen.setdefault((label, record.index), (record.sample_digest, run))
-    if record.sample_digest != digest:
-        raise RecordsError(
-            f"{run} has another sample {record.index} of task {label!r} than {first}: digest "
-            f"{record.sample_digest[:12]} and not {digest[:12]} (what it was drawn from has "
-            f"changed); {advice}"
-        )
-
-
 def shown_sources(sources: Mapping[str, str]) -> str:
     """Return sources with the first digits of their digests, for a sentence."""
     return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(sources.items())) or "none"

@@ -10,8 +10,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from parallelbench.errors import RecordsError
-from parallelbench.record import latest_records, refuse_other_samples
+from parallelbench.record import latest_records
+from parallelbench.results.consistency import Consistency
 from parallelbench.results.intervals import (
     Interval,
     bootstrap_interval,
@@ -22,6 +22,9 @@ from parallelbench.results.intervals import (
 from parallelbench.results.record_summary import AnyRecord, counts_of
 from parallelbench.results.throughput import Throughput, throughput_of_settings
 from parallelbench.storage.csv_text import csv_text
+
+#: What to do about records that do not belong together.
+_ANEW = "do the run again in another folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,9 @@ def summarize(records: Iterable[AnyRecord]) -> list[Result]:
             task met different samples under the same number.
     """
     latest = latest_records(records)
-    samples: dict[Any, tuple[Any, str]] = {}
+    consistency = Consistency(_ANEW)
     for record in latest:
-        decode = f"the decode of {record.model} with {record.decoder_label}"
-        refuse_other_samples(record, decode, samples, "do the run again in another folder")
+        consistency.sample_of(record, f"the decode of {record.model} with {record.decoder_label}")
     groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in latest:
         groups[record.model, record.task_label, record.decoder_label].append(record)
@@ -299,16 +301,11 @@ def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> 
 
 
 def _engines(marked: Sequence[AnyRecord]) -> dict[str, str]:
-    told = [record.engines for record in marked]
-    for other in told:
-        if other != told[0]:
-            raise RecordsError(
-                f"replies of {marked[0].model} to {marked[0].task_label} with "
-                f"{marked[0].decoder_label} were marked by {told[0]}, others by {other}: marks by "
-                "different engines are different metrics, and have no common mean; do the run "
-                "again in another folder"
-            )
-    return dict(told[0]) if told else {}
+    consistency = Consistency(_ANEW)
+    for record in marked:
+        decode = f"sample {record.index} of {record.model} with {record.decoder_label}"
+        consistency.engines(record.task_label, record.engines, decode)
+    return dict(marked[0].engines) if marked else {}
 
 
 def _by_frequency(counts: Mapping[str, int]) -> dict[str, int]:

@@ -32,8 +32,8 @@ from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally
 from parallelbench.errors import RequestError, RunFileError, WorkersError
 from parallelbench.model import MODELS, Model
-from parallelbench.record import shown_sources
 from parallelbench.registry import load_plugins
+from parallelbench.results.consistency import Consistency
 from parallelbench.run.environment import environment
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import (
@@ -265,6 +265,7 @@ class _Worker:
     """A worker as it is seen from here.
 
     Attributes:
+        name: Names it in errors, such as ``worker 2``.
         handle: Of its process.
         awaited: What it was asked and has not answered.
         checking: Whether it is the one that shows its models what they will be asked.
@@ -273,6 +274,7 @@ class _Worker:
         shares: What it has in hand, by the samples.
     """
 
+    name: str
     handle: Any
     awaited: Any
     checking: bool
@@ -306,8 +308,12 @@ class _Staff(Crew):
         self._left = 0
         self._environments: list[dict[str, Any]] = []
         self._checked = False
+        self._hired = 0
         self._lost = 0
         self._stillborn = 0
+        self._consistency = Consistency(
+            "give every machine the same files, and install the same releases there", RunFileError
+        )
 
     def begin(self) -> None:
         """Start every worker, and wait until one of them has checked what will be asked."""
@@ -435,36 +441,23 @@ class _Staff(Crew):
         handle: Any = kind.remote(self._runfile, self._batch_size, staffing.threads)
         # One worker's word is enough that everything can be decoded.
         checking = not (self._checked or any(worker.checking for worker in self._workers))
-        self._workers.append(_Worker(handle, handle.arrive.remote(), checking))
+        self._hired += 1
+        name = f"worker {self._hired}"
+        self._workers.append(_Worker(name, handle, handle.arrive.remote(), checking))
 
     def _welcome(self, worker: _Worker, opened: _Opened) -> None:
         worker.ready = True
         self._checked = self._checked or worker.checking
         self._stillborn = 0
         for label, model in opened.models.items():
-            first = self.models.setdefault(label, model).digest
-            if model.digest != first:
-                raise RunFileError(
-                    f"the workers have different models under the name {label!r}: one has digest "
-                    f"{first[:12]}, another {model.digest[:12]} (other weights, another tokenizer, "
-                    "or other installed tasks); give every machine the same files"
-                )
-        for label, told in opened.engines.items():
-            known = self.engines.setdefault(label, told)
-            if told != known:
-                raise RunFileError(
-                    f"the workers would mark task {label!r} by different engines: one by {known}, "
-                    f"another by {told}; marks by different engines are different metrics: install "
-                    "the same releases on every machine"
-                )
-        for label, read in opened.sources.items():
-            held = self.sources.setdefault(label, read)
-            if read != held:
-                raise RunFileError(
-                    f"the workers read different contents for task {label!r}: one "
-                    f"{shown_sources(held)}, another {shown_sources(read)}; give every machine "
-                    "the same files"
-                )
+            self.models.setdefault(label, model)
+            self._consistency.model(label, model.digest, worker.name)
+        for label, engines_of_task in opened.engines.items():
+            self.engines.setdefault(label, engines_of_task)
+            self._consistency.engines(label, engines_of_task, worker.name)
+        for label, sources_of_task in opened.sources.items():
+            self.sources.setdefault(label, sources_of_task)
+            self._consistency.sources(label, sources_of_task, worker.name)
 
     def _bury(self, worker: _Worker, error: Exception) -> None:
         """Hire another worker for one that died, and put back what it had in hand."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from parallelbench.errors import RecordsError, RunFileError
-from parallelbench.record import Record, refuse_other_samples
+from parallelbench.record import Record
+from parallelbench.results.consistency import Consistency
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile, differences
 from parallelbench.run.shard import Shard
@@ -98,21 +99,11 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     """Read every record once; of a decode that failed and was done again, keep the last."""
     kept: dict[_Place, bytes] = {}
     failed: set[_Place] = set()
-    models: dict[str, tuple[str, str]] = {}
-    engines: dict[str, tuple[dict[str, str], str]] = {}
-    samples: dict[Any, tuple[Any, str]] = {}
+    consistency = Consistency("only shards of the same models and tasks can be merged")
     duplicates = 0
     for shard in shards:
         for record in shard.records():
-            refuse_other_model(
-                record, str(shard.path), models, "only shards of the same model can be merged"
-            )
-            refuse_other_engines(
-                record, str(shard.path), engines, "only shards with the same can be merged"
-            )
-            refuse_other_samples(
-                record, str(shard.path), samples, "only shards with the same can be merged"
-            )
+            consistency.record(record, str(shard.path))
             place, digest = shard.runfile.decode_order(record), digest_of(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
@@ -133,51 +124,6 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
                     "another device?) and leave it out"
                 )
     return _Found(kept, duplicates)
-
-
-def refuse_other_model(
-    record: Record, run: str, seen: dict[str, tuple[str, str]], advice: str
-) -> None:
-    """Refuse a record of another model than one of the same name before it.
-
-    Args:
-        record: To be looked at.
-        run: Where it stands.
-        seen: Digest and run of each model so far; this one is added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: The model's digest is another.
-    """
-    digest, first = seen.setdefault(record.model, (record.model_digest, run))
-    if record.model_digest != digest:
-        raise RecordsError(
-            f"{run} was decoded with another {record.model!r} than {first}: digest "
-            f"{record.model_digest[:12]} and not {digest[:12]} (other weights, another tokenizer, "
-            f"or other installed tasks); {advice}"
-        )
-
-
-def refuse_other_engines(
-    record: Record, run: str, seen: dict[str, tuple[dict[str, str], str]], advice: str
-) -> None:
-    """Refuse a record that other engines marked than one of the same task before it.
-
-    Args:
-        record: To be looked at.
-        run: Where it stands.
-        seen: Engines and run of each task so far; this one is added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: Another engine, or another release, marked it.
-    """
-    told, first = seen.setdefault(record.task_label, (record.engines, run))
-    if record.engines != told:
-        raise RecordsError(
-            f"{run} was marked by {record.engines} for task {record.task_label!r}, and "
-            f"{first} by {told}: marks by different engines are different metrics; {advice}"
-        )
 
 
 def _refuse_gaps(shards: Sequence[RunDirectory], found: _Found) -> None:

@@ -38,12 +38,12 @@ from parallelbench.record import (
     Served,
     Status,
     from_line,
-    shown_sources,
     to_line,
 )
+from parallelbench.results.consistency import Consistency
 from parallelbench.results.throughput import SPANS
 from parallelbench.run.environment import environment
-from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.rundir import RecordWriter, RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.serve import Answered, Question, serve
 from parallelbench.run.shard import Shard
@@ -241,42 +241,81 @@ def run(  # noqa: PLR0913  all but two are options
             crew = stack.enter_context(executor(runfile, batch_size))
         directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())
-        done: set[Key] = set()
-        digests: dict[str, str] = {}
-        marked_by: dict[str, dict[str, str]] = {}
-        drawn_from: dict[str, dict[str, str]] = {}
-        samples: dict[tuple[str, int], str] = {}
-        for record in directory.records():
-            digests[record.model] = record.model_digest
-            marked_by[record.task_label] = record.engines
-            drawn_from[record.task_label] = record.sources
-            samples[record.task_label, record.index] = record.sample_digest
-            if record.status != "error":
-                done.add(record.key)
+        done, recorded = _resume(directory)
         progress(len(done))
         if len(done) == directory.decodes and not grows:
             return directory
         crew = crew or stack.enter_context(executor(runfile, batch_size))
-        _check_models(crew, digests, path)
-        _check_engines(crew, marked_by, path)
-        _check_sources(crew, drawn_from, path)
         _check_random_key(directory, runfile, done)
-        _check_recorded_samples(runfile, samples, path)
+        _refuse_changes(recorded, crew, runfile)
         if grows:
             directory = directory.extend(runfile)
-        kept = len(done)
-        try:
-            with _session(directory, crew, batch_size) as measured:
-                finished = measured(crew.finish(directory.samples, done))
-                for count, each in enumerate(finished, start=len(done) + 1):
-                    writer.append_line(each.line)
-                    progress(count)
-                    kept += each.error is None
-                    if each.error is not None:
-                        failed(from_line(each.line, "a record"))
-        except (UnreachableError, WorkersError) as error:
-            raise type(error)(f"{error}; {_kept(kept)}") from error
+        with _session(directory, crew, batch_size) as measured:
+            finished = measured(crew.finish(directory.samples, done))
+            _write(finished, writer, len(done), progress, failed)
     return directory
+
+
+def _resume(directory: RunDirectory) -> tuple[set[Key], Consistency]:
+    """Return the decodes that need not be done again, and what their records were made with.
+
+    Raises:
+        RecordsError: A record is torn or was altered.
+        RunFileError: The records are of different models, engines or samples.
+    """
+    done: set[Key] = set()
+    recorded = Consistency("restore what the run began with, or give another --out", RunFileError)
+    for record in directory.records():
+        recorded.record(record, str(directory.path))
+        if record.status != "error":
+            done.add(record.key)
+    return done, recorded
+
+
+def _refuse_changes(recorded: Consistency, crew: Crew, runfile: RunFile) -> None:
+    """Refuse to continue a run where models, engines, sources or samples have changed since."""
+    here = "this installation"
+    for label, model in crew.models.items():
+        recorded.model(label, model.digest, here)
+    for label, engines_of_task in crew.engines.items():
+        recorded.engines(label, engines_of_task, here)
+    for label, sources_of_task in crew.sources.items():
+        recorded.sources(label, sources_of_task, here)
+    tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
+    for label, index in list(recorded.samples):
+        recorded.sample(label, index, draw(tasks[label], runfile.seed, index).digest, here)
+
+
+def _write(
+    finished: Iterable[Finished],
+    writer: RecordWriter,
+    done: int,
+    progress: Callable[[int], None],
+    failed: Callable[[Record], None],
+) -> None:
+    """Append every record as it is finished.
+
+    Args:
+        finished: The records.
+        writer: Appends them to the run directory.
+        done: Number of decodes that were recorded before.
+        progress: As in :func:`run`.
+        failed: As in :func:`run`.
+
+    Raises:
+        UnreachableError: The server is gone; the sentence says how many decodes are recorded.
+        WorkersError: The workers are gone; likewise.
+    """
+    kept = done
+    try:
+        for count, each in enumerate(finished, start=done + 1):
+            writer.append_line(each.line)
+            progress(count)
+            kept += each.error is None
+            if each.error is not None:
+                failed(from_line(each.line, "a record"))
+    except (UnreachableError, WorkersError) as error:
+        raise type(error)(f"{error}; {_kept(kept)}") from error
 
 
 def loading(runfile: RunFile) -> str:
@@ -861,42 +900,6 @@ def _ended(
     return ("ok" if reply.error is None else "error"), error or reply.error, reply.marks
 
 
-def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
-    """Refuse to go on with a model that is not the one a run began with."""
-    for label, model in crew.models.items():
-        if digests.get(label, model.digest) != model.digest:
-            raise RunFileError(
-                f"{path} was begun with another {label!r}: its digest was "
-                f"{digests[label][:12]} and is now {model.digest[:12]} (other weights, "
-                "another tokenizer, or other installed tasks); give another --out"
-            )
-
-
-def _check_engines(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """Refuse to go on with other engines than those that marked the records of a run."""
-    for label, now in crew.engines.items():
-        before = recorded.get(label, now)
-        if before != now:
-            raise RunFileError(
-                f"{path} was begun with other engines for task {label!r}: {before}, and "
-                f"now {now}; marks by different engines are different metrics: install those, or "
-                "give another --out"
-            )
-
-
-def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """Refuse to go on where something that a run reads from outside the package has changed."""
-    for label, now in crew.sources.items():
-        # Earlier releases noted no sources; their samples are compared.
-        before = recorded.get(label) or now
-        if before != now:
-            raise RunFileError(
-                f"{path} was begun with other contents of what task {label!r} reads: "
-                f"{shown_sources(before)}, and now {shown_sources(now)}; put the old contents "
-                "back, or give another --out"
-            )
-
-
 def _check_random_key(directory: RunDirectory, runfile: RunFile, done: AbstractSet[Key]) -> None:
     """Refuse to go on with a strategy that has drawn otherwise so far."""
     if all(start.get("random_key") == RANDOM_KEY for start in directory.environments()):
@@ -918,21 +921,6 @@ def _check_random_key(directory: RunDirectory, runfile: RunFile, done: AbstractS
             "drawn otherwise than what is recorded: give another --out, or finish it with the "
             "release that began it"
         )
-
-
-def _check_recorded_samples(
-    runfile: RunFile, recorded: Mapping[tuple[str, int], str], path: Path
-) -> None:
-    """Refuse to go on where a task no longer draws the samples that are recorded."""
-    tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
-    for (label, index), digest in recorded.items():
-        now = draw(tasks[label], runfile.seed, index).digest
-        if now != digest:
-            raise RunFileError(
-                f"{path} was begun with another sample {index} of task {label!r}: its digest was "
-                f"{digest[:12]} and is now {now[:12]} (the installed task, or what it reads, has "
-                "changed); give another --out"
-            )
 
 
 def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts) -> None:

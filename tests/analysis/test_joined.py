@@ -120,7 +120,7 @@ def test_other_weights_of_the_same_name_are_refused(runs, tmp_path):
     other = changed(
         runs["first"], tmp_path / "other", lambda r: r.model_copy(update={"model_digest": "x"})
     )
-    with pytest.raises(RecordsError, match=rf"{other} was decoded with another 'ideal' than"):
+    with pytest.raises(RecordsError, match=rf"{other} has another 'ideal' than"):
         list(joined([runs["first"], other], tmp_path / "out").records())
 
 

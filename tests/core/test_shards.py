@@ -309,7 +309,7 @@ def test_shards_of_other_weights_are_refused(shards, out):
 
     rewrite(shards[2], other_weights)
     line = refuse(RecordsError, shards, out)
-    assert f"{shards[2]} was decoded with another 'ideal' than {shards[0]}: digest fffff" in line
+    assert f"{shards[2]} has another 'ideal' than {shards[0]}: digest fffff" in line
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "run.yaml"])
