@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelbench.console.progress import Progress, shown
 from parallelbench.errors import RequestError, RunFileError
-from parallelbench.record import Record, from_line
+from parallelbench.record import Record
 from parallelbench.results.result import Result, summarize, to_row, with_throughput
 from parallelbench.results.throughput import Throughput, throughput_of
 from parallelbench.run.rundir import RunDirectory
@@ -147,9 +147,8 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
                 stopwatch, session = crew.stopwatch(), crew.session(batch_size)
                 finished = crew.finish(range(runfile.samples), frozenset())
                 measured = measured_by(stopwatch, display.count(finished))
-                lines = [each.line for each in measured]
+                records = [each.record for each in measured]
                 session |= crew.noted(stopwatch)
-            records = (from_line(line, "a record") for line in lines)
             return Evaluation(runfile, runfile.in_order(records), None, [session])
         directory = run(
             runfile,

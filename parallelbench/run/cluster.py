@@ -172,7 +172,7 @@ class _Hand:
                 model = waiting.next_model()
                 records = decode_jobs(self._runfile, model, waiting, self._batch_size, self._tally)
                 for record in records:
-                    self._done.put(Finished.of(record))
+                    self._done.put(Finished.of(record).as_line())
         except BaseException as error:  # noqa: BLE001  raised where records are awaited
             self._done.put(error)
 

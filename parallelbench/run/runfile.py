@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -234,14 +234,14 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
         raise RunFileError(f"{where}: {_told(error)}") from error
     for asked in form.tasks:
         _check_version(asked, where)
-    models = _expanded(form.models, MODELS)
-    decoders = _expanded(form.decoders, DECODERS)
-    unserved = _unserved(models, decoders, form.decoders)
+    models = _expanded(form.models, MODELS).settings
+    expanded = _expanded(form.decoders, DECODERS)
+    unserved = _unserved(models, expanded)
     nowhere = set.intersection(*map(set, unserved.values())) if unserved else set()
-    decoders = tuple(setting for setting in decoders if setting.label not in nowhere)
+    decoders = tuple(each for each in expanded.settings if each.label not in nowhere)
     run = RunFile(
         models=models,
-        tasks=_expanded(form.tasks, TASKS),
+        tasks=_expanded(form.tasks, TASKS).settings,
         decoders=decoders,
         samples=form.samples,
         seed=form.seed,
@@ -385,18 +385,35 @@ def _spelled(setting: Setting) -> dict[str, Any]:
     return {"name": setting.name, "fields": dict(setting.fields)}
 
 
-def _expanded(asked: Sequence[str | _Named], registry: Registry[type[Any]]) -> tuple[Setting, ...]:
+class _Expanded(NamedTuple):
+    """The settings that a key of a run file asks for.
+
+    Attributes:
+        settings: Each of them once, in the order of the run file.
+        named: Keys of those that were asked for by name; globs alone bring the others.
+    """
+
+    settings: tuple[Setting, ...]
+    named: frozenset[str]
+
+
+def _expanded(entries: Sequence[str | _Named], registry: Registry[type[Any]]) -> _Expanded:
     settings: dict[str, Setting] = {}
-    for entry in asked:
+    named: set[str] = set()
+    for entry in entries:
         if isinstance(entry, _Named):
-            found = [make_setting(entry.name, entry.fields, registry)]
+            groups = [(True, [make_setting(entry.name, entry.fields, registry)])]
         else:
-            texts = split_settings(entry)
-            found = [setting for text in texts for setting in parse_settings(text, registry)]
-        # Globs may overlap; a setting asked for twice is run once.
-        settings.update({setting.key: setting for setting in found if setting.key not in settings})
+            groups = [
+                (not is_glob(text, registry), parse_settings(text, registry))
+                for text in split_settings(entry)
+            ]
+        for by_name, group in groups:
+            # Globs may overlap; a setting asked for twice is run once.
+            settings.update({each.key: each for each in group if each.key not in settings})
+            named.update(each.key for each in group if by_name)
     _refuse_one_label(tuple(settings.values()), registry.kind)
-    return tuple(settings.values())
+    return _Expanded(tuple(settings.values()), frozenset(named))
 
 
 def _refuse_one_label(settings: Sequence[Setting], kind: str) -> None:
@@ -416,20 +433,14 @@ def _refuse_one_label(settings: Sequence[Setting], kind: str) -> None:
             )
 
 
-def _unserved(
-    models: Sequence[Setting], decoders: Sequence[Setting], asked: Sequence[str | _Named]
-) -> dict[str, dict[str, list[str]]]:
-    """Return what each model does not give that decoders need which globs alone brought.
+def _unserved(models: Sequence[Setting], decoders: _Expanded) -> dict[str, dict[str, list[str]]]:
+    """Return the needs that each model does not meet, of decoders that globs alone bring.
 
-    By the labels of every model that does not decode by itself, and then of those decoders.
+    Returns:
+        By the label of every model that does not decode by itself, and the decoder's label.
     """
-    by_name: list[str | _Named] = []
-    for entry in asked:
-        texts = split_settings(entry) if isinstance(entry, str) else []
-        by_name += [text for text in texts if not is_glob(text, DECODERS)]
-        by_name += [entry] if isinstance(entry, _Named) else []
-    kept = {setting.key for setting in _expanded(by_name, DECODERS)}
-    built = {each.label: build(each, DECODERS) for each in decoders if each.key not in kept}
+    from_globs = (each for each in decoders.settings if each.key not in decoders.named)
+    built = {each.label: build(each, DECODERS) for each in from_globs}
     demanding = {label: decoder for label, decoder in built.items() if decoder.lacks(frozenset())}
     unserved: dict[str, dict[str, list[str]]] = {}
     for model in models:

@@ -103,29 +103,45 @@ class Unit:
 
 
 class Finished(NamedTuple):
-    """A record as it is written down.
+    """A finished decode: its record, or the line that a worker sent of it.
 
     Attributes:
-        key: Of the record.
-        line: The record.
+        key: Identifies the decode within the run.
+        content: The record, or its line.
         error: What went wrong, for status ``error``; else None.
         answer_tokens: Tokens before the first end-of-text; None if a server did not count them.
     """
 
     key: Key
-    line: str
+    content: Record | str
     error: str | None
     answer_tokens: int | None
 
     @classmethod
     def of(cls, record: Record) -> Finished:
-        """Return ``record`` as it is written down."""
+        """Return the finished decode of ``record``."""
         tokens = None
         if record.counts is not None:
             tokens = record.counts.answer_tokens
         elif record.served is not None:
             tokens = record.served.completion_tokens
-        return cls(record.key, to_line(record), record.error, tokens)
+        return cls(record.key, record, record.error, tokens)
+
+    @property
+    def record(self) -> Record:
+        """The record; parsed anew each time if it came as a line."""
+        return (
+            from_line(self.content, "a record") if isinstance(self.content, str) else self.content
+        )
+
+    @property
+    def line(self) -> str:
+        """The record as it is written down."""
+        return self.content if isinstance(self.content, str) else to_line(self.content)
+
+    def as_line(self) -> Finished:
+        """Return the same with the record as a line, which other processes read fastest."""
+        return self._replace(content=self.line)
 
 
 class Loaded(NamedTuple):
@@ -313,7 +329,7 @@ def _write(
             progress(count)
             kept += each.error is None
             if each.error is not None:
-                failed(from_line(each.line, "a record"))
+                failed(each.record)
     except (UnreachableError, WorkersError) as error:
         raise type(error)(f"{error}; {_kept(kept)}") from error
 

@@ -455,7 +455,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     after = hashlib.sha256(bundle.read_bytes()).hexdigest()[:12]
     told = rf"from path.* {after}, and .* from path.* {before[:12]}; restore what the run began"
     with pytest.raises(RunFileError, match=told):
-        run(asked, tmp_path / "run")
+        run(make_runfile(asked.frozen()), tmp_path / "run")  # a new command
     # A release that noted no sources is told by its samples.
     old = first.model_copy(update={"sources": {}})
     assert '"sources"' not in to_line(old)
@@ -464,7 +464,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     with pytest.raises(
         RunFileError, match=f"this installation has another sample {first.index} of task"
     ):
-        run(asked, tmp_path / "old")
+        run(make_runfile(asked.frozen()), tmp_path / "old")
     # Nor are records from both looked at together.
     other = first.model_copy(update={"sources": {"path": after}, "repeat": 1})
     with pytest.raises(RecordsError, match="has samples of task"):
