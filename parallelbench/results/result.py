@@ -231,21 +231,6 @@ def _result(records: Sequence[AnyRecord]) -> Result:
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
     strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
-    # A server shows no steps, and nobody publishes all: what follows is absent, not zero.
-    counted = [(r, c) for r in marked if (c := counts_of(r.costs)) is not None]
-    moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
-    speeds = [r for r, _ in moving]
-    speed = _by_sample(speeds, [c.tokens_per_step or 0.0 for _, c in moving])
-    tokens, calls = (
-        _by_sample([r for r, _ in counted], [float(getattr(c, name)) for _, c in counted])
-        for name in ("canvas_tokens", "nfe")
-    )
-    timed = 0 < len(moving) == len(counted)
-    told = [(r, c.answer_tokens_per_step) for r, c in moving]
-    known = [(r, value) for r, value in told if value is not None]
-    answering = [r for r, _ in known], [value for _, value in known]
-    off_law = [c for _, c in counted if c.off_law_calls is not None]
-    judged = sum(c.nfe for c in off_law)
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
     return Result(
         model=first.model,
@@ -262,19 +247,43 @@ def _result(records: Sequence[AnyRecord]) -> Result:
         interval=_proportion_interval(lenient),
         accuracy_strict=_mean(strict),
         interval_strict=_proportion_interval(strict),
-        tokens_per_step=_mean(speed),
-        tokens_per_step_interval=_bootstrap(speed),
-        pooled_tokens_per_step=_ratio_of_means(tokens, calls) if timed else None,
-        pooled_tokens_per_step_interval=_bootstrap(tokens, calls) if timed else None,
-        answer_tokens_per_step=_mean(_by_sample(*answering)),
-        nfe=_mean(calls),
+        **_costs(marked),
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),
-        off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / judged if judged else None),
         parts=_parts(marked),
         engines=_engines(marked),
         finishes=_by_frequency(Counter(r.finish for r in records if r.finish)),
     )
+
+
+def _costs(marked: Sequence[AnyRecord]) -> dict[str, Any]:
+    """Return the fields of a result that are made of counts: calls and tokens per step."""
+    # A server shows no steps, and nobody publishes all: what follows is absent, not zero.
+    counted = [(r, c) for r in marked if (c := counts_of(r.costs)) is not None]
+    moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
+    speed = _by_sample([r for r, _ in moving], [c.tokens_per_step or 0.0 for _, c in moving])
+    tokens, calls = (
+        _by_sample([r for r, _ in counted], [float(getattr(c, name)) for _, c in counted])
+        for name in ("canvas_tokens", "nfe")
+    )
+    pooled = 0 < len(moving) == len(counted)
+    answering = [(r, c.answer_tokens_per_step) for r, c in moving]
+    answer_speeds = [(r, value) for r, value in answering if value is not None]
+    off_support = [c for _, c in counted if c.off_law_calls is not None]
+    judged = sum(c.nfe for c in off_support)
+    return {
+        "tokens_per_step": _mean(speed),
+        "tokens_per_step_interval": _bootstrap(speed),
+        "pooled_tokens_per_step": _ratio_of_means(tokens, calls) if pooled else None,
+        "pooled_tokens_per_step_interval": _bootstrap(tokens, calls) if pooled else None,
+        "answer_tokens_per_step": _mean(
+            _by_sample([r for r, _ in answer_speeds], [value for _, value in answer_speeds])
+        ),
+        "nfe": _mean(calls),
+        "off_law_share": sum(c.off_law_calls or 0 for c in off_support) / judged
+        if judged
+        else None,
+    }
 
 
 def _parts(marked: Sequence[AnyRecord]) -> dict[str, Part]:
