@@ -182,7 +182,7 @@ class JoinedRuns(RunDirectory):
         """Return the environment of every start of every run."""
         return [start for run in self.runs for start in run.environments()]
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return where the numbers come from, run by run."""
         places = self.runfile.places
         return {
@@ -199,7 +199,7 @@ _KINDS = {"models": "model", "tasks": "task", "decoders": "decoder"}
 
 def _own_facts(run: RunDirectory) -> dict[str, Any]:
     shared = {*_KINDS, "seed", "command"}
-    return {name: fact for name, fact in run.facts().items() if name not in shared}
+    return {name: fact for name, fact in run.provenance().items() if name not in shared}
 
 
 def _settings(runfile: RunFile) -> Iterator[tuple[str, str, str]]:

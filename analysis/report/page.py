@@ -139,7 +139,7 @@ def _made(
         **({"errors": errors} if errors else {}),
         **({"oracles": aside.missing} if aside.missing else {}),
         **({"throughput": [str(each) for each in measured]} if measured else {}),
-        **run.facts(),
+        **run.provenance(),
     }
     digests = {record.model: record.model_digest for record in records}
     texts = text_report(results, calibrations, read_estimates(run), digests)

@@ -406,7 +406,7 @@ class RunDirectory:
         """
         return throughput_of(self.environments())
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return the run's provenance, for its report."""
         history = self.history()
         return {

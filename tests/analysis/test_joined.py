@@ -156,8 +156,8 @@ def test_another_version_of_a_task_is_refused_or_has_a_page_of_its_own(runs, tmp
     told = (old / "figures" / "choices-city.txt").read_text()
     assert "Task: choices/city, version 7. " in told
     assert (
-        RunDirectory.open(old, any_version=True).facts()["run_digest"]
-        != (RunDirectory.open(runs["first"]).facts()["run_digest"])
+        RunDirectory.open(old, any_version=True).provenance()["run_digest"]
+        != (RunDirectory.open(runs["first"]).provenance()["run_digest"])
     )
 
 

@@ -105,7 +105,7 @@ def workers():
     return [
         process
         for process, command in commands.items()
-        if command.startswith("ray::_Hand") and parents.get(parents[process]) == os.getpid()
+        if command.startswith("ray::RayWorker") and parents.get(parents[process]) == os.getpid()
     ]
 
 
