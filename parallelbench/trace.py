@@ -1,4 +1,4 @@
-"""What happened in every step of one decode: enough to replay it without a model.
+"""The trace: the writes and the cost of every step of a decode, enough to replay it.
 
 Final tokens, decoding order, revisions and all counts of a record are derived from this;
 ``tests/core/test_trace.py`` replays them.
@@ -129,7 +129,7 @@ class Trace:
         return steps
 
     def revisions(self, mask_id: int) -> int:
-        """Return how often a written token was opened again or replaced by another."""
+        """Return the number of committed tokens that were masked again or replaced by others."""
         held: dict[int, int] = {}
         count = 0
         for _, position, token in self._writes():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from parallelbench.run.calibration import Batch
-    from parallelbench.run.estimate import Expected, ModelCost
+    from parallelbench.run.estimate import ExpectedTotal, ModelCost
     from parallelbench.run.runfile import RunFile
 
 #: Letters; the other columns of the wider table take 49, so a terminal of 80 shows it.
@@ -112,16 +112,16 @@ def _as_dict(plan: RunFile, costs: Sequence[ModelCost]) -> dict[str, object]:
     }
 
 
-def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
+def _time_of_all(costs: Sequence[ModelCost]) -> ExpectedTotal | None:
     """Return the time of all models, with tasks not seen taken as the mean of the others.
 
     Returns:
         None if no task of some model was seen.
     """
-    from parallelbench.run.estimate import together
+    from parallelbench.run.estimate import sum_of_totals
 
     known = [cost.assumed.seconds for cost in costs if cost.assumed is not None]
-    return together(known) if len(known) == len(costs) else None
+    return sum_of_totals(known) if len(known) == len(costs) else None
 
 
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
@@ -221,7 +221,7 @@ def _sentences(cost: ModelCost) -> list[str]:
     return told
 
 
-def _told_time(seconds: Expected | None) -> str:
+def _told_time(seconds: ExpectedTotal | None) -> str:
     if seconds is None:
         return "how long it takes is unknown"
     interval = seconds.interval
@@ -229,11 +229,11 @@ def _told_time(seconds: Expected | None) -> str:
     return f"about {_time(seconds.value)}{within} on this machine"
 
 
-def _count(expected: Expected) -> str:
+def _count(expected: ExpectedTotal) -> str:
     return f"{expected.value:,.0f}" if expected.exact else f"~{_short(expected.value)}"
 
 
-def _range(expected: Expected) -> str:
+def _range(expected: ExpectedTotal) -> str:
     interval = expected.interval
     if expected.exact:
         return "exact"

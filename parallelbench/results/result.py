@@ -34,7 +34,7 @@ class Part:
     Attributes:
         value: Its mean over samples, in [0, 1]; a decode that stalled or ended unfinished
             counts as 0.
-        interval: Of ``value``, at 95 %: Wilson's where every mark is 0 or 1, and where all
+        interval: 95 % interval of ``value``: Wilson's where every mark is 0 or 1, and where all
             samples agree; else by bootstrap over samples.
         samples: Distinct samples that have it.
         count: Decodes that have it.
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one decoder setting reached on one task with one model.
+    """Accuracy and speed of one decoder on one task with one model.
 
     Every mean is over samples; a sample's repeats are averaged first.  A decode that
     stalled or ended unfinished counts as wrong; an error is counted in ``statuses`` and
@@ -62,7 +62,7 @@ class Result:
         decoder: Registered name of the decoder.
         fields: All its fields.
         decoder_label: Its setting, as typed.
-        oracle: Whether the decoder was told the right answers.
+        oracle: Whether the decoder knew the right answers.
         samples: Distinct samples that were marked.
         count: Decodes that were marked: samples times repeats.
         accuracy: Mean lenient mark in [0, 1]; None if nothing was marked.
@@ -74,14 +74,14 @@ class Result:
         pooled_tokens_per_step: Mean canvas tokens over mean model calls: what speeds at an
             accuracy are read from.  None where a decode made no call.
         pooled_tokens_per_step_interval: Its interval, by bootstrap over samples.
-        answer_tokens_per_step: The same of the tokens before the first end-of-text.
+        answer_tokens_per_step: Mean over samples of answer tokens per model call.
         nfe: Mean model calls.
-        statuses: How many decodes ended in each status.
-        problems: How many marked decodes had each problem.
-        off_law_share: Share of calls made on a canvas that no right answer fits; None for
-            a model that does not know the law.
+        statuses: Number of decodes by status.
+        problems: Number of marked decodes by problem.
+        off_law_share: Share of model calls on a canvas that no right answer fits; None for a
+            model that does not know the answer distribution.
         parts: The parts of the marks, by name; of an average over tasks none.
-        engines: What marked the replies beside our own rules: its version, by score.
+        engines: Versions of external scoring engines, by score.
         finishes: Number of replies of a server by the reason that it gave for their end, those
             without an answer included.
         throughput: Measured speed of these decodes; None where they shared their time with
@@ -161,8 +161,8 @@ def with_throughput(
     """Return ``results`` with the throughput of those all of whose decodes were measured alone.
 
     Args:
-        results: Of every (model, task, decoder setting).
-        environments: Those of the sessions that they come from.
+        results: Results of every (model, task, decoder setting).
+        environments: Environments of the sessions of their run.
 
     Raises:
         RecordsError: A measurement was altered.

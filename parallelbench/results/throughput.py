@@ -62,7 +62,7 @@ class Span(BaseModel):
 
 
 class Conditions(NamedTuple):
-    """Where and how something was decoded; what is not known is None.
+    """Machine and batch policy of a measurement; None for what is unknown.
 
     Attributes:
         device: Such as ``cpu`` or the name of a GPU.

@@ -1,7 +1,6 @@
-"""The parts of a run -> the whole, if nothing is missing and nothing disagrees.
+"""Merge the shards of a run, if no decode is missing and no two records contradict each other.
 
-Records are read twice and held never: what is kept of each is a digest, to tell whether two
-shards say the same of a decode.
+Records are read twice and not kept in memory: a digest of each tells whether two shards agree.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ _Place = tuple[int, int, int, int, int]
 
 
 class _Found(NamedTuple):
-    """What stands in the shards.
+    """Digests of the records in the shards.
 
     Attributes:
         kept: The digest of the record that is kept of each decode.
@@ -157,6 +156,6 @@ def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
 
 
 def digest_of(record: Record) -> bytes:
-    """Return what tells two records of a decode apart; what a clock decides is no difference."""
+    """Return a digest of a record without its time, which differs between equal decodes."""
     body = record.model_dump_json(exclude={"seconds"})
     return hashlib.blake2b(body.encode(), digest_size=16).digest()

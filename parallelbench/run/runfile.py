@@ -1,7 +1,7 @@
-"""What a run is: models x tasks x decoders x samples x repeats, checked whole and frozen.
+"""The run file: models x tasks x decoders x samples x repeats, checked, completed and frozen.
 
-A run file is short when people write it and complete when a run begins: globs and grids
-are expanded and every default is spelled out, so that its digest means the same for good.
+People write a short run file; when a run begins, globs and grids are expanded and every default
+is spelled out, so that its digest keeps its meaning.
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ class RunFile:
     """A run, complete: every name exists and every field has an allowed value.
 
     Attributes:
-        models: Which models.
-        tasks: Which tasks, in the order of the report.
-        decoders: Which decoder settings, in the order of the report; a model that decodes by
-            itself takes none of them.
+        models: Settings of the models.
+        tasks: Settings of the tasks, in the order of the report.
+        decoders: Settings of the decoders, in the order of the report; a server uses none of
+            them, since it decodes by itself.
         samples: Samples per task; sample i is the same in every run with the same seed.
-        seed: Of the samples and of every decoder's randomness.
-        repeats: Decodes of each sample by each decoder, with different randomness.
+        seed: Random seed for samples and decoders.
+        repeats: Number of decodes of each sample by each decoder, with different random numbers.
         left_out: Labels of the decoders that a model does not serve though another one does, by
             the model's label.
         remarks: What was left out of what was asked for, and why, in sentences; and what goes
@@ -122,7 +122,7 @@ class RunFile:
 
     @property
     def decodes(self) -> int:
-        """How many decodes the run asks for: of models whose replies were imported, none."""
+        """Number of decodes of the run; models whose replies were imported have none."""
         settings = sum(
             len(self.decoders_of(model))
             for model in self.models
@@ -136,7 +136,7 @@ class RunFile:
         return frozenset(each.label for each in self.models if MODELS[each.name].published)
 
     def decoders_of(self, model: Setting) -> tuple[Setting, ...]:
-        """Return what decodes with ``model``: a server does so by itself."""
+        """Return the decoders of ``model``; a server decodes by itself."""
         if MODELS[model.name].serves:
             return (SERVER_DECODER,)
         left_out = self.left_out.get(model.label, frozenset())
@@ -144,9 +144,9 @@ class RunFile:
 
     @cached_property
     def places(self) -> dict[str, dict[str, int]]:
-        """Where each label stands in the run: by ``"model"``, ``"task"`` and ``"decoder"``.
+        """Position of each label in the run, by ``"model"``, ``"task"`` and ``"decoder"``.
 
-        Records come in the order in which they were finished; people read in this one.
+        Records are stored in the order in which they were finished, and shown in this one.
         """
         decoders = dict.fromkeys(each.label for m in self.models for each in self.decoders_of(m))
         kinds = {
@@ -217,7 +217,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
             ``samples``, ``seed``, ``repeats``; ``left_out`` as :meth:`RunFile.frozen` says.
             Of the decoders that a glob brings, each model is left without those that need
             what it does not give.
-        where: What to call it in an error.
+        where: Name of the run file in errors.
 
     Raises:
         RunFileError: An unknown key, a value of the wrong kind, or a model without a decoder.
@@ -258,7 +258,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
 
 
 def read_content(run: Path | str) -> dict[str, Any]:
-    """Return what a YAML run file says, unchecked.
+    """Return the content of a YAML run file, unchecked.
 
     Args:
         run: Its path, or the name of one that ships with the package.
@@ -336,7 +336,7 @@ class StrictLoader(yaml.SafeLoader):
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return what a node says."""
+        """Return the value of a node."""
         try:
             value = super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -346,7 +346,7 @@ class StrictLoader(yaml.SafeLoader):
         return value
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        """Return a mapping whose keys are given once each."""
+        """Return a mapping; refuse duplicate keys."""
         if not isinstance(node, yaml.MappingNode):
             raise _no_value(node, "is no mapping")
         given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -460,7 +460,7 @@ def _left_out(
     unserved: Mapping[str, Mapping[str, object]],
     where: str,
 ) -> dict[str, frozenset[str]]:
-    """Return what the form leaves out, and what models do not serve of what others do."""
+    """Return the decoders to leave out of each model: as requested, or for lack of capabilities."""
     known = {setting.label for setting in decoders}
     for model, labels in form.left_out.items():
         if model not in {setting.label for setting in models}:

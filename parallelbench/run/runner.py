@@ -108,7 +108,7 @@ class Finished(NamedTuple):
     Attributes:
         key: Identifies the decode within the run.
         content: The record, or its line.
-        error: What went wrong, for status ``error``; else None.
+        error: Error message, for status ``error``; else None.
         answer_tokens: Tokens before the first end-of-text; None if a server did not count them.
     """
 
@@ -315,8 +315,8 @@ def _write(
         finished: The records.
         writer: Appends them to the run directory.
         done: Number of decodes that were recorded before.
-        progress: As in :func:`run`.
-        failed: As in :func:`run`.
+        progress: Callback of :func:`run`.
+        failed: Callback of :func:`run`.
 
     Raises:
         UnreachableError: The server is gone; the sentence says how many decodes are recorded.

@@ -31,7 +31,7 @@ class Stopwatch:
         tally: Counts the calls while decodes go on.
         in_turn: Whether one model is decoded after the other.  The time up to a record then
             belongs to the model of that record; else all models share one span.
-        clock: In seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Stopwatch:
             lap.answer_tokens = _sum(lap.answer_tokens, answer_tokens)
 
     def spans(self) -> list[dict[str, Any]]:
-        """Return what was measured so far, as JSON values; nothing of a model not begun."""
+        """Return the spans measured so far, as JSON values; models not yet begun have none."""
         return [
             {
                 "models": list(models),
