@@ -110,7 +110,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         seed: Random seed for samples and decoders.
         repeats: Number of decodes of each sample by each decoder.
         out: A run directory to write or to continue; None keeps the records in memory.
-        extend: Whether ``out`` may hold a smaller run, with fewer models, tasks, decoders,
+        extend: Allows ``out`` to hold a smaller run, with fewer models, tasks, decoders,
             samples or repeats: it becomes this one, and keeps its records.
         batch_size: Maximum number of concurrent decodes; changes no record.
         executor: Executes the decodes; ``parallelbench.run.cluster.on_ray()`` starts one worker per

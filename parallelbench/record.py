@@ -149,7 +149,7 @@ class Record(BaseModel):
         decoder: Registered name of the decoder; ``server`` if the model decodes by itself.
         decoder_fields: All fields of the decoder.
         decoder_label: The decoder's setting, as typed.
-        oracle: Whether the decoder knew the right answers; oracles are never ranked.
+        oracle: True if the decoder knew the right answers; oracles are never ranked.
         sample: Id of the sample.
         sample_digest: SHA-256 of the whole sample.
         index: Number of the sample within the task.
@@ -238,7 +238,7 @@ class Record(BaseModel):
 
     @property
     def steered(self) -> bool:
-        """Whether the decode has steps; replies of servers and imported replies have none."""
+        """True if the decode has steps; replies of servers and imported replies have none."""
         return self.trace is not None
 
     @property
@@ -358,7 +358,7 @@ def from_line(line: str, where: str) -> Record:
     """Return the record that ``line`` holds.
 
     Args:
-        line: As :func:`to_line` made it; its end may have become one of Windows on the way.
+        line: Output of :func:`to_line`; its line end may have been converted to that of Windows.
         where: File and line number, for the error's sentence.
 
     Raises:

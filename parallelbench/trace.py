@@ -22,7 +22,7 @@ class Trace:
         row_tokens: Tokens that passed through the network for them, prompts and auxiliary
             calls included.
         auxiliary_calls: Calls beside the counted one: verifier, encoder, cache store.
-        stopped: Whether the last step is not the decoder's: the model stops behind the
+        stopped: True if the last step is not the decoder's: the model stops behind the
             first end-of-text, and what was left of the canvas was filled with it.
 
     Raises:

@@ -71,7 +71,7 @@ class RecordSummary:
         decoder: Registered name.
         decoder_fields: All its fields.
         decoder_label: The decoder's setting, as typed.
-        oracle: Whether the decoder knew the right answers.
+        oracle: True if the decoder knew the right answers.
         sample_digest: SHA-256 of the whole sample.
         index: Number of the sample within the task.
         repeat: Number of the decode of this sample, from 0.
@@ -117,7 +117,7 @@ class RecordSummary:
 
     @property
     def steered(self) -> bool:
-        """Whether the decode has a canvas; replies of servers have none."""
+        """True if the decode has a canvas; replies of servers have none."""
         return self.canvas_length is not None
 
 

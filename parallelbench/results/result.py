@@ -62,7 +62,7 @@ class Result:
         decoder: Registered name of the decoder.
         fields: All its fields.
         decoder_label: Its setting, as typed.
-        oracle: Whether the decoder knew the right answers.
+        oracle: True if the decoder knew the right answers.
         samples: Distinct samples that were marked.
         count: Decodes that were marked: samples times repeats.
         accuracy: Mean lenient mark in [0, 1]; None if nothing was marked.

@@ -251,7 +251,7 @@ class _AssignedUnit:
 
     @property
     def alone(self) -> bool:
-        """Whether no other unit may be assigned with it, to isolate what kills workers."""
+        """True if no other unit may be assigned with it, to isolate what kills workers."""
         return self.deaths >= _MOST_DEATHS - 1
 
     def __str__(self) -> str:
@@ -268,9 +268,9 @@ class _WorkerHandle:
         name: Name in errors, such as ``worker 2``.
         handle: The Ray actor.
         awaited: Reference of the pending call; None while no call is pending.
-        checking: Whether this worker checks its models against the run file.
-        arrived: Whether its process has started.
-        ready: Whether its models are loaded.
+        checking: True if this worker checks its models against the run file.
+        arrived: True if its process has started.
+        ready: True if its models are loaded.
         assigned: Its units, by model, task and sample.
     """
 

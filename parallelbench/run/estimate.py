@@ -41,7 +41,7 @@ class ExpectedTotal:
         value: Expected value.
         variance: Variance of the error; None if it is unknown.
         freedom: Degrees of freedom of ``variance``.
-        exact: Whether the total is certain: everything was measured, or it is fixed.
+        exact: True if the total is certain: everything was measured, or it is fixed.
     """
 
     value: float
@@ -89,7 +89,7 @@ def expected_total(
     Args:
         observed: One value per observed sample, at least one.
         count: Number of all samples, N.
-        fixed: Whether observed samples with equal values show that all values are equal.
+        fixed: Treat equal values of the observed samples as proof that all are equal.
 
     Raises:
         ValueError: Nothing was observed, or more than ``count``.

@@ -99,8 +99,7 @@ class RunFile:
         repeats: Number of decodes of each sample by each decoder, with different random numbers.
         left_out: Labels of the decoders that a model does not serve though another one does, by
             the model's label.
-        remarks: What was left out of what was asked for, and why, in sentences; and what goes
-            by another name today.
+        remarks: Sentences about decoders that were left out, and about former names.
     """
 
     models: tuple[Setting, ...]

@@ -160,7 +160,7 @@ class ExecutorSession(ABC):
         sources: Digests of files that tasks read from outside the package, by label of the task
             and by field.
         tally: Counts of requested and sent rows, and the time of model calls.
-        in_turn: Whether models are decoded one after the other.
+        in_turn: True if models are decoded one after the other.
     """
 
     models: Mapping[str, Loaded]
@@ -182,7 +182,7 @@ class ExecutorSession(ABC):
         """
 
     def provenance(self) -> dict[str, Any]:
-        """Return what is known so far of the workers that decode, as JSON values."""
+        """Return the state of the workers that decode, as JSON values."""
         return {}
 
     def environment(self, batch_size: int) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def run(  # noqa: PLR0913  all but two are options
         path: The run directory: new, empty, or of the same run.
         batch_size: Maximum number of concurrent decodes per worker; changes no record.
         shard: The part of the run to execute here; None for all of it.
-        extend: Whether ``path`` may hold a smaller run, which becomes this one: its records
+        extend: Allows ``path`` to hold a smaller run, which becomes this one: its records
             stay, its run file is replaced, and its digest is kept in the history.
         executor: Executes the decodes; changes no record but its ``seconds``.
         progress: Called with the number of decodes recorded so far.
@@ -356,7 +356,7 @@ def following(progress: Progress, decodes: int) -> Callable[[int], None]:
 
 
 def measured_by(stopwatch: Stopwatch, finished: Iterable[Finished]) -> Iterator[Finished]:
-    """Yield what is finished, and record its time with ``stopwatch``."""
+    """Yield finished decodes, and record its time with ``stopwatch``."""
     stopwatch.start()
     for each in finished:
         model, task, _, decoder, _ = each.key
@@ -394,7 +394,7 @@ def _kept(count: int) -> str:
     """Return a clause for the error of an interrupted run: how many decodes are recorded."""
     if not count:
         return "no decode was finished"
-    return f"every finished decode ({count}) is recorded, and the same command continues from there"
+    return f"every finished decode ({count}) is recorded, and the same command goes on from there"
 
 
 def prepare(runfile: RunFile) -> Parts:

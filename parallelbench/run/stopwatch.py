@@ -29,7 +29,7 @@ class Stopwatch:
     Args:
         models: Labels of the models, in the order of the run.
         tally: Counts the calls while decodes go on.
-        in_turn: Whether one model is decoded after the other.  The time up to a record then
+        in_turn: True if one model is decoded after the other.  The time up to a record then
             belongs to the model of that record; else all models share one span.
         clock: Returns the time in seconds.
     """
@@ -63,7 +63,7 @@ class Stopwatch:
             task: Its label.
             decoder: Its label.
             answer_tokens: Tokens before the first end-of-text; None if that is not known.
-            failed: Whether it ended in an error: it took time, and is no finished decode.
+            failed: True if it ended in an error: it took time, and is no finished decode.
         """
         now, counted = self._clock(), replace(self._tally)
         since = counted.less(self._counted)

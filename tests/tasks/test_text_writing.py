@@ -524,7 +524,7 @@ def test_an_oracle_is_refused_before_the_run(model, tmp_path):
 
 
 def test_more_samples_than_texts_are_refused(model):
-    with pytest.raises(RunFileError, match="has 100 different samples, and 101 were asked for"):
+    with pytest.raises(RunFileError, match="has 100 different samples, and 101 were requested"):
         evaluate(model=model, tasks=TEXT[0], decoders="random", samples=101)
 
 
