@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree.
+"""Every error that the package raises on purpose, as one tree.
 
 ::
 
@@ -14,7 +14,7 @@
     │   ├── StorageError        a folder cannot be read or written, or the disk is full
     │   ├── CheckpointError     a checkpoint cannot be loaded, or is not what it seems
     │   ├── SourceError         texts to draw samples from cannot be had
-    │   ├── EngineError         what marks replies is not installed, or does not answer
+    │   ├── EngineError         a scoring engine is not installed, or does not answer
     │   ├── SubmissionError     a leaderboard's entry is not what it claims to be
     │   ├── UnreachableError    a server answers nothing at all, so the run was ended
     │   └── WorkersError        workers cannot be had, or die over what they are given
@@ -27,8 +27,8 @@ answer, ``IncompleteSweepError``, settings that were not run on the same samples
 ``JudgeError``, verdicts or labels that do not allow what was asked.
 
 A :class:`RequestError` is a sentence for the person who typed the request: what was
-asked, the offending value, what is allowed, how to mend it.  Everything outside this
-tree is a fault of ours and keeps its traceback.
+asked, the offending value, what is allowed, how to fix it.  Everything outside this
+tree is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ParallelBenchError(Exception):
 
 
 class RequestError(ParallelBenchError):
-    """What was asked for cannot be done as asked."""
+    """A request cannot be fulfilled as stated; the message says how to correct it."""
 
 
 class UnknownNameError(RequestError, LookupError):
@@ -88,7 +88,7 @@ class SourceError(RequestError):
 
 
 class EngineError(RequestError):
-    """What marks replies beside our own rules is not installed, or does not answer."""
+    """An external scoring engine is not installed, or does not answer."""
 
 
 class SubmissionError(RequestError):
@@ -123,7 +123,7 @@ class ServerError(ParallelBenchError):
     """A server gave no usable reply to one request, after every attempt.
 
     Attributes:
-        fragment: What it wrote all the same, such as thinking without an end; None for nothing.
+        fragment: Partial reply, such as unfinished thinking; None if nothing arrived.
     """
 
     def __init__(self, sentence: str, fragment: Reply | None = None) -> None:

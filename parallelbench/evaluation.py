@@ -1,4 +1,4 @@
-"""The whole road in one call, for notebooks and scripts."""
+"""Decode, score and summarize in one call, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from parallelbench.console.progress import Progress, shown
 from parallelbench.errors import RequestError, RunFileError
-from parallelbench.record import Record, from_line
+from parallelbench.record import Record
 from parallelbench.results.result import Result, summarize, to_row, with_throughput
 from parallelbench.results.throughput import Throughput, throughput_of
 from parallelbench.run.rundir import RunDirectory
@@ -21,19 +21,19 @@ from parallelbench.run.runner import Executor, following, loading, local, measur
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Globs of the tasks that every model can be asked, the ideal one too.
+#: Globs of the tasks whose answer distribution is known, so that ``ideal`` can decode them too.
 LAW_KNOWN = "choices/*,list_operations/*,puzzles/*,waiting_line/*"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation gave.
+    """The records and results of an evaluation.
 
     Attributes:
-        runfile: What was run.
-        records: One per decode, in the order of the run file.
+        runfile: The run: models, tasks, decoders, samples, seed and repeats.
+        records: One record per decode, in the order of the run file.
         folder: The run directory; None if the records were kept in memory only.
-        environments: Where it was run, one for each session.
+        environments: Versions and machine, one for each session.
     """
 
     runfile: RunFile
@@ -99,26 +99,26 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     executor: Executor = local,
     progress: bool = True,
 ) -> Evaluation:
-    """Decode ``tasks`` with ``model`` and ``decoders``, and mark the replies.
+    """Decode ``tasks`` with ``model`` and ``decoders``, and score the replies.
 
     Args:
-        model: Such as ``"ideal"`` or ``"ideal:noise=0"``.
-        tasks: Names and globs, such as ``"waiting_line/*"``; all whose law is known by
-            default.
+        model: A model setting, such as ``"ideal"`` or ``"ideal:noise=0"``.
+        tasks: Names and globs, such as ``"waiting_line/*"``; by default all tasks whose answer
+            distribution is known.
         decoders: Settings and grids, such as ``"confidence:k=1|2|4"``.
-        samples: Per task.
-        seed: Of the samples and of the decoders' randomness.
-        repeats: Decodes of each sample by each decoder.
+        samples: Number of samples per task.
+        seed: Random seed for samples and decoders.
+        repeats: Number of decodes of each sample by each decoder.
         out: A run directory to write or to continue; None keeps the records in memory.
-        extend: Whether ``out`` may hold a smaller run, with fewer models, tasks, decoders,
+        extend: Allows ``out`` to hold a smaller run, with fewer models, tasks, decoders,
             samples or repeats: it becomes this one, and keeps its records.
-        batch_size: Most decodes at a time; changes no record.
-        executor: Where decodes are done; ``parallelbench.run.cluster.on_ray()`` is one worker per
+        batch_size: Maximum number of concurrent decodes; changes no record.
+        executor: Executes the decodes; ``parallelbench.run.cluster.on_ray()`` starts one worker per
             GPU or core.
-        progress: Whether stderr shows how far it is, if it takes more than two seconds.
+        progress: Shows progress on stderr once decoding has taken two seconds.
 
     Raises:
-        RequestError: Something cannot be done as asked.
+        RequestError: The request is at fault; the message says how to correct it.
 
     Example:
         >>> from parallelbench import evaluate
@@ -142,15 +142,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         raise RunFileError("extend=True adds to a run directory: say which as out=FOLDER")
     with shown(loading(runfile)) if progress else nullcontext(Progress()) as display:
         if out is None:
-            with executor(runfile, batch_size) as crew:
-                display.begin("decoding", runfile.decodes, "decodes")
-                stopwatch, session = crew.stopwatch(), crew.session(batch_size)
-                finished = crew.finish(range(runfile.samples), frozenset())
-                measured = measured_by(stopwatch, display.count(finished))
-                lines = [each.line for each in measured]
-                session |= crew.noted(stopwatch)
-            records = (from_line(line, "a record") for line in lines)
-            return Evaluation(runfile, runfile.in_order(records), None, [session])
+            return _in_memory(runfile, executor, batch_size, display)
         directory = run(
             runfile,
             Path(out),
@@ -162,8 +154,20 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
         return _evaluation_of(directory)
 
 
+def _in_memory(
+    runfile: RunFile, executor: Executor, batch_size: int, display: Progress
+) -> Evaluation:
+    with executor(runfile, batch_size) as session:
+        display.begin("decoding", runfile.decodes, "decodes")
+        stopwatch, environment = session.stopwatch(), session.environment(batch_size)
+        finished = session.finish(range(runfile.samples), frozenset())
+        records = [each.record for each in measured_by(stopwatch, display.count(finished))]
+        environment |= session.statistics(stopwatch)
+    return Evaluation(runfile, runfile.in_order(records), None, [environment])
+
+
 def load_run(path: str | Path) -> Evaluation:
-    """Return what a run directory holds, finished or not; nothing is decoded.
+    """Load the records and results of a run directory, finished or not; nothing is decoded.
 
     Args:
         path: The run directory, also one that is being written, a shard, or a run of an earlier

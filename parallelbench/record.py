@@ -1,7 +1,7 @@
-"""One finished sample as one line of JSON, with everything needed to check it again.
+"""One finished decode as one line of JSON, with everything needed to verify it.
 
-A line ends in a digest of what stands before it, so that a torn or altered line is seen
-and never becomes a wrong number.
+A line ends in a digest of its content, so that a torn or altered line is detected and never
+becomes a wrong number.
 """
 
 from __future__ import annotations
@@ -23,36 +23,35 @@ def _writable(text: Any) -> Any:
     return text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
 
 
-#: Text that comes from a strategy, a scorer or a tokenizer, and not from us.
+#: Text that comes from a decoder, a scorer or a tokenizer of another package.
 _ForeignText = Annotated[str, BeforeValidator(_writable)]
 _Share = Annotated[float, Field(ge=0, le=1)]
 
-#: A number that is none would be written as null, and the line could not be read again.
+#: NaN and infinity are refused: they would be written as null, which could not be read again.
 _CONFIG = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 Status = Literal["ok", "stalled", "unfinished", "error"]
 
 
 class Counts(BaseModel):
-    """What one decode cost and produced; all of it follows from the trace and the ids.
+    """Cost and output size of one decode; all of it is derived from the trace and the ids.
 
     Attributes:
         nfe: Model calls made while this sample was live.
         rows: Sequences sent in those calls.
         token_positions: Tokens that passed through the network, prompts and auxiliary
             calls included.
-        auxiliary_calls: Calls beside the counted ones: verifier, encoder, cache store.
-        steps: Steps taken, with those that needed no call.
-        canvas_tokens: Positions that the decoder had to fill; those behind the end at
-            which a model stops are not among them.
-        answer_tokens: Those of them before the first end-of-text.
-        tokens_after_end: Filled positions behind the first end-of-text that hold
-            something else than end-of-text.
-        revisions: How often a written token was opened again or replaced.
+        auxiliary_calls: Calls not counted as model calls: verifier, encoder, cache store.
+        steps: Number of steps, including those without a model call.
+        canvas_tokens: Positions that the decoder had to fill, without those that the model's
+            stop rule filled.
+        answer_tokens: Canvas tokens before the first end-of-text.
+        tokens_after_end: Filled positions after the first end-of-text with another token.
+        revisions: Number of committed tokens that were masked again or replaced.
         tokens_per_step: ``canvas_tokens / nfe``; None without a call.
         answer_tokens_per_step: ``answer_tokens / nfe``; None without a call.
-        off_law_calls: Calls in which no right answer fitted the canvas any more; None for
-            a model that does not know the law.
+        off_law_calls: Model calls on a canvas that no right answer fits any more; None for a
+            model that does not know the answer distribution.
     """
 
     model_config = _CONFIG
@@ -72,9 +71,9 @@ class Counts(BaseModel):
 
 
 class Served(BaseModel):
-    """What a server said of a reply: :class:`~parallelbench.model.Reply`, without its text.
+    """Metadata of a server's reply: :class:`~parallelbench.model.Reply` without its text.
 
-    ``content`` and ``reasoning`` are written down only where there is something to write.
+    ``content`` and ``reasoning`` are recorded only if they are not None.
     """
 
     model_config = _CONFIG
@@ -88,14 +87,14 @@ class Served(BaseModel):
 
 
 class PublishedFigures(BaseModel):
-    """What somebody else published of a decode beside its reply; nothing here can check it.
+    """Figures that others published with a reply; they cannot be verified.
 
     Attributes:
         nfe: Model calls.
         canvas_tokens: Positions that the decoder had to fill.
         tokens_per_step: ``canvas_tokens / nfe``.
-        score: What the reply is worth there, in [0, 1].
-        score_strict: The same in the form that was asked for; None where there is no such score.
+        score: Published score of the reply, in [0, 1].
+        score_strict: Published score that also requires the requested form; None if there is none.
     """
 
     model_config = _CONFIG
@@ -119,7 +118,7 @@ class RecordedMarks(BaseModel):
 
 
 class Decoding(NamedTuple):
-    """What a record holds of a decode that was steered here.
+    """The parts of a record that only a decode in this package has: trace, counts and ids.
 
     The fields are those of :class:`Record`.
     """
@@ -132,53 +131,52 @@ class Decoding(NamedTuple):
 
 
 class Record(BaseModel):
-    """One (model, task, sample, decoder, repeat): what was asked, written, and marked.
+    """One decode of a sample: (model, task, sample, decoder, repeat), its output and its score.
 
     Attributes:
-        schema_version: Of this form.
-        library_version: Of the package that wrote the line.
+        schema_version: Version of this form.
+        library_version: Version of the package that wrote the line.
         model: The model's setting, as typed.
-        model_digest: What identifies its predictions: law and tokenizer, or weights.
-        weights_digest: What identifies its weights alone; None if it has none here.
-        task: Registered name.
-        task_fields: All its fields.
+        model_digest: Digest that identifies its predictions: law and tokenizer, or weights.
+        weights_digest: Digest of its weights alone; None if they are not loaded here.
+        task: Registered name of the task.
+        task_fields: All fields of the task.
         task_label: The task's setting, as typed.
-        task_version: Of its samples and marks.
-        engines: What marked the reply beside our own rules: its version, by score.
-        sources: Digests of what task and decoder read from outside the package, by field, such
-            as ``source`` or ``table``; written down only where there is one.
-        decoder: Registered name; ``server`` if the model decodes by itself.
-        decoder_fields: All its fields.
+        task_version: Version of the task's samples and scores.
+        engines: Versions of external scoring engines, by score.
+        sources: Digests of files that task and decoder read from outside the package, by field,
+            such as ``source`` or ``table``; recorded only if there is one.
+        decoder: Registered name of the decoder; ``server`` if the model decodes by itself.
+        decoder_fields: All fields of the decoder.
         decoder_label: The decoder's setting, as typed.
-        oracle: Whether the decoder was told the right answers; never ranked with the rest.
-        sample: The sample's id.
+        oracle: True if the decoder knew the right answers; oracles are never ranked.
+        sample: Id of the sample.
         sample_digest: SHA-256 of the whole sample.
-        index: Its number within the task.
-        seed: The run's seed.
-        repeat: Counts repeated decodes of the same sample from 0.
+        index: Number of the sample within the task.
+        seed: Random seed of the run.
+        repeat: Number of the decode of this sample, from 0.
         prompt_digest: SHA-256 of the rendered prompt and its ids.
-        prompt_tokens: Its length.  This and all that follows from tokens is None for a
-            server, which shows none.
-        mask_id: The id that marks an open position.
-        end_id: The end-of-text id.
-        stop_ids: Further ids that end a reply.
-        initial_ids: The canvas at the start; None if every position was open.
+        prompt_tokens: Length of the prompt in tokens.  This and everything made of tokens is
+            None for a server, which returns text only.
+        mask_id: Id of the mask token.
+        end_id: Id of the end-of-text token.
+        stop_ids: Ids of other tokens that end a reply.
+        initial_ids: The canvas at the start; None if every position was masked.
         output_ids: The canvas at the end, raw.
         text: The reply: ``output_ids`` up to the first end-of-text, decoded, or what a server
             wrote; without the thinking before the answer.
         status: ``ok``; ``stalled`` (call budget spent), ``unfinished`` (the decoder ended
-            with open positions): both count as wrong; ``error``: not counted at all.
-        error: What went wrong, for status ``error``.
-        note: What the decoder says of how it went, such as which method an oracle used.
-        marks: What the reply is worth; None for status ``error``.
-        counts: What it cost.
-        trace: Every step.
-        served: What the server said of its reply; None if there is no server, or nothing
-            came.
-        published: What was published of a reply that was imported; None of all others.
-        seconds: Wall-clock time from its first step to its last, in which other decodes went
-            on: these times overlap, and their sum means nothing.  Of a server, the time of the
-            reply, from request to end.
+            with masked positions): both count as wrong; ``error``: not counted at all.
+        error: Error message, for status ``error``.
+        note: Remark of the decoder, such as the method that an oracle used.
+        marks: Score of the reply; None for status ``error``.
+        counts: Cost and output size; None for a reply without steps.
+        trace: The steps; None for a reply without steps.
+        served: Metadata of a server's reply; None without a server or without a reply.
+        published: Published figures of an imported reply; None for all others.
+        seconds: Wall-clock time from its first step to its last.  Decodes run concurrently, so
+            these times overlap and must not be summed.  For a server, the time from request to
+            end of reply.
     """
 
     model_config = _CONFIG
@@ -235,17 +233,17 @@ class Record(BaseModel):
 
     @property
     def key(self) -> tuple[str, str, int, str, int]:
-        """What no two records of one run share."""
+        """Identifies the decode within its run: model, task, sample number, decoder, repeat."""
         return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
 
     @property
     def steered(self) -> bool:
-        """Whether the decode was steered here, step by step, and not by a server."""
+        """True if the decode has steps; replies of servers and imported replies have none."""
         return self.trace is not None
 
     @property
     def costs(self) -> Counts | PublishedFigures | None:
-        """What the decode cost: as counted here, or as published; None for a server."""
+        """Cost of the decode, counted or published; None for a server."""
         return self.counts if self.published is None else self.published
 
     @property
@@ -255,7 +253,7 @@ class Record(BaseModel):
 
     @property
     def finish(self) -> str | None:
-        """Why a server ended its reply; None without a server, or if it gave no reason."""
+        """Reason that a server gave for the end of its reply; None without one."""
         return None if self.served is None else self.served.finish
 
     @property
@@ -265,7 +263,7 @@ class Record(BaseModel):
 
     @property
     def decoding(self) -> Decoding:
-        """What a server never shows: trace, counts and ids.
+        """Trace, counts and ids, which a server never returns.
 
         Raises:
             RecordsError: The model decoded by itself, or the reply was imported.
@@ -282,7 +280,7 @@ class Record(BaseModel):
         return Decoding(self.trace, self.counts, self.output_ids, self.mask_id, self.end_id)
 
 
-#: What no two decodes of one run share: model, task, sample number, decoder and repeat.
+#: Identifies a decode within its run: model, task, sample number, decoder and repeat.
 DecodeKey = tuple[str, str, int, str, int]
 
 
@@ -305,7 +303,7 @@ class SettingLabels(Protocol):
 
 @runtime_checkable
 class DecodeLabels(SettingLabels, Protocol):
-    """What tells the decodes of a run apart, which records and their summaries have."""
+    """The labels and numbers that identify a decode, which records and their summaries have."""
 
     @property
     def index(self) -> int:
@@ -331,52 +329,6 @@ def latest_records(records: Iterable[_D]) -> list[_D]:
     return list({record.key: record for record in records}.values())
 
 
-@runtime_checkable
-class _Sampled(Protocol):
-    """What :func:`refuse_other_samples` reads of a record."""
-
-    @property
-    def task_label(self) -> str: ...
-    @property
-    def index(self) -> int: ...
-    @property
-    def sample_digest(self) -> str: ...
-    @property
-    def sources(self) -> Mapping[str, str]: ...
-
-
-def refuse_other_samples(
-    record: _Sampled, run: str, seen: dict[Any, tuple[Any, str]], advice: str
-) -> None:
-    """Refuse a record of another sample than one of the same task and number before it.
-
-    Args:
-        record: The record to check.
-        run: Where it stands.
-        seen: Sources of each task and digests of each sample so far, with their run; those of
-            ``record`` are added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: The sample, or what the task's samples were drawn from, is another.
-    """
-    label = record.task_label
-    if record.sources:
-        sources, first = seen.setdefault(label, (record.sources, run))
-        if record.sources != sources:
-            raise RecordsError(
-                f"{run} has samples of task {label!r} from {shown_sources(record.sources)}, and "
-                f"{first} from {shown_sources(sources)}; {advice}"
-            )
-    digest, first = seen.setdefault((label, record.index), (record.sample_digest, run))
-    if record.sample_digest != digest:
-        raise RecordsError(
-            f"{run} has another sample {record.index} of task {label!r} than {first}: digest "
-            f"{record.sample_digest[:12]} and not {digest[:12]} (what it was drawn from has "
-            f"changed); {advice}"
-        )
-
-
 def shown_sources(sources: Mapping[str, str]) -> str:
     """Return sources with the first digits of their digests, for a sentence."""
     return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(sources.items())) or "none"
@@ -392,7 +344,7 @@ def to_line(record: Record) -> str:
 
 
 def _unsaid(record: Record) -> dict[str, Any]:
-    """Return the later fields that say nothing: without them lines stay as they always were."""
+    """Return the empty fields of later releases, left out so that lines stay the same."""
     unsaid: dict[str, Any] = {} if record.sources else {"sources": True}
     if record.published is None:
         unsaid["published"] = True
@@ -406,7 +358,7 @@ def from_line(line: str, where: str) -> Record:
     """Return the record that ``line`` holds.
 
     Args:
-        line: As :func:`to_line` made it; its end may have become one of Windows on the way.
+        line: Output of :func:`to_line`; its line end may have been converted to that of Windows.
         where: File and line number, for the error's sentence.
 
     Raises:

@@ -31,6 +31,10 @@ T = TypeVar("T")
 FieldValue = bool | int | float | str | None
 
 
+#: Name of the attribute in which a setting keeps its object; no field, so it is not compared.
+_BUILT = "_built"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One registered name with every one of its fields, defaults included.
@@ -51,6 +55,10 @@ class Setting:
     def key(self) -> str:
         """The same text for the same name and fields, whatever the defaults are."""
         return f"{self.name}:{json.dumps(dict(self.fields), sort_keys=True)}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process builds its own object: this one may hold open files or large tables.
+        return {name: value for name, value in vars(self).items() if name != _BUILT}
 
 
 def split_settings(text: str) -> list[str]:
@@ -134,12 +142,18 @@ def make_setting(name: str, fields: Mapping[str, Any], registry: Registry[type[T
     kind = registry[name]
     built = _build(name, kind, fields, registry.kind)
     complete = {field: getattr(built, field) for field in _fields(kind)}
-    return Setting(name=name, fields=complete, label=_label(name, kind, complete))
+    setting = Setting(name=name, fields=complete, label=_label(name, kind, complete))
+    vars(setting)[_BUILT] = built
+    return setting
 
 
 def build(setting: Setting, registry: Registry[type[T]]) -> T:
-    """Return the object that ``setting`` describes."""
-    return _build(setting.name, registry[setting.name], setting.fields, registry.kind)
+    """Return the object that ``setting`` describes; it is built once and kept by the setting."""
+    kind = registry[setting.name]
+    built = vars(setting).get(_BUILT)
+    if type(built) is not kind:
+        built = vars(setting)[_BUILT] = _build(setting.name, kind, setting.fields, registry.kind)
+    return built
 
 
 def _settings(

@@ -1,4 +1,4 @@
-"""What happened in every step of one decode: enough to replay it without a model.
+"""The trace: the writes and the cost of every step of a decode, enough to replay it.
 
 Final tokens, decoding order, revisions and all counts of a record are derived from this;
 ``tests/core/test_trace.py`` replays them.
@@ -22,7 +22,7 @@ class Trace:
         row_tokens: Tokens that passed through the network for them, prompts and auxiliary
             calls included.
         auxiliary_calls: Calls beside the counted one: verifier, encoder, cache store.
-        stopped: Whether the last step is not the decoder's: the model stops behind the
+        stopped: True if the last step is not the decoder's: the model stops behind the
             first end-of-text, and what was left of the canvas was filled with it.
 
     Raises:
@@ -129,7 +129,7 @@ class Trace:
         return steps
 
     def revisions(self, mask_id: int) -> int:
-        """Return how often a written token was opened again or replaced by another."""
+        """Return the number of committed tokens that were masked again or replaced by others."""
         held: dict[int, int] = {}
         count = 0
         for _, position, token in self._writes():

@@ -40,11 +40,11 @@ from parallelbench.decoder import DECODERS
 from parallelbench.errors import RunFileError, UnknownNameError
 from parallelbench.evaluation import Evaluation
 from parallelbench.model import MODELS
-from parallelbench.record import Record, refuse_other_samples
+from parallelbench.record import Record
 from parallelbench.registry import Registry, load_plugins, unknown
+from parallelbench.results.consistency import Consistency
 from parallelbench.results.intervals import CONFIDENCE, Estimate, Interval
 from parallelbench.results.result import Result, average_over_tasks, summarize
-from parallelbench.run.merge import refuse_other_engines
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings
 from parallelbench.storage.csv_text import csv_text
@@ -394,13 +394,12 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
 
 
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
-    engines: dict[str, tuple[dict[str, str], str]] = {}
-    samples: dict[Any, tuple[Any, str]] = {}
+    consistency = Consistency("only the same can be compared")
     for run, own in zip(runs, decodes, strict=True):
         for record in itertools.chain.from_iterable(own.values()):
-            refuse_other_engines(record, run.name, engines, "only the same can be compared")
+            consistency.engines(record.task_label, record.engines, run.name)
             if record.sources:
-                refuse_other_samples(record, run.name, samples, "only the same can be compared")
+                consistency.sample_of(record, run.name)
 
 
 def _sample_range(decodes: _Decodes) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record, refuse_other_samples
-from parallelbench.run.merge import digest_of, refuse_other_engines, refuse_other_model
+from parallelbench.record import Record
+from parallelbench.results.consistency import Consistency
+from parallelbench.run.merge import digest_of
 from parallelbench.run.rundir import RecordPlace, RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting
@@ -167,17 +168,11 @@ class JoinedRuns(RunDirectory):
                 samples under one number.
         """
         counts = Counter(itertools.chain(*(_settings(run.runfile) for run in self.runs)))
-        models: dict[str, tuple[str, str]] = {}
-        engines: dict[str, tuple[dict[str, str], str]] = {}
-        samples: dict[Any, tuple[Any, str]] = {}
+        consistency = Consistency("report them apart, or see parallelbench compare")
         known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]] = {}
         for run in self.runs:
             for record, place in run.located_records():
-                refuse_other_model(
-                    record, str(run.path), models, "report them apart, or see parallelbench compare"
-                )
-                refuse_other_engines(record, str(run.path), engines, "report them apart")
-                refuse_other_samples(record, str(run.path), samples, "report them apart")
+                consistency.record(record, str(run.path))
                 setting = (record.model, record.task_label, record.decoder_label)
                 if counts[setting] < 2 or _is_new(record, run, known):
                     yield record, place
@@ -186,7 +181,7 @@ class JoinedRuns(RunDirectory):
         """Return the environment of every start of every run."""
         return [start for run in self.runs for start in run.environments()]
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return the provenance of the figures, run by run."""
         places = self.runfile.places
         return {
@@ -203,7 +198,7 @@ _KINDS = {"models": "model", "tasks": "task", "decoders": "decoder"}
 
 def _own_facts(run: RunDirectory) -> dict[str, Any]:
     shared = {*_KINDS, "seed", "command"}
-    return {name: fact for name, fact in run.facts().items() if name not in shared}
+    return {name: fact for name, fact in run.provenance().items() if name not in shared}
 
 
 def _settings(runfile: RunFile) -> Iterator[tuple[str, str, str]]:

@@ -227,7 +227,7 @@ def _facts(
     }
     known = {name: value for name, value in facts.items() if value}
     missing = {"dependence": texts.missing} if texts.missing else {}
-    return {**known, **run.facts(), **missing}
+    return {**known, **run.provenance(), **missing}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the figures of a run are made of, and the figures."""
+"""Results of a run, with their intervals, and what they are made of."""
 
 from parallelbench.results.intervals import Interval
 from parallelbench.results.result import Result, average_over_tasks, summarize

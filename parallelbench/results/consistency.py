@@ -6,7 +6,7 @@ the same scorers and the same samples, or their figures have no common meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from parallelbench.errors import RecordsError, RequestError
 from parallelbench.record import shown_sources
@@ -17,7 +17,7 @@ class Consistency:
     """Remembers what was met first under each label, and refuses anything else after it.
 
     Every method takes the place where something was met, for the error's sentence: a folder, or
-    words such as ``this installation``.
+    words such as ``this installation``.  Values that were not recorded are not compared.
 
     Args:
         advice: End of the error's sentence: what to do about it.
@@ -31,6 +31,11 @@ class Consistency:
         self._engines: dict[str, tuple[Mapping[str, str], str]] = {}
         self._sources: dict[str, tuple[Mapping[str, str], str]] = {}
         self._samples: dict[tuple[str, int], tuple[str, str]] = {}
+
+    @property
+    def samples(self) -> Collection[tuple[str, int]]:
+        """The samples met so far: label of the task, and number."""
+        return self._samples.keys()
 
     def record(self, record: AnyRecord, place: str) -> None:
         """Refuse a record whose model, engines, sources or sample differ from those before it.
@@ -62,8 +67,8 @@ class Consistency:
         known, first = self._engines.setdefault(task, (engines, place))
         if engines != known:
             raise self._error(
-                f"{place} has task {task!r} marked by {dict(engines)}, and {first} by "
-                f"{dict(known)}: marks by different engines are different metrics; {self._advice}"
+                f"task {task!r} is marked by {dict(engines)} in {place}, and by {dict(known)} in "
+                f"{first}: marks by different engines are different metrics; {self._advice}"
             )
 
     def sources(self, task: str, sources: Mapping[str, str], place: str) -> None:

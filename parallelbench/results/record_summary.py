@@ -1,4 +1,4 @@
-"""What the figures of a run need of each record: its marks and counts, without steps and texts.
+"""Summaries of records for results: scores and counts, without steps and texts.
 
 A record with its steps takes 10 kB of memory, its summary some hundred bytes: what the records
 of a run have in common is held once.
@@ -61,7 +61,7 @@ class RecordSummary:
 
     Attributes:
         model: The model's setting, as typed.
-        model_digest: What identifies its predictions.
+        model_digest: Digest that identifies its predictions.
         task: Registered name.
         task_fields: All its fields.
         task_label: The task's setting, as typed.
@@ -71,14 +71,14 @@ class RecordSummary:
         decoder: Registered name.
         decoder_fields: All its fields.
         decoder_label: The decoder's setting, as typed.
-        oracle: Whether the decoder was told the right answers.
+        oracle: True if the decoder knew the right answers.
         sample_digest: SHA-256 of the whole sample.
         index: Number of the sample within the task.
         repeat: Number of the decode of this sample, from 0.
-        status: How the decode ended.
-        error: What went wrong, for status ``error``.
-        marks: What the reply is worth; None for status ``error``.
-        counts: What the decode cost, as counted here or as published; None for a server.
+        status: Status at the end of the decode.
+        error: Error message, for status ``error``.
+        marks: Score of the reply; None for status ``error``.
+        counts: Cost of the decode, counted or published; None for a server.
         canvas_length: Length of the canvas in tokens; None for a server.
         finish: Why a server ended its reply; None without a server.
     """
@@ -107,17 +107,17 @@ class RecordSummary:
 
     @property
     def key(self) -> tuple[str, str, int, str, int]:
-        """What no two records of one run share."""
+        """Identifies the decode within its run: model, task, sample number, decoder, repeat."""
         return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
 
     @property
     def costs(self) -> CountsSummary | None:
-        """What the decode cost, by the name that a whole record has for it."""
+        """Cost of the decode, by the name that it has in a whole record."""
         return self.counts
 
     @property
     def steered(self) -> bool:
-        """Whether the decode was steered here, step by step, and not by a server."""
+        """True if the decode has a canvas; replies of servers have none."""
         return self.canvas_length is not None
 
 
@@ -183,7 +183,7 @@ def _shared(value: _T, known: _T) -> _T:
 def counts_of(
     counts: Counts | PublishedFigures | CountsSummary | None,
 ) -> CountsSummary | None:
-    """Return what figures are made of; of an imported reply that is less."""
+    """Return the counts that results use; an imported reply lacks some of them."""
     if counts is None or isinstance(counts, CountsSummary):
         return counts
     if isinstance(counts, PublishedFigures):

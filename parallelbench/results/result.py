@@ -10,8 +10,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from parallelbench.errors import RecordsError
-from parallelbench.record import latest_records, refuse_other_samples
+from parallelbench.record import latest_records
+from parallelbench.results.consistency import Consistency
 from parallelbench.results.intervals import (
     Interval,
     bootstrap_interval,
@@ -23,6 +23,9 @@ from parallelbench.results.record_summary import AnyRecord, counts_of
 from parallelbench.results.throughput import Throughput, throughput_of_settings
 from parallelbench.storage.csv_text import csv_text
 
+#: What to do about records that do not belong together.
+_ANEW = "do the run again in another folder"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -31,7 +34,7 @@ class Part:
     Attributes:
         value: Its mean over samples, in [0, 1]; a decode that stalled or ended unfinished
             counts as 0.
-        interval: Of ``value``, at 95 %: Wilson's where every mark is 0 or 1, and where all
+        interval: 95 % interval of ``value``: Wilson's where every mark is 0 or 1, and where all
             samples agree; else by bootstrap over samples.
         samples: Distinct samples that have it.
         count: Decodes that have it.
@@ -45,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one decoder setting reached on one task with one model.
+    """Accuracy and speed of one decoder on one task with one model.
 
     Every mean is over samples; a sample's repeats are averaged first.  A decode that
     stalled or ended unfinished counts as wrong; an error is counted in ``statuses`` and
@@ -59,7 +62,7 @@ class Result:
         decoder: Registered name of the decoder.
         fields: All its fields.
         decoder_label: Its setting, as typed.
-        oracle: Whether the decoder was told the right answers.
+        oracle: True if the decoder knew the right answers.
         samples: Distinct samples that were marked.
         count: Decodes that were marked: samples times repeats.
         accuracy: Mean lenient mark in [0, 1]; None if nothing was marked.
@@ -71,14 +74,14 @@ class Result:
         pooled_tokens_per_step: Mean canvas tokens over mean model calls: what speeds at an
             accuracy are read from.  None where a decode made no call.
         pooled_tokens_per_step_interval: Its interval, by bootstrap over samples.
-        answer_tokens_per_step: The same of the tokens before the first end-of-text.
+        answer_tokens_per_step: Mean over samples of answer tokens per model call.
         nfe: Mean model calls.
-        statuses: How many decodes ended in each status.
-        problems: How many marked decodes had each problem.
-        off_law_share: Share of calls made on a canvas that no right answer fits; None for
-            a model that does not know the law.
+        statuses: Number of decodes by status.
+        problems: Number of marked decodes by problem.
+        off_law_share: Share of model calls on a canvas that no right answer fits; None for a
+            model that does not know the answer distribution.
         parts: The parts of the marks, by name; of an average over tasks none.
-        engines: What marked the replies beside our own rules: its version, by score.
+        engines: Versions of external scoring engines, by score.
         finishes: Number of replies of a server by the reason that it gave for their end, those
             without an answer included.
         throughput: Measured speed of these decodes; None where they shared their time with
@@ -143,10 +146,9 @@ def summarize(records: Iterable[AnyRecord]) -> list[Result]:
             task met different samples under the same number.
     """
     latest = latest_records(records)
-    samples: dict[Any, tuple[Any, str]] = {}
+    consistency = Consistency(_ANEW)
     for record in latest:
-        decode = f"the decode of {record.model} with {record.decoder_label}"
-        refuse_other_samples(record, decode, samples, "do the run again in another folder")
+        consistency.sample_of(record, f"the decode of {record.model} with {record.decoder_label}")
     groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in latest:
         groups[record.model, record.task_label, record.decoder_label].append(record)
@@ -159,8 +161,8 @@ def with_throughput(
     """Return ``results`` with the throughput of those all of whose decodes were measured alone.
 
     Args:
-        results: Of every (model, task, decoder setting).
-        environments: Those of the sessions that they come from.
+        results: Results of every (model, task, decoder setting).
+        environments: Environments of the sessions of their run.
 
     Raises:
         RecordsError: A measurement was altered.
@@ -229,21 +231,6 @@ def _result(records: Sequence[AnyRecord]) -> Result:
     marked = [record for record in records if record.marks is not None]
     lenient = _by_sample(marked, [r.marks.lenient for r in marked if r.marks])
     strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
-    # A server shows no steps, and nobody publishes all: what follows is absent, not zero.
-    counted = [(r, c) for r in marked if (c := counts_of(r.costs)) is not None]
-    moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
-    speeds = [r for r, _ in moving]
-    speed = _by_sample(speeds, [c.tokens_per_step or 0.0 for _, c in moving])
-    tokens, calls = (
-        _by_sample([r for r, _ in counted], [float(getattr(c, name)) for _, c in counted])
-        for name in ("canvas_tokens", "nfe")
-    )
-    timed = 0 < len(moving) == len(counted)
-    told = [(r, c.answer_tokens_per_step) for r, c in moving]
-    known = [(r, value) for r, value in told if value is not None]
-    answering = [r for r, _ in known], [value for _, value in known]
-    off_law = [c for _, c in counted if c.off_law_calls is not None]
-    judged = sum(c.nfe for c in off_law)
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
     return Result(
         model=first.model,
@@ -260,19 +247,43 @@ def _result(records: Sequence[AnyRecord]) -> Result:
         interval=_proportion_interval(lenient),
         accuracy_strict=_mean(strict),
         interval_strict=_proportion_interval(strict),
-        tokens_per_step=_mean(speed),
-        tokens_per_step_interval=_bootstrap(speed),
-        pooled_tokens_per_step=_ratio_of_means(tokens, calls) if timed else None,
-        pooled_tokens_per_step_interval=_bootstrap(tokens, calls) if timed else None,
-        answer_tokens_per_step=_mean(_by_sample(*answering)),
-        nfe=_mean(calls),
+        **_costs(marked),
         statuses=dict(sorted(Counter(r.status for r in records).items())),
         problems=_by_frequency(problems),
-        off_law_share=(sum(c.off_law_calls or 0 for c in off_law) / judged if judged else None),
         parts=_parts(marked),
         engines=_engines(marked),
         finishes=_by_frequency(Counter(r.finish for r in records if r.finish)),
     )
+
+
+def _costs(marked: Sequence[AnyRecord]) -> dict[str, Any]:
+    """Return the fields of a result that are made of counts: calls and tokens per step."""
+    # A server shows no steps, and nobody publishes all: what follows is absent, not zero.
+    counted = [(r, c) for r in marked if (c := counts_of(r.costs)) is not None]
+    moving = [(r, c) for r, c in counted if c.tokens_per_step is not None]
+    speed = _by_sample([r for r, _ in moving], [c.tokens_per_step or 0.0 for _, c in moving])
+    tokens, calls = (
+        _by_sample([r for r, _ in counted], [float(getattr(c, name)) for _, c in counted])
+        for name in ("canvas_tokens", "nfe")
+    )
+    pooled = 0 < len(moving) == len(counted)
+    answering = [(r, c.answer_tokens_per_step) for r, c in moving]
+    answer_speeds = [(r, value) for r, value in answering if value is not None]
+    off_support = [c for _, c in counted if c.off_law_calls is not None]
+    judged = sum(c.nfe for c in off_support)
+    return {
+        "tokens_per_step": _mean(speed),
+        "tokens_per_step_interval": _bootstrap(speed),
+        "pooled_tokens_per_step": _ratio_of_means(tokens, calls) if pooled else None,
+        "pooled_tokens_per_step_interval": _bootstrap(tokens, calls) if pooled else None,
+        "answer_tokens_per_step": _mean(
+            _by_sample([r for r, _ in answer_speeds], [value for _, value in answer_speeds])
+        ),
+        "nfe": _mean(calls),
+        "off_law_share": sum(c.off_law_calls or 0 for c in off_support) / judged
+        if judged
+        else None,
+    }
 
 
 def _parts(marked: Sequence[AnyRecord]) -> dict[str, Part]:
@@ -299,16 +310,11 @@ def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> 
 
 
 def _engines(marked: Sequence[AnyRecord]) -> dict[str, str]:
-    told = [record.engines for record in marked]
-    for other in told:
-        if other != told[0]:
-            raise RecordsError(
-                f"replies of {marked[0].model} to {marked[0].task_label} with "
-                f"{marked[0].decoder_label} were marked by {told[0]}, others by {other}: marks by "
-                "different engines are different metrics, and have no common mean; do the run "
-                "again in another folder"
-            )
-    return dict(told[0]) if told else {}
+    consistency = Consistency(_ANEW)
+    for record in marked:
+        decode = f"sample {record.index} of {record.model} with {record.decoder_label}"
+        consistency.engines(record.task_label, record.engines, decode)
+    return dict(marked[0].engines) if marked else {}
 
 
 def _by_frequency(counts: Mapping[str, int]) -> dict[str, int]:

@@ -62,7 +62,7 @@ class Span(BaseModel):
 
 
 class Conditions(NamedTuple):
-    """Where and how something was decoded; what is not known is None.
+    """Machine and batch policy of a measurement; None for what is unknown.
 
     Attributes:
         device: Such as ``cpu`` or the name of a GPU.
@@ -180,7 +180,7 @@ def throughput_of(environments: Iterable[Mapping[str, Any]]) -> list[Throughput]
     """Return the throughput of a run: one for each model and machine, in order of appearance.
 
     Args:
-        environments: Those of the sessions of one run, or of several.
+        environments: Environments of the sessions of one run, or of several.
 
     Raises:
         RecordsError: A measurement was altered: it is not of the form of :class:`Span`.
@@ -197,7 +197,7 @@ def throughput_of_settings(
     machines has no single one.
 
     Args:
-        environments: As in :func:`throughput_of`.
+        environments: Environments of the sessions of one run, or of several.
 
     Returns:
         By the labels of model, task and decoder.

@@ -1,9 +1,8 @@
-"""A few samples of a run, decoded as the run will decode them, and timed; nothing is written.
+"""Decode and time a few samples of a run as the run will decode them; nothing is written.
 
-They are taken a *unit* at a time, a sample of a task with every setting of the run, because
-the settings of a sample share what they ask.  The first units are the tasks in turn, so
-that every task is seen before any is seen twice; units that are decoded together grow in
-number, so that batches fill as they will in the run.
+A *unit* is a sample of a task with every decoder of the run: the decoders of a sample share model
+calls.  Units alternate between tasks, so that every task is measured before any is measured
+twice.  Batches of units grow, so that model calls fill up as they will in the run.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from parallelbench.run import runner
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import Parts
 
-#: A batch may be expected to take this share of the time left, because forecasts err.
+#: Largest share of the remaining time that a batch may be forecast to take.
 _SAFE = 0.75
 
 
-class Unit(NamedTuple):
-    """A sample of a task, with every setting of the run.
+class CalibrationUnit(NamedTuple):
+    """A sample of a task, with every decoder of the run.
 
     Attributes:
-        task: The task's label.
-        sample: Its number.
+        task: Label of the task.
+        sample: Number of the sample.
     """
 
     task: str
@@ -41,20 +40,20 @@ class Unit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What one unit cost.
+class UnitCost:
+    """The cost of one unit.
 
     Attributes:
-        unit: Which.
-        calls: Model calls by the decoder's label, of all repeats together.
-        steps: In how many passes of the loop each decode took part, in the order of the run.
-        rows_asked: Rows that its decodes asked for.
+        unit: The unit.
+        calls: Model calls by label of the decoder, summed over repeats.
+        steps: Number of passes of the loop that each decode took part in, in the order of the run.
+        rows_asked: Rows that its decodes requested.
         rows_sent: Rows that went through the model.
         positions: Tokens of the rows that were sent.
-        errors: Why decodes ended in an error.
+        errors: Messages of the decodes that ended in an error.
     """
 
-    unit: Unit
+    unit: CalibrationUnit
     calls: Mapping[str, int]
     steps: tuple[int, ...]
     rows_asked: int
@@ -68,14 +67,14 @@ class Batch:
     """Units that were decoded together.
 
     Attributes:
-        seen: What each cost, in the order of the run.
-        passes: How often the loop went round.
+        seen: Cost of each unit, in the order of the run.
+        passes: Number of passes of the loop.
         seconds: Wall-clock time of all of it.
-        padding: Tokens with those that only fill rows up, over tokens; at least 1.  The run
-            decodes task by task, so that rows are of like length and need next to none.
+        padding: Tokens including padding, over tokens; at least 1.  The run
+            decodes task by task, so its rows are of similar length and need almost none.
     """
 
-    seen: tuple[Seen, ...]
+    seen: tuple[UnitCost, ...]
     passes: int
     seconds: float
     padding: float = 1.0
@@ -87,11 +86,11 @@ class Batch:
 
 
 def passes(steps: Iterable[int], batch_size: int) -> int:
-    """Return how often the loop goes round for decodes that take so many steps.
+    """Return the number of passes of the loop for decodes with these numbers of steps.
 
     Args:
-        steps: Of each decode, in the order in which they wait.
-        batch_size: Most decodes at a time, at least 1; who is finished makes room.
+        steps: Number of steps of each decode, in the order in which they start.
+        batch_size: Maximum number of concurrent decodes, at least 1.
 
     Example:
         >>> passes([3, 1, 1, 2], batch_size=2)
@@ -104,7 +103,7 @@ def passes(steps: Iterable[int], batch_size: int) -> int:
     return max(ends, default=0)
 
 
-def order(runfile: RunFile) -> Iterator[Unit]:
+def order(runfile: RunFile) -> Iterator[CalibrationUnit]:
     """Return the units of ``runfile`` in the order in which a calibration takes them.
 
     All tasks come once before any comes again.  The samples of a task follow each other,
@@ -113,7 +112,7 @@ def order(runfile: RunFile) -> Iterator[Unit]:
     """
     for turn in range(runfile.samples):
         for place, task in enumerate(runfile.tasks):
-            yield Unit(task.label, (place + turn) % runfile.samples)
+            yield CalibrationUnit(task.label, (place + turn) % runfile.samples)
 
 
 def calibrate(
@@ -127,12 +126,11 @@ def calibrate(
     """Decode units of a run with one model, and yield each batch of them as it is finished.
 
     Args:
-        runfile: The run, of one model that decodes here.
-        parts: What it is made of.
-        seconds: When to end, counted from here.  A batch that takes longer than it was
-            thought to is broken off and counts for nothing.
-        batch_size: Most decodes at a time in the run.
-        clock: In seconds.
+        runfile: The run, of one model that decodes in this process.
+        parts: The parts of the run, loaded.
+        seconds: Time limit.  A batch that exceeds it is aborted and discarded.
+        batch_size: Maximum number of concurrent decodes in the run.
+        clock: Returns the time in seconds.
 
     Raises:
         RequestError: As :func:`parallelbench.run.runner.execute`.
@@ -145,7 +143,7 @@ def calibrate(
     most = 2 * math.ceil(batch_size / settings)
     count = 1
     while taken := list(itertools.islice(units, count)):
-        tally = _SentOf(model)
+        tally = _RowTally(model)
         began = clock()
         records: list[Record] = []
         for record in _decoded(runfile, parts, taken, batch_size, tally):
@@ -154,38 +152,38 @@ def calibrate(
             if clock() > end and len(records) < settings * len(taken):
                 return
         spent = clock() - began
-        seen = _all_seen(runfile, parts, records, tally)
+        seen = _unit_costs(runfile, parts, records, tally)
         steps = itertools.chain.from_iterable(each.steps for each in seen)
         yield Batch(seen, passes(steps, batch_size), spent, tally.padding)
         fitting = int(_SAFE * (end - clock()) * len(taken) / spent) if spent else most
         count = max(0, min(2 * count, most, fitting))
 
 
-class _SentOf(Tally):
-    """Also counts the rows that were sent of each sample, and how they were padded.
+class _RowTally(Tally):
+    """Counts also the rows sent for each sample, and their padding.
 
     Args:
-        model: To which they were sent.
+        model: The model that they were sent to.
 
     Attributes:
-        sent_of: How many, by the sample's task object and its id.
+        sent_by_sample: Number of rows sent, by id of the task object and of the sample.
     """
 
     def __init__(self, model: Model | Server) -> None:
         super().__init__()
-        self.sent_of: Counter[tuple[int, str]] = Counter()
+        self.sent_by_sample: Counter[tuple[int, str]] = Counter()
         self._model = model
         self._tokens = self._padded = 0
 
     @property
     def padding(self) -> float:
-        """Tokens with those that only fill rows up, over tokens."""
+        """Tokens including padding, over tokens."""
         return self._padded / self._tokens if self._tokens else 1.0
 
     def add(self, asked: Sequence[Row], sent: Sequence[Row]) -> None:
         """Count the rows of one step."""
         super().add(asked, sent)
-        self.sent_of.update((id(row.prompt.task), row.prompt.sample.id) for row in sent)
+        self.sent_by_sample.update((id(row.prompt.task), row.prompt.sample.id) for row in sent)
         if isinstance(self._model, Server) or not self._model.pads or not sent:
             return
         for batch in self._model.batches(sent):
@@ -195,35 +193,38 @@ class _SentOf(Tally):
 
 
 def _decoded(
-    runfile: RunFile, parts: Parts, units: Sequence[Unit], batch_size: int, tally: Tally
+    runfile: RunFile, parts: Parts, units: Sequence[CalibrationUnit], batch_size: int, tally: Tally
 ) -> Iterator[Record]:
-    """Decode ``units`` by the road of every run, and in its order."""
+    """Decode ``units`` as every run does, and in its order."""
     places = runfile.places["task"]
     (model,) = runfile.models
     ordered = sorted(units, key=lambda unit: (places[unit.task], unit.sample))
     portions = [
-        runner.Unit(model.label, unit.task, range(unit.sample, unit.sample + 1)) for unit in ordered
+        runner.WorkUnit(model.label, unit.task, range(unit.sample, unit.sample + 1))
+        for unit in ordered
     ]
     return runner.execute(runfile, parts=parts, units=portions, batch_size=batch_size, tally=tally)
 
 
-def _all_seen(
-    runfile: RunFile, parts: Parts, records: Iterable[Record], tally: _SentOf
-) -> tuple[Seen, ...]:
-    """Return what each unit cost, in the order of the run."""
-    of_unit: dict[Unit, list[Record]] = defaultdict(list)
+def _unit_costs(
+    runfile: RunFile, parts: Parts, records: Iterable[Record], tally: _RowTally
+) -> tuple[UnitCost, ...]:
+    """Return the cost of each unit, in the order of the run."""
+    of_unit: dict[CalibrationUnit, list[Record]] = defaultdict(list)
     for record in records:
-        of_unit[Unit(record.task_label, record.index)].append(record)
+        of_unit[CalibrationUnit(record.task_label, record.index)].append(record)
     places = runfile.places["task"]
     tasks = {setting.label: id(task) for setting, task in parts.tasks}
     return tuple(
-        _seen(runfile, unit, of_unit[unit], tally.sent_of[tasks[unit.task], name])
+        _unit_cost(runfile, unit, of_unit[unit], tally.sent_by_sample[tasks[unit.task], name])
         for unit in sorted(of_unit, key=lambda unit: (places[unit.task], unit.sample))
         for name in [of_unit[unit][0].sample]
     )
 
 
-def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) -> Seen:
+def _unit_cost(
+    runfile: RunFile, unit: CalibrationUnit, records: Sequence[Record], sent: int
+) -> UnitCost:
     ordered = sorted(records, key=runfile.decode_order)
     calls: Counter[str] = Counter(dict.fromkeys(runfile.places["decoder"], 0))
     steps: list[int] = []
@@ -231,11 +232,11 @@ def _seen(runfile: RunFile, unit: Unit, records: Sequence[Record], sent: int) ->
     for record in ordered:
         trace, counts, *_ = record.decoding
         calls[record.decoder_label] += counts.nfe
-        # What the model's stop rule fills takes no pass.
+        # The fill by the model's stop rule takes no pass.
         steps.append(counts.steps - trace.stopped)
         asked += counts.rows
         positions += counts.token_positions
-    return Seen(
+    return UnitCost(
         unit=unit,
         calls=dict(calls),
         steps=tuple(steps),

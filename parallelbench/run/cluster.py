@@ -1,9 +1,9 @@
 """Many devices: one worker per GPU, on this machine or on a cluster that Ray holds together.
 
-This process alone writes the run directory.  It cuts the run into units (samples of a task,
-with all their settings), hands them out as workers have room, and gets records back as
-lines.  A worker that dies is replaced, and what it had not told is done again: records are
-told apart by their keys, so each is written once.
+Only this process writes the run directory.  It splits the run into work units (samples of a
+task, with all decoders), assigns them as workers have room, and receives records as lines.  A
+worker that dies is replaced and its unreported samples are rerun: records are identified by
+their keys, so each is written once.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally
 from parallelbench.errors import RequestError, RunFileError, WorkersError
 from parallelbench.model import MODELS, Model
-from parallelbench.record import shown_sources
 from parallelbench.registry import load_plugins
+from parallelbench.results.consistency import Consistency
 from parallelbench.run.environment import environment
 from parallelbench.run.recording import RecordKey
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import (
-    Crew,
     Executor,
+    ExecutorSession,
     Finished,
     Loaded,
     Parts,
-    Unit,
+    WorkUnit,
     assemble,
     check,
     decode_jobs,
@@ -54,149 +54,149 @@ from parallelbench.run.runner import (
     sources,
 )
 
-#: Workers that may die over the same samples, or one after the other before they could begin.
-_DEATHS = 3
-#: Seconds until an address must answer, and until the cluster must have room for a worker.
-_PATIENCE = 10.0
-_PATIENCE_FOR_ROOM = 180.0
-#: Seconds for which a worker gathers records before it tells them: at least, and at most as
-#: long as it has units that it has not begun.
-_GATHERING = (0.05, 0.5)
-#: How a client of HTTP/2 begins, and the empty frame of settings that both sides send.
+#: A run ends when this many workers died over the same samples, or in a row before they were ready.
+_MOST_DEATHS = 3
+#: Seconds in which an address must answer, and in which the cluster must start a worker.
+_CONNECT_TIMEOUT = 10.0
+_START_TIMEOUT = 180.0
+#: Seconds for which a worker collects records before it reports them: the minimum, and the maximum
+#: while it has units that it has not begun.
+_REPORT_INTERVAL = (0.05, 0.5)
+#: Connection preface of an HTTP/2 client, and the empty settings frame that both sides send.
 _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
-#: A local Ray keeps what is larger than a message there; records are not.
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
+#: Bytes of a local Ray's object store, for values larger than a message, which records never are.
 _OBJECT_STORE = 100 * 2**20
 
 
 def on_ray(*, workers: int | None = None, address: str | None = None) -> Executor:
-    """Return what does decodes in the workers of a Ray cluster.
+    """Return an executor that decodes in the workers of a Ray cluster.
 
     Args:
-        workers: How many; None for one per GPU, or one per core where models compute on
-            processors.
-        address: Of a cluster: ``HOST:PORT``, or ``auto`` for the one that this machine
-            belongs to.  None starts Ray on this machine, and ends it with the run.
+        workers: Number of workers; None for one per GPU, or one per core where models run on
+            the CPU.
+        address: Address of a cluster: ``HOST:PORT``, or ``auto`` for the one that this machine
+            belongs to.  None starts Ray on this machine, and stops it after the run.
     """
 
     @contextmanager
-    def executor(runfile: RunFile, batch_size: int) -> Iterator[Crew]:
+    def executor(runfile: RunFile, batch_size: int) -> Iterator[ExecutorSession]:
         _refuse_servers(runfile)
         with _connected(address):
-            crew = _Staff(runfile, batch_size, _staffing(runfile, workers))
+            session = _RaySession(runfile, batch_size, _allocate(runfile, workers))
             try:
-                crew.begin()
-                yield crew
+                session.begin()
+                yield session
             finally:
-                crew.dismiss()
+                session.dismiss()
 
     return executor
 
 
-class _News(NamedTuple):
-    """What a worker has finished since it was asked before."""
+class WorkerReport(NamedTuple):
+    """Decodes that a worker finished since its last report, and their row counts."""
 
     finished: list[Finished]
     tally: Tally
 
 
-class _Opened(NamedTuple):
-    """What a worker decodes and marks with: the attributes of a :class:`Crew`."""
+class LoadedModels(NamedTuple):
+    """Models, engines and sources of a worker: attributes of :class:`ExecutorSession`."""
 
     models: dict[str, Loaded]
     engines: dict[str, dict[str, str]]
     sources: dict[str, dict[str, str]]
 
 
-class _Hand:
-    """A worker, in its own process: models, and units to be done with them.
+class RayWorker:
+    """A Ray actor in its own process that loads the models and executes work units.
 
     Args:
-        runfile: What is run.
-        batch_size: Most decodes at a time.
-        threads: How many CPU threads are this worker's.
+        runfile: The run.
+        batch_size: Maximum number of concurrent decodes.
+        threads: Number of CPU threads of this worker.
     """
 
     def __init__(self, runfile: RunFile, batch_size: int, threads: int) -> None:
         self._runfile = runfile
         self._batch_size = batch_size
         self._threads = threads
-        self._units: queue.SimpleQueue[Unit] = queue.SimpleQueue()
+        self._units: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Finished | BaseException] = queue.SimpleQueue()
         self._tally = Tally()
-        self._told = Tally()
+        self._reported = Tally()
 
-    def arrive(self) -> dict[str, Any]:
-        """Return where this worker is."""
-        told = environment()
-        del told["started"]
-        return told
+    def environment_here(self) -> dict[str, Any]:
+        """Return versions and machine of this worker."""
+        here = environment()
+        del here["started"]
+        return here
 
-    def open(self, *, checking: bool) -> _Opened:
-        """Load the models, and show them what they will be asked if ``checking``."""
+    def open(self, *, checking: bool) -> LoadedModels:
+        """Load the models, and check them against the run file if ``checking``."""
         load_plugins()
         torch.set_num_threads(self._threads)
         parts = assemble(self._runfile)
         if checking:
             check(self._runfile, parts)
         threading.Thread(target=self._work, args=(parts,), daemon=True).start()
-        return _Opened(loaded(parts), engines(parts), sources(parts))
+        return LoadedModels(loaded(parts), engines(parts), sources(parts))
 
-    def exchange(self, units: Sequence[Unit]) -> _News:
-        """Take ``units``, and return what is finished, as soon as something is."""
+    def exchange(self, units: Sequence[WorkUnit]) -> WorkerReport:
+        """Queue ``units``; wait until a decode is finished, and report what is."""
         for unit in units:
             self._units.put(unit)
-        news = [self._done.get()]
-        least, most = _GATHERING
+        results = [self._done.get()]
+        least, most = _REPORT_INTERVAL
         latest = time.monotonic() + most
         time.sleep(least)
         while time.monotonic() < latest and not self._units.empty():
             time.sleep(least)
         with contextlib.suppress(queue.Empty):
             while True:
-                news.append(self._done.get_nowait())
-        finished = [each for each in news if isinstance(each, Finished)]
-        fault = next((each for each in news if isinstance(each, BaseException)), None)
+                results.append(self._done.get_nowait())
+        finished = [each for each in results if isinstance(each, Finished)]
+        fault = next((each for each in results if isinstance(each, BaseException)), None)
         if fault is not None:
             if not finished:
                 raise fault
-            self._done.put(fault)  # told when next asked: these are done
-        told, self._told = self._told, replace(self._tally)
-        return _News(finished, self._told.less(told))
+            self._done.put(fault)  # raised by the next call: these decodes are finished
+        before, self._reported = self._reported, replace(self._tally)
+        return WorkerReport(finished, self._reported.less(before))
 
     def _work(self, parts: Parts) -> None:
         torch.set_num_threads(self._threads)  # each thread has its own number
-        waiting = _Waiting(self._runfile, parts, self._units)
+        jobs = _QueuedJobs(self._runfile, parts, self._units)
         try:
             while True:
-                model = waiting.next_model()
-                records = decode_jobs(self._runfile, model, waiting, self._batch_size, self._tally)
+                model = jobs.next_model()
+                records = decode_jobs(self._runfile, model, jobs, self._batch_size, self._tally)
                 for record in records:
-                    self._done.put(Finished.of(record))
+                    self._done.put(Finished.of(record).as_line())
         except BaseException as error:  # noqa: BLE001  raised where records are awaited
             self._done.put(error)
 
 
-class _Waiting(Iterator[Job]):
-    """The jobs of the units at hand, of one model.
+class _QueuedJobs(Iterator[Job]):
+    """The jobs of the queued units, one model at a time.
 
-    Where no unit is at hand the iterator ends, but only for now: decodes that are under way
-    must not wait for more.
+    The iterator ends when the queue is empty, and can be resumed: decodes in flight must not wait
+    for more units.
     """
 
-    def __init__(self, runfile: RunFile, parts: Parts, units: queue.SimpleQueue[Unit]) -> None:
+    def __init__(self, runfile: RunFile, parts: Parts, units: queue.SimpleQueue[WorkUnit]) -> None:
         self._runfile = runfile
         self._parts = parts
         self._models = {
             setting.label: model for setting, model in parts.models if isinstance(model, Model)
         }
         self._units = units
-        self._next: Unit | None = None
+        self._next: WorkUnit | None = None
         self._label = ""
         self._jobs: Iterator[Job] = iter(())
 
     def next_model(self) -> Model:
-        """Wait for a unit; return the model whose jobs come from now on."""
+        """Wait for a unit; return the model whose jobs come next."""
         self._next = self._next or self._units.get()
         self._label = self._next.model
         return self._models[self._label]
@@ -217,14 +217,14 @@ class _Waiting(Iterator[Job]):
             self._next = None
 
 
-class _Staffing(NamedTuple):
-    """How many workers there are, and what each takes of its machine.
+class _Allocation(NamedTuple):
+    """Number of workers, and the resources of each.
 
     Attributes:
-        workers: How many.
-        cores: What each reserves of them; 0 where GPUs say who goes where.
-        gpus: Likewise.
-        threads: CPU threads of each.
+        workers: Number of workers.
+        cores: CPU cores that each reserves; 0 where workers are placed by GPUs.
+        gpus: GPUs that each reserves.
+        threads: CPU threads of each worker.
     """
 
     workers: int
@@ -234,25 +234,25 @@ class _Staffing(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Share:
-    """A unit on its way to being done.
+class _AssignedUnit:
+    """A work unit and its progress.
 
     Attributes:
-        unit: With what is done already.
-        left: Decodes not told yet.
-        deaths: Workers that died over it.
-        told: Keys that were told since it was planned.
+        unit: The unit, with the keys of the decodes that were done when it was assigned.
+        left: Number of decodes not reported yet.
+        deaths: Number of workers that died while they had it.
+        reported: Keys that were reported since it was assigned.
     """
 
-    unit: Unit
+    unit: WorkUnit
     left: int
     deaths: int = 0
-    told: set[RecordKey] = field(default_factory=set)
+    reported: set[RecordKey] = field(default_factory=set)
 
     @property
     def alone(self) -> bool:
-        """Whether it must be done alone, so that it is known who kills its workers."""
-        return self.deaths >= _DEATHS - 1
+        """True if no other unit may be assigned with it, to isolate what kills workers."""
+        return self.deaths >= _MOST_DEATHS - 1
 
     def __str__(self) -> str:
         first, last = self.unit.samples[0], self.unit.samples[-1]
@@ -261,38 +261,40 @@ class _Share:
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
-    """A worker as it is seen from here.
+class _WorkerHandle:
+    """A worker as the session sees it.
 
     Attributes:
-        handle: Of its process.
-        awaited: What it was asked and has not answered.
-        checking: Whether it is the one that shows its models what they will be asked.
-        arrived: Whether its process is there.
-        ready: Whether its models are loaded.
-        shares: What it has in hand, by the samples.
+        name: Name in errors, such as ``worker 2``.
+        handle: The Ray actor.
+        awaited: Reference of the pending call; None while no call is pending.
+        checking: True if this worker checks its models against the run file.
+        arrived: True if its process has started.
+        ready: True if its models are loaded.
+        assigned: Its units, by model, task and sample.
     """
 
+    name: str
     handle: Any
     awaited: Any
     checking: bool
     arrived: bool = False
     ready: bool = False
-    shares: dict[tuple[str, str, int], _Share] = field(default_factory=dict)
+    assigned: dict[tuple[str, str, int], _AssignedUnit] = field(default_factory=dict)
 
     @property
-    def held(self) -> list[_Share]:
-        return list(dict.fromkeys(self.shares.values()))
+    def held(self) -> list[_AssignedUnit]:
+        return list(dict.fromkeys(self.assigned.values()))
 
     @property
     def left(self) -> int:
-        return sum(share.left for share in self.held)
+        return sum(assigned_unit.left for assigned_unit in self.held)
 
 
-class _Staff(Crew):
-    """The workers of a run."""
+class _RaySession(ExecutorSession):
+    """Executes the decodes in Ray workers."""
 
-    def __init__(self, runfile: RunFile, batch_size: int, staffing: _Staffing) -> None:
+    def __init__(self, runfile: RunFile, batch_size: int, allocation: _Allocation) -> None:
         self.models: dict[str, Loaded] = {}
         self.engines: dict[str, dict[str, str]] = {}
         self.sources: dict[str, dict[str, str]] = {}
@@ -300,51 +302,55 @@ class _Staff(Crew):
         self.in_turn = len(runfile.models) == 1
         self._runfile = runfile
         self._batch_size = batch_size
-        self._staffing = staffing
-        self._workers: list[_Worker] = []
-        self._queue: deque[_Share] = deque()
+        self._allocation = allocation
+        self._workers: list[_WorkerHandle] = []
+        self._queue: deque[_AssignedUnit] = deque()
         self._left = 0
         self._environments: list[dict[str, Any]] = []
         self._checked = False
+        self._hired = 0
         self._lost = 0
-        self._stillborn = 0
+        self._startup_failures = 0
+        self._consistency = Consistency(
+            "give every machine the same files, and install the same releases there", RunFileError
+        )
 
     def begin(self) -> None:
-        """Start every worker, and wait until one of them has checked what will be asked."""
-        for _ in range(self._staffing.workers):
-            self._hire()
+        """Start every worker, and wait until one has checked its models against the run file."""
+        for _ in range(self._allocation.workers):
+            self._start_worker()
         while not self._checked:
-            self._hear()
+            self._wait()
 
     def dismiss(self) -> None:
-        """End every worker, whatever it is doing."""
+        """Kill every worker."""
         import ray
 
         while self._workers:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(self._workers.pop().handle)
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         kinds = {json.dumps(each, sort_keys=True): each for each in self._environments}
         alike = Counter(json.dumps(each, sort_keys=True) for each in self._environments)
         return {
             "executor": "ray",
             "ray": importlib.metadata.version("ray"),
-            "workers": self._staffing.workers,
+            "workers": self._allocation.workers,
             "workers_lost": self._lost,
             "workers_started": [{"count": alike[key], **kinds[key]} for key in kinds],
         }
 
     def finish(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[Finished]:
         self._queue.extend(self._planned(samples, done))
-        self._left = sum(share.left for share in self._queue)
+        self._left = sum(assigned_unit.left for assigned_unit in self._queue)
         while True:
             self._hand_out()
-            if not self._queue and not any(worker.shares for worker in self._workers):
+            if not self._queue and not any(worker.assigned for worker in self._workers):
                 return
-            yield from self._hear()
+            yield from self._wait()
 
-    def _planned(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[_Share]:
+    def _planned(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[_AssignedUnit]:
         by_sample: dict[tuple[str, str, int], set[RecordKey]] = defaultdict(set)
         for key in done:
             by_sample[key[:3]].add(key)
@@ -353,8 +359,8 @@ class _Staff(Crew):
             for model in self._runfile.models
         }
         of_sample = max(of_model.values())
-        # Small enough for workers to end together, large enough to be worth a message.
-        wanted = len(samples) * len(self._runfile.tasks) * of_sample / self._staffing.workers / 8
+        # Small enough for workers to finish together, large enough to be worth a message.
+        wanted = len(samples) * len(self._runfile.tasks) * of_sample / self._allocation.workers / 8
         size = max(1, int(min(wanted, self._batch_size / 4) / of_sample))
         for whole in planned(self._runfile, samples):
             for first in range(0, len(samples), size):
@@ -362,37 +368,39 @@ class _Staff(Crew):
                 known = [by_sample.get((whole.model, whole.task, index), set()) for index in own]
                 left = len(own) * of_model[whole.model] - sum(map(len, known))
                 if left:
-                    yield _Share(replace(whole, samples=own, done=set().union(*known)), left)
+                    yield _AssignedUnit(replace(whole, samples=own, done=set().union(*known)), left)
 
     def _hand_out(self) -> None:
-        """Give units to every worker that listens and has room."""
-        # Towards the end nobody takes more than the others have.
-        room = min(self._batch_size * 3 // 2, math.ceil(self._left / self._staffing.workers))
+        """Assign units to every idle worker that has room."""
+        # Near the end no worker takes more than an equal part.
+        room = min(self._batch_size * 3 // 2, math.ceil(self._left / self._allocation.workers))
         idle = [worker for worker in self._workers if worker.ready and worker.awaited is None]
         for worker in sorted(idle, key=lambda worker: worker.left):
-            units = [share.unit for share in self._taken(worker, room)]
-            if units or worker.shares:
+            units = [assigned_unit.unit for assigned_unit in self._taken(worker, room)]
+            if units or worker.assigned:
                 worker.awaited = worker.handle.exchange.remote(units)
 
-    def _taken(self, worker: _Worker, room: int) -> Iterator[_Share]:
+    def _taken(self, worker: _WorkerHandle, room: int) -> Iterator[_AssignedUnit]:
         left = worker.left
-        alone = any(share.alone for share in worker.held)
+        alone = any(assigned_unit.alone for assigned_unit in worker.held)
         while self._queue and not alone and (left < room or not left):
             alone = self._queue[0].alone
             if alone and left:
                 return
-            share = self._queue.popleft()
-            left += share.left
-            unit = share.unit
-            worker.shares.update({(unit.model, unit.task, index): share for index in unit.samples})
-            yield share
+            assigned_unit = self._queue.popleft()
+            left += assigned_unit.left
+            unit = assigned_unit.unit
+            worker.assigned.update(
+                {(unit.model, unit.task, index): assigned_unit for index in unit.samples}
+            )
+            yield assigned_unit
 
-    def _hear(self) -> list[Finished]:
-        """Wait until a worker says something; return what it has finished."""
+    def _wait(self) -> list[Finished]:
+        """Wait for an answer of any worker; return the decodes that it finished."""
         import ray
 
         by_reference = {w.awaited: w for w in self._workers if w.awaited is not None}
-        answered, _ = ray.wait(list(by_reference), num_returns=1, timeout=_PATIENCE_FOR_ROOM)
+        answered, _ = ray.wait(list(by_reference), num_returns=1, timeout=_START_TIMEOUT)
         if not answered:
             self._refuse_waiting_for_room()
             return []
@@ -402,72 +410,61 @@ class _Staff(Crew):
         except ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
         except ray.exceptions.RayError as error:
-            self._bury(worker, error)
+            self._replace_worker(worker, error)
             return []
         worker.awaited = None
-        if isinstance(answer, _News):
-            return self._booked(worker, answer)
+        if isinstance(answer, WorkerReport):
+            return self._record_progress(worker, answer)
         if worker.arrived:
-            self._welcome(worker, answer)
+            self._register(worker, answer)
         else:
             worker.arrived = True
             worker.awaited = worker.handle.open.remote(checking=worker.checking)
             self._environments.append(answer)
         return []
 
-    def _booked(self, worker: _Worker, news: _News) -> list[Finished]:
-        self.tally.merge(news.tally)
-        self._left -= len(news.finished)
-        for each in news.finished:
-            share = worker.shares[each.key[:3]]
-            share.told.add(each.key)
-            share.left -= 1
-            if not share.left:
-                for index in share.unit.samples:
-                    del worker.shares[share.unit.model, share.unit.task, index]
-        return news.finished
+    def _record_progress(self, worker: _WorkerHandle, report: WorkerReport) -> list[Finished]:
+        self.tally.merge(report.tally)
+        self._left -= len(report.finished)
+        for each in report.finished:
+            assigned_unit = worker.assigned[each.key[:3]]
+            assigned_unit.reported.add(each.key)
+            assigned_unit.left -= 1
+            if not assigned_unit.left:
+                for index in assigned_unit.unit.samples:
+                    del worker.assigned[assigned_unit.unit.model, assigned_unit.unit.task, index]
+        return report.finished
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         import ray
 
-        staffing = self._staffing
-        kind = ray.remote(_Hand).options(num_cpus=staffing.cores, num_gpus=staffing.gpus)
-        handle: Any = kind.remote(self._runfile, self._batch_size, staffing.threads)
-        # One worker's word is enough that everything can be decoded.
+        allocation = self._allocation
+        kind = ray.remote(RayWorker).options(num_cpus=allocation.cores, num_gpus=allocation.gpus)
+        handle: Any = kind.remote(self._runfile, self._batch_size, allocation.threads)
+        # The check of one worker is enough: all load the same files.
         checking = not (self._checked or any(worker.checking for worker in self._workers))
-        self._workers.append(_Worker(handle, handle.arrive.remote(), checking))
+        self._hired += 1
+        name = f"worker {self._hired}"
+        self._workers.append(
+            _WorkerHandle(name, handle, handle.environment_here.remote(), checking)
+        )
 
-    def _welcome(self, worker: _Worker, opened: _Opened) -> None:
+    def _register(self, worker: _WorkerHandle, opened: LoadedModels) -> None:
         worker.ready = True
         self._checked = self._checked or worker.checking
-        self._stillborn = 0
+        self._startup_failures = 0
         for label, model in opened.models.items():
-            first = self.models.setdefault(label, model).digest
-            if model.digest != first:
-                raise RunFileError(
-                    f"the workers have different models under the name {label!r}: one has digest "
-                    f"{first[:12]}, another {model.digest[:12]} (other weights, another tokenizer, "
-                    "or other installed tasks); give every machine the same files"
-                )
-        for label, told in opened.engines.items():
-            known = self.engines.setdefault(label, told)
-            if told != known:
-                raise RunFileError(
-                    f"the workers would mark task {label!r} by different engines: one by {known}, "
-                    f"another by {told}; marks by different engines are different metrics: install "
-                    "the same releases on every machine"
-                )
-        for label, read in opened.sources.items():
-            held = self.sources.setdefault(label, read)
-            if read != held:
-                raise RunFileError(
-                    f"the workers read different contents for task {label!r}: one "
-                    f"{shown_sources(held)}, another {shown_sources(read)}; give every machine "
-                    "the same files"
-                )
+            self.models.setdefault(label, model)
+            self._consistency.model(label, model.digest, worker.name)
+        for label, engines_of_task in opened.engines.items():
+            self.engines.setdefault(label, engines_of_task)
+            self._consistency.engines(label, engines_of_task, worker.name)
+        for label, sources_of_task in opened.sources.items():
+            self.sources.setdefault(label, sources_of_task)
+            self._consistency.sources(label, sources_of_task, worker.name)
 
-    def _bury(self, worker: _Worker, error: Exception) -> None:
-        """Hire another worker for one that died, and put back what it had in hand."""
+    def _replace_worker(self, worker: _WorkerHandle, error: Exception) -> None:
+        """Start another worker for one that died, and requeue the units that it had."""
         import ray
 
         self._lost += 1
@@ -476,30 +473,32 @@ class _Staff(Crew):
             ray.kill(worker.handle)  # it may only be out of reach
         reason = str(error).partition("\n")[0]
         if not worker.ready:
-            self._stillborn += 1
-            if self._stillborn >= _DEATHS:
+            self._startup_failures += 1
+            if self._startup_failures >= _MOST_DEATHS:
                 raise WorkersError(
-                    f"{_DEATHS} workers died one after the other as they loaded "
+                    f"{_MOST_DEATHS} workers died one after the other as they loaded "
                     f"{', '.join(model.label for model in self._runfile.models)}, the last with: "
                     f"{reason}; if memory ran out, fewer --workers leave more for each"
                 )
-        for share in worker.held:
-            share.deaths += 1
-            if share.deaths >= _DEATHS:
+        for assigned_unit in worker.held:
+            assigned_unit.deaths += 1
+            if assigned_unit.deaths >= _MOST_DEATHS:
                 raise WorkersError(
-                    f"{_DEATHS} workers died over {share}, the last with: {reason}; if "
-                    "memory ran out, a smaller --batch-size or fewer --workers take less"
+                    f"{_MOST_DEATHS} workers died over {assigned_unit}, the last with: {reason}; "
+                    "if memory ran out, a smaller --batch-size or fewer --workers take less"
                 )
-            share.unit = replace(share.unit, done=share.unit.done | share.told)
-            # Behind all others: if it is these samples, the rest is finished first.
-            self._queue.append(share)
-        self._hire()
+            assigned_unit.unit = replace(
+                assigned_unit.unit, done=assigned_unit.unit.done | assigned_unit.reported
+            )
+            # At the end of the queue: if these samples kill workers, the rest is finished first.
+            self._queue.append(assigned_unit)
+        self._start_worker()
 
     def _refuse_waiting_for_room(self) -> None:
         if not any(worker.arrived for worker in self._workers):
-            kind = "a GPU" if self._staffing.gpus else f"{self._staffing.cores} cores"
+            kind = "a GPU" if self._allocation.gpus else f"{self._allocation.cores} cores"
             raise WorkersError(
-                f"Ray started no worker in {_PATIENCE_FOR_ROOM:.0f} s: each takes {kind}, and "
+                f"Ray started no worker in {_START_TIMEOUT:.0f} s: each takes {kind}, and "
                 "others may hold what the cluster has; wait for them, or give another "
                 "--ray-address"
             )
@@ -514,11 +513,11 @@ def _refuse_servers(runfile: RunFile) -> None:
             )
 
 
-def _staffing(runfile: RunFile, workers: int | None) -> _Staffing:
-    """Divide the cluster.
+def _allocate(runfile: RunFile, workers: int | None) -> _Allocation:
+    """Divide the cluster's GPUs or cores among the workers.
 
     Raises:
-        WorkersError: It has not room for that many workers.
+        WorkersError: It has too few GPUs or cores for that many workers.
     """
     import ray
 
@@ -536,22 +535,22 @@ def _staffing(runfile: RunFile, workers: int | None) -> _Staffing:
         )
     if on_gpus:
         # Workers on GPUs are placed by these alone: their processors mostly wait.
-        return _Staffing(count, 0, 1, max(1, sum(cores) // count))
+        return _Allocation(count, 0, 1, max(1, sum(cores) // count))
     largest = max(c for c in range(1, max(cores) + 1) if sum(n // c for n in cores) >= count)
-    return _Staffing(count, largest, 0, largest)
+    return _Allocation(count, largest, 0, largest)
 
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    """Connect to Ray, or start it; keep to a connection that this process has already.
+    """Connect to Ray, or start it; an existing connection of this process is reused.
 
     Raises:
         WorkersError: Ray is not installed, or does not answer at ``address``.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # The workers are the run: nothing else of it must go before them.
+    # Ray lowers the priority of workers, but this process only waits for them.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    # Workers without a GPU would be warned of a change to come.
+    # Silences a warning about a future default for workers without a GPU.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -561,8 +560,8 @@ def _connected(address: str | None) -> Iterator[None]:
         ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     if address is not None:
-        _refuse_silence(address)
-    with _hushed():
+        _refuse_unreachable(address)
+    with _mute_ray_threads():
         if ray.is_initialized():
             yield
             return
@@ -594,8 +593,8 @@ def _start(address: str | None) -> None:
         ) from error
 
 
-def _refuse_silence(address: str) -> None:
-    """Refuse an address at which no Ray listens, for which Ray itself would wait minutes.
+def _refuse_unreachable(address: str) -> None:
+    """Refuse an address at which no Ray listens; Ray itself would wait for minutes.
 
     Source:
         RFC 9113, sections 3.4 and 6.5: how a connection of HTTP/2 begins, which Ray speaks.
@@ -614,17 +613,17 @@ def _refuse_silence(address: str) -> None:
             f"{address!r}"
         )
     try:
-        with socket.create_connection((host, int(port)), timeout=_PATIENCE) as connection:
-            connection.sendall(_GREETING)
+        with socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT) as connection:
+            connection.sendall(_HTTP2_PREFACE)
             answer = connection.recv(len(_SETTINGS))
     except OSError as error:
-        raise _silent(address, str(error)) from error
-    # Whoever is greeted like this and understands it sends settings first.
+        raise _unreachable(address, str(error)) from error
+    # An HTTP/2 server answers the preface with its settings.
     if answer[3:4] != _SETTINGS[3:4] and os.environ.get("RAY_USE_TLS") != "1":
-        raise _silent(address, "what listens there is no Ray")
+        raise _unreachable(address, "what listens there is no Ray")
 
 
-def _silent(address: str, reason: str) -> WorkersError:
+def _unreachable(address: str, reason: str) -> WorkersError:
     return WorkersError(
         f"no Ray cluster answers at --ray-address {address}: {reason}; is that the address that "
         "`ray start --head` printed?"
@@ -632,14 +631,14 @@ def _silent(address: str, reason: str) -> WorkersError:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep to ourselves what Ray's threads print: whatever it means for a run is told there."""
-    with contextlib.redirect_stdout(cast("TextIO", _Hush(sys.stdout))):
+def _mute_ray_threads() -> Iterator[None]:
+    """Discard what Ray's threads print; what matters to a run is raised as an error."""
+    with contextlib.redirect_stdout(cast("TextIO", _WithoutRayThreads(sys.stdout))):
         yield
 
 
-class _Hush:
-    """A stream on which threads of Ray cannot be heard."""
+class _WithoutRayThreads:
+    """A stream that discards what threads of Ray write."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -655,6 +654,6 @@ class _Hush:
 
 
 def _cause(error: Any) -> Exception:
-    """Return what a worker raised: a request's sentence, or a fault with its traceback."""
+    """Return the error that a worker raised: a request error, or else with its traceback."""
     cause: Exception = error.cause
     return cause if isinstance(cause, RequestError) else error

@@ -1,4 +1,4 @@
-"""Where a run ran: versions, machine and batch policy, as JSON values."""
+"""Versions of packages and the machine of a session, as JSON values."""
 
 from __future__ import annotations
 

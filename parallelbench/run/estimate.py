@@ -1,8 +1,8 @@
-"""What a run will cost: calls, rows, tokens, and time on this machine, before it starts.
+"""Forecast the cost of a run before it starts: calls, rows, tokens, and time on this machine.
 
-The totals are extrapolated from the units that a calibration saw
-(:mod:`parallelbench.run.calibration`).  A task of which none was seen is absent from them:
-unknown is not zero.
+The totals are extrapolated from the units that a calibration measured
+(:mod:`parallelbench.run.calibration`).  A task without a measured unit is left out of them: its
+cost is unknown, not zero.
 
 Time is that of the passes of the loop in :mod:`parallelbench.decode.loop` and of the tokens that
 went through the model.  Both are needed: a short calibration fills fewer batches than the
@@ -23,25 +23,25 @@ import numpy as np
 from parallelbench.decoder import DECODERS
 from parallelbench.model import MODELS
 from parallelbench.results.intervals import CONFIDENCE, Interval
-from parallelbench.run.calibration import Batch, Seen, passes
+from parallelbench.run.calibration import Batch, UnitCost, passes
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
 
-#: Batches must differ that much in how many tokens a pass served before the time of a pass
-#: is told from that of its tokens; until then all time is that of tokens, which is rather
-#: too much for a run that fills its batches better.
+#: Batches must differ by this factor in tokens per pass before the time per pass can be separated
+#: from the time per token.  Until then all time is assigned to tokens, which overestimates runs
+#: that fill their batches better.
 _APART = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """A total of the run, as far as it can be known before.
+class ExpectedTotal:
+    """The forecast of a total of the run.
 
     Attributes:
-        value: What is expected.
-        variance: Of the error; None if nothing is known of it.
+        value: Expected value.
+        variance: Variance of the error; None if it is unknown.
         freedom: Degrees of freedom of ``variance``.
-        exact: Whether the total cannot be another: everything was seen, or it is fixed.
+        exact: True if the total is certain: everything was measured, or it is fixed.
     """
 
     value: float
@@ -61,8 +61,8 @@ class Expected:
         half = float(t.ppf((1 + CONFIDENCE) / 2, self.freedom)) * math.sqrt(self.variance)
         return Interval(max(0.0, self.value - half), self.value + half)
 
-    def times(self, factor: float) -> Expected:
-        """Return the total in another unit."""
+    def times(self, factor: float) -> ExpectedTotal:
+        """Return the total times ``factor``, for another unit."""
         variance = None if self.variance is None else factor**2 * self.variance
         return replace(self, value=factor * self.value, variance=variance)
 
@@ -78,8 +78,8 @@ class Expected:
 
 def expected_total(
     observed: Sequence[int] | Sequence[float], count: int, *, fixed: bool = False
-) -> Expected:
-    r"""Return the sum over ``count`` samples, some of which were observed.
+) -> ExpectedTotal:
+    r"""Forecast the sum over ``count`` samples from those that were observed.
 
     Those that were not are expected at the mean :math:`\bar x` of the m that were.  The
     error is that of the mean and of the rest itself; with s the standard deviation,
@@ -87,9 +87,9 @@ def expected_total(
     .. math:: \mathrm{Var} = s^2 \, \frac{N (N - m)}{m}.
 
     Args:
-        observed: One value per sample, at least one.
-        count: Of all samples, N.
-        fixed: Whether samples that agree can be taken to be all alike.
+        observed: One value per observed sample, at least one.
+        count: Number of all samples, N.
+        fixed: Treat equal values of the observed samples as proof that all are equal.
 
     Raises:
         ValueError: Nothing was observed, or more than ``count``.
@@ -103,15 +103,17 @@ def expected_total(
         raise ValueError(f"{seen} samples were observed of {count}: give 1 to {count}")
     value = math.fsum(observed) * count / seen
     if seen == count:
-        return Expected(value, 0.0, exact=True)
+        return ExpectedTotal(value, 0.0, exact=True)
     if seen == 1:
-        return Expected(value, None)
+        return ExpectedTotal(value, None)
     spread = float(np.var(observed, ddof=1))
     alike = fixed and spread == 0
-    return Expected(value, spread * count * (count - seen) / seen, float(seen - 1), exact=alike)
+    return ExpectedTotal(
+        value, spread * count * (count - seen) / seen, float(seen - 1), exact=alike
+    )
 
 
-def together(parts: Sequence[Expected]) -> Expected:
+def sum_of_totals(parts: Sequence[ExpectedTotal]) -> ExpectedTotal:
     """Return the sum of totals whose errors are independent.
 
     Source:
@@ -122,7 +124,7 @@ def together(parts: Sequence[Expected]) -> Expected:
     exact = all(part.exact for part in parts)
     variances = [part.variance for part in parts if part.variance is not None]
     if len(variances) < len(parts):
-        return Expected(value, None)
+        return ExpectedTotal(value, None)
     variance = math.fsum(variances)
     shares = (
         own**2 / part.freedom
@@ -130,19 +132,20 @@ def together(parts: Sequence[Expected]) -> Expected:
         if own and math.isfinite(part.freedom)
     )
     inverse = math.fsum(shares)
-    return Expected(value, variance, variance**2 / inverse if inverse else math.inf, exact)
+    return ExpectedTotal(value, variance, variance**2 / inverse if inverse else math.inf, exact)
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast this machine is, from batches that were timed.
+class SpeedModel:
+    """A linear model of decoding time on this machine, fitted to timed batches.
 
     Attributes:
-        per_pass: Seconds that a pass of the loop takes by itself, at least 0.
-        per_position: Seconds for each token that goes through the model, at least 0.
-        covariance: Of these two, in that order, as rows; None if there were too few batches.
-        noise: Variance of the time of a batch, per token; None likewise.
-        freedom: Degrees of freedom of both.
+        per_pass: Seconds per pass of the loop, at least 0.
+        per_position: Seconds per token that goes through the model, at least 0.
+        covariance: Covariance matrix of ``per_pass`` and ``per_position``, by rows; None if
+            there were too few batches.
+        noise: Variance of the time of a batch, per token; None if there were too few batches.
+        freedom: Degrees of freedom of ``covariance`` and ``noise``.
     """
 
     per_pass: float
@@ -151,28 +154,27 @@ class Pace:
     noise: float | None
     freedom: int
 
-    def seconds(self, passes: int, positions: float) -> Expected:
-        """Return the time of so many passes and tokens, both known."""
+    def seconds(self, passes: int, positions: float) -> ExpectedTotal:
+        """Forecast the time of known numbers of passes and tokens."""
         value = self.per_pass * passes + self.per_position * positions
         if self.covariance is None or self.noise is None:
-            return Expected(value, None)
+            return ExpectedTotal(value, None)
         at = np.array([passes, positions])
         variance = float(at @ np.array(self.covariance) @ at) + self.noise * positions
-        return Expected(value, variance, float(self.freedom))
+        return ExpectedTotal(value, variance, float(self.freedom))
 
 
-def pace_of(batches: Sequence[Batch]) -> Pace:
-    """Return the pace that fits ``batches`` best, by weighted least squares.
+def fit_speed(batches: Sequence[Batch]) -> SpeedModel:
+    """Fit the speed of this machine to ``batches`` by weighted least squares.
 
-    The first of several is left out: it warmed up.  A batch weighs as many tokens as it
-    has, with those that pad its rows: with nothing for the passes, the pace is all time
-    over all tokens.
+    The first of several batches is left out as a warm-up.  A batch is weighted by its tokens,
+    including padding.
 
     Raises:
         ValueError: There is no batch.
     """
     if not batches:
-        raise ValueError("a pace needs at least one batch, got none")
+        raise ValueError("a speed needs at least one batch, got none")
     timed = batches[1:] or batches
     positions = np.array([max(batch.positions * batch.padding, 1.0) for batch in timed])
     design = np.column_stack([[batch.passes for batch in timed], positions])
@@ -185,16 +187,18 @@ def pace_of(batches: Sequence[Batch]) -> Pace:
     both[columns] = found
     freedom = len(timed) - len(columns)
     if freedom < 1:
-        return Pace(float(both[0]), float(both[1]), None, None, 0)
+        return SpeedModel(float(both[0]), float(both[1]), None, None, 0)
     noise = float((((seconds - design @ found) * weight) ** 2).sum()) / freedom
     spread = np.zeros((2, 2))
     spread[np.ix_(columns, columns)] = noise * np.linalg.inv(weighted.T @ weighted)
     (first, mixed), (_, second) = spread.tolist()
-    return Pace(float(both[0]), float(both[1]), ((first, mixed), (mixed, second)), noise, freedom)
+    return SpeedModel(
+        float(both[0]), float(both[1]), ((first, mixed), (mixed, second)), noise, freedom
+    )
 
 
 def _columns(design: np.ndarray, seconds: np.ndarray, weight: np.ndarray) -> list[int]:
-    """Return what time is taken to depend on: passes (0), tokens (1), or both."""
+    """Return the columns that time depends on: passes (0), tokens (1), or both."""
     fullness = design[:, 1] / np.maximum(design[:, 0], 1)
     if len(design) < 3 or fullness.max() < _APART * fullness.min():
         return [1]
@@ -206,42 +210,42 @@ def _columns(design: np.ndarray, seconds: np.ndarray, weight: np.ndarray) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some decodes cost.
+    """The cost of a set of decodes.
 
     Attributes:
-        calls: Model calls, summed over decodes: those that they share count for each.
-        rows_asked: Rows that decodes ask for.
+        calls: Model calls, summed over decodes; a shared call counts for each.
+        rows_asked: Rows that decodes request.
         rows_sent: Rows that go through the model.
         positions: Tokens that go through the model.
         seconds: Wall-clock time on this machine.
     """
 
-    calls: Expected
-    rows_asked: Expected
-    rows_sent: Expected
-    positions: Expected
-    seconds: Expected
+    calls: ExpectedTotal
+    rows_asked: ExpectedTotal
+    rows_sent: ExpectedTotal
+    positions: ExpectedTotal
+    seconds: ExpectedTotal
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the totals as JSON values."""
         return {name: getattr(self, name).as_dict() for name in self.__dataclass_fields__}
 
     def scaled(self, factor: float) -> Cost:
         """Return the cost of ``factor`` times as much work of the same kind, without intervals."""
         names = self.__dataclass_fields__
-        return Cost(**{n: Expected(factor * getattr(self, n).value, None) for n in names})
+        return Cost(**{n: ExpectedTotal(factor * getattr(self, n).value, None) for n in names})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCost:
-    """What a task costs.
+    """The cost of a task.
 
     Attributes:
-        task: Its label.
-        samples: Of the run.
-        seen: How many of them were decoded.
-        cost: Of all; None if none was seen.  The time of a model is divided among its tasks
-            by their tokens.
+        task: Label of the task.
+        samples: Number of samples in the run.
+        seen: Number of samples that were measured.
+        cost: Cost of all samples; None if none was measured.  The time of a model is divided
+            among its tasks in proportion to their tokens.
     """
 
     task: str
@@ -252,33 +256,33 @@ class TaskCost:
 
 @dataclass(frozen=True, slots=True)
 class DecoderCost:
-    """What a decoder setting costs on the tasks that were seen.
+    """The cost of a decoder on the measured tasks.
 
     Attributes:
-        decoder: Its label.
-        decodes: On those tasks.
-        calls: Model calls, summed over decodes; None if no task was seen.
+        decoder: Label of the decoder.
+        decodes: Number of decodes on those tasks.
+        calls: Model calls, summed over decodes; None if no task was measured.
     """
 
     decoder: str
     decodes: int
-    calls: Expected | None
+    calls: ExpectedTotal | None
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What a model costs.
+    """The cost of a model.
 
     Attributes:
-        model: Its label.
-        decodes: Of the run.
-        requests: What a server is asked, which decodes by itself: no calls are known of it;
-            None for a model that decodes here.
-        tasks: In the order of the run.
-        decoders: In the order of the run.
-        seen: On the tasks that were seen; None if none was.
-        calibrated: Seconds spent on it.
-        errors: Why decodes of the calibration ended in an error.
+        model: Label of the model.
+        decodes: Number of decodes in the run.
+        requests: Number of requests to a server, whose model calls are unknown; None for a
+            model that decodes in this process.
+        tasks: Cost of each task, in the order of the run.
+        decoders: Cost of each decoder, in the order of the run.
+        seen: Cost of the measured tasks; None if there is none.
+        calibrated: Seconds spent on the calibration.
+        errors: Messages of the calibration's decodes that ended in an error.
     """
 
     model: str
@@ -292,12 +296,12 @@ class ModelCost:
 
     @cached_property
     def unseen(self) -> list[str]:
-        """Tasks of which nothing is known."""
+        """Labels of the tasks without a measured sample."""
         return [task.task for task in self.tasks if task.cost is None]
 
     @property
     def total(self) -> Cost | None:
-        """On every task; None if that of some is unknown."""
+        """Cost of all tasks; None if that of some is unknown."""
         return None if self.unseen else self.seen
 
     @property
@@ -337,20 +341,20 @@ class ModelCost:
 def cost_of(
     runfile: RunFile, model: Setting, batches: Sequence[Batch], *, batch_size: int = 512
 ) -> ModelCost:
-    """Return what ``runfile`` costs with ``model``, from the units that were seen.
+    """Forecast the cost of ``runfile`` with ``model`` from the measured units.
 
     Args:
         runfile: The run.
         model: One of its models.
-        batches: As :func:`calibrate` yields them; may be none.
-        batch_size: Most decodes at a time in the run.
+        batches: Timed batches, as :func:`calibrate` yields them; may be empty.
+        batch_size: Maximum number of concurrent decodes in the run.
     """
     decoders = runfile.decoders_of(model)
     of_setting = runfile.samples * runfile.repeats
     decodes = len(decoders) * len(runfile.tasks) * of_setting
     if MODELS[model.name].serves:
         return ModelCost(model.label, decodes, decodes, (), (), None, 0.0, ())
-    seen: dict[str, list[Seen]] = {task.label: [] for task in runfile.tasks}
+    seen: dict[str, list[UnitCost]] = {task.label: [] for task in runfile.tasks}
     for each in itertools.chain.from_iterable(batch.seen for batch in batches):
         seen[each.unit.task].append(each)
     known = {task: units for task, units in seen.items() if units}
@@ -375,7 +379,7 @@ def cost_of(
             for task, units in seen.items()
         ),
         decoders=tuple(
-            DecoderCost(label, of_setting * len(known), together(each) if each else None)
+            DecoderCost(label, of_setting * len(known), sum_of_totals(each) if each else None)
             for label, each in calls.items()
         ),
         seen=whole,
@@ -387,11 +391,11 @@ def cost_of(
 def _costs(
     runfile: RunFile,
     decoders: Sequence[Setting],
-    known: Mapping[str, Sequence[Seen]],
+    known: Mapping[str, Sequence[UnitCost]],
     batches: Sequence[Batch],
     batch_size: int,
 ) -> tuple[Cost, dict[str, Cost]]:
-    """Return the cost of the tasks that were seen, together and of each."""
+    """Return the cost of the measured tasks: of all together, and of each."""
     samples = runfile.samples
     fixed = not any(build(decoder, DECODERS).adaptive for decoder in decoders)
     counted = {
@@ -404,21 +408,21 @@ def _costs(
         for task, units in known.items()
     }
     sums = {
-        name: together([counts[name] for counts in counted.values()])
+        name: sum_of_totals([counts[name] for counts in counted.values()])
         for name in next(iter(counted.values()))
     }
     steps = itertools.chain.from_iterable(
         units[index % len(units)].steps for units in known.values() for index in range(samples)
     )
     whole = sums["positions"]
-    pace = pace_of(batches)
-    of_pace = pace.seconds(passes(steps, batch_size), whole.value)
+    speed = fit_speed(batches)
+    run_time = speed.seconds(passes(steps, batch_size), whole.value)
 
-    def seconds(positions: Expected) -> Expected:
-        """Return the part of the time that so many tokens take."""
+    def seconds(positions: ExpectedTotal) -> ExpectedTotal:
+        """Return the part of the run time that these tokens take."""
         part = positions.value / max(whole.value, 1.0)
-        errors = [of_pace.times(part), replace(positions.times(pace.per_position), value=0.0)]
-        return replace(together(errors), exact=False)
+        errors = [run_time.times(part), replace(positions.times(speed.per_position), value=0.0)]
+        return replace(sum_of_totals(errors), exact=False)
 
     return Cost(**sums, seconds=seconds(whole)), {
         task: Cost(**counts, seconds=seconds(counts["positions"]))

@@ -1,7 +1,6 @@
-"""The parts of a run -> the whole, if nothing is missing and nothing disagrees.
+"""Merge the shards of a run, if no decode is missing and no two records contradict each other.
 
-Records are read twice and held never: what is kept of each is a digest, to tell whether two
-shards say the same of a decode.
+Records are read twice and not kept in memory: a digest of each tells whether two shards agree.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from parallelbench.errors import RecordsError, RunFileError
-from parallelbench.record import Record, refuse_other_samples
+from parallelbench.record import Record
+from parallelbench.results.consistency import Consistency
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile, differences
 from parallelbench.run.shard import Shard
@@ -71,7 +71,7 @@ _Place = tuple[int, int, int, int, int]
 
 
 class _Found(NamedTuple):
-    """What stands in the shards.
+    """Digests of the records in the shards.
 
     Attributes:
         kept: The digest of the record that is kept of each decode.
@@ -98,21 +98,11 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     """Read every record once; of a decode that failed and was done again, keep the last."""
     kept: dict[_Place, bytes] = {}
     failed: set[_Place] = set()
-    models: dict[str, tuple[str, str]] = {}
-    engines: dict[str, tuple[dict[str, str], str]] = {}
-    samples: dict[Any, tuple[Any, str]] = {}
+    consistency = Consistency("only shards of the same models and tasks can be merged")
     duplicates = 0
     for shard in shards:
         for record in shard.records():
-            refuse_other_model(
-                record, str(shard.path), models, "only shards of the same model can be merged"
-            )
-            refuse_other_engines(
-                record, str(shard.path), engines, "only shards with the same can be merged"
-            )
-            refuse_other_samples(
-                record, str(shard.path), samples, "only shards with the same can be merged"
-            )
+            consistency.record(record, str(shard.path))
             place, digest = shard.runfile.decode_order(record), digest_of(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
@@ -133,51 +123,6 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
                     "another device?) and leave it out"
                 )
     return _Found(kept, duplicates)
-
-
-def refuse_other_model(
-    record: Record, run: str, seen: dict[str, tuple[str, str]], advice: str
-) -> None:
-    """Refuse a record of another model than one of the same name before it.
-
-    Args:
-        record: To be looked at.
-        run: Where it stands.
-        seen: Digest and run of each model so far; this one is added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: The model's digest is another.
-    """
-    digest, first = seen.setdefault(record.model, (record.model_digest, run))
-    if record.model_digest != digest:
-        raise RecordsError(
-            f"{run} was decoded with another {record.model!r} than {first}: digest "
-            f"{record.model_digest[:12]} and not {digest[:12]} (other weights, another tokenizer, "
-            f"or other installed tasks); {advice}"
-        )
-
-
-def refuse_other_engines(
-    record: Record, run: str, seen: dict[str, tuple[dict[str, str], str]], advice: str
-) -> None:
-    """Refuse a record that other engines marked than one of the same task before it.
-
-    Args:
-        record: To be looked at.
-        run: Where it stands.
-        seen: Engines and run of each task so far; this one is added.
-        advice: What to do about it: the end of the error's sentence.
-
-    Raises:
-        RecordsError: Another engine, or another release, marked it.
-    """
-    told, first = seen.setdefault(record.task_label, (record.engines, run))
-    if record.engines != told:
-        raise RecordsError(
-            f"{run} was marked by {record.engines} for task {record.task_label!r}, and "
-            f"{first} by {told}: marks by different engines are different metrics; {advice}"
-        )
 
 
 def _refuse_gaps(shards: Sequence[RunDirectory], found: _Found) -> None:
@@ -211,6 +156,6 @@ def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
 
 
 def digest_of(record: Record) -> bytes:
-    """Return what tells two records of a decode apart; what a clock decides is no difference."""
+    """Return a digest of a record without its time, which differs between equal decodes."""
     body = record.model_dump_json(exclude={"seconds"})
     return hashlib.blake2b(body.encode(), digest_size=16).digest()

@@ -53,7 +53,7 @@ _FAILED = b'"status":"error"'
 
 
 class RecordPlace(NamedTuple):
-    """Where a record stands.
+    """The place of a record in a run directory.
 
     Attributes:
         run: The run directory that holds it.
@@ -73,9 +73,9 @@ class RunDirectory:
     """One run's folder.
 
     Attributes:
-        path: Of the folder.
-        runfile: What the run is.
-        shard: Which part of the run it is for; None for all of it.
+        path: The folder.
+        runfile: The whole run.
+        shard: The part of the run that the folder is for; None for all of it.
     """
 
     path: Path
@@ -84,12 +84,12 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, *, any_version: bool = False) -> RunDirectory:
-        """Return the run in ``path``.
+        """Open the run in ``path``.
 
         Args:
-            path: Of the folder.
-            any_version: Also if its tasks have changed since, for a look at what is recorded;
-                such a run cannot go on.
+            path: The folder.
+            any_version: Accept a run whose tasks have changed since, to read its records;
+                such a run cannot be continued.
 
         Raises:
             RunFileError: ``path`` holds no run, or its run file is malformed.
@@ -102,7 +102,7 @@ class RunDirectory:
 
     @classmethod
     def content(cls, path: Path) -> dict[str, Any]:
-        """Return what the run file in ``path`` says, unchecked.
+        """Return the content of the run file in ``path``, unchecked.
 
         Raises:
             RunFileError: ``path`` holds no run, or its run file is no mapping.
@@ -113,7 +113,7 @@ class RunDirectory:
 
     @staticmethod
     def holds_run(path: Path) -> bool:
-        """Return whether a run was begun in ``path``.
+        """Tell if a run was begun in ``path``.
 
         Raises:
             StorageError: That cannot be seen.
@@ -254,7 +254,7 @@ class RunDirectory:
 
     @property
     def decodes(self) -> int:
-        """How many decodes are done here."""
+        """Number of decodes of this directory: of the whole run, or of its shard."""
         return self.runfile.decodes // self.runfile.samples * len(self.samples)
 
     def records(self) -> Iterator[Record]:
@@ -322,7 +322,7 @@ class RunDirectory:
         return len(statuses) - errors, errors
 
     def is_going_on(self) -> bool:
-        """Return whether a process is writing the records right now.
+        """Tell if a process is writing the records right now.
 
         Raises:
             StorageError: That cannot be seen.
@@ -399,14 +399,14 @@ class RunDirectory:
         return starts
 
     def throughput(self) -> list[Throughput]:
-        """Return how fast the run was decoded, one for each model and machine.
+        """Return the measured decoding speed, one for each model and machine.
 
         Raises:
             RecordsError: A measurement was altered.
         """
         return throughput_of(self.environments())
 
-    def facts(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """Return the run's provenance, for its report."""
         history = self.history()
         return {
@@ -451,7 +451,7 @@ class RunDirectory:
         return record
 
     def _belongings(self, record: Record) -> list[tuple[str, Any, Container[Any]]]:
-        """Return what tells a record of this run: name, value, and what the run allows."""
+        """Return the values that a record shares with its run: name, value, and allowed values."""
         run = self.runfile
         return [
             ("seed", record.seed, (run.seed,)),
@@ -543,7 +543,7 @@ def _shard_in(path: Path) -> Shard | None:
 
 
 def _are_starts(content: Any) -> bool:
-    """Return whether an environment has the form that this package writes, as far as it is read."""
+    """Tell if an environment has the form that this package writes, as far as it is read."""
     return isinstance(content, list) and all(
         isinstance(start, dict)
         and isinstance(start.get("models") or {}, dict)

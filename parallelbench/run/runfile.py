@@ -1,7 +1,7 @@
-"""What a run is: models x tasks x decoders x samples x repeats, checked whole and frozen.
+"""The run file: models x tasks x decoders x samples x repeats, checked, completed and frozen.
 
-A run file is short when people write it and complete when a run begins: globs and grids
-are expanded and every default is spelled out, so that its digest means the same for good.
+People write a short run file; when a run begins, globs and grids are expanded and every default
+is spelled out, so that its digest keeps its meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -90,17 +90,16 @@ class RunFile:
     """A run, complete: every name exists and every field has an allowed value.
 
     Attributes:
-        models: Which models.
-        tasks: Which tasks, in the order of the report.
-        decoders: Which decoder settings, in the order of the report; a model that decodes by
-            itself takes none of them.
+        models: Settings of the models.
+        tasks: Settings of the tasks, in the order of the report.
+        decoders: Settings of the decoders, in the order of the report; a server uses none of
+            them, since it decodes by itself.
         samples: Samples per task; sample i is the same in every run with the same seed.
-        seed: Of the samples and of every decoder's randomness.
-        repeats: Decodes of each sample by each decoder, with different randomness.
+        seed: Random seed for samples and decoders.
+        repeats: Number of decodes of each sample by each decoder, with different random numbers.
         left_out: Labels of the decoders that a model does not serve though another one does, by
             the model's label.
-        remarks: What was left out of what was asked for, and why, in sentences; and what goes
-            by another name today.
+        remarks: Sentences about decoders that were left out, and about former names.
     """
 
     models: tuple[Setting, ...]
@@ -122,7 +121,7 @@ class RunFile:
 
     @property
     def decodes(self) -> int:
-        """How many decodes the run asks for: of models whose replies were imported, none."""
+        """Number of decodes of the run; models whose replies were imported have none."""
         settings = sum(
             len(self.decoders_of(model))
             for model in self.models
@@ -136,7 +135,7 @@ class RunFile:
         return frozenset(each.label for each in self.models if MODELS[each.name].published)
 
     def decoders_of(self, model: Setting) -> tuple[Setting, ...]:
-        """Return what decodes with ``model``: a server does so by itself."""
+        """Return the decoders of ``model``; a server decodes by itself."""
         if MODELS[model.name].serves:
             return (SERVER_DECODER,)
         left_out = self.left_out.get(model.label, frozenset())
@@ -144,9 +143,9 @@ class RunFile:
 
     @cached_property
     def places(self) -> dict[str, dict[str, int]]:
-        """Where each label stands in the run: by ``"model"``, ``"task"`` and ``"decoder"``.
+        """Position of each label in the run, by ``"model"``, ``"task"`` and ``"decoder"``.
 
-        Records come in the order in which they were finished; people read in this one.
+        Records are stored in the order in which they were finished, and shown in this one.
         """
         decoders = dict.fromkeys(each.label for m in self.models for each in self.decoders_of(m))
         kinds = {
@@ -217,7 +216,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
             ``samples``, ``seed``, ``repeats``; ``left_out`` as :meth:`RunFile.frozen` says.
             Of the decoders that a glob brings, each model is left without those that need
             what it does not give.
-        where: What to call it in an error.
+        where: Name of the run file in errors.
 
     Raises:
         RunFileError: An unknown key, a value of the wrong kind, or a model without a decoder.
@@ -234,14 +233,14 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
         raise RunFileError(f"{where}: {_told(error)}") from error
     for asked in form.tasks:
         _check_version(asked, where)
-    models = _expanded(form.models, MODELS)
-    decoders = _expanded(form.decoders, DECODERS)
-    unserved = _unserved(models, decoders, form.decoders)
+    models = _expanded(form.models, MODELS).settings
+    expanded = _expanded(form.decoders, DECODERS)
+    unserved = _unserved(models, expanded)
     nowhere = set.intersection(*map(set, unserved.values())) if unserved else set()
-    decoders = tuple(setting for setting in decoders if setting.label not in nowhere)
+    decoders = tuple(each for each in expanded.settings if each.label not in nowhere)
     run = RunFile(
         models=models,
-        tasks=_expanded(form.tasks, TASKS),
+        tasks=_expanded(form.tasks, TASKS).settings,
         decoders=decoders,
         samples=form.samples,
         seed=form.seed,
@@ -258,7 +257,7 @@ def make_runfile(content: Mapping[str, Any], where: str = "the run") -> RunFile:
 
 
 def read_content(run: Path | str) -> dict[str, Any]:
-    """Return what a YAML run file says, unchecked.
+    """Return the content of a YAML run file, unchecked.
 
     Args:
         run: Its path, or the name of one that ships with the package.
@@ -336,7 +335,7 @@ class StrictLoader(yaml.SafeLoader):
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
-        """Return what a node says."""
+        """Return the value of a node."""
         try:
             value = super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -346,7 +345,7 @@ class StrictLoader(yaml.SafeLoader):
         return value
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        """Return a mapping whose keys are given once each."""
+        """Return a mapping; refuse duplicate keys."""
         if not isinstance(node, yaml.MappingNode):
             raise _no_value(node, "is no mapping")
         given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -385,18 +384,35 @@ def _spelled(setting: Setting) -> dict[str, Any]:
     return {"name": setting.name, "fields": dict(setting.fields)}
 
 
-def _expanded(asked: Sequence[str | _Named], registry: Registry[type[Any]]) -> tuple[Setting, ...]:
+class _Expanded(NamedTuple):
+    """The settings that a key of a run file asks for.
+
+    Attributes:
+        settings: Each of them once, in the order of the run file.
+        named: Keys of those that were asked for by name; globs alone bring the others.
+    """
+
+    settings: tuple[Setting, ...]
+    named: frozenset[str]
+
+
+def _expanded(entries: Sequence[str | _Named], registry: Registry[type[Any]]) -> _Expanded:
     settings: dict[str, Setting] = {}
-    for entry in asked:
+    named: set[str] = set()
+    for entry in entries:
         if isinstance(entry, _Named):
-            found = [make_setting(entry.name, entry.fields, registry)]
+            groups = [(True, [make_setting(entry.name, entry.fields, registry)])]
         else:
-            texts = split_settings(entry)
-            found = [setting for text in texts for setting in parse_settings(text, registry)]
-        # Globs may overlap; a setting asked for twice is run once.
-        settings.update({setting.key: setting for setting in found if setting.key not in settings})
+            groups = [
+                (not is_glob(text, registry), parse_settings(text, registry))
+                for text in split_settings(entry)
+            ]
+        for by_name, group in groups:
+            # Globs may overlap; a setting asked for twice is run once.
+            settings.update({each.key: each for each in group if each.key not in settings})
+            named.update(each.key for each in group if by_name)
     _refuse_one_label(tuple(settings.values()), registry.kind)
-    return tuple(settings.values())
+    return _Expanded(tuple(settings.values()), frozenset(named))
 
 
 def _refuse_one_label(settings: Sequence[Setting], kind: str) -> None:
@@ -416,20 +432,14 @@ def _refuse_one_label(settings: Sequence[Setting], kind: str) -> None:
             )
 
 
-def _unserved(
-    models: Sequence[Setting], decoders: Sequence[Setting], asked: Sequence[str | _Named]
-) -> dict[str, dict[str, list[str]]]:
-    """Return what each model does not give that decoders need which globs alone brought.
+def _unserved(models: Sequence[Setting], decoders: _Expanded) -> dict[str, dict[str, list[str]]]:
+    """Return the needs that each model does not meet, of decoders that globs alone bring.
 
-    By the labels of every model that does not decode by itself, and then of those decoders.
+    Returns:
+        By the label of every model that does not decode by itself, and the decoder's label.
     """
-    by_name: list[str | _Named] = []
-    for entry in asked:
-        texts = split_settings(entry) if isinstance(entry, str) else []
-        by_name += [text for text in texts if not is_glob(text, DECODERS)]
-        by_name += [entry] if isinstance(entry, _Named) else []
-    kept = {setting.key for setting in _expanded(by_name, DECODERS)}
-    built = {each.label: build(each, DECODERS) for each in decoders if each.key not in kept}
+    from_globs = (each for each in decoders.settings if each.key not in decoders.named)
+    built = {each.label: build(each, DECODERS) for each in from_globs}
     demanding = {
         label: decoder
         for label, decoder in built.items()
@@ -453,7 +463,7 @@ def _left_out(
     unserved: Mapping[str, Mapping[str, object]],
     where: str,
 ) -> dict[str, frozenset[str]]:
-    """Return what the form leaves out, and what models do not serve of what others do."""
+    """Return the decoders to leave out of each model: as requested, or for lack of capabilities."""
     known = {setting.label for setting in decoders}
     for model, labels in form.left_out.items():
         if model not in {setting.label for setting in models}:

@@ -1,4 +1,4 @@
-"""Run file -> records: decodes what is not yet recorded, marks it, writes it down."""
+"""Run file -> records: decode, score and record what the run directory does not hold yet."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from parallelbench.errors import (
 )
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import Prompt, build_prompt
-from parallelbench.record import Record, from_line, shown_sources, to_line
+from parallelbench.record import Record, from_line, to_line
+from parallelbench.results.consistency import Consistency
 from parallelbench.results.throughput import SPANS
 from parallelbench.run.capabilities import missing_capabilities_message
 from parallelbench.run.environment import environment
@@ -43,7 +44,7 @@ from parallelbench.run.recording import (
     record_of,
     served_record_of,
 )
-from parallelbench.run.rundir import RunDirectory
+from parallelbench.run.rundir import RecordWriter, RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.serve import Question, serve
 from parallelbench.run.shard import Shard
@@ -53,19 +54,19 @@ from parallelbench.task import TASKS, Task
 
 T = TypeVar("T")
 
-#: Samples of each task that are tried before a run starts: enough for every length of the
-#: tasks whose lengths take turns.
+#: Samples of each task that are checked before a run starts: enough to meet every length of the
+#: tasks whose lengths alternate.
 _TRIED = 4
-#: All are measured, at about a millisecond each, unless the model's context holds this many
-#: times the longest of those: the samples of no task differ so much.
+#: If the model's context holds this many times the longest of them, no more prompts are built:
+#: the lengths of no task differ that much.  Otherwise all are, at about a millisecond each.
 _MARGIN = 4
-#: Seconds between two notes of how far a session is; a process that is killed loses so much of
-#: what it measured.
+#: Seconds between two updates of the session's statistics; a process that is killed loses the
+#: measurements since the last one.
 _NOTED_EVERY = 10.0
 
 
 class Parts(NamedTuple):
-    """What a run is made of, each with its setting."""
+    """Models, tasks and decoders of a run, each with its setting."""
 
     models: list[tuple[Setting, Model | Server]]
     tasks: list[tuple[Setting, Task]]
@@ -73,16 +74,16 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Some samples of one task for one model, with all their settings and repeats.
+class WorkUnit:
+    """A range of samples of one task for one model, with all decoders and repeats.
 
-    A sample is never divided: its settings share model calls.
+    A sample is never split: its decoders share model calls.
 
     Attributes:
-        model: The model's label.
-        task: The task's label.
-        samples: Their numbers.
-        done: Keys of records that are not wanted again, of these samples and of others.
+        model: Label of the model.
+        task: Label of the task.
+        samples: Numbers of the samples.
+        done: Keys of recorded decodes, which are skipped; may include other samples.
     """
 
     model: str
@@ -92,48 +93,64 @@ class Unit:
 
 
 class Finished(NamedTuple):
-    """A record as it is written down.
+    """A finished decode: its record, or the line that a worker sent of it.
 
     Attributes:
-        key: Of the record.
-        line: The record.
-        error: What went wrong, for status ``error``; else None.
+        key: Identifies the decode within the run.
+        content: The record, or its line.
+        error: Error message, for status ``error``; else None.
         answer_tokens: Tokens before the first end-of-text; None if a server did not count them.
     """
 
     key: RecordKey
-    line: str
+    content: Record | str
     error: str | None
     answer_tokens: int | None
 
     @classmethod
     def of(cls, record: Record) -> Finished:
-        """Return ``record`` as it is written down."""
+        """Return the finished decode of ``record``."""
         tokens = None
         if record.counts is not None:
             tokens = record.counts.answer_tokens
         elif record.served is not None:
             tokens = record.served.completion_tokens
-        return cls(record.key, to_line(record), record.error, tokens)
+        return cls(record.key, record, record.error, tokens)
+
+    @property
+    def record(self) -> Record:
+        """The record; parsed anew each time if it came as a line."""
+        return (
+            from_line(self.content, "a record") if isinstance(self.content, str) else self.content
+        )
+
+    @property
+    def line(self) -> str:
+        """The record as it is written down."""
+        return self.content if isinstance(self.content, str) else to_line(self.content)
+
+    def as_line(self) -> Finished:
+        """Return the same with the record as a line, which other processes read fastest."""
+        return self._replace(content=self.line)
 
 
 class Loaded(NamedTuple):
-    """What a run must know of a model that it does not hold itself."""
+    """Digest and provenance of a model that may be loaded in another process."""
 
     digest: str
     facts: dict[str, Any]
 
 
-class Crew(ABC):
-    """Who does the decodes of a run, with every model loaded and shown what it will be asked.
+class ExecutorSession(ABC):
+    """Executes the decodes of a run; models are loaded and checked against the run file first.
 
     Attributes:
-        models: What is loaded, by label.
-        engines: What marks replies beside our own rules: by task's label, its version by
-            score.
-        sources: Digests of what tasks read from outside the package: by task's label, by field.
-        tally: What sharing saved so far, and how long model calls took.
-        in_turn: Whether one model is decoded after the other.
+        models: The loaded models, by label.
+        engines: Versions of external scoring engines, by label of the task and by score.
+        sources: Digests of files that tasks read from outside the package, by label of the task
+            and by field.
+        tally: Counts of requested and sent rows, and the time of model calls.
+        in_turn: True if models are decoded one after the other.
     """
 
     models: Mapping[str, Loaded]
@@ -144,50 +161,50 @@ class Crew(ABC):
 
     @abstractmethod
     def finish(self, samples: range, done: AbstractSet[RecordKey]) -> Iterator[Finished]:
-        """Yield each record as it is finished, in no particular order.
+        """Yield each decode as it is finished, in no particular order.
 
         Args:
-            samples: The numbers of the samples that are wanted.
-            done: Keys of records that are not wanted again.
+            samples: Numbers of the samples to decode.
+            done: Keys of recorded decodes, which are skipped.
 
         Raises:
-            RequestError: It cannot go on; what was yielded stays.
+            RequestError: Decoding cannot continue; decodes yielded so far remain valid.
         """
 
-    def facts(self) -> dict[str, Any]:
-        """Return where the decodes were done, as JSON values, as far as is known by now."""
+    def provenance(self) -> dict[str, Any]:
+        """Return the state of the workers that decode, as JSON values."""
         return {}
 
-    def session(self, batch_size: int) -> dict[str, Any]:
-        """Return the environment in which the decodes are done, as JSON values."""
+    def environment(self, batch_size: int) -> dict[str, Any]:
+        """Return versions, machine, models and batch policy of this session, as JSON values."""
         models = {label: model.facts for label, model in self.models.items()}
-        told = {"random_key": RANDOM_KEY, "batch_size": batch_size, "models": models}
-        return {**environment(), **told, **self.facts()}
+        policy = {"random_key": RANDOM_KEY, "batch_size": batch_size, "models": models}
+        return {**environment(), **policy, **self.provenance()}
 
     def stopwatch(self) -> Stopwatch:
         """Return a stopwatch for the decodes."""
         return Stopwatch(self.models, self.tally, in_turn=self.in_turn)
 
-    def noted(self, stopwatch: Stopwatch) -> dict[str, Any]:
-        """Return what becomes known of :meth:`session` while decodes go on."""
+    def statistics(self, stopwatch: Stopwatch) -> dict[str, Any]:
+        """Return the part of the session's environment that decoding changes: rows and speed."""
         asked, sent = self.tally.asked, self.tally.sent
         return {
             "rows_asked": asked,
             "rows_sent": sent,
             "shared_calls": asked - sent,
-            **self.facts(),
+            **self.provenance(),
             SPANS: stopwatch.spans(),
         }
 
 
-#: Brings a crew together for a run file and a batch size, and lets it go at the end.
-Executor = Callable[[RunFile, int], AbstractContextManager[Crew]]
+#: Opens a session for a run file and a batch size; closes it at the end.
+Executor = Callable[[RunFile, int], AbstractContextManager[ExecutorSession]]
 
 
 @contextmanager
-def local(runfile: RunFile, batch_size: int) -> Iterator[Crew]:
-    """Do the decodes in this process."""
-    yield _Alone(runfile, prepare(runfile), batch_size)
+def local(runfile: RunFile, batch_size: int) -> Iterator[ExecutorSession]:
+    """Execute the decodes in this process."""
+    yield _LocalSession(runfile, prepare(runfile), batch_size)
 
 
 def run(  # noqa: PLR0913  all but two are options
@@ -201,71 +218,110 @@ def run(  # noqa: PLR0913  all but two are options
     progress: Callable[[int], None] = lambda _: None,
     failed: Callable[[Record], None] = lambda _: None,
 ) -> RunDirectory:
-    """Do what ``runfile`` asks for that ``path`` does not hold yet.
+    """Execute the decodes of ``runfile`` that ``path`` does not hold yet.
 
     Args:
-        runfile: What to run.
-        path: The run's folder: new, empty, or of the same run.
-        batch_size: Most decodes at a time, of each worker; changes no record.
-        shard: The part of it that is done here; None for all of it.
-        extend: Whether ``path`` may hold a smaller run, which becomes this one: its records
-            stay, its run file is replaced, and its digest is noted.
-        executor: Where decodes are done; changes no record but its ``seconds``.
+        runfile: The run.
+        path: The run directory: new, empty, or of the same run.
+        batch_size: Maximum number of concurrent decodes per worker; changes no record.
+        shard: The part of the run to execute here; None for all of it.
+        extend: Allows ``path`` to hold a smaller run, which becomes this one: its records
+            stay, its run file is replaced, and its digest is kept in the history.
+        executor: Executes the decodes; changes no record but its ``seconds``.
         progress: Called with the number of decodes recorded so far.
         failed: Called with every record that ended in an error; the next run of the same
-            run file tries those again.
+            run file retries those.
 
     Raises:
-        RequestError: Something cannot be done as asked; what is recorded stays.
+        RequestError: The run cannot start or continue; what is recorded stays.
     """
     if shard is not None:
-        shard.of(runfile.samples)  # refused before a model is loaded
+        shard.of(runfile.samples)  # an invalid shard is refused before models are loaded
     begun = RunDirectory.holds_run(path)
     held = RunDirectory.extensible(path, runfile) if extend and begun else None
     grows = held is not None and held.runfile.digest != runfile.digest
     with ExitStack() as stack:
-        # What cannot be run leaves no trace; a run that was begun has been checked.
-        crew = None
+        # A run that fails its checks writes nothing; one that was begun has passed them.
+        session = None
         if grows or not begun:
-            crew = stack.enter_context(executor(runfile, batch_size))
+            session = stack.enter_context(executor(runfile, batch_size))
         directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())
-        done: set[RecordKey] = set()
-        digests: dict[str, str] = {}
-        marked_by: dict[str, dict[str, str]] = {}
-        drawn_from: dict[str, dict[str, str]] = {}
-        samples: dict[tuple[str, int], str] = {}
-        for record in directory.records():
-            digests[record.model] = record.model_digest
-            marked_by[record.task_label] = record.engines
-            drawn_from[record.task_label] = record.sources
-            samples[record.task_label, record.index] = record.sample_digest
-            if record.status != "error":
-                done.add(record.key)
+        done, recorded = _resume(directory)
         progress(len(done))
         if len(done) == directory.decodes and not grows:
             return directory
-        crew = crew or stack.enter_context(executor(runfile, batch_size))
-        _check_models(crew, digests, path)
-        _check_engines(crew, marked_by, path)
-        _check_sources(crew, drawn_from, path)
+        session = session or stack.enter_context(executor(runfile, batch_size))
         _check_random_key(directory, runfile, done)
-        _check_recorded_samples(runfile, samples, path)
+        _refuse_changes(recorded, session, runfile)
         if grows:
             directory = directory.extend(runfile)
-        kept = len(done)
-        try:
-            with _session(directory, crew, batch_size) as measured:
-                finished = measured(crew.finish(directory.samples, done))
-                for count, each in enumerate(finished, start=len(done) + 1):
-                    writer.append_line(each.line)
-                    progress(count)
-                    kept += each.error is None
-                    if each.error is not None:
-                        failed(from_line(each.line, "a record"))
-        except (UnreachableError, WorkersError) as error:
-            raise type(error)(f"{error}; {_kept(kept)}") from error
+        with _session(directory, session, batch_size) as measured:
+            finished = measured(session.finish(directory.samples, done))
+            _write(finished, writer, len(done), progress, failed)
     return directory
+
+
+def _resume(directory: RunDirectory) -> tuple[set[RecordKey], Consistency]:
+    """Return the decodes that need not be done again, and what their records were made with.
+
+    Raises:
+        RecordsError: A record is torn or was altered.
+        RunFileError: The records are of different models, engines or samples.
+    """
+    done: set[RecordKey] = set()
+    recorded = Consistency("restore what the run began with, or give another --out", RunFileError)
+    for record in directory.records():
+        recorded.record(record, str(directory.path))
+        if record.status != "error":
+            done.add(record.key)
+    return done, recorded
+
+
+def _refuse_changes(recorded: Consistency, session: ExecutorSession, runfile: RunFile) -> None:
+    """Refuse to continue a run where models, engines, sources or samples have changed since."""
+    here = "this installation"
+    for label, model in session.models.items():
+        recorded.model(label, model.digest, here)
+    for label, engines_of_task in session.engines.items():
+        recorded.engines(label, engines_of_task, here)
+    for label, sources_of_task in session.sources.items():
+        recorded.sources(label, sources_of_task, here)
+    tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
+    for label, index in list(recorded.samples):
+        recorded.sample(label, index, draw(tasks[label], runfile.seed, index).digest, here)
+
+
+def _write(
+    finished: Iterable[Finished],
+    writer: RecordWriter,
+    done: int,
+    progress: Callable[[int], None],
+    failed: Callable[[Record], None],
+) -> None:
+    """Append every record as it is finished.
+
+    Args:
+        finished: The records.
+        writer: Appends them to the run directory.
+        done: Number of decodes that were recorded before.
+        progress: Callback of :func:`run`.
+        failed: Callback of :func:`run`.
+
+    Raises:
+        UnreachableError: The server is gone; the sentence says how many decodes are recorded.
+        WorkersError: The workers are gone; likewise.
+    """
+    kept = done
+    try:
+        for count, each in enumerate(finished, start=done + 1):
+            writer.append_line(each.line)
+            progress(count)
+            kept += each.error is None
+            if each.error is not None:
+                failed(each.record)
+    except (UnreachableError, WorkersError) as error:
+        raise type(error)(f"{error}; {_kept(kept)}") from error
 
 
 def loading(runfile: RunFile) -> str:
@@ -274,11 +330,11 @@ def loading(runfile: RunFile) -> str:
 
 
 def following(progress: Progress, decodes: int) -> Callable[[int], None]:
-    """Return what :func:`run` is to call, so that ``progress`` shows how far it is.
+    """Return a callback for :func:`run` that updates ``progress``.
 
     Args:
-        progress: Of a run that is in the stage :func:`loading`.
-        decodes: How many decodes there are in all.
+        progress: The display, in the stage :func:`loading`.
+        decodes: Total number of decodes of the run.
     """
 
     def reach(count: int) -> None:
@@ -290,7 +346,7 @@ def following(progress: Progress, decodes: int) -> Callable[[int], None]:
 
 
 def measured_by(stopwatch: Stopwatch, finished: Iterable[Finished]) -> Iterator[Finished]:
-    """Yield what is finished, and tell ``stopwatch`` of it."""
+    """Yield finished decodes, and record its time with ``stopwatch``."""
     stopwatch.start()
     for each in finished:
         model, task, _, decoder, _ = each.key
@@ -300,39 +356,39 @@ def measured_by(stopwatch: Stopwatch, finished: Iterable[Finished]) -> Iterator[
 
 @contextmanager
 def _session(
-    directory: RunDirectory, crew: Crew, batch_size: int
+    directory: RunDirectory, session: ExecutorSession, batch_size: int
 ) -> Iterator[Callable[[Iterable[Finished]], Iterator[Finished]]]:
-    """Note where decodes are done, and how fast: now and then, and when they end or are ended."""
-    stopwatch = crew.stopwatch()
-    directory.add_environment(crew.session(batch_size))
+    """Record environment and speed of a session: at its start, periodically, and at its end."""
+    stopwatch = session.stopwatch()
+    directory.add_environment(session.environment(batch_size))
 
     def measured(finished: Iterable[Finished]) -> Iterator[Finished]:
-        noted = time.monotonic()
+        last_note = time.monotonic()
         for each in measured_by(stopwatch, finished):
             yield each
-            if time.monotonic() - noted >= _NOTED_EVERY:
-                directory.note(**crew.noted(stopwatch))
-                noted = time.monotonic()
+            if time.monotonic() - last_note >= _NOTED_EVERY:
+                directory.note(**session.statistics(stopwatch))
+                last_note = time.monotonic()
 
     try:
         yield measured
     except BaseException:
-        # What went wrong is told, and not that this could not be noted either.
+        # The first error is the one to report, not that this could not be written either.
         with suppress(StorageError):
-            directory.note(**crew.noted(stopwatch))
+            directory.note(**session.statistics(stopwatch))
         raise
-    directory.note(**crew.noted(stopwatch))
+    directory.note(**session.statistics(stopwatch))
 
 
 def _kept(count: int) -> str:
-    """Return in words what a run that broke off has for its next start."""
+    """Return a clause for the error of an interrupted run: how many decodes are recorded."""
     if not count:
         return "no decode was finished"
     return f"every finished decode ({count}) is recorded, and the same command goes on from there"
 
 
 def prepare(runfile: RunFile) -> Parts:
-    """Return the parts of a run, after every model has seen what it will be asked.
+    """Load the parts of a run and check that they go together.
 
     Raises:
         RequestError: As :func:`execute`.
@@ -343,14 +399,14 @@ def prepare(runfile: RunFile) -> Parts:
 
 
 def assemble(runfile: RunFile) -> Parts:
-    """Return the parts of a run, its models loaded and what marks replies started.
+    """Build the parts of a run, load its models and start its scoring engines.
 
     Raises:
-        RequestError: A model, or what a task is marked by, cannot be had as asked.
+        RequestError: A model cannot be loaded, or a scoring engine cannot be started.
     """
     tasks = [(setting, build(setting, TASKS)) for setting in runfile.tasks]
     for _, task in tasks:
-        task.engines()  # what is missing should be known before a model is loaded
+        task.engines()  # a missing engine should be reported before a model is loaded
     return Parts(
         models=[(setting, build(setting, MODELS).open()) for setting in runfile.models],
         tasks=tasks,
@@ -359,12 +415,12 @@ def assemble(runfile: RunFile) -> Parts:
 
 
 def check(runfile: RunFile, parts: Parts) -> None:
-    """Show every model what it will be asked.
+    """Check that models, tasks and decoders go together.
 
     Raises:
-        RequestError: A decoder needs what the model does not give or does not go with its
-            tokenizer, a sample does not fit the canvas or the model, or a task has fewer
-            samples.
+        RequestError: A decoder needs a capability that the model lacks or does not go with its
+            tokenizer, a sample does not fit the canvas or the model's context, or a task has
+            fewer samples.
     """
     for setting, task in parts.tasks:
         _check_supply(runfile, setting, task)
@@ -379,7 +435,7 @@ def check(runfile: RunFile, parts: Parts) -> None:
 
 
 def loaded(parts: Parts) -> dict[str, Loaded]:
-    """Return what a run must know of its models, by label."""
+    """Return digest and provenance of each model, by label."""
     return {setting.label: Loaded(model.digest, _facts(model)) for setting, model in parts.models}
 
 
@@ -389,12 +445,12 @@ def _facts(model: Model | Server) -> dict[str, Any]:
 
 
 def engines(parts: Parts) -> dict[str, dict[str, str]]:
-    """Return what marks replies to each task beside our own rules, by label."""
+    """Return the external scoring engines of each task, by label of the task."""
     return {setting.label: task.engines() for setting, task in parts.tasks}
 
 
 def sources(parts: Parts) -> dict[str, dict[str, str]]:
-    """Return the digests of what tasks read from outside the package, by label."""
+    """Return the digests of files that tasks read from outside the package, by label."""
     return {setting.label: task.sources() for setting, task in parts.tasks}
 
 
@@ -402,22 +458,22 @@ def execute(
     runfile: RunFile,
     *,
     parts: Parts | None = None,
-    units: Iterable[Unit] | None = None,
+    units: Iterable[WorkUnit] | None = None,
     batch_size: int = 512,
     tally: Tally | None = None,
 ) -> Iterator[Record]:
-    """Return the records of ``runfile`` as they are finished, in no particular order.
+    """Yield the records of ``runfile`` as they are finished, in no particular order.
 
     Args:
-        runfile: What to run.
-        parts: What it is made of, if that is loaded already.
-        units: Which parts of it, model after model; None for all of it.
-        batch_size: Most decodes at a time; changes no record but its ``seconds``.
-        tally: Is told what sharing saved.
+        runfile: The run.
+        parts: Its parts, if they are loaded already.
+        units: The work units to execute, model after model; None for all.
+        batch_size: Maximum number of concurrent decodes; changes no record but its ``seconds``.
+        tally: Counts requested and sent rows.
 
     Raises:
-        RequestError: A decoder needs what the model does not give, or a sample does not
-            fit the canvas or the model.
+        RequestError: A decoder needs a capability that the model lacks, or a sample does not
+            fit the canvas or the model's context.
     """
     if units is None:
         units = planned(runfile, range(runfile.samples))
@@ -426,15 +482,15 @@ def execute(
 
 def planned(
     runfile: RunFile, samples: range, done: AbstractSet[RecordKey] = frozenset()
-) -> Iterator[Unit]:
-    """Yield what is to be done, in as few units as there can be, model after model."""
+) -> Iterator[WorkUnit]:
+    """Yield the work of a run in the largest units possible, model after model."""
     for model in runfile.models:
         for task in runfile.tasks:
-            yield Unit(model.label, task.label, samples, done)
+            yield WorkUnit(model.label, task.label, samples, done)
 
 
-def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterator[Job]:
-    """Yield the decodes of ``unit``, which is one of ``model``."""
+def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: WorkUnit) -> Iterator[Job]:
+    """Yield the decodes of ``unit``, a unit of ``model``."""
     decoders = dict(_labelled(parts.decoders))
     task = dict(_labelled(parts.tasks))[unit.task]
     for decode_ids in _decode_ids(runfile, unit):
@@ -452,14 +508,14 @@ def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: Unit) -> Iterato
 def decode_jobs(
     runfile: RunFile, model: Model, jobs: Iterable[Job], batch_size: int, tally: Tally
 ) -> Iterator[Record]:
-    """Yield the record of each of ``jobs``, which are those of units of ``model``.
+    """Yield the record of each of ``jobs``, all of one model.
 
     Args:
-        runfile: What is run.
-        model: Predicts for all of them.
-        jobs: As :func:`jobs_of` makes them.
-        batch_size: Most decodes at a time.
-        tally: Is told what sharing saved.
+        runfile: The run.
+        model: The model of all jobs.
+        jobs: Decodes, as :func:`jobs_of` makes them.
+        batch_size: Maximum number of concurrent decodes.
+        tally: Counts requested and sent rows.
     """
     with _threads(model.threads):
         for outcome in decode(jobs, model, batch_size=batch_size, tally=tally):
@@ -490,7 +546,7 @@ def _check_samples(runfile: RunFile, label: str, model: Model, parts: Parts) -> 
 
 
 def _check_length(label: str, prompt: Prompt, model: Model) -> int:
-    """Return how many tokens prompt and canvas have, if the model's context holds them."""
+    """Return the number of tokens of prompt and canvas; refuse more than the model's context."""
     tokens, canvas = len(prompt.ids), len(prompt.canvas)
     if model.context_length is not None and tokens + canvas > model.context_length:
         raise RunFileError(
@@ -507,12 +563,12 @@ def _check_supply(runfile: RunFile, setting: Setting, task: Task) -> None:
     if count is not None and runfile.samples > count:
         raise RunFileError(
             f"task {setting.label!r} has {count} different samples, and {runfile.samples} were "
-            f"asked for; give --samples {count} or fewer"
+            f"requested; give --samples {count} or fewer"
         )
 
 
 def _check_draws(runfile: RunFile, setting: Setting, task: Task) -> None:
-    """Draw every sample once: a task that cannot must not end a run in its middle."""
+    """Draw every sample once, so that a failing task is found before decoding starts."""
     index = 0
     try:
         for index in range(runfile.samples):
@@ -537,8 +593,8 @@ def _check_oracles(setting: Setting, task: Task, decoders: list[tuple[Setting, D
         )
 
 
-class _Alone(Crew):
-    """This process."""
+class _LocalSession(ExecutorSession):
+    """Executes the decodes in this process."""
 
     def __init__(self, runfile: RunFile, parts: Parts, batch_size: int) -> None:
         self.models = loaded(parts)
@@ -556,7 +612,7 @@ class _Alone(Crew):
 
 
 def _decoded(
-    runfile: RunFile, parts: Parts, units: Iterable[Unit], batch_size: int, tally: Tally
+    runfile: RunFile, parts: Parts, units: Iterable[WorkUnit], batch_size: int, tally: Tally
 ) -> Iterator[Record]:
     models = dict(_labelled(parts.models))
     for label, own in itertools.groupby(units, key=lambda unit: unit.model):
@@ -576,7 +632,7 @@ def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
     return ((setting.label, part) for setting, part in parts)
 
 
-def _decode_ids(runfile: RunFile, unit: Unit) -> Iterator[list[DecodeId]]:
+def _decode_ids(runfile: RunFile, unit: WorkUnit) -> Iterator[list[DecodeId]]:
     """Yield what is asked for in ``unit`` and not done yet, sample by sample."""
     model = runfile.models[runfile.places["model"][unit.model]]
     task = runfile.tasks[runfile.places["task"][unit.task]]
@@ -591,7 +647,7 @@ def _decode_ids(runfile: RunFile, unit: Unit) -> Iterator[list[DecodeId]]:
         yield [decode_id for decode_id in decode_ids if decode_id.key not in unit.done]
 
 
-def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]:
+def _questions(runfile: RunFile, parts: Parts, unit: WorkUnit) -> Iterator[Question]:
     task = dict(_labelled(parts.tasks))[unit.task]
     for decode_ids in _decode_ids(runfile, unit):
         for decode_id in decode_ids:
@@ -600,46 +656,10 @@ def _questions(runfile: RunFile, parts: Parts, unit: Unit) -> Iterator[Question]
             yield Question(tuple(sample.messages), job_key(runfile, decode_id), tag=context)
 
 
-def _check_models(crew: Crew, digests: Mapping[str, str], path: Path) -> None:
-    """Refuse to go on with a model that is not the one a run began with."""
-    for label, model in crew.models.items():
-        if digests.get(label, model.digest) != model.digest:
-            raise RunFileError(
-                f"{path} was begun with another {label!r}: its digest was "
-                f"{digests[label][:12]} and is now {model.digest[:12]} (other weights, "
-                "another tokenizer, or other installed tasks); give another --out"
-            )
-
-
-def _check_engines(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """Refuse to go on with other engines than those that marked the records of a run."""
-    for label, now in crew.engines.items():
-        before = recorded.get(label, now)
-        if before != now:
-            raise RunFileError(
-                f"{path} was begun with other engines for task {label!r}: {before}, and "
-                f"now {now}; marks by different engines are different metrics: install those, or "
-                "give another --out"
-            )
-
-
-def _check_sources(crew: Crew, recorded: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """Refuse to go on where something that a run reads from outside the package has changed."""
-    for label, now in crew.sources.items():
-        # Earlier releases noted no sources; their samples are compared.
-        before = recorded.get(label) or now
-        if before != now:
-            raise RunFileError(
-                f"{path} was begun with other contents of what task {label!r} reads: "
-                f"{shown_sources(before)}, and now {shown_sources(now)}; put the old contents "
-                "back, or give another --out"
-            )
-
-
 def _check_random_key(
     directory: RunDirectory, runfile: RunFile, done: AbstractSet[RecordKey]
 ) -> None:
-    """Refuse to go on with a strategy that has drawn otherwise so far."""
+    """Refuse to continue decoders whose random numbers an earlier release drew differently."""
     if all(start.get("random_key") == RANDOM_KEY for start in directory.environments()):
         return
     samples = runfile.samples if directory.shard is None else len(directory.samples)
@@ -659,21 +679,6 @@ def _check_random_key(
             "drawn otherwise than what is recorded: give another --out, or finish it with the "
             "release that began it"
         )
-
-
-def _check_recorded_samples(
-    runfile: RunFile, recorded: Mapping[tuple[str, int], str], path: Path
-) -> None:
-    """Refuse to go on where a task no longer draws the samples that are recorded."""
-    tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
-    for (label, index), digest in recorded.items():
-        now = draw(tasks[label], runfile.seed, index).digest
-        if now != digest:
-            raise RunFileError(
-                f"{path} was begun with another sample {index} of task {label!r}: its digest was "
-                f"{digest[:12]} and is now {now[:12]} (the installed task, or what it reads, has "
-                "changed); give another --out"
-            )
 
 
 def _check_needs(runfile: RunFile, setting: Setting, model: Model, parts: Parts) -> None:

@@ -41,11 +41,11 @@ class Answered:
     """One question, answered or given up.
 
     Attributes:
-        question: What was asked.
-        reply: What the server wrote; None if it gave no usable reply.
+        question: The question.
+        reply: Reply of the server; None if it gave no usable one.
         error: Why there is no reply; None if there is one.
         seconds: Wall-clock time with every attempt and the waits between them.
-        fragment: What the server wrote though it is no reply; None for nothing.
+        fragment: Partial reply without a usable answer; None if nothing arrived.
     """
 
     question: Question
@@ -66,7 +66,7 @@ def serve(
         questions: Taken as room becomes free: as many as the server is sent at a time, and
             as many again, so that no thread waits while answers are marked and written.
         server: Is asked from as many threads as its ``concurrency`` says.
-        patience: How many requests may fail in a row, at least 1.
+        patience: Maximum number of consecutive failed requests, at least 1.
 
     Raises:
         UnreachableError: ``patience`` requests failed, with no reply in between.

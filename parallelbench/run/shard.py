@@ -10,14 +10,14 @@ from parallelbench.errors import RunFileError
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of a run, which are as large as each other, give or take a sample.
+    """One of several parts of a run, whose sizes differ by at most one sample.
 
-    A part holds neighbouring samples: where lengths take turns from sample to sample, any
-    few neighbours have all of them, which every fourth sample has not.
+    A part holds consecutive samples: where lengths alternate from sample to sample, a few
+    consecutive samples have all lengths, while every fourth sample has not.
 
     Attributes:
-        index: Which part, from 1 to ``count``.
-        count: How many parts there are.
+        index: Number of the part, from 1 to ``count``.
+        count: Number of parts.
 
     Raises:
         RunFileError: ``index`` does not lie between 1 and ``count``.
@@ -48,7 +48,7 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def of(self, samples: int) -> range:
-        """Return which of a run's ``samples`` are in this part.
+        """Return the numbers of the samples in this part of a run with ``samples`` samples.
 
         Raises:
             RunFileError: There are more parts than samples.

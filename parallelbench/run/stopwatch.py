@@ -29,9 +29,9 @@ class Stopwatch:
     Args:
         models: Labels of the models, in the order of the run.
         tally: Counts the calls while decodes go on.
-        in_turn: Whether one model is decoded after the other.  The time up to a record then
+        in_turn: True if one model is decoded after the other.  The time up to a record then
             belongs to the model of that record; else all models share one span.
-        clock: In seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Stopwatch:
             task: Its label.
             decoder: Its label.
             answer_tokens: Tokens before the first end-of-text; None if that is not known.
-            failed: Whether it ended in an error: it took time, and is no finished decode.
+            failed: True if it ended in an error: it took time, and is no finished decode.
         """
         now, counted = self._clock(), replace(self._tally)
         since = counted.less(self._counted)
@@ -79,7 +79,7 @@ class Stopwatch:
             lap.answer_tokens = _sum(lap.answer_tokens, answer_tokens)
 
     def spans(self) -> list[dict[str, Any]]:
-        """Return what was measured so far, as JSON values; nothing of a model not begun."""
+        """Return the spans measured so far, as JSON values; models not yet begun have none."""
         return [
             {
                 "models": list(models),

@@ -43,7 +43,7 @@ class Tracker(ABC):
 
         Args:
             metrics: ``decodes`` while the run goes; the results at its end.
-            step: How many decodes are recorded.
+            step: Number of decodes recorded.
         """
 
     @abstractmethod
@@ -68,18 +68,18 @@ class Tracking:
         self._told: float | None = None
 
     def add(self, name: str, tracker: Tracker) -> None:
-        """Tell ``tracker`` too."""
+        """Add a tracker under its name."""
         self._trackers[name] = tracker
 
     def progress(self, done: int) -> None:
-        """Tell that ``done`` decodes are recorded, now and then."""
+        """Send the number of recorded decodes to every tracker, at most every ten seconds."""
         now = time.monotonic()
         if self._told is None or now - self._told >= _EVERY:
             self._told = now
             self._tell(lambda tracker: tracker.log({"decodes": float(done)}, done))
 
     def results(self, results: Sequence[Result], done: int) -> None:
-        """Tell what came out, when ``done`` decodes are recorded."""
+        """Send the results to every tracker, after ``done`` decodes."""
         metrics = {"decodes": float(done), **metrics_of(results)}
         self._tell(lambda tracker: tracker.log(metrics, done))
 
@@ -106,7 +106,7 @@ def tracking(
 
     Args:
         asked: ``NAME`` or ``NAME:PROJECT``.
-        runfile: Of the run.
+        runfile: The run.
         warn: Is told in a sentence what failed.
 
     Raises:

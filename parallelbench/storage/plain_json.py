@@ -14,7 +14,7 @@ from typing import Any
 
 
 def json_of(text: str | bytes) -> Any:
-    """Return what JSON says.
+    """Parse JSON.
 
     Raises:
         ValueError: It is no JSON, or nested deeper than Python reads.

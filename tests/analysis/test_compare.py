@@ -249,7 +249,7 @@ def test_runs_that_met_other_samples_are_refused_by_name(folder):
     ):
         compare(early, late)
     engines = run_of(side("random:k=1", [1.0], engines={"grammar": "2"}))
-    with pytest.raises(RecordsError, match=r"the second run was marked by \{'grammar': '2'\}"):
+    with pytest.raises(RecordsError, match=r"is marked by \{'grammar': '2'\} in the second run"):
         compare(early, engines)
 
 

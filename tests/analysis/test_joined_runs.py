@@ -120,7 +120,7 @@ def test_other_weights_of_the_same_name_are_refused(runs, tmp_path):
     other = changed(
         runs["first"], tmp_path / "other", lambda r: r.model_copy(update={"model_digest": "x"})
     )
-    with pytest.raises(RecordsError, match=rf"{other} was decoded with another 'ideal' than"):
+    with pytest.raises(RecordsError, match=rf"{other} has another 'ideal' than"):
         list(joined([runs["first"], other], tmp_path / "out").records())
 
 
@@ -156,8 +156,8 @@ def test_another_version_of_a_task_is_refused_or_has_a_page_of_its_own(runs, tmp
     told = (old / "figures" / "choices-city.txt").read_text()
     assert "Task: choices/city, version 7. " in told
     assert (
-        RunDirectory.open(old, any_version=True).facts()["run_digest"]
-        != (RunDirectory.open(runs["first"]).facts()["run_digest"])
+        RunDirectory.open(old, any_version=True).provenance()["run_digest"]
+        != (RunDirectory.open(runs["first"]).provenance()["run_digest"])
     )
 
 

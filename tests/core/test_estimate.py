@@ -12,8 +12,14 @@ from parallelbench.cli.program import main
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
 from parallelbench.run import runner
-from parallelbench.run.calibration import Batch, Seen, Unit, calibrate, order, passes
-from parallelbench.run.estimate import Expected, cost_of, expected_total, pace_of, together
+from parallelbench.run.calibration import Batch, CalibrationUnit, UnitCost, calibrate, order, passes
+from parallelbench.run.estimate import (
+    ExpectedTotal,
+    cost_of,
+    expected_total,
+    fit_speed,
+    sum_of_totals,
+)
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, prepare, run
 from support.servers import Scripted, says
@@ -54,7 +60,7 @@ def estimated(runfile, seconds=1e9, **options):
 
 
 def batch(passes, positions, seconds):
-    seen = Seen(Unit("choices/city", 0), {"random": 8}, (8,), 8, 8, float(positions))
+    seen = UnitCost(CalibrationUnit("choices/city", 0), {"random": 8}, (8,), 8, 8, float(positions))
     return Batch((seen,), passes, float(seconds))
 
 
@@ -143,7 +149,7 @@ def test_calls_of_fixed_settings_are_exact_after_a_few_samples():
         true[record.decoder_label] = true.get(record.decoder_label, 0) + record.counts.nfe
     assert all(each.calls.exact for each in cost.decoders)
     assert {each.decoder: each.calls.value for each in cost.decoders} == true
-    assert cost.total.calls == Expected(float(sum(true.values())), 0.0, math.inf, exact=True)
+    assert cost.total.calls == ExpectedTotal(float(sum(true.values())), 0.0, math.inf, exact=True)
 
 
 def test_a_calibration_that_sees_all_of_a_run_counts_what_the_run_counts(tmp_path):
@@ -171,14 +177,14 @@ def test_rows_are_told_apart_by_sample_though_they_are_decoded_together():
     for each in itertools.chain.from_iterable(batch.seen for batch in calibrated(asked)):
         tally = Tally()
         task, sample = each.unit
-        alone = runner.Unit(asked.models[0].label, task, range(sample, sample + 1))
+        alone = runner.WorkUnit(asked.models[0].label, task, range(sample, sample + 1))
         list(execute(asked, units=[alone], tally=tally))
         assert (each.rows_asked, each.rows_sent) == (tally.asked, tally.sent)
 
 
 def test_a_sum_of_which_all_was_seen_is_exact_and_one_sample_says_nothing_of_the_spread():
-    assert expected_total([3, 4, 8], 3) == Expected(15.0, 0.0, exact=True)
-    assert expected_total([3], 7) == Expected(21.0, None)
+    assert expected_total([3, 4, 8], 3) == ExpectedTotal(15.0, 0.0, exact=True)
+    assert expected_total([3], 7) == ExpectedTotal(21.0, None)
     assert expected_total([3], 7, fixed=True).interval is None
     assert expected_total([3], 1).exact
 
@@ -225,14 +231,16 @@ def test_sums_of_normal_values_are_covered_by_their_interval():
         parts = [
             expected_total(list(row[:count]), 20) for row, count in zip(values, (6, 9), strict=True)
         ]
-        low, high = together(parts).interval
+        low, high = sum_of_totals(parts).interval
         covered.append(low <= values.sum() <= high)
     # Three standard errors of a share of 1000.
     assert 0.95 - 0.021 < np.mean(covered) < 0.95 + 0.021
 
 
 def test_a_sum_with_a_part_of_unknown_spread_has_no_interval():
-    assert together([Expected(1.0, 2.0, 3.0), Expected(5.0, None)]) == Expected(6.0, None)
+    assert sum_of_totals([ExpectedTotal(1.0, 2.0, 3.0), ExpectedTotal(5.0, None)]) == ExpectedTotal(
+        6.0, None
+    )
 
 
 # Time.
@@ -244,18 +252,18 @@ def test_the_pace_is_found_exactly_where_time_is_made_of_passes_and_tokens():
         for passes, tokens in ((32, 9000), (32, 20000), (40, 90000), (64, 300000))
     ]
     # The first batch warms up, however long that takes.
-    pace = pace_of([batch(32, 8000, 99.0), *batches])
-    assert (pace.per_pass, pace.per_position) == pytest.approx((0.01, 2e-5))
-    seconds = pace.seconds(2000, 1e7)
+    speed = fit_speed([batch(32, 8000, 99.0), *batches])
+    assert (speed.per_pass, speed.per_position) == pytest.approx((0.01, 2e-5))
+    seconds = speed.seconds(2000, 1e7)
     assert seconds.value == pytest.approx(220)
     assert seconds.interval == pytest.approx((220, 220), abs=1e-3)
 
 
 def test_with_batches_that_are_filled_alike_all_time_is_that_of_tokens():
     batches = [batch(32, 1000, 1.0), batch(32, 1000, 1.2), batch(64, 2000, 2.2)]
-    pace = pace_of([batch(32, 1000, 9.0), *batches])
-    assert (pace.per_pass, pace.per_position) == (0, pytest.approx(4.4 / 4000))
-    low, high = pace.seconds(10, 40000.0).interval
+    speed = fit_speed([batch(32, 1000, 9.0), *batches])
+    assert (speed.per_pass, speed.per_position) == (0, pytest.approx(4.4 / 4000))
+    low, high = speed.seconds(10, 40000.0).interval
     assert low < 44 < high
 
 
@@ -265,21 +273,21 @@ def test_rows_of_a_network_are_padded_where_tasks_meet_which_they_do_not_in_the_
     padding = [batch.padding for batch in calibrated(asked, batch_size=2)]
     assert padding[0] == 1 < padding[1] < 2
     slow, padded = (Batch(batch(10, 500, 2.0).seen, 10, 2.0, share) for share in (1.0, 1.25))
-    assert pace_of([slow]).per_position == 1.25 * pace_of([padded]).per_position
+    assert fit_speed([slow]).per_position == 1.25 * fit_speed([padded]).per_position
     assert {batch.padding for batch in calibrated(plan())} == {1.0}
 
 
 def test_a_single_batch_gives_a_pace_and_no_interval():
-    pace = pace_of([batch(10, 500, 2.0)])
-    assert pace.seconds(0, 1000.0) == Expected(4.0, None)
+    speed = fit_speed([batch(10, 500, 2.0)])
+    assert speed.seconds(0, 1000.0) == ExpectedTotal(4.0, None)
     with pytest.raises(ValueError, match="at least one batch"):
-        pace_of([])
+        fit_speed([])
 
 
 def test_neither_a_pass_nor_a_token_takes_less_than_no_time():
     batches = [batch(10, 1000, 1.0), batch(10, 10000, 10.0), batch(20, 30000, 31.0)]
-    pace = pace_of([batches[0], *batches])
-    assert pace.per_pass == 0 < pace.per_position
+    speed = fit_speed([batches[0], *batches])
+    assert speed.per_pass == 0 < speed.per_position
 
 
 def test_the_interval_of_a_time_covers_it_as_often_as_it_says():
@@ -290,7 +298,7 @@ def test_the_interval_of_a_time_covers_it_as_often_as_it_says():
         for passes_, tokens in [(32, 8e3), (32, 2e4), (32, 4e4), (32, 9e4), (64, 2e5), (64, 2e5)]:
             noise = rng.normal(0, 1e-3 * math.sqrt(tokens))
             batches.append(batch(passes_, tokens, 0.01 * passes_ + 1e-4 * tokens + noise))
-        low, high = pace_of([batches[0], *batches]).seconds(1000, 1e6).interval
+        low, high = fit_speed([batches[0], *batches]).seconds(1000, 1e6).interval
         covered.append(low <= 0.01 * 1000 + 1e-4 * 1e6 + rng.normal(0, 1) <= high)
     assert 0.91 < np.mean(covered) < 0.985
 
@@ -314,8 +322,8 @@ def test_a_short_calibration_foretells_the_time_of_the_run():
     model.predict = slow
     found = list(calibrate(asked, parts, seconds=4.0, batch_size=30, clock=work))
     assert work.now < 4.5
-    pace = pace_of(found)
-    assert (pace.per_pass, pace.per_position) == pytest.approx((0.05, 2e-5))
+    speed = fit_speed(found)
+    assert (speed.per_pass, speed.per_position) == pytest.approx((0.05, 2e-5))
     expected = cost_of(asked, asked.models[0], found, batch_size=30).total.seconds
     work.now = 0.0
     assert len(list(execute(asked, parts=parts, batch_size=30))) == asked.decodes
@@ -346,7 +354,7 @@ def test_a_task_that_was_not_seen_is_unknown_and_not_zero():
     assert cost.total is None
     assert cost.seen.calls.value == first.cost.calls.value
     # One task of three was seen: the others are taken to be like it, with no claim of how near.
-    assert cost.assumed.calls == Expected(3 * first.cost.calls.value, None)
+    assert cost.assumed.calls == ExpectedTotal(3 * first.cost.calls.value, None)
     assert cost.assumed.seconds.interval is None
     assert [each.decodes for each in cost.decoders] == [6] * 5
 

@@ -8,6 +8,7 @@ import parallelbench
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError, RequestError, UnknownNameError
 from parallelbench.evaluation import evaluate
+from parallelbench.record import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 
 ASKED = {
@@ -43,6 +44,11 @@ def test_on_disk_and_in_memory_give_the_same(tmp_path):
     assert told(kept) == told(evaluate(**ASKED))
     assert told(evaluate(**ASKED, out=str(tmp_path / "run"))) == told(kept)
     assert RunDirectory.open(kept.folder).runfile == kept.runfile
+
+
+def test_records_in_memory_are_what_their_lines_say():
+    records = evaluate(tasks="choices/dice", decoders="random:k=2", samples=2).records
+    assert [from_line(to_line(record), "a record") for record in records] == records
 
 
 def test_there_is_one_record_per_decode_even_after_an_error(tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_a_run_grows_in_each_way_and_notes_what_it_was(small, more):
     grown = run(asked, small.path, extend=True)
     assert len(lines(grown.path)) == asked.decodes > 3
     assert [entry["digest"] for entry in grown.history()] == [small.runfile.digest]
-    assert grown.facts()["extended_from"] == grown.history()
+    assert grown.provenance()["extended_from"] == grown.history()
     assert RunDirectory.open(grown.path).runfile == asked
 
 

@@ -60,7 +60,7 @@ def read_runfile(folder):
 def read_run(folder):
     held = load_run(folder)
     assert len(held.results) <= len(held.records)
-    RunDirectory.open(folder, any_version=True).facts()
+    RunDirectory.open(folder, any_version=True).provenance()
 
 
 def go_on(folder):

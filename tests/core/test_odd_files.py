@@ -106,7 +106,7 @@ def test_a_pipe_in_a_run_folder_is_waited_for_by_nobody(begun, name):
     (begun.path / name).unlink(missing_ok=True)
     os.mkfifo(begun.path / name)
     with pytest.raises(StorageError, match="it is no regular file"):
-        RunDirectory.open(begun.path).facts()
+        RunDirectory.open(begun.path).provenance()
 
 
 @pipes

@@ -240,7 +240,7 @@ def test_a_part_that_a_task_gives_only_now_and_then_is_the_mean_of_those_that_ha
 def test_marks_by_different_engines_are_in_no_result_together():
     old, new = {"grammar": "checker 1.0"}, {"grammar": "checker 2.0"}
     assert only([record(n, engines=old) for n in range(2)]).engines == old
-    with pytest.raises(RecordsError, match=r"checker 1\.0.*others by.*checker 2\.0"):
+    with pytest.raises(RecordsError, match=r"checker 2\.0.* in sample 1 of .*checker 1\.0"):
         only([record(0, engines=old), record(1, engines=new)])
 
 

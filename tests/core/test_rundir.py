@@ -427,7 +427,7 @@ def test_every_start_notes_its_environment(begun):
     begun.add_environment({"python": "3.10"})
     begun.add_environment({"python": "3.13"})
     assert begun.environments() == [{"python": "3.10"}, {"python": "3.13"}]
-    assert begun.facts()["environments"] == begun.environments()
+    assert begun.provenance()["environments"] == begun.environments()
 
 
 def test_a_spoilt_environment_is_told_with_the_way_out(begun):

@@ -2,7 +2,8 @@
 
 import json
 import typing
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given, reject, settings
@@ -498,3 +499,14 @@ def test_a_wrong_name_is_answered_with_the_nearest(text, sentence):
     with pytest.raises(UnknownNameError) as caught:
         parse_settings(text, DECODERS)
     assert sentence in str(caught.value)
+
+
+def test_a_setting_is_built_once_and_another_process_builds_its_own():
+    setting = make_setting("confidence", {"k": 2}, DECODERS)
+    assert build(setting, DECODERS) is build(setting, DECODERS)
+    sent = copy(setting)  # as pickle does
+    assert sent == setting
+    assert build(sent, DECODERS) is not build(setting, DECODERS)
+    assert build(sent, DECODERS) == build(setting, DECODERS)
+    other = replace(setting, fields={**setting.fields, "k": 3})
+    assert build(other, DECODERS).k == 3

@@ -191,7 +191,7 @@ def test_the_report_of_a_shard_says_that_it_is_a_part(shards, capsys):
     assert main(["report", str(shards[1])]) == 0
     assert partial in capsys.readouterr().out
     assert partial in (shards[1] / "report.html").read_text()
-    assert RunDirectory.open(shards[1]).facts()["shard"] == "2/3"
+    assert RunDirectory.open(shards[1]).provenance()["shard"] == "2/3"
 
 
 # The whole.
@@ -309,7 +309,7 @@ def test_shards_of_other_weights_are_refused(shards, out):
 
     rewrite(shards[2], other_weights)
     line = refuse(RecordsError, shards, out)
-    assert f"{shards[2]} was decoded with another 'ideal' than {shards[0]}: digest fffff" in line
+    assert f"{shards[2]} has another 'ideal' than {shards[0]}: digest fffff" in line
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "run.yaml"])

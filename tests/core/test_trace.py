@@ -23,6 +23,12 @@ def test_replaying_gives_the_final_canvas():
     assert trace().replay([7]) == [7]
 
 
+def test_there_is_a_canvas_before_the_first_step_and_after_every_step():
+    canvases = list(REVISED.canvases([MASK, MASK, MASK]))
+    assert canvases == [[MASK] * 3, [1, 2, MASK], [MASK, 2, MASK], [3, 4, MASK]]
+    assert list(trace().canvases([7])) == [[7]]
+
+
 def test_replaying_leaves_the_initial_canvas_alone():
     initial = [MASK, MASK]
     REVISED.replay(initial)

@@ -454,16 +454,18 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     lines = bundle.read_text()
     bundle.write_text(lines.replace("Fill in", "Fill out"))
     after = hashlib.sha256(bundle.read_bytes()).hexdigest()[:12]
-    told = f"path={re.escape(str(bundle))} {before}, and now path=.* {after}; put the old"
+    told = rf"from path.* {after}, and .* from path.* {before[:12]}; restore what the run began"
     with pytest.raises(RunFileError, match=told):
-        run(asked, tmp_path / "run")
+        run(make_runfile(asked.frozen()), tmp_path / "run")  # a new command
     # A release that noted no sources is told by its samples.
     old = first.model_copy(update={"sources": {}})
     assert '"sources"' not in to_line(old)
     with RunDirectory.begin(tmp_path / "old", asked).appending() as writer:
         writer.append(old)
-    with pytest.raises(RunFileError, match=f"begun with another sample {first.index} of task"):
-        run(asked, tmp_path / "old")
+    with pytest.raises(
+        RunFileError, match=f"this installation has another sample {first.index} of task"
+    ):
+        run(make_runfile(asked.frozen()), tmp_path / "old")
     # Nor are records from both looked at together.
     other = first.model_copy(update={"sources": {"path": after}, "repeat": 1})
     with pytest.raises(RecordsError, match="has samples of task"):

@@ -524,7 +524,7 @@ def test_an_oracle_is_refused_before_the_run(model, tmp_path):
 
 
 def test_more_samples_than_texts_are_refused(model):
-    with pytest.raises(RunFileError, match="has 100 different samples, and 101 were asked for"):
+    with pytest.raises(RunFileError, match="has 100 different samples, and 101 were requested"):
         evaluate(model=model, tasks=TEXT[0], decoders="random", samples=101)
 
 
@@ -591,7 +591,7 @@ def test_shards_with_other_engines_are_not_merged(model, tmp_path):
     for index in (1, 2):
         run(plan, tmp_path / f"{index}", shard=Shard(index, 2))
     rewrite(tmp_path / "2", with_older_engine)
-    with pytest.raises(RecordsError, match="only shards with the same can be merged"):
+    with pytest.raises(RecordsError, match="only shards of the same models and tasks"):
         merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
 

@@ -20,7 +20,7 @@ from parallelbench.console.terminal import tell, warn
 from parallelbench.model import MODELS
 from parallelbench.run import calibration
 from parallelbench.run.calibration import Batch
-from parallelbench.run.estimate import Expected, ModelCost, cost_of, together
+from parallelbench.run.estimate import ExpectedTotal, ModelCost, cost_of, sum_of_totals
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import prepare
 
@@ -79,14 +79,14 @@ def _as_dict(plan: RunFile, costs: Sequence[ModelCost]) -> dict[str, object]:
     }
 
 
-def _time_of_all(costs: Sequence[ModelCost]) -> Expected | None:
+def _time_of_all(costs: Sequence[ModelCost]) -> ExpectedTotal | None:
     """Return the time of all models, with tasks not seen taken as the mean of the others.
 
     Returns:
         None if no task of some model was seen.
     """
     known = [cost.assumed.seconds for cost in costs if cost.assumed is not None]
-    return together(known) if len(known) == len(costs) else None
+    return sum_of_totals(known) if len(known) == len(costs) else None
 
 
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
@@ -178,7 +178,7 @@ def _sentences(cost: ModelCost) -> list[str]:
     return told
 
 
-def _told_time(seconds: Expected | None) -> str:
+def _told_time(seconds: ExpectedTotal | None) -> str:
     if seconds is None:
         return "how long it takes is unknown"
     interval = seconds.interval
@@ -186,11 +186,11 @@ def _told_time(seconds: Expected | None) -> str:
     return f"about {_time(seconds.value)}{within} on this machine"
 
 
-def _count(expected: Expected) -> str:
+def _count(expected: ExpectedTotal) -> str:
     return f"{expected.value:,.0f}" if expected.exact else f"~{_short(expected.value)}"
 
 
-def _range(expected: Expected) -> str:
+def _range(expected: ExpectedTotal) -> str:
     interval = expected.interval
     if expected.exact:
         return "exact"
