@@ -203,7 +203,7 @@ def test_what_was_said_is_forgotten_with_the_sample():
     assert memory.find(row, key, built("entropy:k=1")[0]) is None
     del row, held, said
     gc.collect()
-    assert not memory._said
+    assert not memory._predictions
 
 
 def test_what_is_kept_of_a_sample_is_bounded(monkeypatch):
