@@ -17,7 +17,7 @@ from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = 40
+SAMPLES = 24
 
 
 @pytest.fixture(scope="module")
