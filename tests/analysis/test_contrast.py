@@ -66,7 +66,7 @@ def of_theory():
         landscape.MapPoint("waiting_line/copy", 0.0, 0.0, 1.0, "exact"),
     ]
     lines = [
-        paper.Line(f"task {number}", n, steps, n / steps, 2.0 / steps)
+        paper.PaperFigure(f"task {number}", n, steps, n / steps, 2.0 / steps)
         for number in range(8)
         for n in (4, 8)
         for steps in (1, 2)
