@@ -151,15 +151,15 @@ def below_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     for each in entries:
         if each["not_served_by"]:
             of_needs[tuple(each["model_needs"])].append(each)
-    told = [
+    sentences = [
         "needs: beside token, confidence, margins, entropy and random numbers, which cost little",
         "families: of models, how many of all can serve it; all of them where nothing is said here",
     ]
     for needs, same in of_needs.items():
         names = ", ".join(each["name"] for each in same)
         served = ", ".join(same[0]["families"]) or "no family known here"
-        told.append(f"{names} ({', '.join(needs)}): {served}")
-    return told
+        sentences.append(f"{names} ({', '.join(needs)}): {served}")
+    return sentences
 
 
 def _facts_of(kind: type[Task]) -> dict[str, Any]:
