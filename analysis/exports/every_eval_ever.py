@@ -100,7 +100,7 @@ def _aggregate(exported: Exported, setting: Setting, results: Sequence[Result]) 
             "developer": model_id(setting).split("/")[0],
             "additional_details": _model_details(setting, first),
         },
-        "evaluation_results": [told for result in results for told in _results(exported, result)],
+        "evaluation_results": [entry for result in results for entry in _results(exported, result)],
     }
 
 
@@ -197,20 +197,20 @@ def _metric(name: str, about: _Kind) -> dict[str, Any]:
 def _uncertainty(
     interval: Interval | None, values: Sequence[float], about: _Kind
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"num_samples": len(values)}
+    uncertainty: dict[str, Any] = {"num_samples": len(values)}
     error = standard_error(values)
     if error is not None:
-        told["standard_error"] = {"value": error, "method": "analytic"}
+        uncertainty["standard_error"] = {"value": error, "method": "analytic"}
     if interval is not None:
-        told["confidence_interval"] = {
+        uncertainty["confidence_interval"] = {
             "lower": interval.low,
             "upper": interval.high,
             "confidence_level": CONFIDENCE,
             "method": about.interval,
         }
     if about.interval == "bootstrap":
-        told["num_bootstrap_samples"] = RESAMPLES
-    return told
+        uncertainty["num_bootstrap_samples"] = RESAMPLES
+    return uncertainty
 
 
 def _lines(
@@ -252,7 +252,7 @@ def _lines(
 
 def _line_details(record: Record) -> dict[str, str]:
     counts = record.counts
-    told = {
+    details = {
         "index": record.index,
         "repeat": record.repeat,
         "decoder": record.decoder_label,
@@ -264,7 +264,7 @@ def _line_details(record: Record) -> dict[str, str]:
         "sample_digest": record.sample_digest,
         "prompt_digest": record.prompt_digest,
     }
-    return {name: str(value) for name, value in told.items() if value is not None}
+    return {name: str(value) for name, value in details.items() if value is not None}
 
 
 def _result_id(result: Result, metric: str) -> str:

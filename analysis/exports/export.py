@@ -108,7 +108,7 @@ class Exported:
     def provenance(self, result: Result) -> dict[str, str]:
         """Return the origin and the uncertainty of a result, as texts by name."""
         first = self.of(result)[0]
-        told = {
+        facts = {
             "run_digest": self.run.runfile.digest,
             "parallelbench_version": first.library_version,
             "model_digest": first.model_digest,
@@ -128,7 +128,7 @@ class Exported:
             "statuses": ", ".join(f"{count} {name}" for name, count in result.statuses.items()),
             "unfinished_run": self.shortfall,
         }
-        return {name: str(value) for name, value in told.items() if value not in (None, "")}
+        return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 
 
 class Questions:
@@ -180,7 +180,7 @@ def export(
     """Write ``run`` into ``folder`` in another form.
 
     Args:
-        run: Finished or not; what is not is told in the files.
+        run: Run directory, finished or not; the files say what is missing.
         form: Such as ``parallelbench.analysis.exports.lm_eval.write``.
         folder: New or empty.
         publisher: Facts about the publication.

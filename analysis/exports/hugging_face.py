@@ -78,8 +78,10 @@ def _entry(exported: Exported, result: Result, dataset: str) -> EvalResultEntry:
 
 
 def _notes(exported: Exported, result: Result) -> str:
-    told = exported.provenance(result)
-    return "; ".join(f"{name.replace('_', ' ')} {told[name]}" for name in _NOTED if name in told)
+    provenance = exported.provenance(result)
+    return "; ".join(
+        f"{name.replace('_', ' ')} {provenance[name]}" for name in _NOTED if name in provenance
+    )
 
 
 def _model_index(exported: Exported, model: str, results: Sequence[Result], dataset: str) -> str:

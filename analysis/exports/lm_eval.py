@@ -133,15 +133,15 @@ def _provenance(exported: Exported, first: Result) -> dict[str, Any]:
 
 def _metrics(exported: Exported, result: Result) -> dict[str, Any]:
     records = exported.of(result)
-    told: dict[str, Any] = {"alias": result.task_label, "sample_len": result.samples}
+    metrics: dict[str, Any] = {"alias": result.task_label, "sample_len": result.samples}
     accuracies = {"strict-match": result.accuracy_strict, "flexible-extract": result.accuracy}
     for name, mark in _FILTERS.items():
-        told[f"exact_match,{name}"] = accuracies[name]
-        told[f"exact_match_stderr,{name}"] = _error(by_sample(records, mark))
+        metrics[f"exact_match,{name}"] = accuracies[name]
+        metrics[f"exact_match_stderr,{name}"] = _error(by_sample(records, mark))
     if result.tokens_per_step is not None:
-        told["tokens_per_step,none"] = result.tokens_per_step
-        told["tokens_per_step_stderr,none"] = _error(by_sample(records, tokens_per_step))
-    return told
+        metrics["tokens_per_step,none"] = result.tokens_per_step
+        metrics["tokens_per_step_stderr,none"] = _error(by_sample(records, tokens_per_step))
+    return metrics
 
 
 def _error(values: Sequence[float]) -> float | str:

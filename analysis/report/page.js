@@ -66,7 +66,7 @@
   const MARKS = find("-marks") ? read("-marks") : [];
   const NEAR = 24;  // pixels
 
-  document.querySelectorAll(".plot").forEach((plot) => {
+  document.querySelectorAll(".plot[data-marks]").forEach((plot) => {
     const marks = MARKS[Number(plot.dataset.marks)];
     if (!marks.length) return;
     const ring = make("span", { class: "ring", hidden: "" });

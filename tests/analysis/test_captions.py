@@ -41,7 +41,7 @@ def test_versions_that_differ_are_told_task_by_task(make_result):
 def test_an_average_has_other_intervals_and_says_so(make_result):
     results = average_over_tasks([make_result(task=task) for task in ("a", "b")])
     told = caption(results, ["a", "b"], SampleFacts())
-    assert "on average over 2 tasks, all of which weigh alike" in told
+    assert "on average over 2 tasks, weighted equally" in told
     assert "intervals of the tasks combined" in told
 
 
@@ -52,7 +52,7 @@ def test_repeats_oracles_and_unequal_counts_are_told(make_result):
     ]
     told = caption(results, ["choices/city"], SampleFacts())
     assert "Samples per point: 90 to 100, decodes per point: 90 to 300. " in told
-    assert "repeats of a sample count for less" in told
+    assert "repeats of a sample count less" in told
     assert told.endswith("Hollow: oracles, which know the right answers.")
 
 
@@ -60,7 +60,7 @@ def test_repeats_oracles_and_unequal_counts_are_told(make_result):
 def test_a_long_list_is_cut_and_counted(make_result, count):
     results = [make_result(f"strategy_{number}") for number in range(count)]
     told = caption([dataclasses.replace(each) for each in results], ["a"], SampleFacts())
-    assert ("more, which its data name" in told) == (count > 8)
+    assert ("more, listed in its data" in told) == (count > 8)
     assert f"and {count - 8} more" in told or count == 8
 
 

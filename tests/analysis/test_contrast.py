@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parallelbench.analysis.commands.actions import published
-from parallelbench.analysis.figures import coverage, landscape, paper, plots
+from parallelbench.analysis.figures import coverage, landscape, paper, plots, task_traits
 from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results.intervals import Interval
@@ -66,16 +66,21 @@ def of_theory():
         landscape.MapPoint("waiting_line/copy", 0.0, 0.0, 1.0, "exact"),
     ]
     lines = [
-        paper.Line(f"task {number}", n, steps, n / steps, 2.0 / steps)
+        paper.PaperFigure(f"task {number}", n, steps, n / steps, 2.0 / steps)
         for number in range(8)
         for n in (4, 8)
         for steps in (1, 2)
+    ]
+    traits = [
+        task_traits.TraitPoint("mini", task, x, x - 2, 1)
+        for task, x in (("sort", 1.5), ("copy", 3.0))
     ]
     return {
         "coverage_figure": coverage.coverage_figure(judged),
         "limits_figure": landscape.limits_figure(needed),
         "map_figure": landscape.map_figure(places),
         "drawn_figure": paper.drawn_figure(lines),
+        "traits_figure": task_traits.traits_figure(traits),
     }
 
 

@@ -10,6 +10,7 @@ from parallelbench.analysis.measures.task_traits import TaskTraits
 from parallelbench.analysis.report.page import make_report
 from parallelbench.results.intervals import Estimate
 from parallelbench.run.rundir import RunDirectory
+from support import browser as chromium
 
 
 def traits_of(task, parallel, preference, model="ideal", decoder="confidence"):
@@ -28,12 +29,14 @@ def test_a_task_stands_at_the_means_over_the_decoders_that_have_both_traits():
     points = trait_points(traits)
     assert list(points) == ["ideal"]  # a single task is no map
     first, second = points["ideal"]
-    assert first == TraitPoint("ideal", "a", 1.5, pytest.approx(1.0), 2)
+    assert (first.task, first.decoders) == ("a", 2)
+    assert (first.parallelizability, first.order_preference) == pytest.approx((1.5, 1.0))
     assert second == TraitPoint("ideal", "b", 3.0, 0.0, 1)
 
 
-def test_the_report_has_orders_traits_and_their_map(tmp_path):
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "run"
     evaluate(
         model="ideal",
         tasks="choices/city,waiting_line/copy:length=3",
@@ -41,9 +44,12 @@ def test_the_report_has_orders_traits_and_their_map(tmp_path):
         samples=3,
         out=folder,
     )
+    return make_report(RunDirectory.open(folder))[1]
 
-    _, page = make_report(RunDirectory.open(folder))
-    text = page.read_text(encoding="utf-8")
+
+def test_the_report_has_orders_traits_and_their_map(report):
+    folder = report.parent
+    text = report.read_text(encoding="utf-8")
     assert text.count("<h4>Decoding order</h4>") == 2
     assert '<section id="-traits">' in text
     assert "one point per task, mean over decoders" in text
@@ -52,3 +58,10 @@ def test_the_report_has_orders_traits_and_their_map(tmp_path):
     traits = json.loads((folder / "task_traits.json").read_text())
     assert {each["task_label"] for each in traits} == {"choices/city", "waiting_line/copy:length=3"}
     assert (folder / "figures" / "task-traits--ideal.svg").exists()
+
+
+@chromium.NEEDED
+def test_a_page_with_a_map_of_tasks_replays_its_decodes(browser, report):
+    with chromium.opened(browser, report, "#replay/0/0") as shown:
+        assert shown.locator("#-traits img").is_visible()
+        assert "model call" in shown.locator(".side .ignored").first.inner_text()

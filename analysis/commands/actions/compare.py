@@ -136,10 +136,10 @@ def _speeds(line: ComparisonLine) -> str:
         cells.number(line.second_tokens_per_step),
     )
     found = line.tokens_per_step_difference
-    told = f"A {first}, B {second}"
+    speeds = f"A {first}, B {second}"
     if found is None or found.interval is None:
-        return told
-    return f"{told}, B - A {found.interval.low:+.2f} to {found.interval.high:+.2f}"
+        return speeds
+    return f"{speeds}, B - A {found.interval.low:+.2f} to {found.interval.high:+.2f}"
 
 
 def _brief(text: str) -> str:

@@ -135,7 +135,7 @@ def _tell_missing(asked: LlmVerdicts) -> None:
 def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[str, Any]:
     """Return all that the files allow to say, as JSON values."""
     calibration = calibration_of(items["calibration"])
-    told: dict[str, Any] = {
+    findings: dict[str, Any] = {
         "sensitivity": calibration.sensitivity._asdict(),
         "specificity": calibration.specificity._asdict(),
         "kinds": [share.as_dict() for share in by_kind({"judge": items["calibration"]})],
@@ -143,10 +143,10 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
     judged = None
     if "verdicts" in items:
         judged = JudgedSystem(*passed_of(items["verdicts"]), calibration)
-        told |= _rate(judged)
+        findings |= _rate(judged)
     if width is not None:
         needed = calibration_needed(width, calibration, judged)
-        told["needed"] = {"width": width, **needed._asdict()}
+        findings["needed"] = {"width": width, **needed._asdict()}
     if "against" in items and judged is not None:
         same = "against_calibration" not in items
         other = JudgedSystem(
@@ -154,9 +154,9 @@ def _findings(items: Mapping[str, Sequence[Item]], width: float | None) -> dict[
             calibration if same else calibration_of(items["against_calibration"]),
         )
         difference = corrected_difference(judged, other, same_judge=same)
-        told["against"] = _rate(other)
-        told["difference"] = difference._asdict()
-    return told
+        findings["against"] = _rate(other)
+        findings["difference"] = difference._asdict()
+    return findings
 
 
 def _rate(judged: JudgedSystem) -> dict[str, Any]:
@@ -166,26 +166,26 @@ def _rate(judged: JudgedSystem) -> dict[str, Any]:
     return {"raw": rate.raw._asdict(), "corrected": corrected}
 
 
-def _show(told: Mapping[str, Any]) -> None:
-    tell(f"the judge passes {_told(told['sensitivity'])} good examples (sensitivity)")
-    tell(f"and fails        {_told(told['specificity'])} bad examples (specificity)")
-    if len(told["kinds"]) > 2:
-        _show_kinds(told["kinds"])
+def _show(findings: Mapping[str, Any]) -> None:
+    tell(f"the judge passes {_share(findings['sensitivity'])} good examples (sensitivity)")
+    tell(f"and fails        {_share(findings['specificity'])} bad examples (specificity)")
+    if len(findings["kinds"]) > 2:
+        _show_kinds(findings["kinds"])
     for name in ("first", "second"):
-        rates = told if name == "first" else told.get("against", {})
+        rates = findings if name == "first" else findings.get("against", {})
         if "raw" in rates:
-            which = f"{name} system: " if "against" in told else ""
-            tell(f"{which}as judged {_told(rates['raw'])} replies pass")
-            tell(f"{which}corrected {_told(rates['corrected'])} replies are good")
-    if "difference" in told:
-        found = told["difference"]
+            which = f"{name} system: " if "against" in findings else ""
+            tell(f"{which}as judged {_share(rates['raw'])} replies pass")
+            tell(f"{which}corrected {_share(rates['corrected'])} replies are good")
+    if "difference" in findings:
+        found = findings["difference"]
         low, high = found["interval"]
         tell(
             f"difference, corrected: {100 * found['value']:+.1f} points, 95 % interval "
             f"{100 * low:+.1f} to {100 * high:+.1f}; as judged: {100 * found['raw']:+.1f}"
         )
-    if "needed" in told:
-        tell(_needed(told["needed"], told))
+    if "needed" in findings:
+        tell(_needed(findings["needed"], findings))
 
 
 def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
@@ -201,7 +201,7 @@ def _show_kinds(kinds: Sequence[Mapping[str, Any]]) -> None:
     show(drawn)
 
 
-def _told(share: Mapping[str, Any]) -> str:
+def _share(share: Mapping[str, Any]) -> str:
     low, high = share["interval"]
     return (
         f"{100 * share['value']:5.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f}, "
@@ -209,15 +209,17 @@ def _told(share: Mapping[str, Any]) -> str:
     )
 
 
-def _needed(needed: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+def _needed(needed: Mapping[str, Any], findings: Mapping[str, Any]) -> str:
     wished = f"an interval {100 * needed['width']:g} points wide, from end to end,"
     if needed["good"] is None:
         return (
-            f"{wished} cannot be had from {told['raw']['samples']} replies, however many "
+            f"{wished} cannot be had from {findings['raw']['samples']} replies, however many "
             f"examples are labelled; judge at least {needed['judged']}"
         )
-    have = f"there are {told['sensitivity']['samples']} and {told['specificity']['samples']}"
-    whatever = "" if "raw" in told else " whatever the pass rate, if enough replies are judged"
+    have = (
+        f"there are {findings['sensitivity']['samples']} and {findings['specificity']['samples']}"
+    )
+    whatever = "" if "raw" in findings else " whatever the pass rate, if enough replies are judged"
     return (
         f"{wished} takes about {needed['good']} good and {needed['bad']} bad examples{whatever}; "
         f"{have}"

@@ -289,7 +289,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
         raise click.UsageError("--beside needs --out FOLDER for the picture")
     curves = read_published(folder)
     if as_json:
-        told = [
+        entries = [
             {
                 "model": curve.model,
                 "strategy": curve.strategy,
@@ -298,7 +298,7 @@ def published(folder: Path, runs: Sequence[Path], out: Path | None, *, as_json: 
             }
             for curve in curves
         ]
-        tell(json.dumps(told, indent=1))
+        tell(json.dumps(entries, indent=1))
     else:
         _show(curves)
     if out is not None:

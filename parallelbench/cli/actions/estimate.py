@@ -151,31 +151,35 @@ def _sentences(cost: ModelCost) -> list[str]:
     if cost.requests is not None:
         asked = f"{cost.requests:,} requests: a server decodes by itself, so calls and time are"
         return [f"{asked} unknown; nothing was sent to it"]
-    told = []
+    sentences = []
     if cost.seen is not None:
         rows = cost.seen.rows_asked.value
         share = 100 * cost.seen.rows_sent.value / rows if rows else 100.0
-        told += [
+        sentences += [
             f"{share:.0f} % of the rows that decodes ask for are sent: equal rows are sent once",
             f"{_told_time(cost.seen.seconds)}; loading the model and the report come on top",
         ]
     seen, samples = (
         sum(getattr(task, name) for task in cost.tasks) for name in ("seen", "samples")
     )
-    told.append(
+    sentences.append(
         f"{seen:,} of {samples:,} samples ({100 * seen / samples:.1f} %) were decoded, "
         f"in {_time(cost.calibrated)}; ~ marks what is extrapolated from them"
     )
     if any(task.seen == 1 < task.samples for task in cost.tasks):
-        told.append("samples differ, and tasks were seen once, so there is no interval for all")
+        sentences.append(
+            "samples differ, and tasks were seen once, so there is no interval for all"
+        )
     if cost.unseen:
-        told.append(
+        sentences.append(
             f"not reached in this time, so not in these sums: {', '.join(cost.unseen)}; "
             "give more --seconds"
         )
     if cost.errors:
-        told.append(f"{len(cost.errors)} decodes ended in an error; the first: {cost.errors[0]}")
-    return told
+        sentences.append(
+            f"{len(cost.errors)} decodes ended in an error; the first: {cost.errors[0]}"
+        )
+    return sentences
 
 
 def _told_time(seconds: ExpectedTotal | None) -> str:

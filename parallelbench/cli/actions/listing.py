@@ -163,21 +163,21 @@ def below_table(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     for each in entries:
         if each["not_served_by"]:
             of_needs[tuple(each["model_needs"])].append(each)
-    told = [
+    sentences = [
         "needs: beside token, confidence, margins, entropy and random numbers, which cost little",
         "families: of models, how many of all can serve it; all of them where nothing is said here",
     ]
     for needs, same in of_needs.items():
         names = ", ".join(each["name"] for each in same)
         served = ", ".join(same[0]["families"]) or "no family known here"
-        told.append(f"{names} ({', '.join(needs)}): {served}")
+        sentences.append(f"{names} ({', '.join(needs)}): {served}")
     common = entry("", Decoder)
-    told.append(f"fields of every strategy: {fields_with_ranges(common)}")
+    sentences.append(f"fields of every strategy: {fields_with_ranges(common)}")
     for each in entries:
         own = fields_with_ranges(each, without=common["fields"].keys())
         if own:
-            told.append(f"fields of {each['name']}: {own}")
-    return told
+            sentences.append(f"fields of {each['name']}: {own}")
+    return sentences
 
 
 def _facts_of(kind: type[Task]) -> dict[str, Any]:
