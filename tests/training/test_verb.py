@@ -57,7 +57,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--lora", "4"], "say which by --from"),
+        (["--lora", "4"], "name it with --from"),
         (["--from", "hf:x", "--hidden", "64"], "--hidden: the network is that of"),
         (["--weights", "choices/dice"], "not of the form TASK=3"),
         (["--weights", "choices/dice=much"], "not of the form TASK=3"),
