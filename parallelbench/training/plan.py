@@ -216,7 +216,9 @@ class Plan:
                 labels = ", ".join(setting.label for setting in self.settings)
                 raise FieldError(f"weights: {pattern!r} matches none of the tasks: {labels}")
             if not 0 < weight < math.inf:
-                raise FieldError(f"weights: the weight of {pattern} must be above 0, got {weight}")
+                raise FieldError(
+                    f"weights: the weight of {pattern} must be more than 0, got {weight}"
+                )
             weights.update(dict.fromkeys(fitting, float(weight)))
         total = sum(weights.values())
         return tuple(weight / total for weight in weights.values())

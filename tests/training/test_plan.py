@@ -73,7 +73,7 @@ def test_an_unknown_task_is_told_with_near_names():
         (lambda: Base(model="hf:somewhere", lora=0), "lora must be at least 1"),
         (lambda: Base(model="ideal"), "hf:PATH"),
         (lambda: Base(model="hf:a:dtype=float32|bfloat16"), "one checkpoint"),
-        (lambda: Base(model="hf:a:cache=dual"), "cache has no meaning"),
+        (lambda: Base(model="hf:a:cache=dual"), "cache does not apply to training"),
         (lambda: Base(model="hf:a:peft=b", lora=4), "on top of another"),
         (lambda: Muon(learning_rate=0.0), "learning_rate must be more than 0"),
         (lambda: AdamW(weight_decay=2.0), "weight_decay must be from 0 to 1"),

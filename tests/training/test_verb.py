@@ -57,7 +57,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--lora", "4"], "say which by --from"),
+        (["--lora", "4"], "name it with --from"),
         (["--from", "hf:x", "--hidden", "64"], "--hidden: the network is that of"),
         (["--weights", "choices/dice"], "not of the form TASK=3"),
         (["--weights", "choices/dice=much"], "not of the form TASK=3"),
@@ -74,7 +74,7 @@ def test_other_families_are_refused_with_a_sentence(tmp_path):
     base = checkpoints.write_checkpoint("sdar", tmp_path / "sdar")
     result = typed("--out", tmp_path / "out", "--tasks", DICE, "--from", f"hf:{base}", *SHORT)
     assert isinstance(result.exception, RequestError)
-    assert "of kind block" in str(result.exception)
+    assert "kind block" in str(result.exception)
 
 
 def test_weights_reach_the_plan(tmp_path, monkeypatch):
