@@ -327,7 +327,7 @@ class _Changes(NamedTuple):
 
     Attributes:
         moves: differences of each row from its observed value.
-        others: the same of each of the others.
+        others: differences of each of the others from its observed value.
         spread: Root mean square of the difference of both, of each pair.
     """
 
