@@ -2,7 +2,7 @@
 
 The ideal model of this package, as it comes, under the information oracle without a tolerance:
 each call writes as many tokens as can be right for sure.  What it needs on the test part of a
-season follows from nothing but the season, so it lies beside the season's file, and no entry
+season follows from nothing but the season, so it is stored next to the season's file, and no entry
 has a say in it.  A test decodes it again;
 ``python -m parallelbench.leaderboards.board.bound SEASON`` writes the file of a new season.
 """
@@ -89,7 +89,7 @@ def _measured(record: Record) -> list[int]:
 
 
 def main() -> None:
-    """Write the bound of a season beside its file."""
+    """Write the bound of a season next to its file."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("season", choices=sorted(seasons()))
     name = parser.parse_args().season

@@ -4,7 +4,7 @@ A *row* is a strategy of one entry with one of its models: the settings of a dec
 one dial, see :mod:`parallelbench.analysis.measures.families`.  Strategies with a fixed and with an
 adaptive number of tokens are read alike, by
 :func:`~parallelbench.analysis.measures.speed.speed_at`: at their settings only, so that a row that
-leaves settings out is nowhere faster.  The public board's rule stands beside it and ranks nobody.
+leaves settings out is nowhere faster.  The public board's rule is shown too and ranks nobody.
 All figures are of the test part of the season; a row that lacks a decode of it has no figures and
 says what is missing.
 
@@ -472,13 +472,9 @@ class _Contender(NamedTuple):
 def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
     decoded = [each for entry in entries for each in _decoded(entry, of_season)]
     _refuse_other_samples(decoded)
+    curves = [(each, curve) for each in decoded for curve in each.families]
     contenders, beyond = _within_the_cap(
-        [
-            _contender(each, curve)
-            for each in decoded
-            for curve in each.families
-            if not each.repeats(curve)
-        ]
+        [_contender(each, curve) for each, curve in curves if not each.repeats(curve)]
     )
     scopes = scopes_of(of_season)
     figures: list[dict[str, Figures]] = [{} for _ in contenders]
@@ -491,13 +487,6 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
         for place, found in enumerate(_figures(contenders, drawn, scope, len(of_season.test))):
             if found is not None:
                 figures[place][scope.label] = found
-    oracles = {
-        (each.entry.name, each.model): ReferenceCurve(
-            _oracle_told(each), lines[each.entry.name, each.model]
-        )
-        for each in decoded
-        if each.sweep is not None
-    }
     results: dict[str, list[Result]] = defaultdict(list)
     for each in decoded:
         results[each.entry.name] += each.results
@@ -505,7 +494,13 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
         season=of_season,
         scopes=scopes,
         sections=_sections(contenders, figures),
-        oracles=oracles,
+        oracles={
+            (each.entry.name, each.model): ReferenceCurve(
+                _oracle_told(each), lines[each.entry.name, each.model]
+            )
+            for each in decoded
+            if each.sweep is not None
+        },
         bound=_bound(of_season, scopes),
         results=results,
         beyond=beyond,

@@ -1,4 +1,4 @@
-"""Work on what a stranger wrote, in a child process with limits: its death is a refusal.
+"""Work on untrusted files in a child process with limits: its death is a refusal.
 
 A tokenizer, a chat template or a number may make a library take all memory, compute for hours
 inside one call that nothing in its own process can end, or abort the process.  The child is a
@@ -249,7 +249,7 @@ def _outcome(work: Callable[[Progress], Any], progress: Progress) -> dict[str, A
         return {"memory": True}
     except KeyboardInterrupt:  # where this is no child, which hears of none
         raise
-    except BaseException as error:  # noqa: BLE001  nothing that a stranger wrote ends the parent
+    except BaseException as error:  # noqa: BLE001  no untrusted file ends the parent
         return {"faults": [_told_failure(error)]}
 
 

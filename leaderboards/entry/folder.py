@@ -1,4 +1,4 @@
-"""A folder from a stranger, read with a bound on everything: names, sizes, lines, nesting.
+"""Reader of untrusted folders with limits on names, sizes, lines and nesting.
 
 An entry is a flat folder of regular files with fixed names, listed with size and SHA-256 in
 ``MANIFEST.json``.  A file is read whole and once, so that what was checked is what is used.
@@ -260,7 +260,7 @@ def hidden_characters(text: str, allowed: str = "") -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a value in a few characters, however large a stranger made it."""
+    """Return a value in a few characters, however large it is."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST:
         return "a number over 2^53"
     return reprlib.repr(value)[:120]

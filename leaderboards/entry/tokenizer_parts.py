@@ -1,4 +1,4 @@
-"""The parts of a stranger's ``tokenizer.json`` that an entry may have: those that rewrite nothing.
+"""Parts of a ``tokenizer.json`` that an entry may have: those that rewrite no text.
 
 A tokenizer is a row of rules between text and tokens.  Rules that only move blanks, change
 case or form of characters, or cut a text into pieces are what published tokenizers have.

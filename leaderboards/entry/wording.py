@@ -14,7 +14,7 @@ _INVISIBLE: Final = re.compile(
     "\U000e0100-\U000e01ef]"
 )
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-#: Marks over and under one letter: more than four hide the lines beside it.
+#: Marks over and under one letter: more than four hide the neighbouring lines.
 _STACKED: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u20d0-\u20ff]{5,}")
 
 #: An i without a dot, and where the letters begin that few languages are written with.
