@@ -30,7 +30,7 @@ from parallelbench.record import from_line
 from parallelbench.run.merge import appearing
 from parallelbench.run.rundir import storage
 
-#: Where the entries of this project stand.
+#: Folder of the entries of this project.
 BOARD: Final = Path("leaderboards") / "submissions"
 
 #: A name that ends like the board's own word of an entry would be read as one.

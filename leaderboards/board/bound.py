@@ -68,18 +68,18 @@ def decoded_bound(
     """
     from parallelbench.evaluation import evaluate
 
-    asked = of_season.test if indices is None else indices
+    chosen = of_season.test if indices is None else indices
     found = evaluate(
         model=IDEAL,
         tasks=[task.label for task in of_season.tasks],
         decoders=[_DECODER],
-        samples=max(asked) + 1,
+        samples=max(chosen) + 1,
         seed=of_season.seed,
     )
     held: dict[str, dict[int, list[int]]] = {task.label: {} for task in of_season.tasks}
     for record in found.records:
         held[record.task_label][record.index] = _measured(record)
-    return {task: [own[index] for index in asked] for task, own in held.items()}
+    return {task: [own[index] for index in chosen] for task, own in held.items()}
 
 
 def _measured(record: Record) -> list[int]:

@@ -424,11 +424,11 @@ def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
             held[record.decoder_label].add((record.task_label, record.index, record.repeat))
     reasons = {}
     for label, own in held.items():
-        lacking = [decode for decode in wanted if decode not in own]
-        if lacking:
-            task, index, _ = lacking[0]
+        missing = [decode for decode in wanted if decode not in own]
+        if missing:
+            task, index, _ = missing[0]
             reasons[label] = (
-                f"{label} has no mark and speed for {len(lacking):,} of {len(wanted):,} decodes of "
+                f"{label} has no mark and speed for {len(missing):,} of {len(wanted):,} decodes of "
                 f"the test part, the first of them {task} sample {index}"
             )
     return reasons
@@ -650,12 +650,14 @@ def _draw(
         labels = tuple(setting.label for setting in part.settings)
         if each.oracle is not None:
             if each.bound is not None:
-                told = drawn_means(_part(each.bound, scope.tasks), weights[: 1 + _AREA_RESAMPLES])
+                reference = drawn_means(
+                    _part(each.bound, scope.tasks), weights[: 1 + _AREA_RESAMPLES]
+                )
             else:
                 own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
-                told = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
-            oracle = speeds_at(_ACCURACIES, *told)
-            line = speeds_at(_WHOLE_RANGE, told[0][:1], told[1][:1])[0]
+                reference = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
+            oracle = speeds_at(_ACCURACIES, *reference)
+            line = speeds_at(_WHOLE_RANGE, reference[0][:1], reference[1][:1])[0]
         else:
             oracle, line = _hindsight(part.of(each.others), weights)
         highest = float(part.weights @ part.canvas)
@@ -683,7 +685,7 @@ def _hindsight(
 ) -> tuple[Float[np.ndarray, "fewer_draws accuracies"], Float[np.ndarray, " percents"]]:
     """Return the speeds of choosing a setting for each sample afterwards."""
     draws = weights[: 1 + _HINDSIGHT_RESAMPLES]
-    if not part.settings:  # all that was run was told the answers
+    if not part.settings:  # every decoder of the run is an oracle
         return np.full((len(draws), len(_ACCURACIES)), np.nan), np.full(len(_WHOLE_RANGE), np.nan)
     frontier = frontier_of(part)
     speeds = frontier.speeds_along(_ACCURACIES, draws)

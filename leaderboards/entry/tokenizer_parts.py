@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from parallelbench.leaderboards.entry.folder import shown
 
-#: What stands for a blank in the tokens of SentencePiece.
+#: Character for a blank in the tokens of SentencePiece.
 BLANK: Final = "\u2581"
-#: What ends a word in the tokens of BPE without bytes, and what goes on with one in WordPiece.
+#: Suffix of the last token of a word in BPE without bytes; prefix of later ones in WordPiece.
 WORD_END: Final = "</w>"
 CONTINUED: Final = "##"
 
@@ -184,7 +184,7 @@ def _shown(part: _Part) -> str:
     return f"{part['type']:.40} with {shown(fields)}"
 
 
-#: Of each section, which parts are allowed, and when.
+#: Parts that each section may have, with their conditions.
 _ALLOWED: Final[Mapping[str, Mapping[str, Callable[[_Part], bool]]]] = {
     "normalizer": {
         **dict.fromkeys(("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase"), _always),
