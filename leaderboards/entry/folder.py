@@ -94,7 +94,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Folder:
+class EntryFolder:
     """The files of an entry, whose names and sizes and digests are those of its manifest.
 
     Attributes:
@@ -110,7 +110,7 @@ class Folder:
     read: Read = field(default_factory=Read)
 
     @classmethod
-    def open(cls, path: Path) -> Folder:
+    def open(cls, path: Path) -> EntryFolder:
         """Return the entry in ``path``.
 
         Raises:
@@ -259,7 +259,7 @@ def hidden_characters(text: str, allowed: str = "") -> list[str]:
     )
 
 
-def shown(value: Any) -> str:
+def brief(value: Any) -> str:
     """Return a value in a few characters, however large it is."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST:
         return "a number over 2^53"
@@ -418,7 +418,7 @@ def _told(fault: Any, where: str, form: type[Any]) -> str:
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return f"{where}: {unknown('key', place, form.model_fields)}"
     message = fault["msg"][:1].lower() + fault["msg"][1:]
-    return f"{where}: {place or 'the whole'}: {message}, got {shown(fault['input'])}"
+    return f"{where}: {place or 'the whole'}: {message}, got {brief(fault['input'])}"
 
 
 def _too_long(where: str) -> str:

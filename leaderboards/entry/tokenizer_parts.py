@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from parallelbench.leaderboards.entry.folder import shown
+from parallelbench.leaderboards.entry.folder import brief
 
 #: Character for a blank in the tokens of SentencePiece.
 BLANK: Final = "\u2581"
@@ -181,7 +181,7 @@ def _without_blanks(text: str) -> str:
 
 def _shown(part: _Part) -> str:
     fields = {name: value for name, value in part.items() if name != "type"}
-    return f"{part['type']:.40} with {shown(fields)}"
+    return f"{part['type']:.40} with {brief(fields)}"
 
 
 #: Parts that each section may have, with their conditions.
