@@ -22,14 +22,14 @@ from parallelbench.console.progress import SILENT, Progress
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, confined
 from parallelbench.leaderboards.entry.entry import Entry, Redecoded
-from parallelbench.leaderboards.entry.folder import RUN, Folder, parsed, read_json
+from parallelbench.leaderboards.entry.folder import RUN, EntryFolder, parsed, read_json
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
 from parallelbench.record import from_line
 from parallelbench.storage.folders import appearing, storage
 
-#: Where the entries of this project stand.
+#: Folder of the entries of this project.
 BOARD: Final = Path("leaderboards") / "submissions"
 
 #: A name that ends like the board's own word of an entry would be read as one.
@@ -94,7 +94,7 @@ def add(  # noqa: PLR0913  all but entry and board are options
             f"{board} has an entry {name!r} already, and an entry is never overwritten; give "
             "another --name, or withdraw that one first"
         )
-    folder = Folder.open(entry)
+    folder = EntryFolder.open(entry)
     with appearing(board / name) as place:
         # The copy is checked: the original may change meanwhile.
         with storage(place):
@@ -220,7 +220,7 @@ def _check_of(board: Path, name: str) -> _KeeperCheck | None:
         return None
     check: _KeeperCheck = parsed(_KeeperCheck, _content(file), file.name)
     try:
-        digest = Folder.open(board / name).digest
+        digest = EntryFolder.open(board / name).digest
     except SubmissionError:
         return None  # verification will report its faults
     return check if check.redecoded and check.manifest_sha256 == digest else None
@@ -236,7 +236,7 @@ def _twin(board: Path, found: Verified, progress: Progress) -> str | None:
             continue
         progress.begin(f"comparing {found.entry.name} with {name}")
         try:
-            folder = Folder.open(board / name)
+            folder = EntryFolder.open(board / name)
             if _samples_of(folder.yaml(RUN)) != samples:
                 continue
             content = content_of(from_line(line, where) for line, where in folder.lines())

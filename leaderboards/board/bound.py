@@ -2,7 +2,7 @@
 
 The ideal model of this package, as it comes, under the information oracle without a tolerance:
 each call writes as many tokens as can be right for sure.  What it needs on the test part of a
-season follows from nothing but the season, so it lies beside the season's file, and no entry
+season follows from nothing but the season, so it is stored next to the season's file, and no entry
 has a say in it.  A test decodes it again;
 ``python -m parallelbench.leaderboards.board.bound SEASON`` writes the file of a new season.
 """
@@ -68,18 +68,18 @@ def decoded_bound(
     """
     from parallelbench.evaluation import evaluate
 
-    asked = of_season.test if indices is None else indices
+    chosen = of_season.test if indices is None else indices
     found = evaluate(
         model=IDEAL,
         tasks=[task.label for task in of_season.tasks],
         decoders=[_DECODER],
-        samples=max(asked) + 1,
+        samples=max(chosen) + 1,
         seed=of_season.seed,
     )
     held: dict[str, dict[int, list[int]]] = {task.label: {} for task in of_season.tasks}
     for record in found.records:
         held[record.task_label][record.index] = _measured(record)
-    return {task: [own[index] for index in asked] for task, own in held.items()}
+    return {task: [own[index] for index in chosen] for task, own in held.items()}
 
 
 def _measured(record: Record) -> list[int]:
@@ -89,7 +89,7 @@ def _measured(record: Record) -> list[int]:
 
 
 def main() -> None:
-    """Write the bound of a season beside its file."""
+    """Write the bound of a season next to its file."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("season", choices=sorted(seasons()))
     name = parser.parse_args().season

@@ -114,7 +114,7 @@ def build_site(
     Args:
         entries: entries of the board; without any, the page explains how to enter.
         folder: folder of the pages; made if it does not exist.
-        progress: Shows how far it is.
+        progress: shows the progress.
 
     Returns:
         The board of every season, and where its page is.

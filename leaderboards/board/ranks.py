@@ -54,10 +54,10 @@ from parallelbench.results.intervals import CONFIDENCE
 
 #: Chance of a false claim of either kind in a section.
 _LEVEL = (1 - CONFIDENCE) / 2
-#: So many resamples, the first ones, give the spread of a pair and the critical value, both of
-#: which they settle within a few per cent; what is counted is counted in all of them.
+#: Number of the first resamples that give the spread of a pair and the critical value, both
+#: within a few per cent; counts use all resamples.
 _SPREAD_RESAMPLES = 2500
-#: Of them that many must lie beyond a critical value that is read from them.
+#: Smallest number of them beyond a critical value that is read from them.
 _FEWEST_BEYOND = 20
 #: Families whose resamples are held in memory together.
 _FAMILIES_AT_ONCE = 1000
@@ -251,7 +251,7 @@ def _counts_at_most(values: Float[np.ndarray, " resamples"]) -> Int[np.ndarray, 
 
 
 class _Sides(NamedTuple):
-    """On which side of an accuracy the settings of a section lie.
+    """Speeds of the settings of a section, and their sides of an accuracy.
 
     Attributes:
         speeds: tokens per step of every setting.
@@ -284,9 +284,9 @@ def _told_apart(sides: _Sides, whose: _Numbers) -> Bool[np.ndarray, "rows rows"]
     upper = np.array([speeds[may & (owner == row)].max(axis=0) for row in slower])
     pair = np.sort(np.stack(np.broadcast_arrays(whose[faster][:, None], whose[slower])), axis=0)
     numbers = pair[0] * len(whose) + pair[1]
-    asked = faster[:, None] != slower
-    family = np.full(asked.shape, -1)
-    family[asked] = np.unique(numbers[asked], return_inverse=True)[1]
+    compared_pairs = faster[:, None] != slower
+    family = np.full(compared_pairs.shape, -1)
+    family[compared_pairs] = np.unique(numbers[compared_pairs], return_inverse=True)[1]
     found[np.ix_(faster, slower)] = surely_faster(speeds[fastest], upper, family)
     return found
 
@@ -327,7 +327,7 @@ class _Changes(NamedTuple):
 
     Attributes:
         moves: differences of each row from its observed value.
-        others: the same of each of the others.
+        others: differences of each of the others from its observed value.
         spread: Root mean square of the difference of both, of each pair.
     """
 

@@ -4,7 +4,7 @@ A *row* is a strategy of one entry with one of its models: the settings of a dec
 one dial, see :mod:`parallelbench.analysis.measures.curves`.  Strategies with a fixed and with an
 adaptive number of tokens are read alike, by
 :func:`~parallelbench.analysis.measures.speed.speed_at`: at their settings only, so that a row that
-leaves settings out is nowhere faster.  The public board's rule stands beside it and ranks nobody.
+leaves settings out is nowhere faster.  The public board's rule is shown too and ranks nobody.
 All figures are of the test part of the season; a row that lacks a decode of it has no figures and
 says what is missing.
 
@@ -427,11 +427,11 @@ def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
             held[record.decoder_label].add((record.task_label, record.index, record.repeat))
     reasons = {}
     for label, own in held.items():
-        lacking = [decode for decode in wanted if decode not in own]
-        if lacking:
-            task, index, _ = lacking[0]
+        missing = [decode for decode in wanted if decode not in own]
+        if missing:
+            task, index, _ = missing[0]
             reasons[label] = (
-                f"{label} has no mark and speed for {len(lacking):,} of {len(wanted):,} decodes of "
+                f"{label} has no mark and speed for {len(missing):,} of {len(wanted):,} decodes of "
                 f"the test part, the first of them {task} sample {index}"
             )
     return reasons
@@ -475,13 +475,9 @@ class _Contender(NamedTuple):
 def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
     decoded = [each for entry in entries for each in _decoded(entry, of_season)]
     _refuse_other_samples(decoded)
+    curves = [(each, curve) for each in decoded for curve in each.families]
     contenders, beyond = _within_the_cap(
-        [
-            _contender(each, curve)
-            for each in decoded
-            for curve in each.families
-            if not each.repeats(curve)
-        ]
+        [_contender(each, curve) for each, curve in curves if not each.repeats(curve)]
     )
     scopes = scopes_of(of_season)
     figures: list[dict[str, Figures]] = [{} for _ in contenders]
@@ -494,13 +490,6 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
         for place, found in enumerate(_figures(contenders, drawn, scope, len(of_season.test))):
             if found is not None:
                 figures[place][scope.label] = found
-    oracles = {
-        (each.entry.name, each.model): ReferenceCurve(
-            _oracle_told(each), lines[each.entry.name, each.model]
-        )
-        for each in decoded
-        if each.sweep is not None
-    }
     results: dict[str, list[Result]] = defaultdict(list)
     for each in decoded:
         results[each.entry.name] += each.results
@@ -508,7 +497,13 @@ def _standings(of_season: Season, entries: Sequence[Entry]) -> Standings:
         season=of_season,
         scopes=scopes,
         sections=_sections(contenders, figures),
-        oracles=oracles,
+        oracles={
+            (each.entry.name, each.model): ReferenceCurve(
+                _oracle_told(each), lines[each.entry.name, each.model]
+            )
+            for each in decoded
+            if each.sweep is not None
+        },
         bound=_bound(of_season, scopes),
         results=results,
         beyond=beyond,
@@ -658,12 +653,14 @@ def _draw(
         labels = tuple(setting.label for setting in part.settings)
         if each.oracle is not None:
             if each.bound is not None:
-                told = drawn_means(_part(each.bound, scope.tasks), weights[: 1 + _AREA_RESAMPLES])
+                reference = drawn_means(
+                    _part(each.bound, scope.tasks), weights[: 1 + _AREA_RESAMPLES]
+                )
             else:
                 own = [row for row, s in enumerate(part.settings) if s.name == each.oracle]
-                told = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
-            oracle = speeds_at(_ACCURACIES, *told)
-            line = speeds_at(_WHOLE_RANGE, told[0][:1], told[1][:1])[0]
+                reference = speeds[: 1 + _AREA_RESAMPLES, own], marks[: 1 + _AREA_RESAMPLES, own]
+            oracle = speeds_at(_ACCURACIES, *reference)
+            line = speeds_at(_WHOLE_RANGE, reference[0][:1], reference[1][:1])[0]
         else:
             oracle, line = _hindsight(part.of(each.others), weights)
         highest = float(part.weights @ part.canvas)
@@ -691,7 +688,7 @@ def _hindsight(
 ) -> tuple[Float[np.ndarray, "fewer_draws accuracies"], Float[np.ndarray, " percents"]]:
     """Return the speeds of choosing a setting for each sample afterwards."""
     draws = weights[: 1 + _HINDSIGHT_RESAMPLES]
-    if not part.settings:  # all that was run was told the answers
+    if not part.settings:  # every decoder of the run is an oracle
         return np.full((len(draws), len(_ACCURACIES)), np.nan), np.full(len(_WHOLE_RANGE), np.nan)
     frontier = frontier_of(part)
     speeds = frontier.speeds_along(_ACCURACIES, draws)

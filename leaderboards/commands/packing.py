@@ -165,10 +165,10 @@ def _finished(directory: RunDirectory) -> list[Record]:
             f"{failed[0].error!r:.200}; a board cannot compare what is not counted, so try again "
             f"({again}), or run without what fails"
         )
-    strange = [each.label for each in directory.runfile.decoders if reads_a_file(each)]
-    if strange:
+    reading = [each.label for each in directory.runfile.decoders if reads_a_file(each)]
+    if reading:
         raise RunFileError(
-            f"decoder {strange[0]!r} reads a file that an entry does not hold, so nobody could "
+            f"decoder {reading[0]!r} reads a file that an entry does not hold, so nobody could "
             "check it; run without it"
         )
     return latest

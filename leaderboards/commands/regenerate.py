@@ -38,7 +38,7 @@ def regenerated(
         rng: chooses the records; None takes random numbers that no submitter can know.
 
     Raises:
-        ValueError: ``count`` is too small for a difference to be told from chance.
+        ValueError: ``count`` is too small to distinguish a difference from chance.
         SubmissionError: The weights are not those that were named, or the records differ.
         RequestError: A model cannot be opened here.
     """

@@ -1,1 +1,1 @@
-"""An entry: what it states and holds, and how the folder of a stranger is read."""
+"""An entry: its statement and files, and the reader of untrusted folders."""

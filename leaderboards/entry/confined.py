@@ -1,4 +1,4 @@
-"""Work on what a stranger wrote, in a child process with limits: its death is a refusal.
+"""Work on untrusted files in a child process with limits: its death is a refusal.
 
 A tokenizer, a chat template or a number may make a library take all memory, compute for hours
 inside one call that nothing in its own process can end, or abort the process.  The child is a
@@ -27,16 +27,16 @@ from typing import Any, Final, NoReturn
 from parallelbench.console.progress import Progress
 from parallelbench.errors import RequestError, SubmissionError
 
-#: How long a check may take, in seconds of the clock and of each core that it uses.
+#: Time limit of a check, in seconds of wall-clock time and of processor time per core.
 SECONDS: Final = 600
-#: Address space that a child may take beyond what this process has when it begins.
+#: Address space of a child beyond that of this process at the fork, in bytes.
 MEMORY_BYTES: Final = 2**30
-#: What it may take beside that for each record that an entry declares: of a canvas of 32 tokens
-#: a record takes 10 kB while it is checked.
+#: Additional bytes for each declared record: one with a canvas of 32 tokens takes 10 kB while it
+#: is checked.
 RECORD_BYTES: Final = 2**14
-#: What :func:`allow_records` can add at most.
+#: Greatest addition by :func:`allow_records`, in bytes.
 _MOST_MORE_BYTES = 4 * 2**30
-#: Of a line that a child writes: its answer is one.
+#: Greatest length of a line that a child writes, such as its result.
 _MOST_LINE_BYTES = 16 * 2**20
 #: Between two reports of a child on how far it is.
 _REPORT_SECONDS = 0.1
@@ -61,15 +61,15 @@ def confined(
     """Run ``work`` in a child process with limits and return its result.
 
     Args:
-        work: Takes what shows how far it is, and returns JSON values.  What it changes in memory
-            is changed in the child alone.
+        work: function of a progress display that returns JSON values.  Its changes to memory
+            are those of the child alone.
         what: name of the entry, for the message of a refusal.
         seconds: time limit.
-        progress: Shows how far it is.
+        progress: shows the progress.
 
     Raises:
-        SubmissionError: The work raised it or failed otherwise, or its process took too much or
-            died.
+        SubmissionError: The work raised it or another exception, or its process exceeded a limit
+            or died.
     """
     report = _Report(what, progress)
     if sys.platform != "linux":
@@ -90,7 +90,7 @@ def confined(
         in_time = report.follow(reading, time.monotonic() + seconds)
     finally:
         os.close(reading)
-        # Whatever it still does, it said all that counts, or is out of time.
+        # It has sent its result or is out of time, whatever it still does.
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     if not in_time:
@@ -99,7 +99,7 @@ def confined(
 
 
 def allow_records(count: int) -> None:
-    """Let this child, if it is one, take the memory that so many records need."""
+    """Raise the memory limit of this child, if it is one, by the need of ``count`` records."""
     if _limited:
         import resource
 
@@ -117,7 +117,7 @@ class _Report:
         self._answer: dict[str, Any] | None = None
 
     def follow(self, reading: int, deadline: float) -> bool:
-        """Read until the child has closed its end; return whether that was before ``deadline``."""
+        """Read until the child closes its end; return True if that is before ``deadline``."""
         kept = b""
         poll = select.poll()
         poll.register(reading, select.POLLIN)
@@ -159,17 +159,17 @@ class _Report:
         """Return the sentence for work that was not done in time."""
         return f"{self._what}: it was not checked within {seconds} s, {self._place}; {_MORE_TIME}"
 
-    def take(self, said: Any) -> None:
-        """Note a line: an object is the answer, a list a stage, a number how much of it is done."""
-        if isinstance(said, dict):
-            self._answer = said
-        elif isinstance(said, list):
-            doing, total, unit, done = said
-            for told in (self._progress, self._stage):
-                told.begin(doing, total, unit, done)
+    def take(self, message: Any) -> None:
+        """Handle a message: an object is the result, a list a stage, a number its progress."""
+        if isinstance(message, dict):
+            self._answer = message
+        elif isinstance(message, list):
+            doing, total, unit, done = message
+            for display in (self._progress, self._stage):
+                display.begin(doing, total, unit, done)
         else:
-            for told in (self._progress, self._stage):
-                told.reach(said)
+            for display in (self._progress, self._stage):
+                display.reach(message)
 
     @property
     def _place(self) -> str:
@@ -198,7 +198,7 @@ class _Report:
 
 
 class _SentProgress(Progress):
-    """Sends how far this process is to its parent."""
+    """Progress display that sends the progress of this process to its parent."""
 
     def __init__(self, writing: int) -> None:
         super().__init__()
@@ -206,13 +206,13 @@ class _SentProgress(Progress):
         self._next = 0.0
 
     def begin(self, doing: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
-        """Begin a stage, and say so, and how far the one before it came."""
+        """Begin a stage; send it, and the progress of the one before."""
         self.send(self.done)
         super().begin(doing, total, unit, done)
         self.send([doing, total, unit, done])
 
     def reach(self, done: int) -> None:
-        """Note how much is done, and say so now and then."""
+        """Record the progress; send it now and then."""
         self.done = done
         now = time.monotonic()
         if now >= self._next:
@@ -229,7 +229,7 @@ class _SentProgress(Progress):
 def _work_as_child(
     work: Callable[[Progress], Any], writing: int, parent: int, seconds: int
 ) -> NoReturn:
-    """Do the work, say what came of it, and end without anything that the parent has to do."""
+    """Run the work, send its result, and exit without the exit handlers of the parent."""
     try:
         _limit_this_process(parent, seconds)
         progress = _SentProgress(writing)
@@ -249,7 +249,7 @@ def _outcome(work: Callable[[Progress], Any], progress: Progress) -> dict[str, A
         return {"memory": True}
     except KeyboardInterrupt:  # where this is no child, which hears of none
         raise
-    except BaseException as error:  # noqa: BLE001  nothing that a stranger wrote ends the parent
+    except BaseException as error:  # noqa: BLE001  no untrusted file ends the parent
         return {"faults": [_told_failure(error)]}
 
 

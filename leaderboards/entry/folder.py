@@ -1,4 +1,4 @@
-"""A folder from a stranger, read with a bound on everything: names, sizes, lines, nesting.
+"""Reader of untrusted folders with limits on names, sizes, lines and nesting.
 
 An entry is a flat folder of regular files with fixed names, listed with size and SHA-256 in
 ``MANIFEST.json``.  A file is read whole and once, so that what was checked is what is used.
@@ -42,19 +42,19 @@ _CODEC = re.compile(r"codec-\d{2}\.json\.xz")
 LARGEST: Final = 2**53
 
 _MIB = 2**20
-#: Of MANIFEST.json, which lists no more files than these.
+#: Greatest number of files that MANIFEST.json lists.
 _MOST_FILES = 300
-#: Compressed, of one file and of all.
+#: Greatest compressed size of one file, and of all.
 _MOST_FILE_BYTES = 32 * _MIB
 _MOST_BYTES = 256 * _MIB
-#: What a person may read: YAML takes a second for a fifth of this.
+#: Greatest size of a YAML file: parsing a fifth of it takes a second.
 _MOST_YAML_BYTES = _MIB // 2
 _MOST_JSON_BYTES = 16 * _MIB
-#: Decompressed, of a codec, of all records, and of one of them.
+#: Greatest decompressed size of a codec, of all records, and of one of them.
 _MOST_CODEC_BYTES = 64 * _MIB
 _MOST_RECORD_BYTES = 1024 * _MIB
 MOST_LINE_BYTES = _MIB
-#: What decompression may keep in memory; the presets up to 6 need 9 MiB.
+#: Memory limit of decompression; the presets up to 6 need 9 MiB.
 _DECODER_BYTES = 32 * _MIB
 _PART = _MIB // 4
 _CRLF = b"\r\n"
@@ -94,7 +94,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Folder:
+class EntryFolder:
     """The files of an entry, whose names and sizes and digests are those of its manifest.
 
     Attributes:
@@ -110,7 +110,7 @@ class Folder:
     read: Read = field(default_factory=Read)
 
     @classmethod
-    def open(cls, path: Path) -> Folder:
+    def open(cls, path: Path) -> EntryFolder:
         """Return the entry in ``path``.
 
         Raises:
@@ -249,7 +249,7 @@ def parsed(form: type[Any], content: Any, where: str) -> Any:
 
 
 def hidden_characters(text: str, allowed: str = "") -> list[str]:
-    """Return the names of characters in ``text`` that do not show, or turn it around."""
+    """Return the names of characters in ``text`` that are invisible or reverse its direction."""
     return sorted(
         {
             unicodedata.name(each, f"U+{ord(each):04X}")
@@ -259,15 +259,15 @@ def hidden_characters(text: str, allowed: str = "") -> list[str]:
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value in a few characters, however large a stranger made it."""
+def brief(value: Any) -> str:
+    """Return a value in a few characters, however large it is."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= LARGEST:
         return "a number over 2^53"
     return reprlib.repr(value)[:120]
 
 
 class _WithoutAliases(StrictLoader):
-    """Refuses what makes a short text a long content."""
+    """YAML loader that refuses aliases, with which a short text has a long content."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -290,7 +290,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _strange(listed: Mapping[str, _Listed]) -> list[str]:
-    """Return a sentence for every name that no file of an entry may have, or that lacks."""
+    """Return a sentence for every file name that an entry may not have, or that is missing."""
     faults = [
         f"{MANIFEST} lists {name!r:.80}, which is no file of an entry; allowed are "
         f"{', '.join(_NEEDED)} and codec-00.json.xz, each with its number"
@@ -417,8 +417,8 @@ def _told(fault: Any, where: str, form: type[Any]) -> str:
     place = ".".join(str(part)[:60] for part in fault["loc"])
     if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
         return f"{where}: {unknown('key', place, form.model_fields)}"
-    told = fault["msg"][:1].lower() + fault["msg"][1:]
-    return f"{where}: {place or 'the whole'}: {told}, got {shown(fault['input'])}"
+    message = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"{where}: {place or 'the whole'}: {message}, got {brief(fault['input'])}"
 
 
 def _too_long(where: str) -> str:

@@ -2,7 +2,7 @@
 
 A built-in model has its tokenizer in this package.  That of a checkpoint is what its submitter
 says it is until somebody opens the checkpoint, so what could hide or invent part of a reply is
-refused here, and what is merely unusual is told.
+refused here, and what is merely unusual is reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Short = Annotated[str, Field(max_length=200)]
 
 
 class _TokenizerFile(BaseModel):
-    """The content of such a file."""
+    """The content of a tokenizer file."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -70,7 +70,7 @@ def from_file(content: Any, where: str) -> Codec:
 
     Args:
         content: content made by :func:`to_file`.
-        where: The file, for the error's sentence.
+        where: name of the file, for errors.
 
     Raises:
         SubmissionError: It has another form, no tokenizer can be made of it, one of its parts

@@ -1,4 +1,4 @@
-"""The parts of a stranger's ``tokenizer.json`` that an entry may have: those that rewrite nothing.
+"""Parts of a ``tokenizer.json`` that an entry may have: those that rewrite no text.
 
 A tokenizer is a row of rules between text and tokens.  Rules that only move blanks, change
 case or form of characters, or cut a text into pieces are what published tokenizers have.
@@ -18,11 +18,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from parallelbench.leaderboards.entry.folder import shown
+from parallelbench.leaderboards.entry.folder import brief
 
-#: What stands for a blank in the tokens of SentencePiece.
+#: Character for a blank in the tokens of SentencePiece.
 BLANK: Final = "\u2581"
-#: What ends a word in the tokens of BPE without bytes, and what goes on with one in WordPiece.
+#: Suffix of the last token of a word in BPE without bytes; prefix of later ones in WordPiece.
 WORD_END: Final = "</w>"
 CONTINUED: Final = "##"
 
@@ -181,10 +181,10 @@ def _without_blanks(text: str) -> str:
 
 def _shown(part: _Part) -> str:
     fields = {name: value for name, value in part.items() if name != "type"}
-    return f"{part['type']:.40} with {shown(fields)}"
+    return f"{part['type']:.40} with {brief(fields)}"
 
 
-#: Of each section, which parts are allowed, and when.
+#: Parts that each section may have, with their conditions.
 _ALLOWED: Final[Mapping[str, Mapping[str, Callable[[_Part], bool]]]] = {
     "normalizer": {
         **dict.fromkeys(("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase"), _always),

@@ -14,7 +14,7 @@ _INVISIBLE: Final = re.compile(
     "\U000e0100-\U000e01ef]"
 )
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-#: Marks over and under one letter: more than four hide the lines beside it.
+#: Marks over and under one letter: more than four hide the neighbouring lines.
 _STACKED: Final = re.compile("[\u0300-\u036f\u0483-\u0489\u20d0-\u20ff]{5,}")
 
 #: An i without a dot, and where the letters begin that few languages are written with.
@@ -34,7 +34,7 @@ _LINK: Final = re.compile(
 
 
 def showing(text: str) -> str:
-    """Return a line of text whose every character shows.
+    """Return a line of text if every character of it is visible.
 
     Raises:
         PydanticCustomError: It holds something that does not, or that turns text around.
@@ -48,13 +48,13 @@ def showing(text: str) -> str:
 
 
 def showing_lines(text: str) -> str:
-    """Return text of several lines that holds nothing hidden; raises as :func:`showing`."""
+    """Return text of several lines without invisible characters; raises as :func:`showing`."""
     _refuse_hidden({each for each in text if each != "\n" and _is_hidden(each)})
     return text
 
 
 def name(text: str) -> str:
-    """Return a name, which no other text that looks the same spells in other characters.
+    """Return a name if no text in other characters looks the same.
 
     Raises:
         PydanticCustomError: It has spaces at an end or side by side, is no composed Unicode, or
@@ -80,7 +80,7 @@ def version(text: str) -> str:
 
 
 def link(text: str) -> str:
-    """Return an address whose host is what a reader takes for it.
+    """Return an address if its host is the one that a reader sees.
 
     Raises:
         PydanticCustomError: It is another kind of address.
@@ -94,7 +94,7 @@ def link(text: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """Return the host of what :func:`link` returned, in small letters."""
+    """Return the host of what :func:`link` returned, in lower case."""
     found = _LINK.fullmatch(address)
     return found["host"].lower() if found else ""
 
@@ -119,7 +119,7 @@ def scripts_in(text: str) -> str:
 
 
 def _script(character: str) -> str:
-    """Return the script of a letter or digit; nothing for the digits of ASCII."""
+    """Return the script of a letter or digit; ``""`` for ASCII digits."""
     if character.isascii() and character.isdigit():
         return ""
     # No table of scripts comes with Python; names begin with them.

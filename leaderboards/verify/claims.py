@@ -10,7 +10,7 @@ from typing import Any, Final
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RequestError, SubmissionError
 from parallelbench.leaderboards.entry.eligibility import differing_samples, reads_a_file
-from parallelbench.leaderboards.entry.folder import RUN, SUBMISSION, shown
+from parallelbench.leaderboards.entry.folder import RUN, SUBMISSION, brief
 from parallelbench.leaderboards.entry.season import Season
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission
 from parallelbench.leaderboards.verify.model_facts import ModelFacts, digest_of_mini
@@ -124,8 +124,8 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
     for mine, claimed in zip(ours, theirs, strict=False):
         if mine != claimed:
             yield (
-                f"{SUBMISSION}: decoder {claimed[0]!r:.80} has {shown(claimed[2])}, and in {RUN} "
-                f"{mine[0]!r:.80} has {shown(mine[2])}; pack the run again, and change nothing"
+                f"{SUBMISSION}: decoder {claimed[0]!r:.80} has {brief(claimed[2])}, and in {RUN} "
+                f"{mine[0]!r:.80} has {brief(mine[2])}; pack the run again, and change nothing"
             )
     if len(ours) != len(theirs):
         yield (
@@ -135,8 +135,8 @@ def statement_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
     versions = {setting.label: TASKS[setting.name].version for setting in runfile.tasks}
     if submission.task_versions != versions:
         yield (
-            f"{SUBMISSION}: task_versions are {shown(submission.task_versions)}, and here they "
-            f"are {shown(versions)}; samples or marks differ between versions, so run it again"
+            f"{SUBMISSION}: task_versions are {brief(submission.task_versions)}, and here they "
+            f"are {brief(versions)}; samples or marks differ between versions, so run it again"
         )
     yield from _name_faults(submission, runfile)
     yield from _seed_faults(runfile)
@@ -189,8 +189,8 @@ def _name_faults(submission: Submission, runfile: RunFile) -> Iterator[str]:
         identity = (model.name, model.revision)
         if setting.name in BUILT_IN and identity != (setting.name, None):
             yield (
-                f"{SUBMISSION}: model {setting.label!r:.80} is called {shown(model.name)} with "
-                f"revision {shown(model.revision)}, and it is {setting.name!r} of this package, "
+                f"{SUBMISSION}: model {setting.label!r:.80} is called {brief(model.name)} with "
+                f"revision {brief(model.revision)}, and it is {setting.name!r} of this package, "
                 "which has none"
             )
 

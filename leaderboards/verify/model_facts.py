@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from parallelbench.analysis.measures.losses import is_ideal
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.entry.folder import CODEC, ENVIRONMENT, SUBMISSION, Folder, shown
+from parallelbench.leaderboards.entry.folder import (
+    CODEC,
+    ENVIRONMENT,
+    SUBMISSION,
+    EntryFolder,
+    brief,
+)
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission, SubmittedModel
 from parallelbench.leaderboards.entry.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
@@ -50,7 +56,9 @@ class ModelFacts(NamedTuple):
     model: Model | None = None
 
 
-def model_facts(folder: Folder, submission: Submission, runfile: RunFile) -> dict[str, ModelFacts]:
+def model_facts(
+    folder: EntryFolder, submission: Submission, runfile: RunFile
+) -> dict[str, ModelFacts]:
     """Return the facts about each model of an entry, by label.
 
     Raises:
@@ -224,13 +232,13 @@ def _blocks(setting: Setting, claims: Mapping[str, Any]) -> Blocks | None:
         or type(stated.get("from_prompt")) is not bool
     ):
         raise SubmissionError(
-            f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {shown(stated)}, which "
+            f"{ENVIRONMENT}: the blocks of model {setting.label!r:.80} are {brief(stated)}, which "
             f"is no grid with a length of 1 to {MOST_IN_A_FIELD:,} and whether it begins in "
             "the prompt"
         )
     if required is not None and required != length:
         raise SubmissionError(
-            f"{ENVIRONMENT}: model {setting.label!r:.80} is said to have blocks of {shown(length)}"
+            f"{ENVIRONMENT}: model {setting.label!r:.80} is said to have blocks of {brief(length)}"
         )
     return Blocks(length, stated["from_prompt"])
 

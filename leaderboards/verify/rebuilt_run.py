@@ -38,7 +38,7 @@ class RebuiltRun:
     @cached_property
     def keys(self) -> Mapping[RecordKey, None]:
         """The keys of its records, in the order of the run."""
-        return dict.fromkeys(keys_of(self.runfile))
+        return dict.fromkeys(record_keys(self.runfile))
 
     @cached_property
     def tasks(self) -> Mapping[str, Task]:
@@ -126,7 +126,7 @@ class RebuiltRun:
         }
 
 
-def keys_of(runfile: RunFile) -> Iterator[RecordKey]:
+def record_keys(runfile: RunFile) -> Iterator[RecordKey]:
     """Yield the key of every record of a run, in the order of the run."""
     for model in runfile.models:
         for task in runfile.tasks:

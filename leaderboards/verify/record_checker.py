@@ -13,7 +13,7 @@ from parallelbench.decode.lanes import Job, Outcome
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
 from parallelbench.leaderboards.entry.first_prompt import FirstPrompt, first_prompt
-from parallelbench.leaderboards.entry.folder import RUN, Folder, hidden_characters, shown
+from parallelbench.leaderboards.entry.folder import RUN, EntryFolder, brief, hidden_characters
 from parallelbench.leaderboards.entry.season import Season
 from parallelbench.leaderboards.entry.submission import Submission
 from parallelbench.leaderboards.verify.model_facts import ModelFacts
@@ -24,7 +24,7 @@ from parallelbench.leaderboards.verify.trace_rules import (
     ReplayedTrace,
     StartingCanvas,
     TraceExpectations,
-    replay,
+    replay_trace,
     trace_faults,
 )
 from parallelbench.model import Reply
@@ -90,7 +90,7 @@ class RecordChecker:
     _schedules: StepSchedules = field(default_factory=StepSchedules)
     _unproven: set[str] = field(default_factory=set)
 
-    def records(self, folder: Folder) -> list[Record]:
+    def records(self, folder: EntryFolder) -> list[Record]:
         """Return the records that follow from those of ``folder``, in the order of the run."""
         expected = self.run.keys
         found: dict[RecordKey, Record] = {}
@@ -226,7 +226,7 @@ class RecordChecker:
             count = getattr(served, name)
             if count is not None and not 0 <= count <= _MOST_COUNTED:
                 self.faults.add(
-                    f"{where} claims {name}={shown(count)}, and a reply has 0 to {_MOST_COUNTED:,}"
+                    f"{where} claims {name}={brief(count)}, and a reply has 0 to {_MOST_COUNTED:,}"
                 )
         sample = self.run.sample(record.task_label, record.index)
         task = self.run.tasks[record.task_label]
@@ -288,7 +288,7 @@ class RecordChecker:
         expectations = TraceExpectations(
             prompt, self._start(record, prompt), decoder, model, schedule
         )
-        replayed = replay(record.decoding.trace, expectations)
+        replayed = replay_trace(record.decoding.trace, expectations)
         faults = list(trace_faults(record, expectations, replayed))
         if faults and schedule is not None and not decoder.deterministic:
             # The schedule came from two other random keys; the one of this key is exact.
@@ -316,7 +316,7 @@ def _is_adaptive(setting: Setting) -> bool:
 
 def _called(record: Record) -> str:
     return (
-        f"{record.model:.60} on {record.task_label:.60} sample {shown(record.index)} with "
+        f"{record.model:.60} on {record.task_label:.60} sample {brief(record.index)} with "
         f"{record.decoder_label:.80}"
     )
 
@@ -331,6 +331,6 @@ def _differences(claimed: Record, expected: Record) -> Iterator[str]:
             for part in type(ours).model_fields:
                 one, other = getattr(ours, part), getattr(theirs, part)
                 if one != other:
-                    yield f"it claims {name}.{part} {shown(other)}, and {shown(one)} was found"
+                    yield f"it claims {name}.{part} {brief(other)}, and {brief(one)} was found"
         else:
-            yield f"it claims {name} {shown(theirs)}, and {shown(ours)} was found"
+            yield f"it claims {name} {brief(theirs)}, and {brief(ours)} was found"

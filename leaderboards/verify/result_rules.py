@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parallelbench.leaderboards.entry.folder import RESULTS, shown
+from parallelbench.leaderboards.entry.folder import RESULTS, brief
 from parallelbench.record import Record, latest_records
 from parallelbench.results.result import summarize
 
@@ -34,10 +34,10 @@ def result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
         # Earlier releases claim fewer figures; a figure unknown to this one cannot be checked.
         for name, claim in theirs.items():
             if name not in ours:
-                yield f"{where} claims {shown(name)}, which is no figure of this release"
+                yield f"{where} claims {brief(name)}, which is no figure of this release"
             elif not _equal(ours[name], claim):
-                computed = shown(ours[name])
-                yield f"{where} claims {name} {shown(claim)}, and the records make {computed}"
+                computed = brief(ours[name])
+                yield f"{where} claims {name} {brief(claim)}, and the records make {computed}"
 
 
 def _total_seconds(records: Sequence[Record]) -> list[float]:

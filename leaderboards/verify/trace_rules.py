@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from parallelbench.decode.lanes import block_ends, window_ends
 from parallelbench.decoder import Chooser, Decoder
-from parallelbench.leaderboards.entry.folder import shown
+from parallelbench.leaderboards.entry.folder import brief
 from parallelbench.leaderboards.verify.model_facts import ModelFacts
 from parallelbench.leaderboards.verify.step_schedule import StepSchedule, net_writes
 from parallelbench.prompt import Prompt
@@ -79,7 +79,7 @@ class ReplayedTrace(NamedTuple):
     final: list[int]
 
 
-def replay(trace: Trace, expectations: TraceExpectations) -> ReplayedTrace:
+def replay_trace(trace: Trace, expectations: TraceExpectations) -> ReplayedTrace:
     """Replay ``trace`` on its starting canvas and check every write, up to the first fault."""
     canvas, before_last = list(expectations.start.ids), []
     windows = _Windows(expectations)
@@ -108,7 +108,7 @@ def trace_faults(
     Args:
         record: a record with a trace and counts.
         expectations: the facts to check it against.
-        replayed: result of :func:`replay` for this trace and these expectations.
+        replayed: result of :func:`replay_trace` for this trace and these expectations.
     """
     yield from _count_faults(record, expectations.model)
     if replayed.fault is not None:  # further faults would only follow from it
@@ -128,11 +128,11 @@ def _count_faults(record: Record, model: ModelFacts) -> Iterator[str]:
         yield "its trace has a count below 0"
     calls = counts.off_law_calls
     if calls is not None and not model.knows_support:
-        yield f"it claims off_law_calls={shown(calls)}, which its model cannot know"
+        yield f"it claims off_law_calls={brief(calls)}, which its model cannot know"
     if calls is None and model.knows_support and trace.nfe:
         yield "it claims no off_law_calls, which its model always counts"
     if calls is not None and not 0 <= calls <= trace.nfe:
-        yield f"it claims off_law_calls={shown(calls)} of {trace.nfe} calls"
+        yield f"it claims off_law_calls={brief(calls)} of {trace.nfe} calls"
     if record.seconds < 0:
         yield f"it claims seconds={record.seconds}"
 
@@ -159,7 +159,7 @@ def _position_fault(
     """Return the reason why a position may not be written now; None if it may."""
     if position not in expectations.start.open_positions:
         if not 0 <= position < len(canvas):
-            return f"position {shown(position)} of a canvas of {len(canvas)}"
+            return f"position {brief(position)} of a canvas of {len(canvas)}"
         return f"position {position}, which is given by the question"
     decoder = expectations.decoder
     if canvas[position] != expectations.prompt.codec.mask_id and not decoder.remasks:
@@ -174,7 +174,7 @@ def _token_fault(token: int, expectations: TraceExpectations) -> str | None:
         fault = f"the mask, which opens a position again, and {_name(decoder)} never does"
         return None if decoder.remasks else fault
     if not 0 <= token < codec.size or token in expectations.model.unwritable:
-        return f"id {shown(token)}, which is no token"
+        return f"id {brief(token)}, which is no token"
     return None
 
 
@@ -279,9 +279,9 @@ def _rows_fault(rows: int, decoder: Decoder) -> str | None:
         return f"makes no call, and {_name(decoder)} makes one in every step"
     if decoder.most_rows is not None and rows > decoder.most_rows:
         limit = "one" if decoder.most_rows == 1 else f"{decoder.most_rows} at most"
-        return f"sends {shown(rows)} rows, and {_name(decoder)} sends {limit}"
+        return f"sends {brief(rows)} rows, and {_name(decoder)} sends {limit}"
     if rows > _MOST_ROWS:
-        return f"sends {shown(rows)} rows, and no call has more than {_MOST_ROWS:,}"
+        return f"sends {brief(rows)} rows, and no call has more than {_MOST_ROWS:,}"
     return None
 
 
@@ -296,18 +296,18 @@ def _tokens_fault(
     )
     whole = len(prompt.ids) + len(prompt.canvas)
     if rows == 0 and (tokens or auxiliary):
-        return f"sends no row, and {shown(tokens)} tokens"
+        return f"sends no row, and {brief(tokens)} tokens"
     if rows and tokens < rows:
-        return f"sends {shown(rows)} rows of {shown(tokens)} tokens"
+        return f"sends {brief(rows)} rows of {brief(tokens)} tokens"
     if uncached and auxiliary:
-        return f"makes {shown(auxiliary)} auxiliary calls, which its model never does"
+        return f"makes {brief(auxiliary)} auxiliary calls, which its model never does"
     if auxiliary not in (0, 1):
-        return f"claims {shown(auxiliary)} auxiliary calls; there is one or none"
+        return f"claims {brief(auxiliary)} auxiliary calls; there is one or none"
     sends_canvas = decoder.rows == "1" and _inherits(decoder, "plan", Decoder)
     # A decoder may send the canvas twice, and a model may compute again what it caches.
     most = rows * (whole + len(prompt.canvas)) + auxiliary * whole
     if (uncached and sends_canvas and tokens != whole) or tokens > most:
-        return f"claims {shown(tokens)} tokens, and prompt and canvas have {whole}"
+        return f"claims {brief(tokens)} tokens, and prompt and canvas have {whole}"
     return None
 
 
@@ -349,5 +349,5 @@ def _name(decoder: Decoder) -> str:
 
 
 def _first_few(numbers: Sequence[int]) -> str:
-    listed = ", ".join(shown(number) for number in numbers[:8])
+    listed = ", ".join(brief(number) for number in numbers[:8])
     return f"{listed}, ..." if len(numbers) > 8 else listed or "none"

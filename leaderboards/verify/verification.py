@@ -23,14 +23,21 @@ from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, allow_records, confined
 from parallelbench.leaderboards.entry.eligibility import refuse_published
 from parallelbench.leaderboards.entry.entry import Entry, Redecoded, level_of
-from parallelbench.leaderboards.entry.folder import RESULTS, RUN, SUBMISSION, Folder, Read, parsed
+from parallelbench.leaderboards.entry.folder import (
+    RESULTS,
+    RUN,
+    SUBMISSION,
+    EntryFolder,
+    Read,
+    parsed,
+)
 from parallelbench.leaderboards.entry.season import seasons
 from parallelbench.leaderboards.entry.submission import Submission
 from parallelbench.leaderboards.verify.alike import alike_to_earlier
 from parallelbench.leaderboards.verify.cache import Finding, VerificationCache, key_of
 from parallelbench.leaderboards.verify.claims import claimed_run, serving_faults, statement_faults
 from parallelbench.leaderboards.verify.model_facts import digest_faults, model_facts
-from parallelbench.leaderboards.verify.rebuilt_run import RebuiltRun, keys_of
+from parallelbench.leaderboards.verify.rebuilt_run import RebuiltRun, record_keys
 from parallelbench.leaderboards.verify.record_checker import FaultList, RecordChecker
 from parallelbench.leaderboards.verify.redecode import built_in_again, remark_of
 from parallelbench.leaderboards.verify.result_rules import result_faults
@@ -99,7 +106,7 @@ def verified(  # noqa: PLR0913  all but the path are options
     """
     name = name or path.resolve().name
     progress.begin(f"reading {name}")
-    folder = Folder.open(path)
+    folder = EntryFolder.open(path)
     load_plugins()
     in_child = partial(confined, what=name, seconds=seconds, progress=progress)
     claims = in_child(partial(_claims, folder, name))
@@ -142,7 +149,7 @@ class _Claim(NamedTuple):
     redecode: bool
 
 
-def _cache_keys(folder: Folder, claim: _Claim) -> list[str]:
+def _cache_keys(folder: EntryFolder, claim: _Claim) -> list[str]:
     """Return the cache keys of sufficient findings; the last one is that of this check."""
     season = seasons()[claim.submission.season]
     # A check that decodes again covers one that does not.
@@ -169,7 +176,7 @@ class StoredRecords(Sequence[Record]):
     """
 
     def __init__(
-        self, folder: Folder, runfile: RunFile, name: str, progress: Progress = SILENT
+        self, folder: EntryFolder, runfile: RunFile, name: str, progress: Progress = SILENT
     ) -> None:
         self._folder = folder
         self._runfile = runfile
@@ -200,7 +207,7 @@ class StoredRecords(Sequence[Record]):
 
     @cached_property
     def _read(self) -> list[Record]:
-        places = {key: place for place, key in enumerate(keys_of(self._runfile))}
+        places = {key: place for place, key in enumerate(record_keys(self._runfile))}
         self._progress.begin(f"reading {self._name}", len(self), "records")
         lines = self._progress.count(self._folder.lines())
         records = [from_line(line, where) for line, where in lines]
@@ -225,7 +232,7 @@ def _decoded(record: Record) -> bytes:
     return json.dumps([sample, record.decoder, record.text, steps], sort_keys=True).encode()
 
 
-def _claims(folder: Folder, name: str, progress: Progress) -> dict[str, Any]:
+def _claims(folder: EntryFolder, name: str, progress: Progress) -> dict[str, Any]:
     """Return the statement of an entry and the run that it claims, as JSON values.
 
     Raises:
@@ -243,7 +250,7 @@ def _claims(folder: Folder, name: str, progress: Progress) -> dict[str, Any]:
 
 
 def _checked_content(
-    folder: Folder, name: str, claim: _Claim, progress: Progress
+    folder: EntryFolder, name: str, claim: _Claim, progress: Progress
 ) -> dict[str, Any]:
     """Check an entry; return the finding and the amounts read, as JSON values."""
     allow_records(claim.runfile.decodes)
@@ -255,7 +262,7 @@ def _checked_content(
     }
 
 
-def _finding(folder: Folder, name: str, claim: _Claim, progress: Progress) -> Finding:
+def _finding(folder: EntryFolder, name: str, claim: _Claim, progress: Progress) -> Finding:
     """Check everything that an entry claims.
 
     Raises:

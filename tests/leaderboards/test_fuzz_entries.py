@@ -49,7 +49,7 @@ def test_a_spoilt_codec_is_built_or_refused(tmp_path):
     def read(place):
         files = {file.name: file.read_bytes() for file in place.iterdir() if file.is_file()}
         if files:
-            held = folder.Folder(place, "", files).json("codec-00.json.xz")
+            held = folder.EntryFolder(place, "", files).json("codec-00.json.xz")
             made = from_file(held, "codec-00.json.xz")
             made.decode(made.encode(["a b"])[0])
 

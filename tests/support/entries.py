@@ -48,7 +48,7 @@ class Spoilt:
         self.seal()
 
     def records(self):
-        opened = folder.Folder.open(self.path)
+        opened = folder.EntryFolder.open(self.path)
         return [json.loads(line) for line, _ in opened.lines()]
 
     def write_records(self, records):
