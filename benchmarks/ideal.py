@@ -21,7 +21,7 @@ from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -55,7 +55,7 @@ def main() -> None:
     print(f"{'task':46} {'answers':>8} {'rows':>5} {'ms a call':>10} {'floor ms':>9}")
     for text, count in CASES:
         task = build(parse_settings(text, TASKS)[0], TASKS)
-        prompt = build_prompt(task, draw(task, 0, 3), model.codec)
+        prompt = build_prompt(task, draw_sample(task, 0, 3), model.codec)
         law = model.law(prompt)
         rows = [Row(prompt, prompt.canvas, prompt.open)] * count
         answers, entries = len(law.rows), law.entries

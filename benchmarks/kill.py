@@ -36,7 +36,7 @@ from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.packing import Statement, pack
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.run.merge import digest_of, merge
+from parallelbench.run.merge import merge, record_digest
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile, make_runfile
 from parallelbench.run.runner import run
@@ -116,7 +116,7 @@ def _end(process: multiprocessing.process.BaseProcess, kind: str) -> None:
 def records(folder: Path) -> Counter[tuple[object, bytes]]:
     """Return every record of a run with its key, as often as it is there."""
     found = RunDirectory.open(folder).records()
-    return Counter((record.key, digest_of(record)) for record in found)
+    return Counter((record.key, record_digest(record)) for record in found)
 
 
 def faults(expected: Counter[tuple[object, bytes]], folder: Path) -> Counter[str]:

@@ -28,7 +28,7 @@ from parallelbench.models.masked import MaskedModel
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -83,7 +83,7 @@ def prompts(codec: Codec, count: int) -> Iterable[Prompt]:
     """Return prompts of one length, with an all-masked canvas."""
     task = build(parse_settings("waiting_line/copy:length=3", TASKS)[0], TASKS)
     for index in range(count):
-        prompt = build_prompt(task, draw(task, 0, index), codec)
+        prompt = build_prompt(task, draw_sample(task, 0, index), codec)
         ids = prompt.ids.repeat(-(-PROMPT_TOKENS // len(prompt.ids)))[:PROMPT_TOKENS]
         yield Prompt(task, prompt.sample, codec, prompt.text, ids, prompt.canvas)
 

@@ -32,7 +32,7 @@ from parallelbench.model import Prediction, Row
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -78,7 +78,7 @@ def prompt_of() -> Prompt:
     tokenizer = word_tokenizer(sorted({word for task in TASKS.values() for word in task.words}))
     codec = Codec(tokenizer, tokenizer.mask_token_id, tokenizer.eos_token_id)
     task = build(parse_settings(f"waiting_line/copy:canvas_length={CANVAS}", TASKS)[0], TASKS)
-    return build_prompt(task, draw(task, 0, 0), codec)
+    return build_prompt(task, draw_sample(task, 0, 0), codec)
 
 
 class Bench:

@@ -50,11 +50,12 @@ from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.registry import load_plugins
 from parallelbench.run import runner
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RecordWriter, RunDirectory
 from parallelbench.run.runfile import EMBEDDED, make_runfile
 from parallelbench.setting import Setting, build, parse_settings
 from parallelbench.task import TASKS
-from parallelbench.training.data import words_of
+from parallelbench.training.data import task_words
 from parallelbench.training.folder import TrainingFolder
 from parallelbench.training.plan import Scratch
 from parallelbench.training.start import write_random
@@ -301,7 +302,7 @@ class EveryPosition(MaskedModel):
 
 def write_shape_a(folder: Path, spread: float) -> None:
     """Write a random network of shape A, in LLaDA's layout."""
-    words = words_of([task() for task in TASKS.values()], seed=0)
+    words = task_words([task() for task in TASKS.values()], seed=0)
     # All of a full vocabulary may be written: nothing is saved on ids without a token.
     lacking = VOCABULARY - len(word_tokenizer(words))
     write_random(
@@ -340,7 +341,11 @@ def prompts(work: Work, model: Model) -> Iterator[tuple[str, int, Prompt]]:
     for name in work.tasks:
         task = build(parse_settings(name, TASKS)[0], TASKS)
         for index in range(work.samples):
-            yield name, index, build_prompt(task, runner.draw(task, 0, index), model.codec)
+            yield (
+                name,
+                index,
+                build_prompt(task, draw_sample(task, 0, index), model.codec),
+            )
 
 
 def jobs(work: Work, model: Model) -> Iterator[Job]:
@@ -406,7 +411,7 @@ def watch(clock: Clock, model: MaskedModel) -> None:
     clock.watch(Cohort, "lanes", "plan", "step", "drop", "admit")
     for each in {type(build(setting, DECODERS)) for setting in settings_of(sweep())}:
         clock.watch(each, "choice", "choose")
-    clock.watch(runner, "prompts", "build_prompt", "draw")
+    clock.watch(runner, "prompts", "build_prompt", "draw_sample")
     clock.watch(runner, "records", "record_of")
     clock.watch(RecordWriter, "records", "append")
 

@@ -124,7 +124,7 @@ def revised(
     )
 
 
-def bounds(batch: StepBatch) -> tuple[Int[Tensor, "samples 1"], Int[Tensor, "samples 1"]]:
+def window_bounds(batch: StepBatch) -> tuple[Int[Tensor, "samples 1"], Int[Tensor, "samples 1"]]:
     """Return the first position of each sample's window, and the one after its last."""
     windows = torch.tensor([view.window for view in batch.views], device=batch.open.device)
     return windows[:, :1], windows[:, 1:]
@@ -134,7 +134,7 @@ def reaching_back(
     batch: StepBatch, opened: Bool[Tensor, "samples length"]
 ) -> list[tuple[int, int] | None]:
     """Return the windows that must begin earlier, for a position before them is opened again."""
-    start, _ = bounds(batch)
+    start, _ = window_bounds(batch)
     position = torch.arange(opened.shape[1], device=opened.device)
     back = (opened & (position < start)).any(dim=1).tolist()
     return [

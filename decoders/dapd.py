@@ -35,7 +35,7 @@ from torch import Tensor
 from parallelbench.decoder import DECODERS, Chooser, Selection, Statistics, Step
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    independent,
+    independent_set,
     model_share,
     passing_or_best,
 )
@@ -83,7 +83,7 @@ class Dapd(Chooser):
         weight = mutual.sum(dim=2) * confidence.masked_fill(~is_open, 0)
         # Nothing keeps away what is certain.
         joined = (mutual > self.edge) & (confidence.float() != 1)[:, :, None]
-        return independent(weight, is_open, joined)
+        return independent_set(weight, is_open, joined)
 
 
 def _mutual(

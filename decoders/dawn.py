@@ -48,7 +48,7 @@ from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, Vi
 from parallelbench.decoders.batched import canvases
 from parallelbench.decoders.selection import (
     ATTENTION_HINT,
-    independent,
+    independent_set,
     model_share,
     top,
 )
@@ -100,7 +100,7 @@ class Dawn(BatchDecoder):
         induced = batch.open & (confidence >= self.induce) & _touches(edges, anchors)
         rest = batch.open & (confidence >= self.low) & ~sure & ~induced
         rest = rest & ~_touches(edges, sure & induced)
-        chosen = sure | induced | independent(confidence, rest, edges | edges.mT)
+        chosen = sure | induced | independent_set(confidence, rest, edges | edges.mT)
         none = ~chosen.any(dim=1, keepdim=True)
         write = chosen | (top(confidence, batch.open, 1) & none)
         return Updates(write=write, tokens=batch.statistics.token)

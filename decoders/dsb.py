@@ -24,7 +24,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Step, StepBatch, Updates
-from parallelbench.decoders.batched import bounds
+from parallelbench.decoders.batched import window_bounds
 from parallelbench.decoders.inner import Inner, read_inner
 from parallelbench.ranges import whole
 
@@ -89,7 +89,7 @@ class DSB(BatchDecoder):
         return Updates(write=chosen, tokens=batch.statistics.token)
 
     def _window(self, batch: StepBatch) -> Bool[Tensor, "samples length"]:
-        low, high = bounds(batch)
+        low, high = window_bounds(batch)
         position = torch.arange(batch.open.shape[1], device=batch.open.device)
         filled = high - low - batch.open.sum(dim=1, keepdim=True)
         inside = position < low + self.length + filled

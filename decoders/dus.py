@@ -34,7 +34,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates
-from parallelbench.decoders.batched import bounds, first_open
+from parallelbench.decoders.batched import first_open, window_bounds
 from parallelbench.ranges import fraction, whole
 
 
@@ -68,7 +68,7 @@ class DUS(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the group whose turn it is, with what waited; of that, what is sure enough."""
-        low, high = bounds(batch)
+        low, high = window_bounds(batch)
         position = torch.arange(batch.open.shape[1], device=batch.open.device)
         inside = (position >= low) & (position < high)
         longest = max(view.window[1] - view.window[0] for view in batch.views)

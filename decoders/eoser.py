@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
-from parallelbench.decoders.batched import bounds
+from parallelbench.decoders.batched import window_bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count, steps_allowed
 from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import fraction, whole
@@ -56,7 +56,7 @@ class EOSER(BatchDecoder):
 
     def step_batch(self, batch: StepBatch) -> Updates:
         """Commit the surest positions, end-of-text held back, as many as the schedule says."""
-        low, high = bounds(batch)
+        low, high = window_bounds(batch)
         blocks = -(-batch.open.shape[1] // (high - low).squeeze(1))
         way = batch.progress.step.double() / (self.steps * blocks - 1).clamp(min=1)
         order = ranking(held_back(batch, self.floor, way), batch.open)

@@ -32,7 +32,7 @@ from parallelbench.decoders.selection import top
 from parallelbench.ranges import fraction, nonnegative, probability
 
 
-class Sorted(NamedTuple):
+class PositionSplit(NamedTuple):
     """The open positions of some rows, by what may be written there.
 
     Attributes:
@@ -80,7 +80,7 @@ class Certainty(Decoder):
         self,
         statistics: Statistics,
         is_open: Bool[Tensor, "rows length"],
-    ) -> Sorted:
+    ) -> PositionSplit:
         """Return the certain and the waiting open positions."""
         entropy, plausible = statistics.entropy, is_open
         if self.confidence is None:
@@ -90,7 +90,7 @@ class Certainty(Decoder):
         if self.plausible > 0:
             least = self.plausible * (-entropy).exp()
             plausible = is_open & (statistics.confidence >= least)
-        return Sorted(plausible & certain, plausible & ~certain, entropy)
+        return PositionSplit(plausible & certain, plausible & ~certain, entropy)
 
     def or_surest(
         self,

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from parallelbench.decoder import DECODERS, BatchDecoder, StepBatch, Updates, View
 from parallelbench.decoders.batched import (
-    bounds,
     reaching_back,
     revised,
     scatter_field,
     stack_field,
+    window_bounds,
     writable,
 )
 from parallelbench.decoders.selection import leading, ranking
@@ -75,7 +75,7 @@ class Rcr(BatchDecoder):
         total, step = batch.progress.initial, batch.progress.step + 1
         calls = (total + self.k - 1) // self.k
         left = total - (total * step + calls - 1) // calls
-        _, end = bounds(batch)
+        _, end = window_bounds(batch)
         position = torch.arange(batch.open.shape[1], device=batch.open.device)
         written = stack_field(batch.states, "writable") & (position < end)
         opened = leading(ranking(-running, written), left[:, None], written)

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 
 from parallelbench.decoder import DECODERS, BatchDecoder, Progress, StepBatch, Updates
-from parallelbench.decoders.batched import bounds
+from parallelbench.decoders.batched import window_bounds
 from parallelbench.decoders.schedule import MOST_STEPS, even_count
 from parallelbench.decoders.selection import leading, ranking
 from parallelbench.ranges import probability, whole
@@ -70,7 +70,7 @@ class SDAR(BatchDecoder):
         return Updates(write=torch.where(enough, sure, surest), tokens=batch.statistics.token)
 
     def _due(self, batch: StepBatch) -> torch.Tensor:
-        low, high = bounds(batch)
+        low, high = window_bounds(batch)
         size = (high - low).squeeze(1)
         if self.block_length is not None:
             size = torch.full_like(size, self.block_length)

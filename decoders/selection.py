@@ -102,7 +102,7 @@ def passing_or_best(
     return (is_open & passing) | top(score, is_open, 1)
 
 
-def independent(
+def independent_set(
     score: Float[Tensor, "samples length"],
     among: Bool[Tensor, "samples length"],
     joined: Bool[Tensor, "samples length length"],

@@ -325,7 +325,7 @@ class Decoder(ABC):
             prediction at that temperature.
 
     Raises:
-        ValueError: a field is out of its declared range.
+        ValueError: A field is out of its declared range.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"token"})

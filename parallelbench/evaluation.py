@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parallelbench.console.progress import Progress, shown
+from parallelbench.console.progress import ProgressDisplay, shown
 from parallelbench.errors import RequestError, RunFileError
 from parallelbench.record import Record
 from parallelbench.results.result import Result, summarize, to_row, with_throughput
@@ -140,7 +140,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
     )
     if extend and out is None:
         raise RunFileError("extend=True adds to a run directory: say which as out=FOLDER")
-    with shown(loading(runfile)) if progress else nullcontext(Progress()) as display:
+    with shown(loading(runfile)) if progress else nullcontext(ProgressDisplay()) as display:
         if out is None:
             return _in_memory(runfile, executor, batch_size, display)
         directory = run(
@@ -155,7 +155,7 @@ def evaluate(  # noqa: PLR0913  each is an option of `parallelbench run`
 
 
 def _in_memory(
-    runfile: RunFile, executor: Executor, batch_size: int, display: Progress
+    runfile: RunFile, executor: Executor, batch_size: int, display: ProgressDisplay
 ) -> Evaluation:
     with executor(runfile, batch_size) as session:
         display.begin("decoding", runfile.decodes, "decodes")

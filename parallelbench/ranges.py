@@ -52,7 +52,7 @@ _KEY: Final = "parallelbench.range"
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class RealInterval:
     """The real numbers between two bounds.
 
     Attributes:
@@ -114,7 +114,7 @@ class WholeNumbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class AllowedValues:
     """A few words or numbers.
 
     Attributes:
@@ -141,30 +141,30 @@ class Choice:
         return f"{options} {self.unit}".rstrip()
 
 
-Range = Interval | WholeNumbers | Choice
+Range = RealInterval | WholeNumbers | AllowedValues
 
 
 def probability(default: T) -> T:
     """Declare a field in (0, 1], such as a threshold that a probability must reach."""
-    return _ranged(default, Interval(0.0, 1.0, low_included=False, high_included=True))
+    return _ranged(default, RealInterval(0.0, 1.0, low_included=False, high_included=True))
 
 
 def fraction(default: T) -> T:
     """Declare a field in [0, 1]."""
-    return _ranged(default, Interval(0.0, 1.0, high_included=True))
+    return _ranged(default, RealInterval(0.0, 1.0, high_included=True))
 
 
 def positive(default: T, unit: str = "", *, most: float = math.inf) -> T:
     """Declare a finite field above 0 and at most ``most``."""
     bounded = most < math.inf
     return _ranged(
-        default, Interval(0.0, most, low_included=False, high_included=bounded, unit=unit)
+        default, RealInterval(0.0, most, low_included=False, high_included=bounded, unit=unit)
     )
 
 
 def nonnegative(default: T, unit: str = "", *, below: float = math.inf) -> T:
     """Declare a finite field of 0 or more, and less than ``below``."""
-    return _ranged(default, Interval(0.0, below, unit=unit))
+    return _ranged(default, RealInterval(0.0, below, unit=unit))
 
 
 def whole(least: int, default: T, unit: str = "", *, most: int | None = None) -> T:
@@ -174,7 +174,7 @@ def whole(least: int, default: T, unit: str = "", *, most: int | None = None) ->
 
 def choice(*options: T, unit: str = "") -> T:
     """Declare a field that takes one of ``options``; the first is the default."""
-    return _ranged(options[0], Choice(options, unit))
+    return _ranged(options[0], AllowedValues(options, unit))
 
 
 def ranges_of(kind: type[Any]) -> Mapping[str, Range]:

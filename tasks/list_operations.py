@@ -65,8 +65,8 @@ from parallelbench.tasks.operations import (
     Reversed,
     Shuffled,
     Sorted,
+    list_text,
     spans,
-    written,
 )
 
 Form = Literal["free", "infill"]
@@ -111,7 +111,7 @@ class ListTask(Task):
         right = operation.one_result(rng)
         return Question(
             slots=operation.slots() | self._wording(),
-            reference=written(right),
+            reference=list_text(right),
             facts=operation.facts(),
             open_spans=spans(right) if self.form == "infill" else None,
         )
@@ -141,7 +141,7 @@ class ListTask(Task):
         """
         operation = self.operation.from_facts(sample.facts)
         refuse_over(limit, operation.count, f"{self.name} of {len(operation.items)} items")
-        return Answers.uniform(map(written, operation.results()))
+        return Answers.uniform(map(list_text, operation.results()))
 
     @abstractmethod
     def _draw_items(self, rng: random.Random, index: int) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Operation(ABC):
     def slots(self) -> dict[str, str]:
         """Return the slots of a prompt template: all fields, as text."""
         texts = {field: str(value) for field, value in self.facts().items()}
-        return texts | {"items": written(self.items)}
+        return texts | {"items": list_text(self.items)}
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -317,11 +317,11 @@ class RemovedAnywhere(Operation):
         return list(reply) == kept and len(kept) == self.length
 
 
-def written(items: Sequence[str]) -> str:
+def list_text(items: Sequence[str]) -> str:
     """Return the list in the requested form.
 
     Example:
-        >>> written(["Ada Moss", "Ben Stone"])
+        >>> list_text(["Ada Moss", "Ben Stone"])
         '[Ada Moss, Ben Stone]'
     """
     return f"[{', '.join(items)}]"

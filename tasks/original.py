@@ -52,7 +52,7 @@ from parallelbench.tasks.original_rules import (
     LIST_RULES,
     original_mark,
     original_strict_mark,
-    written,
+    quoted_list,
 )
 
 
@@ -63,7 +63,7 @@ class Imported(Task):
     Attributes:
         metrics: Metrics of the original that this class computes.
         other: Registered task for the other metrics.
-        path: Bundle written by ``parallelbench import original``.
+        path: Bundle quoted_list by ``parallelbench import original``.
         task: Task within the bundle, ``group/task``; None if the bundle has only one.
         digest: Required digest of the bundle; None accepts any.
         shots: Number of worked examples to keep, at most those of the file.
@@ -196,7 +196,7 @@ class Original(Imported):
                 f"{sample.id}: the answers that {metric} passes are not listed for this sample"
             )
         refuse_over(limit, operation.count, sample.id)
-        return Answers.uniform(map(written, operation.results()))
+        return Answers.uniform(map(quoted_list, operation.results()))
 
 
 def _message(role: str, content: str) -> Message:

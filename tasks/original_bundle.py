@@ -73,7 +73,7 @@ def write_bundle(bundle: str, runfile: str, path: Path) -> None:
         write_whole(file, text)
 
 
-def digest_of(content: bytes) -> str:
+def bundle_digest(content: bytes) -> str:
     """Return the first 12 digits of the SHA-256 of a bundle."""
     return hashlib.sha256(content).hexdigest()[:12]
 
@@ -110,7 +110,7 @@ def read_bundle(path: str | Path) -> tuple[str, Mapping[str, tuple[OriginalSampl
         own.append(sample)
     if not tasks:
         raise OriginalDataError(f"{path} holds no sample")
-    return digest_of(content), {task: tuple(own) for task, own in tasks.items()}
+    return bundle_digest(content), {task: tuple(own) for task, own in tasks.items()}
 
 
 def _refuse_kinds(sample: OriginalSample) -> None:

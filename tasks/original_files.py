@@ -44,9 +44,9 @@ from parallelbench.tasks.original_rules import (
     TEXT_METRICS,
     original_mark,
     original_strict_mark,
+    quoted_list,
     read_list,
     read_list_strictly,
-    written,
 )
 from parallelbench.tasks.text_scores import share_of_substrings
 
@@ -403,7 +403,7 @@ def _items(line: _TaskLine, value: Any, what: str) -> list[str]:
 def _refuse_items(line: _TaskLine, items: Sequence[str], what: str) -> None:
     """Refuse lists without a right reply: an item is repeated or read as another one."""
     for item in items:
-        if not read_list_strictly(written([item])) == read_list(written([item])) == [item]:
+        if not read_list_strictly(quoted_list([item])) == read_list(quoted_list([item])) == [item]:
             line.refuse(
                 f"{what} has {_brief(item)}, which {line.metric} reads as another item, so no "
                 "answer with it can be right; write it without commas, brackets, double quotes or "

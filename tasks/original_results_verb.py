@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 
 from parallelbench.cli.groups import Verb
-from parallelbench.console.progress import Progress, shown
+from parallelbench.console.progress import ProgressDisplay, shown
 from parallelbench.console.tables import show
 from parallelbench.console.terminal import tell
 from parallelbench.errors import StorageError
@@ -23,13 +23,13 @@ from parallelbench.model import MODELS
 from parallelbench.record import Record
 from parallelbench.registry import load_plugins
 from parallelbench.run.environment import environment
-from parallelbench.run.recording import DecodeId, ReplyContext, draw, published_record_of
+from parallelbench.run.recording import DecodeId, ReplyContext, draw_sample, published_record_of
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build, make_setting
 from parallelbench.storage.folders import appearing, refuse_occupied, storage, write_whole
 from parallelbench.task import TASKS
-from parallelbench.tasks.original_bundle import bundle_of, digest_of
+from parallelbench.tasks.original_bundle import bundle_digest, bundle_of
 from parallelbench.tasks.original_results import PublishedResults, read_results
 from parallelbench.tasks.original_rules import TEXT_METRICS
 
@@ -89,7 +89,7 @@ def _bundle(out: Path) -> Path:
 
 
 def _write_run(
-    published: PublishedResults, out: Path, grammar: str, progress: Progress
+    published: PublishedResults, out: Path, grammar: str, progress: ProgressDisplay
 ) -> dict[str, dict[str, Any]]:
     """Write the run, completely or not at all; return the counts of agreement by task."""
     refuse_occupied(out)
@@ -123,7 +123,7 @@ def _bundled(published: PublishedResults, out: Path) -> Iterator[str]:
             f"{path} exists with other content, which a run may depend on: name another --out"
         )
     write_whole(path, bundle)
-    digest = digest_of(bundle.encode())
+    digest = bundle_digest(bundle.encode())
     try:
         yield digest
     except BaseException:
@@ -179,7 +179,7 @@ def _records(
         name: hashlib.sha256(f"published results of {name}".encode()).hexdigest() for name in models
     }
     samples = {
-        (name, index): draw(task, runfile.seed, index)
+        (name, index): draw_sample(task, runfile.seed, index)
         for name, task in tasks.items()
         for index in range(task.count_samples() or 0)
     }

@@ -66,11 +66,11 @@ def _is_quoted(part: str) -> bool:
     return len(part) > 1 and part[0] == part[-1] == _QUOTE and _QUOTE not in part[1:-1]
 
 
-def written(items: Sequence[str]) -> str:
+def quoted_list(items: Sequence[str]) -> str:
     """Return a list in the form of the original's own answers.
 
     Example:
-        >>> written(["Ada", "Ben"])
+        >>> quoted_list(["Ada", "Ben"])
         '["Ada", "Ben"]'
     """
     return f"[{', '.join(f'{_QUOTE}{item}{_QUOTE}' for item in items)}]"

@@ -12,7 +12,12 @@ import yaml
 
 from parallelbench.cli.groups import Verb
 from parallelbench.console.terminal import tell
-from parallelbench.tasks.original_bundle import OriginalSample, bundle_of, digest_of, write_bundle
+from parallelbench.tasks.original_bundle import (
+    OriginalSample,
+    bundle_digest,
+    bundle_of,
+    write_bundle,
+)
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.original_rules import TEXT_METRICS
 
@@ -46,7 +51,7 @@ def original(checkout: Path, out: Path, *, as_json: bool) -> None:
         raise click.UsageError(f"--out must end in .jsonl and have no ',' or '|', got {out}")
     content = read_checkout(checkout)
     bundle = bundle_of(content.samples)
-    digest = digest_of(bundle.encode())
+    digest = bundle_digest(bundle.encode())
     tasks: dict[str, list[OriginalSample]] = {}
     for sample in content.samples:
         tasks.setdefault(sample.task, []).append(sample)

@@ -99,7 +99,7 @@ def read_texts(source: str, columns: Columns, grammar: str) -> tuple[Text, ...]:
     return _read(source, columns, grammar, _state_of(source))
 
 
-def digest_of(texts: Iterable[Text]) -> str:
+def texts_digest(texts: Iterable[Text]) -> str:
     """Return the SHA-256 of ``texts`` and their references."""
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
 

@@ -73,9 +73,9 @@ from parallelbench.tasks.text_sources import (
     SAMSUM,
     Columns,
     Text,
-    digest_of,
     read_texts,
     read_word_sets,
+    texts_digest,
 )
 
 
@@ -194,7 +194,7 @@ class Rewriting(TextTask):
         Raises:
             SourceError: The source cannot be read.
         """
-        return {} if self.source == OWN else {f"source={self.source}": digest_of(self._texts)}
+        return {} if self.source == OWN else {f"source={self.source}": texts_digest(self._texts)}
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return the text numbered ``index``, modulo the number of texts."""

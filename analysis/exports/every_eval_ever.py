@@ -21,12 +21,12 @@ from parallelbench.analysis.exports.export import (
     Exported,
     asked_text,
     by_sample,
-    digest_of,
     grouped,
     lenient,
     model_id,
     standard_error,
     strict,
+    text_digest,
     tokens_per_step,
 )
 from parallelbench.model import MODELS
@@ -58,7 +58,7 @@ def write(exported: Exported, folder: Path) -> list[Path]:
                 "format": "jsonl",
                 "file_path": beside.as_posix(),
                 "hash_algorithm": "sha256",
-                "checksum": digest_of(text),
+                "checksum": text_digest(text),
                 "total_rows": len(lines),
             }
             files.append(folder / beside)
@@ -229,7 +229,7 @@ def _lines(
                 "evaluation_name": result.task_label,
                 "evaluation_result_id": _result_id(result, "accuracy"),
                 "sample_id": record.sample,
-                "sample_hash": digest_of(asked + sample.reference),
+                "sample_hash": text_digest(asked + sample.reference),
                 "interaction_type": "single_turn",
                 "input": {"raw": asked, "reference": [sample.reference]},
                 "output": {"raw": [record.text]},

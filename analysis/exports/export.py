@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from parallelbench.errors import RequestError
 from parallelbench.record import Record, latest_records
 from parallelbench.results.result import Result, summarize, with_throughput
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
@@ -155,7 +155,7 @@ class Questions:
     def _draw(self, label: str, index: int) -> Sample:
         if label not in self._tasks:
             self._tasks[label] = build(self._settings[label], TASKS)
-        return draw(self._tasks[label], self._seed, index)
+        return draw_sample(self._tasks[label], self._seed, index)
 
 
 class Written(NamedTuple):
@@ -312,7 +312,7 @@ def asked_text(sample: Sample) -> str:
     return "\n\n".join(f"{message.role}: {message.content}" for message in sample.messages)
 
 
-def digest_of(text: str) -> str:
+def text_digest(text: str) -> str:
     """Return the SHA-256 of ``text``."""
     return hashlib.sha256(text.encode()).hexdigest()
 

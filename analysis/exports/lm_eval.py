@@ -19,12 +19,12 @@ from typing import Any
 from parallelbench.analysis.exports.export import (
     Exported,
     by_sample,
-    digest_of,
     file_name,
     grouped,
     lenient,
     standard_error,
     strict,
+    text_digest,
     tokens_per_step,
 )
 from parallelbench.record import Record
@@ -53,7 +53,7 @@ def write(exported: Exported, folder: Path) -> list[Path]:
             file = own / f"samples_{name}_{stamp}.jsonl"
             # Two tasks may differ in nothing but letters that the harness does not write.
             if file in files:
-                file = own / f"samples_{name}_{digest_of(task)[:8]}_{stamp}.jsonl"
+                file = own / f"samples_{name}_{text_digest(task)[:8]}_{stamp}.jsonl"
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             file.write_text(text, encoding="utf-8")
             files.append(file)
@@ -219,13 +219,13 @@ def _asked(exported: Exported, record: Record) -> dict[str, Any]:
         "doc": doc,
         "target": target,
         "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": dict(record.decoder_fields)}},
-        "doc_hash": digest_of(json.dumps(doc, indent=2, ensure_ascii=False)),
-        "prompt_hash": digest_of(prompt),
-        "target_hash": digest_of(target),
+        "doc_hash": text_digest(json.dumps(doc, indent=2, ensure_ascii=False)),
+        "prompt_hash": text_digest(prompt),
+        "target_hash": text_digest(target),
     }
 
 
 def _task_hash(lines: Sequence[Mapping[str, Any]]) -> str:
-    return digest_of(
+    return text_digest(
         "".join(f"{line['doc_hash']}{line['prompt_hash']}{line['target_hash']}" for line in lines)
     )

@@ -34,7 +34,7 @@ from parallelbench.analysis.theory.dependence import entropy, total_correlation
 from parallelbench.analysis.theory.limits import law_of_sample
 from parallelbench.evaluation import evaluate
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -111,7 +111,7 @@ def dependence_map() -> list[MapPoint]:
     places = []
     for setting in settings:
         task = build(setting, TASKS)
-        law = law_of_sample(task, draw(task, 0, 0), "item")
+        law = law_of_sample(task, draw_sample(task, 0, 0), "item")
         least = zero_error_steps(law, _CHOICES)
         places.append(
             MapPoint(

@@ -35,7 +35,7 @@ from parallelbench.analysis.theory.closed_forms import (
 )
 from parallelbench.analysis.theory.limits import law_of_sample
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -143,7 +143,7 @@ def _listed(setting: str) -> list[float]:
     load_plugins()
     (parsed,) = parse_settings(setting, TASKS)
     task = build(parsed, TASKS)
-    law = law_of_sample(task, draw(task, 0, 0), "item")
+    law = law_of_sample(task, draw_sample(task, 0, 0), "item")
     return [bound.bits for bound in best_partitions(law.only(law.varying))]
 
 

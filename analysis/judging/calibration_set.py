@@ -64,10 +64,10 @@ def calibration_set(clean: Sequence[str]) -> list[dict[str, str]]:
     """Return rows of a calibration file: each sentence as it is, then broken.
 
     Args:
-        clean: good sentences, at least 2, with words separated by single spaces.
+        clean: Good sentences, at least 2, with words separated by single spaces.
 
     Raises:
-        JudgeError: a rule cannot break its sentence.
+        JudgeError: A rule cannot break its sentence.
     """
     rows = []
     kinds = list(RULES)
@@ -83,12 +83,12 @@ def break_sentence(sentence: str, kind: str, *, following: str) -> str:
     """Return ``sentence`` with an error of ``kind``.
 
     Args:
-        sentence: a good sentence.
-        kind: a key of :data:`RULES`.
-        following: the next sentence, whose end the rule ``glued halves`` takes.
+        sentence: A good sentence.
+        kind: A key of :data:`RULES`.
+        following: The next sentence, whose end the rule ``glued halves`` takes.
 
     Raises:
-        JudgeError: the sentence has no word that the rule could break.
+        JudgeError: The sentence has no word that the rule could break.
 
     Example:
         >>> break_sentence("He locked the shop.", "swapped words", following="It rained.")

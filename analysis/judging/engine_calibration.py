@@ -27,8 +27,8 @@ class EngineCalibration(NamedTuple):
     """Calibration of one engine release.
 
     Attributes:
-        calibration: verdict counts on labelled examples.
-        source: description of the examples.
+        calibration: Verdict counts on labelled examples.
+        source: Description of the examples.
     """
 
     calibration: Calibration
@@ -61,12 +61,12 @@ def read_calibrations(
     """Return the calibration of each judge that files of labelled examples name.
 
     Args:
-        paths: files that :mod:`parallelbench.analysis.judging.verdicts` reads, with a column
+        paths: Files that :mod:`parallelbench.analysis.judging.verdicts` reads, with a column
             ``judge`` that holds engine and release as the records of a run do.
-        tell: function that is called with a sentence about ignored columns of a file.
+        tell: Function that is called with a sentence about ignored columns of a file.
 
     Raises:
-        JudgeError: a file cannot be read, an example lacks its label, verdict or judge, a judge
+        JudgeError: A file cannot be read, an example lacks its label, verdict or judge, a judge
             has examples of one class only, or two files name the same judge.
     """
     known: dict[str, EngineCalibration] = {}
@@ -85,11 +85,11 @@ def refuse_unused(known: Iterable[str], engines: Iterable[str]) -> None:
     """Refuse calibrations of judges that marked none of the runs.
 
     Args:
-        known: judges whose calibrations were given.
-        engines: engines that marked a run, with their releases.
+        known: Judges whose calibrations were given.
+        engines: Engines that marked a run, with their releases.
 
     Raises:
-        JudgeError: a judge is none of the engines.
+        JudgeError: A judge is none of the engines.
     """
     used = sorted(set(engines))
     for judge in known:

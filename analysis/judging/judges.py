@@ -53,13 +53,13 @@ class Calibration:
     """Verdict counts of a judge on labelled examples.
 
     Attributes:
-        good_passed: number of good examples that it passed, in [0, ``good_count``].
-        good_count: number of good examples, at least 1.
-        bad_failed: number of bad examples that it failed, in [0, ``bad_count``].
-        bad_count: number of bad examples, at least 1.
+        good_passed: Number of good examples that it passed, in [0, ``good_count``].
+        good_count: Number of good examples, at least 1.
+        bad_failed: Number of bad examples that it failed, in [0, ``bad_count``].
+        bad_count: Number of bad examples, at least 1.
 
     Raises:
-        JudgeError: a count is out of range, or one of the two classes is missing.
+        JudgeError: A count is out of range, or one of the two classes is missing.
     """
 
     good_passed: int
@@ -93,13 +93,13 @@ class JudgedSystem:
     """Verdict counts of a judge on the replies of one system.
 
     Attributes:
-        passed: number of replies that passed, in [0, ``count``]; fractional if it is a sum over
+        passed: Number of replies that passed, in [0, ``count``]; fractional if it is a sum over
             samples of the share of their repeats that passed.
-        count: number of judged replies, or of samples, at least 1.
-        calibration: calibration of the same judge.
+        count: Number of judged replies, or of samples, at least 1.
+        calibration: Calibration of the same judge.
 
     Raises:
-        JudgeError: a count is out of range, or the judge is no better than chance: its
+        JudgeError: A count is out of range, or the judge is no better than chance: its
             sensitivity and specificity add up to 1 or less.
     """
 
@@ -123,11 +123,11 @@ class CorrectedRate(NamedTuple):
     """A pass rate, as reported and corrected for the errors of its judge.
 
     Attributes:
-        value: corrected share of good replies, in [0, 1].
-        interval: interval of ``value``; [0, 1] if the calibration set is too small to distinguish
+        value: Corrected share of good replies, in [0, 1].
+        interval: Interval of ``value``; [0, 1] if the calibration set is too small to distinguish
             the judge from chance.
-        raw: share that passed, with Wilson's interval, which ignores the judge's errors.
-        judged: verdict counts from which it was computed.
+        raw: Share that passed, with Wilson's interval, which ignores the judge's errors.
+        judged: Verdict counts from which it was computed.
     """
 
     value: float
@@ -140,9 +140,9 @@ class RateDifference(NamedTuple):
     """The difference of two systems after correction.
 
     Attributes:
-        value: corrected share of the first less that of the second, in [-1, 1].
-        interval: interval of ``value``.
-        raw: difference of the shares that passed, which compares judges as well as systems.
+        value: Corrected share of the first less that of the second, in [-1, 1].
+        interval: Interval of ``value``.
+        raw: Difference of the shares that passed, which compares judges as well as systems.
     """
 
     value: float
@@ -154,9 +154,9 @@ class CalibrationSize(NamedTuple):
     """The number of labels and replies needed for an interval of a given width.
 
     Attributes:
-        good: number of good calibration examples; None if no number is enough.
-        bad: number of bad calibration examples; None if no number is enough.
-        judged: number of replies to judge: as many as were judged, or, if no calibration is
+        good: Number of good calibration examples; None if no number is enough.
+        bad: Number of bad calibration examples; None if no number is enough.
+        judged: Number of replies to judge: as many as were judged, or, if no calibration is
             enough, the least with which a perfect calibration would be.  None if unspecified.
     """
 
@@ -169,12 +169,12 @@ class Coverage(NamedTuple):
     """Coverage of the intervals in a simulation.
 
     Attributes:
-        rate: true share of good replies.
-        raw: share of Wilson's intervals of the raw rate that hold it.
-        corrected: share of the intervals of :func:`corrected_rate` that hold it.
-        raw_mean: mean of the raw rates.
-        corrected_mean: mean of the corrected rates.
-        repetitions: number of simulated experiments.
+        rate: True share of good replies.
+        raw: Share of Wilson's intervals of the raw rate that hold it.
+        corrected: Share of the intervals of :func:`corrected_rate` that hold it.
+        raw_mean: Mean of the raw rates.
+        corrected_mean: Mean of the corrected rates.
+        repetitions: Number of simulated experiments.
     """
 
     rate: float
@@ -202,12 +202,12 @@ def corrected_rate(*, passed: Count, count: Count, calibration: Calibration) -> 
     two sides of the calibration, which keeps the variances v away from 0.
 
     Args:
-        passed: number of replies that the judge passed, as in :class:`JudgedSystem`.
-        count: number of judged replies, or of samples, at least 1.
-        calibration: calibration of the same judge.
+        passed: Number of replies that the judge passed, as in :class:`JudgedSystem`.
+        count: Number of judged replies, or of samples, at least 1.
+        calibration: Calibration of the same judge.
 
     Raises:
-        JudgeError: a count is out of range, or the judge is no better than chance.
+        JudgeError: A count is out of range, or the judge is no better than chance.
 
     Example:
         >>> calibration = Calibration(80, 100, 80, 100)
@@ -239,8 +239,8 @@ def corrected_difference(
     and find the same ones hard, the interval is wider than necessary.
 
     Args:
-        first: verdict counts of one system.
-        second: verdict counts of another system.
+        first: Verdict counts of one system.
+        second: Verdict counts of another system.
         same_judge: True if one judge with one calibration set judged both; equal counts do not
             show it.
 
@@ -277,9 +277,9 @@ def calibration_needed(
     examples minimize their sum.
 
     Args:
-        width: width of the whole interval, from its lower to its upper end, in (0, 1).
-        calibration: calibration so far.
-        judged: verdict counts to be corrected.  None plans for every pass rate and an unlimited
+        width: Width of the whole interval, from its lower to its upper end, in (0, 1).
+        calibration: Calibration so far.
+        judged: Verdict counts to be corrected.  None plans for every pass rate and an unlimited
             number of replies.
 
     Raises:
@@ -307,11 +307,11 @@ class _Plan:
     """Assumed rates, and the split of labels into good and bad.
 
     Attributes:
-        rates: true shares of good replies for which the width must hold.
-        sensitivity: assumed sensitivity of the judge.
-        specificity: assumed specificity of the judge.
-        count: number of judged replies.
-        good_share: share of good ones among the calibration examples.
+        rates: True shares of good replies for which the width must hold.
+        sensitivity: Assumed sensitivity of the judge.
+        specificity: Assumed specificity of the judge.
+        count: Number of judged replies.
+        good_share: Share of good ones among the calibration examples.
     """
 
     rates: Sequence[float]
@@ -377,12 +377,12 @@ def coverage(
     """Return the coverage of the intervals for a known truth, by simulation.
 
     Args:
-        rate: true share of good replies, in [0, 1].
-        calibration: true sensitivity and specificity of the judge, together above 1.
-        counts: numbers of judged replies, and of good and bad calibration examples.
-        repetitions: number of simulated experiments, each with its own calibration; an
+        rate: True share of good replies, in [0, 1].
+        calibration: True sensitivity and specificity of the judge, together above 1.
+        counts: Numbers of judged replies, and of good and bad calibration examples.
+        repetitions: Number of simulated experiments, each with its own calibration; an
             experiment whose judge is no better than chance counts as a miss.
-        seed: random seed of the draws.
+        seed: Random seed of the draws.
     """
     (sensitivity, specificity), (count, good, bad) = calibration, counts
     draw = np.random.default_rng(seed).binomial

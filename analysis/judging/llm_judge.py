@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from parallelbench.analysis.judging.judges import JudgeError
-from parallelbench.analysis.judging.verdicts import Item, read_items, written
+from parallelbench.analysis.judging.verdicts import Item, item_line, read_items
 from parallelbench.errors import RequestError, StorageError, UnreachableError
 from parallelbench.model import MODELS, Server
 from parallelbench.registry import load_plugins
-from parallelbench.run.serve import Question, serve
+from parallelbench.run.serve import ServerRequest, serve
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import Message
 
@@ -47,9 +47,9 @@ class LlmJudge:
     """A server that judges texts.
 
     Attributes:
-        label: the server's setting, as typed.
-        server: the server.
-        rubric: instructions before each text.
+        label: The server's setting, as typed.
+        server: The server.
+        rubric: Instructions before each text.
     """
 
     label: str
@@ -61,7 +61,7 @@ class LlmJudge:
         """Return the judge of a model setting such as ``api:URL:model=NAME``.
 
         Raises:
-            RequestError: the setting is not of a server, or the rubric names neither PASS nor FAIL.
+            RequestError: The setting is not of a server, or the rubric names neither PASS nor FAIL.
         """
         load_plugins()
         settings = parse_settings(setting, MODELS)
@@ -93,11 +93,11 @@ class LlmVerdicts:
     """Verdicts of one judge on several texts.
 
     Attributes:
-        judge: name of the judge.
+        judge: Name of the judge.
         verdicts: True for each text that passed, False for each that failed.
-        unclear: number of replies without a verdict.
-        failed: number of texts without a reply.
-        error: error of the first text without a reply; None if there is none.
+        unclear: Number of replies without a verdict.
+        failed: Number of texts without a reply.
+        error: Error of the first text without a reply; None if there is none.
     """
 
     judge: str
@@ -132,20 +132,22 @@ def ask(judge: LlmJudge, items: Iterable[Item], path: Path) -> LlmVerdicts:
     Items with a verdict are judged, too, since that verdict is of another judge.
 
     Args:
-        judge: the judge.
-        items: items with texts.
-        path: a file of JSON Lines, new or continued.
+        judge: The judge.
+        items: Items with texts.
+        path: A file of JSON Lines, new or continued.
 
     Raises:
-        JudgeError: an item has no text, or ``path`` holds something else.
+        JudgeError: An item has no text, or ``path`` holds something else.
         StorageError: ``path`` cannot be written.
-        UnreachableError: the server does not answer.
+        UnreachableError: The server does not answer.
     """
     texts = dict.fromkeys(_text(item) for item in items)
     known = _known(path, judge.name)
     unclear, errors = 0, []
     questions = (
-        Question(judge.messages(text), key=text, tag=text) for text in texts if text not in known
+        ServerRequest(judge.messages(text), key=text, tag=text)
+        for text in texts
+        if text not in known
     )
     try:
         with _appended_to(path) as add:
@@ -202,7 +204,7 @@ def _appended_to(path: Path) -> Iterator[Callable[[Item, str], None]]:
         with path.open("a", encoding="utf-8") as file:
 
             def add(item: Item, reply: str) -> None:
-                file.write(written(item, reply=reply))
+                file.write(item_line(item, reply=reply))
                 file.flush()
 
             yield add

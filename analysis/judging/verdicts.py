@@ -49,12 +49,12 @@ class Item:
     """One line of a file.
 
     Attributes:
-        text: the judged text; None if the file lacks it.
+        text: The judged text; None if the file lacks it.
         label: True if it is good; None if that is not known.
         verdict: True if the judge passed it; None without a verdict.
-        kind: kind of its error; None without an error, or if the file lacks it.
-        judge: name of the judge; None if the file lacks it.
-        where: file and line, for messages.
+        kind: Kind of its error; None without an error, or if the file lacks it.
+        judge: Name of the judge; None if the file lacks it.
+        where: File and line, for messages.
     """
 
     text: str | None
@@ -70,11 +70,11 @@ class KindShare:
     """Share of right verdicts of one judge on the examples of one kind.
 
     Attributes:
-        judge: name of the judge.
-        kind: kind of the examples.
+        judge: Name of the judge.
+        kind: Kind of the examples.
         label: True if they are good.
-        right: number of right verdicts: good examples passed, bad ones failed.
-        count: number of examples.
+        right: Number of right verdicts: good examples passed, bad ones failed.
+        count: Number of examples.
         share: ``right`` of ``count``.
         interval: Wilson's interval of ``share``.
     """
@@ -96,11 +96,11 @@ def read_items(path: Path, tell: Callable[[str], None] = lambda _: None) -> list
     """Return the lines of a file of verdicts, labels or both.
 
     Args:
-        path: the file.
-        tell: function that is called with a sentence about ignored columns.
+        path: The file.
+        tell: Function that is called with a sentence about ignored columns.
 
     Raises:
-        JudgeError: the file cannot be read, has no line, a misspelt column or an unknown value,
+        JudgeError: The file cannot be read, has no line, a misspelt column or an unknown value,
             or labels a text both good and bad; the message names the line.
     """
     try:
@@ -122,7 +122,7 @@ def calibration_of(items: Sequence[Item]) -> Calibration:
     """Count the verdicts of a judge on labelled examples.
 
     Raises:
-        JudgeError: an example has no label or no verdict, one of the two classes is missing, or
+        JudgeError: An example has no label or no verdict, one of the two classes is missing, or
             there are verdicts of several judges.
     """
     _refuse_several_judges(items)
@@ -139,7 +139,7 @@ def passed_of(items: Sequence[Item]) -> tuple[int, int]:
     """Return the number of items that passed, and of all items.
 
     Raises:
-        JudgeError: an item has no verdict, or there are verdicts of several judges.
+        JudgeError: An item has no verdict, or there are verdicts of several judges.
     """
     _refuse_several_judges(items)
     return sum(_verdict(item) for item in items), len(items)
@@ -149,10 +149,10 @@ def by_kind(judges: Mapping[str, Sequence[Item]]) -> list[KindShare]:
     """Return the share of right verdicts of each judge on each kind of example, in order.
 
     Args:
-        judges: labelled and judged examples, by the judge's name.
+        judges: Labelled and judged examples, by the judge's name.
 
     Raises:
-        JudgeError: an example has no label or no verdict.
+        JudgeError: An example has no label or no verdict.
     """
     shares = []
     for judge, items in judges.items():
@@ -190,7 +190,7 @@ def kind_table(shares: Sequence[KindShare]) -> str:
     return "\n".join(lines)
 
 
-def written(item: Item, **more: str) -> str:
+def item_line(item: Item, **more: str) -> str:
     """Return ``item`` as a line of JSON Lines, with ``more`` columns."""
     words = {"label": ("bad", "good"), "verdict": ("fail", "pass")}
     fields = {name: value for name, value in asdict(item).items() if value is not None}

@@ -37,10 +37,10 @@ class BoardSpeeds:
     """PBx of one strategy with one model, by the public board's rule.
 
     Attributes:
-        model: label of the model.
-        strategy: label of the curve that its settings form.
-        settings: number of settings.
-        speeds: tokens per step by x; 0.0 if x % is not reached.
+        model: Label of the model.
+        strategy: Label of the curve that its settings form.
+        settings: Number of settings.
+        speeds: Tokens per step by x; 0.0 if x % is not reached.
     """
 
     model: str
@@ -53,8 +53,8 @@ def board_speeds(results: Sequence[Result], averages: Sequence[Result]) -> list[
     """Return PBx of every strategy that was not given the answers.
 
     Args:
-        results: results of every (model, task, decoder setting).
-        averages: their :func:`~parallelbench.results.result.average_over_tasks`.
+        results: Results of every (model, task, decoder setting).
+        averages: Their :func:`~parallelbench.results.result.average_over_tasks`.
 
     Returns:
         One entry per strategy and model; none for a model that was run on tasks other than the
@@ -87,12 +87,12 @@ class Agreement:
     """Agreement of our marks of published replies with the published marks.
 
     Attributes:
-        model: label of the model.
-        task_label: the task's setting.
-        replies: number of replies, of all decoder settings.
-        accuracy: mean of our marks.
-        published: mean of the published marks.
-        agreement: share of replies whose two marks are equal.
+        model: Label of the model.
+        task_label: The task's setting.
+        replies: Number of replies, of all decoder settings.
+        accuracy: Mean of our marks.
+        published: Mean of the published marks.
+        agreement: Share of replies whose two marks are equal.
     """
 
     model: str

@@ -45,10 +45,10 @@ def range_if_reached(interval: Interval | None, reached: float | None, percent: 
     """Return the interval of a speed, or else the share of resamples that have a speed.
 
     Args:
-        interval: interval of the speed at an accuracy, or of a ratio of speeds; None if too few
+        interval: Interval of the speed at an accuracy, or of a ratio of speeds; None if too few
             resamples reach the accuracy.
-        reached: share of the resamples that reach it, in [0, 1]; None if nothing was resampled.
-        percent: the accuracy, in per cent.
+        reached: Share of the resamples that reach it, in [0, 1]; None if nothing was resampled.
+        percent: The accuracy, in per cent.
 
     Example:
         >>> range_if_reached(None, 0.8832, 80)
@@ -87,9 +87,9 @@ def folded(label: str, letters: int, indent: str = "") -> str:
     """Break a long label into lines, after a colon, comma or slash where possible.
 
     Args:
-        label: a label without spaces, such as a setting.
-        letters: length of the longest line, at least 1.
-        indent: text before the first line; the other lines get it twice.
+        label: A label without spaces, such as a setting.
+        letters: Length of the longest line, at least 1.
+        indent: Text before the first line; the other lines get it twice.
 
     Example:
         >>> print(folded("threshold:block_length=8,bar=0.5", 30))

@@ -61,9 +61,9 @@ class Side(NamedTuple):
     """One side of a comparison, by the labels of the report.
 
     Attributes:
-        run: directory of the run, or ``the first run`` and ``the second run``.
-        model: the model's setting.
-        decoder: the decoder's setting.
+        run: Directory of the run, or ``the first run`` and ``the second run``.
+        model: The model's setting.
+        decoder: The decoder's setting.
     """
 
     run: str
@@ -75,18 +75,18 @@ class PairedDecode(NamedTuple):
     """One decode of a sample by each side.
 
     Attributes:
-        task: the task's setting.
-        sample: id of the sample.
-        number: number of the sample within the task.
-        repeat: number of the decode of this sample.
-        first_mark: lenient mark of the first side, in [0, 1].
-        second_mark: lenient mark of the second side, in [0, 1].
-        first_reply: text of the first reply.
-        second_reply: text of the second reply.
-        first_problem: reason that the first reply is wrong; None if it is right.
-        second_problem: reason that the second reply is wrong; None if it is right.
-        first_tokens_per_step: speed of the first decode; None without known steps.
-        second_tokens_per_step: speed of the second decode; None without known steps.
+        task: The task's setting.
+        sample: Id of the sample.
+        number: Number of the sample within the task.
+        repeat: Number of the decode of this sample.
+        first_mark: Lenient mark of the first side, in [0, 1].
+        second_mark: Lenient mark of the second side, in [0, 1].
+        first_reply: Text of the first reply.
+        second_reply: Text of the second reply.
+        first_problem: Reason that the first reply is wrong; None if it is right.
+        second_problem: Reason that the second reply is wrong; None if it is right.
+        first_tokens_per_step: Speed of the first decode; None without known steps.
+        second_tokens_per_step: Speed of the second decode; None without known steps.
     """
 
     task: str
@@ -116,7 +116,7 @@ class DifferenceTest(NamedTuple):
         name: ``McNemar, exact`` or ``sign flips``.
         p_value: p-value of this line alone.
         adjusted: p-value adjusted for the number of lines (Bonferroni), as the intervals are.
-        lines: number of lines that it is adjusted for.
+        lines: Number of lines that it is adjusted for.
     """
 
     name: str
@@ -130,22 +130,22 @@ class ComparisonLine:
     """Two sides on one task, or on the average over tasks.
 
     Attributes:
-        task: the task's setting, or ``average`` over several tasks.
-        version: version of the task; None for the average.
-        first: the first side.
-        second: the second side.
-        pairs: number of decodes with marks on both sides.
-        samples: number of distinct samples in the pairs.
-        unpaired: number of decodes without a partner, or without a mark on one side.
-        first_accuracy: accuracy of the first side on the pairs, in [0, 1]; None without a pair.
-        second_accuracy: accuracy of the second side on the pairs; None without a pair.
-        difference: second less first: above 0 the second is better.  Its interval is adjusted
+        task: The task's setting, or ``average`` over several tasks.
+        version: Version of the task; None for the average.
+        first: The first side.
+        second: The second side.
+        pairs: Number of decodes with marks on both sides.
+        samples: Number of distinct samples in the pairs.
+        unpaired: Number of decodes without a partner, or without a mark on one side.
+        first_accuracy: Accuracy of the first side on the pairs, in [0, 1]; None without a pair.
+        second_accuracy: Accuracy of the second side on the pairs; None without a pair.
+        difference: Second less first: above 0 the second is better.  Its interval is adjusted
             for the number of lines, and holds 0 if and only if the test finds no difference.
-        test: test of the difference; None without a pair.
-        first_tokens_per_step: speed of the first side on the pairs; None without known steps.
-        second_tokens_per_step: speed of the second side on the pairs; None without known steps.
-        tokens_per_step_difference: second less first, with an interval adjusted in the same way.
-        decodes: the pairs, by sample; empty for the average.
+        test: Test of the difference; None without a pair.
+        first_tokens_per_step: Speed of the first side on the pairs; None without known steps.
+        second_tokens_per_step: Speed of the second side on the pairs; None without known steps.
+        tokens_per_step_difference: Second less first, with an interval adjusted in the same way.
+        decodes: The pairs, by sample; empty for the average.
     """
 
     task: str
@@ -206,8 +206,8 @@ class RunComparison:
     """The comparison of two sides on the samples that both have.
 
     Attributes:
-        lines: one per pair of settings and task, then the average if there are several tasks.
-        remarks: remarks on the comparison, in sentences.
+        lines: One per pair of settings and task, then the average if there are several tasks.
+        remarks: Remarks on the comparison, in sentences.
     """
 
     lines: Sequence[ComparisonLine]
@@ -240,20 +240,20 @@ def compare(
     """Compare two runs, or two decoders or models of one run, on the samples that both have.
 
     Args:
-        first: a run.
-        second: another run; None compares within the first run, which requires two models or two
+        first: A run.
+        second: Another run; None compares within the first run, which requires two models or two
             decoders.
-        models: one model that both sides have, or two, for the first and the second side.
+        models: One model that both sides have, or two, for the first and the second side.
             Without it every model that both runs have is compared with itself, or, if they
             share none, the only model of one run with the only one of the other.
         decoders: decoders, chosen in the same way.
 
     Raises:
-        RunFileError: the runs differ in seed or task version, share nothing, or a name is
+        RunFileError: The runs differ in seed or task version, share nothing, or a name is
             missing.
-        UnknownNameError: a model or decoder is in neither run.
-        RecordsError: a record is torn or was altered, or marks are by different engines.
-        IncompleteSweepError: the runs have different samples under the same number.
+        UnknownNameError: A model or decoder is in neither run.
+        RecordsError: A record is torn or was altered, or marks are by different engines.
+        IncompleteSweepError: The runs have different samples under the same number.
 
     Example:
         >>> from parallelbench import evaluate
@@ -428,7 +428,7 @@ class _Differences(NamedTuple):
     """Differences of the two sides of a line, sample by sample.
 
     Attributes:
-        values: second side less first; their mean is the difference of the line.
+        values: Second side less first; their mean is the difference of the line.
         right: True where the first and where the second side is right; None unless marks are
             right or wrong, one per sample, with equal weights.
     """
@@ -441,10 +441,10 @@ class _UntestedLine(NamedTuple):
     """A line before its test.
 
     Attributes:
-        line: the line without differences.
-        marks: differences of the marks; None without a pair.
-        speeds: differences of the speeds; None without a pair, and without known steps.
-        results: results of both sides on the pairs; None without a pair, and for an average.
+        line: The line without differences.
+        marks: Differences of the marks; None without a pair.
+        speeds: Differences of the speeds; None without a pair, and without known steps.
+        results: Results of both sides on the pairs; None without a pair, and for an average.
     """
 
     line: ComparisonLine
@@ -613,9 +613,9 @@ def _estimate(differences: _Differences, interval: Interval, within: float = np.
     """Return the mean difference; its interval is None if an end is infinite.
 
     Args:
-        differences: differences of a line.
-        interval: interval of their mean.
-        within: largest possible difference.
+        differences: Differences of a line.
+        interval: Interval of their mean.
+        within: Largest possible difference.
     """
     ends = Interval(max(-within, interval.low), min(within, interval.high))
     bounded = bool(np.isfinite(ends).all()) and len(differences.values) > 1

@@ -42,8 +42,8 @@ class Curve:
     """A family of decoder settings and its look in figures.
 
     Attributes:
-        label: text in the legend.
-        colour: hexadecimal colour.
+        label: Text in the legend.
+        colour: Hexadecimal colour.
         marker: matplotlib's name of the marker.
         oracle: True if the decoder was given the right answers: drawn dashed and hollow.
         line: matplotlib's line style; None for the default.
@@ -60,9 +60,9 @@ class Overlay(NamedTuple):
     """The look of several models in one figure.
 
     Attributes:
-        curves: curves by model and ``decoder_label``.
-        behind: curves of the ideal model in the background, by ``decoder_label``.
-        legend: entries of the legend.
+        curves: Curves by model and ``decoder_label``.
+        behind: Curves of the ideal model in the background, by ``decoder_label``.
+        legend: Entries of the legend.
         apart: True if each family of settings needs a panel of its own.
     """
 
@@ -76,7 +76,7 @@ def curves_of(results: Iterable[Result]) -> dict[str, Curve]:
     """Return the curve that each decoder setting belongs to, by ``decoder_label``.
 
     Args:
-        results: all results of a run, so that a decoder looks the same in all its figures.
+        results: All results of a run, so that a decoder looks the same in all its figures.
     """
     settings = {result.decoder_label: result for result in results}
     dials = _dials(settings.values())
@@ -97,8 +97,8 @@ def overlay_of(results: Sequence[Result], curves: Mapping[str, Curve]) -> Overla
     a model.  Otherwise each family has a panel, and a colour with marker and line is a model.
 
     Args:
-        results: results of at least two models.
-        curves: curves of the whole run; see :func:`curves_of`.
+        results: Results of at least two models.
+        curves: Curves of the whole run; see :func:`curves_of`.
     """
     models = list(dict.fromkeys(result.model for result in results))
     families = list(dict.fromkeys(curves[result.decoder_label] for result in results))

@@ -44,10 +44,10 @@ class DecodingOrder(NamedTuple):
     """Order statistics of one decode.
 
     Attributes:
-        first: correlation of first commits with left to right; None without an order: fewer than
+        first: Correlation of first commits with left to right; None without an order: fewer than
             two positions, or all in one step.
-        last: correlation of last commits with left to right; None without an order.
-        revisions: number of written tokens that were opened again or replaced.
+        last: Correlation of last commits with left to right; None without an order.
+        revisions: Number of written tokens that were opened again or replaced.
     """
 
     first: Correlation | None
@@ -62,15 +62,15 @@ class OrderSummary:
     Each average is over the decodes that have an order, and None if none has.
 
     Attributes:
-        model: the model's setting.
-        task_label: the task's setting.
-        decoder_label: the decoder's setting.
+        model: The model's setting.
+        task_label: The task's setting.
+        decoder_label: The decoder's setting.
         first_kendall: Kendall's tau-b of first commits, in [-1, 1].
         first_spearman: Spearman's rho of first commits, in [-1, 1].
         last_kendall: Kendall's tau-b of last commits, in [-1, 1].
         last_spearman: Spearman's rho of last commits, in [-1, 1].
-        revisions: tokens opened again or replaced, per decode.
-        decodes: number of decodes, with and without an order.
+        revisions: Tokens opened again or replaced, per decode.
+        decodes: Number of decodes, with and without an order.
     """
 
     model: str
@@ -115,10 +115,10 @@ def decoding_order(record: Record) -> DecodingOrder:
     """Return the order in which one decode wrote its answer.
 
     Args:
-        record: a decode with a trace.
+        record: A decode with a trace.
 
     Raises:
-        RecordsError: the record has no trace, because a server decoded by itself.
+        RecordsError: The record has no trace, because a server decoded by itself.
     """
     trace, _, ids, mask_id, end_id = record.decoding
     ends = {end_id, *record.stop_ids}
@@ -140,7 +140,7 @@ def left_to_right_correlation(steps: Sequence[int | None]) -> Correlation | None
     Spearman's rho the sums of both over j, which are twice the centred mean ranks.
 
     Args:
-        steps: one per position; None for a position that does not count.
+        steps: One per position; None for a position that does not count.
 
     Returns:
         None with fewer than two positions or with all of them in one step.

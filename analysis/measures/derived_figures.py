@@ -39,8 +39,8 @@ class OracleReference:
     """The oracle that the efficiencies of a model on a task compare with.
 
     Attributes:
-        oracle: name of the oracle; None for hindsight over the settings of the run.
-        speed: its pooled tokens per step at the accuracy; None if it does not reach that.
+        oracle: Name of the oracle; None for hindsight over the settings of the run.
+        speed: Its pooled tokens per step at the accuracy; None if it does not reach that.
     """
 
     oracle: str | None
@@ -70,15 +70,15 @@ class DerivedFigures:
     """Figures that a report derives from the results.
 
     Attributes:
-        oracles: points of the hindsight oracles, one per (model, task) each; none for an oracle
+        oracles: Points of the hindsight oracles, one per (model, task) each; none for an oracle
             with a single setting to choose from.
-        efficiency: oracle efficiency of each decoder setting that reaches the accuracy and was
+        efficiency: Oracle efficiency of each decoder setting that reaches the accuracy and was
             not given the answers.
-        references: oracle of the efficiencies, by model and task label (or ``"average"``).
-        losses: causes of lost accuracy.
+        references: Oracle of the efficiencies, by model and task label (or ``"average"``).
+        losses: Causes of lost accuracy.
         board: PBx, if the tasks are the original's.
-        agreements: agreement of published marks with ours.
-        missing: reason that oracles and efficiency are absent; None if they are present.
+        agreements: Agreement of published marks with ours.
+        missing: Reason that oracles and efficiency are absent; None if they are present.
     """
 
     oracles: Sequence[Result] = ()
@@ -94,8 +94,8 @@ def derive(records: Sequence[AnyRecord], results: Sequence[Result]) -> DerivedFi
     """Return the figures derived from ``records`` and their ``results``.
 
     Args:
-        records: records of one run; an unfinished run has no oracles.
-        results: results of every (model, task, decoder setting), and their averages.
+        records: Records of one run; an unfinished run has no oracles.
+        results: Results of every (model, task, decoder setting), and their averages.
     """
     split = losses(results)
     # A server shows no model calls, so its replies have no speed to compare.
@@ -129,9 +129,9 @@ def _with_choice(
     A choice among one setting would repeat that setting under another name.
 
     Args:
-        points: points of a hindsight oracle.
-        records: records that it chose from.
-        decoder: registered name of the only decoder that it chose from; None for all.
+        points: Points of a hindsight oracle.
+        records: Records that it chose from.
+        decoder: Registered name of the only decoder that it chose from; None for all.
     """
     settings: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -144,9 +144,9 @@ class _ModelSettings(NamedTuple):
     """The settings of one model, and the oracle that they are compared with.
 
     Attributes:
-        settings: settings that were not given the answers.
-        name: name of the oracle; None for hindsight.
-        oracle: settings of the oracle on the same samples; None for hindsight.
+        settings: Settings that were not given the answers.
+        name: Name of the oracle; None for hindsight.
+        oracle: Settings of the oracle on the same samples; None for hindsight.
     """
 
     settings: Sweep

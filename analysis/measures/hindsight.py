@@ -37,7 +37,7 @@ def threshold_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the threshold oracle's point for each (model, task).
 
     Args:
-        records: records of a finished run; those of other decoders are ignored.
+        records: Records of a finished run; those of other decoders are ignored.
 
     Returns:
         One result per (model, task), labelled ``threshold_oracle``; none for a model
@@ -54,7 +54,7 @@ def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     """Return the sweep oracle's point for each (model, task).
 
     Args:
-        records: records of a finished run; those of oracles are ignored.
+        records: Records of a finished run; those of oracles are ignored.
 
     Returns:
         One result per (model, task), labelled ``sweep_oracle``.
@@ -100,10 +100,10 @@ class _Trade(NamedTuple):
 
     Attributes:
         price: ``cost / gain``.
-        sample: column of the sample.
-        gain: increase of the mark, above 0.
-        cost: increase of the model calls, 0 or more.
-        written: change of the canvas tokens.
+        sample: Column of the sample.
+        gain: Increase of the mark, above 0.
+        cost: Increase of the model calls, 0 or more.
+        written: Change of the canvas tokens.
     """
 
     price: float
@@ -125,13 +125,13 @@ class HindsightFrontier:
     canvas to fill.  Where a model ends early, a setting that wrote more may be faster.
 
     Attributes:
-        accuracy: mark of each sample with its setting of the fewest calls.
-        canvas_tokens: canvas tokens of each sample with that setting.
-        calls: model calls of each sample with that setting.
-        sample: sample of each trade, cheapest trade first.
-        gain: increase of that sample's mark, above 0.
-        cost: increase of its calls, 0 or more.
-        written: change of its canvas tokens.
+        accuracy: Mark of each sample with its setting of the fewest calls.
+        canvas_tokens: Canvas tokens of each sample with that setting.
+        calls: Model calls of each sample with that setting.
+        sample: Sample of each trade, cheapest trade first.
+        gain: Increase of that sample's mark, above 0.
+        cost: Increase of its calls, 0 or more.
+        written: Change of its canvas tokens.
     """
 
     accuracy: Float[np.ndarray, " samples"]
@@ -150,8 +150,8 @@ class HindsightFrontier:
         """Return pooled tokens per step at each mean accuracy; NaN where no choice reaches it.
 
         Args:
-            accuracies: shares in [0, 1].
-            weights: weight of each sample, one row per resample.
+            accuracies: Shares in [0, 1].
+            weights: Weight of each sample, one row per resample.
         """
         accuracy = np.tile(accuracies, (len(weights), 1))
         own = weights[:, self.sample]

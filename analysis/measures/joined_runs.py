@@ -17,7 +17,7 @@ from typing import Any
 from parallelbench.errors import RecordsError, RunFileError, StorageError
 from parallelbench.record import Record
 from parallelbench.results.consistency import Consistency
-from parallelbench.run.merge import digest_of
+from parallelbench.run.merge import record_digest
 from parallelbench.run.rundir import RecordPlace, RunDirectory
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting
@@ -30,11 +30,11 @@ def open_runs(paths: Sequence[Path], advice: str) -> list[RunDirectory]:
     """Return the runs in ``paths``, which have the same seed and task versions.
 
     Args:
-        paths: run directories.
-        advice: remedy that ends the error message.
+        paths: Run directories.
+        advice: Remedy that ends the error message.
 
     Raises:
-        RunFileError: a directory holds no run, or two runs differ in the seed or in the version
+        RunFileError: A directory holds no run, or two runs differ in the seed or in the version
             of a task.
     """
     # Before they are opened: opening refuses a version that is not installed.
@@ -80,10 +80,10 @@ def difference_of(first: str, before: Question, second: str, after: Question) ->
     """Return the difference of two runs as a sentence; None if they are comparable.
 
     Args:
-        first: name of the first run.
-        before: its seed and task versions.
-        second: name of the second run.
-        after: its seed and task versions.
+        first: Name of the first run.
+        before: Its seed and task versions.
+        second: Name of the second run.
+        after: Its seed and task versions.
     """
     for task in sorted(before[1].keys() & after[1].keys()):
         if before[1][task] != after[1][task]:
@@ -104,9 +104,9 @@ class JoinedRuns(RunDirectory):
     """Several runs as one, whose report has a directory of its own.
 
     Attributes:
-        path: directory of the report; nothing else is written into it.
-        runfile: union of the run files.
-        runs: the runs, which are comparable.
+        path: Directory of the report; nothing else is written into it.
+        runfile: Union of the run files.
+        runs: The runs, which are comparable.
     """
 
     runs: tuple[RunDirectory, ...] = ()
@@ -116,8 +116,8 @@ class JoinedRuns(RunDirectory):
         """Join ``runs`` into one.
 
         Args:
-            runs: comparable runs, see :func:`open_runs`.
-            path: directory of the report.
+            runs: Comparable runs, see :func:`open_runs`.
+            path: Directory of the report.
 
         Raises:
             StorageError: ``path`` holds a run, whose own report would be overwritten.
@@ -163,7 +163,7 @@ class JoinedRuns(RunDirectory):
         """Yield the records of all runs with their places; a decode in several runs comes once.
 
         Raises:
-            RecordsError: a record is torn or was altered, or two runs have different results of
+            RecordsError: A record is torn or was altered, or two runs have different results of
                 one decode, different models of one name, marks by different engines, or different
                 samples under one number.
         """
@@ -214,7 +214,7 @@ def _is_new(
     known: dict[tuple[object, ...], tuple[bytes | None, RunDirectory]],
 ) -> bool:
     """Test if no earlier run holds the decode of ``record``, and remember its result."""
-    digest = None if record.status == "error" else digest_of(record)
+    digest = None if record.status == "error" else record_digest(record)
     known_digest, where = known.get(record.key, (None, run))
     if known_digest is not None and where is not run:
         if digest not in {None, known_digest}:

@@ -27,9 +27,9 @@ class Loss(NamedTuple):
     """Shares of lost accuracy by cause, in [0, 1]; None if the run lacks the comparison.
 
     Attributes:
-        law: loss of the ideal model with the same decoder setting; None without the ideal model
+        law: Loss of the ideal model with the same decoder setting; None without the ideal model
             in the run.
-        scheduler: part of the rest that the label oracle regains; None without it.
+        scheduler: Part of the rest that the label oracle regains; None without it.
         model: remainder; None without either.
     """
 
@@ -42,7 +42,7 @@ def losses(results: Sequence[Result]) -> dict[tuple[str, str, str], Loss]:
     """Return the causes of each result's lost accuracy.
 
     Args:
-        results: results of one or several runs; those without marks are left out.
+        results: Results of one or several runs; those without marks are left out.
 
     Returns:
         By model, task label and decoder label.

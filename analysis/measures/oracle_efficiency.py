@@ -45,8 +45,8 @@ def oracle_for(model: str, ran: Collection[str]) -> str | None:
     """Return the decoder that is the oracle of a model's efficiency.
 
     Args:
-        model: label of the model.
-        ran: names of the oracles that were run with it.
+        model: Label of the model.
+        ran: Names of the oracles that were run with it.
 
     Returns:
         The label oracle, which goes by the predictions of the model; for the ideal model the
@@ -70,17 +70,17 @@ def oracle_speeds(
     """Return the pooled tokens per step of the oracle at each accuracy, in each draw.
 
     Args:
-        accuracies: shares in [0, 1].
-        settings: decoder settings that were not given the right answers.
-        oracle: settings of an oracle on the same samples; None for hindsight over ``settings``.
-        weights: weight of each sample in each draw, as
+        accuracies: Shares in [0, 1].
+        settings: Decoder settings that were not given the right answers.
+        oracle: Settings of an oracle on the same samples; None for hindsight over ``settings``.
+        weights: Weight of each sample in each draw, as
             :func:`~parallelbench.analysis.measures.speed.drawn_weights` gives them.
 
     Returns:
         NaN where the oracle does not reach the accuracy.
 
     Raises:
-        ValueError: the oracle was run on other samples.
+        ValueError: The oracle was run on other samples.
     """
     if oracle is None:
         return frontier_of(settings).speeds_along(accuracies, weights)
@@ -99,8 +99,8 @@ def relative_speeds(
     """Return the oracle efficiency in each draw, from speeds at equal accuracies.
 
     Args:
-        speeds: pooled tokens per step of a curve; NaN where it does not reach the accuracy.
-        oracle: pooled tokens per step of its oracle, in as many draws or fewer.
+        speeds: Pooled tokens per step of a curve; NaN where it does not reach the accuracy.
+        oracle: Pooled tokens per step of its oracle, in as many draws or fewer.
 
     Returns:
         NaN where either does not reach the accuracy.
@@ -113,15 +113,15 @@ def oracle_speed(accuracy: float, settings: Sweep, oracle: Sweep | None) -> floa
     """Return the pooled tokens per step of the oracle at ``accuracy``, without resampling.
 
     Args:
-        accuracy: share in [0, 1].
-        settings: decoder settings that were not given the right answers.
-        oracle: settings of an oracle on the same samples; None for hindsight over ``settings``.
+        accuracy: Share in [0, 1].
+        settings: Decoder settings that were not given the right answers.
+        oracle: Settings of an oracle on the same samples; None for hindsight over ``settings``.
 
     Returns:
         None if the oracle does not reach ``accuracy``.
 
     Raises:
-        ValueError: the oracle was run on other samples.
+        ValueError: The oracle was run on other samples.
     """
     weights = settings.weights[None]
     speed = float(oracle_speeds(np.array([accuracy]), settings, oracle, weights)[0, 0])
@@ -142,11 +142,11 @@ def oracle_efficiencies(
     ``accuracy`` has no efficiency.
 
     Args:
-        accuracy: share in [0, 1].
-        settings: decoder settings that were not given the right answers.
-        oracle: settings of an oracle on the same samples; None for hindsight over ``settings``.
-        resamples: number of bootstrap resamples, which are the same for settings and oracle.
-        seed: random seed of the resamples.
+        accuracy: Share in [0, 1].
+        settings: Decoder settings that were not given the right answers.
+        oracle: Settings of an oracle on the same samples; None for hindsight over ``settings``.
+        resamples: Number of bootstrap resamples, which are the same for settings and oracle.
+        seed: Random seed of the resamples.
 
     Raises:
         ValueError: ``accuracy`` is not in [0, 1], or the oracle was run on other samples.

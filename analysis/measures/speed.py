@@ -50,13 +50,13 @@ class SpeedEstimate(NamedTuple):
     """A speed, or a ratio of speeds, at an accuracy that may not be reached.
 
     Attributes:
-        value: the speed or ratio; None if the accuracy is not reached.
-        interval: bootstrap interval over samples, see :func:`interval_if_reached`; None without
+        value: The speed or ratio; None if the accuracy is not reached.
+        interval: Bootstrap interval over samples, see :func:`interval_if_reached`; None without
             ``value``, with one sample, and if more than 2.5 % of the resamples do not reach the
             accuracy.
-        reached: share of the resamples that reach the accuracy, in [0, 1]; for a ratio, the share
+        reached: Share of the resamples that reach the accuracy, in [0, 1]; for a ratio, the share
             in which both speeds exist.
-        samples: number of samples.
+        samples: Number of samples.
     """
 
     value: float | None
@@ -81,8 +81,8 @@ def published_speed_at(accuracy: float, points: Iterable[SpeedPoint], *, adaptiv
     """Return the greatest tokens per step at ``accuracy``, by the public board's rule.
 
     Args:
-        accuracy: least share of right answers, in [0, 1].
-        points: settings of one decoder, averaged over tasks.
+        accuracy: Least share of right answers, in [0, 1].
+        points: Settings of one decoder, averaged over tasks.
         adaptive: True if the curve between two points counts as well: linear in tokens
             per step, with the best accuracy kept at equal speed.  The board does so for
             confidence-threshold, confidence-factor, klass, slowfast, dus and wino, and
@@ -117,10 +117,10 @@ def speed_at(
     """Return the greatest pooled tokens per step of the settings that reach ``accuracy``.
 
     Args:
-        accuracy: least share of right answers, in [0, 1].
-        curve: the settings of one decoder.
-        resamples: number of bootstrap resamples over samples, within each task.
-        seed: random seed of the resamples.
+        accuracy: Least share of right answers, in [0, 1].
+        curve: The settings of one decoder.
+        resamples: Number of bootstrap resamples over samples, within each task.
+        seed: Random seed of the resamples.
 
     Raises:
         ValueError: ``accuracy`` is not in [0, 1].
@@ -151,8 +151,8 @@ def drawn_means(
     given the answers and do not.
 
     Args:
-        curve: settings of one model.
-        weights: weight of each sample in each draw, see :func:`drawn_weights`.
+        curve: Settings of one model.
+        weights: Weight of each sample in each draw, see :func:`drawn_weights`.
 
     Source:
         Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001).
@@ -176,8 +176,8 @@ def resampled_means(
     """Return pooled tokens per step and accuracy of every setting, rounded to 12 digits.
 
     Args:
-        curve: settings of one model.
-        weights: weight of each sample in each draw, see :func:`drawn_weights`.
+        curve: Settings of one model.
+        weights: Weight of each sample in each draw, see :func:`drawn_weights`.
     """
     speeds = curve.pooled_tokens_per_step(weights)
     return np.round(speeds, 12), np.round(weights @ curve.accuracy.T, 12)
@@ -222,9 +222,9 @@ def speeds_at(
     """Return the speeds of many curves at many accuracies, by the rule of :func:`speed_at`.
 
     Args:
-        accuracies: shares in [0, 1].
-        speeds: tokens per step of each setting in each draw, see :func:`drawn_means`.
-        marks: accuracy of each setting in each draw.
+        accuracies: Shares in [0, 1].
+        speeds: Tokens per step of each setting in each draw, see :func:`drawn_means`.
+        marks: Accuracy of each setting in each draw.
 
     Returns:
         NaN where the accuracy is not reached.
@@ -251,8 +251,8 @@ def estimate_of_draws(speeds: Float[np.ndarray, " draws"], samples: int) -> Spee
     """Return a speed, or a ratio of speeds, with its interval.
 
     Args:
-        speeds: observed value, then one per resample; NaN where the accuracy is not reached.
-        samples: number of samples.
+        speeds: Observed value, then one per resample; NaN where the accuracy is not reached.
+        samples: Number of samples.
     """
     observed, replicates = float(speeds[0]), speeds[1:]
     reached = float(np.isfinite(replicates).mean())
@@ -270,7 +270,7 @@ def interval_if_reached(replicates: Float[np.ndarray, " resamples"]) -> Interval
     that reach it instead.
 
     Args:
-        replicates: speeds in the resamples; NaN where the accuracy is not reached.
+        replicates: Speeds in the resamples; NaN where the accuracy is not reached.
     """
     missed = np.isnan(replicates)
     # The quantile lies between two replicates, and both must have reached it.
@@ -328,10 +328,10 @@ def areas_under(
     decoder may always idle.  Beyond the fastest setting it is 0: nothing was shown there.
 
     Args:
-        speeds: tokens per step of each setting in each draw.
-        marks: accuracy of each setting in each draw, in [0, 1].
-        low: tokens per step where the range begins, above 0; 1 is one by one.
-        high: tokens per step where the range ends, above ``low``.  Two areas compare only with
+        speeds: Tokens per step of each setting in each draw.
+        marks: Accuracy of each setting in each draw, in [0, 1].
+        low: Tokens per step where the range begins, above 0; 1 is one by one.
+        high: Tokens per step where the range ends, above ``low``.  Two areas compare only with
             the same range.
 
     Returns:

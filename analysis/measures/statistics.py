@@ -34,9 +34,9 @@ class McNemar(NamedTuple):
     """McNemar's test of two decoders on the same samples.
 
     Attributes:
-        only_first: number of samples that only the first gets right.
-        only_second: number of samples that only the second gets right.
-        samples: number of all samples.
+        only_first: Number of samples that only the first gets right.
+        only_second: Number of samples that only the second gets right.
+        samples: Number of all samples.
         p_value: two-sided p-value of the hypothesis that both are equally likely, in (0, 1].
     """
 
@@ -51,7 +51,7 @@ class PairedTest(NamedTuple):
 
     Attributes:
         p_value: two-sided p-value of no difference, in (0, 1].
-        interval: interval of the difference.  It holds 0 if and only if ``p_value`` is greater
+        interval: Interval of the difference.  It holds 0 if and only if ``p_value`` is greater
             than the error that the interval allows.  An end is infinite if nothing bounds it.
     """
 
@@ -63,10 +63,10 @@ class Pairs(NamedTuple):
     """Decodes of two settings, paired by (task, sample, repeat).
 
     Attributes:
-        first: measurement of each pair with the first setting.
-        second: measurement of each pair with the second setting.
-        cluster: number of each pair's sample, which its repeats share.
-        unpaired: number of decodes without a partner, or without a measurement on one side.
+        first: Measurement of each pair with the first setting.
+        second: Measurement of each pair with the second setting.
+        cluster: Number of each pair's sample, which its repeats share.
+        unpaired: Number of decodes without a partner, or without a measurement on one side.
     """
 
     first: Float[np.ndarray, " pairs"]
@@ -84,8 +84,8 @@ def clopper_pearson(successes: int, count: int) -> Interval:
     It is wider than :func:`parallelbench.results.intervals.wilson`, which covers 95 % on average.
 
     Args:
-        successes: number of successes, in [0, count].
-        count: number of trials, at least 1.
+        successes: Number of successes, in [0, count].
+        count: Number of trials, at least 1.
 
     Raises:
         ValueError: ``successes`` or ``count`` is out of range.
@@ -145,7 +145,7 @@ def bonett_price(
     Args:
         first: True where the first is right; at least one sample.
         second: True where the second is right; one decode per sample.
-        error: share of intervals that may miss the truth, in (0, 1).
+        error: Share of intervals that may miss the truth, in (0, 1).
 
     Source:
         Bonett and Price (2012), "Adjusted Wald confidence interval for a difference of
@@ -176,7 +176,7 @@ def paired_proportions(
     Args:
         first: True where the first is right; at least one sample.
         second: True where the second is right; one decode per sample.
-        error: share of intervals that may miss the truth, in (0, 1).
+        error: Share of intervals that may miss the truth, in (0, 1).
     """
     exact, approximate = mcnemar(first, second).p_value, bonett_price(first, second, error=error)
     low, high = approximate.interval
@@ -201,10 +201,10 @@ def sign_flips(
     that of the other samples.
 
     Args:
-        differences: one per sample; a sample's repeats are averaged before.
-        error: share of intervals that may miss the truth, in (0, 1).
-        flips: number of random flips, at least 1.
-        seed: random seed of the flips.
+        differences: One per sample; a sample's repeats are averaged before.
+        error: Share of intervals that may miss the truth, in (0, 1).
+        flips: Number of random flips, at least 1.
+        seed: Random seed of the flips.
 
     Source:
         Fisher (1935), "The design of experiments", section 21; Hartigan (1969), "Using subsample
@@ -266,11 +266,11 @@ def bootstrap_mean(
     no spread.  Few samples make it a little too narrow: 40 of them cover 93.5 %.
 
     Args:
-        values: one value per decode.
-        cluster: the sample of each decode; a sample's repeats are averaged first.  None makes
+        values: One value per decode.
+        cluster: The sample of each decode; a sample's repeats are averaged first.  None makes
             every decode a sample of its own.
-        resamples: number of resamples.
-        seed: random seed of the resamples.
+        resamples: Number of resamples.
+        seed: Random seed of the resamples.
 
     Raises:
         ValueError: ``values`` is empty.
@@ -309,13 +309,13 @@ def pair(
     """Pair the decodes of two settings by (task, sample, repeat).
 
     Args:
-        first: records of one model and decoder setting.
-        second: records of another one.
-        measure: function that measures a record; None where the measurement is absent.
+        first: Records of one model and decoder setting.
+        second: Records of another one.
+        measure: Function that measures a record; None where the measurement is absent.
 
     Raises:
-        IncompleteSweepError: the two have different samples under the same number.
-        ValueError: a side holds two decodes of the same sample and repeat: it mixes settings or
+        IncompleteSweepError: The two have different samples under the same number.
+        ValueError: A side holds two decodes of the same sample and repeat: it mixes settings or
             models.
     """
     sides = [_by_decode(first), _by_decode(second)]

@@ -29,15 +29,15 @@ class Sweep:
     """Decoder settings (rows) on the same samples (columns) of one model.
 
     Attributes:
-        model: the model's setting.
-        settings: the setting of each row.
-        tasks: task label of each column.
-        indices: number of each column's sample within its task.
-        canvas: canvas length of each column, in tokens.
-        accuracy: lenient mark in [0, 1], mean over the sample's repeats.
-        canvas_tokens: positions that the decoder had to fill, mean over the repeats; above 0.
+        model: The model's setting.
+        settings: The setting of each row.
+        tasks: Task label of each column.
+        indices: Number of each column's sample within its task.
+        canvas: Canvas length of each column, in tokens.
+        accuracy: Lenient mark in [0, 1], mean over the sample's repeats.
+        canvas_tokens: Positions that the decoder had to fill, mean over the repeats; above 0.
             Positions after the end at which a model stops do not count.
-        calls: model calls, mean over the repeats; at least 1.
+        calls: Model calls, mean over the repeats; at least 1.
     """
 
     model: str
@@ -69,8 +69,8 @@ class Sweep:
         the same for all settings, which keeps their comparison paired.
 
         Args:
-            resamples: number of resamples, at least 1.
-            seed: random seed of the resamples.
+            resamples: Number of resamples, at least 1.
+            seed: Random seed of the resamples.
         """
         rng = np.random.default_rng(seed)
         weights = np.empty((resamples, self.samples))
@@ -110,7 +110,7 @@ class Sweep:
         A few very fast samples hardly change it, unlike the mean of the samples' own ratios.
 
         Args:
-            weights: weight of each sample, one row per draw.
+            weights: Weight of each sample, one row per draw.
         """
         pooled: Float[np.ndarray, "draws settings"] = (weights @ self.canvas_tokens.T) / (
             weights @ self.calls.T
@@ -142,7 +142,7 @@ def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
     Of several records of the same decode only the last counts: it replaced an error.
 
     Args:
-        records: records of one model, without oracles and without settings that are not to be
+        records: Records of one model, without oracles and without settings that are not to be
             compared.
 
     Raises:

@@ -40,16 +40,16 @@ class TaskTraits:
     """Traits of one task, measured with one model and one decoder.
 
     Attributes:
-        model: the model's setting.
-        task_label: the task's setting.
-        decoder: the decoder's setting without ``k`` and ``block_length``.
-        tokens: the values of ``k``, ascending, that parallelizability is read from; empty if it
+        model: The model's setting.
+        task_label: The task's setting.
+        decoder: The decoder's setting without ``k`` and ``block_length``.
+        tokens: The values of ``k``, ascending, that parallelizability is read from; empty if it
             is absent.
-        parallelizability: tokens per step, in [least k, greatest k]; None with fewer than two
+        parallelizability: Tokens per step, in [least k, greatest k]; None with fewer than two
             values of ``k``, and if nothing is right.
-        block_lengths: the block lengths in tokens, ascending, that order preference is read from;
+        block_lengths: The block lengths in tokens, ascending, that order preference is read from;
             the whole canvas counts with its length.  Empty if it is absent.
-        order_preference: accuracy per token of block length; None with fewer than two block
+        order_preference: Accuracy per token of block length; None with fewer than two block
             lengths at k=2.
     """
 
@@ -74,7 +74,7 @@ def task_traits(records: Iterable[AnyRecord]) -> list[TaskTraits]:
     """Return the traits of every task, by model and decoder.
 
     Args:
-        records: records of a run.  Oracles and decodes without steps are left out, and so are
+        records: Records of a run.  Oracles and decodes without steps are left out, and so are
             the settings of a decoder on a task if one of them lacks a sample.
 
     Returns:
@@ -97,7 +97,7 @@ def parallelizability(
 
     Args:
         tokens: k, the number of tokens that each setting commits per step.
-        scores: accuracy at each k, in [0, 1].
+        scores: Accuracy at each k, in [0, 1].
 
     Returns:
         In [least k, greatest k]; None if every score is 0.
@@ -119,8 +119,8 @@ def order_preference(
     """Return the least-squares slope of the accuracy over the block length.
 
     Args:
-        block_lengths: block length of each setting, in tokens.
-        scores: accuracy at each block length, in [0, 1].
+        block_lengths: Block length of each setting, in tokens.
+        scores: Accuracy at each block length, in [0, 1].
 
     Returns:
         In accuracy per token; None with fewer than two different block lengths.
@@ -193,9 +193,9 @@ def _estimate(
     """Return the values of a dial, and the trait along it with a bootstrap interval.
 
     Args:
-        sweep: settings of one decoder on the samples of one task.
-        dial: values of the dial, each with the row of its setting.
-        trait: function of dial values and accuracies; None where it is not defined.
+        sweep: Settings of one decoder on the samples of one task.
+        dial: Values of the dial, each with the row of its setting.
+        trait: Function of dial values and accuracies; None where it is not defined.
     """
     if len(dial) < 2:
         return (), None

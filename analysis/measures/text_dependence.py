@@ -27,7 +27,7 @@ from parallelbench.analysis.theory.estimate import (
 from parallelbench.errors import ModelError, RecordsError, RequestError, RunFileError
 from parallelbench.model import MODELS, Model
 from parallelbench.prompt import build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.setting import Setting, build
 from parallelbench.storage.plain_json import json_of, regular_bytes
@@ -46,21 +46,21 @@ class TaskDependence:
     """An estimated total correlation of whole canvases, mean over samples of a task.
 
     Attributes:
-        model: the model's setting.
-        model_digest: digest that identifies its predictions.
-        task: the task's setting.
-        kind: kind of the texts.
-        order: order in which the positions are revealed one by one.
-        bits: the estimate; None if it could not be made.
-        standard_error: standard error of ``bits``, over samples.
-        at_once: bits of all positions in one call, each by itself.
-        one_by_one: bits of the same positions revealed one after the other.
-        samples: number of questions.
-        count: number of texts: completions drawn from the model, or references.
-        calls: number of model calls.
-        rows: number of sequences in those calls.
-        seed: random seed of the draws.
-        missing: reason that there is no estimate; None if there is one.
+        model: The model's setting.
+        model_digest: Digest that identifies its predictions.
+        task: The task's setting.
+        kind: Kind of the texts.
+        order: Order in which the positions are revealed one by one.
+        bits: The estimate; None if it could not be made.
+        standard_error: Standard error of ``bits``, over samples.
+        at_once: Bits of all positions in one call, each by itself.
+        one_by_one: Bits of the same positions revealed one after the other.
+        samples: Number of questions.
+        count: Number of texts: completions drawn from the model, or references.
+        calls: Number of model calls.
+        rows: Number of sequences in those calls.
+        seed: Random seed of the draws.
+        missing: Reason that there is no estimate; None if there is one.
     """
 
     model: str
@@ -85,14 +85,14 @@ class Effort:
     """Size of an estimate.
 
     Attributes:
-        samples: number of questions of each task, at least 2.
-        completions: number of texts that the model writes for each question, at least 2.
-        orders: orders in which positions are revealed.
-        seed: random seed of the draws.
-        batch_size: largest number of rows in one call.
+        samples: Number of questions of each task, at least 2.
+        completions: Number of texts that the model writes for each question, at least 2.
+        orders: Orders in which positions are revealed.
+        seed: Random seed of the draws.
+        batch_size: Largest number of rows in one call.
 
     Raises:
-        RunFileError: there are too few samples or completions for a standard error.
+        RunFileError: There are too few samples or completions for a standard error.
     """
 
     samples: int = 8
@@ -192,8 +192,8 @@ def estimates_of_models(
     """Return the estimates by the models of a run, and a remark on others; None if there are none.
 
     Args:
-        estimates: estimates by any models.
-        digests: digest of each model that made the run's records, by its label.
+        estimates: Estimates by any models.
+        digests: Digest of each model that made the run's records, by its label.
     """
     own = [each for each in estimates if digests.get(each.model) == each.model_digest]
     strange = next((each for each in estimates if each not in own), None)
@@ -210,12 +210,12 @@ class _Estimator:
     """Estimates for one model and one task of a run.
 
     Attributes:
-        model: the opened model or server.
-        label: the model's setting.
-        digest: digest of the model.
-        run: the run.
-        task: the task's setting.
-        effort: size of the estimates.
+        model: The opened model or server.
+        label: The model's setting.
+        digest: Digest of the model.
+        run: The run.
+        task: The task's setting.
+        effort: Size of the estimates.
     """
 
     model: object
@@ -262,7 +262,7 @@ class _Estimator:
         """Return the mean over samples."""
         effort, task = self.effort, build(self.task, TASKS)
         prompts = [
-            build_prompt(task, draw(task, self.run.runfile.seed, index), model.codec)
+            build_prompt(task, draw_sample(task, self.run.runfile.seed, index), model.codec)
             for index in range(effort.samples)
         ]
         # Every estimate has its own draws, so that it does not depend on which others are made.

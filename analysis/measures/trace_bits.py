@@ -34,12 +34,12 @@ class TraceBits(NamedTuple):
     """Bits that one decode ignored by writing dependent tokens in the same step.
 
     Attributes:
-        steps: conditional total correlation of the positions written in each step; None for a
+        steps: Conditional total correlation of the positions written in each step; None for a
             step without a model call, and if no right answer agreed with the canvas before it.
-        total: sum over the steps with a model call; None if one of them has no value.
+        total: Sum over the steps with a model call; None if one of them has no value.
         weight: P / Q of the trace; 0 if no right answer agrees with its end.  None unless the
             ideal model was sampled at temperature 1 and no position was opened again.
-        calls: number of model calls.
+        calls: Number of model calls.
     """
 
     steps: tuple[float | None, ...]
@@ -52,12 +52,12 @@ class ExpectedBits(NamedTuple):
     """Expected model calls and bits of one decoder setting, over the right answers.
 
     Attributes:
-        expected_steps: model calls.
+        expected_steps: Model calls.
         steps_interval: 95 % interval of ``expected_steps``.
-        bits: sum of the conditional total correlations of all steps.
+        bits: Sum of the conditional total correlations of all steps.
         bits_interval: 95 % interval of ``bits``.
-        traces: number of traces.
-        right: number of traces that end in a right answer.
+        traces: Number of traces.
+        right: Number of traces that end in a right answer.
     """
 
     expected_steps: float
@@ -72,11 +72,11 @@ def trace_bits(record: Record, law: Law) -> TraceBits:
     """Return the bits that each step of a decode ignored, and their sum.
 
     Args:
-        record: a decode with a trace.
-        law: distribution of the right answers, whose symbols are tokens of the record's canvas.
+        record: A decode with a trace.
+        law: Distribution of the right answers, whose symbols are tokens of the record's canvas.
 
     Raises:
-        RecordsError: the record has no trace, because a server decoded by itself.
+        RecordsError: The record has no trace, because a server decoded by itself.
     """
     trace, counts, _, mask_id, _ = record.decoding
     remaining = RemainingAnswers.of(record, law)
@@ -110,12 +110,12 @@ def expected_bits(traces: Sequence[TraceBits], seed: int = 0) -> ExpectedBits:
     """Return the expected model calls and bits of a decoder setting from its traces.
 
     Args:
-        traces: decodes of one decoder setting by the ideal model at temperature 1, on samples of
+        traces: Decodes of one decoder setting by the ideal model at temperature 1, on samples of
             one answer distribution or of distributions that differ only in their symbols.
-        seed: random seed of the bootstrap.
+        seed: Random seed of the bootstrap.
 
     Raises:
-        ValueError: a trace has no weight, there is no trace, or none ends in a right answer.
+        ValueError: A trace has no weight, there is no trace, or none ends in a right answer.
     """
     table = np.array([_row(trace) for trace in traces]).reshape(-1, 3)
     right = int((table[:, 0] > 0).sum())

@@ -22,7 +22,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from parallelbench.analysis.measures.losses import is_ideal
-from parallelbench.analysis.replay.steps import Replay, Replayer, RightAnswer, Step
+from parallelbench.analysis.replay.steps import Replay, Replayer, ReplayStep, RightAnswer
 from parallelbench.record import Record
 from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.run.runfile import RunFile
@@ -341,7 +341,7 @@ def _right_answer(right: RightAnswer, numbered: Callable[[int], int]) -> list[An
     return [right.text, differences]
 
 
-def _step(step: Step, numbered: Callable[[int], int]) -> list[Any]:
+def _step(step: ReplayStep, numbered: Callable[[int], int]) -> list[Any]:
     return [
         list(step.positions),
         [numbered(token) for token in step.ids],

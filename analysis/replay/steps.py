@@ -27,7 +27,7 @@ from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec, build_prompt
 from parallelbench.record import Decoding, Record
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import build
 from parallelbench.task import TASKS, Answers, Sample, Task
@@ -36,7 +36,7 @@ from parallelbench.task import TASKS, Answers, Sample, Task
 LISTED = 5_040
 
 
-class Step(NamedTuple):
+class ReplayStep(NamedTuple):
     """One step of a decode.
 
     Attributes:
@@ -88,7 +88,7 @@ class Replay:
 
     record: Record
     sample: Sample | None
-    steps: tuple[Step, ...]
+    steps: tuple[ReplayStep, ...]
     codec: Codec | None
     answers: int | None
     missing: str | None
@@ -207,7 +207,7 @@ class Replayer:
 
     def _draw(self, task_label: str, index: int) -> tuple[Task, Sample]:
         task = build(self._tasks[task_label], TASKS)
-        return task, draw(task, self._seed, index)
+        return task, draw_sample(task, self._seed, index)
 
     def _enumerate(self, task_label: str, index: int) -> Answers:
         task, sample = self._drawn(task_label, index)
@@ -228,7 +228,7 @@ class _Ground(NamedTuple):
 
 def _steps(
     start: Sequence[int], decoding: Decoding, remaining: RemainingAnswers | None
-) -> Iterator[Step]:
+) -> Iterator[ReplayStep]:
     trace, mask_id = decoding.trace, decoding.mask_id
     canvases = pairwise(trace.canvases(start))
     columns = zip(canvases, trace.positions, trace.ids, trace.rows, strict=True)
@@ -240,7 +240,7 @@ def _steps(
             bits = remaining.unmodelled_bits(canvas, written)
             probabilities = remaining.probabilities(canvas, positions, ids)
         answers = None if remaining is None else int(remaining.consistent(following).sum())
-        yield Step(tuple(positions), tuple(ids), bits, answers, probabilities)
+        yield ReplayStep(tuple(positions), tuple(ids), bits, answers, probabilities)
 
 
 def _right_answer(

@@ -63,7 +63,7 @@ from parallelbench.analysis.replay.gallery import DEFAULT_BYTES, Gallery, Galler
 from parallelbench.analysis.report.columns import COLUMNS
 from parallelbench.analysis.report.decoding import DecodingReport, decoding_report
 from parallelbench.analysis.report.text_report import TextReport, judged_rates, text_report
-from parallelbench.console.progress import SILENT, Progress
+from parallelbench.console.progress import SILENT, ProgressDisplay
 from parallelbench.errors import StorageError
 from parallelbench.record import latest_records
 from parallelbench.results import throughput
@@ -113,7 +113,7 @@ def make_report(
     run: RunDirectory,
     calibrations: Mapping[str, EngineCalibration] | None = None,
     most_bytes: int | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
 ) -> tuple[list[Result], Path]:
     """Write the results, derived figures, pictures and the page into ``run``.
 
@@ -231,7 +231,7 @@ def _facts(
 
 
 @contextmanager
-def _read(run: RunDirectory, progress: Progress) -> Iterator[_Records]:
+def _read(run: RunDirectory, progress: ProgressDisplay) -> Iterator[_Records]:
     """Hold what the page needs of every record of ``run``.
 
     All of it stays to the end and none is part of a cycle, so collecting garbage again and again

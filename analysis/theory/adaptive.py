@@ -45,9 +45,9 @@ class ZeroErrorSteps(NamedTuple):
     """The zero-error corner: the fewest expected steps without error.
 
     Attributes:
-        expected_steps: expected model calls if dependent symbols are never written together.
+        expected_steps: Expected model calls if dependent symbols are never written together.
         method: ``exact`` if no policy needs fewer, ``greedy`` if some policy needs no more.
-        choices: number of (state, set to write) pairs that were examined.
+        choices: Number of (state, set to write) pairs that were examined.
     """
 
     expected_steps: float
@@ -59,8 +59,8 @@ class FrontierPoint(NamedTuple):
     """One trade between speed and error.
 
     Attributes:
-        expected_steps: expected model calls.
-        bits: expected sum of the conditional total correlations.
+        expected_steps: Expected model calls.
+        bits: Expected sum of the conditional total correlations.
     """
 
     expected_steps: float
@@ -71,10 +71,10 @@ class AdaptiveFrontier(NamedTuple):
     """The least error at every expected number of steps, as a falling convex line.
 
     Attributes:
-        points: corners of the line, from one step to zero error; a policy that picks one of two
+        points: Corners of the line, from one step to zero error; a policy that picks one of two
             corners at random lies between them.
         method: ``exact``, or ``greedy`` if the line is reached but may not be the lowest.
-        choices: number of (state, set to write) pairs that were examined.
+        choices: Number of (state, set to write) pairs that were examined.
     """
 
     points: tuple[FrontierPoint, ...]
@@ -95,14 +95,14 @@ def zero_error_steps(
     """Return the fewest expected steps in which no dependent symbols are written together.
 
     Args:
-        law: distribution of the right answers.
-        limit: largest number of (state, set to write) pairs to examine.
+        law: Distribution of the right answers.
+        limit: Largest number of (state, set to write) pairs to examine.
         greedy: True examines one set per state: the most uncertain position and, in order of
             uncertainty, every other that stays independent.  False requires the exact result.
             None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: the result needs more pairs than ``limit``.
+        OverLimitError: The result needs more pairs than ``limit``.
 
     Example:
         >>> import itertools
@@ -126,14 +126,14 @@ def adaptive_frontier(
     """Return the least error, in bits, for every expected number of steps.
 
     Args:
-        law: distribution of the right answers.
-        limit: largest number of (state, set to write) pairs to examine.
+        law: Distribution of the right answers.
+        limit: Largest number of (state, set to write) pairs to examine.
         greedy: True examines few sets per state: those grown position by position, each time by
             the one that adds the least error.  False requires the exact result, over all sets.
             None tries the exact result and falls back to the greedy one over the limit.
 
     Raises:
-        OverLimitError: the result needs more pairs than ``limit``.
+        OverLimitError: The result needs more pairs than ``limit``.
     """
     if greedy is None:
         try:
@@ -165,8 +165,8 @@ class _State:
 
     Attributes:
         codes: symbols, numbered from 0 at each position.
-        sizes: number of different symbols at each position.
-        shares: probabilities of the answers, summing to 1.
+        sizes: Number of different symbols at each position.
+        shares: Probabilities of the answers, summing to 1.
     """
 
     codes: Int[np.ndarray, "answers positions"]
@@ -219,10 +219,10 @@ class _Written(NamedTuple):
     """Positions of a state that are written together.
 
     Attributes:
-        positions: the written positions.
-        first: number of an answer with each combination of symbols.
-        group: number of each answer's combination.
-        masses: probability of each combination.
+        positions: The written positions.
+        first: Number of an answer with each combination of symbols.
+        group: Number of each answer's combination.
+        masses: Probability of each combination.
     """
 
     positions: tuple[int, ...]

@@ -56,7 +56,7 @@ class SizedBound(NamedTuple):
 
     Attributes:
         bits: KL(P||Q) of the ideal model, in bits.
-        sizes: number of positions to write in each step.
+        sizes: Number of positions to write in each step.
     """
 
     bits: float
@@ -81,8 +81,8 @@ def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
     """Return L*_T for T = 1, ..., L, each with an ordered partition that reaches it.
 
     Args:
-        law: distribution of the right answers.
-        limit: largest component to solve over all sets of positions, which takes 3^limit
+        law: Distribution of the right answers.
+        limit: Largest component to solve over all sets of positions, which takes 3^limit
             operations for every T.
 
     Returns:
@@ -90,7 +90,7 @@ def best_partitions(law: Law, limit: int = POSITION_LIMIT) -> list[Bound]:
         the one before it (theorem 2), the last is 0.
 
     Raises:
-        OverLimitError: more than ``limit`` positions depend on each other, and the cost
+        OverLimitError: More than ``limit`` positions depend on each other, and the cost
             depends on more than their number.
     """
     parts = components(law)

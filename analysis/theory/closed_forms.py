@@ -30,8 +30,8 @@ def shuffle_bits(n: int, sizes: Sequence[int] | None = None) -> float:
     with k_t items open before step t; in one step n log2 n - log2 n!.
 
     Args:
-        n: number of items, at least 1.
-        sizes: number of items written in each step; None for one step.
+        n: Number of items, at least 1.
+        sizes: Number of items written in each step; None for one step.
 
     Raises:
         ValueError: ``n`` is below 1, or ``sizes`` are not positive or do not sum to n.
@@ -64,7 +64,7 @@ def shuffle_entropies(n: int, *, allow_identity: bool) -> list[float]:
     of one order less.
 
     Args:
-        n: number of items, at least 1, or 2 without the identity.
+        n: Number of items, at least 1, or 2 without the identity.
         allow_identity: True if the given order is right, too.
 
     Raises:
@@ -274,9 +274,9 @@ def _surprise(count: int, total: int, ways: int = 1) -> float:
     """Return the bits that outcomes of probability ``count / total`` add to an entropy.
 
     Args:
-        count: number of answers with one outcome.
-        total: number of all answers.
-        ways: number of such outcomes.
+        count: Number of answers with one outcome.
+        total: Number of all answers.
+        ways: Number of such outcomes.
     """
     if count == 0:
         return 0.0  # 0 log 0, by continuity

@@ -47,11 +47,11 @@ class Law:
     :meth:`counted` adds up the weights of repeated rows.
 
     Attributes:
-        rows: the answers, all different.
-        probabilities: a positive share for each answer, summing to 1 within 1e-9.
+        rows: The answers, all different.
+        probabilities: A positive share for each answer, summing to 1 within 1e-9.
 
     Raises:
-        ValueError: there is no row or no position, a row is repeated, or the probabilities are
+        ValueError: There is no row or no position, a row is repeated, or the probabilities are
             not one positive number per row that sum to 1.
 
     Example:
@@ -224,7 +224,7 @@ def entropy(law: Law, positions: Iterable[int] | None = None) -> float:
 
     Args:
         law: The joint law.
-        positions: positions of the law; None for all.
+        positions: Positions of the law; None for all.
 
     Example:
         >>> entropy(Law.counted([[0, 0], [1, 1]]), [0])

@@ -49,15 +49,15 @@ class DependenceEstimate:
     """An estimated total correlation.
 
     Attributes:
-        bits: the estimate, ``at_once - one_by_one``.  Unlike the true figure it may fall
+        bits: The estimate, ``at_once - one_by_one``.  Unlike the true figure it may fall
             below 0, by chance or because the model is inconsistent.
-        standard_error: standard error of ``bits``.
-        at_once: bits of the positions in one call, each by itself, summed.
-        one_by_one: bits of the same positions revealed one after the other, summed.
-        order: order in which the positions were revealed.
-        count: number of completions, or of answers, that were averaged.
-        calls: number of model calls.
-        rows: number of sequences in those calls; equal ones of a step are sent once.
+        standard_error: Standard error of ``bits``.
+        at_once: Bits of the positions in one call, each by itself, summed.
+        one_by_one: Bits of the same positions revealed one after the other, summed.
+        order: Order in which the positions were revealed.
+        count: Number of completions, or of answers, that were averaged.
+        calls: Number of model calls.
+        rows: Number of sequences in those calls; equal ones of a step are sent once.
     """
 
     bits: float
@@ -90,17 +90,17 @@ def dependence(  # noqa: PLR0913  the last four have defaults
     temperature 1; the entropies are those of whole predictions, not of the drawn tokens.
 
     Args:
-        model: any adapter.
-        prompt: prompt of the sample.
-        rng: generator of the tokens and of random orders.
-        canvas: the context c, with the mask id at open positions; None for the prompt's.
-        positions: the set S of open positions; None for all of them.
-        order: order in which the positions are revealed.
-        count: number of completions, at least 2.
-        batch_size: largest number of rows in one call.
+        model: Any adapter.
+        prompt: Prompt of the sample.
+        rng: Generator of the tokens and of random orders.
+        canvas: The context c, with the mask id at open positions; None for the prompt's.
+        positions: The set S of open positions; None for all of them.
+        order: Order in which the positions are revealed.
+        count: Number of completions, at least 2.
+        batch_size: Largest number of rows in one call.
 
     Raises:
-        ValueError: there are too few completions, the order is unknown, or a position is not
+        ValueError: There are too few completions, the order is unknown, or a position is not
             open on ``canvas``.
     """
     context, chosen = _context(model, prompt, canvas, positions)
@@ -130,15 +130,15 @@ def data_dependence(
     answer.
 
     Args:
-        model: any adapter.
+        model: Any adapter.
         references: prompts, each with the whole canvas of a right answer that was drawn from the
             law of its answers; see :func:`reference_of`.
-        rng: generator of random orders.
-        order: order in which the open positions are revealed.
-        batch_size: largest number of rows in one call.
+        rng: Generator of random orders.
+        order: Order in which the open positions are revealed.
+        batch_size: Largest number of rows in one call.
 
     Raises:
-        ValueError: there are fewer than 2 references, or the order is unknown.
+        ValueError: There are fewer than 2 references, or the order is unknown.
     """
     _check(order, len(references), "references")
     counter = _CallCounter(model, batch_size)
@@ -167,11 +167,11 @@ class _Walk:
     """One completion that is being revealed position by position.
 
     Attributes:
-        prompt: prompt of the sample.
-        canvas: current token ids.
-        left: positions that are still to be revealed.
-        answer: token ids to reveal; None to draw them from the predictions.
-        bits: sum so far: entropies of the drawn tokens, or surprisals of the answer's tokens.
+        prompt: Prompt of the sample.
+        canvas: Current token ids.
+        left: Positions that are still to be revealed.
+        answer: Token ids to reveal; None to draw them from the predictions.
+        bits: Sum so far: entropies of the drawn tokens, or surprisals of the answer's tokens.
     """
 
     prompt: Prompt

@@ -50,8 +50,8 @@ class Choice(NamedTuple):
     """The choice of a policy in one state.
 
     Attributes:
-        steps: expected steps from here to the end, this one included; NaN if unknown.
-        columns: columns of which a position is written; a repeated column writes two.
+        steps: Expected steps from here to the end, this one included; NaN if unknown.
+        columns: Columns of which a position is written; a repeated column writes two.
         whole: True if all open positions are written, which ends the decode.
     """
 
@@ -67,10 +67,10 @@ class State:
     Made by :func:`reduced`; equal states have equal policies.
 
     Attributes:
-        columns: symbols of every answer for each class of positions that are functions of each
+        columns: Symbols of every answer for each class of positions that are functions of each
             other, numbered from 0 in order of first appearance; all columns differ.
-        copies: number of positions in each class.
-        weights: a positive whole number for each answer.
+        copies: Number of positions in each class.
+        weights: A positive whole number for each answer.
     """
 
     columns: Int[np.ndarray, "columns answers"]
@@ -134,8 +134,8 @@ class CanonicalState(NamedTuple):
     """A state with its columns reordered.
 
     Attributes:
-        state: the state with its columns in canonical order.
-        order: number of the original column of each of its columns.
+        state: The state with its columns in canonical order.
+        order: Number of the original column of each of its columns.
     """
 
     state: State
@@ -146,12 +146,12 @@ class _Set(NamedTuple):
     """Columns of a state, one position of each.
 
     Attributes:
-        columns: the columns, ascending.
-        group: number of each answer's combination of symbols.
-        groups: number of different combinations.
-        product: product of the probabilities of each answer's symbols.
-        bits: total correlation; 0 if the columns are independent.
-        survivors: expected number of remaining answers after the step.
+        columns: The columns, ascending.
+        group: Number of each answer's combination of symbols.
+        groups: Number of different combinations.
+        product: Product of the probabilities of each answer's symbols.
+        bits: Total correlation; 0 if the columns are independent.
+        survivors: Expected number of remaining answers after the step.
     """
 
     columns: tuple[int, ...]
@@ -166,16 +166,16 @@ class Policy:
     """The policy with the fewest expected steps, for one law and every state that can follow.
 
     Attributes:
-        expected_steps: expected steps from start to end, for answers drawn from the law.
-        choices: number of (state, set to write) pairs that were examined.
+        expected_steps: Expected steps from start to end, for answers drawn from the law.
+        choices: Number of (state, set to write) pairs that were examined.
 
     Args:
-        start: the first state; None if nothing is uncertain.
-        eps: most bits of a step; at 0 only independent positions are written together.
-        limit: largest number of (state, set to write) pairs to examine.
+        start: The first state; None if nothing is uncertain.
+        eps: Most bits of a step; at 0 only independent positions are written together.
+        limit: Largest number of (state, set to write) pairs to examine.
 
     Raises:
-        OverLimitError: there are more pairs.
+        OverLimitError: There are more pairs.
     """
 
     def __init__(self, start: State | None, eps: float, limit: int = CHOICE_LIMIT) -> None:
@@ -268,9 +268,9 @@ def reduced(
     """Return the state of these answers, and the positions of each of its columns.
 
     Args:
-        symbols: symbol of each answer at each open position, as small numbers from 0; all
+        symbols: Symbol of each answer at each open position, as small numbers from 0; all
             answers differ.
-        weights: a positive whole number for each answer.
+        weights: A positive whole number for each answer.
 
     Returns:
         The state, None if the answers agree everywhere; and for each of its columns the

@@ -31,6 +31,7 @@ from parallelbench.analysis.theory.dependence import (
     token_law,
     total_correlation,
 )
+from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
 from parallelbench.task import DEFAULT_LIMIT, Sample, Task
 
@@ -41,9 +42,9 @@ class Caps(NamedTuple):
     """Limits beyond which a figure is left out or computed greedily.
 
     Attributes:
-        answers: number of right answers to list.
-        positions: number of positions that depend on each other, for the least bits by steps.
-        choices: number of (state, set to write) pairs to examine, for adaptive policies.
+        answers: Number of right answers to list.
+        positions: Number of positions that depend on each other, for the least bits by steps.
+        choices: Number of (state, set to write) pairs to examine, for adaptive policies.
     """
 
     answers: int = DEFAULT_LIMIT
@@ -61,26 +62,26 @@ class Limits:
     Positions at which all right answers agree cost nothing and are left out.
 
     Attributes:
-        task: label of the task.
-        sample: id of the sample.
-        level: unit of a position: an ``item`` of the answer, or a ``token``.
-        right_answers: number of right answers.
-        positions: positions at which the right answers differ, counted from 0; position 0 if
+        task: Label of the task.
+        sample: Id of the sample.
+        level: Unit of a position: an ``item`` of the answer, or a ``token``.
+        right_answers: Number of right answers.
+        positions: Positions at which the right answers differ, counted from 0; position 0 if
             they all agree.
-        entropy_bits: entropy of the answer.
-        total_correlation_bits: least cost of writing it in one step.
-        validity_one_step: share of right answers in one step at temperature 1, in [0, 1].
-        optimal_bits_by_steps: least cost of 1, 2, ... steps in a fixed order; None if not
+        entropy_bits: Entropy of the answer.
+        total_correlation_bits: Least cost of writing it in one step.
+        validity_one_step: Share of right answers in one step at temperature 1, in [0, 1].
+        optimal_bits_by_steps: Least cost of 1, 2, ... steps in a fixed order; None if not
             computed.
-        optimal_partitions: positions to write in each step at that cost; None if not computed.
-        optimal_reason: reason that the two were not computed; None if they were.
-        zero_error_expected_steps: fewest expected steps without any error; None if not computed.
+        optimal_partitions: Positions to write in each step at that cost; None if not computed.
+        optimal_reason: Reason that the two were not computed; None if they were.
+        zero_error_expected_steps: Fewest expected steps without any error; None if not computed.
         zero_error_method: ``exact``, or ``greedy`` if some policy needs no more.
-        zero_error_reason: reason that it was not computed or is not exact; else None.
-        adaptive_frontier: corners (expected steps, bits) of the least cost of adaptive policies;
+        zero_error_reason: Reason that it was not computed or is not exact; else None.
+        adaptive_frontier: Corners (expected steps, bits) of the least cost of adaptive policies;
             None if not requested or not computed.
         adaptive_frontier_method: ``exact`` or ``greedy``, as for zero error.
-        method: description of the methods that found the figures.
+        method: Description of the methods that found the figures.
     """
 
     task: str
@@ -110,21 +111,19 @@ def law_of_sample(task: Task, sample: Sample, level: Level, limit: int = DEFAULT
     """Return the law of the right answers to ``sample``.
 
     Args:
-        task: the task that drew the sample.
-        sample: a sample.
+        task: The task that drew the sample.
+        sample: A sample.
         level: ``item``: the items of a list, or the words and numbers of any other answer.
             ``token``: the tokens of the ideal model's canvas.
-        limit: largest number of right answers.
+        limit: Largest number of right answers.
 
     Raises:
-        NotEnumerableError: the right answers are too many, or cannot be listed.
-        CanvasError: a right answer does not fit the canvas.
+        NotEnumerableError: The right answers are too many, or cannot be listed.
+        CanvasError: A right answer does not fit the canvas.
     """
     answers = task.answers(sample, limit)
     if level == "item":
         return item_law(answers)
-    from parallelbench.models.ideal import Ideal
-
     return token_law(build_prompt(task, sample, Ideal().open().codec), answers)
 
 
@@ -140,11 +139,11 @@ def find_limits(  # noqa: PLR0913  what the figures are of, and how far to go
     """Return the lower bounds for ``sample``.
 
     Args:
-        label: label of the task.
-        sample: a sample.
-        law: distribution of its right answers, as :func:`law_of_sample` gives it.
-        level: level at which ``law`` was taken.
-        caps: limits of the computation.
+        label: Label of the task.
+        sample: A sample.
+        law: Distribution of its right answers, as :func:`law_of_sample` gives it.
+        level: Level at which ``law`` was taken.
+        caps: Limits of the computation.
         frontier: True to compute the frontier of adaptive policies, too.
     """
     positions = law.varying or (0,)

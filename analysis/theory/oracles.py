@@ -199,11 +199,11 @@ class _WindowLaw(NamedTuple):
     """The open positions of one window under the law.
 
     Attributes:
-        certain: positions at which the remaining answers agree.
-        state: the uncertain positions; None if there are none.
-        classes: canvas positions of each column of the state.
+        certain: Positions at which the remaining answers agree.
+        state: The uncertain positions; None if there are none.
+        classes: Canvas positions of each column of the state.
         on_law: True if a right answer agrees with the canvas.
-        answers: number of remaining answers.
+        answers: Number of remaining answers.
     """
 
     certain: list[int]
@@ -218,8 +218,8 @@ class _DecodeState:
     """State of one decode.
 
     Attributes:
-        window: the active window.
-        policy: exact policy for that window; None for the greedy one.
+        window: The active window.
+        policy: Exact policy for that window; None for the greedy one.
         method: ``greedy`` if any window so far was decoded greedily.
     """
 
@@ -233,12 +233,12 @@ class _CanvasAnswers:
     """The right answers of one sample on its canvas.
 
     Attributes:
-        rows: token ids, in the order in which the answers are listed.
-        weights: a positive whole number for each answer.
+        rows: Token ids, in the order in which the answers are listed.
+        weights: A positive whole number for each answer.
         open: True where a decoder writes.
-        mask_id: id of an open position.
-        end_id: id that fills the rows after an answer.
-        stop_ids: other ids that end a reply.
+        mask_id: Id of an open position.
+        end_id: Id that fills the rows after an answer.
+        stop_ids: Other ids that end a reply.
     """
 
     rows: Int[np.ndarray, "answers length"]

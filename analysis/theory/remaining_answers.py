@@ -24,10 +24,10 @@ class RemainingAnswers:
     Tokens after the first end of a reply are not part of it and exclude no answer.
 
     Args:
-        law: distribution of the right answers, whose symbols are tokens of the canvas.
-        mask_id: id of an open position.
-        ends: ids that end a reply.
-        end_id: the one of ``ends`` that ends the answers of ``law``.
+        law: Distribution of the right answers, whose symbols are tokens of the canvas.
+        mask_id: Id of an open position.
+        ends: Ids that end a reply.
+        end_id: The one of ``ends`` that ends the answers of ``law``.
     """
 
     def __init__(self, law: Law, mask_id: int, ends: frozenset[int], end_id: int) -> None:
@@ -41,11 +41,11 @@ class RemainingAnswers:
         """Return the right answers of the sample of ``record``.
 
         Args:
-            record: a decode with a trace, which names the mask id and the ends of a reply.
-            law: distribution of the right answers, whose symbols are tokens of its canvas.
+            record: A decode with a trace, which names the mask id and the ends of a reply.
+            law: Distribution of the right answers, whose symbols are tokens of its canvas.
 
         Raises:
-            RecordsError: the record has no trace, because a server decoded by itself.
+            RecordsError: The record has no trace, because a server decoded by itself.
         """
         mask_id, end_id = record.decoding.mask_id, record.decoding.end_id
         return cls(law, mask_id, frozenset({end_id, *record.stop_ids}), end_id)
@@ -56,8 +56,8 @@ class RemainingAnswers:
         """Return a mask of the right answers that agree with every token on ``canvas``.
 
         Args:
-            canvas: token ids, one per position.
-            ignoring: positions that are treated as open.
+            canvas: Token ids, one per position.
+            ignoring: Positions that are treated as open.
         """
         shown = list(canvas)
         for position in ignoring:
@@ -71,8 +71,8 @@ class RemainingAnswers:
         """Return the probability of the right answers that agree with ``canvas``, in [0, 1].
 
         Args:
-            canvas: token ids, one per position.
-            ignoring: positions that are treated as open.
+            canvas: Token ids, one per position.
+            ignoring: Positions that are treated as open.
         """
         return float(self._law.probabilities[self.consistent(canvas, ignoring)].sum())
 
@@ -82,9 +82,9 @@ class RemainingAnswers:
         """Return the probability of each token at its position, given the other positions.
 
         Args:
-            canvas: token ids before or after the step; ``positions`` are treated as open.
-            positions: canvas positions.
-            ids: the token of each of ``positions``.
+            canvas: Token ids before or after the step; ``positions`` are treated as open.
+            positions: Canvas positions.
+            ids: The token of each of ``positions``.
 
         Returns:
             Probabilities in [0, 1]; None for the mask id, and None for every token if no right
@@ -122,8 +122,8 @@ class RemainingAnswers:
         """Return the conditional total correlation of ``positions``, in bits.
 
         Args:
-            canvas: token ids before or after the step; ``positions`` are treated as open.
-            positions: the positions written in one step.
+            canvas: Token ids before or after the step; ``positions`` are treated as open.
+            positions: The positions written in one step.
 
         Returns:
             0 or more; None if no right answer agrees with the other positions.

@@ -40,8 +40,8 @@ def form(
 
     Args:
         codes: symbols, numbered from 0 at each position, every number in use.
-        sizes: number of different symbols at each position.
-        shares: probability of each answer.
+        sizes: Number of different symbols at each position.
+        shares: Probability of each answer.
     """
     colours = _Colours(codes, sizes, shares)
     colours.settle()

@@ -18,11 +18,11 @@ from typing import Annotated, Any, Final, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench import __version__
-from parallelbench.console.progress import SILENT, Progress
+from parallelbench.console.progress import SILENT, ProgressDisplay
 from parallelbench.errors import RecordsError, StorageError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, confined
 from parallelbench.leaderboards.entry.entry import Entry, Redecoded
-from parallelbench.leaderboards.entry.folder import RUN, EntryFolder, parsed, read_json
+from parallelbench.leaderboards.entry.folder import RUN, EntryFolder, parse_as, read_json
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
@@ -63,18 +63,18 @@ def add(  # noqa: PLR0913  all but entry and board are options
     *,
     name: str | None = None,
     cache: VerificationCache | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
     seconds: int = SECONDS,
 ) -> Entry:
     """Verify an entry and copy it onto a board, completely or not at all.
 
     Args:
-        entry: folder of the entry, which is not changed.
-        board: folder of the board.
-        name: name of the entry on the board; None takes the folder's name.
-        cache: cache of earlier findings; None verifies in any case.
-        progress: shows the progress.
-        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        entry: Folder of the entry, which is not changed.
+        board: Folder of the board.
+        name: Name of the entry on the board; None takes the folder's name.
+        cache: Cache of earlier findings; None verifies in any case.
+        progress: Shows the progress.
+        seconds: Time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
         SubmissionError: A claim cannot be derived again, its records are on the board already,
@@ -133,7 +133,7 @@ def read_board(
     folder: Path,
     *,
     cache: VerificationCache | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
     seconds: int = SECONDS,
     refused: Callable[[SubmissionError], None] | None = None,
 ) -> Sequence[Entry]:
@@ -143,11 +143,11 @@ def read_board(
     the level and the remarks of that check.
 
     Args:
-        folder: folder of the board.
-        cache: cache of earlier findings; None verifies every entry again.
-        progress: shows the progress.
-        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
-        refused: callback for each refused entry, which is then left out; None raises the first
+        folder: Folder of the board.
+        cache: Cache of earlier findings; None verifies every entry again.
+        progress: Shows the progress.
+        seconds: Time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        refused: Callback for each refused entry, which is then left out; None raises the first
             refusal.
 
     Raises:
@@ -182,7 +182,7 @@ def _read(
     board: Path,
     name: str,
     cache: VerificationCache | None,
-    progress: Progress,
+    progress: ProgressDisplay,
     seconds: int,
 ) -> tuple[Entry, str]:
     """Return an entry of a board with its records read, and the digest of its decodes."""
@@ -218,7 +218,7 @@ def _check_of(board: Path, name: str) -> _KeeperCheck | None:
     file = board / _CHECK.format(name)
     if not file.is_file() or file.is_symlink():
         return None
-    check: _KeeperCheck = parsed(_KeeperCheck, _content(file), file.name)
+    check: _KeeperCheck = parse_as(_KeeperCheck, _content(file), file.name)
     try:
         digest = EntryFolder.open(board / name).digest
     except SubmissionError:
@@ -226,7 +226,7 @@ def _check_of(board: Path, name: str) -> _KeeperCheck | None:
     return check if check.redecoded and check.manifest_sha256 == digest else None
 
 
-def _twin(board: Path, found: Verified, progress: Progress) -> str | None:
+def _twin(board: Path, found: Verified, progress: ProgressDisplay) -> str | None:
     """Return the name of an entry of a board that has the same records as ``found``, if any."""
     samples = _samples_of(found.runfile.frozen())
     with storage(board):

@@ -63,7 +63,7 @@ def decoded_bound(
     """Return canvas tokens and model calls of each decode of a bound, by the task's label.
 
     Args:
-        of_season: the season whose samples are decoded.
+        of_season: The season whose samples are decoded.
         indices: Numbers of the samples; None takes the test part.
     """
     from parallelbench.evaluation import evaluate

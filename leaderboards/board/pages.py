@@ -28,7 +28,7 @@ from parallelbench.analysis.report.page import (
     page_template,
     safe_names,
 )
-from parallelbench.console.progress import SILENT, Progress
+from parallelbench.console.progress import SILENT, ProgressDisplay
 from parallelbench.errors import RequestError, StorageError
 from parallelbench.leaderboards.board.standings import (
     HEADLINE,
@@ -61,8 +61,8 @@ class LevelMeaning(NamedTuple):
     """Meaning of a level, for readers.
 
     Attributes:
-        done: sentences on the checks of this level.
-        left: clauses on the ways to cheat that remain.
+        done: Sentences on the checks of this level.
+        left: Clauses on the ways to cheat that remain.
     """
 
     done: str
@@ -105,16 +105,16 @@ _SHOWN = 4
 
 
 def build_site(
-    entries: Sequence[Entry], folder: Path, progress: Progress = SILENT
+    entries: Sequence[Entry], folder: Path, progress: ProgressDisplay = SILENT
 ) -> tuple[list[Standings], Path]:
     """Write the pages of a board into ``folder``.
 
     Pages of an earlier board whose entries are gone are removed.
 
     Args:
-        entries: entries of the board; without any, the page explains how to enter.
-        folder: folder of the pages; made if it does not exist.
-        progress: shows the progress.
+        entries: Entries of the board; without any, the page explains how to enter.
+        folder: Folder of the pages; made if it does not exist.
+        progress: Shows the progress.
 
     Returns:
         The board of every season, and where its page is.
@@ -193,8 +193,8 @@ def season_data(board: Standings, pages: Mapping[str, str]) -> dict[str, Any]:
     """Return the board of a season as JSON values, as the page reads them.
 
     Args:
-        board: the season's board.
-        pages: file name of each entry's page, without the ending, by the entry's name.
+        board: The season's board.
+        pages: File name of each entry's page, without the ending, by the entry's name.
     """
     keys = list(board.oracles)
     return {
@@ -313,10 +313,10 @@ class _ResultTable(NamedTuple):
     """Results of the settings of one model on one task.
 
     Attributes:
-        task: label of the task.
-        model: the model's setting.
-        results: results shown on the page, at least one.
-        settings: number of settings of the entry for this model and task.
+        task: Label of the task.
+        model: The model's setting.
+        results: Results shown on the page, at least one.
+        settings: Number of settings of the entry for this model and task.
     """
 
     task: str

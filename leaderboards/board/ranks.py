@@ -83,7 +83,7 @@ class SectionComparison(NamedTuple):
     """The rows of a section at one accuracy.
 
     Attributes:
-        speeds: observed tokens per step; NaN for a row that does not reach the accuracy.
+        speeds: Observed tokens per step; NaN for a row that does not reach the accuracy.
         misses: Share of the draws in which no setting of a row reaches the accuracy.
         surely_faster: True at [i, j] if row i is surely faster than row j.
     """
@@ -102,7 +102,7 @@ def tied_ranks(
 
     Args:
         accuracies: Shares in [0, 1].
-        rows: rows of one section, all with the same resamples.
+        rows: Rows of one section, all with the same resamples.
         entries: The name of the entry that each row is of; None if all are of one.
 
     Returns:
@@ -129,8 +129,8 @@ def compared(
 
     Args:
         accuracies: Shares in [0, 1].
-        rows: rows of one section, all with the same resamples.
-        entries: name of the entry of each row; None if all are of one.
+        rows: Rows of one section, all with the same resamples.
+        entries: Name of the entry of each row; None if all are of one.
     """
     speeds, marks = (np.vstack([table.T for table in tables]) for tables in zip(*rows, strict=True))
     owner = np.repeat(np.arange(len(rows)), [row.marks.shape[1] for row in rows])
@@ -254,7 +254,7 @@ class _Sides(NamedTuple):
     """Speeds of the settings of a section, and their sides of an accuracy.
 
     Attributes:
-        speeds: tokens per step of every setting.
+        speeds: Tokens per step of every setting.
         owner: The row of each.
         sure: Settings that surely reach the accuracy.
         may: Settings that may reach it, those that surely do among them.
@@ -270,7 +270,7 @@ def _told_apart(sides: _Sides, whose: _Numbers) -> Bool[np.ndarray, "rows rows"]
     """Return a table of the rows that are surely faster than others: part 2.
 
     Args:
-        sides: speeds of the settings and the accuracies that they reach or may reach.
+        sides: Speeds of the settings and the accuracies that they reach or may reach.
         whose: The entry of each row.
     """
     speeds, owner, sure, may = sides
@@ -326,8 +326,8 @@ class _Changes(NamedTuple):
     """Changes of the logarithms of speeds over the resamples.
 
     Attributes:
-        moves: differences of each row from its observed value.
-        others: differences of each of the others from its observed value.
+        moves: Differences of each row from its observed value.
+        others: Differences of each of the others from its observed value.
         spread: Root mean square of the difference of both, of each pair.
     """
 

@@ -104,9 +104,9 @@ class Scope(NamedTuple):
     """Tasks that a figure is a mean over.
 
     Attributes:
-        kind: every task, those of one family, or one.
+        kind: Every task, those of one family, or one.
         label: ``all tasks``, the family's name, or the task's setting.
-        tasks: labels of the tasks, which have equal weights.
+        tasks: Labels of the tasks, which have equal weights.
     """
 
     kind: Literal["all", "category", "task"]
@@ -118,14 +118,14 @@ class RowAtAccuracy(NamedTuple):
     """Figures of a row at one accuracy that it reaches.
 
     Attributes:
-        speed: pooled tokens per step.
-        interval: interval of the speed; None if more than 2.5 % of the resamples do not reach the
+        speed: Pooled tokens per step.
+        interval: Interval of the speed; None if more than 2.5 % of the resamples do not reach the
             accuracy, or with a single sample of each task.
-        reached: share of the resamples that reach the accuracy, in [0, 1]; None with a single
+        reached: Share of the resamples that reach the accuracy, in [0, 1]; None with a single
             sample of each task.
-        efficiency: speed over that of the oracle; None if the oracle does not reach the accuracy.
-        efficiency_interval: interval of the efficiency; None where either may not reach it.
-        rank: rank in its section; None where the section has no ranks.
+        efficiency: Speed over that of the oracle; None if the oracle does not reach the accuracy.
+        efficiency_interval: Interval of the efficiency; None where either may not reach it.
+        rank: Rank in its section; None where the section has no ranks.
     """
 
     speed: float
@@ -141,10 +141,10 @@ class Figures:
     """Figures of a row in one scope.
 
     Attributes:
-        points: one result per setting; means over the tasks of the scope.
+        points: One result per setting; means over the tasks of the scope.
         adaptive: True if the public board's rule reads them as those of an adaptive strategy.
-        at: figures at each per cent of accuracy that the row reaches.
-        area: area under accuracy over log2(tokens per step), as a share of the greatest possible,
+        at: Figures at each per cent of accuracy that the row reaches.
+        area: Area under accuracy over log2(tokens per step), as a share of the greatest possible,
             which is a right answer in a single step; None without steps.
     """
 
@@ -170,16 +170,16 @@ class BoardRow:
     """One strategy of an entry with one model.
 
     Attributes:
-        entry: entry of the row.
-        model: the model's setting.
-        strategy: name and fields that its settings share.
-        kind: kind of rows that it is compared with.
-        settings: labels of the decoder settings.
-        oracle: reference of its oracle efficiency: ``label``, ``information`` or ``hindsight``;
+        entry: Entry of the row.
+        model: The model's setting.
+        strategy: Name and fields that its settings share.
+        kind: Kind of rows that it is compared with.
+        settings: Labels of the decoder settings.
+        oracle: Reference of its oracle efficiency: ``label``, ``information`` or ``hindsight``;
             None where it has none.
-        oracle_told: description of that reference.
-        missing: reason for having no figures and no rank; None if it has them.
-        figures: figures by the label of their scope.
+        oracle_told: Description of that reference.
+        missing: Reason for having no figures and no rank; None if it has them.
+        figures: Figures by the label of their scope.
     """
 
     entry: Entry
@@ -198,9 +198,9 @@ class Section:
     """Rows that are compared with each other.
 
     Attributes:
-        title: title on the board.
-        kind: kind of the rows.
-        rows: rows in the order of the entries.
+        title: Title on the board.
+        kind: Kind of the rows.
+        rows: Rows in the order of the entries.
     """
 
     title: str
@@ -212,8 +212,8 @@ class ReferenceCurve(NamedTuple):
     """The greatest speed at every accuracy, of an oracle or of a bound.
 
     Attributes:
-        title: name of the oracle or bound.
-        speeds: tokens per step at 0, 1, ..., 100 %, by scope label; NaN where not reached.
+        title: Name of the oracle or bound.
+        speeds: Tokens per step at 0, 1, ..., 100 %, by scope label; NaN where not reached.
     """
 
     title: str
@@ -225,15 +225,15 @@ class Standings:
     """The board of one season.
 
     Attributes:
-        season: the season.
-        scopes: all tasks, then each family of tasks, then each task.
-        sections: sections in the order of the board.
-        oracles: reference curve of each (entry, model).
-        bound: the ideal model under the information oracle, see
+        season: The season.
+        scopes: All tasks, then each family of tasks, then each task.
+        sections: Sections in the order of the board.
+        oracles: Reference curve of each (entry, model).
+        bound: The ideal model under the information oracle, see
             :mod:`~parallelbench.leaderboards.board.bound`: the fastest without an error where
             predictions are the exact law.  A network that has settled on one of several right
             answers may go beyond.  None where the bound of the season is not known.
-        results: results of every setting on every task, by the entry's name.
+        results: Results of every setting on every task, by the entry's name.
         beyond: (strategy, model) of the strategies beyond :data:`MOST_ROWS`, by the entry's name.
     """
 
@@ -281,14 +281,14 @@ class _Decoded:
     """Decodes of the test part by one model of an entry.
 
     Attributes:
-        entry: the entry.
-        model: the model's setting.
-        records: records of the test part, in the order of the season.
-        curves: curve of each setting, by decoder label.
-        missing: reason why a setting has no figures, by decoder label.
-        results: results of every (task, decoder setting).
-        sweep: the complete settings; None if there is none, or without steps.
-        season_bound: bound of the season; None where it is not known.
+        entry: The entry.
+        model: The model's setting.
+        records: Records of the test part, in the order of the season.
+        curves: Curve of each setting, by decoder label.
+        missing: Reason why a setting has no figures, by decoder label.
+        results: Results of every (task, decoder setting).
+        sweep: The complete settings; None if there is none, or without steps.
+        season_bound: Bound of the season; None where it is not known.
     """
 
     entry: Entry
@@ -602,13 +602,13 @@ class _Drawn:
     """The settings of one model in one scope, as observed in the first draw, then resampled.
 
     Attributes:
-        decoded: decodes of an entry and model.
-        labels: labels of the settings.
-        speeds: pooled tokens per step.
+        decoded: Decodes of an entry and model.
+        labels: Labels of the settings.
+        speeds: Pooled tokens per step.
         marks: accuracy, doubted where all samples are right.
-        highest: tokens per step of a canvas written at once.
-        oracle: speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
-        oracle_line: observed speeds of the oracle at 0, 1, ..., 100 %.
+        highest: Tokens per step of a canvas written at once.
+        oracle: Speeds of the oracle at every one of :data:`PERCENTS`; maybe fewer draws.
+        oracle_line: Observed speeds of the oracle at 0, 1, ..., 100 %.
     """
 
     decoded: _Decoded
@@ -701,10 +701,10 @@ def _figures(
     """Return the figures of each contender in ``scope``; None where a decode is missing.
 
     Args:
-        contenders: all rows of a season.
-        drawn: draws by the identity of their :class:`_Decoded`.
-        scope: scope of the figures.
-        test: number of test samples of each task.
+        contenders: All rows of a season.
+        drawn: Draws by the identity of their :class:`_Decoded`.
+        scope: Scope of the figures.
+        test: Number of test samples of each task.
     """
     having = {
         place: (drawn[id(each.decoded)], _columns_of(drawn[id(each.decoded)], each))
@@ -753,7 +753,7 @@ class _Speeds(NamedTuple):
     """The speeds of a row at every one of :data:`PERCENTS`; NaN where not reached.
 
     Attributes:
-        observed: observed in the samples themselves.
+        observed: Observed in the samples themselves.
         draws: observed, then in resamples; in single precision to save memory.
     """
 

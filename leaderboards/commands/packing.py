@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from parallelbench.console.progress import SILENT, Progress
+from parallelbench.console.progress import SILENT, ProgressDisplay
 from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS
 from parallelbench.leaderboards.entry.eligibility import reads_a_file, refuse_published, season_of
@@ -23,7 +23,7 @@ from parallelbench.leaderboards.entry.folder import (
     RESULTS,
     RUN,
     SUBMISSION,
-    parsed,
+    parse_as,
     write_manifest,
 )
 from parallelbench.leaderboards.entry.season import Season
@@ -52,16 +52,16 @@ class Statement:
     """The submitter's own part of a submission.
 
     Attributes:
-        submitter: person or group responsible for the entry.
-        title: title on the board; None makes one of the submitter and the models.
-        contact: address of the submitter.
-        link: address of a page about the entry.
-        division: see :data:`~parallelbench.leaderboards.entry.submission.Division`.
+        submitter: Person or group responsible for the entry.
+        title: Title on the board; None makes one of the submitter and the models.
+        contact: Address of the submitter.
+        link: Address of a page about the entry.
+        division: See :data:`~parallelbench.leaderboards.entry.submission.Division`.
         trained_on_suite: ``yes`` if the weights were trained on answers to this suite's tasks; None
             takes the known value for built-in models, and ``unknown`` for others.
-        disclosure: anything else that a reader should know.
+        disclosure: Anything else that a reader should know.
         licence: SPDX identifier of the licence of the weights.
-        runs_made: number of runs of the season that were made, this one included; None states
+        runs_made: Number of runs of the season that were made, this one included; None states
             nothing.
     """
 
@@ -82,18 +82,18 @@ def pack(  # noqa: PLR0913  the last three are options
     statement: Statement,
     *,
     cache: VerificationCache | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
     seconds: int = SECONDS,
 ) -> Submission:
     """Write the entry of a finished run into ``out`` after verifying it.
 
     Args:
-        run: folder of the run, which is not changed.
-        out: new or empty folder; it appears once the entry is complete and verified.
-        statement: the submitter's own part of the submission.
-        cache: cache that receives the finding, so that a board need not verify it again.
-        progress: shows the progress.
-        seconds: time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
+        run: Folder of the run, which is not changed.
+        out: New or empty folder; it appears once the entry is complete and verified.
+        statement: The submitter's own part of the submission.
+        cache: Cache that receives the finding, so that a board need not verify it again.
+        progress: Shows the progress.
+        seconds: Time limit, see :func:`~parallelbench.leaderboards.verify.verification.verified`.
 
     Raises:
         RequestError: The run is not finished, not of a season, or has decodes that failed.
@@ -131,7 +131,7 @@ def _refuse_unverified(
     place: Path,
     name: str,
     cache: VerificationCache | None,
-    progress: Progress,
+    progress: ProgressDisplay,
     seconds: int,
 ) -> None:
     """Refuse an entry that a board would refuse."""
@@ -206,7 +206,7 @@ def _submission(
             for setting in runfile.decoders
         ],
     }
-    submission: Submission = parsed(Submission, content, SUBMISSION)
+    submission: Submission = parse_as(Submission, content, SUBMISSION)
     return submission
 
 

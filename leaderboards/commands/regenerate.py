@@ -31,11 +31,11 @@ def regenerated(
     A model whose records were all decoded again by the verification is skipped.
 
     Args:
-        found: the entry as verified without its models.
-        count: number of records of each model, chosen at random, at least
+        found: The entry as verified without its models.
+        count: Number of records of each model, chosen at random, at least
             :data:`~parallelbench.ranges.LEAST_SPOT_CHECK`; None for all.
-        weights: setting of the model on this machine; None takes that of the entry.
-        rng: chooses the records; None takes random numbers that no submitter can know.
+        weights: Setting of the model on this machine; None takes that of the entry.
+        rng: Chooses the records; None takes random numbers that no submitter can know.
 
     Raises:
         ValueError: ``count`` is too small to distinguish a difference from chance.

@@ -6,22 +6,14 @@ import http.server
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.console.tables import show
-from parallelbench.console.terminal import tell, tell_line
+from parallelbench.console.terminal import tell
+from parallelbench.errors import StorageError
 from parallelbench.leaderboards.commands.pack import limited
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from parallelbench.leaderboards.board.standings import Section, Standings
-
-#: Rows of the table in the terminal, and the accuracy at which they are compared.
-_ROWS, _PERCENT = 10, 80
 
 
 def _with_folder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -58,7 +50,9 @@ def build(board: Path, out: Path, seconds: int, *, fresh: bool) -> None:
     Example:
       parallelbench leaderboard build
     """
-    refused = _build(board, out, seconds, fresh=fresh)
+    from parallelbench.leaderboards.commands.actions import build_and_show
+
+    refused = build_and_show(board, out, seconds, fresh=fresh)
     click.get_current_context().exit(2 if refused else 0)
 
 
@@ -75,7 +69,9 @@ def serve(board: Path, out: Path, seconds: int, port: int, *, fresh: bool) -> No
     Example:
       parallelbench leaderboard serve --port 8000
     """
-    _build(board, out, seconds, fresh=fresh)
+    from parallelbench.leaderboards.commands.actions import build_and_show
+
+    build_and_show(board, out, seconds, fresh=fresh)
     with server_of(out, port) as server:
         tell(f"http://127.0.0.1:{server.server_port}/ shows it; Ctrl-C ends")
         try:
@@ -90,8 +86,6 @@ def server_of(folder: Path, port: int) -> http.server.ThreadingHTTPServer:
     Raises:
         StorageError: The port is taken or not permitted.
     """
-    from parallelbench.errors import StorageError
-
     handler = partial(_QuietHandler, directory=str(folder))
     try:
         return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -114,54 +108,3 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  its base's name
         """Log nothing."""
-
-
-def _build(board: Path, out: Path, seconds: int, *, fresh: bool) -> bool:
-    """Make the pages and print the leaders; return True if an entry was refused and left out."""
-    from parallelbench.leaderboards.commands.actions import build_board
-
-    boards, page, refusals = build_board(board, out, seconds, fresh=fresh)
-    for each in boards:
-        for section in each.sections:
-            show(leaders(each, section))
-    if not boards and not refusals:
-        tell(f"{board} holds no entry yet; the page says how to enter")
-    for refusal in refusals:
-        first, *others = refusal.faults
-        tell_line(f"parallelbench: left out: {first}", err=True)
-        for fault in others:
-            tell_line(f"  {fault}", err=True)
-    tell(f"board: {page}")
-    return bool(refusals)
-
-
-def leaders(board: Standings, section: Section) -> Table:
-    """Return the fastest rows of a section over all tasks, for the terminal."""
-    from rich.table import Table
-
-    from parallelbench.analysis.measures import cells
-
-    scope = board.scopes[0].label
-    table = Table(title=f"{section.title} ({board.season.title})", title_justify="left")
-    for head in ("rank", f"tokens per step at {_PERCENT} %", "95 % interval"):
-        table.add_column(head, justify="right")
-    for head in ("level", "strategy", "model", "entry"):
-        table.add_column(head, overflow="fold")
-    rows = [
-        (row.figures[scope].at.get(_PERCENT) if scope in row.figures else None, row)
-        for row in section.rows
-    ]
-    rows.sort(key=lambda each: -(each[0].speed if each[0] else 0.0))
-    for at, row in rows[:_ROWS]:
-        table.add_row(
-            cells.ABSENT if at is None or at.rank is None else str(at.rank),
-            cells.number(at.speed if at else None),
-            cells.range_if_reached(at.interval, at.reached, _PERCENT) if at else cells.ABSENT,
-            row.entry.level,
-            row.strategy,
-            row.model,
-            row.entry.name,
-        )
-    if len(rows) > _ROWS:
-        table.caption = f"and {len(rows) - _ROWS} more"
-    return table

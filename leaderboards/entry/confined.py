@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from parallelbench.console.progress import Progress
+from parallelbench.console.progress import ProgressDisplay
 from parallelbench.errors import RequestError, SubmissionError
 
 #: Time limit of a check, in seconds of wall-clock time and of processor time per core.
@@ -56,16 +56,20 @@ _limited = False
 
 
 def confined(
-    work: Callable[[Progress], Any], what: str, *, seconds: int = SECONDS, progress: Progress
+    work: Callable[[ProgressDisplay], Any],
+    what: str,
+    *,
+    seconds: int = SECONDS,
+    progress: ProgressDisplay,
 ) -> Any:
     """Run ``work`` in a child process with limits and return its result.
 
     Args:
-        work: function of a progress display that returns JSON values.  Its changes to memory
+        work: Function of a progress display that returns JSON values.  Its changes to memory
             are those of the child alone.
-        what: name of the entry, for the message of a refusal.
-        seconds: time limit.
-        progress: shows the progress.
+        what: Name of the entry, for the message of a refusal.
+        seconds: Time limit.
+        progress: Shows the progress.
 
     Raises:
         SubmissionError: The work raised it or another exception, or its process exceeded a limit
@@ -110,10 +114,10 @@ def allow_records(count: int) -> None:
 class _Report:
     """Messages of a child: its progress, line by line, and at last its result."""
 
-    def __init__(self, what: str, progress: Progress) -> None:
+    def __init__(self, what: str, progress: ProgressDisplay) -> None:
         self._what = what
         self._progress = progress
-        self._stage = Progress()
+        self._stage = ProgressDisplay()
         self._answer: dict[str, Any] | None = None
 
     def follow(self, reading: int, deadline: float) -> bool:
@@ -197,7 +201,7 @@ class _Report:
         )
 
 
-class _SentProgress(Progress):
+class _SentProgress(ProgressDisplay):
     """Progress display that sends the progress of this process to its parent."""
 
     def __init__(self, writing: int) -> None:
@@ -227,7 +231,7 @@ class _SentProgress(Progress):
 
 
 def _work_as_child(
-    work: Callable[[Progress], Any], writing: int, parent: int, seconds: int
+    work: Callable[[ProgressDisplay], Any], writing: int, parent: int, seconds: int
 ) -> NoReturn:
     """Run the work, send its result, and exit without the exit handlers of the parent."""
     try:
@@ -238,7 +242,7 @@ def _work_as_child(
         os._exit(0)
 
 
-def _outcome(work: Callable[[Progress], Any], progress: Progress) -> dict[str, Any]:
+def _outcome(work: Callable[[ProgressDisplay], Any], progress: ProgressDisplay) -> dict[str, Any]:
     try:
         return {"answer": work(progress)}
     except SubmissionError as error:

@@ -19,9 +19,9 @@ class Redecoded(BaseModel):
     """Counts of the records of one model that were decoded again.
 
     Attributes:
-        records: number of records decoded again, chosen at random unless all were.
-        of: number of records of the model in the entry.
-        same: number of those decoded again with the same tokens in the same number of calls.
+        records: Number of records decoded again, chosen at random unless all were.
+        of: Number of records of the model in the entry.
+        same: Number of those decoded again with the same tokens in the same number of calls.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -41,8 +41,8 @@ def level_of(labels: Iterable[str], redecoded: Mapping[str, Redecoded]) -> Level
     """Return the level of an entry without servers: the lowest one of its models.
 
     Args:
-        labels: labels of its models.
-        redecoded: counts of records decoded again, by these labels.
+        labels: Labels of its models.
+        redecoded: Counts of records decoded again, by these labels.
     """
     counts = [redecoded.get(label) for label in labels]
     if any(each is None or each.records == 0 for each in counts):
@@ -56,13 +56,13 @@ class Entry:
     """A submission whose records were checked.
 
     Attributes:
-        name: name of its folder: letters, digits, ``-``, ``_`` and ``.``.
-        submission: statement of the submitter.
-        records: all records, the dev part included; marks and counts are recomputed.
-        level: level of the check.
-        remarks: sentences on the limits of the check, for readers.
-        redecoded: counts of records decoded again, by the label of their model.
-        first_prompts: one prompt of each model that is no server.
+        name: Name of its folder: letters, digits, ``-``, ``_`` and ``.``.
+        submission: Statement of the submitter.
+        records: All records, the dev part included; marks and counts are recomputed.
+        level: Level of the check.
+        remarks: Sentences on the limits of the check, for readers.
+        redecoded: Counts of records decoded again, by the label of their model.
+        first_prompts: One prompt of each model that is no server.
     """
 
     name: str

@@ -23,13 +23,13 @@ class FirstPrompt(BaseModel):
     :data:`MOST_SHOWN` characters is cut, with a note at its end.
 
     Attributes:
-        model: the model's setting.
-        task: label of the sample's task.
-        index: the sample's number.
+        model: The model's setting.
+        task: Label of the sample's task.
+        index: The sample's number.
         template: Jinja source of the chat template.
-        text: the prompt, with special tokens as text.
-        prompt_tokens: number of tokens of the prompt.
-        canvas_tokens: number of open positions of the canvas.
+        text: The prompt, with special tokens as text.
+        prompt_tokens: Number of tokens of the prompt.
+        canvas_tokens: Number of open positions of the canvas.
         claimed: True if template and tokenizer are the submitter's, unchecked.
     """
 
@@ -51,10 +51,10 @@ def first_prompt(
     """Return ``prompt`` as it is shown on a board.
 
     Args:
-        model: the model's setting.
-        task: label of the sample's task.
-        index: the sample's number.
-        prompt: prompt of that sample for that model.
+        model: The model's setting.
+        task: Label of the sample's task.
+        index: The sample's number.
+        prompt: Prompt of that sample for that model.
         claimed: True if template and tokenizer are the submitter's, unchecked.
     """
     return FirstPrompt(

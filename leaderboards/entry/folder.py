@@ -83,9 +83,9 @@ class Read:
     """Amounts read of a folder.
 
     Attributes:
-        bytes: bytes of its files as stored.
-        decompressed: bytes after decompression.
-        lines: lines of records.
+        bytes: Bytes of its files as stored.
+        decompressed: Bytes after decompression.
+        lines: Lines of records.
     """
 
     bytes: int = 0
@@ -98,10 +98,10 @@ class EntryFolder:
     """The files of an entry, whose names and sizes and digests are those of its manifest.
 
     Attributes:
-        path: path of the folder.
+        path: Path of the folder.
         digest: SHA-256 of its manifest, and so of everything in it.
         files: Their names and content, the manifest's too; whatever else lies there is refused.
-        read: amounts read of it so far.
+        read: Amounts read of it so far.
     """
 
     path: Path
@@ -124,7 +124,7 @@ class EntryFolder:
             )
         read = Read()
         content = _bytes(path / MANIFEST, _MIB, read)
-        listed = parsed(_Manifest, read_json(content, MANIFEST), MANIFEST).files
+        listed = parse_as(_Manifest, read_json(content, MANIFEST), MANIFEST).files
         faults = [*_strange(listed), *_unlisted(names, listed)]
         if sum(each.bytes for each in listed.values()) > _MOST_BYTES:
             faults.append(f"{MANIFEST}: its files are larger than {_MOST_BYTES:,} bytes together")
@@ -234,7 +234,7 @@ def read_json(content: bytes, where: str) -> Any:
         raise SubmissionError(f"{where} is no plain JSON: {_brief(error)}") from error
 
 
-def parsed(form: type[Any], content: Any, where: str) -> Any:
+def parse_as(form: type[Any], content: Any, where: str) -> Any:
     """Return ``content`` as the pydantic model ``form``.
 
     Raises:

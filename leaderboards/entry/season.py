@@ -43,12 +43,12 @@ class Season:
     """The samples that entries are compared on.
 
     Attributes:
-        name: name of its file, without the ending.
-        title: title on the board.
-        seed: random seed of the samples.
-        tasks: task settings, in the order of the board.
-        samples: number of samples of each task.
-        dev: number of the first samples, which are for tuning; figures use the others.
+        name: Name of its file, without the ending.
+        title: Title on the board.
+        seed: Random seed of the samples.
+        tasks: Task settings, in the order of the board.
+        samples: Number of samples of each task.
+        dev: Number of the first samples, which are for tuning; figures use the others.
     """
 
     name: str

@@ -38,11 +38,11 @@ class SubmittedModel(BaseModel):
     """A model that decoded.
 
     Attributes:
-        label: the model's setting, as in the records.
-        name: common name, such as a hub id.
-        revision: revision of the weights; None without one, as for the ideal model.
-        digest: model digest, as in the records.
-        weights_digest: digest of the weights alone; None without weights.
+        label: The model's setting, as in the records.
+        name: Common name, such as a hub id.
+        revision: Revision of the weights; None without one, as for the ideal model.
+        digest: Model digest, as in the records.
+        weights_digest: Digest of the weights alone; None without weights.
         licence: SPDX identifier of the licence, or a description.
     """
 
@@ -70,21 +70,21 @@ class Submission(BaseModel):
     """The content of ``submission.yaml``.
 
     Attributes:
-        schema_version: version of this schema.
-        title: title on the board.
-        submitter: person or group responsible for the entry.
-        contact: address of the submitter; shown on the board.
+        schema_version: Version of this schema.
+        title: Title on the board.
+        submitter: Person or group responsible for the entry.
+        contact: Address of the submitter; shown on the board.
         link: A page about it, as :func:`~parallelbench.leaderboards.entry.wording.link` has it.
         division: See :data:`Division`.
         trained_on_suite: ``yes`` if the weights were trained on answers to this suite's tasks.
-        disclosure: anything else that a reader should know.
-        runs_made: number of runs of the season from which this one was chosen, itself
+        disclosure: Anything else that a reader should know.
+        runs_made: Number of runs of the season from which this one was chosen, itself
             included, 1 to 1,000,000; None if not stated.
-        season: name of the season.
-        library_version: version of the package that decoded.
-        task_versions: version of each task, by label.
-        models: models that decoded.
-        decoders: decoder settings that decoded.
+        season: Name of the season.
+        library_version: Version of the package that decoded.
+        task_versions: Version of each task, by label.
+        models: Models that decoded.
+        decoders: Decoder settings that decoded.
     """
 
     model_config = _CONFIG

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from parallelbench.errors import SubmissionError
-from parallelbench.leaderboards.entry.folder import parsed, read_json
+from parallelbench.leaderboards.entry.folder import parse_as, read_json
 from parallelbench.leaderboards.entry.tokenizer_parts import part_faults
 from parallelbench.prompt import Codec
 
@@ -69,8 +69,8 @@ def from_file(content: Any, where: str) -> Codec:
     """Return the codec that ``content`` describes.
 
     Args:
-        content: content made by :func:`to_file`.
-        where: name of the file, for errors.
+        content: Content made by :func:`to_file`.
+        where: Name of the file, for errors.
 
     Raises:
         SubmissionError: It has another form, no tokenizer can be made of it, one of its parts
@@ -79,7 +79,7 @@ def from_file(content: Any, where: str) -> Codec:
     import tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    form: _TokenizerFile = parsed(_TokenizerFile, content, where)
+    form: _TokenizerFile = parse_as(_TokenizerFile, content, where)
     for name in form.special_tokens:
         if name not in _NAMED:
             raise SubmissionError(f"{where}: {name!r:.80} is none of {', '.join(_NAMED)}")

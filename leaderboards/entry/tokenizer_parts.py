@@ -64,7 +64,7 @@ def part_faults(content: Any) -> Iterator[str]:
     """Yield a sentence for each part of a ``tokenizer.json`` that no entry may have.
 
     Args:
-        content: content of the file.
+        content: Content of the file.
 
     Raises:
         TypeError: It has another form.

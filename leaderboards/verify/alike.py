@@ -15,7 +15,7 @@ def alike_to_earlier(records: Iterable[Record]) -> dict[tuple[str, str], str]:
     """Find settings that decode every sample as an earlier one of the same strategy does.
 
     Args:
-        records: records of complete settings; a setting is earlier if its first record is.
+        records: Records of complete settings; a setting is earlier if its first record is.
 
     Returns:
         A mapping from the labels of model and decoder to the label of the first setting of that

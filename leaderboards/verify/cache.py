@@ -44,12 +44,12 @@ class Finding(BaseModel):
     """Result of verifying an entry.
 
     Attributes:
-        level: level of the check.
-        remarks: sentences on the limits of the check, for readers.
-        redecoded: counts of records decoded again, by the label of their model.
-        content: digest of the decodes, see
+        level: Level of the check.
+        remarks: Sentences on the limits of the check, for readers.
+        redecoded: Counts of records decoded again, by the label of their model.
+        content: Digest of the decodes, see
             :class:`~parallelbench.leaderboards.verify.verification.Verified`.
-        first_prompts: one prompt of each model that is no server.
+        first_prompts: One prompt of each model that is no server.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -65,7 +65,7 @@ class VerificationCache:
     """The findings of this user on this machine.
 
     Args:
-        folder: folder of the findings; None takes ``parallelbench/verified`` in the user's cache
+        folder: Folder of the findings; None takes ``parallelbench/verified`` in the user's cache
             folder, which is ``$XDG_CACHE_HOME`` or else ``~/.cache``.
         fresh: True to ignore cached findings, so that everything is verified again.
     """
@@ -108,8 +108,8 @@ def key_of(manifest: str, season: Season, runfile: RunFile, *, redecode: bool) -
 
     Args:
         manifest: SHA-256 of the entry's manifest, and so of its files.
-        season: season of the entry.
-        runfile: the run that it claims.
+        season: Season of the entry.
+        runfile: The run that it claims.
         redecode: True if records of built-in models were decoded again.
 
     Returns:

@@ -30,8 +30,8 @@ def claimed_run(content: Any, season: Season) -> RunFile:
     """Return the run that an entry claims; everything in it must be spelled out.
 
     Args:
-        content: content of its ``run.yaml``.
-        season: season whose samples it should have decoded.
+        content: Content of its ``run.yaml``.
+        season: Season whose samples it should have decoded.
 
     Raises:
         SubmissionError: It is no run in its frozen form, not of that season, or too large.
@@ -149,8 +149,8 @@ def serving_faults(runfile: RunFile, models: Mapping[str, ModelFacts]) -> Iterat
     """Yield a sentence for each decoder that a model cannot serve, or that is left out needlessly.
 
     Args:
-        runfile: the run file.
-        models: facts about its models, by label.
+        runfile: The run file.
+        models: Facts about its models, by label.
     """
     decoders = [(setting, build(setting, DECODERS)) for setting in runfile.decoders]
     for model in runfile.models:

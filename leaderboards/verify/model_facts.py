@@ -20,6 +20,8 @@ from parallelbench.leaderboards.entry.folder import (
 from parallelbench.leaderboards.entry.submission import BUILT_IN, Submission, SubmittedModel
 from parallelbench.leaderboards.entry.tokenizer_file import from_file
 from parallelbench.model import MODELS, Blocks, Model
+from parallelbench.models.capabilities import named_family_capabilities
+from parallelbench.models.ideal import IdealModel
 from parallelbench.prompt import Codec
 from parallelbench.ranges import MOST_IN_A_FIELD
 from parallelbench.run.runfile import RunFile
@@ -30,17 +32,17 @@ class ModelFacts(NamedTuple):
     """Facts about one model.
 
     Attributes:
-        codec: its tokenizer and chat template; None for a server.
-        digest: model digest that its records must have.
-        weights_digest: weights digest that its records must have; None if it has no weights.
+        codec: Its tokenizer and chat template; None for a server.
+        digest: Model digest that its records must have.
+        weights_digest: Weights digest that its records must have; None if it has no weights.
         built_in: True for a model of this package with its own tokenizer.
-        blocks: its block grid; None without one.
+        blocks: Its block grid; None without one.
         uncached: True if it is known to compute every row whole and to cache nothing.
         stops: True if it ends a decode after the block with the first end-of-text.
         knows_support: True if it knows when no right answer fits the canvas any more.
-        unwritable: ids below the size of the tokenizer that stand for no token.
-        provides: its capabilities besides logits; None where they are not known.
-        model: the model itself where this package can open it; else None.
+        unwritable: Ids below the size of the tokenizer that stand for no token.
+        provides: Its capabilities besides logits; None where they are not known.
+        model: The model itself where this package can open it; else None.
     """
 
     codec: Codec | None
@@ -179,8 +181,6 @@ def _with_own_tokenizer(
     ideal = setting.name == "ideal"
     model: Model | None = None
     if ideal:
-        from parallelbench.models.ideal import IdealModel
-
         fields: Mapping[str, Any] = setting.fields
         model = IdealModel(codec, noise=fields["noise"], seed=fields["seed"], limit=fields["limit"])
     uncached = setting.fields.get("cache") in (None, "none")
@@ -202,13 +202,9 @@ def _with_own_tokenizer(
 def _provides(setting: Setting, claims: Mapping[str, Any]) -> frozenset[str] | None:
     """Return the capabilities of a model's stated family; None if the entry states no family."""
     if setting.name == "ideal":
-        from parallelbench.models.ideal import IdealModel
-
         return IdealModel.capabilities
     if setting.name != "hf":
         return None
-    from parallelbench.models.capabilities import named_family_capabilities
-
     family, fields = claims.get("family"), dict[str, Any](setting.fields)
     if not isinstance(family, str):
         return None

@@ -26,9 +26,9 @@ class Frame(NamedTuple):
     """Text of a template around the messages of any chat with the same roles.
 
     Attributes:
-        before: text before each message that is shown.
-        shown: places of these messages in the chat.
-        after: text after the last message.
+        before: Text before each message that is shown.
+        shown: Places of these messages in the chat.
+        after: Text after the last message.
     """
 
     before: tuple[str, ...]
@@ -47,8 +47,8 @@ def frame_of(codec: Codec, roles: Sequence[str]) -> Frame:
     """Return the frame that the chat template of ``codec`` writes around messages.
 
     Args:
-        codec: codec with the template.
-        roles: roles of the messages; the last message is the question.
+        codec: Codec with the template.
+        roles: Roles of the messages; the last message is the question.
 
     Raises:
         SubmissionError: It leaves the question out, shows a message twice, or in another order.
@@ -76,7 +76,7 @@ class PromptRules:
     """The rules for the prompts of one model.
 
     Args:
-        codec: codec of the model.
+        codec: Codec of the model.
     """
 
     def __init__(self, codec: Codec) -> None:

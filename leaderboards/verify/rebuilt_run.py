@@ -12,7 +12,7 @@ from parallelbench.leaderboards.verify.model_facts import ModelFacts
 from parallelbench.leaderboards.verify.prompt_rules import PromptRules
 from parallelbench.prompt import Codec, Prompt, build_prompt
 from parallelbench.record import Record
-from parallelbench.run.recording import DecodeId, MarkedReply, RecordKey, draw
+from parallelbench.run.recording import DecodeId, MarkedReply, RecordKey, draw_sample
 from parallelbench.run.runfile import SERVER_DECODER, RunFile
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS, Sample, Task
@@ -23,8 +23,8 @@ class RebuiltRun:
     """The parts of a claimed run.
 
     Attributes:
-        runfile: the run file.
-        models: facts about its models, by label.
+        runfile: The run file.
+        models: Facts about its models, by label.
     """
 
     runfile: RunFile
@@ -71,17 +71,17 @@ class RebuiltRun:
     def sample(self, task: str, index: int) -> Sample:
         """Return sample ``index`` of the task labelled ``task``."""
         if (task, index) not in self._samples:
-            self._samples[task, index] = draw(self.tasks[task], self.runfile.seed, index)
+            self._samples[task, index] = draw_sample(self.tasks[task], self.runfile.seed, index)
         return self._samples[task, index]
 
     def prompt(self, model: str, task: str, index: int, codec: Codec) -> Prompt:
         """Return the prompt of a sample for a model.
 
         Args:
-            model: label of the model.
-            task: label of the task.
-            index: the sample's number.
-            codec: codec of the model.
+            model: Label of the model.
+            task: Label of the task.
+            index: The sample's number.
+            codec: Codec of the model.
 
         Raises:
             SubmissionError: The submitted template or tokenizer fails or breaks a rule.

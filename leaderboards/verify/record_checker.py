@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from parallelbench import __version__
-from parallelbench.console.progress import Progress
+from parallelbench.console.progress import ProgressDisplay
 from parallelbench.decode.lanes import Job, Outcome
 from parallelbench.decoder import DECODERS, Decoder
 from parallelbench.errors import RecordsError, SubmissionError
@@ -38,7 +38,7 @@ from parallelbench.run.recording import (
     record_of,
     served_record_of,
 )
-from parallelbench.run.serve import Answered, Question
+from parallelbench.run.serve import Answered, ServerRequest
 from parallelbench.setting import Setting, build
 
 #: Faults of one entry that are reported; more would not help its submitter.
@@ -76,16 +76,16 @@ class RecordChecker:
     """Derives the records of one entry again and compares them with the submitted ones.
 
     Attributes:
-        submission: the entry's statement.
-        run: the run that it claims, built again.
-        faults: receives a sentence for every fault.
-        progress: shows how many records are checked.
+        submission: The entry's statement.
+        run: The run that it claims, built again.
+        faults: Receives a sentence for every fault.
+        progress: Shows how many records are checked.
     """
 
     submission: Submission
     run: RebuiltRun
     faults: FaultList
-    progress: Progress
+    progress: ProgressDisplay
     _starts: dict[tuple[str, str, int], StartingCanvas] = field(default_factory=dict)
     _schedules: StepSchedules = field(default_factory=StepSchedules)
     _unproven: set[str] = field(default_factory=set)
@@ -243,7 +243,7 @@ class RecordChecker:
         )
         if reply.content is not None and (answer_of(reply.content) or "") != reply.text:
             self.faults.add(f"{where}: its text is not the answer in what its server wrote")
-        question = Question(sample.messages, "", tag=context)
+        question = ServerRequest(sample.messages, "", tag=context)
         answered = Answered(question, reply, None, record.seconds)
         return served_record_of(answered, self.run.runfile, self.run.models[record.model].digest)
 

@@ -35,6 +35,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 import torch
+from scipy.stats import binom
 
 from parallelbench.decode.lanes import Job, Outcome
 from parallelbench.decode.loop import decode
@@ -45,7 +46,7 @@ from parallelbench.leaderboards.verify.model_facts import ModelFacts
 from parallelbench.model import ComputeCost, Model, Prediction, Row
 from parallelbench.prompt import Prompt, build_prompt
 from parallelbench.record import Record
-from parallelbench.run.recording import DecodeId, RecordKey, draw, job_key, record_of
+from parallelbench.run.recording import DecodeId, RecordKey, draw_sample, job_key, record_of
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import Setting, build
 from parallelbench.task import TASKS
@@ -68,8 +69,8 @@ class _Precision(NamedTuple):
     """Effects of rounding in one precision.
 
     Attributes:
-        move: greatest change of a logit, as a share of the greatest one at that position.
-        differing: greatest share of records whose tokens or calls change.
+        move: Greatest change of a logit, as a share of the greatest one at that position.
+        differing: Greatest share of records whose tokens or calls change.
     """
 
     move: float
@@ -93,9 +94,9 @@ def built_in_again(
     All records of the ideal model are decoded again, and 200 random ones of a network.
 
     Args:
-        runfile: the run file.
-        models: facts about the models of the entry, by label.
-        records: records of the entry, each of which follows from its own trace.
+        runfile: The run file.
+        models: Facts about the models of the entry, by label.
+        records: Records of the entry, each of which follows from its own trace.
 
     Returns:
         Counts of the records decoded again, by the label of their model.
@@ -136,10 +137,10 @@ def decoded_again(
     """Decode records again; return the number with the same tokens in the same number of calls.
 
     Args:
-        runfile: the run file.
-        setting: the model's setting.
-        model: the model.
-        claimed: records of the model, each of which follows from its own trace.
+        runfile: The run file.
+        setting: The model's setting.
+        model: The model.
+        claimed: Records of the model, each of which follows from its own trace.
 
     Raises:
         SubmissionError: They are not what this model and their strategies give.
@@ -227,7 +228,7 @@ def _jobs(
         by_sample[record.task_label, record.index].append(place)
     for (label, index), places in by_sample.items():
         task_setting, task = tasks[label]
-        prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
+        prompt = build_prompt(task, draw_sample(task, runfile.seed, index), model.codec)
         for place in places:
             decoder_setting, decoder = decoders[claimed[place].decoder_label]
             decode_id = DecodeId(
@@ -330,9 +331,9 @@ def _chance_message(gains: Sequence[float], what: str, level: float) -> str | No
     """Return a clause on claims that are better more than chance allows; None if they are not.
 
     Args:
-        gains: gain of each claim over the decode here.
-        what: name of the compared quantity.
-        level: chance below which the gains are refused.
+        gains: Gain of each claim over the decode here.
+        what: Name of the compared quantity.
+        level: Chance below which the gains are refused.
     """
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     chance = _chance_of_at_least(better, better + worse, 0.5)
@@ -351,8 +352,6 @@ def _chance_message(gains: Sequence[float], what: str, level: float) -> str | No
 
 
 def _chance_of_at_least(successes: int, trials: int, probability: float) -> float:
-    from scipy.stats import binom
-
     return float(binom.sf(successes - 1, trials, probability))
 
 
@@ -367,7 +366,7 @@ def _groupings(
     """Yield groupings of the records: by setting and task, by setting, and all in one.
 
     Args:
-        pairs: records of one model.
+        pairs: Records of one model.
         with_oracles: True to include oracles in the last grouping.
 
     Yields:
@@ -415,9 +414,9 @@ class _RoundedModel(Model):
     the most likely tokens of other positions slightly less.
 
     Args:
-        model: the model.
-        prompt: prompt of the record.
-        claimed: the record.
+        model: The model.
+        prompt: Prompt of the record.
+        claimed: The record.
     """
 
     def __init__(self, model: Model, prompt: Prompt, claimed: Record) -> None:

@@ -30,8 +30,8 @@ class ReplyRules:
     """The rules for the replies of one model.
 
     Args:
-        label: the model's setting.
-        codec: codec of the model.
+        label: The model's setting.
+        codec: Codec of the model.
     """
 
     def __init__(self, label: str, codec: Codec) -> None:
@@ -50,8 +50,8 @@ class ReplyRules:
         """Add a record whose text and marks were computed from its ids.
 
         Args:
-            record: a record of the model.
-            reference: a right answer to its sample without any other text: words around the
+            record: A record of the model.
+            reference: A right answer to its sample without any other text: words around the
                 answer would dilute the share of packed ones.
         """
         if record.marks is None or not record.marks.lenient > 0:

@@ -15,8 +15,8 @@ def result_faults(claimed: Any, records: Sequence[Record]) -> Iterator[str]:
     """Yield a sentence for each claimed figure that differs from the records' own.
 
     Args:
-        claimed: content of the entry's results.
-        records: records of the entry, each of which follows from its own trace.
+        claimed: Content of the entry's results.
+        records: Records of the entry, each of which follows from its own trace.
     """
     figures = [
         # Results of earlier releases have the sum of the times, under "seconds".

@@ -40,7 +40,7 @@ class Spelling:
     """Spells ids by the vocabulary of a codec.
 
     Args:
-        codec: codec of a model.
+        codec: Codec of a model.
     """
 
     def __init__(self, codec: Codec) -> None:

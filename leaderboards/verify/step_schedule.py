@@ -27,8 +27,8 @@ class ConstantModel(Model):
     """A model that predicts the same two ordinary tokens, equally likely, at every position.
 
     Args:
-        codec: codec of the model that it replaces.
-        blocks: block grid of that model.
+        codec: Codec of the model that it replaces.
+        blocks: Block grid of that model.
     """
 
     threads = 1
@@ -65,10 +65,10 @@ class StepSchedule(NamedTuple):
     """The amounts that a decode writes and sends in each step, without positions and tokens.
 
     Attributes:
-        writes: positions filled in each step, less those opened again; None where the
+        writes: Positions filled in each step, less those opened again; None where the
             predictions determine them.
-        rows: rows sent in each step.
-        tokens: canvas tokens of those rows, prompts excluded.
+        rows: Rows sent in each step.
+        tokens: Canvas tokens of those rows, prompts excluded.
     """
 
     writes: list[int] | None
@@ -80,9 +80,9 @@ class StepSchedule(NamedTuple):
         """Return the schedule of one trace.
 
         Args:
-            trace: a trace of a decode of ``prompt``.
-            writes: net writes of each step, see :func:`net_writes`.
-            prompt: the prompt, whose tokens are subtracted from those of the rows.
+            trace: A trace of a decode of ``prompt``.
+            writes: Net writes of each step, see :func:`net_writes`.
+            prompt: The prompt, whose tokens are subtracted from those of the rows.
         """
         pairs = zip(trace.rows, trace.row_tokens, strict=True)
         return cls(writes, trace.rows, [tokens - rows * len(prompt.ids) for rows, tokens in pairs])
@@ -94,10 +94,10 @@ def net_writes(
     """Return the number of positions that a step fills, less those that it opens again.
 
     Args:
-        canvas: canvas before the step.
-        positions: positions that the step writes.
-        ids: the ids written there.
-        mask_id: id of an open position.
+        canvas: Canvas before the step.
+        positions: Positions that the step writes.
+        ids: The ids written there.
+        mask_id: Id of an open position.
     """
     return sum(canvas[position] == mask_id for position in positions) - ids.count(mask_id)
 
@@ -119,10 +119,10 @@ def schedule_of(
     """Return the steps of a decode by a decoder with a schedule, which no prediction changes.
 
     Args:
-        prompt: the prompt and its canvas.
-        decoder: the decoder.
-        key: key of its random numbers.
-        blocks: block grid of the model.
+        prompt: The prompt and its canvas.
+        decoder: The decoder.
+        key: Key of its random numbers.
+        blocks: Block grid of the model.
 
     Returns:
         The schedule; None if it depends on the model, or the decoder fails with a constant one.
@@ -164,11 +164,11 @@ class StepSchedules:
         """Return the schedule of one decode, as :func:`schedule_of` does.
 
         Args:
-            prompt: the prompt and its canvas.
-            decoder: the decoder.
-            labels: labels of model and decoder.
-            key: key of its random numbers.
-            blocks: block grid of the model.
+            prompt: The prompt and its canvas.
+            decoder: The decoder.
+            labels: Labels of model and decoder.
+            key: Key of its random numbers.
+            blocks: Block grid of the model.
         """
         layout = (*labels, prompt.open.numpy().tobytes(), block_ends(prompt, blocks)[0])
         if layout not in self._fixed and layout not in self._random:

@@ -29,8 +29,8 @@ class StartingCanvas(NamedTuple):
     """The canvas of a prompt as Python values: reading single elements of a tensor is slow.
 
     Attributes:
-        ids: token ids of the canvas; the mask id where a position is open.
-        open_positions: positions that a decode may write.
+        ids: Token ids of the canvas; the mask id where a position is open.
+        open_positions: Positions that a decode may write.
     """
 
     ids: list[int]
@@ -47,11 +47,11 @@ class TraceExpectations:
     """The facts that the trace of one decode is checked against.
 
     Attributes:
-        prompt: the prompt of the decode.
-        start: canvas of the prompt.
-        decoder: the decoder of the decode.
-        model: facts about its model.
-        schedule: steps of the decoder under any model, unless the model ends the decode earlier;
+        prompt: The prompt of the decode.
+        start: Canvas of the prompt.
+        decoder: The decoder of the decode.
+        model: Facts about its model.
+        schedule: Steps of the decoder under any model, unless the model ends the decode earlier;
             None if they depend on the predictions.
     """
 
@@ -66,11 +66,11 @@ class ReplayedTrace(NamedTuple):
     """The canvases of a trace, from one pass over its steps.
 
     Attributes:
-        fault: sentence on the first write that breaks a rule; None if no write does.
-        writes: positions filled in each step, less those opened again; ends before the step of
+        fault: Sentence on the first write that breaks a rule; None if no write does.
+        writes: Positions filled in each step, less those opened again; ends before the step of
             the fault.
-        before_last: canvas before the last step; empty if a fault comes earlier.
-        final: canvas after the last step, or before the step of the fault.
+        before_last: Canvas before the last step; empty if a fault comes earlier.
+        final: Canvas after the last step, or before the step of the fault.
     """
 
     fault: str | None
@@ -106,9 +106,9 @@ def trace_faults(
     """Yield a sentence for each rule that the trace of a record breaks, the first of a kind.
 
     Args:
-        record: a record with a trace and counts.
-        expectations: the facts to check it against.
-        replayed: result of :func:`replay_trace` for this trace and these expectations.
+        record: A record with a trace and counts.
+        expectations: The facts to check it against.
+        replayed: Result of :func:`replay_trace` for this trace and these expectations.
     """
     yield from _count_faults(record, expectations.model)
     if replayed.fault is not None:  # further faults would only follow from it
@@ -238,9 +238,9 @@ def _stop_faults(
     """Yield the fault of a stop by the model.
 
     Args:
-        trace: a trace whose last step is the stop.
-        expectations: the facts to check it against.
-        canvas: canvas before the stop.
+        trace: A trace whose last step is the stop.
+        expectations: The facts to check it against.
+        canvas: Canvas before the stop.
     """
     if not expectations.model.stops:
         yield "its trace was stopped at an end-of-text, which its model never does"

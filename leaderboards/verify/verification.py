@@ -18,7 +18,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-from parallelbench.console.progress import SILENT, Progress
+from parallelbench.console.progress import SILENT, ProgressDisplay
 from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry.confined import SECONDS, allow_records, confined
 from parallelbench.leaderboards.entry.eligibility import refuse_published
@@ -29,7 +29,7 @@ from parallelbench.leaderboards.entry.folder import (
     SUBMISSION,
     EntryFolder,
     Read,
-    parsed,
+    parse_as,
 )
 from parallelbench.leaderboards.entry.season import seasons
 from parallelbench.leaderboards.entry.submission import Submission
@@ -52,12 +52,12 @@ class Verified:
     """A verified entry.
 
     Attributes:
-        entry: the entry.
-        runfile: the run that was verified.
+        entry: The entry.
+        runfile: The run that was verified.
         digest: SHA-256 of its manifest.
-        content: digest of its decodes: equal for the same records in any order, submitted by
+        content: Digest of its decodes: equal for the same records in any order, submitted by
             anybody under any name.
-        read: amounts that were read to verify it.
+        read: Amounts that were read to verify it.
     """
 
     entry: Entry
@@ -71,8 +71,8 @@ def verify_folder(path: Path, name: str | None = None) -> Entry:
     """Verify the entry in ``path`` and return it.
 
     Args:
-        path: a folder written by ``parallelbench leaderboard pack``.
-        name: name of the entry on the board; None takes the folder's name.
+        path: A folder written by ``parallelbench leaderboard pack``.
+        name: Name of the entry on the board; None takes the folder's name.
 
     Raises:
         SubmissionError: It is malformed, or a claim cannot be derived again.
@@ -86,19 +86,19 @@ def verified(  # noqa: PLR0913  all but the path are options
     *,
     redecode: bool = True,
     cache: VerificationCache | None = None,
-    progress: Progress = SILENT,
+    progress: ProgressDisplay = SILENT,
     seconds: int = SECONDS,
 ) -> Verified:
     """Verify the entry in ``path`` and return it with its digests.
 
     Args:
-        path: a folder written by ``parallelbench leaderboard pack``.
-        name: name of the entry on the board; None takes the folder's name.
+        path: A folder written by ``parallelbench leaderboard pack``.
+        name: Name of the entry on the board; None takes the folder's name.
         redecode: True to decode records of built-in models again, see
             :mod:`~parallelbench.leaderboards.verify.redecode`.
-        cache: cache of earlier findings, which also receives this one; None verifies in any case.
-        progress: shows the progress.
-        seconds: time limit of reading the claims, and again of checking them.
+        cache: Cache of earlier findings, which also receives this one; None verifies in any case.
+        progress: Shows the progress.
+        seconds: Time limit of reading the claims, and again of checking them.
 
     Raises:
         SubmissionError: It is malformed, a claim cannot be derived again, or the check takes too
@@ -111,7 +111,7 @@ def verified(  # noqa: PLR0913  all but the path are options
     in_child = partial(confined, what=name, seconds=seconds, progress=progress)
     claims = in_child(partial(_claims, folder, name))
     claim = _Claim(
-        parsed(Submission, claims["submission"], SUBMISSION),
+        parse_as(Submission, claims["submission"], SUBMISSION),
         make_runfile(claims["run"], where=RUN),
         redecode,
     )
@@ -139,8 +139,8 @@ class _Claim(NamedTuple):
     """The claims of an entry that are to be checked.
 
     Attributes:
-        submission: the entry's statement.
-        runfile: the run that it claims.
+        submission: The entry's statement.
+        runfile: The run that it claims.
         redecode: True if records of built-in models are decoded again.
     """
 
@@ -169,14 +169,14 @@ class StoredRecords(Sequence[Record]):
     """The records of a verified entry, read on first use, in the order of the run.
 
     Args:
-        folder: folder of the verified entry.
-        runfile: its run.
-        name: its name on the board.
-        progress: shows the progress of reading.
+        folder: Folder of the verified entry.
+        runfile: Its run.
+        name: Its name on the board.
+        progress: Shows the progress of reading.
     """
 
     def __init__(
-        self, folder: EntryFolder, runfile: RunFile, name: str, progress: Progress = SILENT
+        self, folder: EntryFolder, runfile: RunFile, name: str, progress: ProgressDisplay = SILENT
     ) -> None:
         self._folder = folder
         self._runfile = runfile
@@ -232,14 +232,14 @@ def _decoded(record: Record) -> bytes:
     return json.dumps([sample, record.decoder, record.text, steps], sort_keys=True).encode()
 
 
-def _claims(folder: EntryFolder, name: str, progress: Progress) -> dict[str, Any]:
+def _claims(folder: EntryFolder, name: str, progress: ProgressDisplay) -> dict[str, Any]:
     """Return the statement of an entry and the run that it claims, as JSON values.
 
     Raises:
         SubmissionError: Either is malformed, or there is no such season.
     """
     progress.begin(f"reading {SUBMISSION} of {name}")
-    submission: Submission = parsed(Submission, folder.yaml(SUBMISSION), SUBMISSION)
+    submission: Submission = parse_as(Submission, folder.yaml(SUBMISSION), SUBMISSION)
     season = seasons().get(submission.season)
     if season is None:
         raise SubmissionError(f"{SUBMISSION}: {unknown('season', submission.season, seasons())}")
@@ -250,7 +250,7 @@ def _claims(folder: EntryFolder, name: str, progress: Progress) -> dict[str, Any
 
 
 def _checked_content(
-    folder: EntryFolder, name: str, claim: _Claim, progress: Progress
+    folder: EntryFolder, name: str, claim: _Claim, progress: ProgressDisplay
 ) -> dict[str, Any]:
     """Check an entry; return the finding and the amounts read, as JSON values."""
     allow_records(claim.runfile.decodes)
@@ -262,7 +262,7 @@ def _checked_content(
     }
 
 
-def _finding(folder: EntryFolder, name: str, claim: _Claim, progress: Progress) -> Finding:
+def _finding(folder: EntryFolder, name: str, claim: _Claim, progress: ProgressDisplay) -> Finding:
     """Check everything that an entry claims.
 
     Raises:

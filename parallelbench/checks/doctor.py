@@ -17,7 +17,7 @@ from parallelbench.model import Model, Server
 from parallelbench.prompt import build_prompt
 from parallelbench.record import Record
 from parallelbench.run.environment import environment
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.runfile import RunFile, make_runfile
 from parallelbench.run.runner import Parts, execute, prepare
 
@@ -100,7 +100,7 @@ def _mixed(plan: RunFile, parts: Parts, model: Model) -> list[Job]:
     (_, short) = parts.tasks[0]
     tasks = (short, replace(short, shots=_SHOTS))
     return [
-        Job(build_prompt(task, draw(task, plan.seed, index), model.codec), decoder, key)
+        Job(build_prompt(task, draw_sample(task, plan.seed, index), model.codec), decoder, key)
         for index in range(plan.samples // 2)
         for task in tasks
         for label, decoder in parts.decoders

@@ -10,14 +10,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from parallelbench.console.progress import Progress
+from parallelbench.console.progress import ProgressDisplay
 from parallelbench.console.tables import new_console
 
 _BAR_WIDTH = 30
 
 
 @contextmanager
-def bar(progress: Progress) -> Iterator[None]:
+def bar(progress: ProgressDisplay) -> Iterator[None]:
     """Show ``progress`` as a bar on stderr until the work inside ends."""
     with Live(
         get_renderable=lambda: _drawn(progress),
@@ -29,7 +29,7 @@ def bar(progress: Progress) -> Iterator[None]:
         yield
 
 
-def _drawn(progress: Progress) -> Table:
+def _drawn(progress: ProgressDisplay) -> Table:
     row = Table.grid(padding=(0, 1))
     drawn = ProgressBar(
         total=progress.total,

@@ -1,8 +1,8 @@
 """Progress of long work, with an estimate of the time left.
 
-Work that may take more than seconds gets a :class:`Progress` and reports its stage and the number
-of finished units.  The caller shows it with :func:`shown`: as a bar on a terminal, elsewhere as a
-line every half minute, always on stderr.
+Work that may take more than seconds gets a :class:`ProgressDisplay` and reports its stage and the
+number of finished units.  The caller shows it with :func:`shown`: as a bar on a terminal,
+elsewhere as a line every half minute, always on stderr.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Reading(NamedTuple):
     done: int
 
 
-class Progress:
+class ProgressDisplay:
     """The progress of one piece of work: one stage after another, with counts where possible.
 
     Nothing is shown unless :func:`shown` made it.  It may be read while another thread works.
@@ -140,7 +140,7 @@ class Progress:
 
 
 #: Progress that is not shown.
-SILENT: Final = Progress()
+SILENT: Final = ProgressDisplay()
 
 
 def duration(seconds: float) -> str:
@@ -158,13 +158,13 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def shown(doing: str) -> Iterator[Progress]:
+def shown(doing: str) -> Iterator[ProgressDisplay]:
     """Show the progress of the work inside on stderr until it ends.
 
     Args:
         doing: Name of its first stage.
     """
-    progress = Progress()
+    progress = ProgressDisplay()
     progress.begin(doing)
     if sys.stderr.isatty():
         # Rich takes as long to load as everything else that help needs.
@@ -178,7 +178,7 @@ def shown(doing: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def _lines(progress: Progress) -> Iterator[None]:
+def _lines(progress: ProgressDisplay) -> Iterator[None]:
     ended, stream = threading.Event(), sys.stderr
 
     def tell() -> None:

@@ -175,7 +175,7 @@ def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.
     through = httpx.Proxy(proxy)
     socks = through.url.scheme.startswith("socks5")
     kind: Any = httpcore.SOCKSProxy if socks else httpcore.HTTPProxy
-    address = parsed(str(through.url))
+    address = parse_url(str(through.url))
     pool: httpcore.ConnectionPool = kind(address, proxy_auth=through.raw_auth, **options)
     return pool
 
@@ -184,11 +184,11 @@ def connections(proxy: str | None, most: int, allowance: Allowance) -> httpcore.
 _LONGEST_IDLE = 5.0
 
 
-def parsed(url: str) -> httpcore.URL:
+def parse_url(url: str) -> httpcore.URL:
     """Parse ``url``; a host name in another script becomes ASCII.
 
     Raises:
-        ValueError: It cannot be parsed; httpx.InvalidURL means the same.
+        ValueError: It cannot be parse_url; httpx.InvalidURL means the same.
     """
     given = httpx.URL(url)
     return httpcore.URL(

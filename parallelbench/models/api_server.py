@@ -37,7 +37,7 @@ from parallelbench.errors import RequestError, ServerError
 from parallelbench.model import Reply, Server
 from parallelbench.models.api import Api
 from parallelbench.models.api_address import proxy_for
-from parallelbench.models.api_connection import Allowance, TooManyBytesError, connections, parsed
+from parallelbench.models.api_connection import Allowance, TooManyBytesError, connections, parse_url
 from parallelbench.prompt.thinking import answer_of
 from parallelbench.task import Message
 
@@ -196,7 +196,7 @@ class ApiServer(Server):
         return self._masked(completion).reply(attempt, time.monotonic() - begun)
 
     def _ask(self, pool: ConnectionPool, body: dict[str, Any]) -> _Completion:
-        url = parsed(f"{self._source.url}/chat/completions")
+        url = parse_url(f"{self._source.url}/chat/completions")
         timeout = self._source.timeout
         silences = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
         silences["connect"] = min(timeout, _LONGEST_CONNECT)

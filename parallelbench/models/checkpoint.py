@@ -29,7 +29,7 @@ from parallelbench.models.families import (
     stock_config,
 )
 from parallelbench.models.fields import without_ignored
-from parallelbench.models.files import check_plain, read_json, read_optional_json, weight_files
+from parallelbench.models.files import check_plain, read_json_file, read_optional_json, weight_files
 from parallelbench.prompt import Codec
 from parallelbench.prompt.chat_template import TEMPLATE_DATE, asks_for_date
 
@@ -230,7 +230,7 @@ def date_remark(request: CheckpointRequest) -> str | None:
 def _described(folder: Path, request: CheckpointRequest) -> CheckpointFiles:
     # transformers reads both files itself too.
     check_plain(folder / "config.json", request.path)
-    config = read_json(folder / "config.json", request.path)
+    config = read_json_file(folder / "config.json", request.path)
     read_optional_json(folder / "generation_config.json", request.path)
     family = family_of(config, request.family, request.path)
     config = without_ignored(config, family, request.ignored, request.path)

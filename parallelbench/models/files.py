@@ -26,7 +26,7 @@ _POINTER = re.compile(
 _LONGEST_POINTER = 1024
 
 
-def read_json(path: Path, source: str) -> dict[str, Any]:
+def read_json_file(path: Path, source: str) -> dict[str, Any]:
     """Return the object in a JSON file; a byte-order mark is ignored.
 
     Args:
@@ -54,7 +54,7 @@ def read_optional_json(path: Path, source: str) -> dict[str, Any]:
     Raises:
         CheckpointError: It contains something else, or cannot be read.
     """
-    return read_json(path, source) if path.exists() else {}
+    return read_json_file(path, source) if path.exists() else {}
 
 
 def check_downloaded(path: Path, source: str) -> None:

@@ -53,7 +53,7 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         with whole.appending() as writer:
             for shard in shards:
                 for record in shard.records():
-                    if found.kept.get(runfile.decode_order(record)) == digest_of(record):
+                    if found.kept.get(runfile.decode_order(record)) == record_digest(record):
                         del found.kept[runfile.decode_order(record)]
                         writer.append(record)
         for shard in shards:
@@ -103,7 +103,7 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
     for shard in shards:
         for record in shard.records():
             consistency.record(record, str(shard.path))
-            place, digest = shard.runfile.decode_order(record), digest_of(record)
+            place, digest = shard.runfile.decode_order(record), record_digest(record)
             known = kept.get(place) if place not in failed else None
             if record.status == "error":
                 if known is None:
@@ -155,7 +155,7 @@ def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
     return f"{told} --out {begun[0]}" if begun else told
 
 
-def digest_of(record: Record) -> bytes:
+def record_digest(record: Record) -> bytes:
     """Return a digest of a record without its time, which differs between equal decodes."""
     body = record.model_dump_json(exclude={"seconds"})
     return hashlib.blake2b(body.encode(), digest_size=16).digest()

@@ -86,7 +86,7 @@ class ReplyContext(NamedTuple):
     sample: Sample
 
 
-def draw(task: Task, seed: int, index: int) -> Sample:
+def draw_sample(task: Task, seed: int, index: int) -> Sample:
     """Return sample ``index`` of ``task`` in a run with ``seed``."""
     return task.draw(sample_rng(seed, task.name, index), index)
 

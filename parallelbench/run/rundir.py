@@ -29,7 +29,7 @@ from parallelbench.results.throughput import Throughput, throughput_of
 from parallelbench.run.runfile import (
     RunFile,
     differences,
-    digest_of,
+    frozen_digest,
     lost_by_growth,
     make_runfile,
     read_content,
@@ -207,7 +207,7 @@ class RunDirectory:
         # Once more: another process may have extended it before the records were opened.
         before = self.extensible(self.path, runfile).runfile
         entry = {
-            "digest": digest_of(self.content(self.path)),
+            "digest": frozen_digest(self.content(self.path)),
             "extended": datetime.now(UTC).isoformat(timespec="seconds"),
             **{name: len(getattr(before, name)) for name in ("models", "tasks", "decoders")},
             "samples": before.samples,
@@ -237,7 +237,7 @@ class RunDirectory:
             if not file.exists():
                 return []
             text = regular_bytes(file)
-        now = digest_of(self.content(self.path))
+        now = frozen_digest(self.content(self.path))
         try:
             return [entry for entry in json_of(text) if entry["digest"] != now]
         except (ValueError, KeyError, TypeError) as error:
@@ -410,7 +410,7 @@ class RunDirectory:
         """Return the run's provenance, for its report."""
         history = self.history()
         return {
-            "run_digest": digest_of(self.content(self.path)),
+            "run_digest": frozen_digest(self.content(self.path)),
             "models": [setting.label for setting in self.runfile.models],
             "tasks": [setting.label for setting in self.runfile.tasks],
             "decoders": [setting.label for setting in self.runfile.decoders],

@@ -200,7 +200,7 @@ class RunFile:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of :meth:`frozen`."""
-        return digest_of(self.frozen())
+        return frozen_digest(self.frozen())
 
     def to_yaml(self) -> str:
         """Return the frozen run as YAML."""
@@ -279,7 +279,7 @@ def read_content(run: Path | str) -> dict[str, Any]:
     return content
 
 
-def digest_of(frozen: Mapping[str, Any]) -> str:
+def frozen_digest(frozen: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what a frozen run file says."""
     return hashlib.sha256(json.dumps(frozen, sort_keys=True).encode()).hexdigest()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from parallelbench.console.progress import Progress
+from parallelbench.console.progress import ProgressDisplay
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import Tally, decode
 from parallelbench.decoder import DECODERS, Decoder
@@ -39,14 +39,14 @@ from parallelbench.run.recording import (
     MarkedReply,
     RecordKey,
     ReplyContext,
-    draw,
+    draw_sample,
     job_key,
     record_of,
     served_record_of,
 )
 from parallelbench.run.rundir import RecordWriter, RunDirectory
 from parallelbench.run.runfile import RunFile
-from parallelbench.run.serve import Question, serve
+from parallelbench.run.serve import ServerRequest, serve
 from parallelbench.run.shard import Shard
 from parallelbench.run.stopwatch import Stopwatch
 from parallelbench.setting import Setting, build
@@ -289,7 +289,7 @@ def _refuse_changes(recorded: Consistency, session: ExecutorSession, runfile: Ru
         recorded.sources(label, sources_of_task, here)
     tasks = {setting.label: build(setting, TASKS) for setting in runfile.tasks}
     for label, index in list(recorded.samples):
-        recorded.sample(label, index, draw(tasks[label], runfile.seed, index).digest, here)
+        recorded.sample(label, index, draw_sample(tasks[label], runfile.seed, index).digest, here)
 
 
 def _write(
@@ -325,11 +325,11 @@ def _write(
 
 
 def loading(runfile: RunFile) -> str:
-    """Return the name of a run's first stage, for :meth:`Progress.begin`."""
+    """Return the name of a run's first stage, for :meth:`ProgressDisplay.begin`."""
     return f"loading {', '.join(setting.label for setting in runfile.models)}"
 
 
-def following(progress: Progress, decodes: int) -> Callable[[int], None]:
+def following(progress: ProgressDisplay, decodes: int) -> Callable[[int], None]:
     """Return a callback for :func:`run` that updates ``progress``.
 
     Args:
@@ -496,7 +496,9 @@ def jobs_of(runfile: RunFile, parts: Parts, model: Model, unit: WorkUnit) -> Ite
     for decode_ids in _decode_ids(runfile, unit):
         if not decode_ids:
             continue
-        prompt = build_prompt(task, draw(task, runfile.seed, decode_ids[0].index), model.codec)
+        prompt = build_prompt(
+            task, draw_sample(task, runfile.seed, decode_ids[0].index), model.codec
+        )
         _check_length(unit.model, prompt, model)
         for decode_id in decode_ids:
             decoder = decoders[decode_id.decoder.label]
@@ -539,7 +541,7 @@ def _check_samples(runfile: RunFile, label: str, model: Model, parts: Parts) -> 
         for index in range(runfile.samples):
             if index >= _TRIED and (room is None or _MARGIN * longest <= room):
                 break
-            prompt = build_prompt(task, draw(task, runfile.seed, index), model.codec)
+            prompt = build_prompt(task, draw_sample(task, runfile.seed, index), model.codec)
             longest = max(longest, _check_length(label, prompt, model))
             if index < _TRIED:
                 model.check(prompt)
@@ -572,7 +574,7 @@ def _check_draws(runfile: RunFile, setting: Setting, task: Task) -> None:
     index = 0
     try:
         for index in range(runfile.samples):
-            draw(task, runfile.seed, index)
+            draw_sample(task, runfile.seed, index)
     except RequestError:
         raise
     except Exception as error:  # another package's task may raise anything
@@ -633,7 +635,7 @@ def _labelled(parts: Iterable[tuple[Setting, T]]) -> Iterator[tuple[str, T]]:
 
 
 def _decode_ids(runfile: RunFile, unit: WorkUnit) -> Iterator[list[DecodeId]]:
-    """Yield what is asked for in ``unit`` and not done yet, sample by sample."""
+    """Yield the decodes of ``unit`` that are not done yet, sample by sample."""
     model = runfile.models[runfile.places["model"][unit.model]]
     task = runfile.tasks[runfile.places["task"][unit.task]]
     for index in unit.samples:
@@ -647,13 +649,13 @@ def _decode_ids(runfile: RunFile, unit: WorkUnit) -> Iterator[list[DecodeId]]:
         yield [decode_id for decode_id in decode_ids if decode_id.key not in unit.done]
 
 
-def _questions(runfile: RunFile, parts: Parts, unit: WorkUnit) -> Iterator[Question]:
+def _questions(runfile: RunFile, parts: Parts, unit: WorkUnit) -> Iterator[ServerRequest]:
     task = dict(_labelled(parts.tasks))[unit.task]
     for decode_ids in _decode_ids(runfile, unit):
         for decode_id in decode_ids:
-            sample = draw(task, runfile.seed, decode_id.index)
+            sample = draw_sample(task, runfile.seed, decode_id.index)
             context = ReplyContext(decode_id, task, sample)
-            yield Question(tuple(sample.messages), job_key(runfile, decode_id), tag=context)
+            yield ServerRequest(tuple(sample.messages), job_key(runfile, decode_id), tag=context)
 
 
 def _check_random_key(

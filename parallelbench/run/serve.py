@@ -22,7 +22,7 @@ from parallelbench.task import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ServerRequest:
     """One reply to be asked for.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answered:
         fragment: Partial reply without a usable answer; None if nothing arrived.
     """
 
-    question: Question
+    question: ServerRequest
     reply: Reply | None
     error: str | None
     seconds: float
@@ -56,7 +56,7 @@ class Answered:
 
 
 def serve(
-    questions: Iterable[Question], server: Server, *, patience: int = 20
+    questions: Iterable[ServerRequest], server: Server, *, patience: int = 20
 ) -> Iterator[Answered]:
     """Ask ``server`` for its replies and yield each answer as it arrives, in any order.
 
@@ -112,14 +112,14 @@ class _Crew:
         self.outstanding = 0
         self._server = server
         self._threads = 0
-        self._asked: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[ServerRequest | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answered | BaseException] = queue.SimpleQueue()
 
     @property
     def has_answers(self) -> bool:
         return not self._answers.empty()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: ServerRequest) -> None:
         self._asked.put(question)
         self.outstanding += 1
         if self._threads < self._server.concurrency:
@@ -148,7 +148,7 @@ class _Crew:
             self._answers.put(_answered(question, self._server))
 
 
-def _answered(question: Question, server: Server) -> Answered | BaseException:
+def _answered(question: ServerRequest, server: Server) -> Answered | BaseException:
     begun = time.perf_counter()
     try:
         reply = server.reply(question.messages, key=question.key)

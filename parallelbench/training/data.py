@@ -110,7 +110,7 @@ def tasks_of_step(plan: Plan, step: int) -> list[int]:
     return places
 
 
-def words_of(tasks: Sequence[Task], seed: int) -> list[str]:
+def task_words(tasks: Sequence[Task], seed: int) -> list[str]:
     """Return the words that a tokenizer for ``tasks`` makes one token each, in order.
 
     These are the words that each task names and the words of its questions: spelled letter by

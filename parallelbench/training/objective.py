@@ -143,7 +143,7 @@ def collate(
     )
 
 
-def losses(network: Any, batch: MaskedBatch, shift: int = 0) -> Float[Tensor, " rows"]:
+def masked_losses(network: Any, batch: MaskedBatch, shift: int = 0) -> Float[Tensor, " rows"]:
     """Return the loss of each sample, in nats per answer.
 
     Args:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from parallelbench.errors import CheckpointError, FieldError, StorageError
 from parallelbench.run.environment import environment
-from parallelbench.training.data import Example, check_tasks, examples, floors, words_of
+from parallelbench.training.data import Example, check_tasks, examples, floors, task_words
 from parallelbench.training.figure import write_figure
 from parallelbench.training.folder import TrainingFolder
 from parallelbench.training.log import LogEntry, LossWindow, read_log, write_log
@@ -33,8 +33,8 @@ from parallelbench.training.objective import (
     collate,
     draw_masks,
     group_by_length,
-    losses,
     mask_rng,
+    masked_losses,
 )
 from parallelbench.training.optimizer import Average, make_optimizers, rate, set_rate
 from parallelbench.training.plan import Base, Plan, Scratch
@@ -279,7 +279,7 @@ class _Training:
         batch = collate(drawn, masks, codec.mask_id, codec.end_id).to(checkpoint.device)
         low = plan.precision == "bfloat16"
         with torch.autocast(checkpoint.device.type, dtype=torch.bfloat16, enabled=low):
-            per_sample = losses(checkpoint.network, batch, checkpoint.family.shift)
+            per_sample = masked_losses(checkpoint.network, batch, checkpoint.family.shift)
         values = per_sample.tolist()
         self._refuse_no_number("loss", math.fsum(values) / len(values), self.step + 1)
         (per_sample.sum() / plan.batch_size).backward()
@@ -364,7 +364,7 @@ def _begin(plan: Plan, folder: TrainingFolder, workers: Workers, *, fresh: bool)
     if fresh and workers.main:
         folder.note(step=0)
         if isinstance(plan.start, Scratch):
-            words = words_of(plan.built, plan.seed)
+            words = task_words(plan.built, plan.seed)
             write_random(plan.start, words, _POSITIONS, plan.seed, folder)
     workers.wait()
     if isinstance(plan.start, Scratch) or workers.main:

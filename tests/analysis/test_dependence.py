@@ -20,7 +20,7 @@ from parallelbench.analysis.theory.dependence import (
 )
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.laws import laws, quick
@@ -188,7 +188,7 @@ def test_weights_of_answers_become_probabilities():
 
 def test_tokens_cost_what_items_cost_where_an_item_is_a_token():
     task = build(parse_settings("list_operations/replace_random:length=4", TASKS)[0], TASKS)
-    sample = draw(task, 0, 0)
+    sample = draw_sample(task, 0, 0)
     prompt = build_prompt(task, sample, Ideal().open().codec)
     tokens = token_law(prompt, task.answers(sample))
     items = item_law(task.answers(sample))

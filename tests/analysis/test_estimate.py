@@ -17,7 +17,7 @@ from parallelbench.decode.loop import predict_log_probs
 from parallelbench.model import Prediction, Row
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support.toys import ToyNetwork, prompts
@@ -45,7 +45,7 @@ def rng():
 
 def prompt_of(text, model, index=0):
     task = build(parse_settings(text, TASKS)[0], TASKS)
-    return build_prompt(task, draw(task, 0, index), model.codec)
+    return build_prompt(task, draw_sample(task, 0, index), model.codec)
 
 
 def law_of(prompt):

@@ -20,7 +20,7 @@ from parallelbench.errors import FieldError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, IdealModel
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.toys import WORDS, Colours, ToyNetwork, prompts, toy_codec
@@ -46,7 +46,7 @@ def ideal():
 
 def prompt_of(text, model, index=0):
     task = build(parse_settings(text, TASKS)[0], TASKS)
-    return build_prompt(task, draw(task, 0, index), model.codec)
+    return build_prompt(task, draw_sample(task, 0, index), model.codec)
 
 
 # --- information ------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class Listed(Colours):
 
 def listed(law, codec):
     task = type("Law", (Listed,), {"law": law})()
-    return build_prompt(task, draw(task, 0, 0), codec)
+    return build_prompt(task, draw_sample(task, 0, 0), codec)
 
 
 def test_unlikely_answers_are_schedules_too():
@@ -424,7 +424,7 @@ def test_a_law_that_cannot_be_listed_is_refused(decoder):
             raise NotEnumerableError("too many")
 
     task, model = Boundless(), ToyNetwork()
-    prompt = build_prompt(task, draw(task, 0, 0), model.codec)
+    prompt = build_prompt(task, draw_sample(task, 0, 0), model.codec)
     with pytest.raises(NotEnumerableError, match="too many"):
         list(decode([Job(prompt, decoder, "0")], model))
 

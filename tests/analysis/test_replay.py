@@ -4,7 +4,7 @@ import pytest
 
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import what_was_lost
-from parallelbench.analysis.replay.steps import Replay, Replayer, Step, token_text
+from parallelbench.analysis.replay.steps import Replay, Replayer, ReplayStep, token_text
 from parallelbench.errors import RecordsError
 from support.fabricated import traced_record
 
@@ -118,7 +118,7 @@ def test_the_bits_of_a_decode_are_the_sum_over_its_steps(done):
 
 
 def test_steps_after_the_last_right_answer_have_no_bits(done):
-    step = Step((0,), (3,), 1.0, 0, (0.5,))
+    step = ReplayStep((0,), (3,), 1.0, 0, (0.5,))
     record = traced_record([[0], [1]])
     replay = Replay(record, None, (step, step._replace(bits=None)), None, 4, None)
     assert replay.total_bits is None

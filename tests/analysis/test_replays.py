@@ -15,7 +15,7 @@ from parallelbench.analysis.replay import terminal
 from parallelbench.analysis.replay.choice import ReplayRequest, choose
 from parallelbench.analysis.replay.gif import letters, to_gif
 from parallelbench.analysis.replay.scene import flowed, readable, scene_of
-from parallelbench.analysis.replay.steps import Replay, Replayer, Step
+from parallelbench.analysis.replay.steps import Replay, Replayer, ReplayStep
 from parallelbench.analysis.replay.svg import to_svg
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
@@ -55,7 +55,7 @@ def made_up(steps, words, bits=None, **changes):
             return words[token - 3]
 
     record = traced_record([p for p, _ in steps], ids=[i for _, i in steps], **changes)
-    done = tuple(Step(tuple(p), tuple(i), bits, None) for p, i in steps)
+    done = tuple(ReplayStep(tuple(p), tuple(i), bits, None) for p, i in steps)
     return Worded(record, None, done, None, None, None)
 
 

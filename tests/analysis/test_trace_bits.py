@@ -9,7 +9,7 @@ from parallelbench.analysis.theory.adaptive import adaptive_frontier
 from parallelbench.analysis.theory.dependence import token_law, total_correlation
 from parallelbench.model import MODELS
 from parallelbench.prompt import build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build
 from parallelbench.task import TASKS
 
@@ -30,7 +30,7 @@ def stand():
         made = build(done.runfile.tasks[0], TASKS)
         laws = {}
         for index in range(samples):
-            prompt = build_prompt(made, draw(made, 0, index), model.codec)
+            prompt = build_prompt(made, draw_sample(made, 0, index), model.codec)
             laws[index] = token_law(prompt, prompt.answers)
         paths = {}
         for record in done.records:

@@ -11,10 +11,10 @@ from parallelbench.analysis.judging.verdicts import (
     Item,
     by_kind,
     calibration_of,
+    item_line,
     kind_table,
     passed_of,
     read_items,
-    written,
 )
 from parallelbench.cli.program import main
 from parallelbench.results.intervals import wilson
@@ -52,8 +52,8 @@ def calibration(write):
 
 def test_csv_and_json_lines_say_the_same(write, calibration):
     items = read_items(calibration)
-    other = write("calibration.jsonl", "".join(written(item) for item in items))
-    assert [written(item) for item in read_items(other)] == [written(item) for item in items]
+    other = write("calibration.jsonl", "".join(item_line(item) for item in items))
+    assert [item_line(item) for item in read_items(other)] == [item_line(item) for item in items]
     assert calibration_of(items) == Calibration(9, 10, 8, 10)
     assert passed_of(items) == (11, 20)
 
@@ -70,7 +70,7 @@ def test_texts_with_commas_quotes_and_line_breaks_come_through(write):
     text = 'He said, "no,\nnever".'
     file = write("a.csv", 'text,verdict\n"He said, ""no,\nnever"".",pass\n')
     assert [item.text for item in read_items(file)] == [text]
-    again = write("b.jsonl", written(read_items(file)[0]))
+    again = write("b.jsonl", item_line(read_items(file)[0]))
     assert read_items(again)[0].text == text
 
 

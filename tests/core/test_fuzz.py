@@ -18,7 +18,7 @@ from parallelbench.model import MODELS
 from parallelbench.models.unigram_table import UnigramTable
 from parallelbench.registry import load_plugins
 from parallelbench.run.merge import merge
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
 from parallelbench.run.runner import run
@@ -84,7 +84,7 @@ def read_imported(folder):
         if samples[0].metric in Original.metrics:
             setting = make_setting("original", {"path": bundle, "task": name}, TASKS)
             task = build(setting, TASKS)
-            task.score(draw(task, 0, 0), samples[0].reference)
+            task.score(draw_sample(task, 0, 0), samples[0].reference)
 
 
 def read_verdicts(folder):

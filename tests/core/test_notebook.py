@@ -12,7 +12,7 @@ from parallelbench.errors import RecordsError, RequestError, RunFileError
 from parallelbench.evaluation import evaluate, load_run
 from parallelbench.registry import Registry
 from parallelbench.results.notebook import MOST_ROWS, table_of
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.setting import build
 from parallelbench.task import TASKS
@@ -43,7 +43,7 @@ class _Tags(HTMLParser):
 
 
 def test_everything_prints_as_one_line(evaluation):
-    sample = draw(build(evaluation.runfile.tasks[0], TASKS), 0, 0)
+    sample = draw_sample(build(evaluation.runfile.tasks[0], TASKS), 0, 0)
     shown = [evaluation, evaluation.runfile, *evaluation.results, *evaluation.records, sample]
     for each in shown:
         for text in (repr(each), str(each)):

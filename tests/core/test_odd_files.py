@@ -17,7 +17,7 @@ from parallelbench.errors import (
     StorageError,
 )
 from parallelbench.models.config_numbers import check_numbers
-from parallelbench.models.files import read_json
+from parallelbench.models.files import read_json_file
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
 from parallelbench.run.runner import run
@@ -113,13 +113,13 @@ def test_a_pipe_in_a_run_folder_is_waited_for_by_nobody(begun, name):
 def test_a_pipe_in_a_checkpoint_is_waited_for_by_nobody(tmp_path):
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(CheckpointError, match="no regular file"):
-        read_json(tmp_path / "config.json", "hf:it")
+        read_json_file(tmp_path / "config.json", "hf:it")
 
 
 def test_a_checkpoint_nested_to_the_depths_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(DEEP)
     with pytest.raises(CheckpointError, match=r"config\.json: brackets are nested too deep"):
-        read_json(tmp_path / "config.json", "hf:it")
+        read_json_file(tmp_path / "config.json", "hf:it")
 
 
 @pytest.mark.parametrize(

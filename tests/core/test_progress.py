@@ -9,7 +9,7 @@ import pytest
 
 from parallelbench.cli.program import main
 from parallelbench.console import progress
-from parallelbench.console.progress import Progress, duration, shown
+from parallelbench.console.progress import ProgressDisplay, duration, shown
 from parallelbench.evaluation import evaluate
 
 #: Before the tests' own setting.
@@ -62,7 +62,7 @@ def test_a_length_of_time_is_told_in_hours_and_minutes(seconds, said):
 
 
 def test_the_time_left_follows_the_last_minute_and_not_the_whole_run(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("decoding", 10_000, "decodes")
     for _ in range(600):  # ten minutes of ten a second
         clock.now += 1
@@ -76,7 +76,7 @@ def test_the_time_left_follows_the_last_minute_and_not_the_whole_run(clock):
 
 
 def test_what_was_done_before_says_nothing_of_the_speed(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("decoding", 100, "decodes", done=90)
     assert told.sentence() == "decoding: 90 of 100 decodes, 0 s so far"
     clock.now += 20
@@ -85,7 +85,7 @@ def test_what_was_done_before_says_nothing_of_the_speed(clock):
 
 
 def test_while_nothing_is_finished_the_time_left_grows(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("decoding", 20, "decodes")
     for _ in range(10):
         clock.now += 1
@@ -97,7 +97,7 @@ def test_while_nothing_is_finished_the_time_left_grows(clock):
 
 @pytest.mark.parametrize("behind", [0, 1, 5])
 def test_a_long_step_does_not_make_minutes_days(clock, behind):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("verifying", 20_000, "records")
     for _ in range(1000):
         clock.now += 0.1
@@ -109,7 +109,7 @@ def test_a_long_step_does_not_make_minutes_days(clock, behind):
 
 
 def test_work_that_ends_in_bursts_is_told_by_the_last_of_them(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("decoding", 20_000, "decodes")
     for seconds in (30, 30, 200, 200):
         clock.now += seconds
@@ -119,14 +119,14 @@ def test_work_that_ends_in_bursts_is_told_by_the_last_of_them(clock):
 
 
 def test_a_stage_that_cannot_be_counted_says_how_long_it_takes(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("loading mini")
     clock.now += 95
     assert told.sentence() == "loading mini, 2 min so far"
 
 
 def test_few_points_of_the_past_are_kept(clock):
-    told = Progress(clock)
+    told = ProgressDisplay(clock)
     told.begin("decoding", 10**6)
     for _ in range(10_000):
         clock.now += 0.05

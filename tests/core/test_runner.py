@@ -26,7 +26,7 @@ from parallelbench.model import MODELS
 from parallelbench.models.ideal import IdealModel
 from parallelbench.registry import load_plugins
 from parallelbench.results.result import summarize
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
@@ -134,7 +134,7 @@ def test_every_reply_and_its_marks_can_be_read_again_from_the_record(wide, wide_
     tasks = {setting.label: build(setting, TASKS) for setting in wide.tasks}
     for record in wide_records:
         task = tasks[record.task_label]
-        sample = draw(task, record.seed, record.index)
+        sample = draw_sample(task, record.seed, record.index)
         assert (sample.id, sample.digest) == (record.sample, record.sample_digest)
         assert codec.decode(record.output_ids) == record.text
         marks = task.score(sample, record.text)
@@ -354,7 +354,7 @@ class Unmarked(City):
         marks = super().score(sample, reply)
         return replace(marks, parts={"n": math.nan}) if Unmarked.mood == "nan" else marks
 
-    def draw(self, rng, index):
+    def draw_sample(self, rng, index):
         if Unmarked.mood == "drawless" and index == 9:
             raise KeyError("no sample")
         return super().draw(rng, index)

@@ -13,7 +13,7 @@ from parallelbench.errors import ServerError, UnreachableError
 from parallelbench.model import Reply, Server
 from parallelbench.models.api import Api
 from parallelbench.run.rundir import RunDirectory
-from parallelbench.run.serve import Question, serve
+from parallelbench.run.serve import ServerRequest, serve
 from parallelbench.task import Message
 from support.servers import Scripted, echoes, says, transformers_server, write_tiny_chat_model
 
@@ -49,7 +49,7 @@ class Scholar(Server):
 def questions(count):
     for number in range(count):
         key = str(number)
-        yield Question((Message("user", f"what of {key}?"),), key=key, tag=("tag", number))
+        yield ServerRequest((Message("user", f"what of {key}?"),), key=key, tag=("tag", number))
 
 
 def fail(key):

@@ -11,7 +11,7 @@ import torch
 from parallelbench import decoders
 from parallelbench.decoder import DECODERS, STATISTICS, Chooser, Decoder, Progress, Statistics, Step
 from parallelbench.errors import DecoderError, FieldError
-from parallelbench.ranges import Choice, WholeNumbers, ranges_of
+from parallelbench.ranges import AllowedValues, WholeNumbers, ranges_of
 from parallelbench.setting import build, parse_settings, split_settings
 
 ROOT = Path(__file__).parents[2]
@@ -251,7 +251,7 @@ def test_a_setting_with_a_wrong_value_names_the_decoder_and_the_range():
 
 def outside(allowed):
     """Return values just outside of a declared range."""
-    if isinstance(allowed, Choice):
+    if isinstance(allowed, AllowedValues):
         return ["x"]
     if isinstance(allowed, WholeNumbers):
         return [allowed.least - 1, *([] if allowed.most is None else [allowed.most + 1])]

@@ -21,7 +21,7 @@ from parallelbench.leaderboards.verify.spelling import Spelling
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.models.word_tokenizer import word_tokenizer
 from parallelbench.prompt import Codec, build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support.entries import SEED, TASKS_OF_SEASON, make_entry
@@ -41,7 +41,7 @@ def tasks():
 
 def lines():
     """The answers to the season's questions about waiting lines."""
-    return [draw(tasks()[1], SEED, index).reference for index in range(3)]
+    return [draw_sample(tasks()[1], SEED, index).reference for index in range(3)]
 
 
 def words_of_tasks():
@@ -342,7 +342,7 @@ def test_a_lowercase_tokenizer_reads_prompts_as_they_stand():
     codec = from_file(json.loads(json.dumps(to_file(codec))), "codec-00.json")
     rules = PromptRules(codec)
     for task in tasks():
-        prompt = build_prompt(task, draw(task, SEED, 0), codec)
+        prompt = build_prompt(task, draw_sample(task, SEED, 0), codec)
         assert len(set(prompt.ids.tolist())) > 50
         assert list(rules.faults(prompt)) == []
     assert Spelling(codec).spells(*reversed(("I do not", codec.encode(["I don't"])[0])))
@@ -511,5 +511,5 @@ def test_the_tokens_of_a_prompt_must_spell_it(plain, how, words):
     wrapped._tokenizer = tokenizer
     codec = Codec(wrapped, plain["mask_id"], plain["end_id"])
     task = tasks()[1]
-    found = list(PromptRules(codec).faults(build_prompt(task, draw(task, SEED, 0), codec)))
+    found = list(PromptRules(codec).faults(build_prompt(task, draw_sample(task, SEED, 0), codec)))
     assert [words in fault for fault in found] == ([True] if words else [])

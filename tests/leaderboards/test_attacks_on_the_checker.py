@@ -16,7 +16,7 @@ import pytest
 import tokenizers
 
 from parallelbench.cli.program import main
-from parallelbench.console.progress import Progress
+from parallelbench.console.progress import ProgressDisplay
 from parallelbench.errors import RunFileError, SubmissionError
 from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.commands.site import server_of
@@ -286,13 +286,13 @@ def test_no_refusal_commands_a_terminal(name, small, tmp_path, capsys):
 
 
 def in_child(work, seconds=20, progress=None):
-    return confined(work, "it", seconds=seconds, progress=progress or Progress())
+    return confined(work, "it", seconds=seconds, progress=progress or ProgressDisplay())
 
 
 def test_a_child_hands_back_json_values_and_says_how_far_it_is():
     stages = []
 
-    class Noted(Progress):
+    class Noted(ProgressDisplay):
         def begin(self, doing, total=None, unit="", done=0):
             stages.append((self.doing, self.done))
             super().begin(doing, total, unit, done)
@@ -419,7 +419,7 @@ def test_elsewhere_than_on_linux_the_work_is_done_here_and_refused_alike(monkeyp
 
 
 def test_no_child_is_left_behind_after_an_interrupt():
-    class Interrupted(Progress):
+    class Interrupted(ProgressDisplay):
         def begin(self, doing, total=None, unit="", done=0):
             raise KeyboardInterrupt
 

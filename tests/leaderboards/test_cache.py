@@ -190,7 +190,7 @@ def test_the_board_shows_its_progress(small, tmp_path, monkeypatch, capsys):
 def test_every_record_of_an_entry_is_counted(small, tmp_path, kept):
     stages = []
 
-    class Noted(progress.Progress):
+    class Noted(progress.ProgressDisplay):
         def begin(self, doing, total=None, unit="", done=0):
             if self.total is not None:
                 stages.append((self.doing, self.done, self.total, self.unit))

@@ -12,7 +12,7 @@ from parallelbench.leaderboards.board.board import add, read_board
 from parallelbench.leaderboards.board.standings import standings
 from parallelbench.leaderboards.commands.regenerate import regenerated
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support import checkpoints
@@ -152,7 +152,7 @@ def test_a_servers_record_that_was_changed_is_refused(served, tmp_path, edit, wo
 def test_a_tokenizer_with_a_token_for_every_answer_is_refused(tiny_season, tmp_path):
     settings = [each for text in TASKS_OF_SEASON for each in parse_settings(text, TASKS)]
     tasks = [build(setting, TASKS) for setting in settings]
-    answers = [draw(task, SEED, index).reference for task in tasks for index in range(3)]
+    answers = [draw_sample(task, SEED, index).reference for task in tasks for index in range(3)]
     model = tokenizers.Tokenizer(tokenizers.models.BPE())
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
         add_prefix_space=False, use_regex=False

@@ -18,7 +18,8 @@ from parallelbench.errors import StorageError
 from parallelbench.leaderboards.board import standings as of_standings
 from parallelbench.leaderboards.board.pages import LEVELS, build_site, season_data
 from parallelbench.leaderboards.board.standings import PERCENTS, standings
-from parallelbench.leaderboards.commands.site import build, leaders, server_of
+from parallelbench.leaderboards.commands.actions import leaders
+from parallelbench.leaderboards.commands.site import build, server_of
 from support.board_entries import PRACTICE, decodes, entry_of
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"

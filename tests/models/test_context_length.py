@@ -13,7 +13,7 @@ from parallelbench.models.families import context_length, family_of, stock_confi
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.mini import FOLDER
 from parallelbench.prompt import build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import assemble, check, execute
 from support import checkpoints
@@ -84,7 +84,9 @@ def test_the_longest_sample_is_looked_for_beyond_those_that_are_tried(tmp_path):
     plan = plan_of(FOLDER, tasks, samples)
     parts = assemble(plan)
     ((_, model),), ((_, task),) = parts.models, parts.tasks
-    built = [build_prompt(task, draw(task, plan.seed, index), model.codec) for index in range(40)]
+    built = [
+        build_prompt(task, draw_sample(task, plan.seed, index), model.codec) for index in range(40)
+    ]
     lengths = [len(prompt.ids) + len(prompt.canvas) for prompt in built]
     assert max(lengths[:4]) < max(lengths)
     model.context_length = max(lengths)

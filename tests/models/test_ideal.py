@@ -17,7 +17,7 @@ from parallelbench.errors import CanvasError, NotEnumerableError
 from parallelbench.model import Row
 from parallelbench.models.ideal import Ideal, zero_mean_noise
 from parallelbench.prompt import build_prompt, lay_out
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Answers
 from support.toys import Colours
@@ -36,7 +36,7 @@ class Weighted(Colours):
 
 def prompt_of(text, model, index=0):
     task = build(parse_settings(text, TASKS)[0], TASKS)
-    return build_prompt(task, draw(task, 0, index), model.codec)
+    return build_prompt(task, draw_sample(task, 0, index), model.codec)
 
 
 def distributions(model, prompt, *canvases):
@@ -112,7 +112,7 @@ def test_predictions_are_the_conditional_shares_of_the_right_answers(exact, task
 @settings(deadline=None, max_examples=40)
 def test_weights_and_impossible_canvases_follow_the_definition(exact, data):
     task = Weighted()
-    prompt = build_prompt(task, draw(task, 0, 0), exact.codec)
+    prompt = build_prompt(task, draw_sample(task, 0, 0), exact.codec)
     rows = lay_out(prompt, prompt.answers)
     choices = [*rows.unique().tolist(), exact.codec.mask_id, exact.codec.mask_id, 9]
     canvas = torch.tensor([data.draw(st.sampled_from(choices)) for _ in prompt.canvas])
@@ -261,7 +261,7 @@ def test_a_tokenizer_that_changes_the_answers_is_refused(exact):
 
     task = Fused(canvas_length=16)
     with pytest.raises(CanvasError, match="turns the answer 'red , green' into 'red, green'"):
-        exact.check(build_prompt(task, draw(task, 0, 0), exact.codec))
+        exact.check(build_prompt(task, draw_sample(task, 0, 0), exact.codec))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from parallelbench.model import MODELS
 from parallelbench.models.mini import FOLDER
 from parallelbench.prompt import build_prompt
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -59,7 +59,7 @@ def test_it_is_shown_the_last_message_only(mini):
         build(parse_settings(f"waiting_line/sort:shots={shots}", TASKS)[0], TASKS)
         for shots in (0, 1)
     ]
-    without, shown = (build_prompt(task, draw(task, 0, 0), mini.codec) for task in built)
+    without, shown = (build_prompt(task, draw_sample(task, 0, 0), mini.codec) for task in built)
     assert without.text == shown.text
 
 

@@ -9,7 +9,7 @@ from parallelbench.leaderboards.entry.tokenizer_file import from_file, to_file
 from parallelbench.models.hf import HuggingFace
 from parallelbench.models.ideal import Ideal
 from parallelbench.prompt import build_prompt
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support import checkpoints
@@ -56,7 +56,7 @@ def with_state(sound, target, file, state):
 def prompts(codec):
     (setting,) = parse_settings("waiting_line/copy:canvas_length=96", TASKS)
     task = build(setting, TASKS)
-    built = [build_prompt(task, draw(task, 0, index), codec) for index in range(4)]
+    built = [build_prompt(task, draw_sample(task, 0, index), codec) for index in range(4)]
     return [(prompt.ids.tolist(), prompt.canvas.tolist()) for prompt in built]
 
 

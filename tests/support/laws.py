@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from parallelbench.analysis.theory.dependence import Law, item_law
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 
@@ -52,12 +52,8 @@ def laws(draw, positions=(1, 5), symbols=3):
 def law_of(text, index=0):
     """The law of a sample, an item for a symbol, without what all right answers agree in."""
     task = build(parse_settings(text, TASKS)[0], TASKS)
-    law = item_law(task.answers(draw_sample(task, index)))
+    law = item_law(task.answers(draw_sample(task, 0, index)))
     return law.only(law.varying or (0,))
-
-
-def draw_sample(task, index):
-    return draw(task, 0, index)
 
 
 def ordered_partitions(positions):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.task import TASKS
 from parallelbench.tasks import text_writing
 from parallelbench.tasks.grammar import open_engine
@@ -44,7 +44,7 @@ def executed_lines(function, *arguments):
 @pytest.mark.parametrize("name", OUR_OWN)
 def test_a_reply_of_64_kb_is_marked_and_work_grows_with_its_length(name):
     task = TASKS[name]()
-    sample = draw(task, 0, 0)
+    sample = draw_sample(task, 0, 0)
     for unit in UNITS:
         text = sample.reference + "\n" if unit is None else unit
         small, large = (
@@ -72,7 +72,7 @@ def test_an_engine_is_never_given_a_reply_that_is_too_long(name, monkeypatch):
     engine = Watched(open_engine("lingotweaker"))
     monkeypatch.setattr(text_writing, "open_engine", lambda _: engine)
     task = TASKS[name]()
-    sample = draw(task, 0, 0)
+    sample = draw_sample(task, 0, 0)
     longest = "word " * (MOST_CHARACTERS // 5) + "w"
     assert task.score(sample, longest).failure == "ungrammatical"
     assert engine.given == [MOST_CHARACTERS]

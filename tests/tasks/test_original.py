@@ -25,7 +25,7 @@ from parallelbench.errors import (
 from parallelbench.evaluation import evaluate
 from parallelbench.record import to_line
 from parallelbench.results.result import summarize
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
@@ -83,7 +83,7 @@ def task_of(bundle, name, *, kind="original", **fields):
 
 def text_of(bundle, name, **fields):
     task = task_of(bundle, name, kind="original_text", **fields)
-    return task, draw(task, 0, 0)
+    return task, draw_sample(task, 0, 0)
 
 
 def import_of(folder, out):
@@ -159,11 +159,11 @@ def test_the_same_files_give_the_same_bytes(checkout):
     ],
 )
 def test_a_line_becomes_a_chat_with_its_worked_example(shipped, name, turns, reference):
-    sample = draw(task_of(shipped, name), 0, 0)
+    sample = draw_sample(task_of(shipped, name), 0, 0)
     roles = ["user", "assistant", "user"]
     assert [tuple(message) for message in sample.messages] == list(zip(roles, turns, strict=True))
     assert (sample.reference, sample.id) == (reference, f"original/{name}/00000")
-    alone = draw(task_of(shipped, name, shots=0), 0, 0)
+    alone = draw_sample(task_of(shipped, name, shots=0), 0, 0)
     assert alone.messages == sample.messages[2:]
 
 
@@ -184,20 +184,27 @@ def test_the_facts_of_free_text_are_those_of_the_answer(shipped):
     ]
     # Where no right text is known none is told.
     assert (
-        draw(task_of(shipped, "words_to_sentence/hard", kind="original_text"), 0, 1).reference == ""
+        draw_sample(
+            task_of(shipped, "words_to_sentence/hard", kind="original_text"), 0, 1
+        ).reference
+        == ""
     )
 
 
 def test_a_sample_is_the_same_whatever_the_seed(shipped):
     task = task_of(shipped, "waiting_line/shuffle")
-    assert draw(task, 0, 1).digest == draw(task, 7, 1).digest != draw(task, 0, 0).digest
+    assert (
+        draw_sample(task, 0, 1).digest
+        == draw_sample(task, 7, 1).digest
+        != draw_sample(task, 0, 0).digest
+    )
 
 
 def test_there_are_as_many_samples_as_lines_and_no_more(shipped):
     task = task_of(shipped, "waiting_line/shuffle")
     assert task.count_samples() == 2
     with pytest.raises(RequestError, match="has 2 samples of waiting_line/shuffle, but number 3"):
-        draw(task, 0, 2)
+        draw_sample(task, 0, 2)
 
 
 def test_unknown_fields_are_passed_over_and_told_in_one_line(checkout, tmp_path, capsys):
@@ -586,7 +593,7 @@ def test_the_rule_of_sudokus(reply, passes, strict):
 def test_a_right_answer_as_the_files_write_it_passes_in_both_readings(shipped, name):
     task = task_of(shipped, name)
     for index in (0, 1):
-        sample = draw(task, 0, index)
+        sample = draw_sample(task, 0, index)
         marks = task.score(sample, sample.reference)
         assert (marks.strict, marks.lenient, marks.failure) == (1, 1, None)
         assert marks.parts == {"original": 1, "ours": 1}
@@ -601,7 +608,7 @@ def test_a_right_text_passes_in_both_readings(shipped, name):
 
 def test_marks_tell_the_originals_verdict_and_ours_beside_it(shipped):
     task = task_of(shipped, COPY)
-    sample = draw(task, 0, 0)
+    sample = draw_sample(task, 0, 0)
     for reply, strict, lenient, ours in (
         ("[Ada Moss, Ben Stone, Cy Hill]", 0, 1, 1),
         ("['Ada Moss', 'Ben Stone', 'Cy Hill']", 0, 0, 1),
@@ -613,7 +620,7 @@ def test_marks_tell_the_originals_verdict_and_ours_beside_it(shipped):
         assert marks.parts == {"original": lenient, "ours": ours}
         assert marks.failure == (None if lenient else "wrong")
     task = task_of(shipped, LATIN)
-    sample = draw(task, 0, 0)
+    sample = draw_sample(task, 0, 0)
     # One row too long: the original takes it, and we do not.
     ragged = task.score(sample, sample.reference.replace("\n3,P,K,X", "\n3,P,K,X,3"))
     assert (ragged.lenient, ragged.parts["ours"]) == (1, 0)
@@ -623,14 +630,14 @@ def test_the_law_holds_what_the_rule_passes_and_nothing_else(shipped):
     counts = {COPY: 1, SHUFFLE: 5, INSERT: 4, REMOVE: 1, REPLACE: 3, SUDOKU: 1}
     for name, count in counts.items():
         task = task_of(shipped, name)
-        sample = draw(task, 0, 0)
+        sample = draw_sample(task, 0, 0)
         law = task.answers(sample)
         assert len(law.texts) == count
         assert all(task.score(sample, text).strict == 1 for text in law.texts)
         assert sample.reference in law.texts
     task = task_of(shipped, LATIN)
     with pytest.raises(NotEnumerableError, match="latin_square_score"):
-        task.answers(draw(task, 0, 0))
+        task.answers(draw_sample(task, 0, 0))
 
 
 def test_the_run_file_that_is_written_asks_for_every_task(shipped):

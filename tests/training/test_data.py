@@ -24,15 +24,15 @@ from parallelbench.training.data import (
     examples,
     floors,
     make_example,
+    task_words,
     tasks_of_step,
     training_rng,
-    words_of,
 )
 from support import checkpoints
 
 
 def codec_of(plan):
-    tokenizer = word_tokenizer(words_of(plan.built, plan.seed))
+    tokenizer = word_tokenizer(task_words(plan.built, plan.seed))
     return Codec(tokenizer, mask_id=tokenizer.mask_token_id, end_id=tokenizer.eos_token_id)
 
 

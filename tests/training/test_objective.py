@@ -20,7 +20,7 @@ from parallelbench.training.objective import (
     draw_counts,
     draw_masks,
     group_by_length,
-    losses,
+    masked_losses,
 )
 from support import checkpoints
 from support.toys import prompts
@@ -90,14 +90,14 @@ def expected_loss(network, answer, opened=None):
     one = example(answer, opened=opened)
     masks, chances = zip(*every_mask(one.open.tolist()), strict=True)
     batch = collate([one] * len(masks), masks, MASK, END)
-    return float(losses(network, batch) @ torch.tensor(chances))
+    return float(masked_losses(network, batch) @ torch.tensor(chances))
 
 
 def test_a_uniform_model_loses_length_times_log_vocabulary_in_every_sample():
     generator = seeded(0)
     drawn = [example([1, 2, 3, 4, END, END], prompt=generator.randint(1, 5)) for _ in range(16)]
     masks = draw_masks([each.open for each in drawn], generator)
-    per_sample = losses(Uniform(), collate(drawn, masks, MASK, END))
+    per_sample = masked_losses(Uniform(), collate(drawn, masks, MASK, END))
     assert per_sample == pytest.approx([6 * math.log(VOCABULARY)] * 16, rel=1e-6)
 
 
@@ -211,7 +211,7 @@ def test_a_network_is_trained_on_what_its_adapter_predicts(family, tmp_path):
     with torch.inference_mode():
         logits = MaskedModel(checkpoint).predict(rows).logits.log_softmax(dim=-1)
         batch = collate(drawn, masks, codec.mask_id, codec.end_id)
-        ours = losses(checkpoint.network, batch, checkpoint.family.shift)
+        ours = masked_losses(checkpoint.network, batch, checkpoint.family.shift)
     parts = logits[torch.arange(len(logits)), batch.targets].split([2, 1, 8])
     expected = [-8 / len(part) * float(part.sum()) for part in parts]
     assert ours.tolist() == pytest.approx(expected, rel=1e-5)

@@ -24,7 +24,7 @@ from parallelbench.cli.options import refuse_idle
 from parallelbench.console.tables import show
 from parallelbench.console.terminal import tell
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import Setting, build, make_setting, parse_settings
 from parallelbench.task import TASKS
 
@@ -111,7 +111,7 @@ def _task_settings(options: BoundsOptions, task: str) -> list[Setting]:
 
 def _limits_of(setting: Setting, options: BoundsOptions) -> Limits:
     task = build(setting, TASKS)
-    sample = draw(task, options.seed, options.index)
+    sample = draw_sample(task, options.seed, options.index)
     caps, level = options.caps, options.level
     law = law_of_sample(task, sample, level, caps.answers)
     return find_limits(setting.label, sample, law, level, caps, frontier=options.frontier)

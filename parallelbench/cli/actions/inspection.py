@@ -16,7 +16,7 @@ from parallelbench.console.progress import shown
 from parallelbench.console.terminal import tell
 from parallelbench.errors import NotEnumerableError
 from parallelbench.registry import load_plugins
-from parallelbench.run.recording import draw
+from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS, Sample, Task
 
@@ -27,7 +27,7 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
     entries = []
     for setting in parse_settings(task, TASKS):
         built = build(setting, TASKS)
-        entries += [_sample_entry(built, draw(built, seed, index)) for index in range(count)]
+        entries += [_sample_entry(built, draw_sample(built, seed, index)) for index in range(count)]
     if as_json:
         tell(json.dumps(entries, indent=1))
         return

@@ -20,7 +20,7 @@ from parallelbench.cli.actions.requested import (
 )
 from parallelbench.cli.actions.runs import RUNS
 from parallelbench.cli.options import RunRequest, refuse_idle
-from parallelbench.console.progress import Progress, shown
+from parallelbench.console.progress import ProgressDisplay, shown
 from parallelbench.console.terminal import tell, warn
 from parallelbench.model import MODELS
 from parallelbench.record import Record
@@ -92,7 +92,7 @@ class _Recorder:
     recorded: int = 0
     failed: list[Record] = field(default_factory=list)
 
-    def progress(self, progress: Progress, trackers: Tracking) -> Callable[[int], None]:
+    def progress(self, progress: ProgressDisplay, trackers: Tracking) -> Callable[[int], None]:
         """Return a callback for :func:`parallelbench.run.runner.run`."""
         reach = runner.following(progress, self.total)
         first = not sys.stderr.isatty()
