@@ -6,10 +6,10 @@ import signal
 import pytest
 from click.testing import CliRunner
 
+from parallelbench.cli.train import train
 from parallelbench.errors import RequestError
 from parallelbench.models.hf import HuggingFace
 from parallelbench.training import trainer
-from parallelbench.training.verb import train
 from support import checkpoints
 
 DICE = "choices/dice:rolls=3,canvas_length=8,shots=0,template=terse"

@@ -112,6 +112,6 @@ def train(**options: Any) -> None:
       accelerate launch --num_processes 4 -m parallelbench train --out checkpoints/large \
                           --tasks 'waiting_line/*' --hidden 512
     """
-    from parallelbench.training.command import carry_out
+    from parallelbench.cli.actions.train import carry_out
 
     carry_out(options)
