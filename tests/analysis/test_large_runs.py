@@ -45,8 +45,8 @@ class Watched(RunDirectory):
 
 def test_a_report_holds_no_record(done):
     watched = Watched(done.path, done.runfile)
-    with _read(watched, SILENT) as (summaries, _):
-        assert len(summaries) == len(watched.read) == done.decodes
+    with _read(watched, SILENT) as records:
+        assert len(records.summaries) == len(watched.read) == done.decodes
         assert [record() for record in watched.read[:-1]] == [None] * (done.decodes - 1)
 
 
@@ -64,8 +64,8 @@ def test_summaries_give_the_figures_of_their_records(done):
 
 
 def test_the_page_of_a_run_shows_the_same_decodes_as_its_records_in_memory(done):
-    with _read(done, SILENT) as (_, watched):
-        streamed = watched.build(lambda place: place.read())
+    with _read(done, SILENT) as records:
+        streamed = records.gallery.build(lambda place: place.read())
     assert streamed == gallery_of(done.runfile, done.records())
 
 

@@ -135,7 +135,7 @@ def test_a_setting_holds_the_digest_of_its_table_and_can_be_typed_again(table):
 def test_a_frozen_setting_refuses_a_table_that_has_changed_since(table, tmp_path):
     [setting] = parse_settings(f"pc_sampler:table={table}", DECODERS)
     table_of(tmp_path, {A: 1, B: 2})
-    with pytest.raises(FieldError, match=r"is another one than was asked for: its digest begins"):
+    with pytest.raises(FieldError, match=r"is not the requested one: its digest begins"):
         make_setting("pc_sampler", setting.fields, DECODERS)
 
 
@@ -147,7 +147,7 @@ def test_a_frozen_setting_refuses_a_table_that_has_changed_since(table, tmp_path
         ("decay", math.nan, "decay must lie in .* got nan"),
         ("ceiling", 0.0, r"ceiling must lie in \(0, inf\) nats, got 0\.0"),
         ("ceiling", math.inf, "ceiling must lie in .* got inf"),
-        ("digest", "ab", "table None is another one .* leave digest out"),
+        ("digest", "ab", "table None is not the requested one.* leave digest out"),
     ],
 )
 def test_a_value_out_of_range_is_refused(field, value, sentence):
@@ -159,7 +159,7 @@ BAD = {
     "": "cannot be read: Expecting value",
     "[1]": "is not a JSON object with form 'parallelbench unigram table 1'",
     '{"form": "parallelbench unigram table 2"}': "is not a JSON object with form",
-    '{"form": "parallelbench unigram table 1"}': "must have tokenizer, a text, and counts",
+    '{"form": "parallelbench unigram table 1"}': "needs a string tokenizer and an object counts",
     '{"counts": {"3": -1}}': r"counts must be whole numbers of 1 or more .* got '3': -1",
     '{"counts": {"3": 1.5}}': "got '3': 1.5",
     '{"counts": {"3": true}}': "got '3': True",
@@ -167,7 +167,7 @@ BAD = {
     '{"counts": {"²": 1}}': "got '²': 1",
     '{"counts": {}}': "contains no counts",
     '{"counts": {"3": 2}, "total": 3}': "was changed or cut short: its total is 3, but .* give 2",
-    '{"counts": {"3": 2}, "total": 2, "digest": "x"}': "says digest='x', but its counts make",
+    '{"counts": {"3": 2}, "total": 2, "digest": "x"}': "its digest is .x., but its counts give",
 }
 
 
