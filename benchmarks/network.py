@@ -75,7 +75,7 @@ def checkpoint_of(made: LlamaForCausalLM, device: torch.device) -> Checkpoint:
         config={},
         device=device,
         weights_digest="random",
-        facts={"family": family.name, "dtype": str(made.dtype)},
+        provenance={"family": family.name, "dtype": str(made.dtype)},
     )
 
 

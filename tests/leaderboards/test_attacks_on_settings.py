@@ -203,7 +203,7 @@ def a_giant_field(entry):
     with_decoder(entry, "random:k=3", k=10**12)
 
 
-@refused("steps must be at most 100,000 per block")
+@refused("steps must be 1 to 100,000 per block")
 def steps_that_fill_the_memory(entry):
     with_decoder(entry, "dream:steps=3", steps=10**9)
 

@@ -14,9 +14,11 @@ from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import jaxtyping
-from beartype import beartype
+from beartype import BeartypeConf, beartype
 
 _jaxtyped = jaxtyping.jaxtyped
+#: A violation is a TypeError, as what Python itself raises for the wrong kind of value.
+_CONFIG = BeartypeConf(violation_type=jaxtyping.TypeCheckError)
 
 
 def install():
@@ -55,7 +57,7 @@ def _checked(function, typechecker):
     if shaped and inspect.isgeneratorfunction(function):  # it yields when its scope is closed
         return _jaxtyped(function, typechecker=typechecker)
     function.__annotations__ = read
-    checked = beartype(function)
+    checked = beartype(conf=_CONFIG)(function)
     checked.__annotations__ = function.__annotations__ = written
     # Around beartype's own wrapper, arguments are looked at once a call and not twice.
     return _jaxtyped(checked, typechecker=None) if shaped else checked
