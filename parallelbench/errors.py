@@ -103,6 +103,10 @@ class SubmissionError(RequestError):
         self.faults = faults
 
 
+class PluginError(RequestError):
+    """A plugin of another package cannot be imported."""
+
+
 class UnreachableError(RequestError):
     """A server failed so often in a row that going on would only waste time."""
 

@@ -226,7 +226,7 @@ class Record(BaseModel):
         if self.marks is not None:
             told.append(f"{100 * self.marks.lenient:.4g} % right")
         if self.counts is not None:
-            told.append(f"{self.counts.nfe} model calls")
+            told.append(f"{self.counts.nfe} model call{'s' * (self.counts.nfe != 1)}")
         return f"Record({self.model}, {place}, {self.decoder_label}: {', '.join(told)})"
 
     __str__ = __repr__

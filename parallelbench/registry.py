@@ -12,10 +12,10 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib.metadata import entry_points
-from typing import NamedTuple, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple, TypeVar
 
-from parallelbench.errors import UnknownNameError
+from parallelbench.errors import PluginError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -160,8 +160,33 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 @functools.cache
 def load_plugins() -> tuple[str, ...]:
-    """Import every installed plugin, so that it registers itself; return their names."""
+    """Import every installed plugin, so that it registers itself; return their names.
+
+    Raises:
+        PluginError: A plugin of another package cannot be imported.
+    """
     found = entry_points(group="parallelbench.plugins")
     for plugin in found:
-        plugin.load()
+        load_plugin(plugin)
     return tuple(sorted(plugin.name for plugin in found))
+
+
+def load_plugin(plugin: EntryPoint) -> Any:
+    """Return the object that an entry point names.
+
+    Raises:
+        PluginError: It belongs to another package and importing it fails; a fault of this package
+            is not hidden.
+    """
+    package = plugin.dist.name if plugin.dist is not None else "of no name"
+    try:
+        return plugin.load()
+    # Another package's module may raise anything when it is imported.
+    except Exception as error:
+        if package == "parallelbench":
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PluginError(
+            f"plugin {plugin.name!r} of package {package} cannot be loaded: {reason}; correct or "
+            f"uninstall {package}"
+        ) from error

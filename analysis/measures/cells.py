@@ -75,7 +75,10 @@ def problems(result: Result, most: int = 3) -> str:
     ordered = sorted(result.problems.items(), key=lambda item: (-item[1], item[0]))
     listed = [f"{count} {problem}" for problem, count in ordered[:most]]
     rest = len(ordered) - most
-    return ", ".join([*listed, f"{rest} more kinds"] if rest > 0 else listed) or ABSENT
+    return (
+        ", ".join([*listed, f"{rest} other kind{'s' * (rest > 1)}"] if rest > 0 else listed)
+        or ABSENT
+    )
 
 
 def decoder(result: Result) -> str:

@@ -322,7 +322,7 @@ def _errors(records: Iterable[RecordSummary]) -> list[str]:
     counts = Counter(record.error or "" for record in latest if record.status == "error")
     told = [f"{count} decodes: {error}" for error, count in counts.most_common(_ERRORS)]
     rest = len(counts) - _ERRORS
-    return [*told, f"{rest} more kinds of errors"] if rest > 0 else told
+    return [*told, f"{rest} other kind{'s' * (rest > 1)} of errors"] if rest > 0 else told
 
 
 def _in_order(run: RunDirectory, results: Sequence[Result]) -> list[Result]:

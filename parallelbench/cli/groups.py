@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from parallelbench.errors import UnknownNameError
-from parallelbench.registry import unknown
+from parallelbench.registry import load_plugin, unknown
 
 #: The line that begins the examples of a help text.
 _EXAMPLES: Final = re.compile(r"^(?=Examples?:$)", re.MULTILINE)
@@ -54,6 +54,7 @@ class PluginGroup(click.Group):
 
         Raises:
             UnknownNameError: There is none; a shell that completes words gets None.
+            PluginError: Its package cannot be imported.
         """
         own = super().get_command(ctx, cmd_name)
         if own is not None:
@@ -63,7 +64,7 @@ class PluginGroup(click.Group):
             if ctx.resilient_parsing:
                 return None
             raise UnknownNameError(unknown(self.noun, cmd_name, self.list_commands(ctx)))
-        command: click.Command = entry.load()
+        command: click.Command = load_plugin(entry)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -166,7 +166,7 @@ class Throughput:
             told += f", {_time(self.seconds_per_call)} per {self._call}"
         if self.settings > 1:
             told += (
-                f"; {self.settings} settings shared the time, so it is the speed of no single one"
+                f"; measured over {self.settings} settings together, not the speed of a single one"
             )
         return told
 

@@ -1,9 +1,12 @@
 """The registry: a name is taken once, found by glob, and mended when it is wrong."""
 
+from importlib import metadata
+from importlib.metadata import EntryPoint, PathDistribution
+
 import pytest
 
-from parallelbench.errors import UnknownNameError
-from parallelbench.registry import Registry, load_plugins, unknown
+from parallelbench.errors import PluginError, UnknownNameError
+from parallelbench.registry import Registry, load_plugin, load_plugins, unknown
 
 
 @pytest.fixture
@@ -60,3 +63,22 @@ def test_of_nothing_there_is_nothing_to_suggest():
 
 def test_our_own_wings_come_in_by_the_plugin_door():
     assert {"tasks", "decoders", "models"} <= set(load_plugins())
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_with_its_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "faulty_plugin.py").write_text("colour = {}['red']\n")
+    folder = tmp_path / "paint-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: paint\nVersion: 1\n")
+    plugin = EntryPoint("colours", "faulty_plugin", "parallelbench.plugins")
+    sentence = "plugin 'colours' of package paint cannot be loaded: KeyError: 'red'; correct or"
+    with pytest.raises(PluginError, match=sentence):
+        load_plugin(plugin._for(PathDistribution(folder)))
+
+
+def test_a_fault_of_this_package_is_not_hidden():
+    (own,) = [each for each in metadata.entry_points(name="tasks") if each.dist is not None][:1]
+    missing = EntryPoint("tasks", "parallelbench.nowhere", own.group)._for(own.dist)
+    with pytest.raises(ModuleNotFoundError):
+        load_plugin(missing)

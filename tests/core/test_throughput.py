@@ -102,8 +102,8 @@ def test_the_sentence_says_machine_batch_and_that_the_time_was_shared():
     (mini,) = throughput_of([environment(span)])
     assert str(mini) == (
         "mini: measured 0.500 decodes and 2.50 answer tokens per second on A GPU (float16, batch "
-        "size 4); 2 decodes in 4.00 s, 500 ms per model call of 2.00 rows; 2 settings shared the "
-        "time, so it is the speed of no single one"
+        "size 4); 2 decodes in 4.00 s, 500 ms per model call of 2.00 rows; measured over 2 "
+        "settings together, not the speed of a single one"
     )
 
 

@@ -69,7 +69,10 @@ def _show_decoders(entries: Sequence[Mapping[str, Any]]) -> None:
 
 def entry(name: str, kind: type[Any]) -> dict[str, Any]:
     """Return name, summary, fields and ranges of a task, decoder or model, as JSON values."""
-    summary = (kind.__doc__ or "").strip().splitlines()[0]
+    own = (kind.__doc__ or "").strip().splitlines() if "__doc__" in vars(kind) else []
+    # The docstring that dataclasses write is a signature.
+    written = own and not own[0].startswith(f"{kind.__name__}(")
+    summary = own[0] if written else getattr(kind, "summary", "")
     fields = {
         field.name: "(required)" if field.default is dataclasses.MISSING else field.default
         for field in dataclasses.fields(kind)
