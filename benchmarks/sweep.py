@@ -282,7 +282,7 @@ class EveryPosition(MaskedModel):
         ).last_hidden_state
         self._all = Prediction(self._head(hidden).flatten(0, 1))
         loop.forbid_unwritable(self._all, self.codec)
-        self._lines = self._describing(rows, hidden.shape[1]).flatten().nonzero().flatten()
+        self._lines = self._predicting(rows, hidden.shape[1]).flatten().nonzero().flatten()
         return Prediction(self._all.logits[self._lines])
 
     def statistics_of(self, told: Callable[..., FlatStatistics]) -> Callable[..., FlatStatistics]:

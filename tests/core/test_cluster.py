@@ -264,7 +264,7 @@ def test_a_cluster_is_divided_by_gpus_or_else_by_cores(
     alive = [{"Alive": True, "Resources": {"memory": 1.0, **node}} for node in nodes]
     gone = {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}
     monkeypatch.setattr(ray, "nodes", lambda: [*alive, gone])
-    assert cluster._staffing(plan(models=model), workers) == expected
+    assert cluster._allocate(plan(models=model), workers) == expected
 
 
 @pytest.fixture
