@@ -214,7 +214,11 @@ class Misspelled(Surest):
         (Masking, {"writes"}, "wrote an id that is no token"),
         (Undeclared, {"runs"}, "a statistic is None if `needs` does not name it"),
         (Sociable, {"batch"}, "in a batch .* alone; reduce over positions"),
-        (Remembering, {"batch", "repeats", "state"}, "state belongs to a sample: return it from start"),
+        (
+            Remembering,
+            {"batch", "repeats", "state"},
+            "state belongs to a sample: return it from start",
+        ),
         (Global, {"repeats"}, "draw from `statistics.uniform`"),
         (Denying, {"deterministic"}, "with one seed .* with another"),
         (Secretive, {"counts"}, "a call has 2 rows, not 1"),
