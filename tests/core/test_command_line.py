@@ -114,7 +114,7 @@ def test_a_field_of_a_setting_too_large_is_refused(refused):
         ("dream:steps=100001", DECODERS, "steps must be 1 to 100,000 per block, got 100001"),
         ("slow_fast:exploration=10001", DECODERS, "exploration must be 1 to 10,000, got 10001"),
         ("slow_fast:window=10001", DECODERS, "window must be 1 to 10,000, got 10001"),
-        ("info_gain:candidates=1001", DECODERS, "1 to 1,000 rows, got 1001"),
+        ("info_gain:candidates=1001", DECODERS, "must be 2 to 1,000 rows, got 1001"),
         (f"ideal:seed={2**128}", MODELS, "'seed' must lie between -340,282,366,"),
     ],
 )

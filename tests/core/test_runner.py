@@ -140,7 +140,7 @@ def test_every_reply_and_its_marks_can_be_read_again_from_the_record(wide, wide_
         marks = task.score(sample, record.text)
         assert record.marks.strict == marks.strict
         assert record.marks.lenient == marks.lenient
-        assert record.marks.problem == marks.problem
+        assert record.marks.problem == marks.failure
         assert record.marks.parts == dict(marks.parts)
 
 
@@ -354,7 +354,7 @@ class Unmarked(City):
         marks = super().score(sample, reply)
         return replace(marks, parts={"n": math.nan}) if Unmarked.mood == "nan" else marks
 
-    def draw_sample(self, rng, index):
+    def draw(self, rng, index):
         if Unmarked.mood == "drawless" and index == 9:
             raise KeyError("no sample")
         return super().draw(rng, index)
@@ -494,14 +494,14 @@ def test_a_finished_run_is_not_decoded_again(tmp_path, monkeypatch):
 def test_a_run_is_not_continued_with_another_model(tmp_path, monkeypatch):
     from itertools import islice
 
-    from parallelbench.models import ideal
+    from parallelbench.models import word_tokenizer as tokenizers
 
     begun = RunDirectory.begin(tmp_path / "run", plan())
     with begun.appending() as writer:
         for record in islice(execute(plan()), 1):
             writer.append(record)
-    words = ideal.word_tokenizer
-    monkeypatch.setattr(ideal, "word_tokenizer", lambda own: words([*own, "onemoreword"]))
+    words = tokenizers.word_tokenizer
+    monkeypatch.setattr(tokenizers, "word_tokenizer", lambda own: words([*own, "onemoreword"]))
     with pytest.raises(
         RunFileError, match=r"this installation has another 'ideal' than .*: digest"
     ):
@@ -639,7 +639,7 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path, uninterrupted):
     assert process.returncode == 130
     assert [line for line in errors.splitlines() if line][-1] == (
         "parallelbench: interrupted; every finished decode is recorded, "
-        "and the same command goes on from there"
+        "and the same command continues the run"
     )
     assert "Traceback" not in errors
     before = list(RunDirectory.open(folder).records())

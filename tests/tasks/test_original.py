@@ -219,7 +219,7 @@ def test_unknown_fields_are_passed_over_and_told_in_one_line(checkout, tmp_path,
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "ignored" in line)
     assert line.startswith("ignored: 7 values in 4 unknown fields: ")
     assert {"id (2)", "answer.source (2)", "input.mood (2)", "task_config.yaml: colour (1)"} == set(
-        line.partition("known of: ")[2].split(", ")
+        line.partition("fields: ")[2].split(", ")
     )
 
 
@@ -260,7 +260,7 @@ PARAPHRASES = "paraphrase_summarize/chatgpt-paraphrases"
         ((f"{COPY}.jsonl", "[" * 100_000), "copy.jsonl line 1 is no JSON"),
         ((f"{COPY}.jsonl", '{"input": {}, "answer": NaN}'), "is no JSON: NaN is no number"),
         ((f"{COPY}.jsonl", '{"input": {}, "answer": "\\ud800"}'), "is no JSON: .*surrogates"),
-        (changed(COPY, input="[]"), "input must be an object of what the prompt names"),
+        (changed(COPY, input="[]"), "input must be an object with the fields of the prompt"),
         (changed(COPY, input={}), "its input lacks a field of its prompt: no field .* 'context'"),
         (changed(REMOVE, input__index=None), "its field 'index' must be a text or a number, got"),
         (changed(COPY, input__icl_examples=None), "icl_examples must be a list .* got null"),
@@ -345,10 +345,10 @@ def test_a_file_at_fault_is_refused_with_its_line(checkout, changes, message):
         (changed(SUDOKU, answer="1234\n3412\n2143\n4312"), "each once in every row and column"),
         (changed(SUDOKU, answer="1234\n3412"), "must be rows of digits"),
         (changed(SUDOKU, answer="AB\nBA"), "must be rows of digits"),
-        (changed(SUDOKU, input__sudoku="2104\n3412\n2043\n0321"), "another grid than input.sudoku"),
+        (changed(SUDOKU, input__sudoku="2104\n3412\n2043\n0321"), "is not a solution of input.sudoku"),
         (changed(WORDS, answer__example="A cat sat."), "lacks some of the words cat, mat, sun"),
         (changed(WORDS, answer__example="A Cat, a mat, the sun."), "lacks some of the words"),
-        (changed(WORDS, answer__words=["dog"]), 'answer.words has "dog", and input.words has not'),
+        (changed(WORDS, answer__words=["dog"]), 'answer.words has "dog", but input.words does not'),
         (changed(WORDS, answer__words=["cat", "cat"]), 'answer.words has "cat" twice'),
         (changed(SAMSUM, answer__text="Hm."), "input.text and answer.text are different"),
         (changed(PARAPHRASES, answer__text="Hm."), "input.text and answer.text are different"),
@@ -406,7 +406,7 @@ def test_what_is_there_is_not_written_over_and_the_same_may_be(checkout, tmp_pat
         ("original:none.jsonl", "cannot be read"),
         ("original:BUNDLE", "add task=NAME"),
         ("original:BUNDLE:task=waiting_line/copi", "did you mean 'waiting_line/copy'"),
-        ("original:BUNDLE:task=waiting_line/copy,digest=0123", "it was made of other files"),
+        ("original:BUNDLE:task=waiting_line/copy,digest=0123", "it was made from other files"),
         (
             "original:BUNDLE:task=words_to_sentence/easy",
             "scored by sentence_to_words_score: ask for it as original_text:BUNDLE:task=words",
@@ -531,7 +531,7 @@ GIVEN = {"items": ["A", "B", "C"], "new": "N", "answer": ["A", "B", "C"]}
 def test_the_rules_of_lists(metric, right, wrong):
     for replies, passes in ((right, True), (wrong, False)):
         for items in replies:
-            text = rules.written(list(items))
+            text = rules.quoted_list(list(items))
             assert rules.original_mark(metric, GIVEN, text) is passes, items
             assert rules.original_strict_mark(metric, GIVEN, text) is passes, items
 

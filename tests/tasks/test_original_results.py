@@ -379,7 +379,7 @@ def test_an_engine_that_is_missing_leaves_nothing_behind(tmp_path, monkeypatch, 
 
 def test_nothing_can_be_asked_of_a_published_model(capsys):
     assert main(["run", "--model", f"published:{MODEL}", "--samples", "1"]) == 2
-    assert "decodes nothing; name the model itself" in capsys.readouterr().err
+    assert "cannot decode; name the model itself" in capsys.readouterr().err
 
 
 def test_published_results_are_never_packed(tmp_path, monkeypatch, capsys):

@@ -179,7 +179,7 @@ def test_nobody_is_trained_on_an_answer_that_is_absent():
     [
         ("word_count=0", "word_count must be 1 to 7 words, got 0"),
         ("word_count=8", "word_count must be 1 to 7 words, got 8"),
-        ("word_count=5,shots=1", "there are none for word_count=5; 4 is the most"),
+        ("word_count=5,shots=1", "there are none for word_count=5; use at most 4 words"),
         ("grammar=harpr", "no grammar engine is called 'harpr'; did you mean 'harper'?"),
     ],
 )
@@ -450,7 +450,7 @@ def test_the_engine_that_judges_is_the_engine_that_filters(no_cache, tmp_path):
     rows = [{"id": "1", "dialogue": "Ann: Mornning, Bob.", "summary": "They meet."}]
     source = str(write_samsum(tmp_path / "samsum", rows))
     assert draw("summarization", source=source, grammar="harper")[0].count_samples() == 1
-    with pytest.raises(SourceError, match="no text in which lingotweaker finds nothing wrong"):
+    with pytest.raises(SourceError, match="no text in which lingotweaker finds no error"):
         draw("summarization", source=source)
 
 
@@ -479,7 +479,7 @@ def test_the_first_hundred_clean_texts_are_taken(no_cache, tmp_path):
 def test_a_source_that_cannot_be_had_is_refused(no_cache, tmp_path):
     with pytest.raises(SourceError, match=r"source=nobody/nothing cannot be read.*offline"):
         draw("summarization", source="nobody/nothing")
-    with pytest.raises(SourceError, match="neither a folder nor a file here"):
+    with pytest.raises(SourceError, match="it is no local folder or file"):
         draw("summarization", source=str(tmp_path / "nowhere"))
     folder = str(write_samsum(tmp_path / "samsum", [{"text": "Yes.", "summary": "Yes."}]))
     with pytest.raises(SourceError, match="has no column 'dialogue', only text, summary"):
@@ -497,7 +497,7 @@ def test_without_datasets_the_extra_is_told(monkeypatch):
 
 def test_a_single_text_has_no_other_for_an_example(no_cache, tmp_path):
     source = str(write_samsum(tmp_path / "samsum", DIALOGUES[:1]))
-    with pytest.raises(SourceError, match="shots=1 needs another text"):
+    with pytest.raises(SourceError, match="shots=1 needs a second text"):
         draw("summarization", source=source, shots=1)
 
 
