@@ -325,7 +325,7 @@ def test_classes_that_obey_the_mask_are_taken_in_every_precision(dtype, folder):
     model = opened(folder, dtype=dtype)
     assert model.network.dtype == getattr(torch, dtype)
     # Nothing of the check is kept.
-    assert not model._store._kept
+    assert not model._store._entries
 
 
 def test_half_precision_of_a_large_network_is_measured_by_the_median(folder, monkeypatch):
@@ -335,7 +335,7 @@ def test_half_precision_of_a_large_network_is_measured_by_the_median(folder, mon
     monkeypatch.setattr(model, "_padding_gaps", lambda: flipped)
     model.check_padding()
     monkeypatch.setattr(model, "_padding_gaps", lambda: flipped + 0.06)
-    with pytest.raises(CheckpointError, match=r"moves its logits by 0\.07 "):
+    with pytest.raises(CheckpointError, match=r"changes its logits by 0\.07 "):
         model.check_padding()
 
 

@@ -345,7 +345,10 @@ def test_a_file_at_fault_is_refused_with_its_line(checkout, changes, message):
         (changed(SUDOKU, answer="1234\n3412\n2143\n4312"), "each once in every row and column"),
         (changed(SUDOKU, answer="1234\n3412"), "must be rows of digits"),
         (changed(SUDOKU, answer="AB\nBA"), "must be rows of digits"),
-        (changed(SUDOKU, input__sudoku="2104\n3412\n2043\n0321"), "is not a solution of input.sudoku"),
+        (
+            changed(SUDOKU, input__sudoku="2104\n3412\n2043\n0321"),
+            "not a solution of input.sudoku",
+        ),
         (changed(WORDS, answer__example="A cat sat."), "lacks some of the words cat, mat, sun"),
         (changed(WORDS, answer__example="A Cat, a mat, the sun."), "lacks some of the words"),
         (changed(WORDS, answer__words=["dog"]), 'answer.words has "dog", but input.words does not'),

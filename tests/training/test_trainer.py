@@ -218,14 +218,14 @@ def test_a_finished_training_does_nothing(small, tmp_path):
 
 def spoilt_at(step, monkeypatch, spoil):
     """Spoil the losses of one step."""
-    true, calls = trainer.losses, []
+    true, calls = trainer.masked_losses, []
 
     def losses(*arguments):
         calls.append(None)
         found = true(*arguments)
         return spoil(found) if len(calls) == step else found
 
-    monkeypatch.setattr(trainer, "losses", losses)
+    monkeypatch.setattr(trainer, "masked_losses", losses)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -313,7 +313,7 @@ def test_bfloat16_is_near_float32(small, tmp_path):
 def test_a_step_in_several_batches_is_the_step_in_one(small, tmp_path, monkeypatch):
     plan = small(tasks="choices/dice:rolls=3,canvas_length=8|32,shots=0|1", batch_size=8)
     train(plan, tmp_path / "several", log_every=2, device="cpu")
-    monkeypatch.setattr(trainer, "alike", lambda drawn: [list(range(len(drawn)))])
+    monkeypatch.setattr(trainer, "group_by_length", lambda drawn: [list(range(len(drawn)))])
     train(plan, tmp_path / "one", log_every=2, device="cpu")
     several, one = (log_of(tmp_path / name) for name in ("several", "one"))
     assert [each["loss"] for each in several] == pytest.approx([each["loss"] for each in one], 1e-4)

@@ -6,6 +6,7 @@ import signal
 import pytest
 from click.testing import CliRunner
 
+from parallelbench.cli.actions import train as actions
 from parallelbench.cli.train import train
 from parallelbench.errors import RequestError
 from parallelbench.models.hf import HuggingFace
@@ -38,13 +39,13 @@ def test_from_scratch_then_an_adapter_on_top_of_it(tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
-    true = trainer.losses
+    true = trainer.masked_losses
 
     def losses(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         return true(*arguments)
 
-    monkeypatch.setattr(trainer, "losses", losses)
+    monkeypatch.setattr(trainer, "masked_losses", losses)
     result = typed("--out", tmp_path / "out", "--tasks", DICE, *TINY, *SHORT)
     assert result.exit_code == 130
     assert "the same command continues from there" in result.stderr
@@ -79,7 +80,7 @@ def test_other_families_are_refused_with_a_sentence(tmp_path):
 
 def test_weights_reach_the_plan(tmp_path, monkeypatch):
     plans = []
-    monkeypatch.setattr(trainer, "train", lambda plan, *_, **__: plans.append(plan))
+    monkeypatch.setattr(actions, "train", lambda plan, *_, **__: plans.append(plan))
     asked = "choices/city:options=2|3"
     typed("--out", tmp_path, "--tasks", asked, "--weights", "choices/city:options=3=3")
     assert plans[0].shares == (0.25, 0.75)

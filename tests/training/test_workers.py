@@ -202,7 +202,10 @@ def test_a_failure_in_one_process_ends_both_and_one_tells_it(name, pair):
     index, sentence = FAILURES[name]
     assert found[index][name].startswith(sentence)
     other = found[1 - index][name]
-    assert other == f"EndedElsewhereError: process {index} of 2 ended this training, and says why"
+    assert (
+        other
+        == f"EndedElsewhereError: process {index} of 2 ended this training and reports the reason"
+    )
 
 
 def test_a_process_that_is_gone_is_not_waited_for(pair):
@@ -374,17 +377,17 @@ def at_step(step, do):
 
 def spoil(step, change):
     """Spoil the losses of the first training from here on that comes to ``step``."""
-    accumulate, losses = trainer._Training._accumulate, trainer.losses
+    accumulate, losses = trainer._Training._accumulate, trainer.masked_losses
 
     def spoilt(training, *arguments):
         if training.step + 1 < step:
             return accumulate(training, *arguments)
         trainer._Training._accumulate = accumulate
-        trainer.losses = lambda *given: change(losses(*given))
+        trainer.masked_losses = lambda *given: change(losses(*given))
         try:
             return accumulate(training, *arguments)
         finally:
-            trainer.losses = losses
+            trainer.masked_losses = losses
 
     trainer._Training._accumulate = spoilt
 
