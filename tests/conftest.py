@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 from support import type_checks
 
@@ -13,6 +14,9 @@ type_checks.install()
 # Before torch is loaded: more threads than cores make small products many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# No test measures time: an engine that is started by the first example takes seconds.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 # A shell that starts tests in the background has interrupts ignored by them and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
