@@ -105,7 +105,7 @@ def linked_paths(page: str, text: str) -> set[str]:
 
 
 def is_outside(target: str) -> bool:
-    """Return whether a link leaves the repository."""
+    """Return True if a link leaves the repository."""
     return re.match(r"[a-z]+:", target) is not None
 
 
@@ -154,7 +154,7 @@ def source_page(path: str) -> str:
 
 
 def is_folder(path: str) -> bool:
-    """Return whether a path of the repository is a folder."""
+    """Return True if a path of the repository is a folder."""
     return (ROOT / path).is_dir()
 
 

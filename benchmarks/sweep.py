@@ -185,7 +185,7 @@ class Measured:
         loaded: Memory in use before, in MiB.
         peak: Memory in use at most, in MiB.
         rate: Floating-point operations per second of a large matrix product.
-        device: Its name.
+        device: Name.
         dtype: Data type of the weights.
     """
 

@@ -21,7 +21,7 @@ class Inner(NamedTuple):
     """A chooser inside another decoder.
 
     Attributes:
-        text: Its setting as text, with all of its own fields.
+        text: Setting as text, with all of its own fields.
         chooser: The strategy.
     """
 

@@ -49,7 +49,7 @@ class Trial:
 
     Attributes:
         token: Ids that the first call predicts.
-        before: Its distributions at the positions of the block; None while no step is under way.
+        before: Distributions at the positions of the block; None while no step is under way.
         groups: Positions that are still to be separated, the surest first; none at all
             between two steps.
     """

@@ -19,7 +19,7 @@ EMPTY_OPENING = re.compile(
 )
 #: A description that opens so needs the name in front of it: "seed: Of the draws".
 BARE_OPENING = re.compile(
-    r"(of|likewise|whose|which|what|how|whether|who|where|when|as|by|in|for|from|if|to|with|that)\b",
+    r"(its|of|likewise|whose|which|what|how|whether|who|where|when|as|by|in|for|from|if|to|with|that)\b",
     re.IGNORECASE,
 )
 SECTION = re.compile(r"^(\w[\w ]*):$")

@@ -54,7 +54,7 @@ class Exported:
 
     Attributes:
         run: Run directory.
-        records: Its decodes, one each, in the order of the run file; oracles among them.
+        records: Decodes, one each, in the order of the run file; oracles among them.
         publisher: Facts about the publication.
     """
 

@@ -86,7 +86,7 @@ class StepsNeeded:
     """Number of steps that a list operation needs.
 
     Attributes:
-        task: Its name without the family.
+        task: Name without the family.
         n: Items of the list that is given.
         kind: ``best policy``, ``one by one``, or a decoder's label.
         steps: Expected for the first two, the mean over samples for a decoder.

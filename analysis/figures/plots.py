@@ -91,7 +91,7 @@ class MarkedFigure(Figure):
     """A figure that knows where its points are.
 
     Attributes:
-        marks: Its points, panel by panel, from slow to fast.
+        marks: Points, panel by panel, from slow to fast.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -196,7 +196,7 @@ class StrategySpeed(NamedTuple):
     """The speed of one strategy at an accuracy.
 
     Attributes:
-        label: Its name.
+        label: Name.
         speed: Tokens per step.
         oracle: True for an oracle, which is drawn hollow.
     """

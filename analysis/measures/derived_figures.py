@@ -40,7 +40,7 @@ class OracleReference:
 
     Attributes:
         oracle: Name of the oracle; None for hindsight over the settings of the run.
-        speed: Its pooled tokens per step at the accuracy; None if it does not reach that.
+        speed: Pooled tokens per step at the accuracy; None if it does not reach that.
     """
 
     oracle: str | None

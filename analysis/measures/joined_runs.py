@@ -81,9 +81,9 @@ def difference_of(first: str, before: Question, second: str, after: Question) ->
 
     Args:
         first: Name of the first run.
-        before: Its seed and task versions.
+        before: Seed and task versions.
         second: Name of the second run.
-        after: Its seed and task versions.
+        after: Seed and task versions.
     """
     for task in sorted(before[1].keys() & after[1].keys()):
         if before[1][task] != after[1][task]:

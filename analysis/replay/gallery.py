@@ -41,11 +41,11 @@ class Kind(NamedTuple):
     """One kind of failure on one task.
 
     Attributes:
-        problem: Its name, as the task's marks have it.
+        problem: Name, as the task's marks have it.
         task_label: The task's setting.
         decodes: Number of decodes of the run that failed like this.
         place: Position of one of them on the page, as ``chunk/decode``; None if none is there.
-        text: Its reply, up to 1,000 characters.
+        text: Reply, up to 1,000 characters.
         model: The model's setting; empty if none is there.
         decoder_label: The decoder's setting; likewise.
         told: Sentence about how the answer was lost; None if that is not known.
@@ -102,7 +102,7 @@ class _Entry(Generic[_Where]):
     """The part of a marked record that is kept.
 
     Attributes:
-        summary: Its marks.
+        summary: Marks.
         first_commits: The number of the step, from 1, in which each position was first written;
             0 where never.  None for a server, which shows no steps.
         where: Place from which the record can be read again.

@@ -31,7 +31,7 @@ class ScoreRow(NamedTuple):
 
     Attributes:
         result: Result with its parts.
-        corrected: Its grammar, corrected for the errors of the engine; None if that cannot be.
+        corrected: Grammar, corrected for the errors of the engine; None if that cannot be.
     """
 
     result: Result

@@ -32,16 +32,16 @@ class ModelFacts(NamedTuple):
     """Facts about one model.
 
     Attributes:
-        codec: Its tokenizer and chat template; None for a server.
+        codec: Tokenizer and chat template; None for a server.
         digest: Model digest that its records must have.
         weights_digest: Weights digest that its records must have; None if it has no weights.
         built_in: True for a model of this package with its own tokenizer.
-        blocks: Its block grid; None without one.
+        blocks: Block grid; None without one.
         uncached: True if it is known to compute every row whole and to cache nothing.
         stops: True if it ends a decode after the block with the first end-of-text.
         knows_support: True if it knows when no right answer fits the canvas any more.
         unwritable: Ids below the size of the tokenizer that stand for no token.
-        provides: Its capabilities besides logits; None where they are not known.
+        provides: Capabilities besides logits; None where they are not known.
         model: The model itself where this package can open it; else None.
     """
 

@@ -170,8 +170,8 @@ class StoredRecords(Sequence[Record]):
 
     Args:
         folder: Folder of the verified entry.
-        runfile: Its run.
-        name: Its name on the board.
+        runfile: Run.
+        name: Name on the board.
         progress: Shows the progress of reading.
     """
 

@@ -54,7 +54,7 @@ class PluginGroup(click.Group):
 
         Raises:
             UnknownNameError: There is none; a shell that completes words gets None.
-            PluginError: Its package cannot be imported.
+            PluginError: Package cannot be imported.
         """
         own = super().get_command(ctx, cmd_name)
         if own is not None:

@@ -79,7 +79,7 @@ class AttentionRecorder:
         """Return the output of a pass of ``network``, recording its attention.
 
         Raises:
-            ModelError: Its layers do not use the attention interface of transformers.
+            ModelError: Layers do not use the attention interface of transformers.
         """
         config = network.config
         kernel = config._attn_implementation  # noqa: SLF001  it has no other name

@@ -50,7 +50,7 @@ class Mini(ModelSource):
         """Return the model, ready to predict.
 
         Raises:
-            CheckpointError: Its files are damaged, or there is no such device.
+            CheckpointError: Files are damaged, or there is no such device.
         """
         return self._checkpoint().open()
 

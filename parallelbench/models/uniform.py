@@ -78,7 +78,7 @@ class UniformModel(NetworkModel):
         checkpoint: The loaded checkpoint.
 
     Raises:
-        CheckpointError: Its encoder is not causal, or it returns NaN or infinity.
+        CheckpointError: Encoder is not causal, or it returns NaN or infinity.
     """
 
     capabilities = UNIFORM

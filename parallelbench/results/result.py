@@ -32,7 +32,7 @@ class Part:
     """One of the named parts of a result's marks.
 
     Attributes:
-        value: Its mean over samples, in [0, 1]; a decode that stalled or ended unfinished
+        value: Mean over samples, in [0, 1]; a decode that stalled or ended unfinished
             counts as 0.
         interval: 95 % interval of ``value``: Wilson's where every mark is 0 or 1, and where all
             samples agree; else by bootstrap over samples.
@@ -58,22 +58,22 @@ class Result:
         model: The model's setting.
         task: Registered name of the task.
         task_fields: All its fields.
-        task_label: Its setting, as typed.
+        task_label: Setting, as typed.
         decoder: Registered name of the decoder.
         fields: All its fields.
-        decoder_label: Its setting, as typed.
+        decoder_label: Setting, as typed.
         oracle: True if the decoder knew the right answers.
         samples: Distinct samples that were marked.
         count: Decodes that were marked: samples times repeats.
         accuracy: Mean lenient mark in [0, 1]; None if nothing was marked.
         interval: 95 % interval of ``accuracy``: Wilson, widened for repeats.
         accuracy_strict: Mean strict mark.
-        interval_strict: Its interval.
+        interval_strict: Interval.
         tokens_per_step: Mean over samples of canvas tokens per model call.
-        tokens_per_step_interval: Its interval, by bootstrap over samples.
+        tokens_per_step_interval: Interval, by bootstrap over samples.
         pooled_tokens_per_step: Mean canvas tokens over mean model calls: what speeds at an
             accuracy are read from.  None where a decode made no call.
-        pooled_tokens_per_step_interval: Its interval, by bootstrap over samples.
+        pooled_tokens_per_step_interval: Interval, by bootstrap over samples.
         answer_tokens_per_step: Mean over samples of answer tokens per model call.
         nfe: Mean model calls.
         statuses: Number of decodes by status.

@@ -271,7 +271,7 @@ class _WorkerHandle:
         checking: True if this worker checks its models against the run file.
         arrived: True if its process has started.
         ready: True if its models are loaded.
-        assigned: Its units, by model, task and sample.
+        assigned: Units, by model, task and sample.
     """
 
     name: str

@@ -36,7 +36,7 @@ class MarkedReply(NamedTuple):
 
     Attributes:
         text: The reply.
-        marks: Its marks; None if the task's score raised.
+        marks: Marks; None if the task's score raised.
         error: The exception that the score raised; None if it raised none.
     """
 

@@ -260,7 +260,7 @@ def read_content(run: Path | str) -> dict[str, Any]:
     """Return the content of a YAML run file, unchecked.
 
     Args:
-        run: Its path, or the name of one that ships with the package.
+        run: Path, or the name of one that ships with the package.
 
     Raises:
         RunFileError: There is no such file, or it is not a YAML mapping.

@@ -466,7 +466,7 @@ def execute(
 
     Args:
         runfile: The run.
-        parts: Its parts, if they are loaded already.
+        parts: Parts, if they are loaded already.
         units: The work units to execute, model after model; None for all.
         batch_size: Maximum number of concurrent decodes; changes no record but its ``seconds``.
         tally: Counts requested and sent rows.

@@ -59,9 +59,9 @@ class Stopwatch:
         """Note that a decode is recorded.
 
         Args:
-            model: Its label.
-            task: Its label.
-            decoder: Its label.
+            model: Label.
+            task: Label.
+            decoder: Label.
             answer_tokens: Tokens before the first end-of-text; None if that is not known.
             failed: True if it ended in an error: it took time, and is no finished decode.
         """
