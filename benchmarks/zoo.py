@@ -35,7 +35,7 @@ def standings(records: Iterable[Record]) -> list[StrategySpeed]:
     """Return every strategy's speed, the fastest first; what does not reach the accuracy last."""
     strategies: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        strategies[record.decoder].append(record)
+        strategies[record.decoder.name].append(record)
     found = [
         StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
         for name, own in strategies.items()

@@ -7,7 +7,7 @@ import pytest
 from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_apart, open_runs
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run

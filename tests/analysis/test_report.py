@@ -22,7 +22,7 @@ from parallelbench.analysis.report import page as report
 from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.intervals import Interval
 from parallelbench.run.rundir import RunDirectory
 

@@ -8,7 +8,7 @@ import parallelbench
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError, RequestError, UnknownNameError
 from parallelbench.evaluation import evaluate
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 
 ASKED = {

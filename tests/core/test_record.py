@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Record, RecordedMarks, from_line, to_line
+from parallelbench.record import Record, RecordedMarks
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute
 

@@ -12,7 +12,8 @@ import yaml
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run

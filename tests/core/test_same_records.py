@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parallelbench.evaluation import Evaluation, evaluate
-from parallelbench.record import to_line
+from parallelbench.record_line import to_line
 from parallelbench.results.result import average_over_tasks, to_csv, to_json
 from parallelbench.run.runfile import read_content
 

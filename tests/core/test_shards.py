@@ -8,7 +8,8 @@ import pytest
 from parallelbench.analysis.report.page import make_report
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record, from_line, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.merge import merge
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile

@@ -13,7 +13,7 @@ from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import folder
 from parallelbench.leaderboards.verify.record_checker import MOST_FAULTS
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.record import _digest_of
+from parallelbench.record_line import _digest_of
 from support.entries import digested, merge_steps
 
 MIB = 2**20

@@ -7,7 +7,7 @@ import yaml
 
 from parallelbench.leaderboards.commands import packing as pack
 from parallelbench.leaderboards.entry import folder
-from parallelbench.record import _digest_of, from_line
+from parallelbench.record_line import _digest_of, from_line
 from parallelbench.results.result import summarize
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run

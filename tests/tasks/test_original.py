@@ -23,7 +23,7 @@ from parallelbench.errors import (
     RunFileError,
 )
 from parallelbench.evaluation import evaluate
-from parallelbench.record import to_line
+from parallelbench.record_line import to_line
 from parallelbench.results.result import summarize
 from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory

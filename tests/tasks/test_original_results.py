@@ -10,7 +10,7 @@ from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_runs
 from parallelbench.analysis.report.page import shortfall
 from parallelbench.cli.program import main
 from parallelbench.evaluation import evaluate
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.result import average_over_tasks, summarize
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.tasks.original_bundle import OriginalDataError

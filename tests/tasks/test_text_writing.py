@@ -25,7 +25,7 @@ from parallelbench.errors import (
 )
 from parallelbench.models.ideal import Ideal
 from parallelbench.models.mini import Mini
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.merge import merge
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
