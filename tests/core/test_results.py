@@ -163,7 +163,7 @@ def test_the_share_of_calls_off_the_law_is_over_calls_where_the_law_is_known():
 def test_results_are_apart_by_model_task_and_decoder_in_order_of_appearance():
     labels = list(itertools.product("ba", "dc", "fe"))
     results = summarize([record(model=m, task_label=t, decoder_label=d) for m, t, d in labels])
-    assert [(r.model, r.task_label, r.decoder_label) for r in results] == labels
+    assert [(r.model_label, r.task_label, r.decoder_label) for r in results] == labels
 
 
 def test_no_figure_depends_on_the_order_of_finishing():

@@ -12,11 +12,11 @@ import yaml
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record
 from parallelbench.record_line import to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
+from support.fabricated import altered
 
 ASKED = {
     "models": "ideal",
@@ -416,7 +416,7 @@ def test_deleting_the_spoilt_line_mends_the_run(begun, plan, records):
     ],
 )
 def test_a_record_of_another_run_is_refused(begun, records, change, told):
-    stranger = Record.model_validate({**dict(records[3]), **change})
+    stranger = altered(records[3], **change)
     with begun.appending() as writer:
         writer.append(stranger)
     with pytest.raises(RecordsError) as caught:

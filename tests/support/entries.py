@@ -60,7 +60,7 @@ class Spoilt:
     def change(self, edit, decoder=None, status=None):
         """Change the first record of ``decoder``."""
         records = self.records()
-        chosen = (each for each in records if decoder in (None, each["decoder"]))
+        chosen = (each for each in records if decoder in (None, each["decoder"]["name"]))
         edit(next(each for each in chosen if status in (None, each["status"])))
         self.write_records(records)
 
@@ -90,7 +90,7 @@ def results_of(records):
 
 def merge_steps(record, first):
     """Make two steps of a record one, as if the model had been called once less."""
-    trace = record["trace"]
+    trace = record["decoding"]["trace"]
     both = [[*trace[column][first], *trace[column][first + 1]] for column in ("positions", "ids")]
     pairs = sorted(zip(*both, strict=True))
     for column, values in zip(("positions", "ids"), zip(*pairs, strict=True), strict=True):

@@ -36,6 +36,7 @@ from parallelbench.tasks.original_bundle import OriginalDataError, bundle_of
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.original_text import OriginalText
 from support import original_checkout
+from support.fabricated import altered
 from support.original_checkout import LINE, NEW, PLACE, ROWS, write_checkout
 
 CONFIG = "waiting_line/task_config.yaml"
@@ -465,7 +466,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     with pytest.raises(RunFileError, match=told):
         run(make_runfile(asked.frozen()), tmp_path / "run")  # a new command
     # A release that noted no sources is told by its samples.
-    old = first.model_copy(update={"sources": {}})
+    old = altered(first, sources={})
     assert '"sources"' not in to_line(old)
     with RunDirectory.begin(tmp_path / "old", asked).appending() as writer:
         writer.append(old)
@@ -474,7 +475,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     ):
         run(make_runfile(asked.frozen()), tmp_path / "old")
     # Nor are records from both looked at together.
-    other = first.model_copy(update={"sources": {"path": after}, "repeat": 1})
+    other = altered(first, sources={"path": after}, repeat=1)
     with pytest.raises(RecordsError, match="has samples of task"):
         summarize([first, other])
     bundle.write_text(lines)
