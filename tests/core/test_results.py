@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Counts, Record, RecordedMarks
+from parallelbench.record import Counts, RecordedMarks
+from parallelbench.record_line import FlatRecord
 from parallelbench.results.intervals import Interval, wilson
 from parallelbench.results.result import (
     _average,
@@ -60,7 +61,7 @@ def record(index=0, right=1.0, *, repeat=0, nfe=8, status="ok", **changes):
         "trace": Trace(),
         "seconds": 0.5,
     }
-    return Record(**{**values, **changes})
+    return FlatRecord(**{**values, **changes}).record()
 
 
 def counts(nfe, answer_tokens=8, off_law_calls=None):
