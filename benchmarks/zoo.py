@@ -37,7 +37,7 @@ def standings(records: Iterable[Record]) -> list[StrategySpeed]:
     for record in records:
         strategies[record.decoder.name].append(record)
     found = [
-        StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
+        StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].decoder.oracle)
         for name, own in strategies.items()
     ]
     return sorted(found, key=lambda each: -(each.speed.value or 0.0))

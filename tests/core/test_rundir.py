@@ -16,7 +16,7 @@ from parallelbench.record_line import to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
-from support.fabricated import altered
+from support.fabricated import altered, line_of_schema_1
 
 ASKED = {
     "models": "ideal",
@@ -132,6 +132,17 @@ def test_a_run_is_continued_with_the_records_it_has(begun, plan, records):
     with again.appending() as writer:
         writer.append(records[3])
     assert list(again.records()) == records[:4]
+
+
+def test_a_run_that_an_earlier_release_began_is_continued(begun, plan, records):
+    old = [line_of_schema_1(record) for record in records[:3]]
+    lines_of(begun).write_text("".join(old))
+    run(plan, begun.path)
+    kept = lines_of(begun).read_text().splitlines(keepends=True)
+    assert kept[:3] == old
+    assert [line[:20] for line in kept[3:]] == ['{"schema_version":2,'] * 2
+    assert [each.key for each in begun.records()] == [each.key for each in records]
+    assert list(begun.records())[:3] == records[:3]
 
 
 @pytest.mark.parametrize(

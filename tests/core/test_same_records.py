@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parallelbench.evaluation import Evaluation, evaluate
-from parallelbench.record_line import to_line, to_line_like
+from parallelbench.record_line import to_line
 from parallelbench.results.result import average_over_tasks, to_csv, to_json
 from parallelbench.run.runfile import read_content
+from support.fabricated import line_of_schema_1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +83,7 @@ def _timeless(record: Record) -> str:
 
 
 def _flat(record: Record) -> str:
-    return to_line_like(_without_clock(record), '{"schema_version":1,')
+    return line_of_schema_1(_without_clock(record))
 
 
 def _rounded(text: str) -> str:

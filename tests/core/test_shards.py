@@ -14,7 +14,7 @@ from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
 from parallelbench.run.shard import Shard
-from support.fabricated import altered
+from support.fabricated import altered, line_of_schema_1
 
 ASKED = {
     "models": "ideal",
@@ -223,6 +223,14 @@ def test_records_that_say_the_same_count_once(shards, out, whole, tmp_path):
         return [to_line(altered(r, seconds=99.0)) for r in records]
 
     rewrite(again, slower)
+    assert merge([*shards, again], out).duplicates == 8
+    assert told(RunDirectory.open(out).records()) == whole
+
+
+def test_records_of_an_earlier_release_say_the_same(shards, out, whole, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(shards[1], again)
+    rewrite(again, lambda lines: [line_of_schema_1(from_line(line, "there")) for line in lines])
     assert merge([*shards, again], out).duplicates == 8
     assert told(RunDirectory.open(out).records()) == whole
 

@@ -20,12 +20,21 @@ from parallelbench.leaderboards.entry.eligibility import differing_samples
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.verify.verification import content_of, verified, verify_folder
 from parallelbench.ranges import LEAST_SPOT_CHECK
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
 from parallelbench.run.shard import Shard
 from support import checkpoints
-from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
-from support.fabricated import altered
+from support.entries import (
+    SEED,
+    TASKS_OF_SEASON,
+    Spoilt,
+    digested,
+    make_entry,
+    make_run,
+    results_of,
+)
+from support.fabricated import altered, line_of_schema_1
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,16 @@ def test_an_entry_holds_the_records_of_its_run(good):
     run = {record.key: record for record in RunDirectory.open(good.parent / "run").records()}
     assert entry.level == "reproduced"
     assert {record.key: record for record in entry.records} == run
+
+
+def test_an_entry_may_hold_lines_of_both_schemas(entry):
+    records = [from_line(digested(record), "here") for record in entry.records()]
+    lines = [(line_of_schema_1 if n % 2 else to_line)(each) for n, each in enumerate(records)]
+    entry.write_lines(lines)
+    assert verify_folder(entry.path).level == "reproduced"
+    entry.write_lines([line_of_schema_1(altered(records[0], text="another")), *lines[1:]])
+    with pytest.raises(SubmissionError, match="claims text 'another'"):
+        verified(entry.path)
 
 
 def test_an_entry_of_an_earlier_release_may_claim_fewer_figures(entry):

@@ -6,7 +6,7 @@ import numpy as np
 
 from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.record import Counts, RecordedMarks
-from parallelbench.record_line import FlatRecord
+from parallelbench.record_line import FlatRecord, to_line_like
 from parallelbench.trace import Trace
 
 MASK, END, CANVAS = 1, 2, 32
@@ -65,6 +65,11 @@ def altered(record, **changes):
     if "decoding" in changes:
         record = record.model_copy(update={"decoding": changes.pop("decoding")})
     return FlatRecord.of(record).model_copy(update=changes).record()
+
+
+def line_of_schema_1(record):
+    """The line that earlier releases wrote of a record."""
+    return to_line_like(record, '{"schema_version":1,')
 
 
 def traced_record(steps, *, ids=None, index=0, length=None, **changes):
