@@ -239,8 +239,8 @@ def test_replies_become_records_with_their_marks_beside_ours_and_without_steps(
     records = list(run.records())
     assert len(records) == 3 * 2 * 4
     for record in records:
-        assert record.model == f"published:{MODEL}"
-        assert (record.trace, record.counts, record.output_ids) == (None, None, None)
+        assert record.model_label == f"published:{MODEL}"
+        assert record.decoding is None
         assert record.published is not None
         assert record.marks.lenient == record.published.score == float(record.index >= 1)
         assert record.marks.parts["published"] == record.published.score
