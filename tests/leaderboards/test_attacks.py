@@ -13,8 +13,9 @@ from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import folder
 from parallelbench.leaderboards.verify.record_checker import MOST_FAULTS
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.record_line import _digest_of
+from parallelbench.record_line import _digest_of, from_line
 from support.entries import digested, merge_steps
+from support.fabricated import line_of_schema_1
 
 MIB = 2**20
 ATTACKS = {}
@@ -351,7 +352,7 @@ def a_stop_that_the_model_does_not_have(entry):
     entry.change(stop, "rcr")
 
 
-@refused("does not have the form of schema version 2: trace")
+@refused("does not have the form of schema version 2: decoding.trace")
 def columns_of_different_length(entry):
     entry.change(lambda record: record["decoding"]["trace"]["rows"].pop())
 
@@ -412,7 +413,25 @@ def a_line_whose_digest_is_wrong(entry):
 def a_key_that_stands_there_twice(entry):
     lines = [digested(each) for each in entry.records()]
     body = lines[0].rpartition(',"digest"')[0]
-    body = '{"index":7,' + body[1:]
+    body = '{"text":"another",' + body[1:]
+    lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
+    entry.write_lines(lines)
+
+
+@refused("is not written as this package writes records")
+def a_line_of_schema_1_with_blanks(entry):
+    lines = [digested(each) for each in entry.records()]
+    body = line_of_schema_1(from_line(lines[0], "here")).rpartition(',"digest"')[0]
+    body = body.replace('"seed":', '"seed": ')
+    lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
+    entry.write_lines(lines)
+
+
+@refused("form of schema version 1: schema_version: input should be 1")
+def a_line_of_two_schemas(entry):
+    lines = [digested(each) for each in entry.records()]
+    body = line_of_schema_1(from_line(lines[0], "here")).rpartition(',"digest"')[0]
+    body += ',"schema_version":2'
     lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
     entry.write_lines(lines)
 
