@@ -73,7 +73,7 @@ def test_prompt_and_canvas_may_fill_the_context_to_the_last_token(tmp_path):
         plan = plan_of(model, "waiting_line/copy", samples=1)
         if length == needed:
             (again,) = execute(plan)
-            assert again.output_ids == record.decoding.output_ids
+            assert again.decoding.output_ids == record.decoding.output_ids
         else:
             with pytest.raises(RunFileError, match=f"context of {length} tokens.*needs {needed}"):
                 execute(plan)
