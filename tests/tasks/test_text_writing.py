@@ -557,7 +557,7 @@ def test_one_command_runs_the_seventeen_tasks_of_the_paper(tmp_path):
         assert len(written[name].decoding.output_ids) == 64
         assert written[name].task.engines == TASKS[name]().engines()
         assert set(written[name].marks.parts) <= set(TASKS[name].scores)
-    assert written["waiting_line/copy"].engines == {}
+    assert written["waiting_line/copy"].task.engines == {}
 
 
 def rewrite(folder, change):
@@ -569,7 +569,7 @@ def rewrite(folder, change):
 
 
 def with_older_engine(record):
-    engines = {name: version.replace(" 0.", " 0.1.") for name, version in record.engines.items()}
+    engines = {name: version.replace(" 0.", " 0.1.") for name, version in record.task.engines.items()}
     return altered(record, engines=engines)
 
 
