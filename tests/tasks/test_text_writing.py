@@ -569,7 +569,9 @@ def rewrite(folder, change):
 
 
 def with_older_engine(record):
-    engines = {name: version.replace(" 0.", " 0.1.") for name, version in record.task.engines.items()}
+    engines = {
+        name: version.replace(" 0.", " 0.1.") for name, version in record.task.engines.items()
+    }
     return altered(record, engines=engines)
 
 
