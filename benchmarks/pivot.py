@@ -126,8 +126,8 @@ def measured(model: str, temperature: int, seed: int, scale: Scale) -> Measured:
     )
     rows: dict[tuple[str, str], list[int]] = defaultdict(list)
     for record in done.records:
-        if record.counts is not None:
-            rows[record.task_label, record.decoder_label].append(record.counts.rows)
+        if record.decoding is not None:
+            rows[record.task_label, record.decoder_label].append(record.decoding.counts.rows)
     return Measured(
         scale,
         {(result.task_label, result.decoder_label): result for result in done.results},

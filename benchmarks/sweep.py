@@ -395,7 +395,8 @@ def recorded(work: Work, model: MaskedModel, way: Way) -> dict[Key, reference.De
             for each in runner.execute(runfile, parts=parts, batch_size=way.batch_size):
                 writer.append(each)
                 key = Key(each.task_label, each.index, each.decoder_label)
-                told[key] = reference.Decoded(each.output_ids, each.counts.nfe)
+                decoding = each.require_decoding()
+                told[key] = reference.Decoded(decoding.output_ids, decoding.counts.nfe)
     return told
 
 

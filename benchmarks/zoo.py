@@ -35,9 +35,9 @@ def standings(records: Iterable[Record]) -> list[StrategySpeed]:
     """Return every strategy's speed, the fastest first; what does not reach the accuracy last."""
     strategies: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        strategies[record.decoder].append(record)
+        strategies[record.decoder.name].append(record)
     found = [
-        StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].oracle)
+        StrategySpeed(name, speed_at(ACCURACY, sweep_of(own)), own[0].decoder.oracle)
         for name, own in strategies.items()
     ]
     return sorted(found, key=lambda each: -(each.speed.value or 0.0))

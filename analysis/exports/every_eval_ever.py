@@ -110,11 +110,11 @@ def _model_details(setting: Setting, record: Record) -> dict[str, str]:
         "deployment_type": "unknown" if serves else "self_deployed",
         # Only whoever publishes a model knows who else may have its weights.
         "model_availability": "unknown",
-        "model_digest": record.model_digest,
+        "model_digest": record.model.digest,
         "setting": json.dumps(dict(setting.fields), sort_keys=True),
     }
-    if record.weights_digest is not None:
-        details["weights_digest"] = record.weights_digest
+    if record.model.weights_digest is not None:
+        details["weights_digest"] = record.model.weights_digest
     return details
 
 
@@ -228,7 +228,7 @@ def _lines(
                 "model_id": aggregate["model_info"]["id"],
                 "evaluation_name": result.task_label,
                 "evaluation_result_id": _result_id(result, "accuracy"),
-                "sample_id": record.sample,
+                "sample_id": record.sample.id,
                 "sample_hash": text_digest(asked + sample.reference),
                 "interaction_type": "single_turn",
                 "input": {"raw": asked, "reference": [sample.reference]},
@@ -238,7 +238,7 @@ def _lines(
                         "turn_idx": 0,
                         "source": "output.raw",
                         "extracted_value": record.text,
-                        "extraction_method": f"parallelbench {record.task}",
+                        "extraction_method": f"parallelbench {record.task.name}",
                         "is_terminal": True,
                     }
                 ],
@@ -251,7 +251,7 @@ def _lines(
 
 
 def _line_details(record: Record) -> dict[str, str]:
-    counts = record.counts
+    counts = None if record.decoding is None else record.decoding.counts
     details = {
         "index": record.index,
         "repeat": record.repeat,
@@ -262,7 +262,7 @@ def _line_details(record: Record) -> dict[str, str]:
         "model_calls": None if counts is None else counts.nfe,
         "canvas_tokens": None if counts is None else counts.canvas_tokens,
         "sample_digest": record.sample_digest,
-        "prompt_digest": record.prompt_digest,
+        "prompt_digest": record.sample.prompt_digest,
     }
     return {name: str(value) for name, value in details.items() if value is not None}
 

@@ -83,7 +83,7 @@ class Exported:
         groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
         for record in self.records:
             if record.marks is not None:
-                groups[record.model, record.task_label, record.decoder_label].append(record)
+                groups[record.model_label, record.task_label, record.decoder_label].append(record)
         return groups
 
     def of(self, result: Result) -> Sequence[Record]:
@@ -111,11 +111,11 @@ class Exported:
         facts = {
             "run_digest": self.run.runfile.digest,
             "parallelbench_version": first.library_version,
-            "model_digest": first.model_digest,
-            "weights_digest": first.weights_digest,
+            "model_digest": first.model.digest,
+            "weights_digest": first.model.weights_digest,
             "task": result.task_label,
-            "task_version": first.task_version,
-            "engines": ", ".join(f"{name} {v}" for name, v in sorted(first.engines.items())),
+            "task_version": first.task.version,
+            "engines": ", ".join(f"{name} {v}" for name, v in sorted(first.task.engines.items())),
             "decoder": result.decoder_label,
             "samples": result.samples,
             "decodes": result.count,

@@ -75,7 +75,7 @@ def _content(
         "results": {result.task_label: _metrics(exported, result) for result in results},
         "group_subtasks": {result.task_label: [] for result in results},
         "configs": {result.task_label: _config(exported, result) for result in results},
-        "versions": {r.task_label: exported.of(r)[0].task_version for r in results},
+        "versions": {r.task_label: exported.of(r)[0].task.version for r in results},
         "n-shot": {result.task_label: _shots(exported, result) for result in results},
         "higher_is_better": {r.task_label: _directions(r) for r in results},
         "n-samples": {
@@ -106,7 +106,7 @@ def _run_config(exported: Exported, first: Result) -> dict[str, Any]:
     return {
         "model": "parallelbench",
         "model_args": {"pretrained": first.model, "decoder": first.decoder_label},
-        "model_sha": exported.of(first)[0].weights_digest or "",
+        "model_sha": exported.of(first)[0].model.weights_digest or "",
         "batch_size": str(environments[0].get("batch_size", "")) if environments else None,
         "device": None,
         "use_cache": None,
@@ -171,7 +171,7 @@ def _config(exported: Exported, result: Result) -> dict[str, Any]:
         "num_fewshot": _shots(exported, result),
         "repeats": exported.run.runfile.repeats,
         "metadata": {
-            "version": exported.of(result)[0].task_version,
+            "version": exported.of(result)[0].task.version,
             **exported.provenance(result),
         },
     }
@@ -211,14 +211,14 @@ def _asked(exported: Exported, record: Record) -> dict[str, Any]:
     target = "" if sample is None else sample.reference
     facts = {} if sample is None else dict(sample.facts)
     doc = {
-        "id": record.sample,
+        "id": record.sample.id,
         "digest": record.sample_digest,
         **({"facts": facts} if facts else {}),
     }
     return {
         "doc": doc,
         "target": target,
-        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": dict(record.decoder_fields)}},
+        "arguments": {"gen_args_0": {"arg_0": prompt, "arg_1": dict(record.decoder.fields)}},
         "doc_hash": text_digest(json.dumps(doc, indent=2, ensure_ascii=False)),
         "prompt_hash": text_digest(prompt),
         "target_hash": text_digest(target),

@@ -1,8 +1,9 @@
 """As Parquet: ``records.parquet``, a row per decode, and ``results.parquet``, a row per result.
 
 Nothing is left out: decodes that ended in an error have no marks, and those of oracles say so in
-the column ``oracle``.  Fields that vary by task or decoder are JSON in a column of text; steps
-are lists.  The optional package ``datasets`` writes the files.
+the column ``oracle``.  The columns of records are the fields of their flat form, schema 1.  Fields
+that vary by task or decoder are JSON in a column of text; steps are lists.  The optional package
+``datasets`` writes the files.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from datasets import Dataset, Features, Value, concatenate_datasets
 from parallelbench.analysis.exports.export import Exported
 from parallelbench.errors import RequestError
 from parallelbench.record import Counts, Record
+from parallelbench.record_line import FlatRecord
 from parallelbench.results.intervals import Interval
 from parallelbench.results.result import Result
 
@@ -106,12 +108,13 @@ def _record_features() -> Any:
 def _record(exported: Exported, record: Record, digest: str) -> dict[str, Any]:
     sample = exported.questions.of(record)
     messages = None if sample is None else [each._asdict() for each in sample.messages]
-    marks, counts, trace, served = record.marks, record.counts, record.trace, record.served
+    flat = FlatRecord.of(record)
+    marks, counts, trace, served = flat.marks, flat.counts, flat.trace, flat.served
     return {
         "run_digest": digest,
-        **{name: getattr(record, name) for name in (*_TEXTS, *_NUMBERS, *_ID_LISTS)},
-        **{name: _json(getattr(record, name)) for name in _MAPPINGS},
-        "oracle": record.oracle,
+        **{name: getattr(flat, name) for name in (*_TEXTS, *_NUMBERS, *_ID_LISTS)},
+        **{name: _json(getattr(flat, name)) for name in _MAPPINGS},
+        "oracle": flat.oracle,
         "question": None if messages is None else json.dumps(messages, ensure_ascii=False),
         "reference": None if sample is None else sample.reference,
         "strict": None if marks is None else marks.strict,

@@ -28,7 +28,7 @@ class SampleFacts:
 
 def sample_facts(records: Iterable[AnyRecord], seed: int) -> SampleFacts:
     """Return the facts about the samples of ``records``, of runs with one ``seed``."""
-    return SampleFacts({record.task_label: record.task_version for record in records}, seed)
+    return SampleFacts({record.task_label: record.task.version for record in records}, seed)
 
 
 def common_sentences(captions: Sequence[Mapping[str, str]]) -> dict[str, str]:

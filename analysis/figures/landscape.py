@@ -189,7 +189,7 @@ def _measured(task: str) -> Iterator[StepsNeeded]:
         )
         for result in evaluation.results:
             steps = [
-                record.decoding.counts.nfe
+                record.require_decoding().counts.nfe
                 for record in evaluation.records
                 if record.decoder_label == result.decoder_label
             ]

@@ -48,6 +48,7 @@ from parallelbench.results.result import Result, average_over_tasks, summarize
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import parse_settings, split_settings
 from parallelbench.storage.csv_text import csv_text
+from parallelbench.trace import Trace
 
 #: Source of decodes: a run directory, or a result of ``evaluate``.
 Source = str | Path | Evaluation
@@ -384,21 +385,28 @@ def _decodes(run: _Run, sides: Sequence[tuple[Side, Side]]) -> _Decodes:
     wanted = {(side.model, side.decoder) for pair_of_sides in sides for side in pair_of_sides}
     latest: dict[tuple[str, str, int, str, int], Record] = {}
     for record in run.records:
-        if (record.model, record.decoder_label) in wanted:
-            # The trace is most of a record and is not needed here.
-            latest[record.key] = record.model_copy(update={"trace": None})
+        if (record.model_label, record.decoder_label) in wanted:
+            latest[record.key] = _without_trace(record)
     decodes: _Decodes = defaultdict(list)
     for record in latest.values():
-        decodes[record.model, record.decoder_label, record.task_label].append(record)
+        decodes[record.model_label, record.decoder_label, record.task_label].append(record)
     return decodes
+
+
+def _without_trace(record: Record) -> Record:
+    """Return a record without its steps, which are most of it and not needed here."""
+    if record.decoding is None:
+        return record
+    decoding = record.decoding.model_copy(update={"trace": Trace()})
+    return record.model_copy(update={"decoding": decoding})
 
 
 def _refuse_other_engines(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> None:
     consistency = Consistency("only the same can be compared")
     for run, own in zip(runs, decodes, strict=True):
         for record in itertools.chain.from_iterable(own.values()):
-            consistency.engines(record.task_label, record.engines, run.name)
-            if record.sources:
+            consistency.engines(record.task_label, record.task.engines, run.name)
+            if record.task.sources:
                 consistency.sample_of(record, run.name)
 
 
@@ -410,7 +418,7 @@ def _sample_range(decodes: _Decodes) -> str:
 
 def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:
     digests = [
-        {record.model: record.model_digest for records in own.values() for record in records}
+        {record.model_label: record.model.digest for records in own.values() for record in records}
         for own in decodes
     ]
     return [
@@ -464,7 +472,7 @@ def _measured_lines(
         if not _by_number(left).keys() & _by_number(right).keys():
             continue
         marks = pair(left, right)
-        line = _empty(task, left[0].task_version, first, second, marks.unpaired)
+        line = _empty(task, left[0].task.version, first, second, marks.unpaired)
         lines.append(
             _measured(line, marks, left, right) if len(marks.first) else _UntestedLine(line)
         )
@@ -633,7 +641,7 @@ def _paired(one: Record, other: Record) -> PairedDecode:
     marks = [record.marks.lenient if record.marks else 0.0 for record in (one, other)]
     return PairedDecode(
         task=one.task_label,
-        sample=one.sample,
+        sample=one.sample.id,
         number=one.index,
         repeat=one.repeat,
         first_mark=marks[0],

@@ -103,7 +103,7 @@ class OrderStatistics:
     def add(self, record: Record) -> None:
         """Take in one record; a record without marks or without a trace has no order."""
         if record.steered and record.marks is not None:
-            setting = record.model, record.task_label, record.decoder_label
+            setting = record.model_label, record.task_label, record.decoder_label
             self._orders[setting][record.index, record.repeat] = decoding_order(record)
 
     def summaries(self) -> list[OrderSummary]:
@@ -120,8 +120,9 @@ def decoding_order(record: Record) -> DecodingOrder:
     Raises:
         RecordsError: The record has no trace, because a server decoded by itself.
     """
-    trace, _, ids, mask_id, end_id = record.decoding
-    ends = {end_id, *record.stop_ids}
+    decoding = record.require_decoding()
+    trace, ids, mask_id = decoding.trace, decoding.output_ids, decoding.mask_id
+    ends = decoding.ends
     answer = next((place for place, token in enumerate(ids) if token in ends), len(ids))
     first = trace.first_commit(len(ids), mask_id)[:answer]
     correlation = left_to_right_correlation(first)

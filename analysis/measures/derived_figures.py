@@ -135,8 +135,8 @@ def _with_choice(
     """
     settings: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        if (decoder is None and not record.oracle) or record.decoder == decoder:
-            settings[record.model].add(record.decoder_label)
+        if (decoder is None and not record.decoder.oracle) or record.decoder.name == decoder:
+            settings[record.model_label].add(record.decoder_label)
     return [point for point in points if len(settings[point.model]) > 1]
 
 
@@ -158,10 +158,10 @@ def _with_oracles(records: Iterable[AnyRecord]) -> list[_ModelSettings]:
     models: dict[str, list[AnyRecord]] = defaultdict(list)
     of_oracles: dict[str, dict[str, list[AnyRecord]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if record.oracle:
-            of_oracles[record.model][record.decoder].append(record)
+        if record.decoder.oracle:
+            of_oracles[record.model_label][record.decoder.name].append(record)
         else:
-            models[record.model].append(record)
+            models[record.model_label].append(record)
     pairs = []
     for model, own in models.items():
         settings = sweep_of(own)

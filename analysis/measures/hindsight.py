@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from parallelbench.analysis.measures.sweep import Sweep, sweep_of
-from parallelbench.record import latest_records
+from parallelbench.record import RecordedDecoder, latest_records
 from parallelbench.results.record_summary import AnyRecord, RecordSummaries, RecordSummary
 from parallelbench.results.result import Result, summarize
 
@@ -46,7 +46,7 @@ def threshold_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     Raises:
         IncompleteSweepError: A setting lacks some decodes.
     """
-    grid = [record for record in records if record.decoder == THRESHOLD]
+    grid = [record for record in records if record.decoder.name == THRESHOLD]
     return summarize(_chosen(grid, "threshold_oracle"))
 
 
@@ -62,7 +62,9 @@ def sweep_oracle(records: Iterable[AnyRecord]) -> list[Result]:
     Raises:
         IncompleteSweepError: A setting lacks some decodes.
     """
-    return summarize(_chosen([record for record in records if not record.oracle], "sweep_oracle"))
+    return summarize(
+        _chosen([record for record in records if not record.decoder.oracle], "sweep_oracle")
+    )
 
 
 def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
@@ -79,20 +81,19 @@ def best_rows(sweep: Sweep) -> Int[np.ndarray, " samples"]:
 
 def _chosen(records: Sequence[AnyRecord], name: str) -> Iterator[RecordSummary]:
     """Yield the records of each sample's best setting, under the oracle's own name."""
+    oracle = RecordedDecoder(name=name, label=name, fields={}, oracle=True)
     summaries = RecordSummaries()
     latest = latest_records(map(summaries.of, records))
     models: dict[str, list[RecordSummary]] = defaultdict(list)
     for record in latest:
-        models[record.model].append(record)
+        models[record.model_label].append(record)
     for of_model in models.values():
         sweep = sweep_of(of_model)
         labels = [sweep.settings[row].label for row in best_rows(sweep)]
         choice = dict(zip(zip(sweep.tasks, sweep.indices, strict=True), labels, strict=True))
         for record in of_model:
             if record.decoder_label == choice[record.task_label, record.index]:
-                yield replace(
-                    record, decoder=name, decoder_label=name, decoder_fields={}, oracle=True
-                )
+                yield replace(record, decoder=oracle)
 
 
 class _Trade(NamedTuple):

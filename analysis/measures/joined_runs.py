@@ -173,7 +173,7 @@ class JoinedRuns(RunDirectory):
         for run in self.runs:
             for record, place in run.located_records():
                 consistency.record(record, str(run.path))
-                setting = (record.model, record.task_label, record.decoder_label)
+                setting = (record.model_label, record.task_label, record.decoder_label)
                 if counts[setting] < 2 or _is_new(record, run, known):
                     yield record, place
 
@@ -219,9 +219,9 @@ def _is_new(
     if known_digest is not None and where is not run:
         if digest not in {None, known_digest}:
             raise RecordsError(
-                f"{run.path} and {where.path} say different things of {record.sample} with "
-                f"{record.model} and {record.decoder_label}: the same decode must give the same "
-                "tokens everywhere; find out which is wrong, or report the runs apart"
+                f"{run.path} and {where.path} say different things of {record.sample.id} with "
+                f"{record.model_label} and {record.decoder_label}: the same decode must give the "
+                "same tokens everywhere; find out which is wrong, or report the runs apart"
             )
         return False
     if digest is not None or record.key not in known:

@@ -352,8 +352,8 @@ def _by_decode(records: Iterable[Record]) -> dict[tuple[str, int, int], Record]:
         if decode in first:
             raise ValueError(
                 f"{record.task_label} sample {record.index} repeat {record.repeat} was decoded by "
-                f"{first[decode].decoder_label} with {first[decode].model} and by "
-                f"{record.decoder_label} with {record.model}: give one setting at a time"
+                f"{first[decode].decoder_label} with {first[decode].model_label} and by "
+                f"{record.decoder_label} with {record.model_label}: give one setting at a time"
             )
         first[decode] = record
     return first

@@ -151,12 +151,12 @@ def sweep_of(records: Iterable[AnyRecord]) -> Sweep:
         ValueError: There is no record, or they are of several models.
     """
     latest = latest_records(records)
-    models = sorted({record.model for record in latest})
+    models = sorted({record.model_label for record in latest})
     if len(models) != 1:
         raise ValueError(f"a sweep is made of the records of one model, got models {models}")
     refuse_other_samples(latest)
     settings = {
-        r.decoder_label: Setting(r.decoder, r.decoder_fields, r.decoder_label) for r in latest
+        r.decoder_label: Setting(r.decoder.name, r.decoder.fields, r.decoder_label) for r in latest
     }
     _refuse_gaps(latest, list(settings))
     cells: dict[tuple[str, str, int], list[AnyRecord]] = {}

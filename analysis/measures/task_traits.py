@@ -82,9 +82,13 @@ def task_traits(records: Iterable[AnyRecord]) -> list[TaskTraits]:
     """
     groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in records:
-        if record.steered and not record.oracle and type(record.decoder_fields.get("k")) is int:
-            family = _family(record.decoder, record.decoder_fields)
-            groups[record.model, family, record.task_label].append(record)
+        if (
+            record.steered
+            and not record.decoder.oracle
+            and type(record.decoder.fields.get("k")) is int
+        ):
+            family = _family(record.decoder.name, record.decoder.fields)
+            groups[record.model_label, family, record.task_label].append(record)
     return [traits for own in groups.values() if (traits := _traits(own)) is not None]
 
 

@@ -159,7 +159,7 @@ def model_digests(run: RunDirectory) -> dict[str, str]:
     Raises:
         RecordsError: A record is torn or was altered.
     """
-    return {record.model: record.model_digest for record in run.records()}
+    return {record.model_label: record.model.digest for record in run.records()}
 
 
 def write_estimates(run: RunDirectory, estimates: Sequence[TaskDependence]) -> None:

@@ -78,9 +78,10 @@ def trace_bits(record: Record, law: Law) -> TraceBits:
     Raises:
         RecordsError: The record has no trace, because a server decoded by itself.
     """
-    trace, counts, _, mask_id, _ = record.decoding
+    decoding = record.require_decoding()
+    trace, mask_id = decoding.trace, decoding.mask_id
     remaining = RemainingAnswers.of(record, law)
-    canvas = list(record.canvas)
+    canvas = list(decoding.canvas)
     steps: list[float | None] = []
     log2_weight, before = 0.0, remaining.mass(canvas)
     for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):
@@ -96,12 +97,12 @@ def trace_bits(record: Record, law: Law) -> TraceBits:
         before = after
     bits = [each for each, rows in zip(steps, trace.rows, strict=True) if rows]
     known = [each for each in bits if each is not None]
-    sampled = is_ideal(record.model) and record.decoder_fields.get("temperature") == 1
+    sampled = is_ideal(record.model_label) and record.decoder.fields.get("temperature") == 1
     weight = 2**log2_weight if before else 0.0
     return TraceBits(
         steps=tuple(steps),
         total=math.fsum(known) if len(known) == len(bits) else None,
-        weight=weight if sampled and not counts.revisions else None,
+        weight=weight if sampled and not decoding.counts.revisions else None,
         calls=trace.nfe,
     )
 

@@ -53,9 +53,9 @@ def choose(run: RunDirectory, request: ReplayRequest) -> list[Record]:
             f"{run.path} holds no decode {_described(request)} yet; "
             "parallelbench run, with the same --out, goes on with it"
         )
-    steered = [record for record in records if record.trace is not None]
+    steered = [record for record in records if record.steered]
     if not steered:
-        names = ", ".join(sorted({record.model for record in records}))
+        names = ", ".join(sorted({record.model_label for record in records}))
         raise RecordsError(
             f"{run.path} has no steps of {names}: a server decoded by itself and showed replies "
             "alone, so there is nothing to replay"
@@ -119,7 +119,7 @@ def _place(run: RunDirectory, asked: str) -> tuple[str, int]:
 def _asked(record: Record, request: ReplayRequest, place: tuple[str, int] | None) -> bool:
     return (
         (place is None or place == (record.task_label, record.index))
-        and request.model in (None, record.model)
+        and request.model in (None, record.model_label)
         and (not request.decoders or record.decoder_label in request.decoders)
     )
 
@@ -160,8 +160,8 @@ def _named(same: Sequence[Record], labels: Sequence[str], lead: Record) -> list[
     for label in labels:
         if label not in found:
             raise RecordsError(
-                f"sample {lead.index} of {lead.task_label} by {label} with {lead.model} is not "
-                "recorded; parallelbench run, with the same --out, goes on with it"
+                f"sample {lead.index} of {lead.task_label} by {label} with {lead.model_label} is "
+                "not recorded; parallelbench run, with the same --out, goes on with it"
             )
     return [found[label] for label in labels]
 
@@ -169,10 +169,13 @@ def _named(same: Sequence[Record], labels: Sequence[str], lead: Record) -> list[
 def _with_companion(runfile: RunFile, same: Sequence[Record], lead: Record) -> list[Record]:
     if not _wrong(lead):
         return [lead]
-    right = [r for r in same if r.marks is not None and not _wrong(r) and not r.oracle]
+    right = [r for r in same if r.marks is not None and not _wrong(r) and not r.decoder.oracle]
     companion = min(
         right,
-        key=lambda r: (r.decoder != lead.decoder, runfile.places["decoder"][r.decoder_label]),
+        key=lambda r: (
+            r.decoder.name != lead.decoder.name,
+            runfile.places["decoder"][r.decoder_label],
+        ),
         default=None,
     )
     return [lead] if companion is None else [companion, lead]

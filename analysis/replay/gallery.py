@@ -199,7 +199,7 @@ def _fitting(
     for entry in sample:
         record = read(entry.where)
         # A position and a token take two characters each, with their commas.
-        room -= len(record.text) + 4 * sum(map(len, record.decoding.trace.ids))
+        room -= len(record.text) + 4 * sum(map(len, record.require_decoding().trace.ids))
         if records and room < 0:
             break
         records.append(record)
@@ -215,7 +215,7 @@ def _place(runfile: RunFile, record: AnyRecord) -> tuple[int, int, int, int, int
     return (
         places["task"][record.task_label],
         record.index,
-        places["model"][record.model],
+        places["model"][record.model_label],
         places["decoder"][record.decoder_label],
         record.repeat,
     )
@@ -268,7 +268,7 @@ class _Labels:
             [
                 *map(int, place.split("/")),
                 self._places["task"][replay.record.task_label],
-                self._places["model"][replay.record.model],
+                self._places["model"][replay.record.model_label],
                 self._places["decoder"][replay.record.decoder_label],
                 _number(self._problems, _problem(replay.record) or "wrong"),
             ]
@@ -306,25 +306,25 @@ class _Labels:
 
     def _decode(self, replay: Replay, tokens: dict[str, int]) -> dict[str, Any]:
         record = replay.record
-        _, _, output, mask_id, end_id = record.decoding
-        ends = {end_id, *record.stop_ids}
+        decoding = record.require_decoding()
+        ends = decoding.ends
 
         def numbered(token: int) -> int:
             # Open positions and ends are the same for all models, whatever they call them.
-            if token == mask_id:
+            if token == decoding.mask_id:
                 return -1
             return -2 if token in ends else _number(tokens, replay.text(token))
 
-        given = record.initial_ids
+        given = decoding.initial_ids
         return {
-            "model": self._places["model"][record.model],
+            "model": self._places["model"][record.model_label],
             "decoder": self._places["decoder"][record.decoder_label],
             "repeat": record.repeat,
             "problem": _problem(record) or ("wrong" if _failed(record) else None),
             "status": record.status,
-            "oracle": record.oracle,
+            "oracle": record.decoder.oracle,
             "text": record.text,
-            "length": len(output),
+            "length": len(decoding.output_ids),
             "given": None if given is None else [numbered(token) for token in given],
             "answers": replay.answers,
             "lost": replay.lost,
@@ -392,8 +392,8 @@ def what_was_lost(replay: Replay) -> str | None:
 
 
 def _is_word(replay: Replay, token: int) -> bool:
-    record = replay.record
-    special = {record.mask_id, record.end_id, *record.stop_ids}
+    decoding = replay.record.require_decoding()
+    special = {decoding.mask_id, *decoding.ends}
     return token not in special and any(letter.isalnum() for letter in replay.text(token))
 
 
@@ -436,7 +436,7 @@ def _kind(problem: str, task: str, count: int, example: tuple[str, Replay] | Non
         decodes=count,
         place=place,
         text=_cut(record.text),
-        model=record.model,
+        model=record.model_label,
         decoder_label=record.decoder_label,
         told=what_was_lost(replay),
         right=None if replay.right is None else _cut(replay.right.text),
@@ -461,7 +461,9 @@ def _told(marked: Sequence[RecordSummary], shown: Sequence[tuple[str, Replay]]) 
             + ("." if held == samples else "; failures were taken first.")
         )
     unseen = Counter(
-        (summary.model, summary.costs is not None) for summary in marked if not summary.steered
+        (summary.model_label, summary.costs is not None)
+        for summary in marked
+        if not summary.steered
     )
     for (model, published), count in unseen.items():
         why = "only their replies are published" if published else "a server decoded them"
@@ -477,7 +479,7 @@ def _orders(
     for entry in entries:
         if entry.first_commits is not None:
             summary = entry.summary
-            group = groups[summary.model, summary.task_label, summary.decoder_label]
+            group = groups[summary.model_label, summary.task_label, summary.decoder_label]
             group.append(entry.first_commits)
     orders: dict[tuple[str, str], list[tuple[str, list[int | None]]]] = defaultdict(list)
     for (model, task, decoder), own in groups.items():
@@ -506,10 +508,10 @@ def _mean_places(rows: Sequence[array[int]]) -> list[int | None]:
 
 
 def _first_commits(record: Record) -> array[int] | None:
-    if not record.steered:
+    decoding = record.decoding
+    if decoding is None:
         return None
-    trace, _, output, mask_id, _ = record.decoding
-    steps = trace.first_commit(len(output), mask_id)
+    steps = decoding.trace.first_commit(len(decoding.output_ids), decoding.mask_id)
     numbers = [0 if step is None else step + 1 for step in steps]
     # One byte per position where a byte holds the number of steps.
     return array("B" if max(numbers, default=0) < 256 else "I", numbers)

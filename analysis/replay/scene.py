@@ -289,9 +289,11 @@ def _panel(replay: Replay, letters: Container[int] | None) -> Panel:
     problem = readable((marks.problem if marks is not None else None) or "wrong")
     told = what_was_lost(replay)
     repeat = f", repeat {record.repeat}" if record.repeat else ""
-    oracle = " (oracle)" if record.oracle else ""
+    oracle = " (oracle)" if record.decoder.oracle else ""
     return Panel(
-        title=readable(f"{record.model} \N{MIDDLE DOT} {record.decoder_label}{oracle}{repeat}"),
+        title=readable(
+            f"{record.model_label} \N{MIDDLE DOT} {record.decoder_label}{oracle}{repeat}"
+        ),
         moments=moments,
         widths=widths,
         hidden=length - shown,
@@ -312,7 +314,7 @@ def _verdict(status: str, problem: str, *, right: bool) -> str:
 
 def _canvases(replay: Replay, letters: Container[int] | None) -> Iterator[list[Cell]]:
     """Yield the canvas at the start and behind every step."""
-    canvas = list(replay.record.canvas)
+    canvas = list(replay.record.require_decoding().canvas)
     yield [_cell(replay, token, letters) for token in canvas]
     for step in replay.steps:
         for place, token in zip(step.positions, step.ids, strict=True):
@@ -321,10 +323,10 @@ def _canvases(replay: Replay, letters: Container[int] | None) -> Iterator[list[C
 
 
 def _cell(replay: Replay, token: int, letters: Container[int] | None) -> Cell:
-    record = replay.record
-    if token == record.mask_id:
+    decoding = replay.record.require_decoding()
+    if token == decoding.mask_id:
         return Cell("open", "")
-    if token == record.end_id or token in record.stop_ids:
+    if token in decoding.ends:
         return Cell("end", END)
     text = replay.text(token)
     # The cells stand apart, so the space that a word brings with it says nothing.

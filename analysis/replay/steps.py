@@ -131,7 +131,7 @@ class Replay:
 
     @property
     def _bits_of_calls(self) -> list[float | None]:
-        rows = self.record.decoding.trace.rows
+        rows = self.record.require_decoding().trace.rows
         return [step.bits for step, sent in zip(self.steps, rows, strict=True) if sent]
 
     def text(self, token: int) -> str:
@@ -163,14 +163,14 @@ class Replayer:
         Raises:
             RecordsError: The model decoded by itself, so there are no steps.
         """
-        decoding = record.decoding
+        decoding = record.require_decoding()
         ground = self._ground(record)
         remaining = None if ground.law is None else RemainingAnswers.of(record, ground.law)
-        answers = None if remaining is None else int(remaining.consistent(record.canvas).sum())
+        answers = None if remaining is None else int(remaining.consistent(decoding.canvas).sum())
         return Replay(
             record,
             ground.sample,
-            tuple(_steps(record.canvas, decoding, remaining)),
+            tuple(_steps(decoding.canvas, decoding, remaining)),
             ground.codec,
             answers,
             ground.missing,
@@ -178,7 +178,7 @@ class Replayer:
         )
 
     def _ground(self, record: Record) -> _Ground:
-        key = (record.model, record.task_label, record.index)
+        key = (record.model_label, record.task_label, record.index)
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._grounded(record)
         return self._kept[1]
@@ -187,18 +187,18 @@ class Replayer:
         task, sample = self._drawn(record.task_label, record.index)
         if sample.digest != record.sample_digest:
             return _Ground(
-                missing=f"{record.task} was at version {record.task_version} when this was decoded "
-                f"and is at version {task.version} now, so its right answers are not known"
+                missing=f"{record.task.name} was at version {record.task.version} when this was "
+                f"decoded and is at version {task.version} now, so its right answers are not known"
             )
         codec = None
         try:
-            codec = self._codec(record.model)
+            codec = self._codec(record.model_label)
             prompt = build_prompt(task, sample, codec)
-            if prompt.digest != record.prompt_digest:
+            if prompt.digest != record.sample.prompt_digest:
                 return _Ground(
                     sample,
-                    missing=f"{record.model} has another tokenizer or chat template now than when "
-                    "this was decoded",
+                    missing=f"{record.model_label} has another tokenizer or chat template now than "
+                    "when this was decoded",
                 )
             law = token_law(prompt, self._answers(record.task_label, record.index))
         except RequestError as error:
@@ -250,7 +250,7 @@ def _right_answer(
         return None
     if remaining is None or ground.codec is None:
         return RightAnswer(ground.sample.reference, None)
-    ids, differences = remaining.nearest(record.decoding.output_ids)
+    ids, differences = remaining.nearest(record.require_decoding().output_ids)
     return RightAnswer(ground.codec.decode(ids), differences)
 
 

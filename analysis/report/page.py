@@ -174,7 +174,7 @@ def _content(
         board=board_speeds(results, averages),
         agreements=agreements(results),
     )
-    digests = {record.model: record.model_digest for record in records.summaries}
+    digests = {record.model_label: record.model.digest for record in records.summaries}
     texts = text_report(results, calibrations, read_estimates(run), digests)
     _write_data(run, results, derived, texts)
     decoding = decoding_report(

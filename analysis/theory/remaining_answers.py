@@ -47,8 +47,8 @@ class RemainingAnswers:
         Raises:
             RecordsError: The record has no trace, because a server decoded by itself.
         """
-        mask_id, end_id = record.decoding.mask_id, record.decoding.end_id
-        return cls(law, mask_id, frozenset({end_id, *record.stop_ids}), end_id)
+        decoding = record.require_decoding()
+        return cls(law, decoding.mask_id, decoding.ends, decoding.end_id)
 
     def consistent(
         self, canvas: Sequence[int], ignoring: Sequence[int] = ()

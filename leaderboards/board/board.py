@@ -26,7 +26,7 @@ from parallelbench.leaderboards.entry.folder import RUN, EntryFolder, parse_as, 
 from parallelbench.leaderboards.entry.submission import Level
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import Verified, content_of, verified
-from parallelbench.record import from_line
+from parallelbench.record_line import from_line
 from parallelbench.storage.folders import appearing, storage
 
 #: Folder of the entries of this project.

@@ -83,9 +83,9 @@ def decoded_bound(
 
 
 def _measured(record: Record) -> list[int]:
-    if record.marks is None or record.counts is None or record.marks.lenient < 1:
+    if record.marks is None or record.decoding is None or record.marks.lenient < 1:
         raise ValueError(f"{record.task_label} sample {record.index} was not decoded rightly")
-    return [len(record.decoding.output_ids), record.counts.nfe]
+    return [len(record.decoding.output_ids), record.decoding.counts.nfe]
 
 
 def main() -> None:

@@ -368,11 +368,13 @@ def _tables(results: Iterable[Result], of_season: Season) -> list[_ResultTable]:
 def _gallery(entry: Entry, of_season: Season) -> Gallery:
     records = [record for record in entry.records if record.index in of_season.test]
     decoders = {
-        record.decoder_label: Setting(record.decoder, record.decoder_fields, record.decoder_label)
+        record.decoder_label: Setting(
+            record.decoder.name, record.decoder.fields, record.decoder_label
+        )
         for record in records
     }
     runfile = RunFile(
-        models=tuple(map(_model_setting, dict.fromkeys(record.model for record in records))),
+        models=tuple(map(_model_setting, dict.fromkeys(record.model_label for record in records))),
         tasks=of_season.tasks,
         decoders=tuple(each for each in decoders.values() if each.name != SERVER_DECODER.name),
         samples=of_season.samples,

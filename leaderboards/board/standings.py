@@ -319,7 +319,11 @@ class _Decoded:
         """The name of the complete oracle that its efficiency is against."""
         if self.bound is not None:
             return INFORMATION
-        whole = {r.decoder for r in self.records if r.oracle and r.decoder_label in self._measured}
+        whole = {
+            r.decoder.name
+            for r in self.records
+            if r.decoder.oracle and r.decoder_label in self._measured
+        }
         return oracle_for(self.model, whole)
 
     @cached_property
@@ -334,11 +338,11 @@ class _Decoded:
     @cached_property
     def deviations(self) -> tuple[str, ...]:
         """Its differences from the present task versions and engines, in words."""
-        found = {(r.task_label, r.task, r.task_version) for r in self.records}
+        found = {(r.task_label, r.task.name, r.task.version) for r in self.records}
         engines = {
-            f"{score} by {engine}" for r in self.records for score, engine in r.engines.items()
+            f"{score} by {engine}" for r in self.records for score, engine in r.task.engines.items()
         }
-        own = {r.model_digest for r in self.records if is_ideal_with_other_tokenizer(r.model)}
+        own = {r.model.digest for r in self.records if is_ideal_with_other_tokenizer(r.model_label)}
         older = [f"with a tokenizer of its own ({digest:.8})" for digest in sorted(own)]
         older += [
             f"{label} at version {version}"
@@ -363,7 +367,7 @@ class _Decoded:
 
     def kind(self, curve: Curve) -> Kind:
         """Return the kind of rows that a strategy is compared with."""
-        if self.entry.level == "self-reported" or any(r.trace is None for r in self.records):
+        if self.entry.level == "self-reported" or not all(r.steered for r in self.records):
             return "self-reported"
         if curve.oracle:
             return "oracle"
@@ -386,7 +390,7 @@ def _decoded(entry: Entry, of_season: Season) -> list[_Decoded]:
     # Of several records of the same decode only the last counts: it replaced an error.
     for record in latest_records(entry.records):
         if record.index in of_season.test and record.task_label in places:
-            models[record.model].append(record)
+            models[record.model_label].append(record)
     return [
         _of_model(entry, sorted(own, key=lambda r: (places[r.task_label], r.index)), of_season)
         for own in models.values()
@@ -397,10 +401,10 @@ def _of_model(entry: Entry, records: Sequence[Record], of_season: Season) -> _De
     results = summarize(records)
     missing = _missing(records, of_season)
     whole = [record for record in records if record.decoder_label not in missing]
-    steered = bool(whole) and all(record.trace is not None for record in whole)
+    steered = bool(whole) and all(record.steered for record in whole)
     return _Decoded(
         entry=entry,
-        model=records[0].model,
+        model=records[0].model_label,
         records=tuple(records),
         curves=curves_of(results),
         missing=missing,
@@ -422,7 +426,7 @@ def _missing(records: Sequence[Record], of_season: Season) -> dict[str, str]:
     held: dict[str, set[tuple[str, int, int]]] = {r.decoder_label: set() for r in records}
     for record in records:
         # A server shows no steps, so a mark is all that it can give.
-        measured = record.marks if record.trace is None else speed_of(record)
+        measured = speed_of(record) if record.steered else record.marks
         if measured is not None:
             held[record.decoder_label].add((record.task_label, record.index, record.repeat))
     reasons = {}

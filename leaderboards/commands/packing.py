@@ -32,7 +32,8 @@ from parallelbench.leaderboards.entry.tokenizer_file import to_file
 from parallelbench.leaderboards.verify.cache import VerificationCache
 from parallelbench.leaderboards.verify.verification import verified
 from parallelbench.model import MODELS
-from parallelbench.record import Record, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import to_line
 from parallelbench.results.result import summarize
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile
@@ -220,14 +221,14 @@ def _models(
     facts: dict[str, Any] = {}
     for start in environment:
         facts.update(start.get("models") or {})
-    last = {record.model: record for record in records}
+    last = {record.model_label: record for record in records}
     return [
         {
             "label": setting.label,
             "name": _called(setting),
             "revision": (facts.get(setting.label) or {}).get("revision"),
-            "digest": last[setting.label].model_digest,
-            "weights_digest": last[setting.label].weights_digest,
+            "digest": last[setting.label].model.digest,
+            "weights_digest": last[setting.label].model.weights_digest,
             "licence": licence,
         }
         for setting in runfile.models

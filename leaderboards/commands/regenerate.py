@@ -46,7 +46,7 @@ def regenerated(
         raise ValueError(f"count must be {LEAST_SPOT_CHECK} or more, got {count}")
     by_model: dict[str, list[Record]] = defaultdict(list)
     for record in found.entry.records:
-        by_model[record.model].append(record)
+        by_model[record.model_label].append(record)
     redecoded, remarks = dict(found.entry.redecoded), list(found.entry.remarks)
     for label, records in by_model.items():
         before = redecoded.get(label)
@@ -78,16 +78,16 @@ def _opened(setting: Setting, record: Record, weights: str | None) -> Model:
     model = build(setting, MODELS).open()
     if not isinstance(model, Model):
         raise SubmissionError(
-            f"{record.model} is a server, whose replies nobody can make again; its level stays "
-            "self-reported"
+            f"{record.model_label} is a server, whose replies nobody can make again; its level "
+            "stays self-reported"
         )
     for what, claimed, here in (
-        ("digest", record.model_digest, model.digest),
-        ("weights_digest", record.weights_digest, model.weights_digest),
+        ("digest", record.model.digest, model.digest),
+        ("weights_digest", record.model.weights_digest, model.weights_digest),
     ):
         if claimed != here:
             raise SubmissionError(
-                f"{record.model} claims {what} {claimed!s:.12}, and the weights here have "
+                f"{record.model_label} claims {what} {claimed!s:.12}, and the weights here have "
                 f"{here!s:.12}: they are not those that decoded this entry"
             )
     return model

@@ -23,8 +23,8 @@ def alike_to_earlier(records: Iterable[Record]) -> dict[tuple[str, str], str]:
     """
     decodes: dict[tuple[str, str, str], set[_Decode]] = defaultdict(set)
     for record in records:
-        if record.trace is not None:
-            trace = record.trace
+        if record.decoding is not None:
+            trace = record.decoding.trace
             steps = hash(
                 (
                     tuple(map(tuple, trace.positions)),
@@ -33,7 +33,7 @@ def alike_to_earlier(records: Iterable[Record]) -> dict[tuple[str, str], str]:
                     tuple(trace.row_tokens),
                 )
             )
-            setting = (record.model, record.decoder, record.decoder_label)
+            setting = (record.model_label, record.decoder.name, record.decoder_label)
             decodes[setting].add((record.task_label, record.index, record.repeat, steps))
     first: dict[tuple[str, str, frozenset[_Decode]], str] = {}
     alike: dict[tuple[str, str], str] = {}

@@ -60,12 +60,12 @@ class RebuiltRun:
     def decode_id(self, record: Record) -> DecodeId:
         """Return the identity of the decode of a record whose key is one of :attr:`keys`."""
         return DecodeId(
-            self._settings["model"][record.model],
+            self._settings["model"][record.model_label],
             self._settings["task"][record.task_label],
             self._settings["decoder"][record.decoder_label],
             record.index,
             record.repeat,
-            self._replies.setdefault((record.model, record.task_label, record.index), {}),
+            self._replies.setdefault((record.model_label, record.task_label, record.index), {}),
         )
 
     def sample(self, task: str, index: int) -> Sample:

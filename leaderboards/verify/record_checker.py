@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pydantic import BaseModel
+
 from parallelbench import __version__
 from parallelbench.console.progress import ProgressDisplay
 from parallelbench.decode.lanes import Job, Outcome
@@ -30,7 +32,8 @@ from parallelbench.leaderboards.verify.trace_rules import (
 from parallelbench.model import Reply
 from parallelbench.prompt import Codec, Prompt
 from parallelbench.prompt.thinking import answer_of
-from parallelbench.record import Record, from_line, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import from_line, to_line_like
 from parallelbench.run.recording import (
     RecordKey,
     ReplyContext,
@@ -181,7 +184,7 @@ class RecordChecker:
             )
             return record
         self._check_note(record, where)
-        model = self.run.models[record.model]
+        model = self.run.models[record.model_label]
         expected = (
             self._served(record, where)
             if model.codec is None
@@ -192,7 +195,7 @@ class RecordChecker:
         if expected.library_version != self.submission.library_version:
             claimed = {"library_version": self.submission.library_version}
             expected = expected.model_copy(update=claimed)
-        if to_line(expected) != line:
+        if to_line_like(expected, line) != line:
             differences = list(_differences(record, expected))
             for sentence in differences or ["is not written as this package writes records"]:
                 self.faults.add(f"{where}: {sentence}; pack the run again, and change nothing")
@@ -200,13 +203,15 @@ class RecordChecker:
 
     def _check_note(self, record: Record, where: str) -> None:
         """Report a note that is unreadable, too long, or of a decoder that writes none."""
-        note = record.note or ""
+        note = None if record.decoding is None else record.decoding.note
+        if note is None:
+            return
         hidden = hidden_characters(note, "\n")
         if hidden or len(note) > _MOST_NOTE:
             self.faults.add(
                 f"{where}: its note holds {', '.join(hidden)[:200] or 'too many characters'}"
             )
-        elif record.note is not None and not self._writes_notes(record.decoder_label):
+        elif not self._writes_notes(record.decoder_label):
             self.faults.add(f"{where}: it has a note, and {record.decoder_label:.80} writes none")
 
     def _writes_notes(self, label: str) -> bool:
@@ -245,18 +250,20 @@ class RecordChecker:
             self.faults.add(f"{where}: its text is not the answer in what its server wrote")
         question = ServerRequest(sample.messages, "", tag=context)
         answered = Answered(question, reply, None, record.seconds)
-        return served_record_of(answered, self.run.runfile, self.run.models[record.model].digest)
+        return served_record_of(
+            answered, self.run.runfile, self.run.models[record.model_label].digest
+        )
 
     def _replayed(
         self, record: Record, model: ModelFacts, codec: Codec, where: str
     ) -> Record | None:
         """Return the record that follows from a trace; None if the trace breaks a rule."""
         try:
-            trace = record.decoding.trace
+            decoding = record.require_decoding()
         except RecordsError as error:
             self.faults.add(f"{where}: {error}, but its model is none")
             return None
-        prompt = self.run.prompt(record.model, record.task_label, record.index, codec)
+        prompt = self.run.prompt(record.model_label, record.task_label, record.index, codec)
         decoder, decode_id = self.run.decoders[record.decoder_label], self.run.decode_id(record)
         key = job_key(self.run.runfile, decode_id)
         replayed, faults = self._replay(record, prompt, key)
@@ -268,27 +275,30 @@ class RecordChecker:
             output_ids=replayed.final,
             status=record.status,
             error=None,
-            note=record.note,
-            trace=trace,
-            off_law_calls=record.decoding.counts.off_law_calls,
+            note=decoding.note,
+            trace=decoding.trace,
+            off_law_calls=decoding.counts.off_law_calls,
             seconds=record.seconds,
         )
         expected = record_of(outcome, self.run.runfile, model.digest, model.weights_digest)
         if not model.built_in:
-            self._reply_rules[record.model].add(expected, prompt.sample.reference)
+            self._reply_rules[record.model_label].add(expected, prompt.sample.reference)
         return expected
 
     def _replay(self, record: Record, prompt: Prompt, key: str) -> tuple[ReplayedTrace, list[str]]:
         """Return the replayed trace of a record, and a sentence for each rule that it breaks."""
-        model, decoder = self.run.models[record.model], self.run.decoders[record.decoder_label]
-        labels = (record.model, record.decoder_label)
+        model, decoder = (
+            self.run.models[record.model_label],
+            self.run.decoders[record.decoder_label],
+        )
+        labels = (record.model_label, record.decoder_label)
         schedule = self._schedules.find(prompt, decoder, labels, key, model.blocks)
         if schedule is None and not decoder.adaptive and "answers" not in decoder.needs:
             self._unproven.add(record.decoder_label)
         expectations = TraceExpectations(
             prompt, self._start(record, prompt), decoder, model, schedule
         )
-        replayed = replay_trace(record.decoding.trace, expectations)
+        replayed = replay_trace(record.require_decoding().trace, expectations)
         faults = list(trace_faults(record, expectations, replayed))
         if faults and schedule is not None and not decoder.deterministic:
             # The schedule came from two other random keys; the one of this key is exact.
@@ -298,7 +308,7 @@ class RecordChecker:
         return replayed, faults
 
     def _start(self, record: Record, prompt: Prompt) -> StartingCanvas:
-        place = (record.model, record.task_label, record.index)
+        place = (record.model_label, record.task_label, record.index)
         if place not in self._starts:
             self._starts[place] = StartingCanvas.of(prompt)
         return self._starts[place]
@@ -316,21 +326,24 @@ def _is_adaptive(setting: Setting) -> bool:
 
 def _called(record: Record) -> str:
     return (
-        f"{record.model:.60} on {record.task_label:.60} sample {brief(record.index)} with "
+        f"{record.model_label:.60} on {record.task_label:.60} sample {brief(record.index)} with "
         f"{record.decoder_label:.80}"
     )
 
 
-def _differences(claimed: Record, expected: Record) -> Iterator[str]:
-    """Yield a sentence for each field that differs, with both values."""
-    for name in Record.model_fields:
+def _differences(claimed: BaseModel, expected: BaseModel, within: str = "") -> Iterator[str]:
+    """Yield a sentence for each field that differs, with both values.
+
+    Args:
+        claimed: Claimed record, or an object within it.
+        expected: Record that was found, or the object in the same place.
+        within: Name of that place, with a dot behind it.
+    """
+    for name in type(expected).model_fields:
         ours, theirs = getattr(expected, name), getattr(claimed, name)
         if ours == theirs:
             continue
-        if name in ("counts", "marks") and ours is not None and theirs is not None:
-            for part in type(ours).model_fields:
-                one, other = getattr(ours, part), getattr(theirs, part)
-                if one != other:
-                    yield f"it claims {name}.{part} {brief(other)}, and {brief(one)} was found"
+        if isinstance(ours, BaseModel) and isinstance(theirs, BaseModel):
+            yield from _differences(theirs, ours, f"{within}{name}.")
         else:
-            yield f"it claims {name} {brief(theirs)}, and {brief(ours)} was found"
+            yield f"it claims {within}{name} {brief(theirs)}, and {brief(ours)} was found"

@@ -109,7 +109,7 @@ def built_in_again(
         model = models[setting.label].model
         if model is None:
             continue
-        own = [record for record in records if record.model == setting.label]
+        own = [record for record in records if record.model_label == setting.label]
         chosen: Sequence[Record] = own
         if not is_exact(setting) and len(own) > _RECORDS_OF_BUILT_IN:
             chosen = random.SystemRandom().sample(own, _RECORDS_OF_BUILT_IN)
@@ -178,7 +178,8 @@ class _Redecode(NamedTuple):
     def differs(self) -> bool:
         """True if tokens, number of calls or status differ, from which figures follow."""
         claimed, found = self.claimed, self.outcome
-        return (claimed.decoding.output_ids, claimed.decoding.counts.nfe, claimed.status) != (
+        decoding = claimed.require_decoding()
+        return (decoding.output_ids, decoding.counts.nfe, claimed.status) != (
             found.output_ids,
             found.trace.nfe,
             found.status,
@@ -187,11 +188,11 @@ class _Redecode(NamedTuple):
     @property
     def differs_in_a_step(self) -> bool:
         """True if anything differs except the time."""
-        claimed, found = self.claimed, self.outcome
+        decoding, found = self.claimed.require_decoding(), self.outcome
         return (
             self.differs
-            or (claimed.trace, claimed.note) != (found.trace, found.note)
-            or claimed.decoding.counts.off_law_calls != found.off_law_calls
+            or (decoding.trace, decoding.note) != (found.trace, found.note)
+            or decoding.counts.off_law_calls != found.off_law_calls
         )
 
     @property
@@ -249,8 +250,8 @@ def _refuse_other_reading(label: str, pairs: Sequence[_Redecode]) -> None:
     for claimed, outcome in pairs:
         prompt = outcome.job.prompt
         for what, same in (
-            ("prompt", claimed.prompt_digest == prompt.digest),
-            ("text", claimed.text == prompt.read(claimed.decoding.output_ids)),
+            ("prompt", claimed.sample.prompt_digest == prompt.digest),
+            ("text", claimed.text == prompt.read(claimed.require_decoding().output_ids)),
         ):
             if not same:
                 raise SubmissionError(
@@ -380,7 +381,7 @@ def _groupings(
         settings[f" of {record.decoder_label}"].append(pair)
     yield cells
     yield settings
-    pooled = [pair for pair in pairs if with_oracles or not pair.claimed.oracle]
+    pooled = [pair for pair in pairs if with_oracles or not pair.claimed.decoder.oracle]
     yield {"": pooled} if pooled else {}
 
 
@@ -389,7 +390,7 @@ def _mark(record: Record) -> float:
 
 
 def _calls(record: Record) -> float:
-    return -float(record.decoding.counts.nfe)
+    return -float(record.require_decoding().counts.nfe)
 
 
 def _called(record: Record) -> str:
@@ -471,7 +472,7 @@ class _RoundedModel(Model):
 
 def _writes(prompt: Prompt, claimed: Record) -> dict[tuple[int, ...], dict[int, int]]:
     """Return the next writes of a record on each canvas that it goes through."""
-    trace, canvas = claimed.decoding.trace, prompt.canvas.tolist()
+    trace, canvas = claimed.require_decoding().trace, prompt.canvas.tolist()
     writes: dict[tuple[int, ...], dict[int, int]] = {}
     for positions, ids in zip(trace.positions, trace.ids, strict=True):
         writes.setdefault(tuple(canvas), dict(zip(positions, ids, strict=True)))

@@ -56,7 +56,7 @@ class ReplyRules:
         """
         if record.marks is None or not record.marks.lenient > 0:
             return
-        ids = tuple(self._codec.before_end(record.decoding.output_ids))
+        ids = tuple(self._codec.before_end(record.require_decoding().output_ids))
         key = (record.task_label, record.index, ids)
         if key in self._known_replies:
             return

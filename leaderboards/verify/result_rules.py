@@ -44,7 +44,7 @@ def _total_seconds(records: Sequence[Record]) -> list[float]:
     """Return the total seconds of the decodes of each result, in the order of the results."""
     totals: dict[tuple[str, str, str], float] = {}
     for record in latest_records(records):
-        setting = (record.model, record.task_label, record.decoder_label)
+        setting = (record.model_label, record.task_label, record.decoder_label)
         totals[setting] = totals.get(setting, 0.0) + record.seconds
     return list(totals.values())
 

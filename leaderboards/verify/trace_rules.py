@@ -115,13 +115,13 @@ def trace_faults(
         yield replayed.fault
         return
     yield from _ending_faults(record, expectations, replayed)
-    yield from _call_faults(record.decoding.trace, expectations)
+    yield from _call_faults(record.require_decoding().trace, expectations)
     if expectations.schedule is not None:
         yield from _schedule_faults(record, expectations, expectations.schedule, replayed.writes)
 
 
 def _count_faults(record: Record, model: ModelFacts) -> Iterator[str]:
-    trace, counts = record.decoding.trace, record.decoding.counts
+    trace, counts = record.require_decoding().trace, record.require_decoding().counts
     if any(
         n < 0 for column in (trace.rows, trace.row_tokens, trace.auxiliary_calls) for n in column
     ):
@@ -216,7 +216,7 @@ def _ending_faults(
     record: Record, expectations: TraceExpectations, replayed: ReplayedTrace
 ) -> Iterator[str]:
     """Yield the faults of how a decode ended: its status, its budget and a stop of the model."""
-    trace = record.decoding.trace
+    trace = record.require_decoding().trace
     still_open = replayed.final.count(expectations.prompt.codec.mask_id)
     steps = len(trace.rows) - trace.stopped
     budget = expectations.decoder.most_steps(len(expectations.start.open_positions))
@@ -318,7 +318,7 @@ def _schedule_faults(
     writes: list[int],
 ) -> Iterator[str]:
     """Yield the first step in which a trace departs from the schedule of its decoder."""
-    trace, label = record.decoding.trace, record.decoder_label
+    trace, label = record.require_decoding().trace, record.decoder_label
     # Where the model stopped the decode, only the steps before that can be compared.
     steps = slice(len(trace.rows) - 1 if trace.stopped else None)
     claimed = StepSchedule.of(trace, writes, expectations.prompt)

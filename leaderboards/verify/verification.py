@@ -42,7 +42,8 @@ from parallelbench.leaderboards.verify.record_checker import FaultList, RecordCh
 from parallelbench.leaderboards.verify.redecode import built_in_again, remark_of
 from parallelbench.leaderboards.verify.result_rules import result_faults
 from parallelbench.model import MODELS
-from parallelbench.record import Record, from_line
+from parallelbench.record import Record
+from parallelbench.record_line import from_line
 from parallelbench.registry import load_plugins, unknown
 from parallelbench.run.runfile import RunFile, make_runfile
 
@@ -227,9 +228,10 @@ def content_of(records: Iterable[Record]) -> str:
 
 
 def _decoded(record: Record) -> bytes:
-    steps = None if record.trace is None else [record.trace.positions, record.trace.rows]
-    sample = [record.task, record.task_fields, record.index]
-    return json.dumps([sample, record.decoder, record.text, steps], sort_keys=True).encode()
+    trace = None if record.decoding is None else record.decoding.trace
+    steps = None if trace is None else [trace.positions, trace.rows]
+    sample = [record.task.name, record.task.fields, record.index]
+    return json.dumps([sample, record.decoder.name, record.text, steps], sort_keys=True).encode()
 
 
 def _claims(folder: EntryFolder, name: str, progress: ProgressDisplay) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from parallelbench.run.environment import environment
 from parallelbench.run.recording import draw_sample
 from parallelbench.run.runfile import RunFile, make_runfile
 from parallelbench.run.runner import Parts, execute, prepare
+from parallelbench.trace import Trace
 
 #: Small enough for a large network on a CPU, with a canvas that suits any tokenizer.
 _TRIAL: Mapping[str, Any] = {
@@ -108,8 +109,14 @@ def _mixed(plan: RunFile, parts: Parts, model: Model) -> list[Job]:
     ]
 
 
+def _trace(decoded: Record | Outcome) -> Trace | None:
+    if isinstance(decoded, Outcome):
+        return decoded.trace
+    return None if decoded.decoding is None else decoded.decoding.trace
+
+
 def _compared(alone: _TrialRun, together: _TrialRun) -> dict[str, Any]:
-    same = sum(alone.records[key].trace == together.records[key].trace for key in alone.records)
+    same = sum(_trace(alone.records[key]) == _trace(together.records[key]) for key in alone.records)
     errors = [record.error for record in together.records.values() if record.error]
     count = len(alone.records)
     return {

@@ -43,13 +43,13 @@ class Consistency:
         Raises:
             RecordsError: They differ; or the class of error that was given.
         """
-        self.model(record.model, record.model_digest, place)
-        self.engines(record.task_label, record.engines, place)
+        self.model(record.model.label, record.model.digest, place)
+        self.engines(record.task_label, record.task.engines, place)
         self.sample_of(record, place)
 
     def sample_of(self, record: AnyRecord, place: str) -> None:
         """Refuse a record of another sample than one of the same task and number before it."""
-        self.sources(record.task_label, record.sources, place)
+        self.sources(record.task_label, record.task.sources, place)
         self.sample(record.task_label, record.index, record.sample_digest, place)
 
     def model(self, label: str, digest: str, place: str) -> None:

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from parallelbench.record import Counts, PublishedFigures, Record, RecordedMarks, Status
+from parallelbench.record import (
+    Counts,
+    DecodeKey,
+    PublishedFigures,
+    Record,
+    RecordedDecoder,
+    RecordedMarks,
+    RecordedModel,
+    RecordedTask,
+    Status,
+)
 
 _T = TypeVar("_T")
 
@@ -60,18 +70,9 @@ class RecordSummary:
     """One record without steps, ids and texts; the fields are those of ``Record``.
 
     Attributes:
-        model: The model's setting, as typed.
-        model_digest: Digest that identifies its predictions.
-        task: Registered name.
-        task_fields: All its fields.
-        task_label: The task's setting, as typed.
-        task_version: Version of its samples and marks.
-        engines: Version of what marked the reply beside our own rules, by score.
-        sources: Digests of what task and decoder read from outside the package, by field.
-        decoder: Registered name.
-        decoder_fields: All its fields.
-        decoder_label: The decoder's setting, as typed.
-        oracle: True if the decoder knew the right answers.
+        model: The model; one object for all summaries of a setting, as task and decoder are.
+        task: The task.
+        decoder: The decoder.
         sample_digest: SHA-256 of the whole sample.
         index: Number of the sample within the task.
         repeat: Number of the decode of this sample, from 0.
@@ -83,18 +84,9 @@ class RecordSummary:
         finish: Why a server ended its reply; None without a server.
     """
 
-    model: str
-    model_digest: str
-    task: str
-    task_fields: Mapping[str, Any]
-    task_label: str
-    task_version: int
-    engines: Mapping[str, str]
-    sources: Mapping[str, str]
-    decoder: str
-    decoder_fields: Mapping[str, Any]
-    decoder_label: str
-    oracle: bool
+    model: RecordedModel
+    task: RecordedTask
+    decoder: RecordedDecoder
     sample_digest: str
     index: int
     repeat: int
@@ -106,9 +98,24 @@ class RecordSummary:
     finish: str | None
 
     @property
-    def key(self) -> tuple[str, str, int, str, int]:
+    def model_label(self) -> str:
+        """The model's setting, as typed."""
+        return self.model.label
+
+    @property
+    def task_label(self) -> str:
+        """The task's setting, as typed."""
+        return self.task.label
+
+    @property
+    def decoder_label(self) -> str:
+        """The decoder's setting, as typed."""
+        return self.decoder.label
+
+    @property
+    def key(self) -> DecodeKey:
         """Identifies the decode within its run: model, task, sample number, decoder, repeat."""
-        return (self.model, self.task_label, self.index, self.decoder_label, self.repeat)
+        return (self.model_label, self.task_label, self.index, self.decoder_label, self.repeat)
 
     @property
     def costs(self) -> CountsSummary | None:
@@ -137,21 +144,12 @@ class RecordSummaries:
         """Return the summary of ``record``; a summary is its own."""
         if isinstance(record, RecordSummary):
             return record
-        setting = (record.model, record.task_label, record.decoder_label)
+        setting = (record.model_label, record.task_label, record.decoder_label)
         like = self._settings.get(setting, record)
         summary = RecordSummary(
             model=_shared(record.model, like.model),
-            model_digest=_shared(record.model_digest, like.model_digest),
             task=_shared(record.task, like.task),
-            task_fields=_shared(record.task_fields, like.task_fields),
-            task_label=_shared(record.task_label, like.task_label),
-            task_version=record.task_version,
-            engines=_shared(record.engines, like.engines),
-            sources=_shared(record.sources, like.sources),
             decoder=_shared(record.decoder, like.decoder),
-            decoder_fields=_shared(record.decoder_fields, like.decoder_fields),
-            decoder_label=_shared(record.decoder_label, like.decoder_label),
-            oracle=record.oracle,
             sample_digest=self._digests.setdefault(record.sample_digest, record.sample_digest),
             index=record.index,
             repeat=record.repeat,

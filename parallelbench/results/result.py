@@ -116,6 +116,11 @@ class Result:
     finishes: Mapping[str, int] = field(default_factory=dict)
     throughput: Throughput | None = None
 
+    @property
+    def model_label(self) -> str:
+        """The model's setting, as typed."""
+        return self.model
+
     def __repr__(self) -> str:
         told = [f"{self.samples} samples"]
         if self.accuracy is not None:
@@ -148,10 +153,12 @@ def summarize(records: Iterable[AnyRecord]) -> list[Result]:
     latest = latest_records(records)
     consistency = Consistency(_ANEW)
     for record in latest:
-        consistency.sample_of(record, f"the decode of {record.model} with {record.decoder_label}")
+        consistency.sample_of(
+            record, f"the decode of {record.model_label} with {record.decoder_label}"
+        )
     groups: dict[tuple[str, str, str], list[AnyRecord]] = defaultdict(list)
     for record in latest:
-        groups[record.model, record.task_label, record.decoder_label].append(record)
+        groups[record.model_label, record.task_label, record.decoder_label].append(record)
     return [_result(group) for group in groups.values()]
 
 
@@ -233,14 +240,14 @@ def _result(records: Sequence[AnyRecord]) -> Result:
     strict = _by_sample(marked, [r.marks.strict for r in marked if r.marks])
     problems = Counter(r.marks.problem for r in marked if r.marks and r.marks.problem)
     return Result(
-        model=first.model,
-        task=first.task,
-        task_fields=first.task_fields,
-        task_label=first.task_label,
-        decoder=first.decoder,
-        fields=first.decoder_fields,
-        decoder_label=first.decoder_label,
-        oracle=first.oracle,
+        model=first.model.label,
+        task=first.task.name,
+        task_fields=first.task.fields,
+        task_label=first.task.label,
+        decoder=first.decoder.name,
+        fields=first.decoder.fields,
+        decoder_label=first.decoder.label,
+        oracle=first.decoder.oracle,
         samples=len(lenient),
         count=len(marked),
         accuracy=_mean(lenient),
@@ -312,9 +319,9 @@ def _part_interval(clusters: Sequence[_Cluster], values: AbstractSet[float]) -> 
 def _engines(marked: Sequence[AnyRecord]) -> dict[str, str]:
     consistency = Consistency(_ANEW)
     for record in marked:
-        decode = f"sample {record.index} of {record.model} with {record.decoder_label}"
-        consistency.engines(record.task_label, record.engines, decode)
-    return dict(marked[0].engines) if marked else {}
+        decode = f"sample {record.index} of {record.model_label} with {record.decoder_label}"
+        consistency.engines(record.task_label, record.task.engines, decode)
+    return dict(marked[0].task.engines) if marked else {}
 
 
 def _by_frequency(counts: Mapping[str, int]) -> dict[str, int]:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 from parallelbench.decode.loop import Tally
 from parallelbench.model import Model, Row, Server
-from parallelbench.record import Record, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import to_line
 from parallelbench.run import runner
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.runner import Parts
@@ -218,7 +219,7 @@ def _unit_costs(
     return tuple(
         _unit_cost(runfile, unit, of_unit[unit], tally.sent_by_sample[tasks[unit.task], name])
         for unit in sorted(of_unit, key=lambda unit: (places[unit.task], unit.sample))
-        for name in [of_unit[unit][0].sample]
+        for name in [of_unit[unit][0].sample.id]
     )
 
 
@@ -230,10 +231,11 @@ def _unit_cost(
     steps: list[int] = []
     asked = positions = 0
     for record in ordered:
-        trace, counts, *_ = record.decoding
+        decoding = record.require_decoding()
+        counts = decoding.counts
         calls[record.decoder_label] += counts.nfe
         # The fill by the model's stop rule takes no pass.
-        steps.append(counts.steps - trace.stopped)
+        steps.append(counts.steps - decoding.trace.stopped)
         asked += counts.rows
         positions += counts.token_positions
     return UnitCost(

@@ -117,7 +117,7 @@ def _looked_through(shards: Sequence[RunDirectory]) -> _Found:
                 duplicates += 1
             else:
                 raise RecordsError(
-                    f"{shard.path} says something else of {record.sample} with "
+                    f"{shard.path} says something else of {record.sample.id} with "
                     f"{record.decoder_label} than a record before: the same decode must give the "
                     "same tokens everywhere; find out which shard is wrong (other packages, "
                     "another device?) and leave it out"

@@ -14,7 +14,18 @@ from typing import Any, Final, NamedTuple
 
 from parallelbench.decode.lanes import Outcome
 from parallelbench.errors import RequestError
-from parallelbench.record import PublishedFigures, Record, RecordedMarks, Served, Status
+from parallelbench.record import (
+    Decoding,
+    PublishedFigures,
+    Record,
+    RecordedDecoder,
+    RecordedMarks,
+    RecordedModel,
+    RecordedSample,
+    RecordedTask,
+    Served,
+    Status,
+)
 from parallelbench.run.runfile import RunFile
 from parallelbench.run.serve import Answered
 from parallelbench.score import Marks
@@ -117,24 +128,30 @@ def record_of(
     prompt = outcome.job.prompt
     reply = _marked_reply(outcome)
     status, error, marks = _final(outcome.status, outcome.error, reply)
+    context = ReplyContext(decode_id, prompt.task, prompt.sample)
     return Record(
-        **_common(ReplyContext(decode_id, prompt.task, prompt.sample), runfile, digest),
-        weights_digest=weights_digest,
-        oracle="answers" in outcome.job.decoder.needs,
-        prompt_digest=prompt.digest,
-        prompt_tokens=len(prompt.ids),
-        mask_id=prompt.codec.mask_id,
-        end_id=prompt.codec.end_id,
-        stop_ids=sorted(prompt.codec.stop_ids),
-        initial_ids=None if bool(prompt.open.all()) else prompt.canvas.tolist(),
-        output_ids=outcome.output_ids,
+        library_version=_VERSION,
+        model=RecordedModel(
+            label=decode_id.model.label, digest=digest, weights_digest=weights_digest
+        ),
+        task=_recorded_task(context),
+        decoder=_recorded_decoder(decode_id.decoder, oracle="answers" in outcome.job.decoder.needs),
+        sample=_recorded_sample(context, runfile.seed, prompt.digest),
+        decoding=Decoding(
+            prompt_tokens=len(prompt.ids),
+            mask_id=prompt.codec.mask_id,
+            end_id=prompt.codec.end_id,
+            stop_ids=sorted(prompt.codec.stop_ids),
+            initial_ids=None if bool(prompt.open.all()) else prompt.canvas.tolist(),
+            output_ids=outcome.output_ids,
+            counts=outcome.counts,
+            trace=outcome.trace,
+            note=outcome.note,
+        ),
         text=reply.text,
         status=status,
         error=error,
-        note=outcome.note,
         marks=marks,
-        counts=outcome.counts,
-        trace=outcome.trace,
         seconds=outcome.seconds,
     )
 
@@ -206,44 +223,45 @@ def published_record_of(
     )
 
 
-def _common(context: ReplyContext, runfile: RunFile, digest: str) -> dict[str, Any]:
-    """Return the fields that records of every kind of model have."""
-    decode_id, task, sample = context
+def _without_steps(context: ReplyContext, runfile: RunFile, digest: str) -> dict[str, Any]:
+    """Return the fields that identify a decode in the record of a reply without steps."""
+    model, decoder = context.decode_id.model, context.decode_id.decoder
     return {
         "library_version": _VERSION,
-        "model": decode_id.model.label,
-        "model_digest": digest,
-        "task": decode_id.task.name,
-        "task_fields": dict(decode_id.task.fields),
-        "task_label": decode_id.task.label,
-        "task_version": task.version,
-        "engines": task.engines(),
-        "sources": task.sources(),
-        "decoder": decode_id.decoder.name,
-        "decoder_fields": dict(decode_id.decoder.fields),
-        "decoder_label": decode_id.decoder.label,
-        "sample": sample.id,
-        "sample_digest": sample.digest,
-        "index": decode_id.index,
-        "seed": runfile.seed,
-        "repeat": decode_id.repeat,
+        "model": RecordedModel(label=model.label, digest=digest, weights_digest=None),
+        "task": _recorded_task(context),
+        "decoder": _recorded_decoder(decoder, oracle=False),
+        "sample": _recorded_sample(context, runfile.seed, _chat_digest(context.sample)),
     }
 
 
-def _without_steps(context: ReplyContext, runfile: RunFile, digest: str) -> dict[str, Any]:
-    """Return the fields of a record of a reply alone: it has no ids, counts or steps."""
-    return {
-        **_common(context, runfile, digest),
-        "oracle": False,
-        "prompt_digest": _chat_digest(context.sample),
-        "prompt_tokens": None,
-        "mask_id": None,
-        "end_id": None,
-        "initial_ids": None,
-        "output_ids": None,
-        "counts": None,
-        "trace": None,
-    }
+def _recorded_task(context: ReplyContext) -> RecordedTask:
+    decode_id, task, _ = context
+    return RecordedTask(
+        name=decode_id.task.name,
+        label=decode_id.task.label,
+        fields=dict(decode_id.task.fields),
+        version=task.version,
+        engines=task.engines(),
+        sources=task.sources(),
+    )
+
+
+def _recorded_decoder(setting: Setting, *, oracle: bool) -> RecordedDecoder:
+    return RecordedDecoder(
+        name=setting.name, label=setting.label, fields=dict(setting.fields), oracle=oracle
+    )
+
+
+def _recorded_sample(context: ReplyContext, seed: int, prompt_digest: str) -> RecordedSample:
+    return RecordedSample(
+        id=context.sample.id,
+        digest=context.sample.digest,
+        index=context.decode_id.index,
+        seed=seed,
+        repeat=context.decode_id.repeat,
+        prompt_digest=prompt_digest,
+    )
 
 
 def _chat_digest(sample: Sample) -> str:

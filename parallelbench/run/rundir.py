@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, NamedTuple
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RequestError, RunFileError, StorageError
-from parallelbench.record import Record, from_line, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.throughput import Throughput, throughput_of
 from parallelbench.run.runfile import (
     RunFile,
@@ -454,10 +455,10 @@ class RunDirectory:
         """Return the values that a record shares with its run: name, value, and allowed values."""
         run = self.runfile
         return [
-            ("seed", record.seed, (run.seed,)),
+            ("seed", record.sample.seed, (run.seed,)),
             ("sample number", record.index, self.samples),
             ("repeat", record.repeat, range(run.repeats)),
-            ("model", record.model, run.places["model"]),
+            ("model", record.model_label, run.places["model"]),
             ("task", record.task_label, run.places["task"]),
             ("decoder", record.decoder_label, run.places["decoder"]),
         ]

@@ -162,7 +162,7 @@ class RunFile:
         """Return the place of a (model, task, decoder) setting, a key for sorting results."""
         places = self.places
         return (
-            places["model"][labelled.model],
+            places["model"][labelled.model_label],
             places["task"][labelled.task_label],
             places["decoder"][labelled.decoder_label],
         )

@@ -28,7 +28,8 @@ from parallelbench.errors import (
 )
 from parallelbench.model import MODELS, Model, Server
 from parallelbench.prompt import Prompt, build_prompt
-from parallelbench.record import Record, from_line, to_line
+from parallelbench.record import Record
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.consistency import Consistency
 from parallelbench.results.throughput import SPANS
 from parallelbench.run.capabilities import missing_capabilities_message
@@ -111,8 +112,8 @@ class Finished(NamedTuple):
     def of(cls, record: Record) -> Finished:
         """Return the finished decode of ``record``."""
         tokens = None
-        if record.counts is not None:
-            tokens = record.counts.answer_tokens
+        if record.decoding is not None:
+            tokens = record.decoding.counts.answer_tokens
         elif record.served is not None:
             tokens = record.served.completion_tokens
         return cls(record.key, record, record.error, tokens)

@@ -15,7 +15,7 @@ from parallelbench.evaluation import Evaluation, evaluate
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
-from support.fabricated import fabricated_record
+from support.fabricated import altered, fabricated_record
 
 TASKS = ["choices/city", "waiting_line/shuffle:length=3"]
 
@@ -39,7 +39,7 @@ def found(folder):
 def marks_of(folder, decoder, task):
     records = RunDirectory.open(folder).records()
     own = [r for r in records if (r.decoder_label, r.task_label) == (decoder, task)]
-    return {r.index: (r.marks.lenient, r.counts.tokens_per_step) for r in own}
+    return {r.index: (r.marks.lenient, r.decoding.counts.tokens_per_step) for r in own}
 
 
 def test_the_verdict_is_that_of_scipy_on_the_same_table(folder, found):
@@ -82,7 +82,7 @@ def test_all_lines_are_adjusted_together(found):
         assert line.test.adjusted == pytest.approx(min(1.0, 3 * line.test.p_value))
     alone = compared([1.0] * 40, [0.0] * 9 + [1.0] * 31)
     records = [
-        record.model_copy(update={"task_label": task, "task": task, "sample_digest": task})
+        altered(record, task_label=task, task=task, sample_digest=task)
         for record in [*side("random:k=1", [1.0] * 40), *side("random:k=2", [0.0] * 9 + [1.0] * 31)]
         for task in ("choices/city", "choices/dice")
     ]
@@ -104,7 +104,7 @@ def test_a_verdict_agrees_with_its_interval_and_its_p_value_whatever_the_table()
             second = second if graded else np.where(second > 0, 1.0, 0.0)
             for decoder, marks in (("random:k=1", first), ("random:k=2", second)):
                 records += side(decoder, marks, task=task, nfe=int(rng.choice([7, 8])))
-        labelled = [r.model_copy(update={"task_label": r.task}) for r in records]
+        labelled = [altered(r, task_label=r.task.name) for r in records]
         run = run_of(labelled, tasks=["choices/city", "choices/dice", "choices/sum"])
         for line in compare(run, decoders="random:k=1,random:k=2").lines:
             low, high = line.difference.interval
@@ -206,8 +206,7 @@ def test_the_same_decoders_of_two_models_are_compared(folder):
 
 def test_another_model_of_the_same_name_is_told(folder):
     records = [
-        record.model_copy(update={"model_digest": "another"})
-        for record in RunDirectory.open(folder).records()
+        altered(record, model_digest="another") for record in RunDirectory.open(folder).records()
     ]
     other = Evaluation(RunDirectory.open(folder).runfile, records, None)
     (remark,) = compare(folder, other).remarks

@@ -10,7 +10,7 @@ from parallelbench.analysis.measures.derived_figures import RESAMPLES, OracleRef
 from parallelbench.analysis.measures.oracle_efficiency import oracle_efficiencies
 from parallelbench.analysis.measures.sweep import sweep_of
 from parallelbench.results.result import average_over_tasks, summarize
-from support.fabricated import fabricated_records
+from support.fabricated import altered, fabricated_records
 
 LABEL = "confidence_threshold:k={}".format
 
@@ -82,14 +82,14 @@ def test_an_oracle_that_lacks_a_sample_is_not_compared_with():
 
 def test_the_order_in_which_decodes_were_finished_changes_nothing():
     records = [
-        record.model_copy(update={"task": task, "task_label": task})
+        altered(record, task=task, task_label=task)
         for task in ("shuffle", "copy")
         for record in one_by_one_and_an_oracle()
     ]
     first = around(records)
     assert {each.oracle for each in first.references.values()} == {"label"}
     # The oracle ends with the other task than the settings.
-    other = around(sorted(records, key=lambda r: (r.task == "copy") != r.oracle))
+    other = around(sorted(records, key=lambda r: (r.task.name == "copy") != r.decoder.oracle))
     assert other.efficiency == first.efficiency
     assert other.references == first.references
 
@@ -106,7 +106,9 @@ def test_an_accuracy_that_resamples_often_miss_has_no_interval():
 
 def test_the_report_has_the_efficiency_of_its_definition():
     records = one_by_one_and_an_oracle()
-    curve, oracle = (sweep_of(r for r in records if r.oracle is told) for told in (False, True))
+    curve, oracle = (
+        sweep_of(r for r in records if r.decoder.oracle is told) for told in (False, True)
+    )
     wanted = oracle_efficiencies(0.8, curve, oracle, resamples=RESAMPLES)["one_by_one:k=1"]
     assert around(records).efficiency["mini", "shuffle", "one_by_one:k=1"] == wanted
     assert wanted.interval is not None

@@ -27,6 +27,7 @@ from parallelbench.errors import RequestError, StorageError
 from parallelbench.results.result import summarize, to_csv
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.setting import Setting
+from support.fabricated import altered
 
 NOBODY = Publisher()
 SOMEBODY = Publisher("ACME", "third_party", "acme/parallelbench", "https://example.org/run")
@@ -48,7 +49,7 @@ def run(tmp_path_factory):
     directory = RunDirectory.open(path)
     fast = [r for r in directory.records() if r.decoder_label == "random:k=32"]
     # Marked wrong before it broke: were it counted, every mean would be lower.
-    wrong = next(r for r in fast if r.task == "choices/city" and r.marks.lenient == 0)
+    wrong = next(r for r in fast if r.task.name == "choices/city" and r.marks.lenient == 0)
     with directory.appending() as writer:
         writer.append(
             wrong.model_copy(update={"status": "error", "error": "it broke", "marks": None})
@@ -279,13 +280,13 @@ def test_datasets_reads_every_record_back(run, tmp_path, monkeypatch):
     assert len(rows) == len(records) == 48
     for row, record in zip(rows, records, strict=True):
         assert row["run_digest"] == run.runfile.digest
-        assert row["output_ids"] == record.output_ids
-        assert row["trace_positions"] == record.trace.positions
-        assert row["trace_ids"] == record.trace.ids
-        assert row["counts_nfe"] == record.counts.nfe
-        assert row["oracle"] == record.oracle
+        assert row["output_ids"] == record.decoding.output_ids
+        assert row["trace_positions"] == record.decoding.trace.positions
+        assert row["trace_ids"] == record.decoding.trace.ids
+        assert row["counts_nfe"] == record.decoding.counts.nfe
+        assert row["oracle"] == record.decoder.oracle
         assert row["lenient"] == (None if record.marks is None else record.marks.lenient)
-        assert json.loads(row["decoder_fields"]) == record.decoder_fields
+        assert json.loads(row["decoder_fields"]) == record.decoder.fields
         assert json.loads(row["question"])[-1]["role"] == "user"
     (broken,) = [row for row in rows if row["status"] == "error"]
     assert broken["error"] == "it broke"
@@ -324,7 +325,7 @@ def test_an_unfinished_run_says_so_in_the_files(run, tmp_path):
 
 
 def test_a_sample_that_is_another_now_has_no_question(run, tmp_path, monkeypatch):
-    changed = [r.model_copy(update={"sample_digest": "0"}) for r in run.records()]
+    changed = [altered(r, sample_digest="0") for r in run.records()]
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter(changed))
     done = written(run, every_eval_ever, tmp_path)
     assert [file.suffix for file in done.files] == [".json"]
@@ -342,7 +343,7 @@ def test_a_folder_that_holds_something_is_left_alone(run, tmp_path):
 
 
 def test_a_run_without_a_result_is_refused(run, tmp_path, monkeypatch):
-    oracles = [r for r in run.records() if r.oracle]
+    oracles = [r for r in run.records() if r.decoder.oracle]
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter(oracles))
     with pytest.raises(RequestError, match="no decode that is marked and of no oracle"):
         written(run, lm_eval, tmp_path)
@@ -377,7 +378,7 @@ def test_a_folder_that_is_there_is_no_model_of_the_hub(tmp_path, monkeypatch):
 
 
 def test_a_mean_over_samples_counts_a_sample_once(run):
-    city = [r for r in in_order(run) if (r.task, r.decoder) == ("choices/city", "random")]
+    city = [r for r in in_order(run) if (r.task.name, r.decoder.name) == ("choices/city", "random")]
     assert len(by_sample(city, lenient)) == 4
     assert standard_error([1.0]) is None
     assert standard_error([0.0, 0.0, 1.0, 1.0]) == pytest.approx(np.std([0, 0, 1, 1], ddof=1) / 2)

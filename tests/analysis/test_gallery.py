@@ -8,7 +8,7 @@ import pytest
 from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import gallery_of
 from parallelbench.analysis.report.page import embedded
-from support.fabricated import fabricated_record
+from support.fabricated import altered, fabricated_record
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_the_order_of_writing_is_a_share_of_the_steps(whole):
 
 
 def test_replies_of_a_server_are_told_and_not_shown(done):
-    record = done.records[0].model_copy(update={"trace": None, "counts": None, "index": 5})
+    record = altered(done.records[0], decoding=None, index=5)
     gallery = gallery_of(done.runfile, [record])
     assert gallery.chunks == ()
     assert gallery.told == ("1 decodes of ideal have no steps to watch: a server decoded them.",)

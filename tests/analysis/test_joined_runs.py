@@ -7,11 +7,12 @@ import pytest
 from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_apart, open_runs
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.run.shard import Shard
+from support.fabricated import altered
 
 ASKED = {
     "models": "ideal",
@@ -105,11 +106,9 @@ def test_an_error_gives_way_to_the_decode_of_another_run(runs, tmp_path):
 
 
 def test_runs_that_say_different_things_of_a_decode_are_refused(runs, tmp_path):
-    other = changed(
-        runs["first"], tmp_path / "other", lambda r: r.model_copy(update={"text": "else"})
-    )
+    other = changed(runs["first"], tmp_path / "other", lambda r: altered(r, text="else"))
     gone = {"status": "error", "error": "it broke", "marks": None}
-    broken = changed(runs["first"], tmp_path / "broken", lambda r: r.model_copy(update=gone))
+    broken = changed(runs["first"], tmp_path / "broken", lambda r: altered(r, **gone))
     for before in ([], [broken]):
         every = joined([*before, runs["first"], other], tmp_path / "out")
         with pytest.raises(RecordsError, match=f"{other} and {runs['first']} say different things"):
@@ -117,9 +116,7 @@ def test_runs_that_say_different_things_of_a_decode_are_refused(runs, tmp_path):
 
 
 def test_other_weights_of_the_same_name_are_refused(runs, tmp_path):
-    other = changed(
-        runs["first"], tmp_path / "other", lambda r: r.model_copy(update={"model_digest": "x"})
-    )
+    other = changed(runs["first"], tmp_path / "other", lambda r: altered(r, model_digest="x"))
     with pytest.raises(RecordsError, match=rf"{other} has another 'ideal' than"):
         list(joined([runs["first"], other], tmp_path / "out").records())
 
@@ -141,7 +138,7 @@ def test_another_version_of_a_task_is_refused_or_has_a_page_of_its_own(runs, tmp
     old = changed(
         runs["first"],
         tmp_path / "old",
-        lambda r: r.model_copy(update={"task_version": 7}),
+        lambda r: altered(r, task_version=7),
         version=7,
     )
     with pytest.raises(

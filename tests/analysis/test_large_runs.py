@@ -59,8 +59,9 @@ def test_summaries_give_the_figures_of_their_records(done):
     assert derive(summaries, results) == derive(records, results)
     assert [each.key for each in summaries] == [each.key for each in records]
     first, second, *_ = (each for each in summaries if each.decoder_label == "label")
-    assert first.task_fields is second.task_fields
-    assert first.decoder_label is second.decoder_label
+    assert first.model is second.model
+    assert first.task is second.task
+    assert first.decoder is second.decoder
 
 
 def test_the_page_of_a_run_shows_the_same_decodes_as_its_records_in_memory(done):
@@ -93,16 +94,14 @@ class CountingLabel(str):
 def lookups_in_order(samples):
     """The look-ups that sorting so many samples takes, of which each second failed."""
     shared = RecordSummaries()
-    entries = [
-        _Entry(
-            dataclasses.replace(
-                shared.of(fabricated_record(index=index, right=float(index % 2))),
-                task_label=CountingLabel("shuffle"),
-            ),
-            None,
-            index,
-        )
+    task = fabricated_record().task.model_copy(update={"label": CountingLabel("shuffle")})
+    summaries = (
+        shared.of(fabricated_record(index=index, right=float(index % 2)))
         for index in range(samples)
+    )
+    entries = [
+        _Entry(dataclasses.replace(summary, task=task), None, index)
+        for index, summary in enumerate(summaries)
     ]
     CountingLabel.lookups = 0
     assert len(list(_in_turn(entries))) == samples

@@ -98,7 +98,10 @@ def test_without_error_the_ideal_model_is_always_right(method, temperature):
     assert len(done.results) > 20
     for result in done.results:
         assert result.accuracy_strict == 1.0, result.task
-    assert all(record.oracle and record.counts.off_law_calls == 0 for record in done.records)
+    assert all(
+        record.decoder.oracle and record.decoding.counts.off_law_calls == 0
+        for record in done.records
+    )
 
 
 def test_the_measured_steps_are_the_expected_ones(ideal):
@@ -107,7 +110,7 @@ def test_the_measured_steps_are_the_expected_ones(ideal):
         expected = [
             Information().expected_steps(prompt_of(text, ideal, index)) for index in range(100)
         ]
-        gap = np.array([record.counts.nfe for record in done.records]) - np.array(expected)
+        gap = np.array([record.decoding.counts.nfe for record in done.records]) - np.array(expected)
         assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(100)
 
 
@@ -120,7 +123,7 @@ def test_blocks_are_each_filled_without_error(block_length):
     )
     assert [result.accuracy_strict for result in done.results] == [1.0, 1.0]
     # Roster: 6 words and their separators in the first blocks; the tail a step a block.
-    assert all(record.counts.nfe >= 32 / block_length for record in done.records)
+    assert all(record.decoding.counts.nfe >= 32 / block_length for record in done.records)
 
 
 def test_more_bits_a_step_never_need_more_expected_steps(ideal):
@@ -413,8 +416,12 @@ DECODED = (
 def test_an_oracle_is_one_call_a_step_and_told_apart_in_its_records():
     done = evaluate(tasks="choices/city", decoders=["information", "label", "random"], samples=3)
     for record in done.records:
-        assert record.oracle == (record.decoder != "random")
-        assert record.counts.nfe == record.counts.rows == record.counts.steps
+        assert record.decoder.oracle == (record.decoder.name != "random")
+        assert (
+            record.decoding.counts.nfe
+            == record.decoding.counts.rows
+            == record.decoding.counts.steps
+        )
 
 
 @pytest.mark.parametrize("decoder", [Information(), Label()])
@@ -434,13 +441,13 @@ def test_a_record_says_which_policy_decoded_it(method):
     (record,) = evaluate(
         tasks="choices/city", decoders=f"information:method={method}", samples=1
     ).records
-    assert record.note == f"{method} policy"
-    assert record.oracle
+    assert record.decoding.note == f"{method} policy"
+    assert record.decoder.oracle
 
 
 def test_a_record_of_a_decoder_without_a_word_has_no_note():
     (record,) = evaluate(tasks="choices/city", decoders="label", samples=1).records
-    assert record.note is None
+    assert record.decoding.note is None
 
 
 @pytest.mark.parametrize(
@@ -458,6 +465,6 @@ def test_the_ideal_model_is_always_right_in_the_expected_number_of_steps(task, i
     ).results
     assert result.accuracy == 1.0
     expected = Information().expected_steps(prompt_of(f"{task},form=infill", ideal))
-    steps = np.array([record.counts.nfe for record in evaluation.records])
+    steps = np.array([record.decoding.counts.nfe for record in evaluation.records])
     # 99.9 % of a normal law: the mean of 120 counts.
     assert abs(steps.mean() - expected) <= 3.29 * steps.std(ddof=1) / math.sqrt(samples)

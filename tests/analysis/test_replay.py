@@ -6,7 +6,7 @@ from parallelbench import evaluate
 from parallelbench.analysis.replay.gallery import what_was_lost
 from parallelbench.analysis.replay.steps import Replay, Replayer, ReplayStep, token_text
 from parallelbench.errors import RecordsError
-from support.fabricated import traced_record
+from support.fabricated import altered, traced_record
 
 
 @pytest.fixture(scope="module")
@@ -35,35 +35,35 @@ def test_the_step_that_lost_an_answer_is_named_with_its_bits(done):
 
 def test_one_token_a_step_costs_nothing(done):
     replayer = Replayer(done.runfile)
-    slow = [replayer.replay(r) for r in done.records if r.decoder == "one_by_one"]
+    slow = [replayer.replay(r) for r in done.records if r.decoder.name == "one_by_one"]
     assert {step.bits for replay in slow for step in replay.steps} == {0.0}
     assert {replay.steps[-1].answers for replay in slow} == {1}
 
 
 def test_a_model_that_errs_by_itself_is_not_blamed_on_the_step(done):
     replayer = Replayer(done.runfile)
-    right = next(r for r in done.records if r.decoder == "one_by_one")
+    right = next(r for r in done.records if r.decoder.name == "one_by_one")
     # The first word that counts becomes one that no place begins with.
-    step = next(n for n, (place,) in enumerate(right.trace.positions) if place == 0)
-    ids = [list(each) for each in right.trace.ids]
-    ids[step] = [right.output_ids[1]]
-    trace = right.trace.__class__(
-        right.trace.positions,
+    step = next(n for n, (place,) in enumerate(right.decoding.trace.positions) if place == 0)
+    ids = [list(each) for each in right.decoding.trace.ids]
+    ids[step] = [right.decoding.output_ids[1]]
+    trace = right.decoding.trace.__class__(
+        right.decoding.trace.positions,
         ids,
-        right.trace.rows,
-        right.trace.row_tokens,
-        right.trace.auxiliary_calls,
+        right.decoding.trace.rows,
+        right.decoding.trace.row_tokens,
+        right.decoding.trace.auxiliary_calls,
     )
     marks = right.marks.model_copy(update={"lenient": 0.0, "problem": "unknown place"})
-    output = [right.output_ids[1], *right.output_ids[1:]]
-    wrong = right.model_copy(update={"trace": trace, "marks": marks, "output_ids": output})
+    output = [right.decoding.output_ids[1], *right.decoding.output_ids[1:]]
+    wrong = altered(right, trace=trace, marks=marks, output_ids=output)
     replay = replayer.replay(wrong)
     assert replay.lost is not None
     assert "the model itself erred" in what_was_lost(replay)
 
 
 def test_a_sample_that_is_another_now_has_steps_and_no_bits(done):
-    changed = done.records[0].model_copy(update={"sample_digest": "0", "task_version": 7})
+    changed = altered(done.records[0], sample_digest="0", task_version=7)
     replay = Replayer(done.runfile).replay(changed)
     assert replay.sample is None
     assert "choices/city was at version 7" in replay.missing
@@ -72,7 +72,7 @@ def test_a_sample_that_is_another_now_has_steps_and_no_bits(done):
 
 
 def test_another_tokenizer_is_told_and_shown_by_numbers(done):
-    changed = done.records[0].model_copy(update={"prompt_digest": "0"})
+    changed = altered(done.records[0], prompt_digest="0")
     replay = Replayer(done.runfile).replay(changed)
     assert "another tokenizer or chat template" in replay.missing
     assert replay.text(5) == "#5"
@@ -81,7 +81,7 @@ def test_another_tokenizer_is_told_and_shown_by_numbers(done):
 def test_too_many_right_answers_are_told_and_the_words_still_read(done):
     replay = Replayer(done.runfile, limit=3).replay(done.records[0])
     assert "4 right answers, over the limit of 3" in replay.missing
-    assert not replay.text(replay.record.output_ids[0]).startswith("#")
+    assert not replay.text(replay.record.decoding.output_ids[0]).startswith("#")
 
 
 def test_an_id_that_the_tokenizer_has_not_is_shown_by_its_number():
@@ -89,7 +89,7 @@ def test_an_id_that_the_tokenizer_has_not_is_shown_by_its_number():
 
 
 def test_a_reply_of_a_server_has_no_replay(done):
-    served = traced_record([[0]]).model_copy(update={"trace": None})
+    served = altered(traced_record([[0]]), decoding=None)
     with pytest.raises(RecordsError, match="a server decoded it"):
         Replayer(done.runfile).replay(served)
 
@@ -110,10 +110,10 @@ def test_a_codec_is_had_without_weights(tmp_path):
 
 def test_the_bits_of_a_decode_are_the_sum_over_its_steps(done):
     replayer = Replayer(done.runfile)
-    slow = next(r for r in done.records if r.decoder == "one_by_one")
+    slow = next(r for r in done.records if r.decoder.name == "one_by_one")
     assert replayer.replay(slow).total_bits == 0.0
     assert replayer.replay(slow).bits_sentence == "ignored 0.00 bits in 32 model calls"
-    fast = next(r for r in done.records if r.decoder == "random")
+    fast = next(r for r in done.records if r.decoder.name == "random")
     assert replayer.replay(fast).bits_sentence == "ignored 1.00 bits in 1 model call"
 
 

@@ -21,7 +21,7 @@ from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RequestError, UnknownNameError
 from parallelbench.run.rundir import RunDirectory
 from support import browser as chromium
-from support.fabricated import END, MASK, traced_record
+from support.fabricated import END, MASK, altered, traced_record
 
 DOCS = Path(__file__).parents[2] / "docs"
 EVIL = "<script>alert(1)</script>&\x1b[2J\u202e"
@@ -94,7 +94,7 @@ def test_a_sample_that_nobody_failed_is_shown_alone(tmp_path):
 def test_a_task_may_be_named_without_its_fields_as_in_the_name_of_a_sample(run):
     (record, *_) = choose(run, ReplayRequest("waiting_line/shuffle/00002"))
     assert (record.task_label, record.index) == ("waiting_line/shuffle:length=3", 2)
-    assert record.sample == "waiting_line/shuffle/00002"
+    assert record.sample.id == "waiting_line/shuffle/00002"
 
 
 def test_a_decoder_may_be_named_without_its_fields_where_it_has_one_setting(tmp_path):
@@ -133,7 +133,7 @@ def test_what_the_run_has_not_is_refused_with_the_nearest(run, wanted, error, to
 
 
 def test_a_server_shows_no_steps_and_the_refusal_says_so(run, monkeypatch):
-    served = [r.model_copy(update={"trace": None}) for r in run.records()]
+    served = [altered(r, decoding=None) for r in run.records()]
     monkeypatch.setattr(RunDirectory, "records", lambda _: iter(served))
     with pytest.raises(RecordsError, match=r"no steps of ideal: a server decoded by itself"):
         choose(run, ReplayRequest())
@@ -376,7 +376,7 @@ def test_the_verb_prints_json_from_which_the_canvas_follows(run, capsys):
             for place, token in zip(step["positions"], step["ids"], strict=True):
                 canvas[place] = token
         record = next(r for r in run.records() if r.decoder_label == told["decoder"])
-        assert record.mask_id not in canvas
+        assert record.decoding.mask_id not in canvas
 
 
 def test_the_verb_writes_pictures(run, capsys, tmp_path):

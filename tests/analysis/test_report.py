@@ -22,9 +22,10 @@ from parallelbench.analysis.report import page as report
 from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.cli.program import main
 from parallelbench.errors import StorageError
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.intervals import Interval
 from parallelbench.run.rundir import RunDirectory
+from support.fabricated import altered
 
 EVIL = "<script>alert(1)</script>"
 
@@ -290,7 +291,7 @@ def test_a_run_with_nothing_but_errors_says_which(copied, capsys):
     def failed(record):
         why = "out of memory" if record.index else EVIL
         gone = {"status": "error", "error": why, "marks": None}
-        return record.model_copy(update=gone)
+        return altered(record, **gone)
 
     folder = copied(change=failed)
     _, top = reported(folder, capsys)
@@ -303,8 +304,7 @@ def test_a_run_with_nothing_but_errors_says_which(copied, capsys):
 
 def test_a_run_that_a_server_decoded_says_why_it_shows_no_steps(copied, capsys):
     def served(record):
-        nothing = dict.fromkeys(("trace", "counts", "output_ids", "mask_id", "end_id"))
-        return record.model_copy(update=nothing)
+        return altered(record, decoding=None)
 
     folder = copied(change=served)
     reported(folder, capsys)

@@ -22,7 +22,7 @@ from parallelbench.analysis.measures.speed import (
     speeds_at,
 )
 from parallelbench.analysis.measures.sweep import sweep_of
-from support.fabricated import fabricated_records, fabricated_sweep
+from support.fabricated import altered, fabricated_records, fabricated_sweep
 
 shares = st.integers(0, 20).map(lambda twentieths: twentieths / 20)
 curves = st.lists(
@@ -166,8 +166,9 @@ def test_a_speed_is_all_canvas_tokens_over_all_calls():
 
 def test_samples_of_a_model_that_ends_early_count_with_what_they_wrote():
     records = fabricated_records([[1, 1]], [[8, 8]])
-    counts = records[1].counts.model_copy(update={"canvas_tokens": 16, "tokens_per_step": 2.0})
-    records[1] = records[1].model_copy(update={"counts": counts})
+    counts = records[1].decoding.counts
+    counts = counts.model_copy(update={"canvas_tokens": 16, "tokens_per_step": 2.0})
+    records[1] = altered(records[1], counts=counts)
     assert speed_at(0.5, sweep_of(records)).value == (32 + 16) / (8 + 8)
 
 

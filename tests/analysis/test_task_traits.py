@@ -11,7 +11,7 @@ from parallelbench.analysis.measures.task_traits import (
     parallelizability,
     task_traits,
 )
-from support.fabricated import fabricated_record
+from support.fabricated import altered, fabricated_record
 
 
 def decodes(marks, *, k=2, block_length=None, **changes):
@@ -84,7 +84,7 @@ def test_every_task_has_its_own_traits():
 
 def test_oracles_and_incomplete_settings_have_no_traits():
     whole = [*decodes([1, 1], k=1), *decodes([1, 0], k=2)]
-    assert task_traits([record.model_copy(update={"oracle": True}) for record in whole]) == []
+    assert task_traits([altered(record, oracle=True) for record in whole]) == []
     assert task_traits(whole[:-1]) == []
     assert task_traits(decodes([1, 1], k=1)) == []
 

@@ -222,7 +222,7 @@ def estimates(directory):
 def test_dependence_is_estimated_for_each_kind_of_text_and_each_order(directory, estimates):
     asked = [(each.kind, each.order) for each in estimates]
     assert asked == [(kind, order) for kind in KINDS for order in ORDERS]
-    digest = next(directory.records()).model_digest
+    digest = next(directory.records()).model.digest
     for each in estimates:
         assert each.missing is None
         assert (each.model_digest, each.samples) == (digest, 2)

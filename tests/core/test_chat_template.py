@@ -70,13 +70,13 @@ def test_a_run_and_its_continuation_read_the_same_prompts(tmp_path, capsys):
     directory = RunDirectory.open(tmp_path / "out")
     (facts,) = directory.environments()[0]["models"].values()
     assert facts["chat_template_date"] == "2026-01-01"
-    whole = {record.key: record.prompt_digest for record in directory.records()}
+    whole = {record.key: record.sample.prompt_digest for record in directory.records()}
     (records,) = (tmp_path / "out").glob("records-*.jsonl")
     records.write_text(records.read_text().splitlines(keepends=True)[0])
     chat_template._compiled.cache_clear()
     assert run(template, tmp_path / "out", "--samples", "3") == 0
     again = RunDirectory.open(tmp_path / "out").records()
-    assert {record.key: record.prompt_digest for record in again} == whole
+    assert {record.key: record.sample.prompt_digest for record in again} == whole
 
 
 def test_a_verifier_reads_what_the_run_read(moving_clock, tmp_path):

@@ -136,7 +136,7 @@ def test_two_workers_make_the_records_of_one_process(two_cores, alone, tmp_path)
     assert (start["executor"], start["workers"], start["workers_lost"]) == ("ray", 2, 0)
     assert [each["count"] for each in start["workers_started"]] == [2]
     assert start["rows_asked"] == sum(
-        record.counts.rows for record in list(directory.records())[25:]
+        record.decoding.counts.rows for record in list(directory.records())[25:]
     )
     assert 0 < start["shared_calls"] == start["rows_asked"] - start["rows_sent"]
     (span,) = start["decoding"]
@@ -204,7 +204,7 @@ def test_workers_that_mark_by_different_releases_of_an_engine_are_refused(two_co
     assert nobody_is_left()
     # The second worker may come when the first has begun.
     kept = RunDirectory.open(tmp_path).records() if RunDirectory.holds_run(tmp_path) else ()
-    assert len({record.engines["colour"] for record in kept}) <= 1
+    assert len({record.task.engines["colour"] for record in kept}) <= 1
 
 
 def test_a_run_goes_on_only_where_the_workers_have_its_engines(two_cores, tmp_path):

@@ -112,8 +112,8 @@ def test_what_is_decoded_are_the_decodes_of_the_run():
     for record in execute(asked):
         place = (record.task_label, record.index)
         own = calls.setdefault(place, dict.fromkeys(asked.places["decoder"], 0))
-        own[record.decoder_label] += record.counts.nfe
-        steps[place] = steps.get(place, 0) + record.counts.steps
+        own[record.decoder_label] += record.decoding.counts.nfe
+        steps[place] = steps.get(place, 0) + record.decoding.counts.steps
     seen = [each for batch in calibrated(asked) for each in batch.seen]
     assert {tuple(each.unit): each.calls for each in seen} == calls
     assert {tuple(each.unit): sum(each.steps) for each in seen} == steps
@@ -146,7 +146,7 @@ def test_calls_of_fixed_settings_are_exact_after_a_few_samples():
     assert all(2 <= task.seen < 12 for task in cost.tasks)
     true = {}
     for record in execute(asked):
-        true[record.decoder_label] = true.get(record.decoder_label, 0) + record.counts.nfe
+        true[record.decoder_label] = true.get(record.decoder_label, 0) + record.decoding.counts.nfe
     assert all(each.calls.exact for each in cost.decoders)
     assert {each.decoder: each.calls.value for each in cost.decoders} == true
     assert cost.total.calls == ExpectedTotal(float(sum(true.values())), 0.0, math.inf, exact=True)
@@ -155,7 +155,7 @@ def test_calls_of_fixed_settings_are_exact_after_a_few_samples():
 def test_a_calibration_that_sees_all_of_a_run_counts_what_the_run_counts(tmp_path):
     asked = plan(decoders=f"{FIXED},{ADAPTIVE}", repeats=2)
     directory = run(asked, tmp_path / "run")
-    counts = [record.counts for record in directory.records()]
+    counts = [record.decoding.counts for record in directory.records()]
     (*_, note) = directory.environments()
     total = estimated(asked).total
     assert total.calls.value == sum(each.nfe for each in counts)
@@ -168,7 +168,7 @@ def test_a_calibration_that_sees_all_of_a_run_counts_what_the_run_counts(tmp_pat
 
 def test_without_sharing_every_token_that_is_asked_for_is_sent():
     asked = plan(decoders="random:k=2")
-    counts = [record.counts for record in execute(asked)]
+    counts = [record.decoding.counts for record in execute(asked)]
     assert estimated(asked).total.positions.value == sum(each.token_positions for each in counts)
 
 

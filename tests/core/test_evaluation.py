@@ -8,7 +8,7 @@ import parallelbench
 from parallelbench.decoder import DECODERS
 from parallelbench.errors import FieldError, RequestError, UnknownNameError
 from parallelbench.evaluation import evaluate
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 
 ASKED = {
@@ -70,7 +70,7 @@ def test_there_is_one_record_per_decode_even_after_an_error(tmp_path, monkeypatc
 def test_records_come_in_the_order_asked_for_and_not_as_they_finish(tmp_path):
     for out in (None, tmp_path / "run"):
         evaluation = evaluate(**ASKED, repeats=2, out=out)
-        order = [(r.index, r.repeat, r.decoder_fields["k"]) for r in evaluation.records]
+        order = [(r.index, r.repeat, r.decoder.fields["k"]) for r in evaluation.records]
         assert order == [(i, repeat, k) for i in range(20) for repeat in range(2) for k in (1, 3)]
         assert [result.fields["k"] for result in evaluation.results] == [1, 3]
 

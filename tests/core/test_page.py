@@ -13,6 +13,7 @@ from parallelbench.analysis.report.page import PageContent, write_report
 from parallelbench.evaluation import evaluate
 from support import browser as chromium
 from support.browser import EVIL
+from support.fabricated import altered
 
 pytestmark = chromium.NEEDED
 
@@ -365,11 +366,10 @@ CONTRAST = """() => {
 
 def test_what_a_model_writes_is_shown_and_never_obeyed(browser, done, tmp_path):
     evil = [
-        record.model_copy(
-            update={
-                "text": EVIL,
-                "marks": record.marks.model_copy(update={"lenient": 0.0, "problem": EVIL}),
-            }
+        altered(
+            record,
+            text=EVIL,
+            marks=record.marks.model_copy(update={"lenient": 0.0, "problem": EVIL}),
         )
         for record in done.records
     ]
@@ -391,7 +391,7 @@ def test_an_address_that_leads_nowhere_opens_another_decode(browser, report):
 
 
 def test_a_page_without_replays_says_why(browser, done, tmp_path):
-    served = [record.model_copy(update={"trace": None, "counts": None}) for record in done.records]
+    served = [altered(record, decoding=None) for record in done.records]
     gallery = gallery_of(done.runfile, served)
     path = write_report(tmp_path, PageContent(results=done.results, replays=lambda _: gallery))
     with chromium.opened(browser, path) as shown:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +11,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Record, RecordedMarks, from_line, to_line
+from parallelbench.record import Record, RecordedMarks
+from parallelbench.record_line import from_line, to_line, to_line_like
+from parallelbench.run.merge import record_digest
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute
+from support.fabricated import altered
 
 WHERE = "records-0.jsonl line 3"
+#: As earlier releases wrote them: decoded free, decoded around given tokens, an oracle with a
+#: note; a server's reply, one with its reasoning, and none; a published reply; an error of the
+#: score; with sources and engines.
+LINES_OF_SCHEMA_1 = (
+    (Path(__file__).parent / "records_schema_1.jsonl").read_text("utf-8").splitlines(keepends=True)
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +37,6 @@ def record():
     }
     (made,) = execute(make_runfile(asked))
     return made
-
-
-def changed(record, **values):
-    return Record.model_validate({**dict(record), **values})
 
 
 def sealed(**values):
@@ -56,7 +62,7 @@ def test_a_line_is_plain_json_and_one_line(record):
 @settings(deadline=None, max_examples=50)
 def test_any_text_of_unicode_comes_back(record, text, error, problem, part):
     marks = RecordedMarks(strict=0.0, lenient=0.0, problem=problem, parts={part: 0.5})
-    written = changed(record, text=text, error=error, marks=marks)
+    written = altered(record, text=text, error=error, marks=marks)
     # As the run directory reads it: a file whose lines end in a line feed and nothing else.
     stream = io.StringIO(to_line(written), newline="\n")
     (line,) = stream.readlines()
@@ -66,13 +72,13 @@ def test_any_text_of_unicode_comes_back(record, text, error, problem, part):
 
 @pytest.mark.parametrize("text", ['"', '\\"', "\n\r\u2028\u2029\x85", "\0", ',"digest":"', "🐙"])
 def test_a_text_cannot_break_the_line_or_forge_its_digest(record, text):
-    written = changed(record, text=text)
+    written = altered(record, text=text)
     assert from_line(to_line(written), WHERE).text == text
 
 
 def test_half_a_surrogate_pair_is_recorded_as_its_escape(record):
     marks = RecordedMarks(strict=0.0, lenient=0.0, problem="\ud800", parts={"\udfff": 0.5})
-    written = changed(record, text="a\ud800", error="b\udc00", marks=marks)
+    written = altered(record, text="a\ud800", error="b\udc00", marks=marks)
     back = from_line(to_line(written), WHERE)
     assert (back.text, back.error) == ("a\\ud800", "b\\udc00")
     assert (back.marks.problem, dict(back.marks.parts)) == ("\\ud800", {"\\udfff": 0.5})
@@ -83,7 +89,7 @@ def test_what_is_no_number_is_refused_before_it_is_written(record, number):
     with pytest.raises(ValidationError, match="finite number"):
         RecordedMarks(strict=0.0, lenient=0.0, problem="wrong", parts={"items": number})
     with pytest.raises(ValidationError, match="finite number"):
-        changed(record, seconds=number)
+        altered(record, seconds=number)
 
 
 def test_a_line_cut_anywhere_is_torn(record):
@@ -112,10 +118,12 @@ def test_a_line_without_its_digest_is_refused(record):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"schema_version": 2}, "form of schema version 1: schema_version: input should be 1"),
-        ({"colour": "red"}, "form of schema version 1: colour: extra inputs are not permitted"),
-        ({"index": "0"}, "form of schema version 1: index: input should be a valid integer"),
-        ({"status": "fine"}, "form of schema version 1: status: input should be 'ok', 'stalled'"),
+        ({"schema_version": 3}, "form of schema version 2: schema_version: input should be 2"),
+        ({"schema_version": 1}, "form of schema version 1: model: input should be a valid string"),
+        ({"colour": "red"}, "form of schema version 2: colour: extra inputs are not permitted"),
+        ({"status": "fine"}, "form of schema version 2: status: input should be 'ok', 'stalled'"),
+        ({"seconds": "0"}, "form of schema version 2: seconds: input should be a valid number"),
+        ({"decoding": {}}, "form of schema version 2: decoding.prompt_tokens: field required"),
     ],
 )
 def test_a_sealed_line_of_another_form_is_refused_by_the_field(record, change, sentence):
@@ -127,7 +135,7 @@ def test_a_sealed_line_of_another_form_is_refused_by_the_field(record, change, s
 
 def test_a_sealed_line_whose_trace_is_no_trace_is_refused(record):
     content = record.model_dump(mode="json")
-    content["trace"]["rows"] = []
+    content["decoding"]["trace"]["rows"] = []
     with pytest.raises(RecordsError, match=r"line 3 does not have the form.* a trace has columns"):
         from_line(sealed(**content), WHERE)
 
@@ -139,8 +147,48 @@ def test_a_sealed_line_that_is_no_json_is_refused():
         from_line(f'{body},"digest":"{digest}"}}\n', WHERE)
 
 
+@pytest.mark.parametrize("line", LINES_OF_SCHEMA_1)
+def test_a_line_of_schema_1_is_the_same_record_and_can_be_written_again(line):
+    record = from_line(line, WHERE)
+    assert to_line_like(record, line) == line
+    new = to_line(record)
+    assert new.startswith('{"schema_version":2,')
+    assert to_line_like(record, new) == new
+    assert from_line(new, WHERE) == record
+    assert record_digest(from_line(new, WHERE)) == record_digest(record)
+
+
+def test_lines_of_schema_1_hold_what_they_held():
+    free, infill, oracle, served, reasoned, unanswered, published, failed, marked = (
+        from_line(line, WHERE) for line in LINES_OF_SCHEMA_1
+    )
+    assert (free.decoding.counts.nfe, free.decoding.initial_ids) == (2, None)
+    assert free.sample.id == "waiting_line/copy/00000"
+    assert infill.decoding.canvas == infill.decoding.initial_ids
+    assert (oracle.decoder.oracle, oracle.decoding.note) == (True, "greedy policy")
+    assert (served.finish, served.decoding, served.served.content) == ("stop", None, None)
+    assert (reasoned.served.reasoning, reasoned.served.drafts) == ("well", 2)
+    assert (unanswered.served, unanswered.error) == (None, "the server answered 500")
+    assert published.costs == published.published
+    assert (failed.status, failed.marks, failed.steered) == ("error", None, True)
+    assert (marked.task.engines, list(marked.task.sources)) == (
+        {"grammar": "harper 1"},
+        ["source=words.txt"],
+    )
+
+
+@pytest.mark.parametrize("gone", ["trace", "counts", "output_ids", "mask_id", "prompt_tokens"])
+def test_a_line_of_schema_1_with_a_part_of_the_steps_is_refused(gone):
+    content = json.loads(LINES_OF_SCHEMA_1[0])
+    del content["digest"]
+    content[gone] = None
+    with pytest.raises(RecordsError, match=rf"form of schema version 1: {gone}: input should be"):
+        from_line(sealed(**content), WHERE)
+
+
 def test_the_canvas_at_the_start_has_masks_where_the_decoder_was_to_write(record):
-    filled = [token for token in record.canvas if token != record.mask_id]
-    assert len(record.canvas) - len(filled) == record.counts.canvas_tokens == 3
-    free = changed(record, initial_ids=None)
-    assert free.canvas == [record.mask_id] * len(record.output_ids)
+    decoding = record.decoding
+    filled = [token for token in decoding.canvas if token != decoding.mask_id]
+    assert len(decoding.canvas) - len(filled) == decoding.counts.canvas_tokens == 3
+    free = altered(record, initial_ids=None).decoding
+    assert free.canvas == [decoding.mask_id] * len(decoding.output_ids)

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from parallelbench.errors import RecordsError
-from parallelbench.record import Counts, Record, RecordedMarks
+from parallelbench.record import Counts, RecordedMarks
+from parallelbench.record_line import FlatRecord
 from parallelbench.results.intervals import Interval, wilson
 from parallelbench.results.result import (
     _average,
@@ -60,7 +61,7 @@ def record(index=0, right=1.0, *, repeat=0, nfe=8, status="ok", **changes):
         "trace": Trace(),
         "seconds": 0.5,
     }
-    return Record(**{**values, **changes})
+    return FlatRecord(**{**values, **changes}).record()
 
 
 def counts(nfe, answer_tokens=8, off_law_calls=None):
@@ -163,7 +164,7 @@ def test_the_share_of_calls_off_the_law_is_over_calls_where_the_law_is_known():
 def test_results_are_apart_by_model_task_and_decoder_in_order_of_appearance():
     labels = list(itertools.product("ba", "dc", "fe"))
     results = summarize([record(model=m, task_label=t, decoder_label=d) for m, t, d in labels])
-    assert [(r.model, r.task_label, r.decoder_label) for r in results] == labels
+    assert [(r.model_label, r.task_label, r.decoder_label) for r in results] == labels
 
 
 def test_no_figure_depends_on_the_order_of_finishing():

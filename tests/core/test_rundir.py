@@ -12,10 +12,11 @@ import yaml
 from filelock import lock_descriptor
 
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record, to_line
+from parallelbench.record_line import to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
+from support.fabricated import altered, line_of_schema_1
 
 ASKED = {
     "models": "ideal",
@@ -131,6 +132,17 @@ def test_a_run_is_continued_with_the_records_it_has(begun, plan, records):
     with again.appending() as writer:
         writer.append(records[3])
     assert list(again.records()) == records[:4]
+
+
+def test_a_run_that_an_earlier_release_began_is_continued(begun, plan, records):
+    old = [line_of_schema_1(record) for record in records[:3]]
+    lines_of(begun).write_text("".join(old))
+    run(plan, begun.path)
+    kept = lines_of(begun).read_text().splitlines(keepends=True)
+    assert kept[:3] == old
+    assert [line[:20] for line in kept[3:]] == ['{"schema_version":2,'] * 2
+    assert [each.key for each in begun.records()] == [each.key for each in records]
+    assert list(begun.records())[:3] == records[:3]
 
 
 @pytest.mark.parametrize(
@@ -415,7 +427,7 @@ def test_deleting_the_spoilt_line_mends_the_run(begun, plan, records):
     ],
 )
 def test_a_record_of_another_run_is_refused(begun, records, change, told):
-    stranger = Record.model_validate({**dict(records[3]), **change})
+    stranger = altered(records[3], **change)
     with begun.appending() as writer:
         writer.append(stranger)
     with pytest.raises(RecordsError) as caught:

@@ -96,25 +96,27 @@ def test_the_batch_size_changes_no_record(wide, wide_records):
 def test_every_record_replays_to_its_output(wide_records):
     for record in wide_records:
         assert record.status == "ok"
-        assert record.trace.replay(record.canvas) == record.output_ids
+        assert record.decoding.trace.replay(record.decoding.canvas) == record.decoding.output_ids
 
 
 def test_every_count_follows_from_the_trace_and_the_ids(wide_records):
     for record in wide_records:
-        counts, trace = record.counts, record.trace
+        counts, trace = record.decoding.counts, record.decoding.trace
         output = [
             token
-            for token, before in zip(record.output_ids, record.canvas, strict=True)
-            if before == record.mask_id
+            for token, before in zip(
+                record.decoding.output_ids, record.decoding.canvas, strict=True
+            )
+            if before == record.decoding.mask_id
         ]
-        ends = [*output, record.end_id].index(record.end_id)
+        ends = [*output, record.decoding.end_id].index(record.decoding.end_id)
         answer = output[:ends]
-        behind = [token for token in output[ends:] if token != record.end_id]
+        behind = [token for token in output[ends:] if token != record.decoding.end_id]
         assert counts.nfe == trace.nfe == sum(rows > 0 for rows in trace.rows)
         assert counts.steps == len(trace.rows)
         assert counts.rows == sum(trace.rows)
-        row_length = record.prompt_tokens + len(record.output_ids)
-        decoder = DECODERS[record.decoder]()
+        row_length = record.decoding.prompt_tokens + len(record.decoding.output_ids)
+        decoder = DECODERS[record.decoder.name]()
         assert counts.token_positions == sum(trace.row_tokens)
         if "shorter_rows" not in decoder.needs:
             assert counts.token_positions == counts.rows * row_length
@@ -122,7 +124,7 @@ def test_every_count_follows_from_the_trace_and_the_ids(wide_records):
         assert counts.canvas_tokens == len(output)
         assert counts.answer_tokens == len(answer)
         assert counts.tokens_after_end == len(behind)
-        assert counts.revisions == trace.revisions(record.mask_id)
+        assert counts.revisions == trace.revisions(record.decoding.mask_id)
         assert decoder.remasks or counts.revisions == 0
         assert counts.tokens_per_step == len(output) / counts.nfe
         assert counts.answer_tokens_per_step == len(answer) / counts.nfe
@@ -134,9 +136,9 @@ def test_every_reply_and_its_marks_can_be_read_again_from_the_record(wide, wide_
     tasks = {setting.label: build(setting, TASKS) for setting in wide.tasks}
     for record in wide_records:
         task = tasks[record.task_label]
-        sample = draw_sample(task, record.seed, record.index)
-        assert (sample.id, sample.digest) == (record.sample, record.sample_digest)
-        assert codec.decode(record.output_ids) == record.text
+        sample = draw_sample(task, record.sample.seed, record.index)
+        assert (sample.id, sample.digest) == (record.sample.id, record.sample_digest)
+        assert codec.decode(record.decoding.output_ids) == record.text
         marks = task.score(sample, record.text)
         assert record.marks.strict == marks.strict
         assert record.marks.lenient == marks.lenient
@@ -156,10 +158,10 @@ def test_a_server_that_fails_half_way_costs_only_what_it_did_not_answer(tmp_path
         server.script = [says("New York")]
         run(served(model), tmp_path)
         asked = server.requests[begun:]
-    own = [record for record in records if record.decoder == "server"]
+    own = [record for record in records if record.decoder.name == "server"]
     assert [record.status for record in own] == ["ok", "ok", "error", "error"]
     assert all("tired" in record.error and record.marks is None for record in own[2:])
-    assert {record.status for record in records if record.model == "ideal"} == {"ok"}
+    assert {record.status for record in records if record.model_label == "ideal"} == {"ok"}
     (result, _) = summarize(records)
     assert (result.count, result.samples, result.statuses) == (2, 2, {"error": 2, "ok": 2})
     assert result.tokens_per_step is result.nfe is None
@@ -172,7 +174,7 @@ def test_every_decoder_meets_the_same_samples():
     digests = {}
     decoders = ["random:k=4", "confidence:k=2", "one_by_one"]
     for record in execute(plan(decoders=decoders)):
-        digests.setdefault(record.decoder, {})[record.index] = record.sample_digest
+        digests.setdefault(record.decoder.name, {})[record.index] = record.sample_digest
     first, *others = digests.values()
     assert len(set(first.values())) == 3
     assert others == [first, first]
@@ -193,7 +195,7 @@ def test_another_seed_gives_other_samples():
 def test_repeats_differ_in_their_randomness_and_in_nothing_else():
     orders = {}
     for record in execute(plan(decoders="random:k=1", repeats=3, samples=4)):
-        orders.setdefault(record.repeat, {})[record.index] = record.trace.positions
+        orders.setdefault(record.repeat, {})[record.index] = record.decoding.trace.positions
     assert sorted(orders) == [0, 1, 2]
     assert orders[0] != orders[1] != orders[2] != orders[0]
     first = told(execute(plan(decoders="random:k=1", samples=4)))
@@ -205,7 +207,7 @@ def test_two_models_meet_the_same_randomness():
     records = execute(plan(models="ideal,ideal:noise=0", decoders="random:k=1"))
     orders = {}
     for record in records:
-        orders.setdefault(record.model, {})[record.index] = record.trace.positions
+        orders.setdefault(record.model_label, {})[record.index] = record.decoding.trace.positions
     exact, noisy = orders.values()
     assert exact == noisy
 
@@ -214,7 +216,9 @@ def test_settings_of_a_strategy_meet_the_same_randomness():
     records = execute(plan(decoders="random:k=1|2|4", samples=4))
     first = {}
     for record in records:
-        first.setdefault(record.index, []).append((record.decoder_fields["k"], record.trace))
+        first.setdefault(record.index, []).append(
+            (record.decoder.fields["k"], record.decoding.trace)
+        )
     for traces in first.values():
         one, two, four = (trace for _, trace in sorted(traces, key=lambda pair: pair[0]))
         assert set(one.positions[0]) < set(two.positions[0]) < set(four.positions[0])
@@ -223,7 +227,7 @@ def test_settings_of_a_strategy_meet_the_same_randomness():
 def test_another_strategy_draws_other_numbers():
     orders = {}
     for record in execute(plan(decoders="random:k=1,llada:score=random", samples=6)):
-        orders.setdefault(record.decoder, {})[record.index] = record.trace.positions
+        orders.setdefault(record.decoder.name, {})[record.index] = record.decoding.trace.positions
     assert orders["random"] != orders["llada"]
 
 
@@ -247,7 +251,9 @@ def test_a_field_that_does_nothing_buys_no_other_randomness():
     decoders = [f"{name}:temperature=0.7,block_length=64|12345" for name in drawing]
     seen = {}
     for record in execute(plan(decoders=decoders, samples=1)):
-        seen.setdefault((record.decoder, record.index), []).append(asdict(record.trace))
+        seen.setdefault((record.decoder.name, record.index), []).append(
+            asdict(record.decoding.trace)
+        )
     for (decoder, _), traces in seen.items():
         assert traces[0] == traces[1], decoder
 
@@ -301,13 +307,17 @@ def test_a_decode_that_stalls_is_marked_as_wrong_whatever_stands_on_its_canvas(m
     for record in execute(plan(decoders="idle")):
         assert record.status == record.marks.problem == "stalled"
         assert record.marks.strict == record.marks.lenient == 0
-        assert record.trace.replay(record.canvas) == record.canvas == record.output_ids
+        assert (
+            record.decoding.trace.replay(record.decoding.canvas)
+            == record.decoding.canvas
+            == record.decoding.output_ids
+        )
 
 
 def test_a_decoder_that_is_told_the_answers_is_recorded_as_an_oracle(monkeypatch):
     monkeypatch.setitem(DECODERS._entries, "oracle", Oracle)
     records = list(execute(plan(decoders="oracle,random")))
-    assert {record.decoder: record.oracle for record in records} == {
+    assert {record.decoder.name: record.decoder.oracle for record in records} == {
         "oracle": True,
         "random": False,
     }
@@ -315,7 +325,7 @@ def test_a_decoder_that_is_told_the_answers_is_recorded_as_an_oracle(monkeypatch
 
 def test_an_error_is_recorded_without_marks_and_the_others_go_on(moody):
     records = list(execute(moody))
-    failed = [record for record in records if record.decoder == "moody"]
+    failed = [record for record in records if record.decoder.name == "moody"]
     assert {record.status for record in failed} == {"error"}
     assert all(record.marks is None for record in failed)
     assert all(
@@ -334,7 +344,7 @@ def test_an_error_is_tried_again_at_the_next_start_and_the_last_record_wins(
     directory = run(moody, tmp_path / "run")
     records = list(directory.records())
     assert len(records) == moody.decodes + 3
-    assert [r.status for r in records if r.decoder == "moody"] == ["error"] * 3 + ["ok"] * 3
+    assert [r.status for r in records if r.decoder.name == "moody"] == ["error"] * 3 + ["ok"] * 3
     statuses = {result.decoder: dict(result.statuses) for result in summarize(records)}
     assert statuses == {"moody": {"ok": 3}, "random": {"ok": 3}}
     run(moody, tmp_path / "run")
@@ -374,7 +384,7 @@ def test_a_score_that_raises_ends_no_run_and_is_asked_again(unmarked, tmp_path, 
     assert (record.status, record.marks, record.index) == ("error", None, 1)
     assert record.error == "the score of task 'choices/city' raised ZeroDivisionError: no mark"
     # What was decoded stays, and can be looked at.
-    assert record.trace.replay(record.canvas) == record.output_ids
+    assert record.decoding.trace.replay(record.decoding.canvas) == record.decoding.output_ids
     assert record.text
     assert [each.status for each in directory.records()].count("ok") == 5
     monkeypatch.setattr(Unmarked, "mood", "well")
@@ -557,7 +567,7 @@ def test_the_environment_says_which_model_made_the_records(tmp_path):
     directory = run(plan(samples=1), tmp_path / "run")
     (start,) = directory.environments()
     (record,) = directory.records()
-    assert start["models"]["ideal"]["digest"] == record.model_digest
+    assert start["models"]["ideal"]["digest"] == record.model.digest
     assert start["models"]["ideal"]["noise"] == 0.001
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parallelbench.evaluation import Evaluation, evaluate
-from parallelbench.record import to_line
+from parallelbench.record_line import to_line
 from parallelbench.results.result import average_over_tasks, to_csv, to_json
 from parallelbench.run.runfile import read_content
+from support.fabricated import line_of_schema_1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 #: Samples per task with each model; ``mini`` is a network, and slower.
 SAMPLES = {"ideal": 3, "mini": 1}
-RECORDS = {"ideal": "17922e4ee82b247d", "mini": "d51538edfd56e986"}
+RECORDS = {"ideal": "a1c8ff6f9e8240f9", "mini": "49ffe7d2f8f7d366"}
+#: The same records as earlier releases wrote them, in schema 1.
+FLAT_RECORDS = {"ideal": "17922e4ee82b247d", "mini": "d51538edfd56e986"}
 TRACES = {"ideal": "45b5d6dd8d881bf2", "mini": "232ed81e54a6bc47"}
 RESULTS = {"ideal": "44972ff9a88fbc66", "mini": "47f7c6a7379218ce"}
 
@@ -51,6 +54,13 @@ def test_the_records_of_the_default_run_are_those_stored(evaluation: Evaluation)
     assert _digest(map(_timeless, evaluation.records)) == RECORDS[model.label]
 
 
+def test_the_default_run_in_schema_1_is_the_one_that_earlier_releases_wrote(
+    evaluation: Evaluation,
+) -> None:
+    (model,) = evaluation.runfile.models
+    assert _digest(map(_flat, evaluation.records)) == FLAT_RECORDS[model.label]
+
+
 def test_the_traces_of_the_default_run_are_those_stored(evaluation: Evaluation) -> None:
     (model,) = evaluation.runfile.models
     traces = (json.dumps(asdict(record.decoding.trace)) for record in evaluation.records)
@@ -63,9 +73,17 @@ def test_the_results_of_the_default_run_are_those_stored(evaluation: Evaluation)
     assert _digest(map(_rounded, (to_json(results), to_csv(results)))) == RESULTS[model.label]
 
 
+def _without_clock(record: Record) -> Record:
+    return record.model_copy(update={"seconds": 0.0, "library_version": ""})
+
+
 def _timeless(record: Record) -> str:
     """The line of a record without what depends on the clock and the installed release."""
-    return to_line(record.model_copy(update={"seconds": 0.0, "library_version": ""}))
+    return to_line(_without_clock(record))
+
+
+def _flat(record: Record) -> str:
+    return line_of_schema_1(_without_clock(record))
 
 
 def _rounded(text: str) -> str:

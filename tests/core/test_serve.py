@@ -286,8 +286,8 @@ def test_a_real_server_gives_the_same_replies_again(tmp_path, monkeypatch):
     records = list(RunDirectory.open(tmp_path / "run").records())
     assert len(records) == 4
     for record in records:
-        assert (record.status, record.decoder) == ("ok", "server")
-        assert record.trace is record.counts is record.output_ids is None
+        assert (record.status, record.decoder.name) == ("ok", "server")
+        assert record.decoding is None
         assert record.marks is not None
         assert record.served.completion_tokens == 12
         assert record.seconds > 0

@@ -8,12 +8,13 @@ import pytest
 from parallelbench.analysis.report.page import make_report
 from parallelbench.cli.program import main
 from parallelbench.errors import RecordsError, RunFileError, StorageError
-from parallelbench.record import Record, from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.merge import merge
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute, run
 from parallelbench.run.shard import Shard
+from support.fabricated import altered, line_of_schema_1
 
 ASKED = {
     "models": "ideal",
@@ -219,9 +220,17 @@ def test_records_that_say_the_same_count_once(shards, out, whole, tmp_path):
 
     def slower(lines):
         records = [from_line(line, "there") for line in lines]
-        return [to_line(Record.model_validate({**dict(r), "seconds": 99.0})) for r in records]
+        return [to_line(altered(r, seconds=99.0)) for r in records]
 
     rewrite(again, slower)
+    assert merge([*shards, again], out).duplicates == 8
+    assert told(RunDirectory.open(out).records()) == whole
+
+
+def test_records_of_an_earlier_release_say_the_same(shards, out, whole, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(shards[1], again)
+    rewrite(again, lambda lines: [line_of_schema_1(from_line(line, "there")) for line in lines])
     assert merge([*shards, again], out).duplicates == 8
     assert told(RunDirectory.open(out).records()) == whole
 
@@ -230,7 +239,7 @@ def test_a_decode_that_failed_and_was_done_again_is_kept_as_done(shards, out, wh
     def failing_first(lines):
         record = from_line(lines[0], "there")
         changes = {"status": "error", "error": "tired", "marks": None}
-        return [to_line(Record.model_validate({**dict(record), **changes})), *lines]
+        return [to_line(altered(record, **changes)), *lines]
 
     rewrite(shards[0], failing_first)
     assert merge(shards, out).duplicates == 0
@@ -241,7 +250,7 @@ def test_a_decode_that_only_failed_is_kept_as_failed(shards, out, plan, whole):
     def failing(lines):
         record = from_line(lines[0], "there")
         changes = {"status": "error", "error": "tired", "marks": None}
-        return [to_line(Record.model_validate({**dict(record), **changes})), *lines[1:]]
+        return [to_line(altered(record, **changes)), *lines[1:]]
 
     rewrite(shards[0], failing)
     merge(shards, out)
@@ -287,8 +296,7 @@ def test_two_records_that_disagree_are_refused(shards, out, tmp_path):
 
     def other_tokens(lines):
         record = from_line(lines[0], "there")
-        altered = Record.model_validate({**dict(record), "text": "something else"})
-        return [to_line(altered), *lines[1:]]
+        return [to_line(altered(record, text="something else")), *lines[1:]]
 
     rewrite(again, other_tokens)
     line = refuse(RecordsError, [*shards, again], out)
@@ -305,7 +313,7 @@ def test_shards_of_other_weights_are_refused(shards, out):
     def other_weights(lines):
         records = [from_line(line, "there") for line in lines]
         changes = {"model_digest": "f" * 64}
-        return [to_line(Record.model_validate({**dict(r), **changes})) for r in records]
+        return [to_line(altered(r, **changes)) for r in records]
 
     rewrite(shards[2], other_weights)
     line = refuse(RecordsError, shards, out)

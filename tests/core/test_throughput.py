@@ -113,7 +113,9 @@ def test_overlapping_times_of_decodes_are_never_added_up():
     passed = time.perf_counter() - began
     (measured,) = evaluation.throughput
     assert measured.decodes == 40
-    assert measured.answer_tokens == sum(r.counts.answer_tokens for r in evaluation.records)
+    assert measured.answer_tokens == sum(
+        r.decoding.counts.answer_tokens for r in evaluation.records
+    )
     assert 0 < measured.call_seconds < measured.seconds < passed
     assert measured.decodes_per_second > 40 / passed
     assert 1 <= measured.calls <= 4

@@ -211,7 +211,7 @@ def test_a_run_writes_what_the_table_ranks_and_records_which_it_was(fitting):
     )
     for record in evaluation.records:
         assert record.status == "ok"
-        assert record.decoder_fields["digest"] == read_table(fitting).digest[:16]
+        assert record.decoder.fields["digest"] == read_table(fitting).digest[:16]
 
 
 def test_a_run_does_not_go_on_with_another_table(fitting, tmp_path):

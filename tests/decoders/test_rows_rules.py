@@ -121,7 +121,11 @@ def test_free_dave_loses_nothing_on_exact_laws_and_saves_calls():
     tasks = "choices/roster,waiting_line/shuffle,puzzles/latin_square"
     done = evaluate(tasks=tasks, decoders="one_by_one,free_dave", samples=4).records
     told = [
-        {(r.task, r.index): (r.output_ids, r.counts.nfe) for r in done if r.decoder == decoder}
+        {
+            (r.task.name, r.index): (r.decoding.output_ids, r.decoding.counts.nfe)
+            for r in done
+            if r.decoder.name == decoder
+        }
         for decoder in ("one_by_one", "free_dave")
     ]
     assert [len(each) for each in told] == [12, 12]

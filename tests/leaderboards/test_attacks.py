@@ -13,8 +13,9 @@ from parallelbench.errors import SubmissionError
 from parallelbench.leaderboards.entry import folder
 from parallelbench.leaderboards.verify.record_checker import MOST_FAULTS
 from parallelbench.leaderboards.verify.verification import verified
-from parallelbench.record import _digest_of
+from parallelbench.record_line import _digest_of, from_line
 from support.entries import digested, merge_steps
+from support.fabricated import line_of_schema_1
 
 MIB = 2**20
 ATTACKS = {}
@@ -48,19 +49,21 @@ def a_forged_part_of_a_mark(entry):
     entry.change(lambda record: record["marks"].update(parts={"order": 1.0}))
 
 
-@refused("claims counts.nfe 1, and 32 was found")
+@refused("claims decoding.counts.nfe 1, and 32 was found")
 def forged_calls(entry):
-    entry.change(lambda record: record["counts"].update(nfe=1), "one_by_one")
+    entry.change(lambda record: record["decoding"]["counts"].update(nfe=1), "one_by_one")
 
 
-@refused("claims counts.tokens_per_step 32.0, and 1.0 was found")
+@refused("claims decoding.counts.tokens_per_step 32.0, and 1.0 was found")
 def a_forged_speed(entry):
-    entry.change(lambda record: record["counts"].update(tokens_per_step=32.0), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["counts"].update(tokens_per_step=32.0), "one_by_one"
+    )
 
 
-@refused("claims counts.tokens_after_end")
+@refused("claims decoding.counts.tokens_after_end")
 def hidden_tokens_behind_the_end(entry):
-    entry.change(lambda record: record["counts"].update(tokens_after_end=7))
+    entry.change(lambda record: record["decoding"]["counts"].update(tokens_after_end=7))
 
 
 @refused("claims text 'another")
@@ -68,49 +71,49 @@ def a_forged_text(entry):
     entry.change(lambda record: record.update(text="another text"))
 
 
-@refused("claims output_ids")
+@refused("claims decoding.output_ids")
 def edited_tokens(entry):
-    entry.change(lambda record: record["output_ids"].reverse(), "one_by_one")
+    entry.change(lambda record: record["decoding"]["output_ids"].reverse(), "one_by_one")
 
 
-@refused("claims oracle False, and True was found")
+@refused("claims decoder.oracle False, and True was found")
 def an_oracle_that_is_said_to_be_none(entry):
-    entry.change(lambda record: record.update(oracle=False), "label")
+    entry.change(lambda record: record["decoder"].update(oracle=False), "label")
 
 
 @refused("and one_by_one always 1, 1")
 def an_oracle_passed_off_as_another_strategy(entry):
     records = entry.records()
-    told = next(each for each in records if each["decoder"] == "label")
-    other = next(each for each in records if each["decoder"] == "one_by_one")
+    told = next(each for each in records if each["decoder"]["name"] == "label")
+    other = next(each for each in records if each["decoder"]["name"] == "one_by_one")
     names = ("decoder", "decoder_fields", "decoder_label", "oracle")
     other |= {key: value for key, value in told.items() if key not in names}
     entry.write_records(records)
 
 
-@refused("claims decoder_fields")
+@refused("claims decoder.fields")
 def fields_of_another_setting(entry):
-    entry.change(lambda record: record["decoder_fields"].update(k=2), "confidence")
+    entry.change(lambda record: record["decoder"]["fields"].update(k=2), "confidence")
 
 
-@refused("claims decoder 'label', and 'one_by_one' was found")
+@refused("claims decoder.name 'label', and 'one_by_one' was found")
 def another_strategys_name(entry):
-    entry.change(lambda record: record.update(decoder="label"), "one_by_one")
+    entry.change(lambda record: record["decoder"].update(name="label"), "one_by_one")
 
 
-@refused("claims sample_digest")
+@refused("claims sample.digest")
 def a_sample_of_ones_own(entry):
-    entry.change(lambda record: record.update(sample_digest="0" * 64))
+    entry.change(lambda record: record["sample"].update(digest="0" * 64))
 
 
-@refused("claims seed 1, and 20261125 was found")
+@refused("claims sample.seed 1, and 20261125 was found")
 def another_seed(entry):
-    entry.change(lambda record: record.update(seed=1))
+    entry.change(lambda record: record["sample"].update(seed=1))
 
 
-@refused("claims task_version 2")
+@refused("claims task.version 2")
 def another_version_of_a_task(entry):
-    entry.change(lambda record: record.update(task_version=2))
+    entry.change(lambda record: record["task"].update(version=2))
 
 
 @refused("claims library_version '9.9.9'")
@@ -118,44 +121,50 @@ def another_version_of_the_suite(entry):
     entry.change(lambda record: record.update(library_version="9.9.9"))
 
 
-@refused("claims engines {'grammar': 'kind-1'}, and {} was found")
+@refused("claims task.engines {'grammar': 'kind-1'}, and {} was found")
 def forged_engines(entry):
-    entry.change(lambda record: record.update(engines={"grammar": "kind-1"}))
+    entry.change(lambda record: record["task"].update(engines={"grammar": "kind-1"}))
 
 
-@refused("claims prompt_digest")
+@refused("claims sample.prompt_digest")
 def another_prompt(entry):
-    entry.change(lambda record: record.update(prompt_digest="1" * 64))
+    entry.change(lambda record: record["sample"].update(prompt_digest="1" * 64))
 
 
-@refused("claims initial_ids")
+@refused("claims decoding.initial_ids")
 def a_canvas_that_held_the_answer(entry):
     def prefill(record):
-        canvas = list(record["output_ids"])
-        canvas[0] = record["mask_id"]
-        record["initial_ids"] = canvas
+        canvas = list(record["decoding"]["output_ids"])
+        canvas[0] = record["decoding"]["mask_id"]
+        record["decoding"]["initial_ids"] = canvas
 
     entry.change(prefill)
 
 
-@refused("claims mask_id")
+@refused("claims decoding.mask_id")
 def another_mask(entry):
-    entry.change(lambda record: record.update(mask_id=record["mask_id"] + 1))
+    entry.change(
+        lambda record: record["decoding"].update(mask_id=record["decoding"]["mask_id"] + 1)
+    )
 
 
-@refused("claims stop_ids")
+@refused("claims decoding.stop_ids")
 def a_stop_id_that_hides_the_rest(entry):
-    entry.change(lambda record: record.update(stop_ids=[record["output_ids"][0]]))
+    entry.change(
+        lambda record: record["decoding"].update(stop_ids=[record["decoding"]["output_ids"][0]])
+    )
 
 
-@refused("claims end_id")
+@refused("claims decoding.end_id")
 def another_end(entry):
-    entry.change(lambda record: record.update(end_id=record["output_ids"][0]))
+    entry.change(
+        lambda record: record["decoding"].update(end_id=record["decoding"]["output_ids"][0])
+    )
 
 
-@refused("claims model_digest")
+@refused("claims model.digest")
 def another_models_record(entry):
-    entry.change(lambda record: record.update(model_digest="2" * 64))
+    entry.change(lambda record: record["model"].update(digest="2" * 64))
 
 
 @refused("ended in an error")
@@ -170,12 +179,12 @@ def a_decode_that_is_said_to_have_stalled(entry):
 
 @refused("claims off_law_calls=33 of 32 calls")
 def more_calls_off_the_law_than_calls(entry):
-    entry.change(lambda record: record["counts"].update(off_law_calls=33), "one_by_one")
+    entry.change(lambda record: record["decoding"]["counts"].update(off_law_calls=33), "one_by_one")
 
 
 @refused("RIGHT-TO-LEFT OVERRIDE")
 def a_note_that_turns_text_around(entry):
-    entry.change(lambda record: record.update(note="right \u202e tfel"))
+    entry.change(lambda record: record["decoding"].update(note="right \u202e tfel"))
 
 
 @refused("claims served")
@@ -186,7 +195,7 @@ def a_servers_word_in_a_record_of_none(entry):
 
 @refused("has no steps")
 def a_record_without_a_trace(entry):
-    entry.change(lambda record: record.update(trace=None, counts=None))
+    entry.change(lambda record: record.update(decoding=None))
 
 
 # A trace that never happened.
@@ -209,10 +218,10 @@ def a_step_too_many(entry):
             ("positions", []),
             ("ids", []),
             ("rows", 1),
-            ("row_tokens", record["trace"]["row_tokens"][0]),
+            ("row_tokens", record["decoding"]["trace"]["row_tokens"][0]),
             ("auxiliary_calls", 0),
         ):
-            record["trace"][column].insert(1, value)
+            record["decoding"]["trace"][column].insert(1, value)
 
     entry.change(split, "one_by_one")
 
@@ -220,7 +229,7 @@ def a_step_too_many(entry):
 @refused("position 0 a second time|positions are open|a second time")
 def a_position_written_twice(entry):
     def repeat(record):
-        record["trace"]["positions"][1] = record["trace"]["positions"][0]
+        record["decoding"]["trace"]["positions"][1] = record["decoding"]["trace"]["positions"][0]
 
     entry.change(repeat, "one_by_one")
 
@@ -228,7 +237,7 @@ def a_position_written_twice(entry):
 @refused("not ascending or not once each")
 def a_position_twice_in_a_step(entry):
     def repeat(record):
-        positions = record["trace"]["positions"][0]
+        positions = record["decoding"]["trace"]["positions"][0]
         positions[1] = positions[0]
 
     entry.change(repeat, "confidence")
@@ -237,37 +246,45 @@ def a_position_twice_in_a_step(entry):
 @refused("not ascending or not once each")
 def positions_in_another_order(entry):
     def turn(record):
-        record["trace"]["positions"][0].reverse()
-        record["trace"]["ids"][0].reverse()
+        record["decoding"]["trace"]["positions"][0].reverse()
+        record["decoding"]["trace"]["ids"][0].reverse()
 
     entry.change(turn, "confidence")
 
 
 @refused("writes position 32 of a canvas of 32")
 def a_position_outside_of_the_canvas(entry):
-    entry.change(lambda record: record["trace"]["positions"].__setitem__(0, [32]), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["positions"].__setitem__(0, [32]), "one_by_one"
+    )
 
 
 @refused("writes position -1 of a canvas of 32")
 def a_position_before_the_canvas(entry):
-    entry.change(lambda record: record["trace"]["positions"].__setitem__(0, [-1]), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["positions"].__setitem__(0, [-1]), "one_by_one"
+    )
 
 
 @refused("writes position a number over 2\\^53")
 def a_position_of_four_thousand_digits(entry):
     huge = int("9" * 4000)
-    entry.change(lambda record: record["trace"]["positions"].__setitem__(0, [huge]), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["positions"].__setitem__(0, [huge]), "one_by_one"
+    )
 
 
 @refused("which is no token")
 def an_id_that_is_no_token(entry):
-    entry.change(lambda record: record["trace"]["ids"].__setitem__(0, [10**6]), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["ids"].__setitem__(0, [10**6]), "one_by_one"
+    )
 
 
 @refused("writes the mask, which opens a position again, and OneByOne never does")
 def a_position_opened_again(entry):
     def reopen(record):
-        record["trace"]["ids"][0] = [record["mask_id"]]
+        record["decoding"]["trace"]["ids"][0] = [record["decoding"]["mask_id"]]
 
     entry.change(reopen, "one_by_one")
 
@@ -276,7 +293,7 @@ def a_position_opened_again(entry):
 def a_position_left_open(entry):
     def leave(record):
         for column in ("positions", "ids"):
-            record["trace"][column][-1] = []
+            record["decoding"]["trace"][column][-1] = []
 
     entry.change(leave, "rcr")
 
@@ -284,35 +301,39 @@ def a_position_left_open(entry):
 @refused("makes no call, and OneByOne makes one in every step")
 def steps_without_a_call(entry):
     def mute(record):
-        record["trace"]["rows"][3] = record["trace"]["row_tokens"][3] = 0
+        record["decoding"]["trace"]["rows"][3] = record["decoding"]["trace"]["row_tokens"][3] = 0
 
     entry.change(mute, "one_by_one")
 
 
 @refused("sends 4 rows, and OneByOne sends one")
 def many_rows_in_a_call(entry):
-    entry.change(lambda record: record["trace"]["rows"].__setitem__(0, 4), "one_by_one")
+    entry.change(lambda record: record["decoding"]["trace"]["rows"].__setitem__(0, 4), "one_by_one")
 
 
 @refused("claims 1 tokens, and prompt and canvas have")
 def fewer_tokens_than_the_prompt(entry):
-    entry.change(lambda record: record["trace"]["row_tokens"].__setitem__(0, 1), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["row_tokens"].__setitem__(0, 1), "one_by_one"
+    )
 
 
 @refused("auxiliary calls, which its model never does")
 def auxiliary_calls_of_a_model_without(entry):
-    entry.change(lambda record: record["trace"]["auxiliary_calls"].__setitem__(0, 1))
+    entry.change(lambda record: record["decoding"]["trace"]["auxiliary_calls"].__setitem__(0, 1))
 
 
 @refused("has a count below 0")
 def negative_calls(entry):
-    entry.change(lambda record: record["trace"]["rows"].__setitem__(0, -1), "one_by_one")
+    entry.change(
+        lambda record: record["decoding"]["trace"]["rows"].__setitem__(0, -1), "one_by_one"
+    )
 
 
 @refused("over the budget of 128")
 def more_steps_than_the_budget(entry):
     def pad(record):
-        trace = record["trace"]
+        trace = record["decoding"]["trace"]
         for _ in range(128):
             trace["positions"].append([])
             trace["ids"].append([])
@@ -326,14 +347,14 @@ def more_steps_than_the_budget(entry):
 @refused("was stopped at an end-of-text, which its model never does")
 def a_stop_that_the_model_does_not_have(entry):
     def stop(record):
-        record["trace"]["stopped"] = True
+        record["decoding"]["trace"]["stopped"] = True
 
     entry.change(stop, "rcr")
 
 
-@refused("does not have the form of schema version 1: trace")
+@refused("does not have the form of schema version 2: decoding.trace")
 def columns_of_different_length(entry):
-    entry.change(lambda record: record["trace"]["rows"].pop())
+    entry.change(lambda record: record["decoding"]["trace"]["rows"].pop())
 
 
 @refused("claims seconds=-1.0")
@@ -357,14 +378,18 @@ def a_sample_repeated(entry):
 
 @refused("is no decode of run.yaml")
 def a_sample_more(entry):
-    entry.change(lambda record: record.update(index=3))
+    entry.change(lambda record: record["sample"].update(index=3))
 
 
-@refused("prompt and canvas have|claims sample 'choices/sum/00000'")
+@refused("prompt and canvas have|claims sample.id 'choices/sum/00000'")
 def a_tuning_sample_moved_to_the_test_part(entry):
     records = entry.records()
-    moved = [each for each in records if each["index"] != 2]
-    moved += [{**each, "index": 2} for each in records if each["index"] == 0]
+    moved = [each for each in records if each["sample"]["index"] != 2]
+    moved += [
+        {**each, "sample": {**each["sample"], "index": 2}}
+        for each in records
+        if each["sample"]["index"] == 0
+    ]
     entry.write_records(moved)
 
 
@@ -388,27 +413,45 @@ def a_line_whose_digest_is_wrong(entry):
 def a_key_that_stands_there_twice(entry):
     lines = [digested(each) for each in entry.records()]
     body = lines[0].rpartition(',"digest"')[0]
-    body = '{"index":7,' + body[1:]
+    body = '{"text":"another",' + body[1:]
     lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
     entry.write_lines(lines)
 
 
-@refused("does not have the form of schema version 1")
+@refused("is not written as this package writes records")
+def a_line_of_schema_1_with_blanks(entry):
+    lines = [digested(each) for each in entry.records()]
+    body = line_of_schema_1(from_line(lines[0], "here")).rpartition(',"digest"')[0]
+    body = body.replace('"seed":', '"seed": ')
+    lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
+    entry.write_lines(lines)
+
+
+@refused("form of schema version 1: schema_version: input should be 1")
+def a_line_of_two_schemas(entry):
+    lines = [digested(each) for each in entry.records()]
+    body = line_of_schema_1(from_line(lines[0], "here")).rpartition(',"digest"')[0]
+    body += ',"schema_version":2'
+    lines[0] = f'{body},"digest":"{_digest_of(body)}"}}\n'
+    entry.write_lines(lines)
+
+
+@refused("does not have the form of schema version 2")
 def not_a_number(entry):
     entry.change(lambda record: record["marks"].update(lenient=float("nan")))
 
 
-@refused("does not have the form of schema version 1")
+@refused("does not have the form of schema version 2")
 def an_infinite_speed(entry):
-    entry.change(lambda record: record["counts"].update(tokens_per_step=float("inf")))
+    entry.change(lambda record: record["decoding"]["counts"].update(tokens_per_step=float("inf")))
 
 
-@refused("does not have the form of schema version 1")
+@refused("does not have the form of schema version 2")
 def a_record_with_a_field_more(entry):
     entry.change(lambda record: record.update(level="reproduced"))
 
 
-@refused("does not have the form of schema version 1")
+@refused("does not have the form of schema version 2")
 def a_record_nested_to_the_depths(entry):
     lines = [digested(each) for each in entry.records()]
     body = '{"task_fields":' + "[" * 100_000 + "]" * 100_000

@@ -14,6 +14,7 @@ from parallelbench.leaderboards.entry.wording import scripts_in
 from parallelbench.leaderboards.verify.verification import verified
 from support.board_entries import PRACTICE, decodes, entry_of
 from support.entries import Spoilt
+from support.fabricated import altered
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 HONEST = [*decodes("confidence:k=1", 1.0, 32), *decodes("confidence:k=2", 1.0, 16)]
@@ -61,7 +62,7 @@ def test_a_stranger_who_claims_the_same_digest_changes_no_efficiency():
 @pytest.mark.parametrize("name", ["a-first", "z-last"])
 def test_no_entry_sets_the_bound_of_a_season_nor_the_ideal_models_oracle(name):
     def ideal(records):
-        return [r.model_copy(update={"model": "ideal"}) for r in records]
+        return [altered(r, model="ideal") for r in records]
 
     honest = entry_of(ideal(HONEST), "honest")
     slow = ideal(decodes("information:eps=0.0", 1.0, 31, oracle=True))

@@ -1,8 +1,7 @@
 """Attacks on what was run: settings, labels, counts, statements, and who served what."""
 
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import pytest
@@ -19,6 +18,7 @@ from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import execute
 from support import checkpoints
 from support.entries import Spoilt, make_entry, make_run
+from support.fabricated import altered
 from support.servers import Scripted, says
 
 #: What the attacks of this file found: refused with a sentence.
@@ -81,9 +81,9 @@ def with_decoder(entry, text, **changes):
 
 def in_one_call(record):
     """Say that everything was written in the first call."""
-    trace = record["trace"]
-    ids = record["output_ids"]
-    record["trace"] |= {
+    trace = record["decoding"]["trace"]
+    ids = record["decoding"]["output_ids"]
+    record["decoding"]["trace"] |= {
         "positions": [list(range(len(ids)))],
         "ids": [ids],
         "rows": trace["rows"][:1],
@@ -108,7 +108,7 @@ def a_process_backwards_in_one_call(entry):
 @refused("sends none rows from step 1 on, and remdm:schedule=conf,steps=8 always 1, 1")
 def a_process_that_follows_confidence_in_one_call(entry):
     records = entry.records()
-    in_one_call(next(each for each in records if "conf" in each["decoder_label"]))
+    in_one_call(next(each for each in records if "conf" in each["decoder"]["label"]))
     entry.write_records(records)
 
 
@@ -130,7 +130,7 @@ def a_drawn_schedule_in_one_call(entry):
 @refused("sends 5 rows, and Lopa sends 3 at most")
 def more_rows_than_the_strategy_declares(entry):
     def look_further(record):
-        trace = record["trace"]
+        trace = record["decoding"]["trace"]
         each = trace["row_tokens"][0] // trace["rows"][0]
         trace["rows"][1], trace["row_tokens"][1] = 5, 5 * each
 
@@ -168,7 +168,7 @@ def a_strategy_without_its_table(entry):
 @refused("left_out leaves 'rcr:k=4' out of 'ideal', which gives all that it needs")
 def a_bad_setting_left_out(entry):
     entry.change_yaml("run.yaml", lambda run: run.update(left_out={"ideal": ["rcr:k=4"]}))
-    records = [each for each in entry.records() if each["decoder"] != "rcr"]
+    records = [each for each in entry.records() if each["decoder"]["name"] != "rcr"]
     entry.write_records(records)
 
 
@@ -245,7 +245,7 @@ def more_runs_than_anybody_makes(entry):
 
 @refused("it has a note, and rcr:k=4 writes none")
 def a_note_that_makes_other_records(entry):
-    entry.change(lambda record: record.update(note="mine"), "rcr")
+    entry.change(lambda record: record["decoding"].update(note="mine"), "rcr")
 
 
 # Counts.
@@ -271,12 +271,16 @@ def drafts_of_four_thousand_digits(entry):
     of="cached",
 )
 def tokens_of_four_thousand_digits(entry):
-    entry.change(lambda record: record["trace"]["row_tokens"].__setitem__(0, 10**4000 - 1))
+    entry.change(
+        lambda record: record["decoding"]["trace"]["row_tokens"].__setitem__(0, 10**4000 - 1)
+    )
 
 
 @refused("claims a number over 2\\^53 auxiliary calls", of="cached")
 def auxiliary_calls_of_four_thousand_digits(entry):
-    entry.change(lambda record: record["trace"]["auxiliary_calls"].__setitem__(0, 10**4000 - 1))
+    entry.change(
+        lambda record: record["decoding"]["trace"]["auxiliary_calls"].__setitem__(0, 10**4000 - 1)
+    )
 
 
 @pytest.mark.attack("refused")
@@ -380,7 +384,7 @@ CHANGES = {
 def test_the_same_decodes_are_the_same_content(change):
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 2}
     records = list(execute(make_runfile(asked)))
-    changed = [record.model_copy(update=CHANGES[change]) for record in reversed(records)]
+    changed = [altered(record, **CHANGES[change]) for record in reversed(records)]
     assert content_of(changed) == content_of(records)
     assert content_of(records[1:]) != content_of(records)
 
@@ -397,10 +401,9 @@ def test_the_same_decode_twice_is_the_same_content():
 def test_other_token_numbers_are_the_same_content():
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 1}
     (record,) = execute(make_runfile(asked))
-    numbers = [[token + 1 for token in ids] for ids in record.trace.ids]
-    content = json.loads(record.model_dump_json())
-    content["trace"]["ids"] = numbers
-    other = type(record).model_validate_json(json.dumps(content))
+    numbers = [[token + 1 for token in ids] for ids in record.decoding.trace.ids]
+    trace = replace(record.decoding.trace, ids=numbers)
+    other = altered(record, trace=trace)
     assert content_of([other]) == content_of([record])
 
 

@@ -196,12 +196,12 @@ def a_task_whose_name_is_a_list(entry):
     entry.change_yaml("run.yaml", lambda run: run["tasks"][0].update(name=["choices/sum"]))
 
 
-@crash("does not have the form of schema version 1: marks.lenient")
+@crash("does not have the form of schema version 2: marks.lenient")
 def a_mark_above_one(entry):
     entry.change(lambda record: record["marks"].update(lenient=1.5))
 
 
-@crash("does not have the form of schema version 1: marks.strict")
+@crash("does not have the form of schema version 2: marks.strict")
 def a_mark_below_zero(entry):
     entry.change(lambda record: record["marks"].update(strict=-0.5))
 
@@ -263,8 +263,8 @@ TEXTS = {
     "a figure": lambda e: e.change_json("results.json", lambda r: r[0].update({ESCAPES: 1})),
     "a text": lambda e: e.change(lambda record: record.update(text=ESCAPES)),
     "an error": lambda e: e.change(lambda record: record.update(status="error", error=ESCAPES)),
-    "a task of a record": lambda e: e.change(lambda record: record.update(task_label=ESCAPES)),
-    "a note": lambda e: e.change(lambda record: record.update(note=ESCAPES)),
+    "a task of a record": lambda e: e.change(lambda record: record["task"].update(label=ESCAPES)),
+    "a note": lambda e: e.change(lambda record: record["decoding"].update(note=ESCAPES)),
     "a name of a file": lambda e: (e.path / "\x1b[2Jfile").write_text(""),
 }
 

@@ -9,6 +9,7 @@ from parallelbench.leaderboards.board.pages import build_site
 from support import browser as chromium
 from support.board_entries import called, decoded, entry_of
 from support.browser import EVIL
+from support.fabricated import altered
 
 pytestmark = chromium.NEEDED
 
@@ -24,27 +25,25 @@ def built(tmp_path_factory):
             "information:eps=0",
         ]
     )
-    plain = [record for record in records if not record.oracle]
+    plain = [record for record in records if not record.decoder.oracle]
     evil = [
-        record.model_copy(
-            update={
-                "model": EVIL,
-                "text": EVIL,
-                "decoder_label": f"{record.decoder_label}{EVIL}",
-                "marks": record.marks.model_copy(update={"problem": EVIL}),
-            }
+        altered(
+            record,
+            model=EVIL,
+            text=EVIL,
+            decoder_label=f"{record.decoder_label}{EVIL}",
+            marks=record.marks.model_copy(update={"problem": EVIL}),
         )
         for record in plain
-        if record.decoder != "random"
+        if record.decoder.name != "random"
     ]
     # Another setting of the same speed, which is never right: it does not count.
     wrong = [
-        record.model_copy(
-            update={
-                "decoder_label": "random:k=3",
-                "decoder_fields": {**record.decoder_fields, "k": 3},
-                "marks": record.marks.model_copy(update={"lenient": 0.0}),
-            }
+        altered(
+            record,
+            decoder_label="random:k=3",
+            decoder_fields={**record.decoder.fields, "k": 3},
+            marks=record.marks.model_copy(update={"lenient": 0.0}),
         )
         for record in plain
         if record.decoder_label == "random:k=2"

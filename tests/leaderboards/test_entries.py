@@ -20,11 +20,21 @@ from parallelbench.leaderboards.entry.eligibility import differing_samples
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.verify.verification import content_of, verified, verify_folder
 from parallelbench.ranges import LEAST_SPOT_CHECK
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile, read_content
 from parallelbench.run.shard import Shard
 from support import checkpoints
-from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, make_run, results_of
+from support.entries import (
+    SEED,
+    TASKS_OF_SEASON,
+    Spoilt,
+    digested,
+    make_entry,
+    make_run,
+    results_of,
+)
+from support.fabricated import altered, line_of_schema_1
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +52,16 @@ def test_an_entry_holds_the_records_of_its_run(good):
     run = {record.key: record for record in RunDirectory.open(good.parent / "run").records()}
     assert entry.level == "reproduced"
     assert {record.key: record for record in entry.records} == run
+
+
+def test_an_entry_may_hold_lines_of_both_schemas(entry):
+    records = [from_line(digested(record), "here") for record in entry.records()]
+    lines = [(line_of_schema_1 if n % 2 else to_line)(each) for n, each in enumerate(records)]
+    entry.write_lines(lines)
+    assert verify_folder(entry.path).level == "reproduced"
+    entry.write_lines([line_of_schema_1(altered(records[0], text="another")), *lines[1:]])
+    with pytest.raises(SubmissionError, match="claims text 'another'"):
+        verified(entry.path)
 
 
 def test_an_entry_of_an_earlier_release_may_claim_fewer_figures(entry):
@@ -99,23 +119,23 @@ def test_other_weights_do_not_spot_check_an_entry(foreign, tmp_path):
 def test_an_invented_decode_of_a_built_in_model_fails_since_it_is_decoded_again(entry):
     # One call that writes the right answer: nothing but the model shows that it never happened.
     def invent(record):
-        trace = record["trace"]
-        ids = record["output_ids"]
-        record["trace"] |= {
+        trace = record["decoding"]["trace"]
+        ids = record["decoding"]["output_ids"]
+        record["decoding"]["trace"] |= {
             "positions": [list(range(len(ids)))],
             "ids": [ids],
             "rows": [1],
             "row_tokens": trace["row_tokens"][:1],
             "auxiliary_calls": [0],
         }
-        record["counts"] |= {
+        record["decoding"]["counts"] |= {
             "nfe": 1,
             "rows": 1,
             "token_positions": trace["row_tokens"][0],
             "steps": 1,
             "off_law_calls": 0,
             "tokens_per_step": float(len(ids)),
-            "answer_tokens_per_step": float(record["counts"]["answer_tokens"]),
+            "answer_tokens_per_step": float(record["decoding"]["counts"]["answer_tokens"]),
         }
 
     records = entry.records()
@@ -123,7 +143,8 @@ def test_an_invented_decode_of_a_built_in_model_fails_since_it_is_decoded_again(
         next(
             each
             for each in records
-            if each["decoder"] == "confidence_threshold" and each["counts"]["nfe"] > 1
+            if each["decoder"]["name"] == "confidence_threshold"
+            and each["decoding"]["counts"]["nfe"] > 1
         )
     )
     entry.write_records(records)
@@ -263,7 +284,7 @@ def test_a_name_that_is_taken_or_strange_is_refused(good, tmp_path, name):
 
 def test_a_board_believes_its_own_check_of_the_same_files_only(foreign, tmp_path):
     board = tmp_path / "board"
-    (label,) = {record.model for record in add(foreign, board, name="ours").records}
+    (label,) = {record.model_label for record in add(foreign, board, name="ours").records}
     check = board / "ours.check.json"
     content = json.loads(check.read_text())
     assert content["redecoded"] == {}
@@ -335,12 +356,12 @@ def test_the_same_records_under_two_names_are_refused(small, tmp_path, change):
 def test_a_label_that_is_spelled_otherwise_is_no_other_record(small):
     records = verify_folder(small).records
     spelled = [
-        record.model_copy(update={"model": "ideal:seed=0", "library_version": "9", "seconds": 0.1})
+        altered(record, model="ideal:seed=0", library_version="9", seconds=0.1)
         for record in records
     ]
     assert content_of(spelled) == content_of(records)
     assert content_of(records[1:]) != content_of(records)
-    other = records[0].model_copy(update={"text": "another"})
+    other = altered(records[0], text="another")
     assert content_of([other, *records[1:]]) != content_of(records)
 
 

@@ -17,6 +17,7 @@ from parallelbench.setting import build, parse_settings
 from parallelbench.task import TASKS
 from support import checkpoints
 from support.entries import SEED, TASKS_OF_SEASON, Spoilt, make_entry, merge_steps
+from support.fabricated import fabricated_record
 from support.servers import Scripted, says
 
 #: Families whose rows are not computed whole: fields, and strategies that they can serve.
@@ -53,7 +54,7 @@ def test_an_entry_of_any_kind_of_network_is_checked_and_reproduced(family, entry
     found = verified(entry_of(family))
     assert any("does not compute every row whole" in each for each in found.entry.remarks)
     # One that has blocks ends a decode behind the first end-of-text.
-    stopped = [record for record in found.entry.records if record.trace.stopped]
+    stopped = [record for record in found.entry.records if record.decoding.trace.stopped]
     assert bool(stopped) == (family != "llada")
     again = regenerated(found, None).entry
     assert again.level == "reproduced"
@@ -73,11 +74,13 @@ def test_a_strategy_of_fixed_speed_has_its_speed_on_any_network(family, copy_of)
 def test_a_decode_is_not_ended_within_a_block(family, copy_of):
     spoilt = copy_of(family)
     records = spoilt.records()
-    record = next(each for each in records if each["trace"]["stopped"])
+    record = next(each for each in records if each["decoding"]["trace"]["stopped"])
     # The last own step never happened: what it wrote is filled like the rest.
-    merge_steps(record, len(record["trace"]["rows"]) - 2)
-    record["trace"]["rows"][-1] = record["trace"]["row_tokens"][-1] = 0
-    record["trace"]["ids"][-1] = [record["end_id"]] * len(record["trace"]["ids"][-1])
+    merge_steps(record, len(record["decoding"]["trace"]["rows"]) - 2)
+    record["decoding"]["trace"]["rows"][-1] = record["decoding"]["trace"]["row_tokens"][-1] = 0
+    record["decoding"]["trace"]["ids"][-1] = [record["decoding"]["end_id"]] * len(
+        record["decoding"]["trace"]["ids"][-1]
+    )
     spoilt.write_records(records)
     with pytest.raises(SubmissionError, match="its trace was stopped within a block"):
         verified(spoilt.path)
@@ -130,13 +133,16 @@ def test_nobody_can_make_a_servers_replies_again(served):
         regenerated(verified(served), None)
 
 
+STEPS = fabricated_record().decoding.model_dump(mode="json")
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (lambda record: record["marks"].update(lenient=1.0), "claims marks.lenient 1.0, and 0.0"),
         (lambda record: record.update(served=None), "does not say how its server answered"),
         (lambda record: record["served"].update(finish="\u202e"), "RIGHT-TO-LEFT OVERRIDE"),
-        (lambda record: record.update(prompt_tokens=3), "claims prompt_tokens"),
+        (lambda record: record.update(decoding=STEPS), "claims decoding Decoding"),
     ],
 )
 def test_a_servers_record_that_was_changed_is_refused(served, tmp_path, edit, words):

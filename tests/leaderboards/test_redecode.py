@@ -18,6 +18,7 @@ from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
 from parallelbench.setting import build
 from support.entries import Spoilt, make_entry, results_of
+from support.fabricated import altered
 
 #: Looks back on what it wrote, so that rounding is not asked for an explanation.
 REVISING = "rcr"
@@ -55,13 +56,11 @@ def rough(tmp_path_factory):
 
 def with_calls(record, more):
     counts = record.decoding.counts
-    return record.model_copy(
-        update={"counts": counts.model_copy(update={"nfe": counts.nfe + more})}
-    )
+    return altered(record, counts=counts.model_copy(update={"nfe": counts.nfe + more}))
 
 
 def of(records, decoder):
-    return [record for record in records if record.decoder == decoder]
+    return [record for record in records if record.decoder.name == decoder]
 
 
 def test_honest_records_come_out_the_same(revising):
@@ -114,7 +113,7 @@ def test_records_that_mostly_differ_are_refused_though_they_claim_nothing_better
     ("what", "claims"), [("prompt", {"prompt_digest": "0" * 64}), ("text", {"text": "New York"})]
 )
 def test_another_tokenizer_or_template_than_the_checkpoints_is_found(revising, what, claims):
-    record = next(revising.records()).model_copy(update=claims)
+    record = altered(next(revising.records()), **claims)
     with pytest.raises(SubmissionError, match=f"the {what} of choices/city sample .* is another"):
         again(revising, [record])
 
@@ -146,12 +145,19 @@ def test_right_answers_under_the_digest_of_mini_are_refused(tiny_season, tmp_pat
     spoilt = Spoilt(shutil.copytree(entry, tmp_path / "spoilt"))
     records = spoilt.records()
     for record in records:
-        trace, ids = record["trace"], record["output_ids"]
+        trace, ids = record["decoding"]["trace"], record["decoding"]["output_ids"]
         trace |= {"positions": [list(range(len(ids)))], "ids": [ids], "rows": [1]}
         trace |= {"row_tokens": trace["row_tokens"][:1], "auxiliary_calls": [0]}
-        record["counts"] |= {"nfe": 1, "rows": 1, "steps": 1, "tokens_per_step": float(len(ids))}
-        record["counts"] |= {"token_positions": trace["row_tokens"][0]}
-        record["counts"] |= {"answer_tokens_per_step": float(record["counts"]["answer_tokens"])}
+        record["decoding"]["counts"] |= {
+            "nfe": 1,
+            "rows": 1,
+            "steps": 1,
+            "tokens_per_step": float(len(ids)),
+        }
+        record["decoding"]["counts"] |= {"token_positions": trace["row_tokens"][0]}
+        record["decoding"]["counts"] |= {
+            "answer_tokens_per_step": float(record["decoding"]["counts"]["answer_tokens"])
+        }
     spoilt.write_records(records)
     spoilt.write("results.json", results_of(records))
     assert verified(spoilt.path, redecode=False).entry.level == "recomputed"

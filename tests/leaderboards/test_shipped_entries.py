@@ -61,9 +61,9 @@ print(
             "derived": digest_of([entry.level, found.content, prompts, results]),
             "board": digest_of([page["rows"], page["scopes"], [each["scopes"] for each in lines]]),
             "records": len(entry.records),
-            "models": sorted({record.model for record in entry.records}),
-            "decoders": sorted({record.decoder for record in entry.records}),
-            "has_oracle": any(record.oracle for record in entry.records),
+            "models": sorted({record.model_label for record in entry.records}),
+            "decoders": sorted({record.decoder.name for record in entry.records}),
+            "has_oracle": any(record.decoder.oracle for record in entry.records),
         }
     )
 )

@@ -21,6 +21,7 @@ from parallelbench.leaderboards.board.standings import PERCENTS, standings
 from parallelbench.leaderboards.commands.actions import leaders
 from parallelbench.leaderboards.commands.site import build, server_of
 from support.board_entries import PRACTICE, decodes, entry_of
+from support.fabricated import altered
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 RECORDS = [
@@ -49,14 +50,13 @@ def tags(path):
 def evil():
     """An entry with a script in every text that its submitter may write."""
     records = [
-        record.model_copy(
-            update={
-                "model": EVIL,
-                "decoder_label": f"{EVIL}:k={record.decoder_fields['k']}",
-                "text": EVIL,
-                "marks": record.marks.model_copy(update={"lenient": 0.0, "problem": EVIL}),
-                "engines": {EVIL: EVIL},
-            }
+        altered(
+            record,
+            model=EVIL,
+            decoder_label=f"{EVIL}:k={record.decoder.fields['k']}",
+            text=EVIL,
+            marks=record.marks.model_copy(update={"lenient": 0.0, "problem": EVIL}),
+            engines={EVIL: EVIL},
         )
         for record in RECORDS
     ]
@@ -134,8 +134,7 @@ def test_an_incomplete_row_says_what_is_missing(tmp_path):
 
 
 def test_the_page_of_a_server_says_why_nothing_is_replayed(tmp_path):
-    hidden = {"trace": None, "counts": None, "output_ids": None, "mask_id": None, "end_id": None}
-    served = [record.model_copy(update=hidden) for record in RECORDS]
+    served = [altered(record, decoding=None) for record in RECORDS]
     build_site([entry_of(served, "one", level="self-reported")], tmp_path)
     text = (tmp_path / "entries" / "one.html").read_text()
     assert "a server decoded them" in text
@@ -198,7 +197,7 @@ def test_build_prints_where_the_page_is(tmp_path):
 
 
 def test_the_terminal_tells_who_leads_and_obeys_no_text_of_an_entry():
-    records = [r.model_copy(update={"model": "[red]mine\x1b[31m"}) for r in RECORDS]
+    records = [altered(r, model="[red]mine\x1b[31m") for r in RECORDS]
     (board,) = standings([entry_of(records, "one")])
     console = new_console(width=120, record=True, file=io.StringIO())
     console.print(leaders(board, board.sections[0]))

@@ -16,6 +16,7 @@ from parallelbench.leaderboards.entry.season import seasons
 from parallelbench.results.intervals import percentile_interval
 from parallelbench.setting import parse_settings
 from support.board_entries import PRACTICE, TASKS, decodes, entry_of
+from support.fabricated import altered
 
 DEV, SAMPLES = PRACTICE.dev, PRACTICE.samples
 
@@ -105,7 +106,7 @@ def test_what_is_never_reached_is_absent_and_0_only_by_the_public_rule(board):
 def test_samples_of_the_dev_part_count_for_nothing():
     # All decodes of the dev part are right here; they were all wrong before.
     tuned = [
-        record.model_copy(update={"marks": record.marks.model_copy(update={"lenient": 1.0})})
+        altered(record, marks=record.marks.model_copy(update={"lenient": 1.0}))
         if record.index < DEV
         else record
         for record in FIXED
@@ -172,7 +173,9 @@ def test_efficiency_is_against_the_oracle_that_the_entry_ran():
     ratios = np.divide(
         *(
             speeds_at(np.array([0.8]), *drawn_means(curve, drawn_weights(curve)))
-            for curve in (sweep_of(r for r in test if r.oracle is told) for told in (False, True))
+            for curve in (
+                sweep_of(r for r in test if r.decoder.oracle is told) for told in (False, True)
+            )
         )
     )[:, 0]
     assert row.oracle_told == "the label oracle of 'mini' in entry entry"
@@ -202,7 +205,7 @@ def test_an_entry_of_strange_oracles_alone_has_speeds_and_no_efficiency():
 
 
 def test_the_bound_is_the_packages_and_the_ideal_models_efficiency_is_against_it():
-    ideal = [r.model_copy(update={"model": "ideal"}) for r in FIXED]
+    ideal = [altered(r, model="ideal") for r in FIXED]
     board = board_of(entry_of(ideal, "ideal"), entry_of([*FIXED, *ORACLE], "net"))
     told = row_of(board, "confidence", "ideal")
     assert told.oracle_told == "the information oracle of this package's ideal model"
@@ -231,7 +234,7 @@ def test_a_bound_of_every_season_lies_there_for_its_test_part():
 
 def test_an_ideal_model_with_fields_of_its_own_is_against_what_its_entry_ran():
     told = [*FIXED, *decodes("information:eps=0.0", 1.0, 4, oracle=True)]
-    noisy = [r.model_copy(update={"model": "ideal:noise=0.5"}) for r in told]
+    noisy = [altered(r, model="ideal:noise=0.5") for r in told]
     row = row_of(board_of(entry_of(noisy, "noisy")), "confidence")
     assert row.oracle_told == "the information oracle of 'ideal:noise=0.5' in entry noisy"
     assert figures(row).at[80].efficiency == pytest.approx(2 / 8)
@@ -241,7 +244,7 @@ def test_an_ideal_model_with_fields_of_its_own_is_against_what_its_entry_ran():
 
 
 def test_oracles_the_ideal_model_and_divisions_stand_in_sections_of_their_own():
-    ideal = [r.model_copy(update={"model": "ideal"}) for r in FIXED]
+    ideal = [altered(r, model="ideal") for r in FIXED]
     board = board_of(
         entry_of([*FIXED, *ORACLE], "net"),
         entry_of(ideal, "ideal"),
@@ -258,7 +261,7 @@ def test_oracles_the_ideal_model_and_divisions_stand_in_sections_of_their_own():
 
 
 def test_other_task_versions_are_never_ranked_together():
-    older = [r.model_copy(update={"task_version": 0}) for r in FIXED]
+    older = [altered(r, task_version=0) for r in FIXED]
     board = board_of(entry_of(FIXED, "new"), entry_of(older, "old"))
     assert len(board.sections) == 2
     assert "waiting_line/copy at version 0" in board.sections[1].title
@@ -266,13 +269,13 @@ def test_other_task_versions_are_never_ranked_together():
 
 
 def test_other_engines_are_never_ranked_together():
-    judged = [r.model_copy(update={"engines": {"grammar": "harper 0.2"}}) for r in FIXED]
+    judged = [altered(r, engines={"grammar": "harper 0.2"}) for r in FIXED]
     board = board_of(entry_of(FIXED, "plain"), entry_of(judged, "judged"))
     assert [section.title for section in board.sections][1].endswith(", grammar by harper 0.2")
 
 
 def test_other_samples_under_the_same_number_are_refused():
-    other = [r.model_copy(update={"sample_digest": "another"}) for r in FIXED]
+    other = [altered(r, sample_digest="another") for r in FIXED]
     with pytest.raises(IncompleteSweepError, match="two different samples with number"):
         standings([entry_of(FIXED, "one"), entry_of(other, "other")])
 
@@ -305,10 +308,9 @@ def test_a_gap_in_the_dev_part_leaves_a_row_as_it_is():
 
 @pytest.mark.parametrize("level", ["self-reported", "recomputed"])
 def test_what_nobody_can_replay_has_an_accuracy_and_nothing_else(level):
-    hidden = {"trace": None, "counts": None, "output_ids": None, "mask_id": None, "end_id": None}
     records = decodes("server", right_in(0.9), 8)
     if level == "recomputed":
-        records = [record.model_copy(update=hidden) for record in records]
+        records = [altered(record, decoding=None) for record in records]
     board = board_of(entry_of(records, level=level), entry_of(FIXED, "net"))
     row = row_of(board, "server")
     assert (row.kind, row.missing) == ("self-reported", None)
@@ -319,7 +321,7 @@ def test_what_nobody_can_replay_has_an_accuracy_and_nothing_else(level):
 
 
 def test_the_last_record_of_a_decode_counts():
-    failed = [r.model_copy(update={"marks": None, "status": "error"}) for r in FIXED]
+    failed = [altered(r, marks=None, status="error") for r in FIXED]
     assert row_of(board_of(entry_of([*failed, *FIXED])), "confidence").missing is None
 
 

@@ -67,13 +67,13 @@ def test_a_network_without_room_for_the_prompt_is_refused_before_the_run(gpt2, t
 def test_prompt_and_canvas_may_fill_the_context_to_the_last_token(tmp_path):
     roomy = plan_of(FOLDER, "waiting_line/copy", samples=1)
     (record,) = execute(roomy)
-    needed = record.prompt_tokens + len(record.output_ids)
+    needed = record.decoding.prompt_tokens + len(record.decoding.output_ids)
     for length in (needed, needed - 1):
         model = mini_with(tmp_path / str(length), max_sequence_length=length)
         plan = plan_of(model, "waiting_line/copy", samples=1)
         if length == needed:
             (again,) = execute(plan)
-            assert again.output_ids == record.output_ids
+            assert again.decoding.output_ids == record.decoding.output_ids
         else:
             with pytest.raises(RunFileError, match=f"context of {length} tokens.*needs {needed}"):
                 execute(plan)

@@ -43,13 +43,13 @@ def test_the_same_command_runs_every_family_and_every_record_replays(tmp_path):
     }
     decodes = Counter()
     for record in RunDirectory.open(tmp_path / "run").records():
-        decodes[models[record.model]] += 1
+        decodes[models[record.model_label]] += 1
         assert record.status == "ok", record.error
-        assert record.trace.replay(record.canvas) == record.output_ids
-        assert record.mask_id not in record.output_ids
-        assert record.counts.nfe == record.trace.nfe > 0
-        assert record.counts.canvas_tokens == 64 - record.trace.filled
-        assert record.weights_digest == facts[models[record.model]]["weights_digest"]
+        assert record.decoding.trace.replay(record.decoding.canvas) == record.decoding.output_ids
+        assert record.decoding.mask_id not in record.decoding.output_ids
+        assert record.decoding.counts.nfe == record.decoding.trace.nfe > 0
+        assert record.decoding.counts.canvas_tokens == 64 - record.decoding.trace.filled
+        assert record.model.weights_digest == facts[models[record.model_label]]["weights_digest"]
     assert decodes == {family.name: 2 * 5 for family in FAMILIES}
 
 

@@ -570,9 +570,9 @@ def test_an_evaluation_runs_from_question_to_mark(folder):
     for record in evaluation.records:
         assert record.status == "ok"
         assert record.marks.strict == 0
-        assert record.trace.replay(record.canvas) == record.output_ids
+        assert record.decoding.trace.replay(record.decoding.canvas) == record.decoding.output_ids
         # The prompt, and each block of 16 tokens but the last.
-        assert record.counts.auxiliary_calls == 4
+        assert record.decoding.counts.auxiliary_calls == 4
 
 
 def test_facts_name_what_differs_from_the_published_sampler(model):

@@ -4,7 +4,7 @@ from parallelbench import evaluate
 from parallelbench.leaderboards.entry.entry import Entry
 from parallelbench.leaderboards.entry.season import season
 from parallelbench.leaderboards.entry.submission import Submission, SubmittedDecoder, SubmittedModel
-from support.fabricated import fabricated_record
+from support.fabricated import altered, fabricated_record
 
 PRACTICE = season("practice")
 TASKS = {task.label: task.name for task in PRACTICE.tasks}
@@ -12,8 +12,8 @@ TASKS = {task.label: task.name for task in PRACTICE.tasks}
 
 def submission_of(records, **said):
     """What an entry with these records says of itself, even what a check would refuse."""
-    models = {record.model: record.model_digest for record in records}
-    decoders = {r.decoder_label: (r.decoder, r.decoder_fields) for r in records}
+    models = {record.model_label: record.model.digest for record in records}
+    decoders = {r.decoder_label: (r.decoder.name, r.decoder.fields) for r in records}
     values = {
         "title": "An entry",
         "submitter": "The ParallelBench authors",
@@ -21,7 +21,7 @@ def submission_of(records, **said):
         "trained_on_suite": "no",
         "season": "practice",
         "library_version": "0.1.0",
-        "task_versions": {record.task_label: record.task_version for record in records},
+        "task_versions": {record.task_label: record.task.version for record in records},
         "models": tuple(
             SubmittedModel.model_construct(label=label, name=label, digest=digest)
             for label, digest in models.items()
@@ -77,4 +77,4 @@ def decoded(decoders, model="ideal"):
 
 def called(records, model, **changes):
     """The same decodes, as if another model had made them."""
-    return [record.model_copy(update={"model": model, **changes}) for record in records]
+    return [altered(record, model=model, **changes) for record in records]

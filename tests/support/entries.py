@@ -7,7 +7,7 @@ import yaml
 
 from parallelbench.leaderboards.commands import packing as pack
 from parallelbench.leaderboards.entry import folder
-from parallelbench.record import _digest_of, from_line
+from parallelbench.record_line import _digest_of, from_line
 from parallelbench.results.result import summarize
 from parallelbench.run.runfile import make_runfile
 from parallelbench.run.runner import run
@@ -60,7 +60,7 @@ class Spoilt:
     def change(self, edit, decoder=None, status=None):
         """Change the first record of ``decoder``."""
         records = self.records()
-        chosen = (each for each in records if decoder in (None, each["decoder"]))
+        chosen = (each for each in records if decoder in (None, each["decoder"]["name"]))
         edit(next(each for each in chosen if status in (None, each["status"])))
         self.write_records(records)
 
@@ -90,7 +90,7 @@ def results_of(records):
 
 def merge_steps(record, first):
     """Make two steps of a record one, as if the model had been called once less."""
-    trace = record["trace"]
+    trace = record["decoding"]["trace"]
     both = [[*trace[column][first], *trace[column][first + 1]] for column in ("positions", "ids")]
     pairs = sorted(zip(*both, strict=True))
     for column, values in zip(("positions", "ids"), zip(*pairs, strict=True), strict=True):

@@ -5,14 +5,18 @@ import itertools
 import numpy as np
 
 from parallelbench.analysis.measures.sweep import sweep_of
-from parallelbench.record import Counts, Record, RecordedMarks
+from parallelbench.record import Counts, RecordedMarks
+from parallelbench.record_line import FlatRecord, to_line_like
 from parallelbench.trace import Trace
 
 MASK, END, CANVAS = 1, 2, 32
 
 
 def fabricated_record(decoder="confidence_threshold:threshold=0.9", index=0, right=1.0, **changes):
-    """One decode of 32 canvas tokens in ``nfe`` calls; ``right=None`` is an error."""
+    """One decode of 32 canvas tokens in ``nfe`` calls; ``right=None`` is an error.
+
+    Changes are named as the fields of a flat record.
+    """
     nfe = changes.pop("nfe", 8)
     name, _, field = decoder.partition(":")
     key, _, number = field.partition("=")
@@ -50,7 +54,22 @@ def fabricated_record(decoder="confidence_threshold:threshold=0.9", index=0, rig
         "trace": Trace(),
         "seconds": 0.5,
     }
-    return Record(**{**values, **changes})
+    return FlatRecord(**{**values, **changes}).record()
+
+
+def altered(record, **changes):
+    """The same record with other values, named as the fields of a flat record.
+
+    ``decoding=None`` makes it one without steps.
+    """
+    if "decoding" in changes:
+        record = record.model_copy(update={"decoding": changes.pop("decoding")})
+    return FlatRecord.of(record).model_copy(update=changes).record()
+
+
+def line_of_schema_1(record):
+    """The line that earlier releases wrote of a record."""
+    return to_line_like(record, '{"schema_version":1,')
 
 
 def traced_record(steps, *, ids=None, index=0, length=None, **changes):

@@ -23,7 +23,6 @@ from parallelbench.errors import (
     RunFileError,
 )
 from parallelbench.evaluation import evaluate
-from parallelbench.record import to_line
 from parallelbench.results.result import summarize
 from parallelbench.run.recording import draw_sample
 from parallelbench.run.rundir import RunDirectory
@@ -36,6 +35,7 @@ from parallelbench.tasks.original_bundle import OriginalDataError, bundle_of
 from parallelbench.tasks.original_files import read_checkout
 from parallelbench.tasks.original_text import OriginalText
 from support import original_checkout
+from support.fabricated import altered, line_of_schema_1
 from support.original_checkout import LINE, NEW, PLACE, ROWS, write_checkout
 
 CONFIG = "waiting_line/task_config.yaml"
@@ -460,7 +460,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     first, *_ = execute(asked)
     with RunDirectory.begin(tmp_path / "run", asked).appending() as writer:
         writer.append(first)
-    (before,) = first.sources.values()
+    (before,) = first.task.sources.values()
     lines = bundle.read_text()
     bundle.write_text(lines.replace("Fill in", "Fill out"))
     after = hashlib.sha256(bundle.read_bytes()).hexdigest()[:12]
@@ -468,8 +468,8 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     with pytest.raises(RunFileError, match=told):
         run(make_runfile(asked.frozen()), tmp_path / "run")  # a new command
     # A release that noted no sources is told by its samples.
-    old = first.model_copy(update={"sources": {}})
-    assert '"sources"' not in to_line(old)
+    old = altered(first, sources={})
+    assert '"sources"' not in line_of_schema_1(old)
     with RunDirectory.begin(tmp_path / "old", asked).appending() as writer:
         writer.append(old)
     with pytest.raises(
@@ -477,7 +477,7 @@ def test_a_run_whose_bundle_changed_does_not_go_on(bundle, tmp_path):
     ):
         run(make_runfile(asked.frozen()), tmp_path / "old")
     # Nor are records from both looked at together.
-    other = first.model_copy(update={"sources": {"path": after}, "repeat": 1})
+    other = altered(first, sources={"path": after}, repeat=1)
     with pytest.raises(RecordsError, match="has samples of task"):
         summarize([first, other])
     bundle.write_text(lines)

@@ -10,7 +10,7 @@ from parallelbench.analysis.measures.joined_runs import JoinedRuns, open_runs
 from parallelbench.analysis.report.page import shortfall
 from parallelbench.cli.program import main
 from parallelbench.evaluation import evaluate
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.results.result import average_over_tasks, summarize
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.tasks.original_bundle import OriginalDataError
@@ -239,8 +239,8 @@ def test_replies_become_records_with_their_marks_beside_ours_and_without_steps(
     records = list(run.records())
     assert len(records) == 3 * 2 * 4
     for record in records:
-        assert record.model == f"published:{MODEL}"
-        assert (record.trace, record.counts, record.output_ids) == (None, None, None)
+        assert record.model_label == f"published:{MODEL}"
+        assert record.decoding is None
         assert record.published is not None
         assert record.marks.lenient == record.published.score == float(record.index >= 1)
         assert record.marks.parts["published"] == record.published.score

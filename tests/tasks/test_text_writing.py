@@ -25,7 +25,7 @@ from parallelbench.errors import (
 )
 from parallelbench.models.ideal import Ideal
 from parallelbench.models.mini import Mini
-from parallelbench.record import from_line, to_line
+from parallelbench.record_line import from_line, to_line
 from parallelbench.run.merge import merge
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import make_runfile
@@ -48,6 +48,7 @@ from parallelbench.tasks.text_sources import PARAPHRASES, SAMSUM, read_texts, re
 from parallelbench.tasks.text_writing import Summarization
 from parallelbench.training.data import make_example
 from support.checkpoints import write_checkpoint
+from support.fabricated import altered
 
 TEXT = TASKS.matching("text_writing/*")
 LEVELS = ("easy", "medium", "hard")
@@ -548,15 +549,15 @@ def test_one_command_runs_the_seventeen_tasks_of_the_paper(tmp_path):
     options = ("--decoders", "random:k=64", "--samples", "1", "--out", str(tmp_path / "run"))
     assert main(["run", "paper", *options]) == 0
     records = list(RunDirectory.open(tmp_path / "run").records())
-    assert len(records) == len({record.task for record in records}) == 17
+    assert len(records) == len({record.task.name for record in records}) == 17
     assert {record.status for record in records} == {"ok"}
-    written = {record.task: record for record in records}
+    written = {record.task.name: record for record in records}
     assert set(TEXT) < set(written)
     for name in TEXT:
-        assert len(written[name].output_ids) == 64
-        assert written[name].engines == TASKS[name]().engines()
+        assert len(written[name].decoding.output_ids) == 64
+        assert written[name].task.engines == TASKS[name]().engines()
         assert set(written[name].marks.parts) <= set(TASKS[name].scores)
-    assert written["waiting_line/copy"].engines == {}
+    assert written["waiting_line/copy"].task.engines == {}
 
 
 def rewrite(folder, change):
@@ -568,8 +569,10 @@ def rewrite(folder, change):
 
 
 def with_older_engine(record):
-    engines = {name: version.replace(" 0.", " 0.1.") for name, version in record.engines.items()}
-    return record.model_copy(update={"engines": engines})
+    engines = {
+        name: version.replace(" 0.", " 0.1.") for name, version in record.task.engines.items()
+    }
+    return altered(record, engines=engines)
 
 
 def test_a_run_does_not_go_on_with_another_release_of_an_engine(model, tmp_path):

@@ -117,16 +117,16 @@ def _as_dict(replay: Replay) -> dict[str, Any]:
         for step in replay.steps
     ]
     return {
-        "model": record.model,
+        "model": record.model_label,
         "task": record.task_label,
         "index": record.index,
         "decoder": record.decoder_label,
         "repeat": record.repeat,
-        "oracle": record.oracle,
+        "oracle": record.decoder.oracle,
         "status": record.status,
         "text": record.text,
         "marks": None if record.marks is None else record.marks.model_dump(),
-        "canvas": record.canvas,
+        "canvas": record.require_decoding().canvas,
         "answers": replay.answers,
         "steps": steps,
         "total_bits": replay.total_bits,
