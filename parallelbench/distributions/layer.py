@@ -145,7 +145,7 @@ class EdgeSums:
         return self._pass(after, columns, bonus, backward=True)
 
     def token_shares(
-        self, before: Scaled, after: Scaled, total: Scaled
+        self, before: Scaled, after: Scaled, total: Scaled, columns: np.ndarray, bonus: int
     ) -> Float[np.ndarray, "tokens rows"]:
         """Return the share of the paths that have each token.
 
@@ -153,12 +153,16 @@ class EdgeSums:
             before: Sum over the paths to each state before this position.
             after: Sum over the paths from each state after it.
             total: Sum over all paths.
+            columns: Column of each row's token.
+            bonus: Powers of two that a written token is worth; other tokens may stand there too.
         """
         layer = self.layer
         fractions = np.take(before.fractions, layer.sources, axis=0)
         fractions *= np.take(after.fractions / total.fractions, layer.targets, axis=0)
         powers = np.take(before.exponents, layer.sources, axis=0)
         powers += np.take(after.exponents - total.exponents, layer.targets, axis=0)
+        if bonus:
+            powers[self.edges_of(columns)] += np.int32(bonus)
         np.maximum(powers, _NEGLIGIBLE, out=powers)
         return np.asarray(self._to_tokens @ np.ldexp(fractions, powers, out=fractions))
 
@@ -216,8 +220,9 @@ class _WrittenEdges:
         moved = values.ravel()[self._from]
         if self._weights is not None:
             moved = moved * self._weights
+        # Without edges bincount returns whole numbers, which could not take those of open rows.
         summed = np.bincount(self._to, moved, self._shape[0] * self._shape[1])
-        return summed.reshape(self._shape)
+        return summed.astype(np.float64, copy=False).reshape(self._shape)
 
 
 class _Mixed:

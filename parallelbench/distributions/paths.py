@@ -158,7 +158,7 @@ def _on_a_path(layers: Sequence[TrellisLayer], sizes: Sequence[int]) -> list[_St
     return states
 
 
-def _compact(layer: TrellisLayer, before: _States, after: _States) -> TrellisLayer:
+def _compact(layer: TrellisLayer, before: np.ndarray, after: np.ndarray) -> TrellisLayer:
     edges = np.flatnonzero(before[layer.sources] & after[layer.targets])
     kept = layer.select(edges)
     numbers = np.cumsum(before) - 1, np.cumsum(after) - 1

@@ -31,7 +31,7 @@ from parallelbench.distributions.contract import (
 from parallelbench.distributions.independence import trellis_graph
 from parallelbench.distributions.layer import OPEN, EdgeSums, TrellisLayer
 from parallelbench.distributions.paths import check_unambiguous, trim
-from parallelbench.distributions.scaled import Scaled, ones, product, shifted
+from parallelbench.distributions.scaled import Scaled, ones, product
 
 #: Powers of two by which one more agreement outweighs all answers with fewer.
 _MARGIN = 1200
@@ -210,22 +210,17 @@ def _fill(
         paths: Sums over the paths before and after the position, and over all paths.
         bonus: Powers of two that a written token is worth; 0 if no other token may stand there.
     """
+    if bonus:
+        part[:] = sums.token_shares(*paths, column, bonus).T
+        return
     written = np.flatnonzero(column >= 0)
-    if not bonus:
-        part[written, column[written]] = 1.0
-        if len(written) == len(column):
-            return
-        if len(written):
-            is_open = np.flatnonzero(column == OPEN)
-            before, after, total = (numbers.rows(is_open) for numbers in paths)
-            part[is_open] = sums.token_shares(before, after, total).T
-            return
-    before, after, total = paths
-    part[:] = sums.token_shares(before, after, total).T
-    if bonus and len(written):
-        agreeing = shifted(total, -bonus).rows(written)
-        shares = sums.token_shares(before.rows(written), after.rows(written), agreeing)
-        part[written, column[written]] = shares[column[written], np.arange(len(written))]
+    part[written, column[written]] = 1.0
+    is_open = np.flatnonzero(column == OPEN)
+    if len(is_open) == len(column):
+        part[:] = sums.token_shares(*paths, column, bonus).T
+    elif len(is_open):
+        chosen = (numbers.rows(is_open) for numbers in paths)
+        part[is_open] = sums.token_shares(*chosen, column[is_open], bonus).T
 
 
 def _shares(numbers: Scaled, total: Scaled) -> Float[np.ndarray, "places rows"]:
