@@ -62,8 +62,7 @@ def treedepth(graph: DependenceGraph) -> Treedepth:
     everything = (1 << graph.length) - 1
     solved = [_solve(neighbours, part) for part in _components(neighbours, everything)]
     # An upper bound decides only where no exact part is as deep.
-    deepest = max(solved, key=lambda part: (part.depth, part.exact))
-    return deepest
+    return max(solved, key=lambda part: (part.depth, part.exact))
 
 
 def _solve(neighbours: _Neighbours, part: int) -> Treedepth:
