@@ -19,6 +19,8 @@ from parallelbench.distributions.contract import DependenceGraph
 
 #: Most positions of a connected part that is solved by branch and bound.
 EXACT_POSITIONS = 24
+#: Most pairs of a part and a depth that are tested for one of them.
+_TEST_LIMIT = 100_000
 
 TreedepthMethod = Literal["closed form", "tree ranking", "branch and bound", "balanced separators"]
 
@@ -44,7 +46,8 @@ def treedepth(graph: DependenceGraph) -> Treedepth:
     """Return the treedepth of ``graph``.
 
     It is exact for paths, cycles, cliques and trees of any size, and for connected parts of at
-    most 24 positions; beyond, it is the bound of recursively removing balanced separators.
+    most 24 positions that take no more than 100,000 tests; beyond, it is the bound of recursively
+    removing balanced separators.
 
     Raises:
         ValueError: The graph has no position.
@@ -77,8 +80,9 @@ def _solve(neighbours: _Neighbours, part: int) -> Treedepth:
         return Treedepth(size, exact=True, method="closed form")
     if edges == size - 1:
         return Treedepth(_tree_depth(neighbours, part), exact=True, method="tree ranking")
-    if size <= EXACT_POSITIONS:
-        return Treedepth(_Search(neighbours).depth(part), exact=True, method="branch and bound")
+    depth = _Search(neighbours).depth(part) if size <= EXACT_POSITIONS else None
+    if depth is not None:
+        return Treedepth(depth, exact=True, method="branch and bound")
     return Treedepth(_separated_depth(neighbours, part), exact=False, method="balanced separators")
 
 
@@ -118,12 +122,12 @@ class _Search:
         self._neighbours = neighbours
         self._within: dict[tuple[int, int], bool] = {}
 
-    def depth(self, part: int) -> int:
-        """Return the treedepth of a connected part."""
+    def depth(self, part: int) -> int | None:
+        """Return the treedepth of a connected part; None if the limit of tests is reached."""
         depth = _least_depth(self._neighbours, part)
         while not self._fits(part, depth):
             depth += 1
-        return depth
+        return None if len(self._within) >= _TEST_LIMIT else depth
 
     def _fits(self, part: int, depth: int) -> bool:
         """Test whether the treedepth of a connected part is at most ``depth``."""
@@ -133,6 +137,8 @@ class _Search:
         if depth < _least_depth(self._neighbours, part):
             return False
         key = part, depth
+        if len(self._within) >= _TEST_LIMIT:
+            return True  # ends the search, whose result does not count
         if key not in self._within:
             self._within[key] = any(
                 all(
