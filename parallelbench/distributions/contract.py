@@ -125,7 +125,8 @@ class AnswerDistribution(ABC):
 
     def contains(self, rows: Int[np.ndarray, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Test each row of token ids for being a right answer."""
-        return self.condition(rows).fits & (rows != self.mask_id).all(axis=1)
+        is_whole = (rows != self.mask_id).all(axis=1)
+        return np.asarray(self.condition(rows).fits & is_whole)
 
     def log_weights(self, conditionals: Conditionals) -> Float[np.ndarray, "rows entries"]:
         """Return natural logarithms of the weights, -inf for 0; the same bits in any batch."""

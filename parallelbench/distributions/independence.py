@@ -1,4 +1,4 @@
-"""Which positions of a trellis are dependent, given all other positions.
+"""The dependence graph of a trellis: pairs of positions dependent given all others.
 
 Two positions are independent given all others if, for every choice of the other tokens, the
 weights of the tokens at both form a table of rank 1: ``f(a, b) f(a', b') = f(a, b') f(a', b)``.
@@ -172,11 +172,11 @@ class _Walker:
             if pair is not None:
                 tokens |= steps[pair[0]].keys() & steps[pair[1]].keys()
         for token in sorted(tokens):
-            moved = [
+            moved_left, moved_right = (
                 None if pair is None else _joint(*(steps[state].get(token) for state in pair))
                 for pair in (left, right)
-            ]
-            yield _quadruple(position + 1, *moved, ratio)
+            )
+            yield _quadruple(position + 1, moved_left, moved_right, ratio)
 
     def _count(self, work: int) -> None:
         self._work += work

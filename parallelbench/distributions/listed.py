@@ -94,7 +94,8 @@ class ListedDistribution(AnswerDistribution):
             self._logarithms = np.array(
                 [-math.inf, *(math.log(weight) for weight in range(1, self.total + 1))]
             )
-        return self._logarithms[conditionals.weights.astype(np.intp)]
+        counts = conditionals.weights.astype(np.intp)
+        return np.asarray(np.take(self._logarithms, counts))
 
     def count(self, canvas: Int[np.ndarray, " length"]) -> int:
         """Return the exact number of right answers that fit ``canvas``."""
@@ -133,7 +134,7 @@ class ListedDistribution(AnswerDistribution):
     def _surviving(
         self, canvases: Int[np.ndarray, "rows length"]
     ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        """Return which answers agree most, in how many positions, and True if in all written."""
+        """Return a mask of the answers that agree most, their agreements, and True if they fit."""
         self.check_shape(canvases)
         hits = torch.from_numpy(canvases[:, self.entries.positions] == self.entries.tokens)
         agreements = hits.to(self._has.dtype) @ self._has.T

@@ -47,4 +47,4 @@ def natural_logarithms(
     series += _TABLE[bins]
     series += exponents * _LN2_HIGH
     series[numbers == 0] = -math.inf
-    return series
+    return np.asarray(series)

@@ -219,13 +219,13 @@ def _fill(
     if len(is_open) == len(column):
         part[:] = sums.token_shares(*paths, column, bonus).T
     elif len(is_open):
-        chosen = (numbers.rows(is_open) for numbers in paths)
-        part[is_open] = sums.token_shares(*chosen, column[is_open], bonus).T
+        before, after, total = (numbers.rows(is_open) for numbers in paths)
+        part[is_open] = sums.token_shares(before, after, total, column[is_open], bonus).T
 
 
 def _shares(numbers: Scaled, total: Scaled) -> Float[np.ndarray, "places rows"]:
     powers = np.maximum(numbers.exponents - total.exponents, -2000)
-    return np.ldexp(numbers.fractions / total.fractions, powers)
+    return np.asarray(np.ldexp(numbers.fractions / total.fractions, powers))
 
 
 def _log2(fractions: np.ndarray, exponents: np.ndarray) -> Float[np.ndarray, " rows"]:
@@ -259,7 +259,7 @@ def _draw_edges(
     # Rounding may lift the target to the sum itself; the last possible edge takes it.
     last = (cumulated < cumulated[:, -1:]).sum(axis=1)
     place = np.minimum((cumulated <= target[:, None]).sum(axis=1), last)
-    return edges[rows[:, 0], place]
+    return np.asarray(edges[rows[:, 0], place])
 
 
 def _by_source(layer: TrellisLayer) -> dict[int, list[tuple[int, int, int]]]:

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -15,9 +16,14 @@ from parallelbench.distributions.listed import ListedDistribution
 from parallelbench.distributions.logarithms import natural_logarithms
 from parallelbench.distributions.product import ProductDistribution
 from parallelbench.distributions.trellis import TrellisDistribution
+from parallelbench.models.ideal import Ideal
+from parallelbench.prompt import build_prompt
+from parallelbench.run.recording import draw_sample
+from parallelbench.setting import build, parse_settings
+from parallelbench.task import TASKS
 
 MASK = 9
-TOKENS = 3
+SYMBOLS = 3
 
 
 # The type checks that the tests switch on draw random numbers, which strategies may not do: so
@@ -47,7 +53,7 @@ def trellises(draw, most=4):
     layers = []
     for before, after in itertools.pairwise(states):
         edge = st.tuples(
-            st.integers(0, before - 1), st.integers(0, TOKENS - 1), st.integers(0, after - 1)
+            st.integers(0, before - 1), st.integers(0, SYMBOLS - 1), st.integers(0, after - 1)
         )
         edges = draw(st.sets(edge, min_size=1, max_size=9))
         layers.append([(*each, draw(st.integers(1, 3))) for each in sorted(edges)])
@@ -59,7 +65,7 @@ def trellises(draw, most=4):
 @st.composite
 def lists(draw, most=4):
     length = draw(st.integers(1, most))
-    row = st.tuples(*[st.integers(0, TOKENS - 1)] * length)
+    row = st.tuples(*[st.integers(0, SYMBOLS - 1)] * length)
     rows = sorted(draw(st.sets(row, min_size=1, max_size=12)))
     answers = {each: draw(st.integers(1, 3)) for each in rows}
     return lambda: listed(answers), length, answers
@@ -82,7 +88,7 @@ def products(draw):
             for place, token in zip(where, text, strict=True):
                 row[place] = token
         answers[tuple(row)] = math.prod(weight for _, weight in combination)
-    return lambda: ProductDistribution([build() for build, _, _ in parts], places), total, answers
+    return lambda: ProductDistribution([make() for make, _, _ in parts], places), total, answers
 
 
 DISTRIBUTIONS = st.one_of(trellises(), lists(), products())
@@ -90,10 +96,10 @@ DISTRIBUTIONS = st.one_of(trellises(), lists(), products())
 
 @st.composite
 def conditioned(draw, kinds=DISTRIBUTIONS):
-    build, length, answers = draw(kinds)
-    token = st.sampled_from([*range(TOKENS + 1), MASK, MASK, MASK])
+    make, length, answers = draw(kinds)
+    token = st.sampled_from([*range(SYMBOLS + 1), MASK, MASK, MASK])
     row = st.lists(token, min_size=length, max_size=length)
-    return build, answers, draw(st.lists(row, min_size=1, max_size=9))
+    return make, answers, draw(st.lists(row, min_size=1, max_size=9))
 
 
 def agreeing(answers, canvas):
@@ -109,8 +115,8 @@ def agreeing(answers, canvas):
 @settings(max_examples=300, deadline=None)
 @given(conditioned())
 def test_every_kind_conditions_as_the_list_of_its_answers_does(case):
-    build, answers, rows = case
-    law, canvases = build(), np.array(rows)
+    make, answers, rows = case
+    law, canvases = make(), np.array(rows)
     found = law.condition(canvases)
     assert dict(law.iterate()) == answers
     for row, canvas in enumerate(canvases):
@@ -134,8 +140,8 @@ def test_every_kind_conditions_as_the_list_of_its_answers_does(case):
 @settings(max_examples=60, deadline=None)
 @given(DISTRIBUTIONS)
 def test_the_entries_are_the_tokens_that_some_answer_has(case):
-    build, _, answers = case
-    law = build()
+    make, _, answers = case
+    law = make()
     expected = {(place, token) for text in answers for place, token in enumerate(text)}
     listed = list(zip(*(part.tolist() for part in law.entries), strict=True))
     assert listed == sorted(expected)
@@ -144,9 +150,9 @@ def test_the_entries_are_the_tokens_that_some_answer_has(case):
 @settings(max_examples=60, deadline=None)
 @given(DISTRIBUTIONS)
 def test_exactly_the_right_answers_are_members(case):
-    build, _, answers = case
-    law = build()
-    every = list(itertools.product(range(TOKENS), repeat=min(law.length, 6)))
+    make, _, answers = case
+    law = make()
+    every = list(itertools.product(range(SYMBOLS), repeat=min(law.length, 6)))
     if law.length <= 6:
         members = law.contains(np.array(every))
         assert {text for text, right in zip(every, members, strict=True) if right} == set(answers)
@@ -156,8 +162,8 @@ def test_exactly_the_right_answers_are_members(case):
 @settings(max_examples=60, deadline=None)
 @given(conditioned(), st.integers(0, 2**32))
 def test_a_row_has_the_same_bits_in_any_batch(case, seed):
-    build, _, rows = case
-    law, canvases = build(), np.array(rows)
+    make, _, rows = case
+    law, canvases = make(), np.array(rows)
     together = law.condition(canvases)
     uniforms = np.random.default_rng(seed).random(canvases.shape)
     fit = np.flatnonzero(together.fits)
@@ -176,8 +182,8 @@ def test_a_row_has_the_same_bits_in_any_batch(case, seed):
 @settings(max_examples=15, deadline=None)
 @given(DISTRIBUTIONS, st.integers(0, 2**32))
 def test_draws_have_the_probabilities_of_the_answers(case, seed):
-    build, _, answers = case
-    law = build()
+    make, _, answers = case
+    law = make()
     draws = 4000
     uniforms = np.random.default_rng(seed).random((draws, law.length))
     drawn = Counter(map(tuple, law.draw(np.full((draws, law.length), MASK), uniforms).tolist()))
@@ -337,15 +343,15 @@ def dependent(answers, low, high):
     return any(
         table.get((a, b), 0) * table.get((c, d), 0) != table.get((a, d), 0) * table.get((c, b), 0)
         for table in groups.values()
-        for a, b, c, d in itertools.product(range(TOKENS), repeat=4)
+        for a, b, c, d in itertools.product(range(SYMBOLS), repeat=4)
     )
 
 
 @settings(max_examples=200, deadline=None)
 @given(DISTRIBUTIONS)
 def test_the_dependence_graph_has_the_pairs_that_depend_given_all_others(case):
-    build, _, answers = case
-    law = build()
+    make, _, answers = case
+    law = make()
     graph = law.dependence_graph()
     assume(graph is not None)
     pairs = itertools.combinations(range(law.length), 2)
@@ -359,3 +365,28 @@ def test_the_dependence_graphs_of_structures():
     last = TrellisLayer.of([(0, 0, 0, 1), (1, 1, 0, 1)])
     law = TrellisDistribution([parity] * 7 + [last], MASK)
     assert law.dependence_graph().pairs == set(itertools.combinations(range(8), 2))
+
+
+@pytest.mark.parametrize(
+    "text", ["choices/city", "list_operations/shuffle:length=5", "waiting_line/insert_random"]
+)
+def test_the_listed_kind_has_the_bits_of_the_ideal_model(text):
+    task = build(parse_settings(text, TASKS)[0], TASKS)
+    model = Ideal().open()
+    prompt = build_prompt(task, draw_sample(task, 0, 3), model.codec)
+    law = model.law(prompt)
+    answers = prompt.answers
+    kind = ListedDistribution(law.rows.numpy(), np.array(answers.weights), prompt.codec.mask_id)
+    rng = np.random.default_rng(0)
+    rows = law.rows.numpy()[rng.integers(0, len(law.rows), 40)]
+    other = law.rows.numpy()[rng.integers(0, len(law.rows), 40)]
+    mixed = np.where(rng.random(rows.shape) < 0.2, other, rows)
+    canvases = np.where(rng.random(rows.shape) < 0.6, prompt.codec.mask_id, mixed)
+    found = kind.condition(canvases)
+    exact = torch.tensor(
+        [-math.inf, *(math.log(n) for n in range(1, law.total + 1))], dtype=torch.float64
+    )
+    expected, off_support = law.condition(torch.from_numpy(canvases), exact)
+    assert kind.log_weights(found).tobytes() == expected.numpy().tobytes()
+    assert (found.fits == ~off_support.numpy()).all()
+    assert found.fits.any()
