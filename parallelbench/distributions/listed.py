@@ -19,6 +19,7 @@ from parallelbench.distributions.contract import (
     Entries,
     refuse_unfit,
 )
+from parallelbench.distributions.logarithms import natural_logarithms
 
 #: float32 holds whole numbers exactly up to here, float64 up to the other.
 _EXACT_FLOAT32 = 2**24
@@ -89,7 +90,7 @@ class ListedDistribution(AnswerDistribution):
     def log_weights(self, conditionals: Conditionals) -> Float[np.ndarray, "rows entries"]:
         """Return natural logarithms of the weights, from a table."""
         if self.total >= _EXACT_FLOAT32:
-            return super().log_weights(conditionals)
+            return natural_logarithms(conditionals.weights)
         if len(self._logarithms) <= self.total:
             self._logarithms = np.array(
                 [-math.inf, *(math.log(weight) for weight in range(1, self.total + 1))]
