@@ -113,7 +113,7 @@ class ListedDistribution(AnswerDistribution):
         refuse_unfit(fits)
         cumulated = np.cumsum(surviving.numpy() * self.row_weights, axis=1)
         targets = np.floor(uniforms[:, 0] * cumulated[:, -1])
-        return self.rows[(cumulated <= targets[:, None]).sum(axis=1)]
+        return np.asarray(self.rows[(cumulated <= targets[:, None]).sum(axis=1)])
 
     def iterate(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield every right answer with its weight, in the order of the rows."""
