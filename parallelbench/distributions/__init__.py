@@ -1,0 +1,1 @@
+"""Answer distributions: exact conditionals, counts and draws for lists and for structures."""
