@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple
 
+from parallelbench.distributions.texts import TextTrellis
 from parallelbench.errors import NotEnumerableError
 from parallelbench.ranges import MOST_SHOTS, MOST_TOKENS, check_ranges, whole
 from parallelbench.registry import Registry, unknown
@@ -246,6 +247,14 @@ class Task(ABC):
                 message gives the reason, with the number if it is known.
         """
 
+    def trellis(self, sample: Sample) -> TextTrellis | None:  # noqa: ARG002  most tasks list
+        """Return the distribution of the right answers as a trellis; None if they are listed.
+
+        Raises:
+            NotEnumerableError: The trellis would be too large; the message has the numbers.
+        """
+        return None
+
     def _worded(self, question: Question) -> str:
         return self.templates[self.template].format(**question.slots)
 
@@ -257,6 +266,28 @@ class Task(ABC):
             if example.slots != question.slots:
                 break
         return example
+
+
+class TrellisTask(Task):
+    """A task whose right answers have structure and may be far too many to list.
+
+    A subclass defines :meth:`trellis` in place of :meth:`~Task.answers`.
+    """
+
+    @abstractmethod
+    def trellis(self, sample: Sample) -> TextTrellis:
+        """Return the distribution of the right answers as a trellis."""
+
+    def answers(self, sample: Sample, limit: int = DEFAULT_LIMIT) -> Answers:
+        """List the right answers of the trellis.
+
+        Raises:
+            NotEnumerableError: There are more than ``limit``.
+        """
+        trellis = self.trellis(sample)
+        refuse_over(limit, trellis.count, f"{self.name}, with this sample,")
+        texts, weights = zip(*trellis.texts(), strict=True)
+        return Answers(texts=texts, weights=weights)
 
 
 def refuse_over(limit: int, count: int, of_what: str) -> None:

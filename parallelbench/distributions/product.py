@@ -25,7 +25,8 @@ class ProductDistribution(AnswerDistribution):
 
     Args:
         parts: Distributions of the parts.
-        positions: Positions of each part's tokens, ascending; None puts one part after another.
+        positions: Positions of each part's tokens, in the part's order; None puts one part after
+            another.
 
     Raises:
         ValueError: No part, two mask ids, or positions that do not cover 0, 1, 2, ... once each.
@@ -46,7 +47,7 @@ class ProductDistribution(AnswerDistribution):
         self.positions = tuple(np.array(each, dtype=np.int64) for each in places)
         pairs = list(zip(self.parts, self.positions, strict=True))
         found = np.concatenate([places[part.entries.positions] for part, places in pairs])
-        # Each part lists its entries by position, and positions belong to one part.
+        # A part lists the entries of a position together, and a position belongs to one part.
         self._order = np.argsort(found, kind="stable")
         tokens = np.concatenate([part.entries.tokens for part in self.parts])
         self.entries = Entries(found[self._order], tokens[self._order])
@@ -102,7 +103,9 @@ class ProductDistribution(AnswerDistribution):
             graph = part.dependence_graph()
             if graph is None:
                 return None
-            pairs.update((int(places[low]), int(places[high])) for low, high in graph.pairs)
+            for pair in graph.pairs:
+                low, high = sorted(int(places[position]) for position in pair)
+                pairs.add((low, high))
         return DependenceGraph(self.length, frozenset(pairs))
 
     def _answers(
@@ -135,5 +138,3 @@ def _check(
             f"parts of {lengths} positions need the positions 0 to {length - 1} once each, "
             f"got {[list(each) for each in places]}"
         )
-    if any(list(each) != sorted(each) for each in places):
-        raise ValueError("the positions of a part must ascend")

@@ -23,8 +23,9 @@ SYSTEM = "<|system|>"
 
 SPECIAL_TOKENS = (END, MASK, UNKNOWN, USER, ASSISTANT, SYSTEM)
 
-_CHAT_TEMPLATE = (
-    "{% for message in SHOWN %}<|{{ message.role }}|>{{ message.content }}"
+#: Chat template of every message.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}"
     "{% if message.role == 'assistant' %}<|endoftext|>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -46,7 +47,7 @@ def word_tokenizer(words: Iterable[str], *, last_message: bool = False) -> Any:
         A ``PreTrainedTokenizerFast`` with a mask token, an end-of-text token and a chat
         template.
     """
-    shown = "messages[-1:]" if last_message else "messages"
+    shown = "in messages[-1:]" if last_message else "in messages"
     vocabulary = {token: index for index, token in enumerate(_tokens(words))}
     tokenizer = tokenizers.Tokenizer(
         models.WordPiece(vocabulary, unk_token=UNKNOWN, continuing_subword_prefix=_CONTINUED)
@@ -72,7 +73,7 @@ def word_tokenizer(words: Iterable[str], *, last_message: bool = False) -> Any:
         mask_token=MASK,
         unk_token=UNKNOWN,
         additional_special_tokens=[USER, ASSISTANT, SYSTEM],
-        chat_template=_CHAT_TEMPLATE.replace("SHOWN", shown),
+        chat_template=CHAT_TEMPLATE.replace("in messages", shown),
         clean_up_tokenization_spaces=False,
     )
 
