@@ -100,6 +100,17 @@ class AnswerDistribution(ABC):
         """Return the exact number of right answers that fit ``canvas``."""
 
     @abstractmethod
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+
+    @abstractmethod
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the right answer that agrees with ``canvas`` in the most written positions.
+
+        Ties go to the most probable answer, then to the lowest tokens from the left.
+        """
+
+    @abstractmethod
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],

@@ -103,6 +103,19 @@ class ListedDistribution(AnswerDistribution):
         surviving, _, fits = self._surviving(canvas[None])
         return int(surviving.sum()) if fits[0] else 0
 
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+        surviving, _, fits = self._surviving(canvas[None])
+        return int(self.row_weights[surviving.numpy()[0]].sum()) if fits[0] else 0
+
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the right answer that agrees with ``canvas`` in the most written positions."""
+        surviving, _, _ = self._surviving(canvas[None])
+        alive = np.flatnonzero(surviving.numpy()[0])
+        weights = self.row_weights[alive]
+        heaviest = self.rows[alive[weights == weights.max()]]
+        return np.asarray(heaviest[np.lexsort(heaviest.T[::-1])[0]])
+
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],

@@ -76,6 +76,20 @@ class ProductDistribution(AnswerDistribution):
         pairs = zip(self.parts, self.positions, strict=True)
         return math.prod(part.count(canvas[places]) for part, places in pairs)
 
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+        self.check_shape(canvas[None])
+        pairs = zip(self.parts, self.positions, strict=True)
+        return math.prod(part.weight(canvas[places]) for part, places in pairs)
+
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the nearest right answer; its ties go to the first part first."""
+        self.check_shape(canvas[None])
+        answer = np.empty_like(canvas)
+        for part, places in zip(self.parts, self.positions, strict=True):
+            answer[places] = part.nearest(canvas[places])
+        return answer
+
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],

@@ -412,3 +412,21 @@ def test_the_joint_entropy_of_some_open_positions_is_that_of_the_listing(case, d
     shares = [mass / sum(masses.values()) for mass in masses.values()]
     expected = -sum(share * math.log2(share) for share in shares)
     assert law.joint_entropy(canvas, chosen) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(DISTRIBUTIONS, st.data())
+def test_the_nearest_answer_and_the_weight_are_those_of_the_listing(case, data):
+    make, _, answers = case
+    law = make()
+    tokens = st.sampled_from([MASK, *range(SYMBOLS), 99])
+    canvas = data.draw(st.lists(tokens, min_size=law.length, max_size=law.length))
+    agreements = {
+        text: sum(one == other != MASK for one, other in zip(text, canvas, strict=True))
+        for text in answers
+    }
+    written = sum(token != MASK for token in canvas)
+    fitting = [answers[text] for text in answers if agreements[text] == written]
+    assert law.weight(np.array(canvas)) == sum(fitting)
+    nearest = min(answers, key=lambda text: (-agreements[text], -answers[text], text))
+    assert tuple(law.nearest(np.array(canvas)).tolist()) == tuple(nearest)
