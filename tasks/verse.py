@@ -226,27 +226,27 @@ class Rhyme(TrellisTask):
             parts = {"letters": 0.0, "rhymes": 0.0}
             return Marks(strict=0.0, lenient=0.0, failure=UNREADABLE, parts=parts)
         letters = facts["letters"]
-        begun = [
-            line.opening[0] == letter.lower() for line, letter in zip(lines, letters, strict=False)
-        ]
-        pairs = [(one.end, other.end) for one, other in zip(lines[::2], lines[1::2], strict=False)]
+        asked = list(zip(lines, letters, strict=False))
+        begun = [line.opening[0] == letter.lower() for line, letter in asked]
+        ends = [line.end for line, _ in asked]
+        couplets = list(zip(ends[::2], ends[1::2], strict=False))
         failures = {
             "wrong count": len(lines) != len(letters),
             "wrong letter": not all(begun),
             "not listed": not all(_is_offered(line, facts) for line in lines),
-            "same word": any(one == other for one, other in pairs),
-            "no rhyme": not all(_rhymes(one, other) for one, other in pairs),
+            "same word": any(one == other for one, other in couplets),
+            "no rhyme": not all(_rhymes(one, other) for one, other in couplets),
         }
         failure = next((each for each, holds in failures.items() if holds), None)
         right = failure is None
-        rhyming = sum(one != other and _rhymes(one, other) for one, other in pairs[: len(letters)])
+        rhyming = [one != other and _rhymes(one, other) for one, other in couplets]
         return Marks(
             strict=float(right and reply.strip() == _poem_text(lines)),
             lenient=float(right),
             failure=failure,
             parts={
                 "letters": sum(begun) / len(letters),
-                "rhymes": min(1.0, rhyming * _LINES / len(letters)),
+                "rhymes": sum(rhyming) * _LINES / len(letters),
             },
         )
 
@@ -289,8 +289,6 @@ def _cached_poem_trellis(
     verbs: tuple[str, ...],
     ends: tuple[str, ...],
 ) -> TextTrellis:
-    first_nodes = (START,)
-
     def chosen(words: Sequence[str], nodes: Sequence[str | None]) -> Stage:
         return Stage(Edge(node, word, node) for node in nodes for word in words)
 
@@ -304,8 +302,8 @@ def _cached_poem_trellis(
         spaced = [[f" {word}" for word in words] for words in (nouns, verbs)]
         return [*(chosen(words, nodes) for words in spaced), constant_stage(" the", nodes)]
 
-    first_openings, second_openings = beginnings(first_nodes), beginnings(ends)
-    first_middle, second_middle = middle(first_nodes), middle(ends)
+    first_openings, second_openings = beginnings([START]), beginnings(ends)
+    first_middle, second_middle = middle([START]), middle(ends)
     first_end = Stage(Edge(START, f" {word}", word) for word in ends)
     second_end = Stage(
         Edge(first, f" {word}", START)
