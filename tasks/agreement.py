@@ -208,7 +208,7 @@ class Pronoun(TrellisTask):
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about people, actions, things and places drawn at random."""
-        facts = {
+        facts: dict[str, Any] = {
             "people": self._draw_people(rng),
             "actions": [rng.choice(list(VERBS)) for _ in range(self.length)],
             "things": rng.sample(THINGS, self.options),
@@ -461,7 +461,7 @@ class Identifier(TrellisTask):
 
     def pose(self, rng: random.Random, index: int) -> Question:
         """Return a question about a function, its steps and names drawn at random."""
-        facts = {
+        facts: dict[str, Any] = {
             "function": rng.choice(FUNCTIONS),
             "argument": rng.choice(ARGUMENTS),
             "names": rng.sample(VARIABLES, self.names),

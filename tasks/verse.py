@@ -198,7 +198,7 @@ class Rhyme(TrellisTask):
             for word in rng.sample(words, self.rhymes)
         ]
         rng.shuffle(ends)
-        facts = {
+        facts: dict[str, Any] = {
             "letters": letters,
             "openings": [
                 word
