@@ -10,7 +10,7 @@ answers that agree with it in the most written positions, the nearest answers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,6 +122,23 @@ class AnswerDistribution(ABC):
     @abstractmethod
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the pairs that are dependent given all others; None if that takes too long."""
+
+    @abstractmethod
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the joint entropy of some open positions of ``canvas``, in bits.
+
+        Args:
+            canvas: Token ids, with :attr:`mask_id` at open positions.
+            positions: Open positions, each once.
+
+        Returns:
+            0 or more; None if it would take too long.
+
+        Raises:
+            ValueError: No right answer fits the canvas.
+        """
 
     def contains(self, rows: Int[np.ndarray, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Test each row of token ids for being a right answer."""

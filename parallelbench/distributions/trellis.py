@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from parallelbench.distributions.beliefs import joint_entropy
 from parallelbench.distributions.contract import (
     AnswerDistribution,
     Conditionals,
@@ -140,6 +141,15 @@ class TrellisDistribution(AnswerDistribution):
                 continue
             for token, target, factor in reversed(leaving[len(written)][state]):
                 waiting.append(((*written, token), target, weight * factor))
+
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the joint entropy of some open positions of ``canvas``, in bits."""
+        columns = self._columns(canvas[None])
+        after = self._backward(self._sums, columns, bonus=0)
+        refuse_unfit(after[0].fractions[0] > 0)
+        return joint_entropy(self._sums, after, columns[:, 0], positions)
 
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the dependent pairs, found by walking four paths at once."""

@@ -393,3 +393,22 @@ def test_the_law_of_the_ideal_model_sums_whole_numbers(text):
             assert found == (math.log(weight) if weight else -math.inf)
     assert conditionals.fits.any()
     assert not conditionals.fits.all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(DISTRIBUTIONS, st.data())
+def test_the_joint_entropy_of_some_open_positions_is_that_of_the_listing(case, data):
+    make, _, answers = case
+    law = make()
+    places = list(range(law.length))
+    answer = data.draw(st.sampled_from(sorted(answers)))
+    chosen = data.draw(st.sets(st.sampled_from(places)))
+    opened = chosen | data.draw(st.sets(st.sampled_from(places)))
+    canvas = np.array([MASK if place in opened else answer[place] for place in places])
+    masses = Counter()
+    for text, weight in answers.items():
+        if all(place in opened or text[place] == answer[place] for place in places):
+            masses[tuple(text[place] for place in sorted(chosen))] += weight
+    shares = [mass / sum(masses.values()) for mass in masses.values()]
+    expected = -sum(share * math.log2(share) for share in shares)
+    assert law.joint_entropy(canvas, chosen) == pytest.approx(expected, abs=1e-9)
