@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from parallelbench.analysis.measures.losses import is_ideal
-from parallelbench.analysis.theory.dependence import Law
 from parallelbench.analysis.theory.remaining_answers import RemainingAnswers
+from parallelbench.distributions.contract import AnswerDistribution
 from parallelbench.record import Record
 from parallelbench.results.intervals import RESAMPLES, Interval, percentile_interval
 
@@ -68,19 +68,19 @@ class ExpectedBits(NamedTuple):
     right: int
 
 
-def trace_bits(record: Record, law: Law) -> TraceBits:
+def trace_bits(record: Record, distribution: AnswerDistribution) -> TraceBits:
     """Return the bits that each step of a decode ignored, and their sum.
 
     Args:
         record: A decode with a trace.
-        law: Distribution of the right answers, whose symbols are tokens of the record's canvas.
+        distribution: Distribution of the right answers over the tokens of the record's canvas.
 
     Raises:
         RecordsError: The record has no trace, because a server decoded by itself.
     """
     decoding = record.require_decoding()
     trace, mask_id = decoding.trace, decoding.mask_id
-    remaining = RemainingAnswers.of(record, law)
+    remaining = RemainingAnswers.of(record, distribution)
     canvas = list(decoding.canvas)
     steps: list[float | None] = []
     log2_weight, before = 0.0, remaining.mass(canvas)

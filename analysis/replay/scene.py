@@ -106,7 +106,9 @@ class Moment(NamedTuple):
             return ""
         if self.answers == 1:
             return "; 1 right answer fits"
-        return f"; {self.answers:,} right answers fit" if self.answers else "; no right answer fits"
+        if not self.answers:
+            return "; no right answer fits"
+        return f"; {_count_text(self.answers)} right answers fit"
 
 
 @dataclass(frozen=True)
@@ -376,3 +378,8 @@ def _moment(replay: Replay, canvas: Sequence[Cell], run: Sequence[int], shown: i
 def _total(bits: Sequence[float | None]) -> float | None:
     known = [each for each in bits if each is not None]
     return sum(known) if len(known) == len(bits) else None
+
+
+def _count_text(count: int) -> str:
+    """Return a number as text, one of more than 15 digits as a power of ten."""
+    return f"{count:,}" if count < 10**15 else f"about 10^{len(str(count)) - 1}"

@@ -21,16 +21,17 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from parallelbench.analysis.theory.dependence import Law, token_law
 from parallelbench.analysis.theory.remaining_answers import RemainingAnswers
+from parallelbench.distributions.contract import AnswerDistribution
 from parallelbench.errors import RequestError
 from parallelbench.model import MODELS
 from parallelbench.prompt import Codec, build_prompt
+from parallelbench.prompt.distribution import answer_distribution
 from parallelbench.record import Decoding, Record
 from parallelbench.run.recording import draw_sample
 from parallelbench.run.runfile import RunFile
 from parallelbench.setting import build
-from parallelbench.task import TASKS, Answers, Sample, Task
+from parallelbench.task import TASKS, Sample, Task
 
 #: Most right answers that are listed for a replay, unless the caller asks for more.
 LISTED = 5_040
@@ -154,7 +155,6 @@ class Replayer:
         self._tasks = {setting.label: setting for setting in runfile.tasks}
         self._kept: tuple[tuple[str, str, int], _Ground] | None = None
         self._drawn = functools.lru_cache(maxsize=8)(self._draw)
-        self._answers = functools.lru_cache(maxsize=8)(self._enumerate)
         self._codec = functools.cache(self._open_codec)
 
     def replay(self, record: Record) -> Replay:
@@ -166,7 +166,7 @@ class Replayer:
         decoding = record.require_decoding()
         ground = self._ground(record)
         remaining = None if ground.law is None else RemainingAnswers.of(record, ground.law)
-        answers = None if remaining is None else int(remaining.consistent(decoding.canvas).sum())
+        answers = None if remaining is None else remaining.count(decoding.canvas)
         return Replay(
             record,
             ground.sample,
@@ -200,7 +200,8 @@ class Replayer:
                     missing=f"{record.model_label} has another tokenizer or chat template now than "
                     "when this was decoded",
                 )
-            law = token_law(prompt, self._answers(record.task_label, record.index))
+            codec = prompt.codec
+            law = answer_distribution(prompt, self._limit)
         except RequestError as error:
             return _Ground(sample, codec, missing=str(error))
         return _Ground(sample, codec, law)
@@ -208,10 +209,6 @@ class Replayer:
     def _draw(self, task_label: str, index: int) -> tuple[Task, Sample]:
         task = build(self._tasks[task_label], TASKS)
         return task, draw_sample(task, self._seed, index)
-
-    def _enumerate(self, task_label: str, index: int) -> Answers:
-        task, sample = self._drawn(task_label, index)
-        return task.answers(sample, self._limit)
 
     def _open_codec(self, model: str) -> Codec:
         return build(self._models[model], MODELS).open_codec(fetch=False)
@@ -222,7 +219,7 @@ class _Ground(NamedTuple):
 
     sample: Sample | None = None
     codec: Codec | None = None
-    law: Law | None = None
+    law: AnswerDistribution | None = None
     missing: str | None = None
 
 
@@ -239,7 +236,7 @@ def _steps(
             written = [p for p, token in zip(positions, ids, strict=True) if token != mask_id]
             bits = remaining.unmodelled_bits(canvas, written)
             probabilities = remaining.probabilities(canvas, positions, ids)
-        answers = None if remaining is None else int(remaining.consistent(following).sum())
+        answers = None if remaining is None else remaining.count(following)
         yield ReplayStep(tuple(positions), tuple(ids), bits, answers, probabilities)
 
 

@@ -9,13 +9,19 @@ Source: equation 1 of Kang et al., ParallelBench (arXiv:2510.04767), for one con
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
-from parallelbench.analysis.theory.dependence import Law, total_correlation
+from parallelbench.analysis.theory.exact_bits import position_entropies
+from parallelbench.distributions.contract import AnswerDistribution
 from parallelbench.record import Record
+
+#: Bits below this are rounding.
+_ROUNDING = 1e-9
 
 
 class RemainingAnswers:
@@ -24,57 +30,45 @@ class RemainingAnswers:
     Tokens after the first end of a reply are not part of it and exclude no answer.
 
     Args:
-        law: Distribution of the right answers, whose symbols are tokens of the canvas.
-        mask_id: Id of an open position.
+        distribution: Distribution of the right answers over the tokens of the canvas.
         ends: Ids that end a reply.
-        end_id: The one of ``ends`` that ends the answers of ``law``.
+        end_id: The one of ``ends`` that ends the answers of ``distribution``.
     """
 
-    def __init__(self, law: Law, mask_id: int, ends: frozenset[int], end_id: int) -> None:
-        self._law = law
-        self._mask_id = mask_id
+    def __init__(self, distribution: AnswerDistribution, ends: frozenset[int], end_id: int) -> None:
+        self._distribution = distribution
+        self._mask_id = distribution.mask_id
         self._ends = ends
         self._end_id = end_id
+        self._entries = {
+            entry: column
+            for column, entry in enumerate(
+                zip(*(part.tolist() for part in distribution.entries), strict=True)
+            )
+        }
 
     @classmethod
-    def of(cls, record: Record, law: Law) -> RemainingAnswers:
+    def of(cls, record: Record, distribution: AnswerDistribution) -> RemainingAnswers:
         """Return the right answers of the sample of ``record``.
 
         Args:
-            record: A decode with a trace, which names the mask id and the ends of a reply.
-            law: Distribution of the right answers, whose symbols are tokens of its canvas.
+            record: A decode with a trace, which names the ends of a reply.
+            distribution: Distribution of the right answers over the tokens of its canvas.
 
         Raises:
             RecordsError: The record has no trace, because a server decoded by itself.
         """
         decoding = record.require_decoding()
-        return cls(law, decoding.mask_id, decoding.ends, decoding.end_id)
+        return cls(distribution, decoding.ends, decoding.end_id)
 
-    def consistent(
-        self, canvas: Sequence[int], ignoring: Sequence[int] = ()
-    ) -> Bool[np.ndarray, " answers"]:
-        """Return a mask of the right answers that agree with every token on ``canvas``.
+    def count(self, canvas: Sequence[int]) -> int:
+        """Return the number of right answers that agree with every token on ``canvas``."""
+        return self._distribution.count(self._reply(canvas))
 
-        Args:
-            canvas: Token ids, one per position.
-            ignoring: Positions that are treated as open.
-        """
-        shown = list(canvas)
-        for position in ignoring:
-            shown[position] = self._mask_id
-        shown = self._reply(shown)
-        written = [place for place, token in enumerate(shown) if token != self._mask_id]
-        tokens = np.array([shown[place] for place in written], dtype=self._law.rows.dtype)
-        return np.asarray((self._law.rows[:, written] == tokens).all(axis=1))
-
-    def mass(self, canvas: Sequence[int], ignoring: Sequence[int] = ()) -> float:
-        """Return the probability of the right answers that agree with ``canvas``, in [0, 1].
-
-        Args:
-            canvas: Token ids, one per position.
-            ignoring: Positions that are treated as open.
-        """
-        return float(self._law.probabilities[self.consistent(canvas, ignoring)].sum())
+    def mass(self, canvas: Sequence[int]) -> float:
+        """Return the probability of the right answers that agree with ``canvas``, in [0, 1]."""
+        total = self._distribution.weight(np.full(len(canvas), self._mask_id))
+        return float(Fraction(self._distribution.weight(self._reply(canvas)), total))
 
     def probabilities(
         self, canvas: Sequence[int], positions: Sequence[int], ids: Sequence[int]
@@ -90,33 +84,35 @@ class RemainingAnswers:
             Probabilities in [0, 1]; None for the mask id, and None for every token if no right
             answer agrees with the other positions.
         """
-        consistent = self.consistent(canvas, positions)
-        if not consistent.any():
+        conditionals = self._distribution.condition(self._reply(canvas, positions)[None])
+        if not conditionals.fits[0]:
             return (None,) * len(ids)
-        rows, weights = self._law.rows[consistent], self._law.probabilities[consistent]
-        total = weights.sum()
-        return tuple(
-            None
-            if token == self._mask_id
-            else float(weights[rows[:, position] == self._as_end(token)].sum() / total)
+        shares = conditionals.probabilities[0]
+        columns = [
+            self._entries.get((position, self._as_end(token)))
             for position, token in zip(positions, ids, strict=True)
+        ]
+        return tuple(
+            None if token == self._mask_id else 0.0 if column is None else float(shares[column])
+            for token, column in zip(ids, columns, strict=True)
         )
 
     def nearest(self, canvas: Sequence[int]) -> tuple[list[int], tuple[tuple[int, int], ...]]:
         """Return the right answer that differs from ``canvas`` in the fewest tokens.
 
-        Ties go to the most probable answer, then to the first one listed.
+        Ties go to the most probable answer, then to the lowest tokens from the left.
 
         Returns:
             Its token ids, and the (position, id) pairs that differ; tokens after the first end of
             a reply never differ.
         """
         reply = self._reply(canvas)
-        reply += [self._end_id] * (len(canvas) - len(reply))
-        wrong = self._law.rows != np.array(reply, dtype=self._law.rows.dtype)
-        best = np.lexsort((-self._law.probabilities, wrong.sum(axis=1)))[0]
-        ids = [int(token) for token in self._law.rows[best]]
-        return ids, tuple((int(place), ids[place]) for place in np.flatnonzero(wrong[best]))
+        (ended,) = np.nonzero(reply == self._end_id)
+        if len(ended):
+            reply[ended[0] :] = self._end_id
+        ids = self._distribution.nearest(reply)
+        differing = np.flatnonzero(ids != reply).tolist()
+        return ids.tolist(), tuple((place, int(ids[place])) for place in differing)
 
     def unmodelled_bits(self, canvas: Sequence[int], positions: Sequence[int]) -> float | None:
         """Return the conditional total correlation of ``positions``, in bits.
@@ -126,21 +122,35 @@ class RemainingAnswers:
             positions: The positions written in one step.
 
         Returns:
-            0 or more; None if no right answer agrees with the other positions.
+            0 or more; None if no right answer agrees with the other positions, or if the joint
+            entropy would take too long.
         """
-        consistent = self.consistent(canvas, positions)
-        if not consistent.any():
+        reply = self._reply(canvas, positions)
+        conditionals = self._distribution.condition(reply[None])
+        if not conditionals.fits[0]:
             return None
-        rows: Int[np.ndarray, "answers positions"] = self._law.rows[consistent][:, list(positions)]
-        varying = [place for place, column in enumerate(rows.T) if (column != column[0]).any()]
-        if len(varying) < 2:  # a single symbol depends on no other
+        entropies = position_entropies(self._distribution, conditionals)[0]
+        varying = [position for position in positions if entropies[position] > _ROUNDING]
+        if len(varying) < 2:  # a single token depends on no other
             return 0.0
-        return total_correlation(Law.counted(rows[:, varying], self._law.probabilities[consistent]))
+        joint = self._distribution.joint_entropy(reply, varying)
+        if joint is None:
+            return None
+        bits = math.fsum(entropies[varying].tolist()) - joint
+        return bits if bits > _ROUNDING else 0.0
 
-    def _reply(self, canvas: Sequence[int]) -> list[int]:
-        """Return ``canvas`` up to its first end, with that end written as the law writes it."""
+    def _reply(
+        self, canvas: Sequence[int], ignoring: Sequence[int] = ()
+    ) -> Int[np.ndarray, " length"]:
+        """Return ``canvas`` up to its first end, written as the right answers write it.
+
+        Positions after it, and those to ignore, are open.
+        """
         shown = [self._as_end(token) for token in canvas]
-        return shown[: shown.index(self._end_id) + 1] if self._end_id in shown else shown
+        for position in ignoring:
+            shown[position] = self._mask_id
+        length = shown.index(self._end_id) + 1 if self._end_id in shown else len(shown)
+        return np.array([*shown[:length], *[self._mask_id] * (len(shown) - length)])
 
     def _as_end(self, token: int) -> int:
         return self._end_id if token in self._ends else token

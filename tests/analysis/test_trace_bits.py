@@ -9,6 +9,7 @@ from parallelbench.analysis.theory.adaptive import adaptive_frontier
 from parallelbench.analysis.theory.dependence import token_law, total_correlation
 from parallelbench.model import MODELS
 from parallelbench.prompt import build_prompt
+from parallelbench.prompt.distribution import answer_distribution
 from parallelbench.run.recording import draw_sample
 from parallelbench.setting import build
 from parallelbench.task import TASKS
@@ -28,15 +29,16 @@ def stand():
         done = evaluate(model="ideal:noise=0", tasks=task, decoders=decoders, samples=samples)
         model = build(done.runfile.models[0], MODELS).open()
         made = build(done.runfile.tasks[0], TASKS)
-        laws = {}
+        laws, listed = {}, None
         for index in range(samples):
             prompt = build_prompt(made, draw_sample(made, 0, index), model.codec)
-            laws[index] = token_law(prompt, prompt.answers)
+            laws[index] = answer_distribution(prompt)
+            listed = listed or token_law(prompt, prompt.answers)
         paths = {}
         for record in done.records:
             path = trace_bits(record, laws[record.index])
             paths.setdefault(record.decoder_label, []).append(path)
-        return laws[0], paths
+        return listed, paths
 
     return run
 
