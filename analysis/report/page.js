@@ -5,10 +5,10 @@
   const find = (id) => document.getElementById(id);
   const read = (id) => JSON.parse(find(id).textContent);
 
+  // Beyond 15 digits the page has no exact number.
+  const counted = (count) => (count < 1e15 ? `${count}` : `about ${count.toExponential(1)}`);
   const answers = (count, still = "") =>
     count === 1 ? `1 right answer${still} fits` : `${counted(count)} right answers${still} fit`;
-  // Beyond 15 digits the page has no exact number.
-  const counted = count => count < 1e15 ? `${count}` : `about ${count.toExponential(1)}`;
 
   const option = (value, text) => make("option", { value }, text);
 
