@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import BATCH, json_option, requests_a_run
+from parallelbench.cli.options import BATCH, PositiveNumber, json_option, requests_a_run
 
 
 def _finite(_context: click.Context, _option: click.Parameter, value: float) -> float:
@@ -24,7 +24,7 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=PositiveNumber(),
     default=30.0,
     show_default=True,
     callback=_finite,

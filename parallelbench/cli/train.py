@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import SEED
+from parallelbench.cli.options import SEED, WholeNumber
 from parallelbench.ranges import MOST_AT_A_TIME
 
-_POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
-_STEPS = click.IntRange(1, 1_000_000_000)
+_POSITIVE = WholeNumber(1, MOST_AT_A_TIME)
+_STEPS = WholeNumber(1, 1_000_000_000)
 
 
 @click.command(cls=Verb, short_help="Train a masked diffusion model on tasks.")
@@ -62,7 +62,7 @@ _STEPS = click.IntRange(1, 1_000_000_000)
 @click.option("--weight-decay", type=float, default=0.05, show_default=True)
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1_000_000_000),
+    type=WholeNumber(0, 1_000_000_000),
     help="Warm-up steps.  [default: 150, or a tenth of all]",
 )
 @click.option(
