@@ -20,7 +20,7 @@ from parallelbench.cli.options import INDEX, PATH, PositiveNumber
 @click.option("--all", "every", is_flag=True, help="Print every step, one below the other.")
 @click.option(
     "--delay",
-    type=PositiveNumber(0.01, 60),
+    type=PositiveNumber(0.01, 60.0),
     default=0.8,
     show_default=True,
     help="Seconds between steps.",

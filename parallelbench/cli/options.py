@@ -54,7 +54,7 @@ class PositiveNumber(click.FloatRange):
     name = "number"
 
     def __init__(self, least: float | None = None, most: float | None = None) -> None:
-        super().__init__(least or 0, most, min_open=least is None)
+        super().__init__(least or 0.0, most, min_open=least is None)
         bounds = "above 0" if least is None else f"at least {least:g}"
         self._written = f"{bounds}{'' if most is None else f' and at most {most:g}'}"
 

@@ -80,7 +80,7 @@ def test_every_whole_number_has_a_smallest_and_a_largest_one():
 @pytest.mark.parametrize("option", ["--samples", "--seed", "--repeats", "--batch-size"])
 def test_a_number_too_large_is_refused_with_the_range(refused, option):
     line = refused("run", *SMALL, option, "9" * 40)
-    assert f"'{option}': {'9' * 40} is not in the range " in line
+    assert re.search(rf"'{option}': it must be [01] to [0-9,^ -]+, got {'9' * 40}$", line)
 
 
 @pytest.mark.parametrize(
