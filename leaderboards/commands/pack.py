@@ -36,7 +36,13 @@ limited = click.option(
     show_default=True,
     help="Decoder settings, presets or grids, such as 'confidence:k=1|2|4'.",
 )
-@click.option("--repeats", type=WholeNumber(1, MOST_REPEATS), default=1, show_default=True)
+@click.option(
+    "--repeats",
+    type=WholeNumber(1, MOST_REPEATS),
+    default=1,
+    show_default=True,
+    help="Decodes of each sample.",
+)
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
     """Write the run file of a season: its tasks, samples and seed, your model and decoders.
 
