@@ -144,8 +144,9 @@ def _of_server(trial: _TrialRun) -> dict[str, Any]:
 def _decoders(model: Model) -> dict[str, str]:
     """Return, by decoder, "yes" or the capabilities that this model lacks; oracles are marked."""
     served = {}
-    for name, decoder in DECODERS.items():
-        lacks = decoder().missing_capabilities(model.capabilities)
+    for name, kind in DECODERS.items():
+        decoder = kind()
+        lacks = decoder.missing_capabilities(model.capabilities)
         oracle = " (an oracle: it is given the right answers)" if "answers" in decoder.needs else ""
         served[name] = (f"no: needs {', '.join(lacks)}" if lacks else "yes") + oracle
     return served

@@ -161,6 +161,9 @@ def test_list_tells_every_name_with_its_fields(call):
     for kind in listed.values():
         for each in kind:
             assert f"\n  {each['name']}\n" in text
+    assert "``" not in text
+    assert "surest" not in text
+    assert "answer distribution known; scores: " in text
 
 
 def test_show_prints_samples_with_a_right_answer_and_how_many_there_are(call):
@@ -195,6 +198,14 @@ def test_doctor_ends_with_our_fault_where_the_batch_changes_the_tokens(call, mon
     status, output, _ = call("doctor", "--json")
     assert status == 1
     assert json.loads(output)["healthy"] is False
+
+
+def test_doctor_marks_the_oracles(call):
+    _, output, _ = call("doctor", "--json")
+    served = json.loads(output)["decoders"]
+    marked = {name for name, value in served.items() if "(an oracle: it is given" in value}
+    assert marked == {"information", "label"}
+    assert served["confidence"] == "yes"
 
 
 def test_doctor_finds_this_installation_healthy(call):
