@@ -310,6 +310,8 @@ def test_the_command_alone_prints_its_help(call):
         (("--tasks", "waiting_line"), "did you mean 'waiting_line/*' or 'waiting_line/copy'?"),
         (("--decoders", "confidense"), "did you mean 'confidence'"),
         (("--model", "idael"), "no model is called 'idael'; did you mean 'ideal'?"),
+        (("--model", "ORG/NAME"), "no model is called 'ORG/NAME'; did you mean 'hf:ORG/NAME'?"),
+        (("--model", "http://h:1/v1"), "did you mean 'api:http://h:1/v1'?"),
         (("--decoders", "confidence:kk=1"), "no field is called 'kk'; did you mean 'k'?"),
         (("--decoders", "confidence:k=0"), "k must be at least 1 token per step, got 0"),
         (("--decoders", "confidence:k=-1"), "k must be at least 1 token per step, got -1"),
