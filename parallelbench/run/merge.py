@@ -59,9 +59,6 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         for shard in shards:
             for start in shard.environments():
                 whole.add_environment({**start, "shard": str(shard.shard)})
-        history = {entry["digest"]: entry for shard in shards for entry in shard.history()}
-        if history:
-            whole.note_history(list(history.values()))
     return Merged(RunDirectory(out, runfile), found.duplicates)
 
 
