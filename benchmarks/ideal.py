@@ -58,7 +58,7 @@ def main() -> None:
         prompt = build_prompt(task, draw_sample(task, 0, 3), model.codec)
         law = model.law(prompt)
         rows = [Row(prompt, prompt.canvas, prompt.open)] * count
-        answers, entries = len(law.rows), law.entries
+        answers, entries = len(law.rows), len(law.entries.tokens)
         table = torch.rand(answers, entries)
         hits, weights = torch.rand(count, entries), torch.rand(count, answers)
         called = milliseconds(lambda rows=rows: model.predict(rows), repeats)

@@ -10,7 +10,7 @@ answers that agree with it in the most written positions, the nearest answers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,6 +100,17 @@ class AnswerDistribution(ABC):
         """Return the exact number of right answers that fit ``canvas``."""
 
     @abstractmethod
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+
+    @abstractmethod
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the right answer that agrees with ``canvas`` in the most written positions.
+
+        Ties go to the most probable answer, then to the lowest tokens from the left.
+        """
+
+    @abstractmethod
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],
@@ -122,6 +133,23 @@ class AnswerDistribution(ABC):
     @abstractmethod
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the pairs that are dependent given all others; None if that takes too long."""
+
+    @abstractmethod
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the joint entropy of some open positions of ``canvas``, in bits.
+
+        Args:
+            canvas: Token ids, with :attr:`mask_id` at open positions.
+            positions: Open positions, each once.
+
+        Returns:
+            0 or more; None if it would take too long.
+
+        Raises:
+            ValueError: No right answer fits the canvas.
+        """
 
     def contains(self, rows: Int[np.ndarray, "rows length"]) -> Bool[np.ndarray, " rows"]:
         """Test each row of token ids for being a right answer."""

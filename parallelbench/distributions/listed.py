@@ -6,7 +6,7 @@ All sums are of whole numbers below 2^53 and therefore exact, and logarithms com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -103,6 +103,19 @@ class ListedDistribution(AnswerDistribution):
         surviving, _, fits = self._surviving(canvas[None])
         return int(surviving.sum()) if fits[0] else 0
 
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+        surviving, _, fits = self._surviving(canvas[None])
+        return int(self.row_weights[surviving.numpy()[0]].sum()) if fits[0] else 0
+
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the right answer that agrees with ``canvas`` in the most written positions."""
+        surviving, _, _ = self._surviving(canvas[None])
+        alive = np.flatnonzero(surviving.numpy()[0])
+        weights = self.row_weights[alive]
+        heaviest = self.rows[alive[weights == weights.max()]]
+        return np.asarray(heaviest[np.lexsort(heaviest.T[::-1])[0]])
+
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],
@@ -119,6 +132,21 @@ class ListedDistribution(AnswerDistribution):
         """Yield every right answer with its weight, in the order of the rows."""
         for row, weight in zip(self.rows.tolist(), self.row_weights.tolist(), strict=True):
             yield tuple(row), weight
+
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the joint entropy of some open positions of ``canvas``, in bits."""
+        surviving, _, fits = self._surviving(canvas[None])
+        refuse_unfit(fits)
+        alive = surviving.numpy()[0]
+        tokens = self.rows[alive][:, sorted(positions)]
+        if not tokens.size:
+            return 0.0
+        _, group = np.unique(tokens, axis=0, return_inverse=True)
+        masses = np.bincount(group.ravel(), self.row_weights[alive])
+        shares = masses / masses.sum()
+        return max(0.0, -math.fsum((shares * np.log2(shares)).tolist()))
 
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the dependent pairs, found by comparing answers that differ in two places."""

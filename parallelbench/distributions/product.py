@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -76,6 +76,20 @@ class ProductDistribution(AnswerDistribution):
         pairs = zip(self.parts, self.positions, strict=True)
         return math.prod(part.count(canvas[places]) for part, places in pairs)
 
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+        self.check_shape(canvas[None])
+        pairs = zip(self.parts, self.positions, strict=True)
+        return math.prod(part.weight(canvas[places]) for part, places in pairs)
+
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the nearest right answer; its ties go to the first part first."""
+        self.check_shape(canvas[None])
+        answer = np.empty_like(canvas)
+        for part, places in zip(self.parts, self.positions, strict=True):
+            answer[places] = part.nearest(canvas[places])
+        return answer
+
     def draw(
         self,
         canvases: Int[np.ndarray, "rows length"],
@@ -95,6 +109,20 @@ class ProductDistribution(AnswerDistribution):
     def iterate(self) -> Iterator[tuple[tuple[int, ...], int]]:
         """Yield every right answer with its weight, the last part varying fastest."""
         yield from self._answers(0, [0] * self.length, 1)
+
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the sum of the joint entropies of the parts, in bits."""
+        self.check_shape(canvas[None])
+        bits = 0.0
+        for part, places in zip(self.parts, self.positions, strict=True):
+            own = [index for index, place in enumerate(places.tolist()) if place in positions]
+            entropy = part.joint_entropy(canvas[places], own)
+            if entropy is None:
+                return None
+            bits += entropy
+        return bits
 
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the dependent pairs of all parts; None if a part's are not known."""

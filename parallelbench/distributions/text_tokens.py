@@ -265,7 +265,7 @@ class _Unroller:
         return layer, [_Active(each.stage + base, each.states) for each in relative]
 
     def _identity(self, stage: int) -> tuple[int | None, int | None]:
-        """Return what the edges of a stage depend on: its automaton, and the next one."""
+        """Return the identity of the automata of a stage and of the next one."""
         one, other = (
             id(self._automata[index]) if index < len(self._automata) else None
             for index in (stage, stage + 1)

@@ -175,12 +175,16 @@ class TextTrellis:
             node = path[-1].target
         return tuple(path)
 
+    def pieces(self, path: Sequence[Edge]) -> list[str]:
+        """Return the pieces of text that a path writes, in the order of the text."""
+        pieces = [edge.text for edge in path]
+        if self.places is None:
+            return pieces
+        return [piece for _, piece in sorted(zip(self.places, pieces, strict=True))]
+
     def text(self, path: Sequence[Edge]) -> str:
         """Return the text that a path writes."""
-        pieces = [edge.text for edge in path]
-        if self.places is not None:
-            pieces = [piece for _, piece in sorted(zip(self.places, pieces, strict=True))]
-        return "".join(pieces)
+        return "".join(self.pieces(path))
 
     def texts(self) -> Iterator[tuple[str, int]]:
         """Yield every right answer once, with its weight, in the order of the edges."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from parallelbench.distributions.beliefs import joint_entropy
 from parallelbench.distributions.contract import (
     AnswerDistribution,
     Conditionals,
@@ -95,18 +96,47 @@ class TrellisDistribution(AnswerDistribution):
 
     def count(self, canvas: Int[np.ndarray, " length"]) -> int:
         """Return the exact number of right answers that fit ``canvas``."""
+        return self._sum(canvas, weighted=False)
+
+    def weight(self, canvas: Int[np.ndarray, " length"]) -> int:
+        """Return the exact sum of the weights of the right answers that fit ``canvas``."""
+        return self._sum(canvas, weighted=True)
+
+    def _sum(self, canvas: Int[np.ndarray, " length"], *, weighted: bool) -> int:
         self.check_shape(canvas[None])
         paths = {0: 1}
         for layer, token in zip(self.layers, canvas.tolist(), strict=True):
-            steps = zip(
-                layer.sources.tolist(), layer.tokens.tolist(), layer.targets.tolist(), strict=True
-            )
             reached: dict[int, int] = defaultdict(int)
-            for source, written, target in steps:
+            for source, written, target, weight in _edges(layer):
                 if source in paths and token in (written, self.mask_id):
-                    reached[target] += paths[source]
+                    reached[target] += paths[source] * (weight if weighted else 1)
             paths = reached
         return sum(paths.values())
+
+    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+        """Return the right answer that agrees with ``canvas`` in the most written positions."""
+        self.check_shape(canvas[None])
+        # Agreements and weight of the best rest of a path from each state, before each position.
+        best: list[dict[int, tuple[int, int]]] = [defaultdict(lambda: (0, 1))]
+        for layer, token in zip(reversed(self.layers), reversed(canvas.tolist()), strict=True):
+            after, before = best[-1], dict[int, tuple[int, int]]()
+            for source, written, target, weight in _edges(layer):
+                rest = _joined(after[target], int(written == token), weight)
+                before[source] = max(before.get(source, rest), rest)
+            best.append(before)
+        best.reverse()
+        answer, states = [], {0}
+        for position, (layer, token) in enumerate(zip(self.layers, canvas.tolist(), strict=True)):
+            chosen = [
+                (written, target)
+                for source, written, target, weight in _edges(layer)
+                if source in states
+                and _joined(best[position + 1][target], int(written == token), weight)
+                == best[position][source]
+            ]
+            answer.append(min(chosen)[0])
+            states = {target for written, target in chosen if written == answer[-1]}
+        return np.array(answer, dtype=canvas.dtype)
 
     def draw(
         self,
@@ -140,6 +170,15 @@ class TrellisDistribution(AnswerDistribution):
                 continue
             for token, target, factor in reversed(leaving[len(written)][state]):
                 waiting.append(((*written, token), target, weight * factor))
+
+    def joint_entropy(
+        self, canvas: Int[np.ndarray, " length"], positions: Collection[int]
+    ) -> float | None:
+        """Return the joint entropy of some open positions of ``canvas``, in bits."""
+        columns = self._columns(canvas[None])
+        after = self._backward(self._sums, columns, bonus=0)
+        refuse_unfit(after[0].fractions[0] > 0)
+        return joint_entropy(self._sums, after, columns[:, 0], positions)
 
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the dependent pairs, found by walking four paths at once."""
@@ -262,10 +301,19 @@ def _draw_edges(
     return np.asarray(edges[rows[:, 0], place])
 
 
+def _edges(layer: TrellisLayer) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the source, token, target and weight of each edge."""
+    parts = (layer.sources, layer.tokens, layer.targets, layer.weights)
+    return zip(*(part.tolist() for part in parts), strict=True)
+
+
+def _joined(rest: tuple[int, int], agreements: int, weight: int) -> tuple[int, int]:
+    return rest[0] + agreements, rest[1] * weight
+
+
 def _by_source(layer: TrellisLayer) -> dict[int, list[tuple[int, int, int]]]:
     leaving: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    parts = (layer.sources, layer.tokens, layer.targets, layer.weights)
-    for source, token, target, weight in zip(*(part.tolist() for part in parts), strict=True):
+    for source, token, target, weight in _edges(layer):
         leaving[source].append((token, target, weight))
     return leaving
 

@@ -1,9 +1,9 @@
 """The ideal model: it predicts the exact conditional distribution of every open position.
 
-For a sample whose right answers can be listed, the optimum of any masked diffusion model is
-known: the probability of a token at an open position, given the canvas, is the share of the right
-answers that agree with the canvas and have that token there.  With this model, all lost accuracy
-is due to parallel decoding.
+For a sample whose right answers can be listed, or have a known structure, the optimum of any
+masked diffusion model is known: the probability of a token at an open position, given the canvas,
+is the share of the right answers that agree with the canvas and have that token there.  With this
+model, all lost accuracy is due to parallel decoding.
 
 A canvas that no right answer fits has no conditional distribution.  It gets that of the answers
 that agree with it in the most positions, and the prediction is flagged (``off_support``).
@@ -13,8 +13,8 @@ equally likely everywhere.  A small zero-mean noise on the logits, which depends
 sample and its canvas, breaks them without bias.  This is the "unbiased model" of the paper's
 closed forms; ``noise=0`` breaks ties by the lowest id.
 
-All sums are of whole numbers and therefore exact, and every logarithm comes from one table, so a
-row's prediction is bit-identical in any batch.
+A row's prediction is bit-identical in any batch: every sum runs in an order that the distribution
+fixes, and logarithms do not depend on the place in a batch.
 
 Source: Kang et al., ParallelBench (arXiv:2510.04767), section 4.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -32,18 +32,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from parallelbench.distributions.contract import AnswerDistribution
 from parallelbench.errors import CanvasError
 from parallelbench.model import MODELS, Model, ModelSource, Prediction, Row
-from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt, lay_out
-from parallelbench.task import DEFAULT_LIMIT, TASKS
+from parallelbench.models.own_codec import open_own_codec
+from parallelbench.prompt import PLAIN_CHAT_TEMPLATE, Codec, Prompt
+from parallelbench.prompt.distribution import answer_distribution
+from parallelbench.task import DEFAULT_LIMIT
 
-#: Distributions cached for reuse, in addition to those of the samples being decoded.
-_LAWS_KEPT = 64
-#: float32 holds whole numbers exactly up to here.
-_EXACT_FLOAT32 = 2**24
 #: The number of columns is a multiple of this.
 _COLUMN_MULTIPLE = 32
 
@@ -83,7 +82,7 @@ class Ideal(ModelSource):
         Raises:
             CanvasError: The tokenizer cannot be loaded or has no end-of-text token.
         """
-        codec = _own_codec() if self.tokenizer is None else _codec_from(self.tokenizer)
+        codec = open_own_codec() if self.tokenizer is None else _codec_from(self.tokenizer)
         return IdealModel(codec, noise=self.noise, seed=self.seed, limit=self.limit)
 
     def capabilities(self) -> frozenset[str]:
@@ -97,7 +96,7 @@ class Ideal(ModelSource):
 
 
 class IdealModel(Model):
-    """Predicts from the listed right answers of each row's sample.
+    """Predicts from the answer distribution of each row's sample.
 
     Args:
         codec: Codec of text and tokens.
@@ -117,9 +116,8 @@ class IdealModel(Model):
         self.limit = limit
         described = f"ideal noise={noise!r} seed={seed} {codec.digest}"
         self.digest = hashlib.sha256(described.encode()).hexdigest()
-        self._laws: WeakKeyDictionary[Prompt, TokenLaw] = WeakKeyDictionary()
-        self._kept: OrderedDict[object, TokenLaw] = OrderedDict()
-        self._logarithms = torch.tensor([-math.inf], dtype=torch.float64)
+        self._laws: WeakKeyDictionary[Prompt, AnswerDistribution] = WeakKeyDictionary()
+        self._columns: WeakKeyDictionary[AnswerDistribution, _Columns] = WeakKeyDictionary()
 
     def provenance(self) -> dict[str, Any]:
         """Return the settings that identify this model."""
@@ -133,20 +131,20 @@ class IdealModel(Model):
             "digest": self.digest,
         }
 
-    def law(self, prompt: Prompt) -> TokenLaw:
+    def law(self, prompt: Prompt) -> AnswerDistribution:
         """Return the distribution of the right answers to ``prompt``, over token ids.
 
         Raises:
-            NotEnumerableError: The right answers are too many to list.
+            NotEnumerableError: The right answers are too many to list and have no structure.
             CanvasError: One of them does not fit the canvas or the tokenizer.
         """
         law = self._laws.get(prompt)
         if law is None:
-            law = self._laws[prompt] = self._shared_law(prompt)
+            law = self._laws[prompt] = answer_distribution(prompt, self.limit)
         return law
 
     def check(self, prompt: Prompt) -> None:
-        """Refuse a prompt whose right answers cannot be listed or laid out."""
+        """Refuse a prompt whose right answers have no known distribution on its canvas."""
         self.law(prompt)
 
     def predict(self, rows: Sequence[Row]) -> Prediction:
@@ -155,7 +153,7 @@ class IdealModel(Model):
         groups: dict[int, list[int]] = defaultdict(list)
         for index, law in enumerate(laws):
             # Rows with a single right answer have no weights, so all of them form one group.
-            groups[id(law) if len(law.rows) > 1 else -law.rows.shape[1]].append(index)
+            groups[-law.length if _is_single(law) else id(law)].append(index)
         order = [index for indices in groups.values() for index in indices]
         parts = [
             self._part([laws[index] for index in indices], [rows[index] for index in indices])
@@ -177,51 +175,63 @@ class IdealModel(Model):
         off_support[order] = torch.cat([part.off_support for part in parts])
         return Prediction(logits=logits, token_ids=token_ids, off_support=off_support)
 
-    def _part(self, laws: Sequence[TokenLaw], rows: Sequence[Row]) -> _GroupPrediction:
+    def _part(self, laws: Sequence[AnswerDistribution], rows: Sequence[Row]) -> _GroupPrediction:
         """Predict rows that share one distribution, or rows with a single right answer each."""
-        law = laws[0]
-        length = law.rows.shape[1]
+        law, mask_id = laws[0], self.codec.mask_id
         # Positions beyond a shorter row are open and not wanted.
-        canvases = torch.stack([_shown(row.canvas, length, self.codec.mask_id) for row in rows])
-        wanted = torch.stack([_shown(row.wanted, length, missing=0) for row in rows])
-        if len(law.rows) == 1:
-            answer = torch.cat([each.rows for each in laws])
-            off_support = ((canvases != answer) & (canvases != self.codec.mask_id)).any(dim=1)
+        canvases = torch.stack([_shown(row.canvas, law.length, mask_id) for row in rows])
+        wanted = torch.stack([_shown(row.wanted, law.length, missing=0) for row in rows])
+        if _is_single(law):
+            answer = torch.from_numpy(np.stack([each.entries.tokens for each in laws]))
+            off_support = ((canvases != answer) & (canvases != mask_id)).any(dim=1)
             token_ids = answer[wanted][:, None]
             return _GroupPrediction(
                 torch.zeros(token_ids.shape), token_ids, wanted.sum(dim=1), off_support
             )
-        entries, off_support = law.condition(canvases, self._logarithm_table(law.total))
+        conditionals = law.condition(canvases.numpy())
+        entries = torch.from_numpy(law.log_weights(conditionals))
         if self.noise:
             samples = [f"{self.seed}/{row.prompt.sample.id}" for row in rows]
-            entries += self.noise * zero_mean_noise(samples, canvases, law.entries)
-        logits = law.spread(entries)[wanted]
+            entries += self.noise * zero_mean_noise(samples, canvases, entries.shape[1])
+        if law not in self._columns:
+            self._columns[law] = _Columns(law)
+        columns = self._columns[law]
+        logits = columns.spread(entries)[wanted]
         # Relative to the maximum, so that float32 keeps differences between likely tokens.
         logits = (logits - logits.amax(dim=-1, keepdim=True)).float()
-        return _GroupPrediction(logits, law.vocabulary, wanted.sum(dim=1), off_support)
+        off_support = torch.from_numpy(~conditionals.fits)
+        return _GroupPrediction(logits, columns.token_ids, wanted.sum(dim=1), off_support)
 
-    def _shared_law(self, prompt: Prompt) -> TokenLaw:
-        answers = prompt.task.answers(prompt.sample, self.limit)
-        # Tasks with the same question in every sample (dice) share one distribution.
-        key = (answers, tuple(prompt.canvas.tolist()))
-        if key not in self._kept:
-            self._kept[key] = TokenLaw(
-                lay_out(prompt, answers), torch.tensor(answers.weights), self.codec.mask_id
-            )
-        self._kept.move_to_end(key)
-        while len(self._kept) > _LAWS_KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key]
 
-    def _logarithm_table(self, total: int) -> Float[Tensor, " entries"]:
-        # A table: the logarithm of a number must not depend on its place in a vectorised batch,
-        # which libraries do not guarantee.
-        if total >= len(self._logarithms):
-            self._logarithms = torch.tensor(
-                [-math.inf, *(math.log(count) for count in range(1, total + 1))],
-                dtype=torch.float64,
-            )
-        return self._logarithms
+def _is_single(law: AnswerDistribution) -> bool:
+    """Return True if only one token can stand at each position."""
+    return len(law.entries.tokens) == law.length
+
+
+class _Columns:
+    """The columns of a distribution's logits: one for each token of its right answers.
+
+    Args:
+        law: Distribution of the right answers.
+
+    Attributes:
+        token_ids: Token id of each column, ascending.
+    """
+
+    def __init__(self, law: AnswerDistribution) -> None:
+        tokens, columns = np.unique(law.entries.tokens, return_inverse=True)
+        self.token_ids = torch.from_numpy(tokens)
+        self._length = law.length
+        self._cells = torch.from_numpy(law.entries.positions * len(tokens) + columns)
+
+    def spread(
+        self, entries: Float[Tensor, "rows entries"]
+    ) -> Float[Tensor, "rows length columns"]:
+        """Return log-weights over :attr:`token_ids` for every position."""
+        shape = len(entries), self._length * len(self.token_ids)
+        cells = torch.full(shape, -math.inf, dtype=torch.float64)
+        cells[:, self._cells] = entries
+        return cells.view(-1, self._length, len(self.token_ids))
 
 
 class _GroupPrediction(NamedTuple):
@@ -300,81 +310,6 @@ def _mixed(numbers: Any) -> Any:
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))
-
-
-class TokenLaw:
-    """A finite distribution over canvases, stored so that conditioning is two matrix products.
-
-    An *entry* is a token that some right answer has at some position.
-
-    Args:
-        rows: Canvas of each right answer.
-        weights: Weight of each right answer, a positive whole number.
-        mask_id: Token id of an open position.
-
-    Attributes:
-        rows: Canvas of each right answer.
-        total: Sum of the weights.
-        entries: Number of entries.
-        vocabulary: Distinct tokens of the answers, ascending.
-    """
-
-    def __init__(
-        self, rows: Int[Tensor, "answers length"], weights: Int[Tensor, " answers"], mask_id: int
-    ) -> None:
-        self.rows = rows
-        self.total = int(weights.sum())
-        # Sums of whole numbers below 2^24 are exact in float32, below 2^53 in float64.
-        exact = torch.float32 if self.total < _EXACT_FLOAT32 else torch.float64
-        # NumPy's unique: torch's is tens of times slower on such small tables.
-        vocabulary, column = np.unique(rows.numpy(), return_inverse=True)
-        cells = np.arange(rows.shape[1]) * len(vocabulary) + column.reshape(rows.shape)
-        cell, entry = np.unique(cells, return_inverse=True)
-        self.vocabulary = torch.from_numpy(vocabulary)
-        self.entries = len(cell)
-        self._cell = torch.from_numpy(cell)
-        self._position = self._cell // len(vocabulary)
-        self._token = self.vocabulary[self._cell % len(vocabulary)]
-        self._has = torch.zeros((len(rows), self.entries), dtype=exact)
-        self._has.scatter_(1, torch.from_numpy(entry.reshape(rows.shape)), 1)
-        self._weights = weights.to(exact)
-        self._mask_id = mask_id
-
-    def condition(
-        self, canvases: Int[Tensor, "rows length"], logarithms: Float[Tensor, " counts"]
-    ) -> tuple[Float[Tensor, "rows entries"], Bool[Tensor, " rows"]]:
-        """Condition on each canvas; return log-weights and a flag for impossible canvases.
-
-        Args:
-            canvases: Token ids, with the mask id at open positions.
-            logarithms: Natural logarithms of 0, 1, 2, ... up to at least ``total``.
-
-        Returns:
-            Log-weights of the entries (not normalised; -inf if impossible), and True for each
-            canvas that no right answer fits in every written position.
-        """
-        hits = (canvases[:, self._position] == self._token).to(self._has.dtype)
-        agreements = hits @ self._has.T
-        most = agreements.amax(dim=1)
-        surviving = (agreements == most[:, None]) * self._weights
-        off_support = most < (canvases != self._mask_id).sum(dim=1)
-        return logarithms[(surviving @ self._has).long()], off_support
-
-    def spread(
-        self, entries: Float[Tensor, "rows entries"]
-    ) -> Float[Tensor, "rows length columns"]:
-        """Return log-weights over :attr:`vocabulary` for every position."""
-        length, columns = self.rows.shape[1], len(self.vocabulary)
-        cells = torch.full((len(entries), length * columns), -math.inf, dtype=torch.float64)
-        cells[:, self._cell] = entries
-        return cells.view(-1, length, columns)
-
-
-def _own_codec() -> Codec:
-    from parallelbench.models.word_tokenizer import word_tokenizer
-
-    tokenizer = word_tokenizer(word for task in TASKS.values() for word in task.words)
-    return Codec(tokenizer, mask_id=tokenizer.mask_token_id, end_id=tokenizer.eos_token_id)
 
 
 def _codec_from(folder: str) -> Codec:

@@ -74,11 +74,17 @@ class Prompt:
 def build_prompt(task: Task, sample: Sample, codec: Codec) -> Prompt:
     """Render ``sample`` as token ids and a canvas.
 
+    Args:
+        task: Task that drew the sample.
+        sample: A sample.
+        codec: Codec of the model.
+
     Raises:
         CanvasError: The reference does not fit the canvas or the tokenizer, or no position is
             open.
         ChatTemplateError: The chat template cannot render the sample's messages.
     """
+    codec = codec.for_task(task)
     try:
         text = codec.render(sample.messages)
     except ChatTemplateError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from parallelbench.errors import CanvasError, ChatTemplateError
 from parallelbench.prompt.chat_template import TEMPLATE_DATE, asks_for_date, render_chat
 from parallelbench.prompt.thinking import MARKS, answer_of
-from parallelbench.task import Message
+from parallelbench.task import Message, Task
 
 #: Chat template for tokenizers without one, if the model does not read the prompt.
 PLAIN_CHAT_TEMPLATE = (
@@ -52,6 +52,10 @@ class Codec:
         backend.encode_special_tokens = False
         if getattr(backend.model, "dropout", None) is not None:
             backend.model.dropout = None
+
+    def for_task(self, task: Task) -> Codec:  # noqa: ARG002  that of a model is for all tasks
+        """Return the codec of the prompts and canvases of ``task``."""
+        return self
 
     @cached_property
     def size(self) -> int:

@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -370,23 +369,64 @@ def test_the_dependence_graphs_of_structures():
 @pytest.mark.parametrize(
     "text", ["choices/city", "list_operations/shuffle:length=5", "waiting_line/insert_random"]
 )
-def test_the_listed_kind_has_the_bits_of_the_ideal_model(text):
+def test_the_law_of_the_ideal_model_sums_whole_numbers(text):
     task = build(parse_settings(text, TASKS)[0], TASKS)
     model = Ideal().open()
     prompt = build_prompt(task, draw_sample(task, 0, 3), model.codec)
     law = model.law(prompt)
-    answers = prompt.answers
-    kind = ListedDistribution(law.rows.numpy(), np.array(answers.weights), prompt.codec.mask_id)
+    mask = prompt.codec.mask_id
     rng = np.random.default_rng(0)
-    rows = law.rows.numpy()[rng.integers(0, len(law.rows), 40)]
-    other = law.rows.numpy()[rng.integers(0, len(law.rows), 40)]
-    mixed = np.where(rng.random(rows.shape) < 0.2, other, rows)
-    canvases = np.where(rng.random(rows.shape) < 0.6, prompt.codec.mask_id, mixed)
-    found = kind.condition(canvases)
-    exact = torch.tensor(
-        [-math.inf, *(math.log(n) for n in range(1, law.total + 1))], dtype=torch.float64
-    )
-    expected, off_support = law.condition(torch.from_numpy(canvases), exact)
-    assert kind.log_weights(found).tobytes() == expected.numpy().tobytes()
-    assert (found.fits == ~off_support.numpy()).all()
-    assert found.fits.any()
+    rows, other = (law.rows[rng.integers(0, len(law.rows), 40)] for _ in range(2))
+    mixed = np.where(rng.random(rows.shape) < 0.4, other, rows)
+    canvases = np.where(rng.random(rows.shape) < 0.4, mask, mixed)
+    conditionals = law.condition(canvases)
+    logs = law.log_weights(conditionals)
+    entries = list(zip(*(part.tolist() for part in law.entries), strict=True))
+    for canvas, line, fits in zip(canvases, logs.tolist(), conditionals.fits, strict=True):
+        agreements = ((law.rows == canvas) & (canvas != mask)).sum(axis=1)
+        nearest = np.flatnonzero(agreements == agreements.max()).tolist()
+        assert fits == (agreements.max() == (canvas != mask).sum())
+        for (position, token), found in zip(entries, line, strict=True):
+            weight = sum(
+                int(law.row_weights[row]) for row in nearest if law.rows[row, position] == token
+            )
+            assert found == (math.log(weight) if weight else -math.inf)
+    assert conditionals.fits.any()
+    assert not conditionals.fits.all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(DISTRIBUTIONS, st.data())
+def test_the_joint_entropy_of_some_open_positions_is_that_of_the_listing(case, data):
+    make, _, answers = case
+    law = make()
+    places = list(range(law.length))
+    answer = data.draw(st.sampled_from(sorted(answers)))
+    chosen = data.draw(st.sets(st.sampled_from(places)))
+    opened = chosen | data.draw(st.sets(st.sampled_from(places)))
+    canvas = np.array([MASK if place in opened else answer[place] for place in places])
+    masses = Counter()
+    for text, weight in answers.items():
+        if all(place in opened or text[place] == answer[place] for place in places):
+            masses[tuple(text[place] for place in sorted(chosen))] += weight
+    shares = [mass / sum(masses.values()) for mass in masses.values()]
+    expected = -sum(share * math.log2(share) for share in shares)
+    assert law.joint_entropy(canvas, chosen) == pytest.approx(expected, abs=1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(DISTRIBUTIONS, st.data())
+def test_the_nearest_answer_and_the_weight_are_those_of_the_listing(case, data):
+    make, _, answers = case
+    law = make()
+    tokens = st.sampled_from([MASK, *range(SYMBOLS), 99])
+    canvas = data.draw(st.lists(tokens, min_size=law.length, max_size=law.length))
+    agreements = {
+        text: sum(one == other != MASK for one, other in zip(text, canvas, strict=True))
+        for text in answers
+    }
+    written = sum(token != MASK for token in canvas)
+    fitting = [answers[text] for text in answers if agreements[text] == written]
+    assert law.weight(np.array(canvas)) == sum(fitting)
+    nearest = min(answers, key=lambda text: (-agreements[text], -answers[text], text))
+    assert tuple(law.nearest(np.array(canvas)).tolist()) == tuple(nearest)

@@ -256,6 +256,8 @@ def test_a_law_over_the_limit_is_refused_with_its_size():
 
 def test_a_tokenizer_that_changes_the_answers_is_refused(exact):
     class Fused(Colours):
+        name = "choices/fused"  # of the families with the word-level tokenizer
+
         def answers(self, sample, limit=100_000):
             return Answers.uniform(["red , green", "red, green"])
 
