@@ -30,7 +30,7 @@ WEIGHTS = "model.safetensors"
 RUNS = Path("runs/mini")
 ALL_TASKS = "waiting_line/*,list_operations/*,choices/*,puzzles/*"
 #: Decoders of one token per step.
-ORDERS = {"one_by_one": "surest first", "left_to_right:k=1": "left to right"}
+ORDERS = {"one_by_one": "most confident first", "left_to_right:k=1": "left to right"}
 #: Without dependence, then with more and more of it.
 PARALLEL_TASKS = (
     "waiting_line/copy",

@@ -33,7 +33,7 @@ from parallelbench.ranges import fraction
 @DECODERS.register("ass")
 @dataclass(frozen=True, kw_only=True)
 class ASS(BatchDecoder):
-    """Commit the surest positions, twice as many in every step.
+    """Commit the most confident positions, twice as many in every step.
 
     Attributes:
         floor: Factor on the confidence of end-of-text tokens in the first step of a block,

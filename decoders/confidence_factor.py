@@ -36,7 +36,7 @@ from parallelbench.ranges import choice, positive
 @DECODERS.register("confidence_factor")
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceFactor(Chooser):
-    """Commit as many of the surest positions as their confidence allows, at least one.
+    """Commit as many of the most confident positions as their confidence allows, at least one.
 
     Attributes:
         factor: Doubt that a group may hold, positive; 1 is the bound of the theorem.

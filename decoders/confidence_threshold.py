@@ -20,7 +20,7 @@ from parallelbench.decoders.selection import ProbabilityThreshold, passing_or_be
 @DECODERS.register("confidence_threshold")
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceThreshold(ProbabilityThreshold):
-    """Commit all positions whose confidence reaches ``threshold``; the surest if none does."""
+    """Commit all positions whose confidence reaches ``threshold``; the best if none does."""
 
     needs = frozenset({"token", "confidence"})
     adaptive = True

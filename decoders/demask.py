@@ -34,7 +34,7 @@ from parallelbench.ranges import nonnegative
 @DECODERS.register("demask")
 @dataclass(frozen=True, kw_only=True)
 class Demask(Chooser):
-    """Commit the surest positions within a budget of predicted dependency.
+    """Commit the most confident positions within a budget of predicted dependency.
 
     Attributes:
         budget: Upper bound of the sum of predicted dependencies over the committed pairs, in

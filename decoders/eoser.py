@@ -39,7 +39,7 @@ from parallelbench.ranges import fraction, whole
 @DECODERS.register("eoser")
 @dataclass(frozen=True, kw_only=True)
 class EOSER(BatchDecoder):
-    """Commit the surest positions on LLaDA's schedule, with end-of-text held back at first.
+    """Commit the most confident positions on LLaDA's schedule, end-of-text held back at first.
 
     Attributes:
         floor: Factor on the confidence of end-of-text tokens in the first step of a block,

@@ -30,7 +30,7 @@ from parallelbench.ranges import probability
 @DECODERS.register("hierarchy")
 @dataclass(frozen=True, kw_only=True)
 class Hierarchy(Chooser):
-    """Commit the surest position of every gap, and all that exceed ``threshold``.
+    """Commit the most confident position of every gap, and all that exceed ``threshold``.
 
     Attributes:
         low: Confidence that the surest position of a gap must exceed, in [0, ``threshold``].

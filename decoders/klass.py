@@ -61,7 +61,7 @@ class Past:
 @DECODERS.register("klass")
 @dataclass(frozen=True, kw_only=True)
 class Klass(BatchDecoder):
-    """Commit all sure positions that are stable over calls; the surest if there is none.
+    """Commit all sure positions that are stable over calls; the most confident if there is none.
 
     Attributes:
         threshold: Confidence that a committed position must exceed, in (0, 1].

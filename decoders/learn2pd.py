@@ -32,7 +32,7 @@ from parallelbench.ranges import fraction
 @DECODERS.register("learn2pd")
 @dataclass(frozen=True, kw_only=True)
 class Learn2pd(Chooser):
-    """Commit positions that a trained filter accepts as final, and the surest.
+    """Commit positions that a trained filter accepts as final, and the most confident.
 
     Attributes:
         threshold: Probability of the filter above which a position is final, in [0, 1].

@@ -52,7 +52,7 @@ class Branches:
 @DECODERS.register("lopa")
 @dataclass(frozen=True, kw_only=True)
 class Lopa(Decoder):
-    """Look ahead in several branches, and commit by threshold in the surest of them.
+    """Look ahead in several branches, and commit by threshold in the most confident of them.
 
     Attributes:
         threshold: Least confidence of a committed position, in (0, 1].

@@ -37,7 +37,7 @@ class Streaks:
 @DECODERS.register("persistence")
 @dataclass(frozen=True, kw_only=True)
 class Persistence(BatchDecoder):
-    """Commit all sure and unchanged positions; the surest if there is none.
+    """Commit all sure and unchanged positions; the most confident if there is none.
 
     Attributes:
         history: Successive calls with the same prediction before a commit, the present one

@@ -37,7 +37,7 @@ from parallelbench.ranges import nonnegative, whole
 @DECODERS.register("prophet_whole_canvas")
 @dataclass(frozen=True, kw_only=True)
 class ProphetWholeCanvas(BatchDecoder):
-    """Commit the surest on LLaDA's schedule, and all the rest once the model is settled.
+    """Commit the most confident on LLaDA's schedule, and all the rest once the model is settled.
 
     Attributes:
         early: Mean gap between the two highest logits that ends the block in its first

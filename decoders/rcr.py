@@ -48,7 +48,7 @@ class Running:
 @DECODERS.register("rcr")
 @dataclass(frozen=True, kw_only=True)
 class Rcr(BatchDecoder):
-    """Commit everything, and open the least sure positions again, on a linear schedule.
+    """Commit everything, and open the least confident positions again, on a linear schedule.
 
     Attributes:
         k: Tokens that each call adds on average, at least 1.

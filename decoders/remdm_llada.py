@@ -49,7 +49,7 @@ class Commits:
 @DECODERS.register("remdm_llada")
 @dataclass(frozen=True, kw_only=True)
 class RemdmLlada(BatchDecoder):
-    """Commit the ``k`` surest positions; late, open the least sure again, ``revisions`` times.
+    """Commit the ``k`` most confident positions; late, open the least confident ones again.
 
     Attributes:
         k: Tokens per call, at least 1.

@@ -39,7 +39,7 @@ from parallelbench.ranges import probability, whole
 @DECODERS.register("sdar")
 @dataclass(frozen=True, kw_only=True)
 class SDAR(BatchDecoder):
-    """Commit what exceeds ``threshold``, or the surest where the schedule asks for more.
+    """Commit what exceeds ``threshold``, or the most confident where the schedule asks for more.
 
     Attributes:
         threshold: Confidence that a position must exceed, in (0, 1]; none exceeds 1.

@@ -16,7 +16,17 @@ from parallelbench.results.result import Result, summarize, to_row, with_through
 from parallelbench.results.throughput import Throughput, throughput_of
 from parallelbench.run.rundir import RunDirectory
 from parallelbench.run.runfile import RunFile, make_runfile
-from parallelbench.run.runner import Executor, following, loading, local, measured_by, run
+from parallelbench.run.runner import (
+    Executor,
+    RunProgress,
+    decodes_left,
+    following,
+    loading,
+    local,
+    measured_by,
+    run,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,10 +168,16 @@ def _in_memory(
     runfile: RunFile, executor: Executor, batch_size: int, display: ProgressDisplay
 ) -> Evaluation:
     with executor(runfile, batch_size) as session:
-        display.begin("decoding", runfile.decodes, "decodes")
+        samples = range(runfile.samples)
+        reach = following(display, runfile.decodes)
+        reach(RunProgress(0))
         stopwatch, environment = session.stopwatch(), session.environment(batch_size)
-        finished = session.finish(range(runfile.samples), frozenset())
-        records = [each.record for each in measured_by(stopwatch, display.count(finished))]
+        left = decodes_left(runfile, samples) if session.in_turn else {}
+        finished = measured_by(stopwatch, session.finish(samples, frozenset()))
+        records = []
+        for each, reached in with_progress(finished, 0, left):
+            reach(reached)
+            records.append(each.record)
         environment |= session.statistics(stopwatch)
     return Evaluation(runfile, runfile.in_order(records), None, [environment])
 

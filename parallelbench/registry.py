@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from parallelbench.errors import PluginError, UnknownNameError
 
 T = TypeVar("T")
+
+#: Names that an error suggests at most.
+_MOST_NEAR: Final = 3
+#: Difference in similarity, in [0, 1], within which a name is suggested next to the nearest.
+_AS_NEAR: Final = 0.05
+#: Names that an error lists in full at most, where a command lists them too.
+_MOST_LISTED: Final = 12
+#: Characters that make a name a glob.
+_GLOB: Final = re.compile(r"[*?\[]")
 
 
 class Preset(NamedTuple):
@@ -93,8 +103,12 @@ class Registry(Mapping[str, T]):
         found = [name for name in self if fnmatchcase(name, pattern)]
         if not found:
             presets = self.presets.keys() - self.former_presets.keys()
-            raise UnknownNameError(unknown(self.kind, pattern, [*self, *presets]))
+            raise UnknownNameError(unknown(self.kind, pattern, [*self, *presets], self._listing))
         return found
+
+    @property
+    def _listing(self) -> str:
+        return f"parallelbench list {self.kind}s"
 
     def _check_free(self, name: str, presets: Mapping[str, Preset]) -> None:
         if name in self.presets:
@@ -121,7 +135,7 @@ class Registry(Mapping[str, T]):
                 f"{name!r} is a preset, not a {self.kind}: give {self.kind} {preset.name!r} "
                 f"with {preset.fields}, or write the preset as text where settings are typed"
             )
-        raise UnknownNameError(unknown(self.kind, name, self))
+        raise UnknownNameError(unknown(self.kind, name, self, self._listing))
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -145,17 +159,49 @@ def _is_former_version(held: object, entry: object) -> bool:
     return module == "__main__" or names[0] == names[1]
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the sentence for a wrong name: the nearest right one, or all of them."""
+def unknown(kind: str, name: str, known: Iterable[str], listing: str | None = None) -> str:
+    """Return the sentence for a wrong name: the nearest right ones, or where to find them.
+
+    Args:
+        kind: Kind of the name, in the singular.
+        name: The wrong name; may be empty, or a glob that matches nothing.
+        known: Right names.
+        listing: Command that lists the names, for kinds with more of them than a line holds.
+    """
     names = sorted(known)
-    # A glob or a bare last part ("shuffle") should still find "waiting_line/shuffle".
-    near = difflib.get_close_matches(name, names, n=3) or [n for n in names if name in n][:3]
-    hint = (
-        f"did you mean {' or '.join(repr(n) for n in near)}?"
-        if near
-        else f"known: {', '.join(names) or 'none'}"
-    )
+    near = _nearest(name, names)
+    if near:
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?"
+    elif listing is not None and len(names) > _MOST_LISTED:
+        hint = f"{listing} shows all {len(names)}"
+    else:
+        hint = f"known: {', '.join(names) or 'none'}"
+    if not name.strip():
+        return f"no {kind} is named: the name is empty; {hint}"
+    if _GLOB.search(name):
+        return f"no {kind} matches {name!r}; {hint}"
     return f"no {kind} is called {name!r}; {hint}"
+
+
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return the few names that ``name`` may have meant, the nearest first."""
+    if not name.strip() or _GLOB.search(name):
+        return []
+    members = [each for each in names if each.startswith(f"{name}/")]
+    if members:  # a family of tasks stands for its members
+        return [f"{name}/*", *members[:1]]
+    folded: dict[str, str] = {}
+    for each in names:
+        folded.setdefault(each.casefold(), each)
+    wanted = name.casefold()
+    near = difflib.get_close_matches(wanted, folded, n=_MOST_NEAR)
+    if near:
+        # Names that are much less like it than the first would only distract.
+        ratios = [difflib.SequenceMatcher(None, each, wanted).ratio() for each in near]
+        least = ratios[0] - _AS_NEAR
+        return [folded[each] for each, ratio in zip(near, ratios, strict=True) if ratio >= least]
+    # A bare last part ("shuffle") should still find "waiting_line/shuffle".
+    return [each for each in names if wanted in each.casefold()][:_MOST_NEAR]
 
 
 @functools.cache

@@ -107,6 +107,7 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
     address = getattr(registry[pattern], "address", None) if pattern in registry else None
     if address is not None:
         return _settings(pattern, _grid_behind_address(tail, text, address), registry)
+    _refuse_bare_address(pattern, text, registry)
     of_class = _asks_for_grid(tail)
     fields = _grid(tail.partition("*")[2] if of_class else tail, text)
     names = registry.matching(pattern)
@@ -119,6 +120,18 @@ def parse_settings(text: str, registry: Registry[type[T]]) -> list[Setting]:
         default = getattr(registry[name], "grid", "") if of_class else ""
         settings += _settings(name, {**_grid(default, text), **fields}, registry)
     return settings
+
+
+def _refuse_bare_address(pattern: str, text: str, registry: Registry[type[T]]) -> None:
+    """Refuse a folder, a checkpoint of the hub or a URL in place of a model's name."""
+    if registry.kind != "model" or pattern in registry:
+        return
+    kinds = {"path": "/" in pattern, "url": pattern in ("http", "https")}
+    for name, kind in registry.items():
+        if kinds.get(getattr(kind, "address", None) or ""):
+            raise UnknownNameError(
+                f"no {registry.kind} is called {pattern!r}; did you mean '{name}:{text}'?"
+            )
 
 
 def is_glob(text: str, registry: Registry[type[T]]) -> bool:

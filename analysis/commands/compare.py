@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import PATH
+from parallelbench.cli.options import PATH, WholeNumber
 from parallelbench.ranges import MOST_SAMPLES
 
 
@@ -19,7 +19,7 @@ from parallelbench.ranges import MOST_SAMPLES
 @click.option("--model", "models", multiple=True, help="A model of both sides; give A's and B's.")
 @click.option(
     "--changed",
-    type=click.IntRange(0, MOST_SAMPLES),
+    type=WholeNumber(0, MOST_SAMPLES),
     help="Samples shown per comparison, right on one side only.  [default: 3, or 0 of many]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all changed samples.")

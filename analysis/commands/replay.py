@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import INDEX, PATH
+from parallelbench.cli.options import INDEX, PATH, PositiveNumber
 
 
 @click.command(cls=Verb, short_help="Replay a decode step by step.")
@@ -20,7 +20,7 @@ from parallelbench.cli.options import INDEX, PATH
 @click.option("--all", "every", is_flag=True, help="Print every step, one below the other.")
 @click.option(
     "--delay",
-    type=click.FloatRange(min=0.01, max=60),
+    type=PositiveNumber(0.01, 60.0),
     default=0.8,
     show_default=True,
     help="Seconds between steps.",

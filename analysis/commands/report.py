@@ -7,11 +7,20 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import FILE, FOLDER, INDEX, PATH, SEED, json_option
+from parallelbench.cli.options import (
+    FILE,
+    FOLDER,
+    INDEX,
+    PATH,
+    SEED,
+    PositiveNumber,
+    WholeNumber,
+    json_option,
+)
 from parallelbench.ranges import MOST_AT_A_TIME
 
-_FIELD = click.IntRange(1, MOST_AT_A_TIME)
-_CAP = click.IntRange(1, 1_000_000_000)
+_FIELD = WholeNumber(1, MOST_AT_A_TIME)
+_CAP = WholeNumber(1, 1_000_000_000)
 
 
 @click.command(cls=Verb, short_help="Print the results of runs and write their report.")
@@ -33,7 +42,7 @@ _CAP = click.IntRange(1, 1_000_000_000)
 )
 @click.option(
     "--replays",
-    type=click.FloatRange(min=0, min_open=True),
+    type=PositiveNumber(),
     help="Megabytes of replays in the page.  [default: 4, or what figures leave of 10]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
@@ -71,7 +80,7 @@ def report(**options: Any) -> None:
 @click.option("--frontier", is_flag=True, help="Also print the least bits of adaptive policies.")
 @click.option("--max-answers", type=_CAP, help="Most right answers that are enumerated.")
 @click.option(
-    "--max-positions", type=click.IntRange(1, 64), help="Most positions solved over all sets."
+    "--max-positions", type=WholeNumber(1, 64), help="Most positions solved over all sets."
 )
 @click.option("--max-choices", type=_CAP, help="Most choices examined for exact policies.")
 @click.option(

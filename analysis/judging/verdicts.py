@@ -38,6 +38,10 @@ from parallelbench.storage.plain_json import json_of
 #: Least similarity of a misspelt column name to the correct one, in [0, 1].
 _MISSPELT = 0.8
 
+#: Endings of the names of files, by their form.
+_CSV = (".csv",)
+_JSON_LINES = (".jsonl", ".ndjson")
+
 COLUMNS = ("text", "label", "verdict", "kind", "judge", "reply")
 
 _POSITIVE = frozenset({"pass", "good", "yes", "true", "1"})
@@ -103,6 +107,12 @@ def read_items(path: Path, tell: Callable[[str], None] = lambda _: None) -> list
         JudgeError: The file cannot be read, has no line, a misspelt column or an unknown value,
             or labels a text both good and bad; the message names the line.
     """
+    if path.suffix.lower() not in (*_CSV, *_JSON_LINES):
+        raise JudgeError(
+            f"{path} is neither CSV nor JSON Lines by its name: give a file that ends in .csv, "
+            "with a header, or in .jsonl, with a JSON object on each line; its columns are "
+            f"{', '.join(COLUMNS)}"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -237,12 +247,7 @@ def _refuse_contradictions(items: Iterable[Item]) -> None:
 
 
 def _lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if path.suffix.lower() == ".csv":
-        yield from _csv_lines(text, path)
-    elif path.suffix.lower() in {".jsonl", ".ndjson"}:
-        yield from _json_lines(text, path)
-    else:
-        raise JudgeError(f"{path} must be a file of CSV (.csv) or JSON Lines (.jsonl)")
+    yield from (_csv_lines if path.suffix.lower() in _CSV else _json_lines)(text, path)
 
 
 def _csv_lines(text: str, path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -292,7 +292,8 @@ def compare(
             f"{runs[0].name} and {runs[-1].name} share no sample: one has "
             f"{_sample_range(decodes[0])}, the other {_sample_range(decodes[-1])}"
         )
-    return RunComparison(_tested(lines), _remarks(runs, decodes))
+    remarks = [*_remarks_on_sides(runs, sides, models, decoders), *_remarks(runs, decodes)]
+    return RunComparison(_tested(lines), remarks)
 
 
 # Selection of runs, models and decoders
@@ -414,6 +415,24 @@ def _sample_range(decodes: _Decodes) -> str:
     """Return the range of sample numbers in words."""
     numbers = [record.index for records in decodes.values() for record in records]
     return f"samples {min(numbers)} to {max(numbers)}" if numbers else "none yet"
+
+
+def _remarks_on_sides(
+    runs: Sequence[_Run],
+    sides: Sequence[tuple[Side, Side]],
+    models: str | Sequence[str],
+    decoders: str | Sequence[str],
+) -> list[str]:
+    """Return a sentence for models, and for decoders, that differ although none were named."""
+    remarks = []
+    for kind, requested in (("model", models), ("decoder", decoders)):
+        first, second = (getattr(side, kind) for side in sides[0])
+        if not requested and first != second:
+            remarks.append(
+                f"{runs[0].name} and {runs[-1].name} share no {kind}, so {kind} {first} is "
+                f"compared with {second}: a difference may come from the {kind}s"
+            )
+    return remarks
 
 
 def _remarks(runs: Sequence[_Run], decodes: Sequence[_Decodes]) -> list[str]:

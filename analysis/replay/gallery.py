@@ -384,7 +384,10 @@ def what_was_lost(replay: Replay) -> str | None:
     if step.bits is None:
         return begun
     if step.bits < 0.005:
-        return f"{begun}; all that it needed stood on the canvas, so the model itself erred"
+        return (
+            f"{begun}; the tokens already on the canvas were enough to choose a right one, so this "
+            "is an error of the model"
+        )
     return (
         f"{begun} at once; they depend on each other by {step.bits:.2f} bits, which that step "
         "could not know"

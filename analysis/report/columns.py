@@ -124,22 +124,23 @@ COLUMNS = (
     ),
     Column(
         "law",
-        "lost to law %",
-        "First part of the lost accuracy: the loss of the ideal model with the same decoder, which "
-        "no training regains. Needs the ideal model in the run.",
+        "lost to the task %",
+        "First part of the lost accuracy: the loss of the ideal model with the same decoder. It "
+        "comes from the dependence between the tokens of the task's answers, and no training "
+        "regains it. Needs the ideal model in the run.",
         _loss_cell(lambda loss: loss.law),
     ),
     Column(
         "scheduler",
-        "lost to scheduler %",
+        "lost to the scheduler %",
         "Second part of the lost accuracy: the part of the rest that the label oracle regains from "
         "the same model by a better choice of positions. Needs the decoder label in the run.",
         _loss_cell(lambda loss: loss.scheduler),
     ),
     Column(
         "model",
-        "lost to model %",
-        "Third part of the lost accuracy: the remainder after the parts of law and scheduler. "
+        "lost to the model %",
+        "Third part of the lost accuracy: the rest, after the parts of task and scheduler. "
         "Needs the decoder label in the run.",
         _loss_cell(lambda loss: loss.model),
     ),
@@ -168,7 +169,7 @@ COLUMNS = (
     ),
     Column(
         "off-law",
-        "off-law calls %",
+        "calls after the loss %",
         "Share of the model calls that were made after no right answer fitted the canvas any more, "
         "so that the answer was lost before. Needs a model that knows the answer distribution.",
         lambda result, _: cells.percent(result.off_law_share),
@@ -176,7 +177,7 @@ COLUMNS = (
     ),
     Column(
         "problems",
-        "problems",
+        "why wrong",
         "Why answers were wrong, with the number of decodes, most frequent first.",
         lambda result, _: cells.problems(result),
         text=True,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import refuse_idle
+from parallelbench.cli.options import WholeNumber, refuse_idle
 from parallelbench.console.terminal import tell
 from parallelbench.ranges import LEAST_SPOT_CHECK, MOST_REPEATS, MOST_RUNS, MOST_SAMPLES
 
@@ -19,7 +19,7 @@ _A_WEEK = 604_800
 #: Option of every verb that checks entries.
 limited = click.option(
     "--seconds",
-    type=click.IntRange(1, _A_WEEK),
+    type=WholeNumber(1, _A_WEEK),
     default=600,
     show_default=True,
     help="Time limit for checking an entry, whose chat template might never end.",
@@ -36,7 +36,13 @@ limited = click.option(
     show_default=True,
     help="Decoder settings, presets or grids, such as 'confidence:k=1|2|4'.",
 )
-@click.option("--repeats", type=click.IntRange(1, MOST_REPEATS), default=1, show_default=True)
+@click.option(
+    "--repeats",
+    type=WholeNumber(1, MOST_REPEATS),
+    default=1,
+    show_default=True,
+    help="Decodes of each sample.",
+)
 def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeats: int) -> None:
     """Write the run file of a season: its tasks, samples and seed, your model and decoders.
 
@@ -76,7 +82,7 @@ def run_file(season: str, models: Sequence[str], decoders: Sequence[str], repeat
 @click.option("--licence", help="SPDX identifier of the licence of the weights.")
 @click.option(
     "--runs-made",
-    type=click.IntRange(1, MOST_RUNS),
+    type=WholeNumber(1, MOST_RUNS),
     metavar="N",
     help="Number of runs of the season that you made, this one included; the board shows it.",
 )
@@ -106,7 +112,7 @@ def pack(run: Path, out: Path, seconds: int, **statement: Any) -> None:
 @click.argument("entries", nargs=-1, required=True, metavar="ENTRY...", type=_PATH)
 @click.option(
     "--spot-check",
-    type=click.IntRange(LEAST_SPOT_CHECK, MOST_SAMPLES),
+    type=WholeNumber(LEAST_SPOT_CHECK, MOST_SAMPLES),
     metavar="K",
     help=f"Decode K records of each model again, {LEAST_SPOT_CHECK} or more, chosen at random, "
     "with the named weights.",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
+from parallelbench.cli.options import WholeNumber
 from parallelbench.console.terminal import tell
 from parallelbench.errors import StorageError
 from parallelbench.leaderboards.commands.pack import limited
@@ -59,7 +60,7 @@ def build(board: Path, out: Path, seconds: int, *, fresh: bool) -> None:
 @click.command(cls=Verb, short_help="Make the board's pages and serve them here.")
 @_with_folder_options
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free."
+    "--port", type=WholeNumber(0, 65535), default=8000, show_default=True, help="0: any free."
 )
 def serve(board: Path, out: Path, seconds: int, port: int, *, fresh: bool) -> None:
     """Make the pages of the board and show them to this machine, until interrupted.

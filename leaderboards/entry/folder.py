@@ -119,8 +119,8 @@ class EntryFolder:
         names = _names(path)
         if MANIFEST not in names:
             raise SubmissionError(
-                f"{path} is no entry: it holds no {MANIFEST}; make one with `parallelbench "
-                "leaderboard pack RUN --submitter NAME --out ENTRY`"
+                f"{path} is no entry: it holds no {MANIFEST}; name the folder of an entry itself, "
+                "or make one with `parallelbench leaderboard pack RUN --submitter NAME --out ENTRY`"
             )
         read = Read()
         content = _bytes(path / MANIFEST, _MIB, read)
@@ -285,7 +285,11 @@ def _names(path: Path) -> list[str]:
         for entry in entries:
             names.append(entry.name)
             if len(names) > _MOST_FILES:
-                raise SubmissionError(f"{path} holds more than {_MOST_FILES} files")
+                if MANIFEST not in names and not os.path.lexists(path / MANIFEST):
+                    break  # it is any folder, which may have many more files
+                raise SubmissionError(
+                    f"{path} holds more than {_MOST_FILES} files, the most that an entry has"
+                )
     return names
 
 

@@ -142,14 +142,14 @@ def _of_server(trial: _TrialRun) -> dict[str, Any]:
 
 
 def _decoders(model: Model) -> dict[str, str]:
-    """Return, by decoder, "yes" or the capabilities that this model lacks."""
-    lacking = {
-        name: decoder().missing_capabilities(model.capabilities)
-        for name, decoder in DECODERS.items()
-    }
-    return {
-        name: f"no: needs {', '.join(lacks)}" if lacks else "yes" for name, lacks in lacking.items()
-    }
+    """Return, by decoder, "yes" or the capabilities that this model lacks; oracles are marked."""
+    served = {}
+    for name, kind in DECODERS.items():
+        decoder = kind()
+        lacks = decoder.missing_capabilities(model.capabilities)
+        oracle = " (an oracle: it is given the right answers)" if "answers" in decoder.needs else ""
+        served[name] = (f"no: needs {', '.join(lacks)}" if lacks else "yes") + oracle
+    return served
 
 
 def _memory(model: Model) -> int | None:

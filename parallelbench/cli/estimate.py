@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import BATCH, json_option, requests_a_run
-
-
-def _finite(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no length of time; give a number of seconds")
-    return value
+from parallelbench.cli.options import BATCH, PositiveNumber, json_option, requests_a_run
 
 
 @click.command(cls=Verb, short_help="Estimate what a run will cost on this machine.")
@@ -24,10 +17,9 @@ def _finite(_context: click.Context, _option: click.Parameter, value: float) -> 
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=PositiveNumber(),
     default=30.0,
     show_default=True,
-    callback=_finite,
     help="Time for decoding samples, without loading the models.",
 )
 @json_option

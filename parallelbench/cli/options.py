@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +14,64 @@ from click.core import ParameterSource
 
 from parallelbench.ranges import MOST_AT_A_TIME, MOST_REPEATS, MOST_SAMPLES, MOST_SEED
 
+
+class WholeNumber(click.IntRange):
+    """A whole number between two bounds, whose help and errors are written for people.
+
+    Args:
+        least: Lowest allowed number.
+        most: Highest allowed number.
+        written: Range as text; by default both bounds.
+    """
+
+    name = "integer"
+
+    def __init__(self, least: int, most: int, written: str | None = None) -> None:
+        super().__init__(least, most)
+        self._written = written or f"{least:,} to {most:,}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number that ``value`` holds."""
+        number = int(click.INT.convert(value, param, ctx))
+        if (self.min is not None and number < self.min) or (
+            self.max is not None and number > self.max
+        ):
+            self.fail(f"it must be {self._written}, got {number}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return self._written
+
+
+class PositiveNumber(click.FloatRange):
+    """A finite number above 0, whose help and errors are written for people.
+
+    Args:
+        least: Lowest allowed number; None for any number above 0.
+        most: Highest allowed number; None for no bound.
+    """
+
+    name = "number"
+
+    def __init__(self, least: float | None = None, most: float | None = None) -> None:
+        super().__init__(least or 0.0, most, min_open=least is None)
+        bounds = "above 0" if least is None else f"at least {least:g}"
+        self._written = f"{bounds}{'' if most is None else f' and at most {most:g}'}"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number that ``value`` holds."""
+        number = float(click.FLOAT.convert(value, param, ctx))
+        above = number > 0 if self.min_open else number >= (self.min or 0)
+        if not math.isfinite(number) or not above or (self.max is not None and number > self.max):
+            self.fail(f"it must be a number {self._written}, got {number:g}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return self._written
+
+
 #: An existing file.
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: A path that need not exist, such as a run directory.
@@ -20,11 +79,11 @@ PATH = click.Path(path_type=Path)
 #: A folder that need not exist.
 FOLDER = click.Path(path_type=Path, file_okay=False)
 #: A random seed of samples, of decoders or of a training.
-SEED = click.IntRange(0, MOST_SEED)
+SEED = WholeNumber(0, MOST_SEED, "0 to 2^128 - 1")
 #: A number of samples, and the number of one of them.
-SAMPLES = click.IntRange(1, MOST_SAMPLES)
-INDEX = click.IntRange(0, MOST_SAMPLES - 1)
-BATCH = click.IntRange(1, MOST_AT_A_TIME)
+SAMPLES = WholeNumber(1, MOST_SAMPLES)
+INDEX = WholeNumber(0, MOST_SAMPLES - 1)
+BATCH = WholeNumber(1, MOST_AT_A_TIME)
 
 template_option = click.option(
     "--template", type=FILE, help="Jinja chat template for a checkpoint that has none."
@@ -69,7 +128,7 @@ _RUN_ARGUMENTS = (
     click.option("--seed", type=SEED, help="Random seed for samples and decoders.  [default: 0]"),
     click.option(
         "--repeats",
-        type=click.IntRange(1, MOST_REPEATS),
+        type=WholeNumber(1, MOST_REPEATS),
         help="Decodes of each sample.  [default: 1]",
     ),
 )

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from parallelbench.cli.groups import Verb
-from parallelbench.cli.options import SEED
+from parallelbench.cli.options import SEED, WholeNumber
 from parallelbench.ranges import MOST_AT_A_TIME
 
-_POSITIVE = click.IntRange(1, MOST_AT_A_TIME)
-_STEPS = click.IntRange(1, 1_000_000_000)
+_POSITIVE = WholeNumber(1, MOST_AT_A_TIME)
+_STEPS = WholeNumber(1, 1_000_000_000)
 
 
 @click.command(cls=Verb, short_help="Train a masked diffusion model on tasks.")
@@ -26,9 +26,19 @@ _STEPS = click.IntRange(1, 1_000_000_000)
 @click.option(
     "--weights", multiple=True, help="Relative frequency of tasks: 'waiting_line/shuffle=3'."
 )
-@click.option("--steps", type=_STEPS, default=2000, show_default=True)
-@click.option("--batch-size", type=_POSITIVE, default=64, show_default=True)
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--steps", type=_STEPS, default=2000, show_default=True, help="Number of training steps."
+)
+@click.option(
+    "--batch-size", type=_POSITIVE, default=64, show_default=True, help="Samples of a step."
+)
+@click.option(
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Random seed of samples, masks and initial weights.",
+)
 @click.option("--from", "base", help="Masked checkpoint to start from: hf:PATH.")
 @click.option(
     "--lora", type=_POSITIVE, help="Train a LoRA adapter of this rank instead of all weights."
@@ -54,15 +64,21 @@ _STEPS = click.IntRange(1, 1_000_000_000)
 @click.option(
     "--optimizer",
     type=click.Choice(["muon", "adamw"]),
-    help="[default: muon from scratch, adamw with --from]",
+    help="Optimizer of the weights.  [default: muon from scratch, adamw with --from]",
 )
 @click.option(
     "--learning-rate", type=float, help="Peak learning rate.  [default: 0.0025, adamw 0.0003]"
 )
-@click.option("--weight-decay", type=float, default=0.05, show_default=True)
+@click.option(
+    "--weight-decay",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="Weight decay of the optimizer.",
+)
 @click.option(
     "--warm-up",
-    type=click.IntRange(0, 1_000_000_000),
+    type=WholeNumber(0, 1_000_000_000),
     help="Warm-up steps.  [default: 150, or a tenth of all]",
 )
 @click.option(
@@ -80,9 +96,18 @@ _STEPS = click.IntRange(1, 1_000_000_000)
     help="Decay of the moving average of the weights.",
 )
 @click.option(
-    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Number format of the network's computation; bfloat16 is faster on GPUs.",
 )
-@click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Device such as cpu, cuda or mps; auto takes an accelerator if there is one.",
+)
 @click.option(
     "--compile",
     "compiled",

@@ -16,6 +16,7 @@ from parallelbench.cli.options import (
     PATH,
     SAMPLES,
     SEED,
+    WholeNumber,
     json_option,
     requests_a_run,
     template_option,
@@ -46,7 +47,7 @@ from parallelbench.ranges import MOST_WORKERS
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, MOST_WORKERS),
+    type=WholeNumber(1, MOST_WORKERS),
     help="Number of Ray workers.  [default: one per GPU]",
 )
 @click.option("--ray-address", help="HOST:PORT or auto: an existing Ray cluster.")

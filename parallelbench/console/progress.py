@@ -52,6 +52,8 @@ class ProgressDisplay:
         unit: Plural of the units that are counted.
         total: Number of units; None if it is unknown.
         done: Number of finished units.
+        part: Name of the part of the stage that is at work; empty for a stage without parts.
+        part_left: Units left of that part; None for a stage without parts.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,6 +61,8 @@ class ProgressDisplay:
         self.unit = ""
         self.total: int | None = None
         self.done = 0
+        self.part = ""
+        self.part_left: int | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._began = clock()
@@ -75,6 +79,7 @@ class ProgressDisplay:
         """
         with self._lock:
             self.doing, self.total, self.unit, self.done = doing, total, unit, done
+            self.part, self.part_left = "", None
             self._began = self._clock()
             self._points = deque([_Reading(self._began, done)])
 
@@ -90,6 +95,23 @@ class ProgressDisplay:
             self._points.append(_Reading(now, done))
             self._forget()
 
+    def reach_part(self, done: int, part: str, left: int) -> None:
+        """Note that ``done`` units of the stage are done by now, the last one of ``part``.
+
+        The parts follow each other, and their speeds may differ: that of one says nothing about
+        the next, so the time left is that of the part.
+
+        Args:
+            done: Number of finished units of the stage.
+            part: Name of the part.
+            left: Units left of the part.
+        """
+        with self._lock:
+            if part != self.part:
+                self._points = deque([self._points[-1]])
+            self.part, self.part_left = part, left
+        self.reach(done)
+
     def advance(self, count: int = 1) -> None:
         """Note that ``count`` more units are done."""
         self.reach(self.done + count)
@@ -101,7 +123,7 @@ class ProgressDisplay:
             self.advance()
 
     def seconds_left(self) -> float | None:
-        """Return the time left in the stage, at the speed of the last minute, in seconds.
+        """Return the time left in the stage or its part, at the last minute's speed, in seconds.
 
         The minute ends with the latest finished unit, and the time since then counts too.  If few
         units were finished in it, as after a long step, more of the past counts.  None if nothing
@@ -112,7 +134,8 @@ class ProgressDisplay:
             if self.total is None or self.done <= done:
                 return None
             passed = self._clock() - seconds
-            return max(0, self.total - self.done) * passed / (self.done - done)
+            left = self.total - self.done if self.part_left is None else self.part_left
+            return max(0, left) * passed / (self.done - done)
 
     def sentence(self) -> str:
         """Return the progress in words, such as ``decoding: 3 of 9 decodes, 5 s left``."""
@@ -125,7 +148,9 @@ class ProgressDisplay:
         if self.total is None:
             return f"{self.doing}, {time_told}"
         counted = f"{self.done:,} of {self.total:,} {self.unit}".rstrip()
-        return f"{self.doing}: {counted}, {time_told}"
+        later = 0 if self.part_left is None else self.total - self.done - self.part_left
+        then = f" with {self.part}; then {later:,} more" if later > 0 and left is not None else ""
+        return f"{self.doing}: {counted}, {time_told}{then}"
 
     def _forget(self) -> None:
         """Drop the points before the last minute, as long as enough was done since the first."""

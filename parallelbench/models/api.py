@@ -18,7 +18,6 @@ Source: Inception Labs, API documentation, on streams of whole drafts (``diffusi
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any, ClassVar
 
 from parallelbench.errors import RequestError
 from parallelbench.model import MODELS, ModelSource, Server
+from parallelbench.ranges import nonnegative, positive, whole
 
 _DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 _DEFAULT_MAX_TOKENS = 256
@@ -71,16 +71,16 @@ class Api(ModelSource):
     url: str
     model: str | None = None
     key_env: str = _DEFAULT_KEY_ENV
-    max_tokens: int | None = _DEFAULT_MAX_TOKENS
-    temperature: float | None = 0.0
+    max_tokens: int | None = whole(1, _DEFAULT_MAX_TOKENS, "token")
+    temperature: float | None = nonnegative(0.0)
     stream: bool = False
     diffusing: bool = False
     reasoning_effort: str | None = None
     seed: bool = True
-    concurrency: int = 8
-    timeout: float = 120.0
-    attempts: int = 5
-    max_completion_tokens: int | None = None
+    concurrency: int = whole(1, 8, "requests", most=1024)
+    timeout: float = positive(120.0, "seconds", most=86_400.0)
+    attempts: int = whole(1, 5, "requests", most=100)
+    max_completion_tokens: int | None = whole(1, None, "token")
 
     def __post_init__(self) -> None:
         from parallelbench.models.api_address import check_url
@@ -98,13 +98,7 @@ class Api(ModelSource):
                 "key_env must name an environment variable, in capitals such as "
                 f"{_DEFAULT_KEY_ENV}; the value is not shown, because it may be the key itself"
             )
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        for name in ("max_tokens", "max_completion_tokens"):
-            tokens = getattr(self, name)
-            if tokens is not None and tokens < 1:
-                raise ValueError(f"{name} must be at least 1 token, got {tokens}")
+        super().__post_init__()
         if self.max_completion_tokens is not None and self.max_tokens not in {
             None,
             _DEFAULT_MAX_TOKENS,
@@ -113,14 +107,6 @@ class Api(ModelSource):
                 "max_tokens and max_completion_tokens are two names of one limit; give one, got "
                 f"{self.max_tokens} and {self.max_completion_tokens}"
             )
-        if self.temperature is not None and not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be 0 or more, got {self.temperature}")
-        if not 1 <= self.concurrency <= 1024:
-            raise ValueError(f"concurrency must be 1 to 1024 requests, got {self.concurrency}")
-        if not 0 < self.timeout <= 86_400:
-            raise ValueError(f"timeout must lie in (0, 86400] seconds, got {self.timeout}")
-        if not 1 <= self.attempts <= 100:
-            raise ValueError(f"attempts must be 1 to 100 requests, got {self.attempts}")
 
     @property
     def request(self) -> dict[str, Any]:

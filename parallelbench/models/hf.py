@@ -18,6 +18,7 @@ from parallelbench.models.checkpoint import (
 )
 from parallelbench.models.families import FAMILIES, Family
 from parallelbench.prompt import Codec
+from parallelbench.ranges import whole
 from parallelbench.task import Task
 
 #: Values of ``cache`` for each kind of family, the default first.
@@ -67,16 +68,12 @@ class HuggingFace(ModelSource):
     device: str = "auto"
     attention: Literal["sdpa", "eager"] = "sdpa"
     cache: CacheName | None = None
-    block_length: int | None = None
+    block_length: int | None = whole(1, None, "token")
     peft: str | None = None
     template: str | None = None
     thinking: bool = False
     compile: bool = False
     ignore: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.block_length is not None and self.block_length < 1:
-            raise ValueError(f"block_length must be at least 1 token, got {self.block_length}")
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:  # noqa: ARG002  true of any
         """Return a note on the fixed date of a chat template that asks for today's; else None."""

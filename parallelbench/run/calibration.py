@@ -73,12 +73,14 @@ class Batch:
         seconds: Wall-clock time of all of it.
         padding: Tokens including padding, over tokens; at least 1.  The run
             decodes task by task, so its rows are of similar length and need almost none.
+        needed: Forecast of the seconds of an aborted batch, which has no units; else None.
     """
 
     seen: tuple[UnitCost, ...]
     passes: int
     seconds: float
     padding: float = 1.0
+    needed: float | None = None
 
     @property
     def positions(self) -> float:
@@ -129,7 +131,8 @@ def calibrate(
     Args:
         runfile: The run, of one model that decodes in this process.
         parts: The parts of the run, loaded.
-        seconds: Time limit.  A batch that exceeds it is aborted and discarded.
+        seconds: Time limit.  A batch that exceeds it is aborted and discarded; of the first one
+            the forecast of its time is kept, in a batch without units.
         batch_size: Maximum number of concurrent decodes in the run.
         clock: Returns the time in seconds.
 
@@ -143,6 +146,7 @@ def calibrate(
     # More units than fill the loop twice would say no more of it.
     most = 2 * math.ceil(batch_size / settings)
     count = 1
+    first = True
     while taken := list(itertools.islice(units, count)):
         tally = _RowTally(model)
         began = clock()
@@ -150,12 +154,16 @@ def calibrate(
         for record in _decoded(runfile, parts, taken, batch_size, tally):
             to_line(record)  # the run will do so, and it takes time
             records.append(record)
-            if clock() > end and len(records) < settings * len(taken):
+            now = clock()
+            if now > end and len(records) < settings * len(taken):
+                if first:
+                    yield Batch((), 0, now - began, needed=(now - began) * settings / len(records))
                 return
         spent = clock() - began
         seen = _unit_costs(runfile, parts, records, tally)
         steps = itertools.chain.from_iterable(each.steps for each in seen)
         yield Batch(seen, passes(steps, batch_size), spent, tally.padding)
+        first = False
         fitting = int(_SAFE * (end - clock()) * len(taken) / spent) if spent else most
         count = max(0, min(2 * count, most, fitting))
 

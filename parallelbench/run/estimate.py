@@ -283,6 +283,8 @@ class ModelCost:
         seen: Cost of the measured tasks; None if there is none.
         calibrated: Seconds spent on the calibration.
         errors: Messages of the calibration's decodes that ended in an error.
+        needed: Forecast of the seconds that the first sample takes, where the time was too short
+            for it; else None.
     """
 
     model: str
@@ -293,6 +295,7 @@ class ModelCost:
     seen: Cost | None
     calibrated: float
     errors: tuple[str, ...]
+    needed: float | None = None
 
     @cached_property
     def unseen(self) -> list[str]:
@@ -334,6 +337,7 @@ class ModelCost:
                 for each in self.decoders
             ],
             "calibration_seconds": self.calibrated,
+            "seconds_of_first_sample": self.needed,
             "errors": list(self.errors),
         }
 
@@ -346,7 +350,8 @@ def cost_of(
     Args:
         runfile: The run.
         model: One of its models.
-        batches: Timed batches, as :func:`calibrate` yields them; may be empty.
+        batches: Timed batches, as :func:`~parallelbench.run.calibration.calibrate` yields them;
+            may be empty.
         batch_size: Maximum number of concurrent decodes in the run.
     """
     decoders = runfile.decoders_of(model)
@@ -359,17 +364,7 @@ def cost_of(
         seen[each.unit.task].append(each)
     known = {task: units for task, units in seen.items() if units}
     whole, parts = _costs(runfile, decoders, known, batches, batch_size) if known else (None, {})
-    calls = {
-        decoder.label: [
-            expected_total(
-                [unit.calls[decoder.label] for unit in units],
-                runfile.samples,
-                fixed=not build(decoder, DECODERS).adaptive,
-            )
-            for units in known.values()
-        ]
-        for decoder in decoders
-    }
+    calls = _calls(runfile, decoders, known)
     return ModelCost(
         model=model.label,
         decodes=decodes,
@@ -385,7 +380,25 @@ def cost_of(
         seen=whole,
         calibrated=math.fsum(batch.seconds for batch in batches),
         errors=tuple(error for units in seen.values() for unit in units for error in unit.errors),
+        needed=next((batch.needed for batch in batches if batch.needed is not None), None),
     )
+
+
+def _calls(
+    runfile: RunFile, decoders: Sequence[Setting], known: Mapping[str, Sequence[UnitCost]]
+) -> dict[str, list[ExpectedTotal]]:
+    """Return the model calls of each decoder on each measured task, by the decoder's label."""
+    return {
+        decoder.label: [
+            expected_total(
+                [unit.calls[decoder.label] for unit in units],
+                runfile.samples,
+                fixed=not build(decoder, DECODERS).adaptive,
+            )
+            for units in known.values()
+        ]
+        for decoder in decoders
+    }
 
 
 def _costs(

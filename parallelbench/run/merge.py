@@ -39,12 +39,12 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
         out: New or empty; it appears when it is complete.
 
     Raises:
-        RunFileError: They are of different runs, or decodes are missing.
+        RunFileError: One is a whole run, they are of different runs, or decodes are missing.
         RecordsError: A record is spoilt, or two say different things of the same decode.
         StorageError: ``out`` holds something, or cannot be written.
     """
     refuse_occupied(out)
-    shards = [RunDirectory.open(path) for path in paths]
+    shards = [_shard_at(path) for path in paths]
     runfile = _common_runfile(shards)
     found = _looked_through(shards)
     _refuse_gaps(shards, found)
@@ -58,12 +58,19 @@ def merge(paths: Sequence[Path], out: Path) -> Merged:
                         writer.append(record)
         for shard in shards:
             for start in shard.environments():
-                part = {} if shard.shard is None else {"shard": str(shard.shard)}
-                whole.add_environment({**start, **part})
-        history = {entry["digest"]: entry for shard in shards for entry in shard.history()}
-        if history:
-            whole.note_history(list(history.values()))
+                whole.add_environment({**start, "shard": str(shard.shard)})
     return Merged(RunDirectory(out, runfile), found.duplicates)
+
+
+def _shard_at(path: Path) -> RunDirectory:
+    directory = RunDirectory.open(path)
+    if directory.shard is None:
+        raise RunFileError(
+            f"{path} is a whole run and not a shard of one, so it is not joined with others: leave "
+            "it out; `parallelbench report` takes several runs, and an unfinished one is continued "
+            f"with: parallelbench run {path / 'run.yaml'} --out {path}"
+        )
+    return directory
 
 
 #: The place of a decode in its run, see :meth:`RunFile.decode_order`.
@@ -131,7 +138,7 @@ def _refuse_gaps(shards: Sequence[RunDirectory], found: _Found) -> None:
     missing = runfile.decodes - len(found.kept)
     if not missing:
         return
-    count = max(each.shard.count if each.shard else 1 for each in shards)
+    count = max(each.shard.count for each in shards if each.shard)
     parts = [Shard(index, count) for index in range(1, count + 1)]
     of_sample = runfile.decodes // runfile.samples
     recorded = [0] * runfile.samples
@@ -148,10 +155,8 @@ def _refuse_gaps(shards: Sequence[RunDirectory], found: _Found) -> None:
 
 
 def _command(part: Shard, shards: Sequence[RunDirectory]) -> str:
-    begun = [each.path for each in shards if (each.shard or Shard(1, 1)) == part]
-    told = f"parallelbench run {shards[0].path / 'run.yaml'}"
-    if part.count > 1:
-        told += f" --shard {part}"
+    begun = [each.path for each in shards if each.shard == part]
+    told = f"parallelbench run {shards[0].path / 'run.yaml'} --shard {part}"
     return f"{told} --out {begun[0]}" if begun else told
 
 

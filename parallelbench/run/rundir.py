@@ -216,11 +216,11 @@ class RunDirectory:
         }
         # Before the run file, which takes effect at once: an entry for the run that the folder
         # still holds is passed over, and a lost one could never be told again.
-        self.note_history([*self.history(), entry])
+        self._note_history([*self.history(), entry])
         self.write_text(_RUN_FILE, runfile.to_yaml())
         return RunDirectory(self.path, runfile)
 
-    def note_history(self, entries: Sequence[Mapping[str, Any]]) -> None:
+    def _note_history(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Write down the smaller runs that this folder held before, as :meth:`history` has them."""
         self.write_text(_HISTORY, json.dumps(entries, indent=1) + "\n")
 

@@ -268,6 +268,12 @@ def read_content(run: Path | str) -> dict[str, Any]:
     path = EMBEDDED.get(str(run), Path(run))
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506  a SafeLoader
+    except FileNotFoundError as error:
+        raise RunFileError(
+            f"there is no run file {path}: give the path of a YAML file, or one of "
+            f"{', '.join(EMBEDDED)}, which need no file; tasks, models and decoders are named with "
+            "--tasks, --model and --decoders"
+        ) from error
     # YAML lets Python's own errors through, for the month 13 or a million brackets.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RunFileError(

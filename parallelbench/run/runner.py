@@ -135,6 +135,21 @@ class Finished(NamedTuple):
         return self._replace(content=self.line)
 
 
+class RunProgress(NamedTuple):
+    """The progress of a run.
+
+    Attributes:
+        recorded: Number of decodes recorded so far.
+        model: Label of the model at work; None before the first decode, and where several models
+            decode at the same time.
+        left: Number of decodes that this model has left; 0 without a model.
+    """
+
+    recorded: int
+    model: str | None = None
+    left: int = 0
+
+
 class Loaded(NamedTuple):
     """Digest and provenance of a model that may be loaded in another process."""
 
@@ -216,7 +231,7 @@ def run(  # noqa: PLR0913  all but two are options
     shard: Shard | None = None,
     extend: bool = False,
     executor: Executor = local,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[RunProgress], None] = lambda _: None,
     failed: Callable[[Record], None] = lambda _: None,
 ) -> RunDirectory:
     """Execute the decodes of ``runfile`` that ``path`` does not hold yet.
@@ -229,7 +244,7 @@ def run(  # noqa: PLR0913  all but two are options
         extend: Allows ``path`` to hold a smaller run, which becomes this one: its records
             stay, its run file is replaced, and its digest is kept in the history.
         executor: Executes the decodes; changes no record but its ``seconds``.
-        progress: Called with the number of decodes recorded so far.
+        progress: Called at the start, and whenever a decode is recorded.
         failed: Called with every record that ended in an error; the next run of the same
             run file retries those.
 
@@ -249,7 +264,7 @@ def run(  # noqa: PLR0913  all but two are options
         directory = held if held and grows else RunDirectory.begin(path, runfile, shard)
         writer = stack.enter_context(directory.appending())
         done, recorded = _resume(directory)
-        progress(len(done))
+        progress(RunProgress(len(done)))
         if len(done) == directory.decodes and not grows:
             return directory
         session = session or stack.enter_context(executor(runfile, batch_size))
@@ -259,7 +274,9 @@ def run(  # noqa: PLR0913  all but two are options
             directory = directory.extend(runfile)
         with _session(directory, session, batch_size) as measured:
             finished = measured(session.finish(directory.samples, done))
-            _write(finished, writer, len(done), progress, failed)
+            left = decodes_left(runfile, directory.samples, done) if session.in_turn else {}
+            counted = with_progress(finished, len(done), left)
+            _write(counted, writer, len(done), progress, failed)
     return directory
 
 
@@ -293,17 +310,56 @@ def _refuse_changes(recorded: Consistency, session: ExecutorSession, runfile: Ru
         recorded.sample(label, index, draw_sample(tasks[label], runfile.seed, index).digest, here)
 
 
+def decodes_left(
+    runfile: RunFile, samples: range, done: AbstractSet[RecordKey] = frozenset()
+) -> dict[str, int]:
+    """Return the number of decodes that each model has left, by its label.
+
+    Args:
+        runfile: The run.
+        samples: Numbers of the samples to decode.
+        done: Keys of recorded decodes.
+    """
+    recorded = Counter(model for model, *_ in done)
+    of_decoder = len(runfile.tasks) * len(samples) * runfile.repeats
+    return {
+        model.label: len(runfile.decoders_of(model)) * of_decoder - recorded[model.label]
+        for model in runfile.models
+    }
+
+
+def with_progress(
+    finished: Iterable[Finished], done: int, left: Mapping[str, int]
+) -> Iterator[tuple[Finished, RunProgress]]:
+    """Yield finished decodes, each with the progress of the run that it makes.
+
+    Args:
+        finished: The decodes.
+        done: Number of decodes that were recorded before.
+        left: Number of decodes that each model has left; empty where several models decode at the
+            same time.
+    """
+    remaining = dict(left)
+    for count, each in enumerate(finished, start=done + 1):
+        model = each.key[0]
+        if model not in remaining:
+            yield each, RunProgress(count)
+            continue
+        remaining[model] -= 1
+        yield each, RunProgress(count, model, remaining[model])
+
+
 def _write(
-    finished: Iterable[Finished],
+    finished: Iterable[tuple[Finished, RunProgress]],
     writer: RecordWriter,
     done: int,
-    progress: Callable[[int], None],
+    progress: Callable[[RunProgress], None],
     failed: Callable[[Record], None],
 ) -> None:
     """Append every record as it is finished.
 
     Args:
-        finished: The records.
+        finished: The records, each with the progress that it makes.
         writer: Appends them to the run directory.
         done: Number of decodes that were recorded before.
         progress: Callback of :func:`run`.
@@ -315,9 +371,9 @@ def _write(
     """
     kept = done
     try:
-        for count, each in enumerate(finished, start=done + 1):
+        for each, reached in finished:
             writer.append_line(each.line)
-            progress(count)
+            progress(reached)
             kept += each.error is None
             if each.error is not None:
                 failed(each.record)
@@ -330,7 +386,7 @@ def loading(runfile: RunFile) -> str:
     return f"loading {', '.join(setting.label for setting in runfile.models)}"
 
 
-def following(progress: ProgressDisplay, decodes: int) -> Callable[[int], None]:
+def following(progress: ProgressDisplay, decodes: int) -> Callable[[RunProgress], None]:
     """Return a callback for :func:`run` that updates ``progress``.
 
     Args:
@@ -338,10 +394,13 @@ def following(progress: ProgressDisplay, decodes: int) -> Callable[[int], None]:
         decodes: Total number of decodes of the run.
     """
 
-    def reach(count: int) -> None:
+    def reach(reached: RunProgress) -> None:
         if progress.total is None:  # its first call, once the models are loaded
-            progress.begin("decoding", decodes, "decodes", done=count)
-        progress.reach(count)
+            progress.begin("decoding", decodes, "decodes", done=reached.recorded)
+        if reached.model is None:
+            progress.reach(reached.recorded)
+        else:
+            progress.reach_part(reached.recorded, reached.model, reached.left)
 
     return reach
 

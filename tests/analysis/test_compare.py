@@ -201,6 +201,13 @@ def test_the_same_decoders_of_two_models_are_compared(folder):
     ] * 3
     assert {line.second.decoder for line in found.lines} == {"one_by_one"}
     assert [line.unpaired for line in found.lines] == [20, 20, 40]
+    (remark,) = found.remarks
+    assert remark == (
+        f"{folder} and the second run share no model, so model ideal is compared with "
+        "ideal:noise=0.0: a difference may come from the models"
+    )
+    named = compare(folder, other, models=["ideal", "ideal:noise=0"])
+    assert (named.lines, named.remarks) == (found.lines, [])
     assert len(compare(folder, other, decoders="random:k=4,klass").lines) == 3
 
 

@@ -137,7 +137,10 @@ def test_without_json_it_speaks_in_sentences(capsys):
         ((), "bounds needs"),
         (("--task", "choices/city", "--paper", "table1"), "bounds needs"),
         (("--task", "choices/cty"), "choices/city"),
-        (("--task", "choices/city", "--length", "3"), "length"),
+        (
+            ("--task", "choices/city", "--length", "3"),
+            "--length sets the task's field length, and task 'choices/city' has none: leave it out",
+        ),
         (("--task", "list_operations/shuffle", "--length", "1"), "2 to 26 letters, got length=1"),
         (("--task", "list_operations/shuffle", "--length", "9"), "362,879 right answers"),
         (("--task", "list_operations/shuffle", "--max-answers", "5"), "over the limit of 5"),

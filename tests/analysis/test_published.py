@@ -123,7 +123,10 @@ def test_a_file_of_another_form_is_refused_with_its_line(tmp_path, name, rows, h
 
 
 def test_no_file_or_the_same_curve_twice_is_refused(tmp_path):
-    with pytest.raises(PublishedError, match=r"holds no \.csv file"):
+    with pytest.raises(PublishedError, match=r"holds no file of the board: give the folder"):
+        read_published(tmp_path)
+    write(tmp_path / "runs" / "mine" / "klass.csv")
+    with pytest.raises(PublishedError, match="holds no file of the board"):
         read_published(tmp_path)
     write(tmp_path / "m_klass.csv")
     write(tmp_path / "m" / "klass.csv")

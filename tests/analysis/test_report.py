@@ -108,7 +108,9 @@ def test_oracles_are_shown_beside_the_results_and_are_none_of_them(tmp_path, swe
     text = written(tmp_path, sweep, aside=aside).read_text(encoding="utf-8")
     assert text.count('<th scope="row">sweep_oracle (oracle)</th>') == 1
     assert '<td>0.43<small class="range">0.31\N{EN DASH}0.54</small></td>' in text
-    assert '<td>0.25<small class="range">reaches 80 % in 89 % of resamples</small></td>' in text
+    assert (
+        '<td>0.25<small class="range words">reaches 80 % in 89 % of resamples</small></td>' in text
+    )
     assert (
         text.count("Oracle efficiency compares speed at 80 % right answers, where the oracle") == 1
     )

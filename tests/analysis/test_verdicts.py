@@ -95,7 +95,11 @@ def test_texts_with_commas_quotes_and_line_breaks_come_through(write):
         ("a.jsonl", '{"label": "good"}\n{"label": \n', "line 2 is no JSON"),
         ("a.jsonl", '{"label": "good"}\n["good"]\n', "line 2 must be a JSON object"),
         ("a.jsonl", '{"label": "good"}\n{"labels": 1}\n', "line 2: no column is called 'labels'"),
-        ("a.txt", "text\n", r"must be a file of CSV \(.csv\) or JSON Lines"),
+        (
+            "a.txt",
+            "text\n",
+            r"is neither CSV nor JSON Lines by its name: give a file that ends in .csv",
+        ),
     ],
 )
 def test_a_file_that_is_at_fault_is_refused_with_its_line(write, name, text, message):

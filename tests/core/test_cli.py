@@ -161,6 +161,9 @@ def test_list_tells_every_name_with_its_fields(call):
     for kind in listed.values():
         for each in kind:
             assert f"\n  {each['name']}\n" in text
+    assert "``" not in text
+    assert "surest" not in text
+    assert "answer distribution known; scores: " in text
 
 
 def test_show_prints_samples_with_a_right_answer_and_how_many_there_are(call):
@@ -195,6 +198,14 @@ def test_doctor_ends_with_our_fault_where_the_batch_changes_the_tokens(call, mon
     status, output, _ = call("doctor", "--json")
     assert status == 1
     assert json.loads(output)["healthy"] is False
+
+
+def test_doctor_marks_the_oracles(call):
+    _, output, _ = call("doctor", "--json")
+    served = json.loads(output)["decoders"]
+    marked = {name for name, value in served.items() if "(an oracle: it is given" in value}
+    assert marked == {"information", "label"}
+    assert served["confidence"] == "yes"
 
 
 def test_doctor_finds_this_installation_healthy(call):
@@ -294,9 +305,13 @@ def test_the_command_alone_prints_its_help(call):
     [
         (("--tasks", "choices/citi"), "no task is called 'choices/citi'; did you mean 'choices/"),
         (("--tasks", "shuffle"), "did you mean 'list_operations/shuffle' or 'waiting_line/shuf"),
-        (("--tasks", "nothing/*"), "no task is called 'nothing/*'"),
+        (("--tasks", "nothing/*"), "no task matches 'nothing/*'; parallelbench list tasks shows"),
+        (("--tasks", ""), "no task is named: the name is empty; parallelbench list tasks shows"),
+        (("--tasks", "waiting_line"), "did you mean 'waiting_line/*' or 'waiting_line/copy'?"),
         (("--decoders", "confidense"), "did you mean 'confidence'"),
         (("--model", "idael"), "no model is called 'idael'; did you mean 'ideal'?"),
+        (("--model", "ORG/NAME"), "no model is called 'ORG/NAME'; did you mean 'hf:ORG/NAME'?"),
+        (("--model", "http://h:1/v1"), "did you mean 'api:http://h:1/v1'?"),
         (("--decoders", "confidence:kk=1"), "no field is called 'kk'; did you mean 'k'?"),
         (("--decoders", "confidence:k=0"), "k must be at least 1 token per step, got 0"),
         (("--decoders", "confidence:k=-1"), "k must be at least 1 token per step, got -1"),
@@ -314,12 +329,15 @@ def test_the_command_alone_prints_its_help(call):
             "1,307,674,367,999 right answers, over the limit of 100,000",
         ),
         (("--model", "ideal:tokenizer=/nowhere"), "no tokenizer can be loaded from '/nowhere'"),
-        (("--samples", "0"), "0 is not in the range 1<=x<=10000000"),
+        (("--samples", "0"), "it must be 1 to 10,000,000, got 0"),
         (("--samples", "many"), "'many' is not a valid integer"),
-        (("--seed", "-1"), "-1 is not in the range 0<=x<="),
-        (("--batch-size", "0"), "0 is not in the range 1<=x<="),
+        (("--seed", "-1"), "it must be 0 to 2^128 - 1, got -1"),
+        (("--batch-size", "0"), "it must be 1 to 1,000,000, got 0"),
         (("--sampels", "3"), "'--samples'"),
-        (("missing.yaml",), "the run file missing.yaml cannot be read"),
+        (
+            ("missing.yaml",),
+            "there is no run file missing.yaml: give the path of a YAML file, or one of",
+        ),
         (("--out", "x" * 300), "cannot be used: file name too long"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
@@ -338,7 +356,7 @@ def test_a_run_that_cannot_be_is_refused_in_one_line_and_leaves_nothing(
         (("list", "taks"), "'taks' is not one of 'tasks', 'decoders', 'models'"),
         (("show", "choices/citi"), "did you mean 'choices/city'"),
         (("show",), "Missing argument 'TASK'"),
-        (("show", "choices/city", "--count", "0"), "0 is not in the range 1<=x<="),
+        (("show", "choices/city", "--count", "0"), "it must be 1 to 10,000,000, got 0"),
         (("doctor", "--model", "idael"), "did you mean 'ideal'?"),
         (("report", "."), ". is not a run directory: it holds no run.yaml"),
         (("report", "missing"), "missing is not a run directory"),

@@ -131,7 +131,7 @@ def test_two_workers_make_the_records_of_one_process(two_cores, alone, tmp_path)
     seen = []
     directory = run(asked, tmp_path, executor=TWO, batch_size=24, progress=seen.append)
     assert told(directory.records()) == alone
-    assert seen == list(range(25, asked.decodes + 1))
+    assert [reached.recorded for reached in seen] == list(range(25, asked.decodes + 1))
     (start,) = directory.environments()
     assert (start["executor"], start["workers"], start["workers_lost"]) == ("ray", 2, 0)
     assert [each["count"] for each in start["workers_started"]] == [2]
@@ -149,8 +149,8 @@ def test_two_workers_make_the_records_of_one_process(two_cores, alone, tmp_path)
 def test_what_a_killed_worker_had_in_hand_is_done_once_more(two_cores, alone, tmp_path):
     killed = []
 
-    def kill_one(count):
-        if count >= 20 and not killed:
+    def kill_one(reached):
+        if reached.recorded >= 20 and not killed:
             killed.append(max(workers()))
             os.kill(killed[0], signal.SIGKILL)
 

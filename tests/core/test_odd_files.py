@@ -164,8 +164,8 @@ def test_a_run_whose_folder_is_removed_meanwhile_says_so(tmp_path, after):
     asked = {"models": "ideal", "tasks": "choices/sum", "decoders": "random:k=32", "samples": 4}
     path = tmp_path / "run"
 
-    def removing(count):
-        if count == after:
+    def removing(reached):
+        if reached.recorded == after:
             shutil.rmtree(path)
 
     with pytest.raises(StorageError, match=r"was removed while the run .*put the folder back"):

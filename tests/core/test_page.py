@@ -329,6 +329,17 @@ def test_the_order_of_writing_opens(page):
     expect(details.locator(".heat tr").first.locator("td")).to_have_count(32)
 
 
+def test_the_results_fit_a_window_of_1200_pixels_and_scroll_in_a_narrow_one(browser, report):
+    widest = "Math.max(...[...document.querySelectorAll('.results')].map(EXTRA))".replace(
+        "EXTRA", "table => table.parentElement.scrollWidth - table.parentElement.clientWidth"
+    )
+    with chromium.opened(browser, report, viewport={"width": 1200, "height": 800}) as shown:
+        assert shown.evaluate(widest) == 0
+    with chromium.opened(browser, report, viewport={"width": 600, "height": 800}) as shown:
+        assert shown.evaluate(widest) > 0
+        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_text_is_readable_at_any_width_in_any_light(browser, report, gallery, scheme, width):

@@ -11,6 +11,7 @@ from parallelbench.cli.program import main
 from parallelbench.console import progress
 from parallelbench.console.progress import ProgressDisplay, duration, shown
 from parallelbench.evaluation import evaluate
+from parallelbench.run.runner import RunProgress, following
 
 #: Before the tests' own setting.
 SOON = progress.FIRST_SECONDS
@@ -82,6 +83,33 @@ def test_what_was_done_before_says_nothing_of_the_speed(clock):
     clock.now += 20
     told.reach(91)
     assert told.seconds_left() == pytest.approx(9 * 20)
+
+
+def test_the_speed_of_one_part_says_nothing_about_the_next(clock):
+    told = ProgressDisplay(clock)
+    told.begin("decoding", 30, "decodes")
+    for done in range(1, 11):
+        clock.now += 1
+        told.reach_part(done, "fast", 15 - done)
+    assert told.sentence() == "decoding: 10 of 30 decodes, 5 s left with fast; then 15 more"
+    for done in range(11, 16):
+        clock.now += 1
+        told.reach_part(done, "fast", 15 - done)
+    assert told.seconds_left() == 0
+    for done in range(16, 19):
+        clock.now += 100
+        told.reach_part(done, "slow", 30 - done)
+    assert told.seconds_left() == pytest.approx(12 * 100)
+    assert told.sentence() == "decoding: 18 of 30 decodes, 20 min left"
+
+
+def test_a_run_of_two_models_shows_the_time_of_the_one_at_work(clock):
+    told = ProgressDisplay(clock)
+    reach = following(told, 8)
+    reach(RunProgress(2))
+    clock.now += 10
+    reach(RunProgress(3, "ideal", 1))
+    assert told.sentence() == "decoding: 3 of 8 decodes, 10 s left with ideal; then 4 more"
 
 
 def test_while_nothing_is_finished_the_time_left_grows(clock):
@@ -205,11 +233,13 @@ def test_verbs_show_their_progress_and_leave_stdout_to_results(
 ):
     monkeypatch.chdir(tmp_path)
     asked = ("--tasks", "waiting_line/shuffle", "--samples", "9", "--decoders", "one_by_one")
+    assert main(("run", *asked, "--out", "part", "--shard", "1/1")) == 0
+    capsys.readouterr()
     for command, said in (
         (("run", *asked, "--out", "one", "--json"), ["loading ideal", "reading one"]),
         (("report", "one", "--json"), ["reading one"]),
         (("compare", "one", "one", "--json"), ["comparing one with one"]),
-        (("merge", "one", "--out", "two", "--json"), ["merging 1 shards into two"]),
+        (("merge", "part", "--out", "two", "--json"), ["merging 1 shards into two"]),
     ):
         assert main(command) == 0
         captured = capsys.readouterr()

@@ -47,7 +47,10 @@ def test_a_glob_stands_for_every_name_that_it_matches(fruit):
         ("tree/aple", "no fruit is called 'tree/aple'; did you mean 'tree/apple'"),
         ("currant", "no fruit is called 'currant'; did you mean 'bush/currant'?"),
         ("zzz", "no fruit is called 'zzz'; known: bush/currant, tree/apple, tree/pear"),
-        ("zzz/*", "no fruit is called 'zzz/\\*'; known: "),
+        ("zzz/*", "no fruit matches 'zzz/\\*'; known: "),
+        ("", "no fruit is named: the name is empty; known: "),
+        ("Tree/Pear", "no fruit is called 'Tree/Pear'; did you mean 'tree/pear'\\?"),
+        ("tree", "no fruit is called 'tree'; did you mean 'tree/\\*' or 'tree/apple'\\?"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest_or_with_all(fruit, name, sentence):
@@ -55,6 +58,21 @@ def test_a_wrong_name_is_answered_with_the_nearest_or_with_all(fruit, name, sent
         fruit.matching(name)
     with pytest.raises(LookupError, match=sentence):
         fruit[name]
+
+
+def test_only_the_names_that_are_as_near_as_the_nearest_are_suggested():
+    lines = [f"waiting_line/{task}" for task in ("copy", "shuffle", "sort", "reverse")]
+    assert unknown("task", "waiting_lin/copy", lines).endswith("did you mean 'waiting_line/copy'?")
+    lists = ["list/copy", "list/sort", "wait/copy", "wait/sort"]
+    assert unknown("task", "sort", lists).endswith("did you mean 'wait/sort' or 'list/sort'?")
+
+
+def test_many_names_are_left_to_the_verb_that_lists_them():
+    fruit = Registry("fruit")
+    for number in range(20):
+        fruit.register(f"fruit{number}")(object())
+    with pytest.raises(UnknownNameError, match=r"; parallelbench list fruits shows all 20$"):
+        fruit.matching("zzz*")
 
 
 def test_of_nothing_there_is_nothing_to_suggest():

@@ -179,7 +179,7 @@ def test_the_standard_sweep_is_every_task_with_35_settings():
 
 
 def test_a_run_that_is_nowhere_is_refused_with_the_names_of_those_that_need_no_file():
-    with pytest.raises(RunFileError, match=r"sweeep cannot be read: .*: default, sweep, paper"):
+    with pytest.raises(RunFileError, match=r"no run file sweeep: .* one of default, sweep, paper"):
         read_content("sweeep")
     assert set(EMBEDDED) == {"default", "sweep", "paper"}
 
@@ -270,9 +270,10 @@ def test_a_file_that_is_no_yaml_mapping_is_refused(tmp_path, content, sentence):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    for path in (tmp_path / "missing.yaml", tmp_path):
-        with pytest.raises(RunFileError, match="cannot be read"):
-            read_content(path)
+    with pytest.raises(RunFileError, match=r"there is no run file .*missing\.yaml: give the path"):
+        read_content(tmp_path / "missing.yaml")
+    with pytest.raises(RunFileError, match="cannot be read"):
+        read_content(tmp_path)
 
 
 def test_a_run_file_runs_no_code(tmp_path):

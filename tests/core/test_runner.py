@@ -497,7 +497,7 @@ def test_a_finished_run_is_not_decoded_again(tmp_path, monkeypatch):
     monkeypatch.setattr(type(build(asked.models[0], MODELS)), "open", refuse)
     seen = []
     run(asked, tmp_path / "run", progress=seen.append)
-    assert seen == [asked.decodes]
+    assert seen == [(asked.decodes, None, 0)]
     assert {path: path.read_bytes() for path in directory.path.iterdir()} == before
 
 
@@ -575,7 +575,21 @@ def test_progress_counts_every_record_from_what_was_there(tmp_path):
     asked = plan()
     seen = []
     run(asked, tmp_path / "run", progress=seen.append)
-    assert seen == [0, 1, 2, 3]
+    assert seen == [(0, None, 0), (1, "ideal", 2), (2, "ideal", 1), (3, "ideal", 0)]
+
+
+def test_the_progress_of_several_models_says_how_many_decodes_each_has_left(tmp_path):
+    asked = plan(models=["ideal", "ideal:seed=1"])
+    begun = RunDirectory.begin(tmp_path / "run", asked)
+    with begun.appending() as writer:
+        writer.append(next(execute(asked)))
+    seen = []
+    run(asked, tmp_path / "run", progress=seen.append)
+    assert seen == [
+        (1, None, 0),
+        *((2, "ideal", 1), (3, "ideal", 0)),
+        *((4, "ideal:seed=1", 2), (5, "ideal:seed=1", 1), (6, "ideal:seed=1", 0)),
+    ]
 
 
 LONG = {

@@ -492,7 +492,7 @@ def test_a_choice_among_numbers_is_typed_like_any_number():
         ("confidence:kk=1", "decoder 'confidence': no field is called 'kk'; did you mean 'k'"),
         ("confidence:temprature=1", "no field is called 'temprature'; did you mean 'temperature'"),
         ("one_by_one:k=2", "decoder 'one_by_one': no field is called 'k'; did you mean"),
-        ("", "no decoder is called ''"),
+        ("", "no decoder is named: the name is empty"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(text, sentence):

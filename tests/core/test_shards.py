@@ -211,7 +211,7 @@ def test_merged_shards_are_the_whole_run_in_any_order(shards, out, plan, whole):
     assert contents(shards[0].parent) == before
     seen = []
     run(plan, out, progress=seen.append)
-    assert seen == [plan.decodes]
+    assert [reached.recorded for reached in seen] == [plan.decodes]
 
 
 def test_records_that_say_the_same_count_once(shards, out, whole, tmp_path):
@@ -284,10 +284,12 @@ def test_an_unfinished_shard_is_named_with_the_command_that_continues_it(shards,
     )
 
 
-def test_an_unfinished_whole_is_continued_as_it_is(plan, out, tmp_path):
+def test_a_whole_run_is_no_shard(plan, shards, out, tmp_path):
     begun = RunDirectory.begin(tmp_path / "begun", plan)
     line = refuse(RunFileError, [begun.path], out)
+    assert line.startswith(f"{begun.path} is a whole run and not a shard of one")
     assert line.endswith(f"parallelbench run {begun.path}/run.yaml --out {begun.path}")
+    assert refuse(RunFileError, [*shards, begun.path], out) == line
 
 
 def test_two_records_that_disagree_are_refused(shards, out, tmp_path):

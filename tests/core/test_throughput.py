@@ -131,8 +131,8 @@ def test_overlapping_times_of_decodes_are_never_added_up():
 def interrupted(folder, after):
     """Begin the run of two settings, and break it off after some records."""
 
-    def stop(count):
-        if count == after:
+    def stop(reached):
+        if reached.recorded == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -156,7 +156,7 @@ def test_a_long_session_is_noted_while_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr("parallelbench.run.runner._NOTED_EVERY", 0.0)
     seen = []
 
-    def look(count):
+    def look(_):
         seen.append(sum(each.decodes for each in RunDirectory.open(tmp_path).throughput()))
 
     run(make_runfile({**CITY, "samples": 3, "decoders": "random:k=32"}), tmp_path, progress=look)

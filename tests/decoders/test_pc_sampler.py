@@ -265,6 +265,14 @@ def count(capsys, tmp_path):
     return called
 
 
+@pytest.mark.parametrize("model", ["ideal", "mini"])
+def test_a_table_of_spelled_words_is_told_to_say_little(count, model):
+    *_, errors, _ = count("Zebras play the xylophone quietly.", model=model)
+    assert f"of the tokens are single letters: the tokenizer of {model} has tokens for" in errors
+    *_, errors, _ = count("the list of the line", model="mini")
+    assert errors == ""
+
+
 def test_the_verb_counts_every_token_of_every_file(count):
     status, told, _, out = count("the the\nlist\n", "the")
     assert status == 0

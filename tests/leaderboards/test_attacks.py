@@ -760,6 +760,12 @@ def no_manifest(entry):
     (entry.path / "MANIFEST.json").unlink()
 
 
+@refused("is no entry: it holds no MANIFEST.json; name the folder of an entry itself")
+def a_folder_of_many_files_that_is_no_entry(entry):
+    a_thousand_files(entry)
+    (entry.path / "MANIFEST.json").unlink()
+
+
 def edit_manifest(entry, edit):
     content = json.loads((entry.path / "MANIFEST.json").read_text())
     edit(content["files"])

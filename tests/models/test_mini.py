@@ -81,7 +81,7 @@ def within(cells, column, right, count):
 
 def test_it_does_what_its_card_says_one_by_one():
     tasks = ["waiting_line/copy", "waiting_line/shuffle", "choices/dice", "choices/city"]
-    orders = {"one_by_one": "surest first", "left_to_right:k=1": "left to right"}
+    orders = {"one_by_one": "most confident first", "left_to_right:k=1": "left to right"}
     found = evaluate(model="mini", tasks=tasks, decoders=list(orders), samples=SAMPLES, seed=1)
     card = said("one by one")
     for result in found.results:

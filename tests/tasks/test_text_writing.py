@@ -618,7 +618,9 @@ def test_a_list_of_tasks_tells_samples_canvas_law_scores_source_and_licence(caps
     main(["list", "tasks"])
     lines = capsys.readouterr().out.splitlines()
     shown = list(itertools.dropwhile(lambda line: line.strip() != TEXT[0], lines))[3]
-    assert "100 samples, canvas of 64 tokens, law not known; scores: grammar, " in shown
+    assert (
+        "100 samples, canvas of 64 tokens, answer distribution unknown; scores: grammar, " in shown
+    )
     assert (
         "source: 100 sentences of our own; source=PATH|ID: ChatGPT-paraphrases (CC0-1.0)" in shown
     )

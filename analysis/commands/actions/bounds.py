@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -106,7 +106,19 @@ def _task_settings(options: BoundsOptions, task: str) -> list[Setting]:
     given = {name: value for name, value in fields.items() if value is not None}
     load_plugins()
     parsed = parse_settings(task, TASKS)
+    for each in parsed:
+        _refuse_absent(each, given)
     return [make_setting(each.name, {**each.fields, **given}, TASKS) for each in parsed]
+
+
+def _refuse_absent(setting: Setting, given: Mapping[str, int]) -> None:
+    for name in given:
+        if name not in setting.fields:
+            raise click.UsageError(
+                f"--{name} sets the task's field {name}, and task {setting.name!r} has none: leave "
+                f"it out; its fields are {', '.join(setting.fields)}, written as "
+                f"--task {setting.name}:FIELD=VALUE"
+            )
 
 
 def _limits_of(setting: Setting, options: BoundsOptions) -> Limits:

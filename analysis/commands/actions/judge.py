@@ -78,7 +78,10 @@ def judge(options: JudgeOptions) -> None:
 
 def _refuse_incomplete(options: JudgeOptions) -> None:
     if options.calibration is None:
-        raise click.UsageError("judge needs --calibration FILE, or --sentences FILE to make one")
+        raise click.UsageError(
+            "judge needs --calibration FILE, examples with the judge's verdict and their label; "
+            "--sentences FILE writes our labelled sentences for your judge to decide"
+        )
     if options.against is not None and options.verdicts is None:
         raise click.UsageError("--against needs VERDICTS to compare with")
     if options.against_calibration is not None and options.against is None:

@@ -114,15 +114,20 @@ class DrawnPoint:
 
 
 def read_published(folder: Path) -> list[PublishedCurve]:
-    """Return the curves of all CSV files in ``folder`` and the folders in it, by path.
+    """Return the curves of all CSV files in ``folder`` and in the folders in it, by path.
+
+    Folders further down are not read: the board has none, and they may be many.
 
     Raises:
         PublishedError: There is none, or one has another name or form; the message names
             the line.
     """
-    files = sorted(folder.rglob("*.csv"))
+    files = sorted((*folder.glob("*.csv"), *folder.glob("*/*.csv")))
     if not files:
-        raise PublishedError(f"{folder} holds no .csv file of the board")
+        raise PublishedError(
+            f"{folder} holds no file of the board: give the folder of its MODEL_STRATEGY.csv "
+            "files, or of its folders MODEL with STRATEGY.csv files"
+        )
     curves = [_curve(file) for file in files]
     seen: dict[tuple[str, str], Path] = {}
     for curve, file in zip(curves, files, strict=True):

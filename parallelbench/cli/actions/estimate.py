@@ -58,7 +58,7 @@ def _calibrate(
     parts = prepare(replace(plan, models=here))
     end = time.perf_counter() + seconds
     for place, (setting, model) in enumerate(parts.models):
-        share = (end - time.perf_counter()) / (len(here) - place)
+        share = max(0.0, end - time.perf_counter()) / (len(here) - place)
         tell(f"{setting.label}: decoding samples for up to {_time(share)}", err=True)
         found = calibration.calibrate(
             replace(plan, models=(setting,)),
@@ -91,12 +91,13 @@ def _time_of_all(costs: Sequence[ModelCost]) -> ExpectedTotal | None:
 
 def _show(plan: RunFile, costs: Sequence[ModelCost]) -> None:
     console = new_console()
+    models = sum(cost.requests is None for cost in costs)
     for cost in costs:
         tell(cost.model, bold=True)
         if cost.seen is not None:
             show(_tasks(cost), console)
             show(_decoders(cost), console)
-        for sentence in _sentences(cost):
+        for sentence in _sentences(cost, models):
             tell(sentence)
         tell()
     tell(f"all of the run: {plan.decodes:,} decodes, {_told_time(_time_of_all(costs))}")
@@ -146,11 +147,13 @@ def _decoders(cost: ModelCost) -> Table:
     return drawn
 
 
-def _sentences(cost: ModelCost) -> list[str]:
-    """Return the sentences below the tables."""
+def _sentences(cost: ModelCost, models: int) -> list[str]:
+    """Return the sentences below the tables; ``models`` share the time of the calibration."""
     if cost.requests is not None:
         asked = f"{cost.requests:,} requests: a server decodes by itself, so calls and time are"
         return [f"{asked} unknown; nothing was sent to it"]
+    if cost.needed is not None:
+        return [_too_short(cost, cost.needed, models)]
     sentences = []
     if cost.seen is not None:
         rows = cost.seen.rows_asked.value
@@ -180,6 +183,17 @@ def _sentences(cost: ModelCost) -> list[str]:
             f"{len(cost.errors)} decodes ended in an error; the first: {cost.errors[0]}"
         )
     return sentences
+
+
+def _too_short(cost: ModelCost, needed: float, models: int) -> str:
+    """Return the sentence for a time in which no sample was finished."""
+    one, each = (math.ceil(models * needed * tasks) for tasks in (1, len(cost.tasks)))
+    shared = f", as {models} models share the time" if models > 1 else ""
+    every = f", and about {each:,} for a sample of each task" if len(cost.tasks) > 1 else ""
+    return (
+        f"no sample was finished, so the cost is unknown: the first takes about {_time(needed)} "
+        f"with all decoders; give at least --seconds {one}{every}{shared}"
+    )
 
 
 def _told_time(seconds: ExpectedTotal | None) -> str:

@@ -52,7 +52,7 @@ def list_registered(what: str | None, *, as_json: bool) -> None:
 
 def _tell_entry(kind: str, each: Mapping[str, Any]) -> None:
     fields = ", ".join(f"{name}={value}" for name, value in each["fields"].items())
-    tell(f"  {each['name']}\n      {each['summary']}\n      {fields}")
+    tell(f"  {each['name']}\n      {_sentence(each)}\n      {fields}")
     if kind == "tasks":
         tell(f"      {task_sentence(each)}")
 
@@ -103,9 +103,9 @@ def model_entries() -> list[dict[str, Any]]:
 def task_sentence(facts: Mapping[str, Any]) -> str:
     """Return the facts of one of :func:`task_entries` in a line, without its name and fields."""
     samples = "any number of" if facts["samples"] is None else facts["samples"]
-    law = "known" if facts["law_known"] else "not known"
+    law = "known" if facts["law_known"] else "unknown"
     return (
-        f"{samples} samples, canvas of {facts['canvas']} tokens, law {law}; "
+        f"{samples} samples, canvas of {facts['canvas']} tokens, answer distribution {law}; "
         f"scores: {', '.join(facts['scores'])}; source: {facts['source']} ({facts['licence']})"
     )
 

@@ -92,18 +92,21 @@ class _Recorder:
     recorded: int = 0
     failed: list[Record] = field(default_factory=list)
 
-    def progress(self, progress: ProgressDisplay, trackers: Tracking) -> Callable[[int], None]:
+    def progress(
+        self, progress: ProgressDisplay, trackers: Tracking
+    ) -> Callable[[runner.RunProgress], None]:
         """Return a callback for :func:`parallelbench.run.runner.run`."""
         reach = runner.following(progress, self.total)
         first = not sys.stderr.isatty()
 
-        def advance(count: int) -> None:
+        def advance(reached: runner.RunProgress) -> None:
             nonlocal first
+            count = reached.recorded
             if first:
                 self._announce(count)
             first = False
             self.recorded = count
-            reach(count)
+            reach(reached)
             trackers.progress(count)
 
         return advance
