@@ -18,6 +18,7 @@ from rich.cells import cell_len
 
 from parallelbench.analysis.replay.gallery import what_was_lost
 from parallelbench.analysis.replay.steps import Replay
+from parallelbench.console.numbers import count_text
 
 #: Stands for an end-of-text.
 END = "\N{END OF PROOF}"
@@ -108,7 +109,7 @@ class Moment(NamedTuple):
             return "; 1 right answer fits"
         if not self.answers:
             return "; no right answer fits"
-        return f"; {_count_text(self.answers)} right answers fit"
+        return f"; {count_text(self.answers)} right answers fit"
 
 
 @dataclass(frozen=True)
@@ -378,8 +379,3 @@ def _moment(replay: Replay, canvas: Sequence[Cell], run: Sequence[int], shown: i
 def _total(bits: Sequence[float | None]) -> float | None:
     known = [each for each in bits if each is not None]
     return sum(known) if len(known) == len(bits) else None
-
-
-def _count_text(count: int) -> str:
-    """Return a number as text, one of more than 15 digits as a power of ten."""
-    return f"{count:,}" if count < 10**15 else f"about 10^{len(str(count)) - 1}"

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from parallelbench.model import MODELS, Model, ModelSource
 from parallelbench.models.hf import HuggingFace
 from parallelbench.prompt import Codec
-from parallelbench.task import Task
+from parallelbench.task import Task, TrellisTask
 
 FOLDER = Path(__file__).parent / "data" / "mini"
 
@@ -38,7 +38,9 @@ class Mini(ModelSource):
 
     def remark(self, tasks: Iterable[type[Task]]) -> str | None:
         """Return a note on the ``tasks`` that it was never trained on; None if there are none."""
-        foreign = ", ".join(task.name for task in tasks if not task.law_known)
+        foreign = ", ".join(
+            task.name for task in tasks if not task.law_known or issubclass(task, TrellisTask)
+        )
         if not foreign:
             return None
         return (

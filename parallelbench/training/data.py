@@ -152,6 +152,10 @@ def _floor(task: Task, seed: int) -> float | None:
     entropies = []
     for number in range(_FLOOR_SAMPLES):
         sample = task.draw(checking_rng(seed, task.name, number), number)
+        trellis = task.trellis(sample)
+        if trellis is not None:
+            entropies.append(trellis.entropy * math.log(2))
+            continue
         try:
             chances = task.answers(sample, _MOST_ANSWERS).probabilities
         except NotEnumerableError:

@@ -12,6 +12,7 @@ import click
 from parallelbench.checks import conformance
 from parallelbench.checks.doctor import examine
 from parallelbench.cli.actions.requested import with_template
+from parallelbench.console.numbers import count_text
 from parallelbench.console.progress import shown
 from parallelbench.console.terminal import tell
 from parallelbench.errors import NotEnumerableError
@@ -41,7 +42,9 @@ def show(task: str, count: int, seed: int, *, as_json: bool) -> None:
 
 def _sample_entry(task: Task, sample: Sample) -> dict[str, Any]:
     try:
-        right_answers = f"{len(task.answers(sample)):,}"
+        trellis = task.trellis(sample)
+        count = len(task.answers(sample)) if trellis is None else trellis.count
+        right_answers = count_text(count)
     except NotEnumerableError as error:
         right_answers = str(error)
     return {
