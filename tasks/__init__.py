@@ -2,11 +2,14 @@
 
 from parallelbench.tasks import (
     agreement,
+    arithmetic,
+    checks,
     choices,
     list_operations,
     original,
     original_text,
     puzzles,
+    sequences,
     text_writing,
     verse,
     waiting_line,
@@ -14,11 +17,14 @@ from parallelbench.tasks import (
 
 __all__ = [
     "agreement",
+    "arithmetic",
+    "checks",
     "choices",
     "list_operations",
     "original",
     "original_text",
     "puzzles",
+    "sequences",
     "text_writing",
     "verse",
     "waiting_line",

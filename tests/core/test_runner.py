@@ -504,14 +504,14 @@ def test_a_finished_run_is_not_decoded_again(tmp_path, monkeypatch):
 def test_a_run_is_not_continued_with_another_model(tmp_path, monkeypatch):
     from itertools import islice
 
-    from parallelbench.models import word_tokenizer as tokenizers
+    from parallelbench.models import own_codec
 
     begun = RunDirectory.begin(tmp_path / "run", plan())
     with begun.appending() as writer:
         for record in islice(execute(plan()), 1):
             writer.append(record)
-    words = tokenizers.word_tokenizer
-    monkeypatch.setattr(tokenizers, "word_tokenizer", lambda own: words([*own, "onemoreword"]))
+    words = own_codec.word_tokenizer
+    monkeypatch.setattr(own_codec, "word_tokenizer", lambda own: words([*own, "onemoreword"]))
     with pytest.raises(
         RunFileError, match=r"this installation has another 'ideal' than .*: digest"
     ):
