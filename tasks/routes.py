@@ -1,0 +1,141 @@
+"""Routes: a walk on a map.
+
+*Question:* a map lists which places are joined by a path; the reply is a walk of n stops, chosen
+at random, in which each stop is joined to the next one.
+
+*Why it is hard:* each stop depends on both neighbours.  Stops drawn in parallel jump across the
+map.  Writing the middle stop splits the walk into two parts that no longer depend on each other, so
+about log2 n steps are enough.
+
+*Theory:* the walks are counted by powers of the matrix of joined places; all are equally likely, so
+stops are a Markov chain.  The graph of dependence is a path, of tree depth floor(log2 n) + 1.
+
+*The lenient reading* takes the last list, in any notation, arrows too, and ignores case.
+
+*Problems of a reply*, first match: ``unreadable``: no place of the map in a list; ``wrong count``;
+``unknown place``; ``stays``: a place twice in a row; ``no path``: two stops that are not joined.
+
+Source: our own; places are made up.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import ClassVar
+
+from parallelbench.distributions.texts import START, Edge, Stage, TextTrellis
+from parallelbench.ranges import MOST_TOKENS, whole
+from parallelbench.score import UNREADABLE, Marks, read_list
+from parallelbench.task import TASKS, Question, Sample, TrellisTask
+
+PLACES = (
+    *("Alderbrook", "Birchley", "Cresthill", "Dunmoor", "Elmstead", "Foxford", "Gorsefield"),
+    *("Hazelby", "Ivywell", "Juniper", "Kestrel", "Larchton", "Mosswick", "Nettleby", "Oakhurst"),
+    *("Pinefold", "Quarry", "Rowanby", "Sedgemere", "Thistle", "Underhill", "Vinegate"),
+    *("Willowby", "Yarrow"),
+)
+
+_Paths = tuple[tuple[str, str], ...]
+_ARROW = re.compile(r"\s*(?:-+>|=+>|\u2192|\u2013|\u2014)\s*")
+
+
+@lru_cache(maxsize=64)
+def _walks(paths: _Paths, length: int) -> TextTrellis:
+    places = sorted({place for path in paths for place in path})
+    moves = sorted({*paths, *((end, start) for start, end in paths)})
+    first = Stage(Edge(START, place, place) for place in places)
+    later = Stage(Edge(start, f", {end}", end) for start, end in moves)
+    return TextTrellis([first, *[later] * (length - 1)])
+
+
+@TASKS.register("routes/walk")
+@dataclass(frozen=True, kw_only=True)
+class Walk(TrellisTask):
+    """Ask for a walk on a given map; all walks are equally likely.
+
+    Attributes:
+        length: Number of stops.
+        places: Number of places on the map.
+        paths: Number of paths between two of them.
+        canvas_length: Number of canvas tokens.
+    """
+
+    name: ClassVar[str] = "routes/walk"
+    words: ClassVar[tuple[str, ...]] = PLACES
+    templates: ClassVar[dict[str, str]] = {
+        "default": "On a map, these places are joined by paths: {paths}. Choose a walk of {length} "
+        "stops at random: start anywhere, and go along a path to each next stop; a place may be "
+        "visited again. Reply with the stops in order, separated by commas and spaces, and nothing "
+        "else.",
+        "terse": "Paths: {paths}. A random walk of {length} stops along them, from anywhere, "
+        "separated by commas and spaces:",
+        "story": "A walker has a map with the paths {paths}. At each place the walker takes one of "
+        "its paths, in either direction. Make up such a walk of {length} stops at random and reply "
+        "with the names of the stops only, separated by commas and spaces.",
+    }
+
+    length: int = whole(1, 30, "stops", most=500)
+    places: int = whole(2, 8, "places", most=len(PLACES))
+    paths: int = whole(1, 11, "paths", most=276)
+    canvas_length: int = whole(1, 64, "tokens", most=MOST_TOKENS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = self.places * (self.places - 1) // 2
+        if not self.places - 1 <= self.paths <= most:
+            raise ValueError(
+                f"a map that joins {self.places} places has {self.places - 1} to {most} paths, "
+                f"got paths={self.paths}"
+            )
+
+    def pose(self, rng: random.Random, index: int) -> Question:
+        """Draw a connected map, and a walk."""
+        places = rng.sample(PLACES, self.places)
+        # Each place is joined to an earlier one, so the map is connected.
+        paths = {(rng.choice(places[:number]), places[number]) for number in range(1, len(places))}
+        others = [
+            (one, other)
+            for number, other in enumerate(places)
+            for one in places[:number]
+            if (one, other) not in paths
+        ]
+        drawn = [*sorted(paths), *rng.sample(others, self.paths - len(paths))]
+        rng.shuffle(drawn)
+        trellis = _walks(tuple(drawn), self.length)
+        slots = {
+            "length": str(self.length),
+            "paths": ", ".join(f"{one} to {other}" for one, other in drawn),
+        }
+        return Question(slots, trellis.text(trellis.draw(rng)), {"paths": [list(p) for p in drawn]})
+
+    def trellis(self, sample: Sample) -> TextTrellis:
+        """Return all walks on the map."""
+        paths = tuple((one, other) for one, other in sample.facts["paths"])
+        return _walks(paths, self.length)
+
+    def score(self, sample: Sample, reply: str) -> Marks:
+        """Score the last list in ``reply``."""
+        joined = {frozenset(path) for path in sample.facts["paths"]}
+        spelled = {place.casefold(): place for path in joined for place in path}
+        items = [
+            spelled.get(item.casefold().rstrip("."), item)
+            for item in read_list(_ARROW.sub(", ", reply)) or []
+        ]
+        known = set(spelled.values())
+        problem = None
+        if not set(items) & known:
+            problem = UNREADABLE
+        elif len(items) != self.length:
+            problem = "wrong count"
+        elif not set(items) <= known:
+            problem = "unknown place"
+        elif any(start == end for start, end in pairwise(items)):
+            problem = "stays"
+        elif any(frozenset(step) not in joined for step in pairwise(items)):
+            problem = "no path"
+        right = problem is None
+        return Marks(float(right and reply.strip() == ", ".join(items)), float(right), problem)
