@@ -40,7 +40,7 @@ PLACES = (
 )
 
 _Paths = tuple[tuple[str, str], ...]
-_ARROW = re.compile(r"\s*(?:-+>|=+>|\u2192|\u2013|\u2014)\s*")
+_ARROW = re.compile(r"-{1,2}>|=>|[\u2192\u2013\u2014]")
 
 
 @lru_cache(maxsize=64)
@@ -123,7 +123,7 @@ class Walk(TrellisTask):
         spelled = {place.casefold(): place for path in joined for place in path}
         items = [
             spelled.get(item.casefold().rstrip("."), item)
-            for item in read_list(_ARROW.sub(", ", reply)) or []
+            for item in read_list(_ARROW.sub(",", reply)) or []
         ]
         known = set(spelled.values())
         problem = None
