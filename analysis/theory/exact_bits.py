@@ -120,14 +120,25 @@ def partition_bits(
     """
     steps = tuple(tuple(step) for step in partition)
     check_partition(steps, distribution.length)
-    total = _joint_entropy(distribution)
+    masked = np.full((1, distribution.length), distribution.mask_id)
+    joint = distribution.joint_entropy(masked[0], steps[0])
+    # Where the joint entropy of the first step is known, its cost needs no draws.
+    known = 0 if joint is None else 1
+    first = 0.0
+    if joint is not None:
+        alone = position_entropies(distribution, distribution.condition(masked))[0]
+        first = max(0.0, math.fsum(alone[list(steps[0])].tolist()) - joint)
 
     def values(answers: _Canvases) -> list[float]:
         canvases = np.full_like(answers, distribution.mask_id)
-        bits = np.full(len(answers), -total)
-        for step in steps:
+        for step in steps[:known]:
+            canvases[:, list(step)] = answers[:, list(step)]
+        bits = np.full(len(answers), first)
+        for number, step in enumerate(steps[known:]):
             chosen = list(step)
             conditionals = distribution.condition(canvases)
+            if number == 0:
+                bits -= conditionals.entropies
             bits += position_entropies(distribution, conditionals)[:, chosen].sum(axis=1)
             canvases[:, chosen] = answers[:, chosen]
         return [float(each) for each in bits]

@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import sparse
 
 from parallelbench.distributions.layer import OPEN, EdgeSums
 from parallelbench.distributions.scaled import Scaled
@@ -45,11 +44,14 @@ def joint_entropy(
     masses: _Masses = np.ones(1)
     bits = 0.0
     for position in range(max(positions, default=-1) + 1):
-        shares = _shares(sums[position], int(columns[position]), *after[position : position + 2])
+        edges = sums[position]
+        shares = _shares(edges, int(columns[position]), *after[position : position + 2])
+        moved = np.take(beliefs, edges.layer.sources, axis=1) * shares
         if position not in positions:
-            beliefs = beliefs @ _by_target(sums[position], shares)
+            beliefs = moved @ edges.to_targets
             continue
-        joint = _by_token_and_target(sums[position], shares, beliefs)
+        shape = len(beliefs), len(edges.tokens), edges.states[1]
+        joint = np.asarray(moved @ edges.to_tokens_and_targets).reshape(shape)
         token_shares = joint.sum(axis=2)
         bits += float(masses @ _entropies(token_shares))
         beliefs, masses = _merged(joint, token_shares, masses)
@@ -63,33 +65,13 @@ def _shares(
 ) -> Float[np.ndarray, " edges"]:
     """Return the probability of each edge, given its source and the canvas."""
     layer = sums.layer
-    possible = (column == OPEN) | (sums.columns == column)
-    possible &= (before.fractions[layer.sources, 0] > 0) & (after.fractions[layer.targets, 0] > 0)
-    edges = np.flatnonzero(possible)
-    sources, targets = layer.sources[edges], layer.targets[edges]
-    shares = np.zeros(len(layer.sources))
-    shares[edges] = layer.weights[edges] * np.ldexp(
-        after.fractions[targets, 0] / before.fractions[sources, 0],
-        after.exponents[targets, 0] - before.exponents[sources, 0],
-    )
-    return shares
-
-
-def _by_target(sums: EdgeSums, shares: np.ndarray) -> sparse.csr_array:
-    return sparse.coo_array(
-        (shares, (sums.layer.sources, sums.layer.targets)), shape=sums.states
-    ).tocsr()
-
-
-def _by_token_and_target(
-    sums: EdgeSums, shares: np.ndarray, beliefs: _Beliefs
-) -> Float[np.ndarray, "beliefs tokens targets"]:
-    tokens, states = len(sums.tokens), sums.states[1]
-    places = sums.columns * states + sums.layer.targets
-    matrix = sparse.coo_array(
-        (shares, (sums.layer.sources, places)), shape=(sums.states[0], tokens * states)
-    ).tocsr()
-    return np.asarray(beliefs @ matrix).reshape(len(beliefs), tokens, states)
+    # A state that no answer passes has no edge, and its own sum is 0.
+    total = np.where(before.fractions[:, 0] > 0, before.fractions[:, 0], 1.0)
+    shares = after.fractions[layer.targets, 0] * layer.weights / total[layer.sources]
+    powers = after.exponents[layer.targets, 0] - before.exponents[layer.sources, 0]
+    if column != OPEN:
+        shares[sums.columns != column] = 0.0
+    return np.asarray(np.ldexp(shares, np.where(shares > 0, powers, 0)))
 
 
 def _entropies(shares: Float[np.ndarray, "beliefs tokens"]) -> Float[np.ndarray, " beliefs"]:

@@ -175,6 +175,23 @@ class EdgeSums:
         )
 
     @cached_property
+    def to_targets(self) -> sparse.csr_array:
+        """The map from edges to the states after them, without weights."""
+        return self._of_edges(self.layer.targets, self.states[1])
+
+    @cached_property
+    def to_tokens_and_targets(self) -> sparse.csr_array:
+        """The map from edges to pairs of a token and a state after it, without weights."""
+        states = self.states[1]
+        places = self.columns * states + self.layer.targets
+        return self._of_edges(places, len(self.tokens) * states)
+
+    def _of_edges(self, places: np.ndarray, size: int) -> sparse.csr_array:
+        count = len(places)
+        starts = np.arange(count + 1)
+        return sparse.csr_array((np.ones(count), places, starts), shape=(count, size))
+
+    @cached_property
     def _forward(self) -> sparse.csr_array:
         layer, (before, after) = self.layer, self.states
         return _matrix(layer.weights, layer.targets, layer.sources, (after, before))

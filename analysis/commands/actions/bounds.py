@@ -20,6 +20,12 @@ from parallelbench.analysis.theory.limits import (
     limits_sentences,
     limits_table,
 )
+from parallelbench.analysis.theory.structured_limits import (
+    StructuredLimits,
+    find_structured_limits,
+    structured_sentences,
+    structured_table,
+)
 from parallelbench.cli.options import refuse_idle
 from parallelbench.console.tables import show
 from parallelbench.console.terminal import tell
@@ -33,6 +39,9 @@ _OF_A_SAMPLE = (
     *("length", "size", "level", "index", "seed"),
     *("frontier", "max_answers", "max_positions", "max_choices"),
 )
+
+#: Options that only apply to right answers that are listed.
+_OF_LISTED_ANSWERS = ("level", "frontier", "max_answers", "max_positions", "max_choices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,7 @@ def bounds(options: BoundsOptions) -> None:
 
 
 def _bound_task(options: BoundsOptions, task: str) -> None:
-    limits = [_limits_of(setting, options) for setting in _task_settings(options, task)]
+    limits = [_found_limits(setting, options) for setting in _task_settings(options, task)]
     if options.as_json:
         entries = [each.as_dict() for each in limits]
         tell(json.dumps(entries if len(entries) > 1 else entries[0], indent=1))
@@ -121,17 +130,29 @@ def _refuse_absent(setting: Setting, given: Mapping[str, int]) -> None:
             )
 
 
-def _limits_of(setting: Setting, options: BoundsOptions) -> Limits:
+def _found_limits(setting: Setting, options: BoundsOptions) -> Limits | StructuredLimits:
     task = build(setting, TASKS)
     sample = draw_sample(task, options.seed, options.index)
+    if task.trellis(sample) is not None:
+        refuse_idle(
+            f"the right answers of {setting.name} are not listed; their limits are of tokens",
+            *_OF_LISTED_ANSWERS,
+        )
+        return find_structured_limits(setting.label, task, sample, seed=options.seed)
     caps, level = options.caps, options.level
     law = law_of_sample(task, sample, level, caps.answers)
     return find_limits(setting.label, sample, law, level, caps, frontier=options.frontier)
 
 
-def _show(found: Sequence[Limits]) -> None:
+def _show(found: Sequence[Limits | StructuredLimits]) -> None:
     for limits in found:
         tell(limits.task, bold=True)
+        if isinstance(limits, StructuredLimits):
+            for sentence in structured_sentences(limits):
+                tell(sentence)
+            if limits.schedules:
+                show(structured_table(limits))
+            continue
         for sentence in limits_sentences(limits):
             tell(sentence)
         if limits.optimal_bits_by_steps and limits.entropy_bits > 0:
