@@ -222,7 +222,7 @@ class NamedSchedule(NamedTuple):
         kind: ``blocks``: consecutive positions; ``strided``: every n-th position; ``random``; or
             ``best found``.
         steps: Number of steps.
-        bits: Its cost.
+        bits: Cost of the schedule.
         partition: Positions of each step.
     """
 

@@ -50,7 +50,7 @@ class CurvePoint(NamedTuple):
     Attributes:
         written: Number of varying positions that are written, chosen at random.
         bits: Mean entropy of an open varying position.
-        standard_error: Its standard error.
+        standard_error: Standard error of ``bits``.
     """
 
     written: int
