@@ -13,6 +13,10 @@ bound a perfect scheduler for the model's predictions.  Their
 If no right answer agrees with the canvas, both use the answers that agree with it in the most
 positions, as the ideal model does.
 
+Right answers with structure are too many to list.  For them ``information`` chooses sets of
+positions that are independent given the canvas, separators first, and ``label`` asks the answer
+distribution for the right answer that the predictions agree with most.
+
 Source: section 4 of this project's theory; the bits are those of Kang et al., ParallelBench
 (arXiv:2510.04767), equation 1.
 """
@@ -41,6 +45,10 @@ from parallelbench.analysis.theory.fewest_steps import (
     policy_within,
     reduced,
 )
+from parallelbench.analysis.theory.structured_oracles import (
+    StructuredAnswers,
+    structured_answers,
+)
 from parallelbench.decoder import DECODERS, Decoder, Statistics, Update, View
 from parallelbench.errors import DecoderError
 from parallelbench.prompt import Prompt, lay_out
@@ -50,7 +58,7 @@ _LAWS_CACHED = 64
 #: Canvases cached per sample: many settings begin with the same ones.
 _WINDOWS_CACHED = 64
 
-Method = Literal["exact", "greedy"]
+Method = Literal["exact", "greedy", "separators"]
 
 
 @DECODERS.register("information")
@@ -71,8 +79,10 @@ class Information(Decoder):
         method: ``exact`` insists on the fewest expected steps and refuses laws over the
             limit.  ``greedy`` commits the largest allowed set; of equally large ones the
             one that leaves the fewest answers on average, then that of lower positions.
-            ``auto`` is exact wherever the limit of 5,000 pairs of a state and a set
-            allows it, else greedy; which one depends on nothing but the sample.
+            Both list the right answers.  ``auto`` is exact wherever the limit of 5,000 pairs of
+            a state and a set allows it, else greedy; for right answers with structure it commits
+            ``separators`` first, which lists nothing.  Which one depends on nothing but the
+            sample.
 
     Raises:
         ValueError: ``eps`` or ``method`` is not one of these.
@@ -99,18 +109,22 @@ class Information(Decoder):
 
         Raises:
             OverLimitError: ``method`` is ``exact`` and the law is over the limit.
+            NotEnumerableError: ``method`` is ``exact`` or ``greedy`` and the right answers are
+                too many to list.
         """
+        if self._structure(view.prompt) is not None:
+            return _DecodeState(view.window, None, "separators")
         policy = self._policy(_window_law(view))
         return _DecodeState(view.window, policy, "greedy" if policy is None else "exact")
 
     def step(self, state: _DecodeState, view: View, statistics: Statistics) -> Update:
         """Commit the predicted tokens at the positions that the policy chooses."""
-        window_law = _window_law(view)
-        if state.window != view.window:
-            state.window, state.policy = view.window, self._policy(window_law)
-            state.method = "greedy" if state.policy is None else state.method
         write = np.zeros(len(view.canvas), dtype=bool)
-        write[self._chosen(state.policy, window_law)] = True
+        structure = self._structure(view.prompt)
+        if structure is None:
+            write[self._listed_choice(state, view)] = True
+        else:
+            write[structure.independent(_array(view.canvas), _array(view.open), self.eps)] = True
         return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
 
     def note(self, state: _DecodeState) -> str:
@@ -118,21 +132,35 @@ class Information(Decoder):
         return f"{state.method} policy"
 
     def method_for(self, prompt: Prompt) -> Method:
-        """Return the method that decodes this sample: ``exact`` or ``greedy``.
+        """Return the method that decodes this sample.
 
         A record suffices to compute it again, since its task, seed and index draw the sample
         again.  With ``block_length``, this is for a whole canvas.
         """
+        if self._structure(prompt) is not None:
+            return "separators"
         return "greedy" if self._policy(_at_start(prompt)) is None else "exact"
 
     def expected_steps(self, prompt: Prompt) -> float | None:
         """Return the expected model calls on a whole canvas, for a draw from the law.
 
         Returns:
-            Steps; None for the greedy policy, which has no known expectation.
+            Steps; None for a policy that has no known expectation.
         """
+        if self._structure(prompt) is not None:
+            return None
         policy = self._policy(_at_start(prompt))
         return None if policy is None else policy.expected_steps
+
+    def _structure(self, prompt: Prompt) -> StructuredAnswers | None:
+        return structured_answers(prompt) if self.method == "auto" else None
+
+    def _listed_choice(self, state: _DecodeState, view: View) -> list[int]:
+        window_law = _window_law(view)
+        if state.window != view.window:
+            state.window, state.policy = view.window, self._policy(window_law)
+            state.method = "greedy" if state.policy is None else state.method
+        return self._chosen(state.policy, window_law)
 
     def _policy(self, window_law: _WindowLaw) -> Policy | None:
         """Return the exact policy from here on; None for the greedy one."""
@@ -165,7 +193,8 @@ class Information(Decoder):
 class Label(Decoder):
     """Commit the largest set of predicted tokens that agree with one right answer.
 
-    The answer must agree with the canvas; ties go to the answer listed first.  If the predictions
+    The answer must agree with the canvas; ties go to the answer listed first, of answers with
+    structure to the most probable one.  If the predictions
     agree with no such answer anywhere, any commit is a mistake, and the position with the
     highest confidence is committed, the lowest index on ties.
     Every step commits at least one position, so a window of n takes at most n steps.
@@ -175,21 +204,18 @@ class Label(Decoder):
     adaptive: ClassVar[bool] = True
 
     def start(self, view: View) -> None:
-        """Refuse a sample whose right answers cannot be listed or laid out."""
-        _canvas_answers(view.prompt)
+        """Refuse a sample whose right answers have no structure and cannot be listed or laid out."""
+        if structured_answers(view.prompt) is None:
+            _canvas_answers(view.prompt)
 
     def step(self, state: None, view: View, statistics: Statistics) -> Update:  # noqa: ARG002
         """Commit the predicted tokens at the positions on which one answer agrees most."""
         if statistics.confidence is None:
             raise DecoderError("a decoder reads a statistic that its needs do not name")
-        law, is_open = _canvas_answers(view.prompt), _array(view.open)
-        alive, _ = law.surviving(_array(view.canvas))
-        token = law.read(_array(statistics.token[0]))
-        places = np.flatnonzero(is_open)
-        agreements = (law.rows[np.ix_(alive, places)] == token[places]).sum(axis=1)
-        best = agreements.argmax()
-        write = is_open & (law.rows[alive[best]] == token)
-        if agreements[best] == 0:
+        answers = structured_answers(view.prompt) or _canvas_answers(view.prompt)
+        is_open, token = _array(view.open), _array(statistics.token[0])
+        write = answers.agreeing(_array(view.canvas), token, is_open)
+        if not write.any():
             confidence = np.where(is_open, _array(statistics.confidence[0]), -np.inf)
             write = np.arange(len(token)) == confidence.argmax()
         return Update(write=_tensor(write, view.open), tokens=statistics.token[0])
@@ -220,7 +246,8 @@ class _DecodeState:
     Attributes:
         window: The active window.
         policy: Exact policy for that window; None for the greedy one.
-        method: ``greedy`` if any window so far was decoded greedily.
+        method: ``greedy`` if any window so far was decoded greedily, ``separators`` if the right
+            answers have structure.
     """
 
     window: tuple[int, int]
@@ -263,6 +290,22 @@ class _CanvasAnswers:
         agreements = (self.rows[:, written] == self.read(canvas)[written]).sum(axis=1)
         most = agreements.max()
         return np.flatnonzero(agreements == most), bool(most == len(written))
+
+    def agreeing(
+        self,
+        canvas: Int[np.ndarray, " length"],
+        predicted: Int[np.ndarray, " length"],
+        is_open: Bool[np.ndarray, " length"],
+    ) -> Bool[np.ndarray, " length"]:
+        """Return where the predicted tokens agree with the right answer that they agree with most.
+
+        Of several such answers it is the one listed first.
+        """
+        alive, _ = self.surviving(canvas)
+        token = self.read(predicted)
+        places = np.flatnonzero(is_open)
+        agreements = (self.rows[np.ix_(alive, places)] == token[places]).sum(axis=1)
+        return np.asarray(is_open & (self.rows[alive[agreements.argmax()]] == token))
 
     def read(self, ids: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
         """Return ``ids`` with every end of a reply as the end-of-text of the rows."""

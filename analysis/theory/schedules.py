@@ -3,8 +3,8 @@
 A schedule is fixed in advance: sets of positions, written one set after the other without a look at
 the tokens.  It makes no error if the positions of each set are independent of each other, whatever
 stands at the positions written before.  The fewest sets are found exactly for small answers only;
-here greedy schedules are built and then checked on drawn answers, so their number is an upper
-bound as far as these answers show.
+here a schedule is built step by step and checked on drawn answers, so its length is an upper bound
+as far as these answers show.
 
 Source: theorem 1 of Kang et al., ParallelBench (arXiv:2510.04767), for the cost of a schedule; the
 search is our own.
@@ -12,7 +12,6 @@ search is our own.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,12 +25,17 @@ from parallelbench.analysis.theory.exact_bits import (
     partition_bits,
     position_entropies,
 )
+from parallelbench.analysis.theory.independent_sets import (
+    ORDERS,
+    ROUNDING,
+    IndependentSets,
+    Order,
+    dissected,
+)
 from parallelbench.distributions.contract import AnswerDistribution
 
 Steps = tuple[tuple[int, ...], ...]
 
-#: Bits below this are rounding.
-ROUNDING = 1e-7
 #: Answers on which a schedule is checked.
 CHECKED = 16
 
@@ -56,115 +60,66 @@ def varying_positions(
     return tuple(np.flatnonzero(bits > ROUNDING).tolist())
 
 
-def dissected(positions: Sequence[int]) -> list[int]:
-    """Return ``positions`` with the middle one first, then the middles of both halves, and so on.
-
-    Example:
-        >>> dissected([0, 1, 2, 3, 4, 5, 6])
-        [3, 1, 5, 0, 2, 4, 6]
-    """
-    order: list[int] = []
-    waiting = [list(positions)]
-    while waiting:
-        part = waiting.pop(0)
-        if part:
-            middle = len(part) // 2
-            order.append(part[middle])
-            waiting += [part[:middle], part[middle + 1 :]]
-    return order
-
-
 def error_free_schedule(
     distribution: AnswerDistribution, canvas: Int[np.ndarray, " length"], *, seed: int = 0
 ) -> ErrorFreeSchedule:
-    """Return the shortest schedule without an error among some greedy ones.
+    """Return the shortest schedule without an error among some that are built step by step.
 
-    A greedy schedule puts into each step all positions, in a given order, that are independent of
-    those already in it.  The orders are from left to right, and by halves.
+    A step takes all certain positions, and of the others, in some order of preference, those that
+    are independent of each other on all drawn answers.
 
     Args:
         distribution: Distribution of the right answers.
         canvas: Token ids, with the mask id at open positions.
         seed: Random seed of the drawn answers.
     """
-    varying = varying_positions(distribution, canvas)
     uniforms = np.random.default_rng(seed).random((CHECKED, distribution.length))
-    answers = distribution.draw(np.repeat(canvas[None], CHECKED, axis=0), uniforms)
-    found = [
-        _Greedy(distribution, canvas, answers).schedule(order)
-        for order in (list(varying), dissected(varying))
-    ]
-    return ErrorFreeSchedule(min(found, key=len), CHECKED)
+    canvases = np.repeat(canvas[None], CHECKED, axis=0)
+    answers = distribution.draw(canvases, uniforms)
+    varying = varying_positions(distribution, canvas)
+    best: Steps = tuple((position,) for position in varying)
+    for order in ORDERS:
+        if len(best) <= 2:
+            break  # one step would make errors, or there is nothing to shorten
+        steps = _steps_within(_Drawn(distribution, canvases, answers), varying, order, len(best))
+        best = best if steps is None else steps
+    return ErrorFreeSchedule(best, CHECKED)
 
 
-class _Greedy:
-    """Builds one schedule.
+class _Drawn(NamedTuple):
+    """Drawn answers on which a schedule is checked.
 
-    Args:
+    Attributes:
         distribution: Distribution of the right answers.
-        canvas: Canvas at the start.
-        answers: Drawn answers.
+        canvases: Canvas at the start, once for each answer.
+        answers: The drawn answers.
     """
 
-    def __init__(
-        self,
-        distribution: AnswerDistribution,
-        canvas: Int[np.ndarray, " length"],
-        answers: Int[np.ndarray, "answers length"],
-    ) -> None:
-        self._distribution = distribution
-        self._answers = answers
-        self._canvases = np.repeat(canvas[None], len(answers), axis=0)
-        self._rng = np.random.default_rng(0)
+    distribution: AnswerDistribution
+    canvases: Int[np.ndarray, "answers length"]
+    answers: Int[np.ndarray, "answers length"]
 
-    def schedule(self, order: Sequence[int]) -> Steps:
-        """Return the steps of the schedule that prefers positions early in ``order``."""
-        waiting = list(order)
-        steps = []
-        while waiting:
-            step = self._step(waiting)
-            steps.append(tuple(sorted(step)))
-            self._canvases[:, step] = self._answers[:, step]
-            waiting = [position for position in waiting if position not in step]
-        return tuple(steps)
 
-    def _step(self, waiting: Sequence[int]) -> list[int]:
-        bits = position_entropies(self._distribution, self._distribution.condition(self._canvases))
-        # A position that is certain for every drawn answer depends on nothing.
-        step = [position for position in waiting if bits[:, position].max() <= ROUNDING]
-        pairs = _PairTest(self._distribution, self._canvases[0], self._rng)
-        chosen: list[int] = []
-        for position in waiting:
-            if position not in step and self._joins(position, chosen, bits, pairs):
-                chosen.append(position)
-        # One answer chose them; the others may know better.
-        while len(chosen) > 1 and not self._independent(chosen, bits):
-            chosen.pop()
-        return step + chosen
-
-    def _joins(
-        self, position: int, chosen: Sequence[int], bits: np.ndarray, pairs: _PairTest
-    ) -> bool:
-        """Test a position against those in the step, given the first drawn answer."""
-        if not chosen:
-            return True
-        nearest = sorted(chosen, key=lambda other: abs(other - position))[:_NEAREST]
-        return all(pairs.independent(position, other) for other in nearest) and self._independent(
-            [*chosen, position], bits[:1]
-        )
-
-    def _independent(self, positions: Sequence[int], bits: np.ndarray) -> bool:
-        for canvas, alone in zip(self._canvases, bits, strict=False):
-            joint = self._distribution.joint_entropy(canvas, positions)
-            if joint is None or math.fsum(alone[list(positions)].tolist()) - joint > ROUNDING:
-                return False
-        return True
+def _steps_within(drawn: _Drawn, varying: Sequence[int], order: Order, most: int) -> Steps | None:
+    """Return the steps for an order of preference; None if there are ``most`` or more."""
+    canvases, waiting = drawn.canvases.copy(), list(varying)
+    steps: list[tuple[int, ...]] = []
+    while waiting:
+        if len(steps) + 1 >= most:
+            return None
+        pairs = _PairTest(drawn.distribution, canvases[0], np.random.default_rng(0))
+        sets = IndependentSets(drawn.distribution, canvases, waiting)
+        step = sets.chosen(order, joins=pairs.joins)
+        steps.append(tuple(sorted(step)))
+        canvases[:, step] = drawn.answers[:, step]
+        waiting = [position for position in waiting if position not in step]
+    return tuple(steps)
 
 
 #: Positions of a step that a further one is tested against, one by one.
-_NEAREST = 4
+_NEAREST = 2
 #: Pairs of values on which two positions are compared.
-_VALUES = 4
+_VALUES = 2
 
 
 class _PairTest:
@@ -191,7 +146,12 @@ class _PairTest:
         self._answers = distribution.draw(rows, rng.random(rows.shape))
         self._weights: dict[tuple[tuple[int, int], ...], int] = {}
 
-    def independent(self, one: int, other: int) -> bool:
+    def joins(self, position: int, chosen: Sequence[int]) -> bool:
+        """Return False if a position depends on the nearest ones of a step."""
+        nearest = sorted(chosen, key=lambda other: abs(other - position))[:_NEAREST]
+        return all(self._independent(position, other) for other in nearest)
+
+    def _independent(self, one: int, other: int) -> bool:
         """Return False if some drawn values of the two positions show that they are dependent."""
         for number in range(_VALUES):
             values = (

@@ -8,6 +8,7 @@ different, however long it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -16,8 +17,8 @@ from jaxtyping import Float, Int
 from parallelbench.distributions.layer import OPEN, EdgeSums
 from parallelbench.distributions.scaled import Scaled
 
-#: Most different beliefs at a position.
-_MOST_BELIEFS = 4096
+#: Most numbers at a position: different beliefs, by tokens, by states after them.
+_MOST_NUMBERS = 4_000_000
 #: Beliefs that are equal in so many decimals are merged.
 _DECIMALS = 12
 
@@ -51,12 +52,12 @@ def joint_entropy(
             beliefs = moved @ edges.to_targets
             continue
         shape = len(beliefs), len(edges.tokens), edges.states[1]
+        if math.prod(shape) > _MOST_NUMBERS:
+            return None
         joint = np.asarray(moved @ edges.to_tokens_and_targets).reshape(shape)
         token_shares = joint.sum(axis=2)
         bits += float(masses @ _entropies(token_shares))
         beliefs, masses = _merged(joint, token_shares, masses)
-        if len(beliefs) > _MOST_BELIEFS:
-            return None
     return bits
 
 

@@ -104,10 +104,22 @@ class AnswerDistribution(ABC):
         """Return the exact sum of the weights of the right answers that fit ``canvas``."""
 
     @abstractmethod
-    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+    def nearest(
+        self,
+        canvas: Int[np.ndarray, " length"],
+        wished: Int[np.ndarray, " length"] | None = None,
+    ) -> Int[np.ndarray, " length"]:
         """Return the right answer that agrees with ``canvas`` in the most written positions.
 
-        Ties go to the most probable answer, then to the lowest tokens from the left.
+        Ties go to the answer that agrees with ``wished`` in the most positions, then to the most
+        probable one, then to the lowest tokens from the left.
+
+        Args:
+            canvas: Token ids, with :attr:`mask_id` at open positions.
+            wished: Token ids, with :attr:`mask_id` where none is wished; None for no wish.
+
+        Raises:
+            ValueError: A row has another length.
         """
 
     @abstractmethod

@@ -108,10 +108,18 @@ class ListedDistribution(AnswerDistribution):
         surviving, _, fits = self._surviving(canvas[None])
         return int(self.row_weights[surviving.numpy()[0]].sum()) if fits[0] else 0
 
-    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+    def nearest(
+        self,
+        canvas: Int[np.ndarray, " length"],
+        wished: Int[np.ndarray, " length"] | None = None,
+    ) -> Int[np.ndarray, " length"]:
         """Return the right answer that agrees with ``canvas`` in the most written positions."""
         surviving, _, _ = self._surviving(canvas[None])
         alive = np.flatnonzero(surviving.numpy()[0])
+        if wished is not None:
+            self.check_shape(wished[None])
+            agreements = (self.rows[alive] == wished).sum(axis=1)
+            alive = alive[agreements == agreements.max()]
         weights = self.row_weights[alive]
         heaviest = self.rows[alive[weights == weights.max()]]
         return np.asarray(heaviest[np.lexsort(heaviest.T[::-1])[0]])

@@ -82,12 +82,17 @@ class ProductDistribution(AnswerDistribution):
         pairs = zip(self.parts, self.positions, strict=True)
         return math.prod(part.weight(canvas[places]) for part, places in pairs)
 
-    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+    def nearest(
+        self,
+        canvas: Int[np.ndarray, " length"],
+        wished: Int[np.ndarray, " length"] | None = None,
+    ) -> Int[np.ndarray, " length"]:
         """Return the nearest right answer; its ties go to the first part first."""
-        self.check_shape(canvas[None])
+        wished = np.full_like(canvas, self.mask_id) if wished is None else wished
+        self.check_shape(np.stack([canvas, wished]))
         answer = np.empty_like(canvas)
         for part, places in zip(self.parts, self.positions, strict=True):
-            answer[places] = part.nearest(canvas[places])
+            answer[places] = part.nearest(canvas[places], wished[places])
         return answer
 
     def draw(

@@ -113,30 +113,41 @@ class TrellisDistribution(AnswerDistribution):
             paths = reached
         return sum(paths.values())
 
-    def nearest(self, canvas: Int[np.ndarray, " length"]) -> Int[np.ndarray, " length"]:
+    def nearest(
+        self,
+        canvas: Int[np.ndarray, " length"],
+        wished: Int[np.ndarray, " length"] | None = None,
+    ) -> Int[np.ndarray, " length"]:
         """Return the right answer that agrees with ``canvas`` in the most written positions."""
-        self.check_shape(canvas[None])
+        wished = np.full_like(canvas, self.mask_id) if wished is None else wished
+        self.check_shape(np.stack([canvas, wished]))
+        # One more agreement with the canvas outweighs all with the wish.
+        worth = list(zip(canvas.tolist(), wished.tolist(), strict=True))
         # Agreements and weight of the best rest of a path from each state, before each position.
         best: list[dict[int, tuple[int, int]]] = [defaultdict(lambda: (0, 1))]
-        for layer, token in zip(reversed(self.layers), reversed(canvas.tolist()), strict=True):
+        for layer, tokens in zip(reversed(self.layers), reversed(worth), strict=True):
             after, before = best[-1], dict[int, tuple[int, int]]()
             for source, written, target, weight in _edges(layer):
-                rest = _joined(after[target], int(written == token), weight)
+                rest = _joined(after[target], self._agreements(written, tokens), weight)
                 before[source] = max(before.get(source, rest), rest)
             best.append(before)
         best.reverse()
         answer, states = [], {0}
-        for position, (layer, token) in enumerate(zip(self.layers, canvas.tolist(), strict=True)):
+        for position, (layer, tokens) in enumerate(zip(self.layers, worth, strict=True)):
+            after = best[position + 1]
             chosen = [
                 (written, target)
                 for source, written, target, weight in _edges(layer)
                 if source in states
-                and _joined(best[position + 1][target], int(written == token), weight)
+                and _joined(after[target], self._agreements(written, tokens), weight)
                 == best[position][source]
             ]
             answer.append(min(chosen)[0])
             states = {target for written, target in chosen if written == answer[-1]}
         return np.array(answer, dtype=canvas.dtype)
+
+    def _agreements(self, token: int, tokens: tuple[int, int]) -> int:
+        return (self.length + 1) * (token == tokens[0]) + (token == tokens[1])
 
     def draw(
         self,
