@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,8 +32,8 @@ from parallelbench.distributions.contract import AnswerDistribution
 ROUNDING = 1e-7
 #: Changes of a probability below this are rounding.
 _SAME = 1e-11
-#: Values of a position that are compared with each other position.
-_VALUES = 2
+#: Values of a position that are written to see the others change.
+_VALUES = 8
 #: Canvases conditioned on in one call.
 _ROWS = 64
 #: Canvases on which pairs are compared; joint entropies are looked at on all.
@@ -153,40 +153,63 @@ def dissected(positions: Sequence[int]) -> list[int]:
 def _changes(
     distribution: AnswerDistribution, canvases: _Canvases, positions: Sequence[int]
 ) -> Float[np.ndarray, "positions positions"]:
-    """Return the largest change of a probability at one position by a value of another one."""
+    """Return the mean change of the probabilities at one position by a value of another one.
+
+    It falls along a chain of dependent positions, as their mutual information does.
+    """
     places = np.array(positions)
     starts = np.searchsorted(distribution.entries.positions, np.arange(distribution.length))
     change = np.zeros((len(places), len(places)))
     for canvas in canvases:
         now = distribution.condition(canvas[None]).probabilities[0]
-        shown, source = _with_values(distribution, canvas, now, positions)
-        for low in range(0, len(shown), _ROWS):
-            after = distribution.condition(shown[low : low + _ROWS]).probabilities
-            moved = np.maximum.reduceat(np.abs(after - now), starts, axis=1)[:, places]
-            np.maximum.at(change, source[low : low + _ROWS], moved)
+        values = _values(distribution, canvas, now, positions)
+        for low in range(0, len(values.source), _ROWS):
+            part = slice(low, low + _ROWS)
+            after = distribution.condition(values.canvases[part]).probabilities
+            moved = np.add.reduceat(np.abs(after - now), starts, axis=1)[:, places]
+            np.add.at(change, values.source[part], moved * values.shares[part, None])
     np.fill_diagonal(change, 0.0)
-    return np.maximum(change, change.T)
+    return np.maximum(change, change.T) / len(canvases)
 
 
-def _with_values(
+class _Values(NamedTuple):
+    """Values of positions, each written on a canvas.
+
+    Attributes:
+        canvases: The canvas with one value written.
+        source: Index of the position of each.
+        shares: Probability of each value.
+    """
+
+    canvases: _Canvases
+    source: Int[np.ndarray, " rows"]
+    shares: Float[np.ndarray, " rows"]
+
+
+def _values(
     distribution: AnswerDistribution,
     canvas: Int[np.ndarray, " length"],
     shares: Float[np.ndarray, " entries"],
     positions: Sequence[int],
-) -> tuple[_Canvases, Int[np.ndarray, " rows"]]:
-    """Return the canvas with values of each position written, and the index of the position."""
-    rows, source = [], []
-    for index, position in enumerate(positions):
-        low, high = np.searchsorted(distribution.entries.positions, [position, position + 1])
-        possible = low + np.flatnonzero(shares[low:high] > _SAME)
-        # The rarest values tell most; rounded, so that equal shares keep their order anywhere.
-        rarest = possible[np.argsort(shares[possible].round(9), kind="stable")][:_VALUES]
-        for entry in rarest:
-            row = canvas.copy()
-            row[position] = distribution.entries.tokens[entry]
-            rows.append(row)
-            source.append(index)
-    return np.stack(rows), np.array(source)
+) -> _Values:
+    """Return the likeliest values of each position."""
+    starts = np.searchsorted(distribution.entries.positions, np.arange(distribution.length + 1))
+    # Rounded, so that equal shares keep their order anywhere.
+    rank = -shares.round(9)
+    likeliest = [
+        starts[position]
+        + np.argsort(rank[starts[position] : starts[position + 1]], kind="stable")[:_VALUES]
+        for position in positions
+    ]
+    source = np.repeat(np.arange(len(positions)), [len(each) for each in likeliest])
+    entries = np.concatenate(likeliest)
+    possible = shares[entries] > _SAME
+    source, entries = source[possible], entries[possible]
+    canvases = np.repeat(canvas[None], len(entries), axis=0)
+    canvases[np.arange(len(entries)), distribution.entries.positions[entries]] = (
+        distribution.entries.tokens[entries]
+    )
+    return _Values(canvases, source, shares[entries])
 
 
 def _separators_first(change: Float[np.ndarray, "positions positions"]) -> list[int]:

@@ -204,7 +204,7 @@ class Label(Decoder):
     adaptive: ClassVar[bool] = True
 
     def start(self, view: View) -> None:
-        """Refuse a sample whose right answers have no structure and cannot be listed or laid out."""
+        """Refuse a sample whose right answers have no structure and cannot be listed."""
         if structured_answers(view.prompt) is None:
             _canvas_answers(view.prompt)
 

@@ -72,7 +72,8 @@ class StructuredLimits:
         total_correlation_bits: Least cost of writing it in one step.
         dual_total_correlation: Dual total correlation, averaged over drawn answers.
         treedepth: Treedepth of the graph that joins two positions that depend on each other given
-            all others; None if the graph takes too long.
+            all others: the steps that such a graph needs in general, for a distribution in which
+            no position is settled by others.  None if the graph takes too long.
         zero_error_steps: Steps of the shortest schedule found that makes no error.
         zero_error_at_least: Steps that every such schedule has.
         zero_error_method: Description of the method.
@@ -178,7 +179,8 @@ def structured_sentences(limits: StructuredLimits) -> Iterator[str]:
         about = "" if limits.treedepth.exact else "at most "
         yield (
             f"The graph that joins two tokens that depend on each other given all others has "
-            f"treedepth {about}{limits.treedepth.depth} ({limits.treedepth.method})."
+            f"treedepth {about}{limits.treedepth.depth} ({limits.treedepth.method}): as many steps "
+            "are needed in general, if no token is settled by others."
         )
     yield (
         f"A schedule fixed in advance needs {_steps_text(limits)} to make no error "
@@ -213,7 +215,7 @@ def _steps_text(limits: StructuredLimits) -> str:
 def _zero_error_method(fewest: ErrorFreeSchedule, at_least: int) -> str:
     if len(fewest.steps) <= 1:
         return "exact: no tokens depend on each other"
-    checked = f"a greedy schedule, checked on {fewest.answers} drawn answers"
+    checked = f"a schedule built step by step, checked on {fewest.answers} drawn answers"
     if len(fewest.steps) == at_least:
         return f"{checked}; one step has a cost"
     return checked
