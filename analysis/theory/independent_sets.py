@@ -33,9 +33,9 @@ ROUNDING = 1e-7
 #: Changes of a probability below this are rounding.
 _SAME = 1e-11
 #: Values of a position that are written to see the others change.
-_VALUES = 8
+_VALUES = 4
 #: Canvases conditioned on in one call.
-_ROWS = 64
+_ROWS = 256
 #: Canvases on which pairs are compared; joint entropies are looked at on all.
 _COMPARED = 4
 #: Most positions that are left out because they depend on several others.
@@ -110,7 +110,8 @@ class IndependentSets:
     def _joined(self, ranked: Sequence[int], eps: float) -> list[int]:
         """Return those of ``ranked`` that may be written with all of them before."""
         chosen, waiting = [ranked[0]], list(ranked[1:])
-        for _ in range(_LEFT_OUT):
+        # Beyond a few bits nearly every further position goes over the limit.
+        for _ in range(_LEFT_OUT if eps == 0 else 1):
             if not waiting or self._fits(chosen + waiting, eps):
                 return chosen + waiting
             low, high = 0, len(waiting)

@@ -14,6 +14,7 @@ from parallelbench.analysis.theory import oracles
 from parallelbench.analysis.theory.bounds import OverLimitError
 from parallelbench.analysis.theory.fewest_steps import largest_set
 from parallelbench.analysis.theory.oracles import Information, Label
+from parallelbench.analysis.theory.structured_oracles import structured_answers
 from parallelbench.decode.lanes import Job
 from parallelbench.decode.loop import decode
 from parallelbench.errors import FieldError, NotEnumerableError
@@ -281,6 +282,98 @@ def test_settings_are_read_shown_and_refused_like_any_other():
     for text in ("information:eps=nan", "information:eps=-1", "information:method=best"):
         with pytest.raises(FieldError):
             parse_settings(text, oracles.DECODERS)
+
+
+# --- right answers with structure -------------------------------------------------------
+
+STRUCTURED = [
+    "plans/shifts:length=7,people=3",
+    "plans/round_table:length=6",
+    "routes/walk:length=7",
+    "checks/luhn:length=4,numbers=2",
+    "agreement/pronoun",
+    "sequences/mirror:length=4",
+]
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_without_error_structured_answers_are_right(temperature):
+    done = evaluate(tasks=STRUCTURED, decoders=f"information:temperature={temperature}", samples=4)
+    assert [result.accuracy_strict for result in done.results] == [1.0] * len(STRUCTURED)
+    steps = {record.task.label: record.decoding.counts.nfe for record in done.records}
+    assert list(steps.values()) == [3, 4, 3, 2, 2, 2]
+    assert {record.decoding.note for record in done.records} == {"separators policy"}
+
+
+def test_separators_list_nothing_and_the_other_methods_say_how_many_there_are(ideal):
+    prompt = prompt_of("plans/shifts", ideal)
+    assert Information().method_for(prompt) == "separators"
+    assert Information().expected_steps(prompt) is None
+    for decoder in (Information(method="greedy"), Information(method="exact")):
+        with pytest.raises(NotEnumerableError, match="5,587,935,447,692,871,093,750 right answers"):
+            list(decode([Job(prompt, decoder, "0")], ideal))
+    few = prompt_of("plans/shifts:length=4,people=3", ideal)
+    assert Information(method="exact").method_for(few) == "exact"
+
+
+def test_bits_allowed_in_a_step_save_steps_and_lose_answers():
+    done = evaluate(
+        tasks="plans/shifts",
+        decoders=["information:eps=0.0", "information:eps=1.0", "information:eps=100.0"],
+        samples=10,
+    )
+    calls = [result.nfe for result in done.results]
+    assert calls[0] == 5
+    assert calls[0] > calls[1] > calls[2] == 1
+    assert done.results[0].accuracy_strict == 1.0
+    assert done.results[2].accuracy_strict < 0.5
+
+
+def test_blocks_of_structured_answers_are_each_filled_without_error():
+    done = evaluate(
+        tasks="routes/walk:length=15",
+        decoders="information:block_length=8,temperature=1",
+        samples=5,
+    )
+    assert done.results[0].accuracy_strict == 1.0
+
+
+def test_off_the_law_a_token_that_fits_nothing_is_taken_as_open(ideal):
+    prompt = prompt_of("plans/shifts:length=3,people=3", ideal)
+    (people,) = prompt.codec.encode([", ".join(prompt.sample.facts["people"])])
+    one, other = people[0], people[2]
+    canvas = prompt.canvas.clone()
+    canvas[0], canvas[2] = one, one  # the same person twice
+    structure = structured_answers(prompt)
+    is_open = (canvas == prompt.codec.mask_id).numpy()
+    chosen = structure.independent(canvas.numpy(), is_open, 0.0)
+    # One of the two is taken as open, and so is not written; the end is certain.
+    assert set(range(5, len(canvas))) <= set(chosen)
+    predicted = canvas.clone()
+    predicted[4] = other
+    agreeing = structure.agreeing(canvas.numpy(), predicted.numpy(), is_open)
+    assert np.flatnonzero(agreeing).tolist() == [4]
+
+
+@pytest.mark.parametrize("text", ["plans/shifts:length=4,people=3", "checks/parity:length=4"])
+def test_the_label_oracle_agrees_as_often_as_by_listing(text, ideal):
+    prompt = prompt_of(text, ideal)
+    structure, listing = structured_answers(prompt), oracles._canvas_answers(prompt)
+    rng = np.random.default_rng(0)
+    answers = listing.rows
+    for _ in range(40):
+        canvas, mixed = (
+            np.where(
+                rng.random(answers.shape[1]) < 0.3,
+                answers[rng.integers(len(answers))],
+                answers[rng.integers(len(answers))],
+            )
+            for _ in range(2)
+        )
+        canvas = np.where(rng.random(len(canvas)) < 0.7, prompt.codec.mask_id, canvas)
+        is_open = canvas == prompt.codec.mask_id
+        found = structure.agreeing(canvas, mixed, is_open)
+        assert found.sum() == listing.agreeing(canvas, mixed, is_open).sum()
 
 
 # --- label ------------------------------------------------------------------------------

@@ -420,13 +420,23 @@ def test_the_nearest_answer_and_the_weight_are_those_of_the_listing(case, data):
     make, _, answers = case
     law = make()
     tokens = st.sampled_from([MASK, *range(SYMBOLS), 99])
-    canvas = data.draw(st.lists(tokens, min_size=law.length, max_size=law.length))
-    agreements = {
-        text: sum(one == other != MASK for one, other in zip(text, canvas, strict=True))
-        for text in answers
-    }
+    canvas, wished = (
+        data.draw(st.lists(tokens, min_size=law.length, max_size=law.length)) for _ in range(2)
+    )
+
+    def agreements_with(row):
+        return {
+            text: sum(one == other != MASK for one, other in zip(text, row, strict=True))
+            for text in answers
+        }
+
+    agreements, wishes = agreements_with(canvas), agreements_with(wished)
     written = sum(token != MASK for token in canvas)
     fitting = [answers[text] for text in answers if agreements[text] == written]
     assert law.weight(np.array(canvas)) == sum(fitting)
     nearest = min(answers, key=lambda text: (-agreements[text], -answers[text], text))
     assert tuple(law.nearest(np.array(canvas)).tolist()) == tuple(nearest)
+    nearest = min(
+        answers, key=lambda text: (-agreements[text], -wishes[text], -answers[text], text)
+    )
+    assert tuple(law.nearest(np.array(canvas), np.array(wished)).tolist()) == tuple(nearest)
