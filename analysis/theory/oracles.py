@@ -297,7 +297,7 @@ class _CanvasAnswers:
         predicted: Int[np.ndarray, " length"],
         is_open: Bool[np.ndarray, " length"],
     ) -> Bool[np.ndarray, " length"]:
-        """Return where the predicted tokens agree with the right answer that they agree with most.
+        """Return the open positions at which the predictions agree with the nearest right answer.
 
         Of several such answers it is the one listed first.
         """

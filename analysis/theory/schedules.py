@@ -81,12 +81,14 @@ def error_free_schedule(
     for order in ORDERS:
         if len(best) <= 2:
             break  # one step would make errors, or there is nothing to shorten
-        steps = _steps_within(_Drawn(distribution, canvases, answers), varying, order, len(best))
+        steps = _steps_within(
+            _DrawnAnswers(distribution, canvases, answers), varying, order, len(best)
+        )
         best = best if steps is None else steps
     return ErrorFreeSchedule(best, CHECKED)
 
 
-class _Drawn(NamedTuple):
+class _DrawnAnswers(NamedTuple):
     """Drawn answers on which a schedule is checked.
 
     Attributes:
@@ -100,7 +102,9 @@ class _Drawn(NamedTuple):
     answers: Int[np.ndarray, "answers length"]
 
 
-def _steps_within(drawn: _Drawn, varying: Sequence[int], order: Order, most: int) -> Steps | None:
+def _steps_within(
+    drawn: _DrawnAnswers, varying: Sequence[int], order: Order, most: int
+) -> Steps | None:
     """Return the steps for an order of preference; None if there are ``most`` or more."""
     canvases, waiting = drawn.canvases.copy(), list(varying)
     steps: list[tuple[int, ...]] = []

@@ -1,4 +1,4 @@
-"""What the oracles know of right answers with structure, which are too many to list.
+"""The right answers that the oracles look at where they have structure and are not listed.
 
 Both questions go to the answer distribution: which open positions can be written at once, and
 which predicted tokens agree with one right answer.
@@ -68,7 +68,7 @@ class StructuredAnswers:
         return self._sets[key]
 
     def agreeing(self, canvas: _Canvas, predicted: _Canvas, is_open: _Positions) -> _Positions:
-        """Return where the predicted tokens agree with the right answer that they agree with most.
+        """Return the open positions at which the predictions agree with the nearest right answer.
 
         Args:
             canvas: Token ids, with the mask id at open positions.
