@@ -195,7 +195,7 @@ class People(TrellisTask):
     def pose(self, rng: random.Random, index: int) -> Question:
         """Draw the people and the year, and records."""
         people = rng.sample(PEOPLE, self.people)
-        facts = {"people": people, "now": rng.choice(_YEARS_NOW)}
+        facts: dict[str, Any] = {"people": people, "now": rng.choice(_YEARS_NOW)}
         trellis = self._trellis(facts)
         years = self._years()
         slots = {
@@ -284,30 +284,29 @@ def _orders_trellis(
     prices: tuple[tuple[str, int], ...], quantities: int, length: int
 ) -> TextTrellis:
     # A node between two orders is the sum so far; within an order, item and quantity beside it.
-    choices = list(product(prices, range(1, quantities + 1)))
-    sums, stages = [0], list[Stage]()
+    price_of = dict(prices)
+    choices = list(product(price_of, range(1, quantities + 1)))
+    sums = [0]
+    stages = [Stage([Edge(START, '{"item": "', 0)])]
     for number in range(length):
-        before = START if number == 0 else None
-        nodes = [before] if number == 0 else sums
-        with_item = [(node, item) for node in nodes for item, _ in prices]
-        chosen = [(node, item, count) for node in nodes for (item, _), count in choices]
-        price_of = dict(prices)
+        with_item = [(paid, item) for paid in sums for item in price_of]
+        chosen = [(paid, item, count) for paid in sums for item, count in choices]
+        totals = [count * price_of[item] for _, item, count in chosen]
+        if number:
+            stages.append(constant_stage('\n{"item": "', sums))
         stages += [
-            constant_stage('{"item": "' if number == 0 else '\n{"item": "', nodes),
-            Stage(Edge(node, item, (node, item)) for node, item in with_item),
+            Stage(Edge(paid, item, (paid, item)) for paid, item in with_item),
             constant_stage('", "quantity":', with_item),
-            Stage(
-                Edge((node, item), f" {count}", (node, item, count)) for node, item, count in chosen
-            ),
+            Stage(Edge(node[:2], f" {node[2]}", node) for node in chosen),
             constant_stage(', "price":', chosen),
             Stage(Edge(node, f" {price_of[node[1]]}", node) for node in chosen),
             constant_stage(', "total":', chosen),
             Stage(
-                Edge(node, f" {(paid := node[2] * price_of[node[1]])}", (node[0] or 0) + paid)
-                for node in chosen
+                Edge(node, f" {total}", node[0] + total)
+                for node, total in zip(chosen, totals, strict=True)
             ),
         ]
-        sums = sorted({edge.target for edge in stages[-1].edges})
+        sums = sorted({node[0] + total for node, total in zip(chosen, totals, strict=True)})
         stages.append(constant_stage("}", sums))
     stages += [
         constant_stage('\n{"grand_total":', sums),
