@@ -2,7 +2,7 @@
 
 *Question:* ``people`` asks for a JSON list of records with a name, its initials, an e-mail address
 made from it, a year of birth and the age in a given year; ``orders`` for JSON lines with an item,
-a quantity, the price and the total, and a last line with the grand total.
+its price, a quantity and the total, and a last line with the grand total.
 
 *Why it is hard:* most of the tokens are fixed or free, but each free one returns: the name in the
 initials and the address, the year in the age, item and quantity in price and total, and all of
@@ -44,7 +44,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from typing import Any, ClassVar
 
 from parallelbench.distributions.texts import START, Edge, Stage, TextTrellis, constant_stage
@@ -276,37 +275,37 @@ def _last_list(reply: str) -> list[Any] | None:
 
 
 def _order(item: str, quantity: int, price: int) -> dict[str, Any]:
-    return {"item": item, "quantity": quantity, "price": price, "total": quantity * price}
+    return {"item": item, "price": price, "quantity": quantity, "total": quantity * price}
 
 
 @lru_cache(maxsize=64)
 def _orders_trellis(
     prices: tuple[tuple[str, int], ...], quantities: int, length: int
 ) -> TextTrellis:
-    # A node between two orders is the sum so far; within an order, item and quantity beside it.
+    # A node between two orders is the sum so far; within an order, the item or total beside it.
     price_of = dict(prices)
-    choices = list(product(price_of, range(1, quantities + 1)))
     sums = [0]
     stages = [Stage([Edge(START, '{"item": "', 0)])]
     for number in range(length):
         with_item = [(paid, item) for paid in sums for item in price_of]
-        chosen = [(paid, item, count) for paid in sums for item, count in choices]
-        totals = [count * price_of[item] for _, item, count in chosen]
+        chosen = [
+            ((paid, item), count, (paid + count * price_of[item], count * price_of[item]))
+            for paid, item in with_item
+            for count in range(1, quantities + 1)
+        ]
+        with_total = sorted({node for _, _, node in chosen})
         if number:
             stages.append(constant_stage('\n{"item": "', sums))
         stages += [
-            Stage(Edge(paid, item, (paid, item)) for paid, item in with_item),
-            constant_stage('", "quantity":', with_item),
-            Stage(Edge(node[:2], f" {node[2]}", node) for node in chosen),
-            constant_stage(', "price":', chosen),
-            Stage(Edge(node, f" {price_of[node[1]]}", node) for node in chosen),
-            constant_stage(', "total":', chosen),
-            Stage(
-                Edge(node, f" {total}", node[0] + total)
-                for node, total in zip(chosen, totals, strict=True)
-            ),
+            Stage(Edge(node[0], node[1], node) for node in with_item),
+            constant_stage('", "price":', with_item),
+            Stage(Edge(node, f" {price_of[node[1]]}", node) for node in with_item),
+            constant_stage(', "quantity":', with_item),
+            Stage(Edge(node, f" {count}", after) for node, count, after in chosen),
+            constant_stage(', "total":', with_total),
+            Stage(Edge(node, f" {node[1]}", node[0]) for node in with_total),
         ]
-        sums = sorted({node[0] + total for node, total in zip(chosen, totals, strict=True)})
+        sums = sorted({paid for paid, _ in with_total})
         stages.append(constant_stage("}", sums))
     stages += [
         constant_stage('\n{"grand_total":', sums),

@@ -59,10 +59,10 @@ def run(**options: Any) -> None:
     r"""Run the benchmark, or the rest of an interrupted run.
 
     RUNFILE is a YAML file with models, tasks, decoders, samples, seed and repeats, or the
-    name of an embedded one: default, sweep or paper.  Options override it.  Without RUNFILE and
-    options, a few samples are decoded with the ideal model, which knows the exact answer
-    distributions, and with a small trained network.  With options alone, the defaults are the
-    model ideal, the tasks and decoders of the run file default, and 100 samples.
+    name of an embedded one: default, sweep, long or paper.  Options override it.  Without
+    RUNFILE and options, a few samples are decoded with the ideal model, which knows the exact
+    answer distributions, and with a small trained network.  With options alone, the defaults are
+    the model ideal, the tasks and decoders of the run file default, and 100 samples.
 
     A run can be extended: with --extend, more models, tasks, decoders, samples or repeats are
     added to it, and its records are kept.
@@ -72,6 +72,7 @@ def run(**options: Any) -> None:
       parallelbench run --model mini --tasks choices/city --name cities
       parallelbench run --extend runs/cities --samples 200 --decoders margin:k=2
       parallelbench run sweep --model mini
+      parallelbench run long --samples 5
       parallelbench run --tasks 'waiting_line/*' --decoders 'confidence:k=1|2|4'
       parallelbench run --model mini --decoders 'fast-dllm,klass-llada,confidence_factor:*'
       parallelbench run --model hf:GSAI-ML/LLaDA-8B-Instruct --tasks waiting_line/copy

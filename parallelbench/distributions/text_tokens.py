@@ -72,6 +72,12 @@ def token_distribution(
 
 def longest_answer(trellis: TextTrellis, ids: PieceIds) -> int:
     """Return the number of tokens of the longest right answer."""
+    sizes = {
+        id(stage): {len(ids[edge.text]) for edge in stage.edges}
+        for stage in dict.fromkeys(trellis.stages)
+    }
+    if all(len(each) == 1 for each in sizes.values()):
+        return sum(next(iter(sizes[id(stage)])) for stage in trellis.stages)
     reached: dict[Hashable, int] = {START: 0}
     for stage in trellis.stages:
         following: dict[Hashable, int] = {}
@@ -142,6 +148,33 @@ class _Automaton:
 _Rest = tuple[tuple[int, ...], int, int]
 #: An edge that leaves a state: token, target, whether a piece ends, weight.
 _Leaving = tuple[int, int, bool, int]
+
+
+def _chains(stage: Stage, ids: PieceIds) -> _Automaton | None:
+    """Return the automaton of a stage with one edge from each source, to a node of its own.
+
+    None for any other stage.  No two states of this one have equal rests.
+    """
+    nodes = tuple(edge.target for edge in stage.edges)
+    if not len(nodes) == len(set(nodes)) == len(stage.by_source):
+        return None
+    sizes = np.array([len(ids[edge.text]) for edge in stage.edges])
+    owner = np.repeat(np.arange(len(nodes)), sizes)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # The states within the pieces follow the sources, piece by piece.
+    inner = len(nodes) + np.cumsum(sizes - 1) - (sizes - 1)
+    ends = place == sizes[owner] - 1
+    weights = np.array([edge.weight for edge in stage.edges])
+    return _Automaton(
+        sources=np.where(place == 0, owner, inner[owner] + place - 1),
+        tokens=np.array([token for edge in stage.edges for token in ids[edge.text]]),
+        targets=np.where(ends, owner, inner[owner] + place),
+        ends=ends,
+        weights=np.where(ends, weights[owner], 1),
+        states=int(len(nodes) + (sizes - 1).sum()),
+        source_numbers={edge.source: state for state, edge in enumerate(stage.edges)},
+        nodes=nodes,
+    )
 
 
 class _AutomatonBuilder:
@@ -231,7 +264,8 @@ class _Unroller:
         built: dict[int, _Automaton] = {}
         for stage in trellis.stages:
             if id(stage) not in built:
-                built[id(stage)] = _AutomatonBuilder(stage, ids).automaton()
+                chains = _chains(stage, ids)
+                built[id(stage)] = chains or _AutomatonBuilder(stage, ids).automaton()
         self._automata = [built[id(stage)] for stage in trellis.stages]
         links: dict[tuple[int, int], np.ndarray] = {}
         pairs = list(zip(self._automata, self._automata[1:], strict=False))

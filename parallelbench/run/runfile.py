@@ -37,7 +37,7 @@ from parallelbench.task import TASKS
 
 #: Runs that ship with the package; the first is made when nothing is asked for.
 EMBEDDED = {
-    name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "paper")
+    name: Path(__file__).with_name(f"{name}.yaml") for name in ("default", "sweep", "long", "paper")
 }
 
 #: The greatest whole number in YAML: more than anything may be, and short enough to be told.

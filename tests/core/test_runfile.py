@@ -179,9 +179,11 @@ def test_the_standard_sweep_is_every_task_with_35_settings():
 
 
 def test_a_run_that_is_nowhere_is_refused_with_the_names_of_those_that_need_no_file():
-    with pytest.raises(RunFileError, match=r"no run file sweeep: .* one of default, sweep, paper"):
+    with pytest.raises(
+        RunFileError, match=r"no run file sweeep: .* one of default, sweep, long, paper"
+    ):
         read_content("sweeep")
-    assert set(EMBEDDED) == {"default", "sweep", "paper"}
+    assert set(EMBEDDED) == {"default", "sweep", "long", "paper"}
 
 
 @pytest.mark.parametrize(
