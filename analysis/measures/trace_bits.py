@@ -82,6 +82,7 @@ def trace_bits(record: Record, distribution: AnswerDistribution) -> TraceBits:
     trace, mask_id = decoding.trace, decoding.mask_id
     remaining = RemainingAnswers.of(record, distribution)
     canvas = list(decoding.canvas)
+    remaining.look_ahead((each, ()) for each in trace.canvases(canvas))
     steps: list[float | None] = []
     log2_weight, before = 0.0, remaining.mass(canvas)
     for positions, ids, rows in zip(trace.positions, trace.ids, trace.rows, strict=True):

@@ -227,8 +227,10 @@ def _steps(
     start: Sequence[int], decoding: Decoding, remaining: RemainingAnswers | None
 ) -> Iterator[ReplayStep]:
     trace, mask_id = decoding.trace, decoding.mask_id
-    canvases = pairwise(trace.canvases(start))
-    columns = zip(canvases, trace.positions, trace.ids, trace.rows, strict=True)
+    canvases = list(trace.canvases(start))
+    columns = zip(pairwise(canvases), trace.positions, trace.ids, trace.rows, strict=True)
+    if remaining is not None:
+        remaining.look_ahead((canvas, ()) for canvas in canvases)
     for (canvas, following), positions, ids, rows in columns:
         bits = None
         probabilities: tuple[float | None, ...] = ()

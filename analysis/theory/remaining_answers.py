@@ -10,11 +10,12 @@ Source: equation 1 of Kang et al., ParallelBench (arXiv:2510.04767), for one con
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from parallelbench.analysis.theory.exact_bits import position_entropies
 from parallelbench.distributions.contract import AnswerDistribution
@@ -22,6 +23,26 @@ from parallelbench.record import Record
 
 #: Bits below this are rounding.
 _ROUNDING = 1e-9
+#: A count below two to the power of this is exact when its logarithm is rounded to a whole number.
+_EXACT_BITS = 44
+#: Canvases conditioned on in one call.
+_ROWS = 64
+
+
+class _Conditional(NamedTuple):
+    """The answer distribution given one canvas.
+
+    Attributes:
+        fits: True if some right answer agrees with the canvas.
+        shares: Probability of each entry.
+        entropies: Entropy of each position, in bits.
+        log2_count: Base-2 logarithm of the number of right answers that agree; -inf for none.
+    """
+
+    fits: bool
+    shares: Float[np.ndarray, " entries"]
+    entropies: Float[np.ndarray, " length"]
+    log2_count: float
 
 
 class RemainingAnswers:
@@ -46,6 +67,7 @@ class RemainingAnswers:
                 zip(*(part.tolist() for part in distribution.entries), strict=True)
             )
         }
+        self._known: dict[bytes, _Conditional] = {}
 
     @classmethod
     def of(cls, record: Record, distribution: AnswerDistribution) -> RemainingAnswers:
@@ -61,8 +83,43 @@ class RemainingAnswers:
         decoding = record.require_decoding()
         return cls(distribution, decoding.ends, decoding.end_id)
 
+    def look_ahead(self, asked: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
+        """Condition on many canvases at once, which is faster than one after another.
+
+        Args:
+            asked: Pairs of a canvas and the positions on it that are treated as open.
+        """
+        replies = {}
+        for canvas, positions in asked:
+            reply = self._reply(canvas, positions)
+            if reply.tobytes() not in self._known:
+                replies[reply.tobytes()] = reply
+        rows = list(replies.values())
+        for low in range(0, len(rows), _ROWS):
+            part = np.stack(rows[low : low + _ROWS])
+            conditionals = self._distribution.condition(part)
+            entropies = position_entropies(self._distribution, conditionals)
+            figures = zip(
+                conditionals.fits.tolist(),
+                conditionals.probabilities,
+                entropies,
+                conditionals.log2_counts.tolist(),
+                strict=True,
+            )
+            for row, each in zip(part, figures, strict=True):
+                self._known[row.tobytes()] = _Conditional(*each)
+
+    def _given(self, canvas: Sequence[int], positions: Sequence[int]) -> _Conditional:
+        key = self._reply(canvas, positions).tobytes()
+        if key not in self._known:
+            self.look_ahead([(canvas, positions)])
+        return self._known[key]
+
     def count(self, canvas: Sequence[int]) -> int:
         """Return the number of right answers that agree with every token on ``canvas``."""
+        given = self._given(canvas, ())
+        if given.log2_count < _EXACT_BITS:
+            return round(2**given.log2_count)
         return self._distribution.count(self._reply(canvas))
 
     def mass(self, canvas: Sequence[int]) -> float:
@@ -84,10 +141,10 @@ class RemainingAnswers:
             Probabilities in [0, 1]; None for the mask id, and None for every token if no right
             answer agrees with the other positions.
         """
-        conditionals = self._distribution.condition(self._reply(canvas, positions)[None])
-        if not conditionals.fits[0]:
+        given = self._given(canvas, positions)
+        if not given.fits:
             return (None,) * len(ids)
-        shares = conditionals.probabilities[0]
+        shares = given.shares
         columns = [
             self._entries.get((position, self._as_end(token)))
             for position, token in zip(positions, ids, strict=True)
@@ -125,15 +182,14 @@ class RemainingAnswers:
             0 or more; None if no right answer agrees with the other positions, or if the joint
             entropy would take too long.
         """
-        reply = self._reply(canvas, positions)
-        conditionals = self._distribution.condition(reply[None])
-        if not conditionals.fits[0]:
+        given = self._given(canvas, positions)
+        if not given.fits:
             return None
-        entropies = position_entropies(self._distribution, conditionals)[0]
+        entropies = given.entropies
         varying = [position for position in positions if entropies[position] > _ROUNDING]
         if len(varying) < 2:  # a single token depends on no other
             return 0.0
-        joint = self._distribution.joint_entropy(reply, varying)
+        joint = self._distribution.joint_entropy(self._reply(canvas, positions), varying)
         if joint is None:
             return None
         bits = math.fsum(entropies[varying].tolist()) - joint

@@ -77,14 +77,14 @@ def error_free_schedule(
     canvases = np.repeat(canvas[None], CHECKED, axis=0)
     answers = distribution.draw(canvases, uniforms)
     varying = varying_positions(distribution, canvas)
+    drawn = _DrawnAnswers(distribution, canvases, answers)
+    # One by one makes no error.
     best: Steps = tuple((position,) for position in varying)
     for order in ORDERS:
-        if len(best) <= 2:
-            break  # one step would make errors, or there is nothing to shorten
-        steps = _steps_within(
-            _DrawnAnswers(distribution, canvases, answers), varying, order, len(best)
-        )
+        steps = _steps_within(drawn, varying, order, most=len(best))
         best = best if steps is None else steps
+        if len(best) <= 2:
+            break  # the first order finds one step wherever one is enough
     return ErrorFreeSchedule(best, CHECKED)
 
 

@@ -184,6 +184,7 @@ def test_parity_a_star_and_independent_positions():
     assert [len(step) for step in schedule_of(copies)] == [1, 5]
     dice = listed(itertools.product(range(3), repeat=4))
     assert schedule_of(dice) == ((0, 1, 2, 3),)
+    assert schedule_of(listed(itertools.product(range(3), repeat=2))) == ((0, 1),)
     assert schedule_of(listed([(1, 2, 3)])) == ()
     shuffle = listed(itertools.permutations(range(4)))
     # The last one is settled when its turn comes, but no two of the others are independent.
