@@ -180,7 +180,7 @@ def growth_caption(points: Sequence[GrowthPoint]) -> str:
     )
     apart = "Hollow ones are set apart sideways"
     if cut:
-        apart += f"; those of {' and '.join(cut)} end where right answers are too many to list"
+        apart += f"; points of {' and '.join(cut)} end where right answers are too many to list"
     return joined([limits, measured, apart])
 
 
@@ -255,7 +255,7 @@ class _Mark(NamedTuple):
 
 _MARKS = {
     "information": _Mark("measured: information, an oracle", 3.4, hollow=False),
-    "entropy_bound": _Mark("measured: entropy_bound, a published rule", 5.6, hollow=True),
+    "entropy_bound": _Mark("measured: entropy_bound:bound=0, a published rule", 5.6, hollow=True),
 }
 
 
