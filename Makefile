@@ -36,7 +36,7 @@ fuzz: $(VENV)/installed-for-tests
 	PARALLELBENCH_FUZZ=10000 $(BIN)/python -m pytest -n auto tests/core/test_fuzz.py \
 		tests/leaderboards/test_fuzz_entries.py
 
-# The figures of the README and of docs/judges.md, made again.
+# The figures of the README, of docs/long-answers.md and of docs/judges.md, made again.
 figure: $(VENV)/installed
 	$(BIN)/parallelbench run --tasks waiting_line/copy,choices/dice,choices/city,waiting_line/shuffle \
 		--decoders 'one_by_one,random:k=2|4|8|32,confidence:k=2|4|8|32' \
@@ -46,6 +46,8 @@ figure: $(VENV)/installed
 	cp runs/figure/figures/overview-dark.svg docs/overview-dark.svg
 	$(BIN)/parallelbench bounds --figure speed_limits --out runs/speed_limits
 	cp runs/speed_limits/speed_limits.svg runs/speed_limits/speed_limits-dark.svg docs/
+	$(BIN)/parallelbench bounds --figure growth --out runs/growth
+	cp runs/growth/growth.svg runs/growth/growth-dark.svg docs/
 	$(BIN)/parallelbench judge --figure runs/judges
 	cp runs/judges/judges.svg runs/judges/judges-dark.svg docs/
 

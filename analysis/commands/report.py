@@ -90,7 +90,7 @@ def report(**options: Any) -> None:
 )
 @click.option(
     "--figure",
-    type=click.Choice(["map", "speed_limits"]),
+    type=click.Choice(["map", "speed_limits", "growth"]),
     help="Instead of a task: a picture of all tasks.",
 )
 @click.option(
@@ -108,6 +108,7 @@ def bounds(**options: Any) -> None:
       parallelbench bounds --task puzzles/latin_square:size=3 --level token --json
       parallelbench bounds --paper figure2 --out figures
       parallelbench bounds --figure speed_limits
+      parallelbench bounds --figure growth --out figures
     """
     from parallelbench.analysis.commands.actions import bounds as action
 

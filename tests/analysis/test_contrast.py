@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parallelbench.analysis.commands.actions import published
-from parallelbench.analysis.figures import coverage, landscape, paper, plots, task_traits
+from parallelbench.analysis.figures import coverage, growth, landscape, paper, plots, task_traits
 from parallelbench.analysis.measures.curves import curves_of
 from parallelbench.analysis.measures.speed import SpeedEstimate
 from parallelbench.results.intervals import Interval
@@ -75,8 +75,19 @@ def of_theory():
         task_traits.TraitPoint("mini", task, x, x - 2, 1)
         for task, x in (("sort", 1.5), ("copy", 3.0))
     ]
+    grown = [
+        growth.GrowthPoint(task, n, kind, float(n), *interval)
+        for task in growth.GROWTHS
+        for n in (4, 8)
+        for kind, interval in (
+            ("limit", ()),
+            ("information", (n - 0.1, n + 0.1, 1.0, 9)),
+            ("entropy_bound", (n - 0.1, n + 0.1, 1.0, 9)),
+        )
+    ]
     return {
         "coverage_figure": coverage.coverage_figure(judged),
+        "growth_figure": growth.growth_figure(grown),
         "limits_figure": landscape.limits_figure(needed),
         "map_figure": landscape.map_figure(places),
         "drawn_figure": paper.drawn_figure(lines),

@@ -11,7 +11,7 @@ from typing import Literal
 import click
 
 from parallelbench.analysis.commands.actions.pictures import write_rows
-from parallelbench.analysis.figures import landscape, paper
+from parallelbench.analysis.figures import growth, landscape, paper
 from parallelbench.analysis.theory.limits import (
     Caps,
     Limits,
@@ -44,6 +44,10 @@ _OF_A_SAMPLE = (
 _OF_LISTED_ANSWERS = ("level", "frontier", "max_answers", "max_positions", "max_choices")
 
 
+#: Pictures of many tasks.
+Figures = Literal["map", "speed_limits", "growth"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class BoundsOptions:
     """The arguments of the verb ``bounds``; its help explains them."""
@@ -58,7 +62,7 @@ class BoundsOptions:
     max_positions: int | None
     max_choices: int | None
     paper: Literal["table1", "figure2"] | None
-    figure: Literal["map", "speed_limits"] | None
+    figure: Figures | None
     out: Path | None
     frontier: bool
     as_json: bool
@@ -171,12 +175,17 @@ def _draw_paper(name: Literal["table1", "figure2"], options: BoundsOptions) -> N
     write_rows(name, lines, figure, options.folder, as_json=options.as_json)
 
 
-def _draw_landscape(name: Literal["map", "speed_limits"], options: BoundsOptions) -> None:
+def _draw_landscape(name: Figures, options: BoundsOptions) -> None:
     if name == "map":
         places = landscape.dependence_map()
         figure = landscape.map_figure(places)
         write_rows(name, places, figure, options.folder, as_json=options.as_json)
-    else:
+    elif name == "speed_limits":
         needed = landscape.speed_limits()
         figure = landscape.limits_figure(needed)
         write_rows(name, needed, figure, options.folder, as_json=options.as_json)
+    else:
+        points = growth.growth_points()
+        figure = growth.growth_figure(points)
+        write_rows(name, points, figure, options.folder, as_json=options.as_json)
+        tell(growth.growth_caption(points), err=options.as_json)
