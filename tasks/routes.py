@@ -12,11 +12,12 @@ about log2 n steps are enough.
 stops are a Markov chain.  The graph of dependence is a path, of tree depth floor(log2 n) + 1.  With
 a fixed start, one row of the power counts the walks, and the path is one stop shorter.
 
-*The lenient reading* takes the last list, in any notation, arrows too, and ignores case.
+*The lenient reading* is that of :mod:`parallelbench.tasks.item_lists`: the last list,
+in any notation.
 
-*Problems of a reply*, first match: ``unreadable``: no place of the map in a list; ``wrong count``;
-``unknown place``; ``wrong start``: another first stop than the question names; ``stays``: a place
-twice in a row; ``no path``: two stops that are not joined.
+*Problems of a reply*, first match: ``unreadable``: no list with a place of the map; ``wrong
+count``; ``unknown place``; ``wrong start``: another first stop than the question names; ``stays``:
+a place twice in a row; ``no path``: two stops that are not joined.
 
 Source: our own; places are made up.
 """
@@ -24,7 +25,6 @@ Source: our own; places are made up.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -32,8 +32,9 @@ from typing import Any, ClassVar, Literal
 
 from parallelbench.distributions.texts import START, Edge, Stage, TextTrellis
 from parallelbench.ranges import MOST_TOKENS, choice, whole
-from parallelbench.score import UNREADABLE, Marks, read_list
+from parallelbench.score import UNREADABLE, Marks
 from parallelbench.task import TASKS, Question, Sample, TrellisTask
+from parallelbench.tasks.item_lists import read_names
 
 PLACES = (
     *("Alderbrook", "Birchley", "Cresthill", "Dunmoor", "Elmstead", "Foxford", "Gorsefield"),
@@ -43,7 +44,6 @@ PLACES = (
 )
 
 _Paths = tuple[tuple[str, str], ...]
-_ARROW = re.compile(r"-{1,2}>|=>|[\u2192\u2013\u2014]")
 
 
 @lru_cache(maxsize=64)
@@ -132,16 +132,12 @@ class Walk(TrellisTask):
     def score(self, sample: Sample, reply: str) -> Marks:
         """Score the last list in ``reply``."""
         joined = {frozenset(path) for path in sample.facts["paths"]}
-        spelled = {place.casefold(): place for path in joined for place in path}
-        items = [
-            spelled.get(item.casefold().rstrip("."), item)
-            for item in read_list(_ARROW.sub(",", reply)) or []
-        ]
-        known = set(spelled.values())
+        known = {place for path in joined for place in path}
+        items = read_names(reply, known)
+        if items is None:
+            return Marks(0.0, 0.0, UNREADABLE)
         problem = None
-        if not set(items) & known:
-            problem = UNREADABLE
-        elif len(items) != self.length:
+        if len(items) != self.length:
             problem = "wrong count"
         elif not set(items) <= known:
             problem = "unknown place"
