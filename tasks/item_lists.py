@@ -5,8 +5,8 @@ one to a line, with numbers, labels ("Day 3:"), bullets or in the rows of a tabl
 emphasis, brackets, code fences and tags are ignored, and so are remarks in brackets that name no
 entry.
 
-A list ends at a line of prose, at a bracket, or where numbers begin again, so a draft is not part
-of the list after it.  The last list is the answer: one with a known entry, or of three unknown
+A list ends at a line of prose, before a line that is a list by itself, or where numbers begin
+again, so a draft is not part of the list after it.  The last list is the answer: one with a known entry, or of three unknown
 words at least.  Entries that are not known remain in it: form is forgiven, and content never.
 Where a line could be an entry or a remark, it is an entry, which makes the answer wrong rather than
 right.
@@ -160,7 +160,7 @@ def _last_list(reply: str, spell: _Speller, sentence: re.Pattern[str]) -> list[s
     found: _Block | None = None
     block: _Block | None = None
     for text_line in _logical_lines(_unbracketed(text, spell), spell, sentence):
-        if text_line != _BREAK and _is_drawing(text_line):
+        if _is_drawing(text_line):
             continue
         line = _read_line(text_line, spell)
         if line is None:
@@ -192,7 +192,10 @@ def _unbracketed(text: str, spell: _Speller) -> str:
 
 
 def _logical_lines(text: str, spell: _Speller, sentence: re.Pattern[str]) -> Iterator[str]:
-    """Yield sentences and breaks, those that end or begin with a separator as one."""
+    """Yield sentences, as one where the first ends or the second begins with a separator.
+
+    A bracket parts a list from a remark before or after it.
+    """
     parts: list[str] = []  # of the present sentence
     broken = False
     for part in _sentences(text, sentence):
@@ -207,8 +210,6 @@ def _logical_lines(text: str, spell: _Speller, sentence: re.Pattern[str]) -> Ite
         else:
             if parts:
                 yield " ".join(parts)
-            if broken:
-                yield _BREAK
             parts = [part]
         broken = False
     if parts:
@@ -240,9 +241,7 @@ def _is_drawing(line: str) -> bool:
 
 
 def _read_line(text: str, spell: _Speller) -> _Line | None:
-    """Return a line of a list, without entries for a label alone; None for prose or a break."""
-    if text == _BREAK:
-        return None
+    """Return a line of a list, without entries for a label alone; None for prose."""
     unquoted = text.lstrip("> ")
     rest = unquoted.lstrip("# ")
     bullet = _BULLET.match(rest)

@@ -197,6 +197,7 @@ def test_other_forms_of_a_list(reply, items):
         ("Mia (Leo), Ida", ["Mia (Leo", "Ida"]),
         ("Bob (new), Mia, Leo", ["Bob", "Mia", "Leo"]),
         ("[Bob], Mia, Leo", ["Bob", "Mia", "Leo"]),
+        ("[Bob]\nMia\nLeo", ["Bob", "Mia", "Leo"]),
         ("[Mia, Leo], Ida", ["Mia", "Leo", "Ida"]),
         ("Bob, Ray,\nMia, Leo", ["Bob", "Ray", "Mia", "Leo"]),
         ("Bob\nMia\nLeo", ["Bob", "Mia", "Leo"]),
