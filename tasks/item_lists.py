@@ -6,10 +6,10 @@ emphasis, brackets, code fences and tags are ignored, and so are remarks in brac
 entry.
 
 A list ends at a line of prose, before a line that is a list by itself, or where numbers begin
-again, so a draft is not part of the list after it.  The last list is the answer: one with a known entry, or of three unknown
-words at least.  Entries that are not known remain in it: form is forgiven, and content never.
-Where a line could be an entry or a remark, it is an entry, which makes the answer wrong rather than
-right.
+again, so a draft is not part of the list after it.  The last list is the answer: one with a known
+entry, or of three unknown words at least.  Entries that are not known remain in it: form is
+forgiven, and content never.  Where a line could be an entry or a remark, it is an entry, which
+makes the answer wrong rather than right.
 
 Work grows with the length of the reply.
 """
@@ -184,8 +184,7 @@ def _unbracketed(text: str, spell: _Speller) -> str:
         inside = match[1]
         if not any(spell(word) for word in re.findall(r"\w+", inside)):
             return " "
-        is_list = bool(_SEPARATOR.search(inside)) or "\n" in inside.strip()
-        return f"[{inside}]" if is_list else match[0]
+        return f"[{inside}]" if _SEPARATOR.search(inside) else match[0]
 
     text = _CHECKBOX.sub(" ", _TAG.sub("\n", text.replace(_BREAK, " ")))
     return _SQUARE.sub(f"\n{_BREAK}\n", _ROUND.sub(without_remark, text))
