@@ -181,8 +181,9 @@ def test_edges_are_found_by_the_node_they_leave():
 
 def test_a_constant_stage_stays_where_it_is():
     first = Stage([Edge(START, "a", 0), Edge(START, "b", 1)])
-    trellis = TextTrellis([constant_stage("> "), first, constant_stage(".", [0, 1])])
-    assert list(trellis.texts()) == [("> a.", 1), ("> b.", 1)]
+    last = Stage([Edge(0, "c", 0), Edge(1, "d", 0)])
+    trellis = TextTrellis([constant_stage("> "), first, constant_stage(", ", [0, 1]), last])
+    assert list(trellis.texts()) == [("> a, c", 1), ("> b, d", 1)]
 
 
 EDGE = Edge(START, "a", START)
