@@ -2,8 +2,8 @@
 
 Entries stand in one line, with commas, semicolons, arrows, dashes, bars or spaces between them; or
 one to a line, with numbers, labels ("Day 3:"), bullets or in the rows of a table.  Quotes,
-emphasis, brackets, code fences and tags are ignored, and so are remarks in brackets that name no
-entry.
+emphasis, brackets, code fences and tags are ignored, and so are remarks in brackets after an entry
+that name no entry.
 
 A list ends at a line of prose, before a line that is a list by itself, or where numbers begin
 again, so a draft is not part of the list after it.  The last list is the answer: one with a known
@@ -27,10 +27,18 @@ from parallelbench.prompt.thinking import answer_of
 _Speller = Callable[[str], str | None]
 _Kind = Literal["plain", "titled", "bulleted", "numbered"]
 
-_QUOTES = str.maketrans(dict.fromkeys("\"'`*_\u201c\u201d\u2018\u2019"))
+_QUOTES = "\"'`*_\u201c\u201d\u2018\u2019"
+_NO_QUOTES = str.maketrans(dict.fromkeys(_QUOTES))
 _ANSWER = re.compile("<answer>", re.IGNORECASE)
 _ANSWER_END = re.compile("</answer>", re.IGNORECASE)
-_TAG = re.compile(r"</?\w{1,20} ?/?>")
+_TAG = re.compile(
+    r"</?(?:b|br|code|div|em|i|li|ol|p|pre|span|strong|table|tbody|td|th|thead|tr|ul) ?/?>",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(
+    r"\s*(?:`{3}|~{3})\s*(?:csv|html|json|markdown|md|plaintext|python|text|txt|yaml)?\s*",
+    re.IGNORECASE,
+)
 _CHECKBOX = re.compile(r"\[[ xX]\]")
 _ROUND = re.compile(r"\(([^()]*)\)")
 _SQUARE = re.compile(r"[\[\]{}]")
@@ -94,7 +102,7 @@ def read_numbers(reply: str) -> list[str] | None:
 
 
 @dataclass(frozen=True)
-class _Line:
+class _EntryLine:
     """A line of a list.
 
     Attributes:
@@ -113,7 +121,7 @@ class _Line:
 
 
 @dataclass
-class _Block:
+class _EntryList:
     """Lines of a list that follow each other.
 
     Attributes:
@@ -123,12 +131,12 @@ class _Block:
         words: Number of entries of one word.
     """
 
-    last: _Line
+    last: _EntryLine
     entries: list[str] = field(default_factory=list)
     known: int = 0
     words: int = 0
 
-    def add(self, line: _Line) -> None:
+    def add(self, line: _EntryLine) -> None:
         """Append a line."""
         if line.kind == "numbered":
             self.last = line
@@ -136,7 +144,7 @@ class _Block:
         self.known += line.known
         self.words += sum(" " not in entry for entry in line.entries)
 
-    def continues_with(self, line: _Line) -> bool:
+    def continues_with(self, line: _EntryLine) -> bool:
         """Return True if ``line`` belongs to the same list."""
         last = self.last
         if line.kind == "numbered":
@@ -157,20 +165,20 @@ def _last_list(reply: str, spell: _Speller, sentence: re.Pattern[str]) -> list[s
     *before, after = _ANSWER.split(text)
     if before:
         text = _ANSWER_END.split(after, maxsplit=1)[0]
-    found: _Block | None = None
-    block: _Block | None = None
+    found: _EntryList | None = None
+    current: _EntryList | None = None
     for text_line in _logical_lines(_unbracketed(text, spell), spell, sentence):
         if _is_drawing(text_line):
             continue
         line = _read_line(text_line, spell)
         if line is None:
-            block = None
+            current = None
         elif line.entries:
-            if block is None or not block.continues_with(line):
-                block = _Block(line)
-            block.add(line)
-            if block.known or block.words >= _LEAST_WORDS:
-                found = block
+            if current is None or not current.continues_with(line):
+                current = _EntryList(line)
+            current.add(line)
+            if current.known or current.words >= _LEAST_WORDS:
+                found = current
     return found.entries if found and found.known else None
 
 
@@ -181,8 +189,11 @@ def _unbracketed(text: str, spell: _Speller) -> str:
     """Return ``text`` with brackets as lines of their own, and without remarks in them."""
 
     def without_remark(match: re.Match[str]) -> str:
-        inside = match[1]
-        if not any(spell(word) for word in re.findall(r"\w+", inside)):
+        inside, start = match[1], match.start()
+        # Brackets around a whole entry hold no remark.
+        before = match.string[max(0, start - 4) : start].rstrip(_QUOTES + " ")[-1:]
+        follows = before.isalnum() or before in {"]", "}"}
+        if follows and not any(spell(word) for word in re.findall(r"\w+", inside)):
             return " "
         return f"[{inside}]" if _SEPARATOR.search(inside) else match[0]
 
@@ -217,7 +228,7 @@ def _logical_lines(text: str, spell: _Speller, sentence: re.Pattern[str]) -> Ite
 
 def _sentences(text: str, sentence: re.Pattern[str]) -> Iterator[str]:
     for line in text.splitlines():
-        if line.lstrip().startswith(("```", "~~~")):
+        if _FENCE.fullmatch(line):
             continue
         for part in sentence.split(line):
             normal = " ".join(part.split())
@@ -239,18 +250,18 @@ def _is_drawing(line: str) -> bool:
 # --- Entries ----------------------------------------------------------------------------
 
 
-def _read_line(text: str, spell: _Speller) -> _Line | None:
+def _read_line(text: str, spell: _Speller) -> _EntryLine | None:
     """Return a line of a list, without entries for a label alone; None for prose."""
     unquoted = text.lstrip("> ")
     rest = unquoted.lstrip("# ")
     bullet = _BULLET.match(rest)
     if bullet:
         rest = rest[bullet.end() :]
-    rest = rest.translate(_QUOTES).strip()
+    rest = rest.translate(_NO_QUOTES).strip()
     number, rest = _cells(rest) if "|" in rest else _numbered(rest)
     kind: _Kind = "numbered" if number is not None else "bulleted" if bullet else "plain"
     if not rest:
-        return _Line([], 0, kind, number)
+        return _EntryLine([], 0, kind, number)
     parts, titled = _parts(rest, spell)
     if not parts:
         return None
@@ -266,7 +277,7 @@ def _read_line(text: str, spell: _Speller) -> _Line | None:
     if is_prose:
         return None
     entries = [spelled or part for spelled, part in zip(known, parts, strict=True)]
-    return _Line(entries, count, kind, number, len(parts) > 1)
+    return _EntryLine(entries, count, kind, number, len(parts) > 1)
 
 
 def _cells(row: str) -> tuple[int | None, str]:
