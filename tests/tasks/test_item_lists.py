@@ -175,7 +175,7 @@ def test_a_draft_is_no_part_of_the_list_after_it(draft):
         ("<ol><li>Mia</li><li>Leo</li></ol>", ["Mia", "Leo"]),
         ("**Mia** (first), Leo (second)", ["Mia", "Leo"]),
         ("- Mia\n- Leo (the last)", ["Mia", "Leo"]),
-        ("[Mia, Leo] (as asked)", ["Mia", "Leo"]),
+        ("[Mia\nLeo] (random)", ["Mia", "Leo"]),
         ("(\nMia\nLeo\n)", ["Mia", "Leo"]),
         ("[Mia, Leo, ]", ["Mia", "Leo"]),
         ("\u2192 Mia \u2192 Leo", ["Mia", "Leo"]),
