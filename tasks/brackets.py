@@ -9,7 +9,9 @@ close what was never opened.
 
 *Theory:* without a limit of the depth, the words of n = 2 m brackets are C_m 2^m, with Catalan's
 number C_m; a limit removes the paths above it.  All words are equally likely, so entropy is the
-log2 of their number.
+log2 of their number.  A state is a stack of open brackets: there are 2^(d + 1) - 1 to depth d, and
+2^(d + 2) - 4 edges between them, so 31 and 60 at depth 4, and 63 and 124 at depth 5.  Stacks before
+one position are all of odd or all of even depth.
 
 *The lenient reading* takes the last line of brackets, with any or no spaces, commas or code marks.
 

@@ -21,7 +21,8 @@ round_table  (k - 1)^n + (-1)^n (k - 1) plans, the chromatic polynomial of a cyc
 chores       the linear extensions of chains, a multinomial coefficient
 ===========  ==============================================================================
 
-*The lenient reading* takes the last list, in any notation, and ignores case.
+*The lenient reading* is that of :mod:`parallelbench.tasks.item_lists`: the last list,
+in any notation.
 
 *Problems of a reply*, first match:
 
@@ -48,8 +49,9 @@ from typing import Any, ClassVar
 from parallelbench.distributions.texts import START, Edge, Stage, TextTrellis
 from parallelbench.errors import NotEnumerableError
 from parallelbench.ranges import MOST_TOKENS, whole
-from parallelbench.score import UNREADABLE, Marks, read_list
+from parallelbench.score import UNREADABLE, Marks
 from parallelbench.task import TASKS, Question, Sample, TrellisTask
+from parallelbench.tasks.item_lists import read_names
 
 PEOPLE = (
     *("Ada", "Bela", "Cleo", "Dan", "Eli", "Fay", "Gil", "Hal", "Ines", "Joan", "Kai", "Lou"),
@@ -68,16 +70,6 @@ CHORES = (
 
 #: Most sets of finished chores of one size.
 _MOST_STATES = 2_000
-
-
-def _items(reply: str, known: Sequence[str]) -> list[str] | None:
-    """Return the items of the last list in ``reply``, spelled as in ``known`` if they are there."""
-    items = read_list(reply)
-    if items is None:
-        return None
-    spelled = {name.casefold(): name for name in known}
-    found = [spelled.get(item.casefold().rstrip("."), item) for item in items]
-    return found if set(found) & set(known) else None
 
 
 def _marks(reply: str, items: Sequence[str], problem: str | None) -> Marks:
@@ -142,7 +134,7 @@ class Shifts(TrellisTask):
     def score(self, sample: Sample, reply: str) -> Marks:
         """Score the last list in ``reply``."""
         people = sample.facts["people"]
-        items = _items(reply, people)
+        items = read_names(reply, people)
         if items is None:
             return Marks(0.0, 0.0, UNREADABLE)
         problem = None
@@ -223,7 +215,7 @@ class RoundTable(TrellisTask):
     def score(self, sample: Sample, reply: str) -> Marks:
         """Score the last list in ``reply``."""
         delegations = sample.facts["delegations"]
-        items = _items(reply, delegations)
+        items = read_names(reply, delegations)
         if items is None:
             return Marks(0.0, 0.0, UNREADABLE)
         problem = None
@@ -342,7 +334,7 @@ class Chores(TrellisTask):
         """Score the last list in ``reply``."""
         chains = sample.facts["chains"]
         chores = [chore for chain in chains for chore in chain]
-        items = _items(reply, chores)
+        items = read_names(reply, chores)
         if items is None:
             return Marks(0.0, 0.0, UNREADABLE)
         problem = None

@@ -15,8 +15,9 @@ rising   entropy log2 C(m, n), of the sets of n numbers; a Markov chain, so writ
 mirror   entropy and total correlation n log2 k; two steps suffice for any length
 =======  ==================================================================================
 
-*The lenient reading* of numbers takes the last list, in any notation.  That of letters takes the
-last line of single letters with any separators, or of one word, and ignores case.
+*The lenient reading* of numbers is that of :mod:`parallelbench.tasks.item_lists`: the last list
+in any notation.  That of letters takes the last line of single letters with any
+separators, or of one word, and ignores case.
 
 *Problems of a reply*, first match:
 
@@ -42,8 +43,9 @@ from typing import ClassVar
 
 from parallelbench.distributions.texts import START, Edge, Stage, TextTrellis
 from parallelbench.ranges import MOST_TOKENS, whole
-from parallelbench.score import UNREADABLE, Marks, read_list
+from parallelbench.score import UNREADABLE, Marks
 from parallelbench.task import TASKS, Question, Sample, TrellisTask
+from parallelbench.tasks.item_lists import read_numbers
 
 
 def _marks(reply: str, answer: str, problem: str | None) -> Marks:
@@ -110,8 +112,8 @@ class Rising(TrellisTask):
 
     def score(self, sample: Sample, reply: str) -> Marks:
         """Score the last list of numbers in ``reply``."""
-        items = read_list(reply) or []
-        if not items or not all(re.fullmatch(r"\d{1,9}", item, re.ASCII) for item in items):
+        items = read_numbers(reply)
+        if items is None or not all(re.fullmatch(r"\d{1,9}", item, re.ASCII) for item in items):
             return Marks(0.0, 0.0, UNREADABLE)
         pages = [int(item) for item in items]
         problem = None

@@ -65,16 +65,29 @@ class Stage:
         edges: The same.
 
     Raises:
-        ValueError: No edge, an empty piece, or a weight below 1.
+        ValueError: No edge, an empty piece, a weight that is not a whole number of 1 or more, or
+            two edges from one node with the same text.
     """
 
     def __init__(self, edges: Iterable[Edge]) -> None:
         self.edges = tuple(edges)
         if not self.edges:
             raise ValueError("a stage of a text trellis needs at least one edge, got none")
+        known: set[tuple[Hashable, str]] = set()
         for edge in self.edges:
-            if not edge.text or edge.weight < 1:
-                raise ValueError(f"an edge needs a text and a weight of at least 1, got {edge}")
+            # Sums of other integers, such as NumPy's, overflow.
+            if not edge.text or type(edge.weight) is not int or edge.weight < 1:
+                raise ValueError(
+                    "an edge needs a text and a weight that is a Python integer of at least 1, "
+                    f"got {edge}"
+                )
+            if edge[:2] in known:
+                raise ValueError(
+                    f"two edges of a stage leave the node {edge.source!r} with the text "
+                    f"{edge.text!r}, but different paths must write different texts; keep one of "
+                    "them, with the sum of their weights if both lead to the same node"
+                )
+            known.add(edge[:2])
 
     @cached_property
     def weighted(self) -> bool:
@@ -98,7 +111,8 @@ def constant_stage(text: str, nodes: Iterable[Hashable] = (START,)) -> Stage:
 class TextTrellis:
     """A distribution over texts, given by stages of pieces.
 
-    Paths start at :data:`START`, take one edge of each stage, and may end at any node.
+    Paths start at :data:`START`, take one edge of each stage, and may end at any node.  Edges to a
+    node that no edge of the next stage leaves are on no path, and are ignored.
 
     Args:
         stages: Stages, in the order of the paths.
@@ -176,14 +190,26 @@ class TextTrellis:
         return tuple(path)
 
     def pieces(self, path: Sequence[Edge]) -> list[str]:
-        """Return the pieces of text that a path writes, in the order of the text."""
+        """Return the pieces of text that a path writes, in the order of the text.
+
+        Raises:
+            ValueError: The path does not have one edge of each stage.
+        """
+        if len(path) != len(self.stages):
+            raise ValueError(
+                f"a path through {len(self.stages)} stages has one edge of each, got {len(path)}"
+            )
         pieces = [edge.text for edge in path]
         if self.places is None:
             return pieces
         return [piece for _, piece in sorted(zip(self.places, pieces, strict=True))]
 
     def text(self, path: Sequence[Edge]) -> str:
-        """Return the text that a path writes."""
+        """Return the text that a path writes.
+
+        Raises:
+            ValueError: The path does not have one edge of each stage.
+        """
         return "".join(self.pieces(path))
 
     def texts(self) -> Iterator[tuple[str, int]]:

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelbench.models.ideal import Ideal
+from parallelbench.prompt import build_prompt
+from parallelbench.prompt.distribution import answer_distribution
 from parallelbench.task import TASKS, sample_rng
 from support.trellis_laws import check_law_against_listing
 
@@ -56,6 +59,40 @@ def test_words_of_bounded_depth_are_the_paths_below_a_line(length, depth):
         choose(length, half + k * period) - choose(length, half + 1 + k * period) for k in terms
     )
     assert task.trellis(sample).count == paths * 2**half
+
+
+@pytest.mark.parametrize("length", [64, 128, 256, 500])
+@pytest.mark.parametrize("depth", [1, 2, 4, 5])
+def test_long_words_are_counted_by_powers_of_the_matrix_of_depths(length, depth):
+    task, sample = draw(length=length, depth=depth, canvas_length=512)
+    # Two brackets open at each depth but the last; one closes.
+    counts = [1, *[0] * depth]
+    for _ in range(length):
+        opened, closed = [0, *(2 * count for count in counts[:-1])], [*counts[1:], 0]
+        counts = [one + other for one, other in zip(opened, closed, strict=True)]
+    assert task.trellis(sample).count == counts[0]
+    assert task.trellis(sample).entropy == pytest.approx(math.log2(counts[0]))
+
+
+@pytest.mark.parametrize("length", [48, 500])
+@pytest.mark.parametrize("depth", [None, 5])
+def test_long_words_have_few_states_and_edges(length, depth):
+    task, sample = draw(length=length, canvas_length=512, **({"depth": depth} if depth else {}))
+    stage = task.trellis(sample).stages[1]
+    assert len(stage.by_source) == 2 ** (task.depth + 1) - 1 <= 63
+    assert len(stage.edges) == 2 ** (task.depth + 2) - 4 <= 124
+    law = answer_distribution(build_prompt(task, sample, Ideal().open().codec))
+    # Before one position, the stacks are all of odd or all of even depth.
+    most = sum(2**size for size in range(task.depth, -1, -2))
+    assert max(len(set(layer.sources.tolist())) for layer in law.layers) == most
+
+
+def test_the_depth_is_stated_in_every_wording():
+    for template in TASKS["brackets/nested"].templates:
+        _, sample = draw(length=20, depth=3, template=template, shots=0)
+        (question,) = sample.messages
+        assert "3" in question.content.replace("20", "")
+    assert draw()[0].depth == 4
 
 
 def choose(n, k):
