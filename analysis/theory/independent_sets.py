@@ -40,6 +40,8 @@ _ROWS = 256
 _COMPARED = 4
 #: Most positions that are left out because they depend on several others.
 _LEFT_OUT = 32
+#: Dependences that are equal in so many decimals are equal.
+_DECIMALS = 6
 #: Steps of a halving of a dependence by which pairs are told apart.
 _PARTS_OF_A_HALVING = 8
 
@@ -216,11 +218,12 @@ def _values(
 def _separators_first(change: Float[np.ndarray, "positions positions"]) -> list[int]:
     """Return the positions with separators of the tree of the strongest dependences first."""
     neighbours = _strongest_tree(change)
+    strength = change.sum(axis=1).round(_DECIMALS).tolist()
     order: list[int] = []
     waiting = _parts(neighbours, set(range(len(change))))
     while waiting:
         part = waiting.pop(0)
-        middle = _centroid(neighbours, part)
+        middle = _centroid(neighbours, part, strength)
         order.append(middle)
         waiting += _parts(neighbours, part - {middle})
     return order
@@ -259,9 +262,16 @@ def _parts(neighbours: Sequence[Sequence[int]], left: set[int]) -> list[set[int]
     return found
 
 
-def _centroid(neighbours: Sequence[Sequence[int]], part: set[int]) -> int:
-    """Return the position that leaves the smallest parts; the lowest of several."""
-    return min(
-        sorted(part),
-        key=lambda each: max(map(len, _parts(neighbours, part - {each})), default=0),
-    )
+def _centroid(
+    neighbours: Sequence[Sequence[int]], part: set[int], strength: Sequence[float]
+) -> int:
+    """Return the position that leaves the smallest parts.
+
+    Of several it is the one on which the others depend most, then the lowest.
+    """
+
+    def rank(position: int) -> tuple[int, float]:
+        parts = _parts(neighbours, part - {position})
+        return max(map(len, parts), default=0), -strength[position]
+
+    return min(sorted(part), key=rank)

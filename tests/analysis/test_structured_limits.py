@@ -43,7 +43,7 @@ def test_a_walk_has_the_treedepth_of_a_path(ask):
 
 
 def test_card_numbers_share_the_bits_of_their_check_digits(ask):
-    limits = ask("checks/luhn", "--length", "2")
+    limits = ask("checks/luhn:length=16,numbers=2")
     assert limits["total_correlation_bits"] == pytest.approx(2 * math.log2(10))
     assert limits["entropy_bits"] == pytest.approx(2 * (math.log2(9) + 14 * math.log2(10)))
     # Given the 15 others each digit is settled: all are joined, yet two steps are enough.
