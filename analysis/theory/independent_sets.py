@@ -76,7 +76,14 @@ class IndependentSets:
         self.certain = [position for position in positions if not varies[position]]
         self.varying = [position for position in positions if varies[position]]
 
-    def chosen(self, order: Order, *, eps: float = 0.0, joins: JoinTest | None = None) -> list[int]:
+    def chosen(
+        self,
+        order: Order,
+        *,
+        eps: float = 0.0,
+        joins: JoinTest | None = None,
+        more_than: int = 0,
+    ) -> list[int]:
         """Return the certain positions and those of a set, in a given order of preference.
 
         Args:
@@ -85,9 +92,12 @@ class IndependentSets:
                 to right.
             eps: Most bits of total correlation on each canvas, in [0, inf).
             joins: A further test of a position against those chosen before; None for no other.
+            more_than: Return no position if there cannot be more than so many.
         """
         if len(self.varying) <= 1:
             return self.certain + self.varying
+        if len(self.certain) + len(self.varying) <= more_than:
+            return []
         places = self._order(order)
         apart: list[int] = []
         for place in places:
@@ -97,6 +107,8 @@ class IndependentSets:
                 apart.append(place)
         if eps > 0:
             apart += [place for place in places if place not in apart]
+        if len(self.certain) + len(apart) <= more_than:
+            return []
         return self.certain + self._joined([self.varying[place] for place in apart], eps)
 
     def _order(self, order: Order) -> list[int]:

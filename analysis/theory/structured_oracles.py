@@ -61,10 +61,13 @@ class StructuredAnswers:
                 self._sets.popitem(last=False)
             places = np.flatnonzero(is_open).tolist()
             sets = IndependentSets(self.distribution, self._fitting(canvas)[None], places)
-            separators, *others = (sets.chosen(order, eps=eps) for order in ORDERS)
-            largest = max(others, key=len)
-            is_larger = len(largest) > _MUCH_LARGER * len(separators)
-            self._sets[key] = largest if is_larger else separators
+            chosen = sets.chosen(ORDERS[0], eps=eps)
+            most = _MUCH_LARGER * len(chosen)
+            for order in ORDERS[1:]:
+                other = sets.chosen(order, eps=eps, more_than=most)
+                if len(other) > most:
+                    chosen, most = other, len(other)
+            self._sets[key] = chosen
         return self._sets[key]
 
     def agreeing(self, canvas: _Canvas, predicted: _Canvas, is_open: _Positions) -> _Positions:

@@ -158,6 +158,8 @@ class ListedDistribution(AnswerDistribution):
 
     def dependence_graph(self) -> DependenceGraph | None:
         """Return the dependent pairs, found by comparing answers that differ in two places."""
+        if len(self.rows) == 1:
+            return DependenceGraph(self.length, frozenset())
         if self.length**3 * len(self.rows) > _GRAPH_LIMIT:
             return None
         pairs = {

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+from parallelbench.distributions.constant_positions import trellis_without_constants
 from parallelbench.distributions.contract import AnswerDistribution
 from parallelbench.distributions.layer import TrellisLayer
-from parallelbench.distributions.product import ProductDistribution
 from parallelbench.distributions.texts import START, Stage, TextTrellis
-from parallelbench.distributions.trellis import TrellisDistribution
 
 #: Token ids of a piece of text.
 PieceIds = Mapping[str, tuple[int, ...]]
@@ -63,11 +62,9 @@ def token_distribution(
     longest = longest_answer(trellis, ids)
     if longest > length:
         raise TooLongError(longest)
-    if trellis.places is None:
-        return TrellisDistribution(_layers(trellis, ids, length, end_id), mask_id)
-    positions = _positions(trellis, trellis.places, ids, length)
-    path_order = TrellisDistribution(_layers(trellis, ids, length, end_id), mask_id)
-    return ProductDistribution([path_order], [positions])
+    layers = _layers(trellis, ids, length, end_id)
+    places = trellis.places and _positions(trellis, trellis.places, ids, length)
+    return trellis_without_constants(layers, mask_id, places)
 
 
 def longest_answer(trellis: TextTrellis, ids: PieceIds) -> int:

@@ -23,7 +23,7 @@ def check_law_against_listing(task, index=0, rows=60):
     answers = task.answers(sample)
     laid = lay_out(prompt, answers).numpy()
     listed = ListedDistribution(laid, np.array(answers.weights), prompt.codec.mask_id)
-    assert not isinstance(law, ListedDistribution)
+    assert len(laid) == 1 or not isinstance(law, ListedDistribution)
     assert [part.tolist() for part in law.entries] == [part.tolist() for part in listed.entries]
     canvases = _canvases(laid, prompt.codec.mask_id, rows)
     found, expected = law.condition(canvases), listed.condition(canvases)

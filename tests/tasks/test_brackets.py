@@ -84,7 +84,7 @@ def test_long_words_have_few_states_and_edges(length, depth):
     law = answer_distribution(build_prompt(task, sample, Ideal().open().codec))
     # Before one position, the stacks are all of odd or all of even depth.
     most = sum(2**size for size in range(task.depth, -1, -2))
-    assert max(len(set(layer.sources.tolist())) for layer in law.layers) == most
+    assert max(len(set(layer.sources.tolist())) for layer in law.parts[0].layers) == most
 
 
 def test_the_depth_is_stated_in_every_wording():
