@@ -10,7 +10,7 @@ answers that agree with it in the most written positions, the nearest answers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +60,16 @@ class Conditionals:
     def probabilities(self) -> Float[np.ndarray, "rows entries"]:
         """The conditional probability of each entry at its position."""
         return np.asarray(self.weights / self.totals[:, None])
+
+    def rows(self, chosen: slice) -> Conditionals:
+        """Return a copy of some rows."""
+        return Conditionals(**{name: part[chosen].copy() for name, part in vars(self).items()})
+
+    @classmethod
+    def stack(cls, parts: Sequence[Conditionals]) -> Conditionals:
+        """Return the rows of all ``parts``, one after another."""
+        columns = {name: [vars(part)[name] for part in parts] for name in vars(parts[0])}
+        return cls(**{name: np.concatenate(arrays) for name, arrays in columns.items()})
 
 
 class DependenceGraph(NamedTuple):

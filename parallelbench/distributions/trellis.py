@@ -15,8 +15,8 @@ Goodman (1999), "Semiring parsing", for the other sums they allow.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,6 +36,9 @@ from parallelbench.distributions.scaled import Scaled, ones, product
 
 #: Powers of two by which one more agreement outweighs all answers with fewer.
 _MARGIN = 1200
+#: Canvases whose conditionals are kept.  Where constant positions are written one by one, the rest
+#: of the canvas stays as it is for many calls.
+_ROWS_KEPT = 32
 #: Whole numbers are exact in float64 up to here.
 _LARGEST_WEIGHT = 2**53
 
@@ -68,9 +71,29 @@ class TrellisDistribution(AnswerDistribution):
         self._weighted = any(sums.weighted for sums in self._sums)
         total = self._backward(self._sums, np.full((self.length, 1), OPEN), bonus=0)[0]
         self._bonus = int(total.exponents[0, 0]) + _MARGIN
+        self._kept: OrderedDict[bytes, Conditionals] = OrderedDict()
 
     def condition(self, canvases: Int[np.ndarray, "rows length"]) -> Conditionals:
         """Condition on each canvas; the weights are probabilities."""
+        self.check_shape(canvases)
+        keys = [canvas.tobytes() for canvas in canvases]
+        rows = {key: self._kept[key] for key in keys if key in self._kept}
+        new = {key: number for number, key in enumerate(keys) if key not in rows}
+        if new:
+            found = self._condition(canvases[list(new.values())])
+            if len(new) == len(keys) > _ROWS_KEPT:
+                return found
+            computed = {key: found.rows(slice(row, row + 1)) for row, key in enumerate(new)}
+            rows |= computed
+            self._keep(computed)
+        return Conditionals.stack([rows[key] for key in keys])
+
+    def _keep(self, rows: Mapping[bytes, Conditionals]) -> None:
+        self._kept |= rows
+        while len(self._kept) > _ROWS_KEPT:
+            self._kept.popitem(last=False)
+
+    def _condition(self, canvases: Int[np.ndarray, "rows length"]) -> Conditionals:
         columns = self._columns(canvases)
         after = self._backward(self._sums, columns, bonus=0)
         fits = after[0].fractions[0] > 0

@@ -440,3 +440,19 @@ def test_the_nearest_answer_and_the_weight_are_those_of_the_listing(case, data):
         answers, key=lambda text: (-agreements[text], -wishes[text], -answers[text], text)
     )
     assert tuple(law.nearest(np.array(canvas), np.array(wished)).tolist()) == tuple(nearest)
+
+
+def test_a_row_is_the_same_from_memory_and_among_others():
+    law = colouring(12, 3)
+    rng = np.random.default_rng(0)
+    rows = law.draw(np.full((90, 12), law.mask_id), rng.random((90, 12)))
+    canvases = np.where(rng.random(rows.shape) < 0.6, law.mask_id, rows)
+    canvases[3, 0] = 77  # fits nothing
+    whole = law.condition(canvases)
+    for again in (canvases[:5], canvases[:5], canvases[[4, 2, 4, 80]], canvases[60:], canvases):
+        fresh = colouring(12, 3).condition(again)
+        found = law.condition(again)
+        for name, part in vars(fresh).items():
+            np.testing.assert_array_equal(vars(found)[name], part, err_msg=name)
+        found.weights[:] = -1  # a caller may do as it likes with its arrays
+    np.testing.assert_array_equal(law.condition(canvases[:1]).weights, whole.weights[:1])
