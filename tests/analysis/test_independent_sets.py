@@ -92,7 +92,7 @@ def fewest_steps(distribution):
     return steps(())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(laws(positions=(2, 5)), st.sampled_from(ORDERS), st.sampled_from([0.0, 0.3, 1.0]))
 def test_a_set_shares_no_more_than_the_bits_allowed(law, order, eps):
     distribution = ListedDistribution(law.rows, np.ones(len(law.rows), dtype=np.int64), MASK)
@@ -140,7 +140,7 @@ def test_the_middle_comes_first():
     ]
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 31, 32])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8, 31])
 def test_a_walk_reaches_the_treedepth_of_its_path(n):
     law = walks({0: [1, 2], 1: [0, 2], 2: [0, 1]}, n)
     assert len(schedule_of(law)) == n.bit_length()
@@ -159,7 +159,7 @@ def test_small_colourings_need_the_treedepth_of_their_graph(n):
         assert len(schedule_of(law)) == depth
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.sets(st.sampled_from(list(itertools.combinations(range(4), 2)))), st.integers(3, 4))
 def test_schedules_of_random_graphs_against_brute_force(graph, colours):
     assume(len(graph) < 6 or colours == 4)  # four positions that all differ take four colours
